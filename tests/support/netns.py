@@ -1,13 +1,14 @@
-"""An internet of our own on one machine, without root: hosts in namespaces, and a provider between them that sees all.
+"""A private internet on one machine, without root: hosts in namespaces, and a provider between them that sees all
+packets.
 
     async with Internet(tmp_path) as internet:
         relay = await internet.host("relay", resolver="198.18.0.53")
         program = await relay.start("microsocks", "-p", "1080", port=1080)
         internet.capture.begun_by("byway")
 
-Each host has a network and a mount namespace with an address, an /etc/hosts and an /etc/resolv.conf of its own. One
-wire leads to the provider, which forwards, and where every packet between hosts is seen. Nothing leads out. All of it
-belongs to one user namespace of ours and ends with the processes in it, and these end with us, however we end.
+Each host has a network and a mount namespace with its own address, /etc/hosts and /etc/resolv.conf. One wire leads to
+the provider, which forwards and captures every packet between hosts. Nothing leads outside. All namespaces belong to
+one user namespace and end with the processes in them, which end when this process ends in any way.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ _USER = 1000  # whom programs run as that will not run as root
 _LISTENING = "0A"  # the state in /proc/net/tcp
 
 NEEDS = ("ip", "unshare")
-"""For the `needs` marker, beside the marker `namespaces`."""
+"""Programs for the `needs` marker, beside the marker `namespaces`."""
 
 
 class Program:
-    """What runs until it is stopped. `said` holds what it printed."""
+    """A program that runs until it is stopped. `said` is the file with its output."""
 
     def __init__(self, command: Sequence[str], said: Path, *, descriptor: int | None = None) -> None:
-        """Starts it, with one of our descriptors if it needs that."""
+        """Starts it, with one of our descriptors if it needs one."""
         self.said = said
         with said.open("ab") as out:
             self._process = subprocess.Popen(
@@ -68,7 +69,7 @@ class Program:
         return self.said.read_text(errors="replace")[-4000:]
 
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Ends it by its pid; when it will not, for sure."""
+        """Sends a signal to its pid, and kills it if it does not end."""
         if not self.ended:
             self._process.send_signal(how)
             try:
@@ -79,10 +80,10 @@ class Program:
 
 
 class Host:
-    """One host. What is given it runs as root of its namespace, who is an ordinary user outside."""
+    """One host. Commands run as root of its namespace, which is an ordinary user outside."""
 
     def __init__(self, name: str, address: str, folder: Path, enter: Sequence[str]) -> None:
-        """`enter` are the words before the agent's that put it into its namespaces."""
+        """`enter` are the words before a command that run it in the host's namespaces."""
         self.name = name
         self.address = address
         self.folder = folder
@@ -98,19 +99,19 @@ class Host:
 
     @property
     def pid(self) -> int:
-        """Of the process that keeps the host's namespaces."""
+        """The id of the process that keeps the host's namespaces."""
         return self._agent.pid
 
     @property
     def prefix(self) -> tuple[str, ...]:
-        """The words before a command's that run it here. It is killed when we end."""
+        """The words before a command that run it here. It is killed when we end."""
         return (
             *("nsenter", "--preserve-credentials", "-U", "-n", "-m", "-t", str(self.pid), "--"),
             *("setpriv", "--pdeathsig", "KILL", "--"),
         )
 
     async def run(self, *command: str, given: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Runs a command to its end. With `check`, raises OSError for any exit code but 0."""
+        """Runs a command and waits for its end. With `check`, raises OSError for any exit code but 0."""
         process = await asyncio.create_subprocess_exec(
             *self.prefix,
             *command,
@@ -130,9 +131,10 @@ class Host:
         return done
 
     async def start(self, *command: str, port: int, as_user: bool = False) -> Program:
-        """Starts a server or a client, and returns when somebody listens on the TCP port. It is stopped with the host.
+        """Starts a server or a client, and returns once a program listens on the TCP port. It is stopped with the host.
 
-        `as_user`: as user and group 1000 in a namespace within, for what will not be root, or would give that up."""
+        `as_user`: as user and group 1000 in a nested namespace, for programs that refuse to be root or would drop
+        it."""
         within = ("unshare", "-U", f"--map-user={_USER}", f"--map-group={_USER}", "--") if as_user else ()
         program = Program([*self.prefix, *within, *command], self.folder / f"{Path(command[0]).name}-{port}.txt")
         self._programs.append(program)
@@ -143,7 +145,7 @@ class Host:
         return program
 
     def listens(self, port: int) -> bool:
-        """Whether somebody here listens on the TCP port. Nothing is sent to find out."""
+        """Whether a program here listens on the TCP port. No packet is sent to find out."""
         for table in ("tcp", "tcp6"):
             with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
                 for line in Path(f"/proc/{self.pid}/net/{table}").read_text().splitlines()[1:]:
@@ -155,7 +157,7 @@ class Host:
     def make_socket(
         self, family: int, kind: int, *, protocol: int = 0, address: tuple[str, int] | None = None
     ) -> socket.socket:
-        """A socket on this host, to be used and closed by us. Raises OSError."""
+        """Returns a socket on this host. The caller uses and closes it. Raises OSError."""
         self._channel.send(json.dumps([family, kind, protocol, address]).encode())
         answer, descriptors, _, _ = socket.recv_fds(self._channel, 4096, 1)
         if not descriptors:
@@ -182,7 +184,7 @@ class Host:
             raise
 
     async def close(self) -> None:
-        """Stops what was started here, and lets go of the namespaces."""
+        """Stops all programs of the host, and releases the namespaces."""
         for program in reversed(self._programs):
             await program.stop()
         self._channel.close()
@@ -191,17 +193,18 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A process that should not be there any more."""
+    """A process that should have ended."""
 
     pid: int
     command: str
 
 
 class Internet:
-    """The hosts, and the provider that joins them. Leaves no process behind, and says so when one had to be killed."""
+    """The hosts, and the provider that connects them. No process remains at the end; one that had to be killed is an
+    error."""
 
     def __init__(self, folder: Path, *, patience_s: float = _END_S) -> None:
-        """`patience_s`: how long processes may take to go at the end."""
+        """`patience_s`: seconds that processes may take to end."""
         self._folder = folder
         self._patience_s = patience_s
         self._hosts: dict[str, Host] = {}
@@ -242,7 +245,7 @@ class Internet:
         assert not left, f"had to be killed: {left}"
 
     async def host(self, name: str, *, resolver: str, hosts: Mapping[str, str] | None = None) -> Host:
-        """One more host, that asks `resolver` for the names that are not in its `hosts`. Raises OSError."""
+        """Adds a host that asks `resolver` for names that are not in its `hosts`. Raises OSError."""
         number = len(self._hosts)
         address, gateway = f"{_NETWORK}.{number}.2", f"{_NETWORK}.{number}.1"
         enter = ["nsenter", "--preserve-credentials", "-U", "-t", str(self.provider.pid), "--", "unshare", "-nm", "--"]
@@ -263,15 +266,15 @@ class Internet:
         return host
 
     async def give_address(self, address: str) -> None:
-        """One more address of the provider's own, for a server on it."""
+        """Adds an address to the provider, for a server on it."""
         await self.provider.run(programs.require("ip"), "address", "add", f"{address}/32", "dev", "lo")
 
     async def swallow(self, prefix: str) -> None:
-        """What is sent to these addresses is lost without a word."""
+        """Drops all packets to these addresses."""
         await self.provider.run(programs.require("ip"), "route", "add", "blackhole", prefix)
 
     def name(self, address: str) -> str:
-        """Whose address it is; the address itself when it is nobody's."""
+        """Returns the name of the host with this address; without one, the address."""
         return next((host.name for host in self._hosts.values() if host.address == address), address)
 
     def _add(self, name: str, address: str, enter: Sequence[str]) -> Host:
@@ -281,8 +284,7 @@ class Internet:
         return host
 
     async def _furnish(self, host: Host, resolver: str, hosts: Mapping[str, str]) -> None:
-        """The files of /etc that tell a program where it is, and an empty /dev/shm and, where a cache of names may lie
-        in wait, /run/nscd."""
+        """Gives the host its files in /etc, an empty /dev/shm, and an empty /run/nscd if a name cache may be there."""
         files = {
             "hosts": "127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in hosts.items()),
             "resolv.conf": f"nameserver {resolver}\noptions timeout:2 attempts:2\n",
@@ -299,11 +301,11 @@ class Internet:
 
 
 _NO_IPV6 = "for f in all default; do f=/proc/sys/net/ipv6/conf/$f/disable_ipv6; [ ! -e $f ] || echo 1 > $f; done"
-"""So that a wire is quiet when nobody speaks."""
+"""Disables IPv6, so that an idle wire is quiet."""
 
 
 def _left(networks: set[str]) -> list[Left]:
-    """The processes in these network namespaces."""
+    """Returns the processes in these network namespaces."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

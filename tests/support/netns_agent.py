@@ -1,7 +1,7 @@
-"""Keeps a namespace open, and makes sockets in it for a process outside. Run as a script by tests/support/netns.py.
+"""Keeps a namespace open, and makes sockets in it for a process outside. tests/support/netns.py runs it as a script.
 
-A socket belongs for ever to the network in which it was made, whoever uses it. So a server of a test runs in the test's
-own process and yet listens in the namespace. It ends when the other end of its channel does, however that ended.
+A socket always belongs to the network in which it was made, whichever process uses it. So a server can run in the
+test's own process and listen in the namespace. The agent ends when the other end of its channel does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 
 
 def make(family: int, kind: int, protocol: int, address: tuple[str, int] | None) -> socket.socket:
-    """A socket, bound when an address is given. Raises OSError."""
+    """Returns a socket, bound if there is an address. Raises OSError."""
     sock = socket.socket(family, kind, protocol)
     try:
         if address is not None:
@@ -25,7 +25,7 @@ def make(family: int, kind: int, protocol: int, address: tuple[str, int] | None)
 
 
 def serve(channel: socket.socket) -> None:
-    """Each request is [family, kind, protocol, address or null]; the answer a socket, or why there is none."""
+    """Answers requests. A request is [family, kind, protocol, address or null]; the answer is a socket, or an error."""
     channel.send(b"here")
     while request := channel.recv(4096):
         family, kind, protocol, address = json.loads(request)

@@ -1,4 +1,4 @@
-"""A server in a thread that gives everybody the same answer."""
+"""A server in a thread with one answer for all clients."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def answering(answer: bytes | None) -> Iterator[int]:
-    """A server that gives everybody the same answer, None: none at all."""
+    """Yields the port of a server with this answer for all clients; None: it does not answer."""
     server = socket.create_server(("127.0.0.1", 0))
     held = []
 

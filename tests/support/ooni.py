@@ -1,8 +1,7 @@
 """OONI's data format, as far as a measurement of a website has it (github.com/ooni/spec: data-formats/df-000-base,
 df-001-httpt, df-002-dnst, df-005-tcpconnect, df-006-tlshandshake, df-007-errors; nettests/ts-017-web-connectivity).
 
-`problems` says what a measurement has that these do not allow, and what it lacks. Keys that they do not know are
-allowed, as there.
+`problems` returns the violations of these specifications. As there, unknown keys are allowed.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ FAILURES = frozenset(
      "quic_incompatible_version", "ssl_failed_handshake", "ssl_invalid_hostname", "ssl_unknown_authority",
      "ssl_invalid_certificate"}
 )  # fmt: skip
-"""The errors of OONI's probe. Any other one begins with `unknown_failure`."""
+"""The errors of OONI's probe. Any other error begins with `unknown_failure`."""
 
 ENGINES = frozenset({"unknown", "system", "getaddrinfo", "golang_net_resolver", "go", "udp", "tcp", "dot", "doh"})
 
@@ -145,7 +144,7 @@ CONTROL_DNS: Mapping[str, Check] = {"failure": is_failure, "addrs": texts}
 
 
 def problems(measurement: Mapping[str, Any]) -> list[str]:
-    """Returns what is wrong with a measurement, a sentence each; empty: it is valid."""
+    """Returns the faults of a measurement, a sentence each; empty: it is valid."""
     return list(_problems(measurement))
 
 

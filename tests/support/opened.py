@@ -1,4 +1,4 @@
-"""Connections that are open in a world, and closed by who looks at them."""
+"""Open connections in a world, which users of a list can close."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.support.outcomes import HOME, TOR
 
 
 class Opened:
-    """An open connection, which is not any more once it is closed; that is noted in `closed`."""
+    """An open connection. When it is closed, that is noted in `closed`."""
 
     def __init__(self, world: World, number: int, host: str, route: Route | None, at: float, closed: list[int]) -> None:
         request = Request(number, Destination(host, 443), Inbound.CONNECT, f"127.0.0.1:{50000 + number}")

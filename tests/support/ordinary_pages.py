@@ -1,8 +1,7 @@
-"""Two hundred pages that nobody put in the place of another: what sites, their servers and their shields do answer.
+"""Two hundred ordinary pages, and no block pages: answers of sites, their servers and their shields.
 
-Made here rather than collected, so that they may be committed: eight kinds, five languages, five writings each. They
-speak of blocking, filters and courts as news and forums do, quote what block pages say, and come in the charsets that
-such sites use.
+They are made here and not collected, so that they may be committed: eight kinds, five languages, five texts each. They
+mention blocking, filters and courts as news and forums do, quote block pages, and use the charsets of such sites.
 """
 
 from __future__ import annotations
@@ -143,7 +142,7 @@ _KINDS: tuple[Callable[[_Tongue, int], tuple[int, str]], ...] = (
 
 
 def ordinary_pages() -> list[Ordinary]:
-    """All of them."""
+    """Returns all pages."""
     pages = []
     for kind, tongue, number in product(_KINDS, _TONGUES, range(5)):
         status, text = kind(tongue, number)

@@ -1,4 +1,4 @@
-"""A web server on loopback that knows what it was asked.
+"""A web server on loopback that records its requests.
 
     /page/30           a page that loads 30 pictures, and says on itself how many a browser could show; ?hosts=a:1,b:2
                        spreads them over hosts
@@ -9,7 +9,7 @@
     /close             answers and closes
     anything else      a line that names the host; a body that is sent is counted, and its SHA-256 is the answer
 
-Every request is recorded with the peer's address, so a test can tell by which way it came.
+Every request is recorded with the peer's address, so a test can tell by which route it came.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _HEAD_LIMIT = 256 * 1024
 
 
 def pattern(size: int) -> bytes:
-    """The bytes of /bytes/N: a prime period, so a lost, doubled or shifted block shows."""
+    """Returns the bytes of /bytes/N. Their period is a prime, so a lost, doubled or shifted block shows."""
     return (_PRIME * (size // len(_PRIME) + 1))[:size]
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One request as it arrived."""
+    """One request that arrived."""
 
     method: str
     target: str
@@ -91,7 +91,7 @@ class Origin:
         return sum(request.method == "POST" for request in self.requests)
 
     def targets(self, host: str = "") -> list[str]:
-        """The targets that were asked for, in order; of one host when it is named."""
+        """Returns the targets of the requests, in order; with `host`, only those of one host."""
         return [request.target for request in self.requests if host in ("", request.host.rsplit(":", 1)[0])]
 
     async def _listen(self, context: ssl.SSLContext | None) -> int:
@@ -119,7 +119,7 @@ class Origin:
             pass
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Answers one request; says whether another may follow."""
+        """Answers one request. Returns whether another may follow."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *lines = head[:-4].split("\r\n")
         method, target, version = first.split(" ")

@@ -1,6 +1,6 @@
-"""A Python whose asyncio differs inside, as a later one may: for processes that a test starts.
+"""A Python with other internals of asyncio, as in a later version, for processes that a test starts.
 
-Its source is changed as it is imported, everywhere alike, so asyncio itself works as before.
+The source is changed at import, consistently in all modules, so asyncio itself works as before.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 Change = tuple[str, str, str]
-"""A module, a pattern in its source (a regular expression), and what stands in its place."""
+"""A module, a regular expression for its source, and the replacement."""
 
 _MODULES = ("asyncio.base_events", "asyncio.events", "asyncio.selector_events", "asyncio.unix_events")
-"""Those that use what an event loop and its handles have inside."""
+"""The modules that use the internals of event loops and handles."""
 
 _HANDLES = r"handle|reader|writer|timer|self\._scheduled\[0\]"
-"""How these modules name a handle."""
+"""Names of handles in these modules."""
 
 _IMPORT_CHANGED = """
 import importlib.machinery, re, sys
@@ -48,7 +48,7 @@ sys.meta_path.insert(0, Finder())
 
 
 def without(borrowed: str) -> list[Change]:
-    """The changes of a Python in which what `net.loop.choice` calls so has another name."""
+    """Returns the changes of a Python in which a borrowed internal (as `net.loop.choice` names it) has another name."""
     kind, _, name = borrowed.rpartition(".")
     other = f"{name}_as_it_is_called_now"
     if kind == "asyncio.SelectorEventLoop":
@@ -59,7 +59,7 @@ def without(borrowed: str) -> list[Change]:
 
 
 def environment(folder: Path, changes: Sequence[Change]) -> dict[str, str]:
-    """The variables of a process that runs on a Python with these changes. `folder` is for a file that they need."""
+    """Returns the environment of a process on a Python with these changes. `folder` is for a file that they need."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sitecustomize.py").write_text(_IMPORT_CHANGED.format(changes=list(changes)))
     return {"PYTHONPATH": f"{folder}:{ROOT}"}

@@ -1,4 +1,4 @@
-"""Places where another user of this computer could write, and what another user writes there."""
+"""Folders that another user of this computer can write, and files of another user."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 STRANGER = 12_345
-"""A user that this machine need not have."""
+"""The id of a user that need not exist."""
 
 
 @contextmanager
 def open_folder() -> Iterator[Path]:
-    """A folder of ours that everybody may enter, in one where everybody may write. Pytest's own are below a folder of
-    mode 0700, which decides for everything in it."""
+    """Yields a folder of ours that all users may enter, within a folder that all users may write. Pytest's own folders
+    are below one of mode 0700, which protects everything in it."""
     folder = Path(tempfile.mkdtemp(prefix="byway-test-", dir="/tmp"))
     folder.chmod(0o755)
     try:
@@ -28,7 +28,8 @@ def open_folder() -> Iterator[Path]:
 
 
 def write_as_another(file: Path, text: str) -> None:
-    """Really another user's, as root; else a file that anybody could have written, which is the same to Byway."""
+    """Writes a file of another user, as root; otherwise one that any user could have written, which is the same for
+    Byway."""
     if os.geteuid() != 0:
         file.write_text(text)
         file.chmod(0o666)

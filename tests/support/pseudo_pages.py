@@ -1,4 +1,4 @@
-"""Finds what is plain English on a page in the pseudo-locale: strings that nobody wrapped."""
+"""Finds plain English on a page in the pseudo-locale: strings without `_()`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _ISOLATE = re.compile("\u2068[^\u2068\u2069]*\u2069")
 
 
 class _Texts(HTMLParser):
-    """Collects what a person reads or hears on a page and is not data: in `bdi`, `code` and the like, with
-    translate="no", or with lang="en", as what comes from outside or was stored."""
+    """Collects the visible and spoken text of a page without data: data is in elements such as `bdi` and `code`, or has
+    translate="no" or lang="en", like text from outside or from the store."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,8 +41,8 @@ class _Texts(HTMLParser):
 
 
 def untranslated(html: str, hosts: Sequence[str] = ()) -> list[str]:
-    """What is plain English on a page in the pseudo-locale, without data, our own name, and `hosts`, which may be
-    titles."""
+    """Returns the plain English texts on a page in the pseudo-locale, without data, Byway's name, and `hosts`, which
+    may be titles."""
     texts = _Texts()
     texts.feed(html)
     plain = []

@@ -1,7 +1,7 @@
-"""A relay on loopback that speaks SOCKS5, SOCKS4a and HTTP CONNECT, told apart by the first byte, within TLS if wanted.
+"""A relay on loopback for SOCKS5, SOCKS4a and HTTP CONNECT, recognized by the first byte, also within TLS.
 
-It knows its names by its own map, so a name that the machine cannot resolve opens through it and nowhere else. It
-connects from its own address, so the origin can tell who came. No product code is used here.
+It has its own map of names, so a name that the machine cannot resolve opens only through it. It connects from its own
+address, by which the origin recognizes it. It uses no product code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.support.streams import Connections, shut, splice
 
 
 class Refused(Exception):
-    """The relay will not: no such name, or wrong credentials."""
+    """The relay refuses: no such name, or wrong credentials."""
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Relay:
         return self._connections.count
 
     async def revive(self) -> None:
-        """Listens, on the same port as before if there was one."""
+        """Listens again, on the same port if it had one."""
         if self.address == "127.0.0.1" or self._holder is not None:
             sock = socket.create_server((self.address, self.port), backlog=512)
         else:
@@ -64,7 +64,7 @@ class Relay:
         self._server = await asyncio.start_server(self._connections, sock=sock, ssl=self.secure)
 
     async def stop(self) -> None:
-        """Refuses from now on, and breaks off what is open."""
+        """Refuses connections from now on, and breaks off open ones."""
         if self._server is not None:
             await shut(self._server)
             self._server = None

@@ -1,4 +1,4 @@
-"""A name server that knows its names by a function, and remembers who asked for what."""
+"""A name server whose answers come from a function, and which records its queries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NO_SUCH_NAME = 3
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One query as it arrived."""
+    """One query that arrived."""
 
     asker: str  # the address that it came from
     name: str
@@ -26,7 +26,7 @@ class Asked:
 class Resolver(asyncio.DatagramProtocol):
     """`async with Resolver(sock, lookup) as resolver:` answers on a bound UDP socket, which it closes.
 
-    `lookup` gives a name's IPv4 address for the address that asks, or None for a name that does not exist. There are no
+    `lookup` returns the IPv4 address of a name for a client's address; None: the name does not exist. There are no
     other records."""
 
     def __init__(self, sock: socket.socket, lookup: Callable[[str, str], str | None]) -> None:
@@ -44,7 +44,7 @@ class Resolver(asyncio.DatagramProtocol):
         self._transport.close()
 
     def askers(self, name: str) -> set[str]:
-        """The addresses that asked for the name, or for a longer one that a search list made of it."""
+        """Returns the clients that asked for the name, or for a longer one that a search list made from it."""
         return {asked.asker for asked in self.asked if asked.name == name or asked.name.startswith(f"{name}.")}
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
@@ -63,7 +63,7 @@ class Resolver(asyncio.DatagramProtocol):
 
 
 def _name(data: bytes, place: int) -> tuple[str, int]:
-    """The name of a question, and where it ends."""
+    """Returns the name of a question, and the offset after it."""
     labels = []
     while length := data[place]:
         labels.append(data[place + 1 : place + 1 + length].decode("latin-1").lower())

@@ -1,4 +1,4 @@
-"""Paths whose every move is written down before: what connects when, what it answers, and what the kernel would say.
+"""Scripted paths: when each connects, what it answers, and what the kernel reports.
 
 For code that races routes, under the virtual clock of `tests.support.clock`."""
 
@@ -22,7 +22,8 @@ from proxy.net.tasks import spawn
 
 @dataclass
 class Script:
-    """What one route does: seconds until connected (or how it fails), and what comes so long after the flight."""
+    """The script of one route: seconds until it connects (or how it fails), and its answers with their times after the
+    flight."""
 
     connect: float | DialError | Callable[[float], float | DialError] = 0.1  # the last: by the loop's time
     fails_after: float = 0.0  # seconds until a failure to connect is known
@@ -91,7 +92,7 @@ class ScriptedStream(Stream):
 
 
 class ScriptedDialer:
-    """Dials as the script says, and keeps in it when that was and which streams it gave out."""
+    """Dials by the script. It records when, and the streams that it returned."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
@@ -110,7 +111,8 @@ class ScriptedDialer:
 
 
 class ScriptedDirect(ScriptedDialer):
-    """The same without a task of the race. It tells when the lookup is over, and which addresses it tries."""
+    """As ScriptedDialer, without a task of the race. It reports the end of the lookup and the addresses that it
+    tries."""
 
     def __init__(self, script: Callable[[], Script]) -> None:
         self._of_now = script
@@ -160,7 +162,7 @@ class _ScriptedConnecting:
 
 
 class _Told(SplitTcpDetector):
-    """One that keeps what it is told."""
+    """A detector that records its input."""
 
     __slots__ = ("_noted",)
 
@@ -174,7 +176,7 @@ class _Told(SplitTcpDetector):
 
 
 class FakeOracle(TcpInfo):
-    """Reads the script instead of the kernel."""
+    """Reads TCP_INFO from the script instead of the kernel."""
 
     def __init__(self, usable: bool = True) -> None:
         self.usable = usable

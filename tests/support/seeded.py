@@ -1,6 +1,6 @@
-"""A Byway with something of everything to show: connections, sites in trouble, relays that work and fail, overrides.
+"""A Byway with data for every command: connections, sites in trouble, relays that work and fail, overrides.
 
-All of it happened a fixed time ago, so that what commands print of it does not change from one second to the next.
+Everything happened a fixed time ago, so that the output of commands is the same each second.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class SeededWorld(World):
 
 
 def leave(file: Path, network: NetworkId) -> None:
-    """The same in a log that a Byway left behind; all of it happened on `network`."""
+    """Writes the same data to a log file, on `network`."""
     store, now = Store(file, Log(hosts="all")), time.time()
     store.start()
     fill(store, now, network)
@@ -74,7 +74,7 @@ def leave(file: Path, network: NetworkId) -> None:
 
 
 def fill(store: Store, now: float, network: NetworkId = HOME) -> None:
-    """Connections of two days."""
+    """Stores connections of two days."""
     doh, records = Route.parse("direct|doh"), Route.parse("direct|tlsrec")
     refused = failed(
         Symptom.RELAY_AUTH, Stage.RELAY, VPS, error="relay vps: user or password refused by relay.example:443"

@@ -1,4 +1,4 @@
-"""What sessions share, for tests of what uses it: silence where nothing else was given."""
+"""The services of sessions for tests; parts that a test does not give do nothing."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ NO_RESOLVER: Any = SimpleNamespace(
     is_local_zone=lambda _host: False,
     may_be_local_zone=lambda _host: False,
 )
-"""One that knows nothing and is asked nothing."""
+"""A resolver that knows nothing."""
 
 NO_PAGES: Any = None
 """The block pages of a Setup under which nothing classifies an answer."""
 
 
 class NoFlows:
-    """In place of the watch over flows."""
+    """A replacement for the watch over flows."""
 
     def __init__(self) -> None:
         self.watched: list[tuple[Any, ...]] = []
@@ -55,7 +55,7 @@ def events_to(
     tunnel_ended: Callable[[Outcome], object] | None = None,
     delivered: Callable[[Delivered], None] | None = None,
 ) -> Events:
-    """Events whose values go to these."""
+    """Returns Events with these handlers."""
     events = Events()
     if believe is not None:
         events.on(Learned, lambda learned: void(believe(learned.changes)))
@@ -72,11 +72,11 @@ def events_to(
 
 
 NO_SETUP: Any = None
-"""For a record whose plan and race nobody asks for."""
+"""For a record without a plan and a race."""
 
 
 def visit_of(setup: Any, outcome: Outcome, flight: Flight) -> Rescued:
-    """A Rescued, for handlers that read only its record and flight. It also stands for a Delivered."""
+    """Returns a Rescued for handlers that read only its record and flight. It also stands for a Delivered."""
     return Rescued(setup, cast(OpenRecord, SimpleNamespace(outcome=outcome, network=HOME)), flight, outcome)
 
 
@@ -85,8 +85,8 @@ def void(_: object) -> None:
 
 
 def services(*, events: Events | None = None, **given: Any) -> Services:
-    """Services with these parts, and the rest as for nobody. `believe`, `record`, `sound`, `tunnel_ended` and
-    `delivered` are told of events."""
+    """Returns services with these parts; the others do nothing. `believe`, `record`, `sound`, `tunnel_ended` and
+    `delivered` are handlers of events."""
     told = {name: given.pop(name, None) for name in ("believe", "record", "sound", "tunnel_ended", "delivered")}
     defaults: dict[str, Any] = {
         "setup": None,

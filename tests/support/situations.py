@@ -1,5 +1,5 @@
-"""Sites in each of the situations that people meet, made by the events that lead there, with the word and the cause for
-each. Every list, page, command and report must say the same of them."""
+"""Sites in all situations that users meet, made by events, with the status and the cause of each. Every list, page,
+command and report must show the same."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Happen = Callable[[World, str], None]
 
 @dataclass(frozen=True)
 class Situation:
-    """What happens to a site, and what is said of it then; an empty `words`: it is not listed."""
+    """The events of a site, and the status that they lead to. Empty `words`: the site is not listed."""
 
     host: str
     happen: Happen
@@ -58,7 +58,7 @@ def _left(host: str) -> object:
 
 
 def _forgotten(world: World, host: str) -> None:
-    """It was blocked, a user has had it forgotten, and then it works."""
+    """The site was blocked, a user forgot it, and then it works."""
     world.see(rescued(host=host, at=time.time()))
     world.store.believe(world.beliefs.forget(host))
     world.see(outcome(delivered(), host=host, at=time.time()))
@@ -117,7 +117,7 @@ SITUATIONS = (
 
 
 def happen_all(world: World) -> None:
-    """All of it on one network, on which another site works direct."""
+    """Makes all situations on one network, on which another site works direct."""
     world.beliefs.learn(DirectDelivered("uplink.example"), network=HOME, now=time.time())
     for situation in SITUATIONS:
         situation.happen(world, situation.host)
@@ -128,13 +128,13 @@ def relay_mended(world: World) -> None:
 
 
 def network_changed(world: World) -> None:
-    """To another network, and back."""
+    """Changes to another network, and back."""
     world.store.believe(world.beliefs.network_changed(time.time()))
     world.health.clear_faults()
 
 
 def behind_a_portal(world: World) -> None:
-    """A login page answers in place of a control page."""
+    """Makes a login page answer in place of a control page."""
     found = ControlAnswered("", ConnectivityResult.PORTAL, time.time(), portal="http://portal.example/")
     world.store.believe(world.beliefs.learn(found, network=HOME, now=time.time()))
 

@@ -1,4 +1,4 @@
-"""Real sockets on loopback for tests of what moves bytes."""
+"""Real sockets on loopback for tests of code that moves bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def tcp_pair(family: socket.AddressFamily = socket.AF_INET) -> tuple[socket.socket, socket.socket]:
-    """Two connected non-blocking TCP sockets: the one that connected, the one that was accepted."""
+    """Returns two connected non-blocking TCP sockets: the client's and the accepted one."""
     host = "127.0.0.1" if family == socket.AF_INET else "::1"
     with socket.create_server((host, 0), family=family) as listener:
         near = socket.create_connection(listener.getsockname()[:2])
@@ -23,8 +23,9 @@ def tcp_pair(family: socket.AddressFamily = socket.AF_INET) -> tuple[socket.sock
 
 
 def listener_alone(address: str, port: int = 0, *, backlog: int = 512) -> tuple[socket.socket, socket.socket]:
-    """A listener on `address`, which is another than 127.0.0.1, and a socket that holds its port there: no Byway that
-    asks for any port gets it, which would take what listens on that port of any loopback address for itself."""
+    """Returns a listener on `address`, which is not 127.0.0.1, and a socket that reserves its port on 127.0.0.1.
+    Otherwise a Byway that listens on any free port could get that port, and would take a listener on it, at any
+    loopback address, for itself."""
     for _ in range(50):  # the free port of one address may be taken on another
         listener = socket.create_server((address, port), backlog=backlog)
         holder = socket.socket()
@@ -47,10 +48,10 @@ def reset(sock: socket.socket) -> None:
 
 
 def public_alone(sock: socket.socket) -> Any:
-    """A listening socket of a Python that has nothing to accept with but `accept`."""
+    """Returns a listening socket of a Python that has only `accept`."""
     return SimpleNamespace(accept=sock.accept)
 
 
 def descriptors() -> int:
-    """How many this process has open."""
+    """Returns the number of open descriptors of this process."""
     return len(os.listdir("/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"))

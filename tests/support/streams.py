@@ -1,4 +1,4 @@
-"""What the servers of this folder share: tasks that end with their server, and copying both ways."""
+"""Shared parts of the servers of this folder: tasks that end with their server, and copying both ways."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LINGER_0 = struct.pack("ii", 1, 0)
 
 
 class Connections:
-    """Serves connections until told to stop, and leaves none behind."""
+    """Serves connections until `stop`, which ends all of them."""
 
     def __init__(self, serve: Serve) -> None:
         self._serve = serve
@@ -22,7 +22,7 @@ class Connections:
         self.count = 0
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """To be handed to asyncio.start_server."""
+        """The callback for asyncio.start_server."""
         task = asyncio.current_task()
         assert task is not None
         self._running.add(task)
@@ -45,8 +45,8 @@ class Connections:
 
 @contextlib.asynccontextmanager
 async def listening(serve: Serve, *where: Any, **how: Any) -> AsyncIterator[asyncio.Server]:
-    """A server as asyncio.start_server makes it, whose end breaks off what is still open. Its own end waits for that,
-    from Python 3.12 on, and what a censor has cut off never closes."""
+    """Runs a server of asyncio.start_server for the block, and breaks off open connections at the end. From Python 3.12
+    on, the end of a server waits for them, and a connection that a censor has cut never closes."""
     connections = Connections(serve)
     server = await asyncio.start_server(connections, *where, **how)
     try:
@@ -57,8 +57,8 @@ async def listening(serve: Serve, *where: Any, **how: Any) -> AsyncIterator[asyn
 
 
 async def shut(*servers: asyncio.Server) -> None:
-    """Has them refuse from now on. A server that is closed in the pass of the loop in which it accepted a connection
-    never closes that one, and whichever test runs then is blamed for it: so they are closed one pass later."""
+    """Closes servers one pass of the loop later. If a server is closed in the pass in which it accepted a connection,
+    it never closes that one, and another test gets the blame."""
     loop = asyncio.get_running_loop()
     for server in servers:
         for sock in server.sockets:
@@ -92,8 +92,8 @@ async def splice(
     granted: bytes = b"",
     first: bytes = b"",
 ) -> None:
-    """Connects to host and port from the address `source`, tells the client `granted`, sends on `first`, and copies
-    both ways, half-closes included, until both sides have ended. Raises OSError when it cannot connect."""
+    """Connects to host and port from the address `source`, sends the client `granted`, sends on `first`, and copies
+    both ways, with half-closes, until both sides have ended. Raises OSError when it cannot connect."""
     far_reader, far_writer = await asyncio.open_connection(sock=await _connected(host, port, source))
     try:
         writer.write(granted)
@@ -109,7 +109,8 @@ async def splice(
 
 
 async def _connected(host: str, port: int, source: str) -> socket.socket:
-    """May share its port with a listener at its address, that of a later test also, while it lingers in TIME_WAIT."""
+    """Its port may also be that of a listener at the same address, or of a later test while this one lingers in
+    TIME_WAIT."""
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)

@@ -1,4 +1,4 @@
-"""A program at a terminal of its own: what it prints there, in lines."""
+"""A program at its own terminal, with its output in lines."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 def steady(text: str) -> str:
-    """What a command prints, without numbers, units, ids and the width of columns: they are others at each run."""
+    """Returns the output of a command without numbers, units, ids and column widths, which differ from run to run."""
     text = re.sub(r"\b[0-9a-f]{16}\b", "ID", text)
     text = re.sub(r"\d+(?:[.:-]\d+)*(?: (?:ms|s|min|B|kB)\b)?", "0", text)
     return re.sub(r"\s+", " ", text.replace("just now", "0 ago")).strip()
 
 
 class Terminal:
-    """`printed` is what the program wrote so far, on standard output and error. It is killed when the block ends.
-    Its output is read while the event loop runs.
+    """`printed` is the output so far, standard output and error. The program is killed at the end of the block. Output
+    is read while the event loop runs.
 
     with Terminal(["byway", "run"], env) as terminal:
         await terminal.until("listens")
@@ -41,7 +41,7 @@ class Terminal:
     def __init__(
         self, command: Sequence[str], environment: Mapping[str, str], *, columns: int = 200, controls: bool = False
     ) -> None:
-        """`controls`: it is the terminal that controls the program, as that of a shell does."""
+        """`controls`: the terminal controls the program, like that of a shell."""
         self._columns = columns
         self._prefix = (sys.executable, "-c", _TAKE_CONTROL) if controls else ()
         self._command = command
@@ -77,12 +77,12 @@ class Terminal:
         return self.printed.splitlines()
 
     def close_window(self) -> None:
-        """As who closes the window does: the terminal is gone, whatever runs there."""
+        """Closes the terminal, as if its window was closed, while the program runs."""
         self._close()
         self._master = -1
 
     async def until(self, text: str) -> None:
-        """Waits until a whole line holds `text`. Fails when the program ends before."""
+        """Waits until a whole line holds `text`. Fails if the program ends before that."""
         await until(lambda: self._ended or any(text in line for line in self.printed.split("\r\n")[:-1]))
         assert text in self.printed, self.printed
 
@@ -91,7 +91,7 @@ class Terminal:
         os.write(self._master, keys)
 
     async def ends(self) -> int:
-        """Returns the exit code, once the program has ended and all that it printed is read."""
+        """Waits until the program has ended and its output is read. Returns the exit code."""
         await until(lambda: self._ended, within_s=2 * GIVEN_UP_S)
         return self.process.wait(GIVEN_UP_S)
 

@@ -1,4 +1,4 @@
-"""Counts what OpenSSL holds for TLS connections, which is 100 KiB each."""
+"""Counts OpenSSL's objects for TLS connections, which take 100 KiB each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _connections() -> set[int]:
 
 @contextlib.contextmanager
 def none_left_behind() -> Iterator[None]:
-    """Fails when a client's connection of the block is still there at its end, without a collection of garbage."""
+    """Fails if a client's connection of the block still exists at its end, without a garbage collection."""
     gc.collect()
     before = _connections()
     gc.disable()

@@ -11,8 +11,8 @@ GIVEN_UP_S = 30.0
 
 
 def move_into_file(path: Path) -> None:
-    """Changes every row of `outcome`, so that pages that Byway remembers are stale, and moves the write-ahead log into
-    the file, so that damage to the file is damage to the rows. Raises TimeoutError."""
+    """Changes every row of `outcome`, so that pages in Byway's cache are stale, and moves the write-ahead log into the
+    file, so that damage to the file damages the rows. Raises TimeoutError."""
     give_up_at = time.monotonic() + GIVEN_UP_S
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("UPDATE outcome SET error = 'touched'")

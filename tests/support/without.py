@@ -1,4 +1,4 @@
-"""A copy of Byway without one of its features: without the feature's folder, and its line in the table."""
+"""Copies of Byway without one of its features: without the folder of the feature and its line in the table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TABLE = Path("proxy", "features", "table.py")
 
 
 def line_of(table: str, name: str) -> tuple[int, int]:
-    """Returns where a feature stands in the text of the table: its first line and the one behind its last, from 0."""
+    """Returns the place of a feature in the text of the table: its first line and the line after its last, from 0."""
     (features,) = (
         node.value.elts
         for node in ast.parse(table).body
@@ -27,7 +27,8 @@ def line_of(table: str, name: str) -> tuple[int, int]:
 
 
 def copy_of_byway(to: Path) -> Path:
-    """Copies the package, and what it finds beside itself in a checkout. Returns `to`, which goes on PYTHONPATH."""
+    """Copies the package, and the files beside it that it uses in a checkout. Returns `to`, which goes on
+    PYTHONPATH."""
     shutil.copytree(ROOT / "proxy", to / "proxy", ignore=shutil.ignore_patterns("__pycache__"))
     for beside in ("addons", "certs", "pyproject.toml"):
         (to / beside).symlink_to(ROOT / beside)
@@ -35,12 +36,12 @@ def copy_of_byway(to: Path) -> Path:
 
 
 def remove_folder(at: Path, name: str) -> None:
-    """Half a removal: the line stays."""
+    """Removes only the folder; the line stays."""
     shutil.rmtree(at / "proxy" / "features" / name)
 
 
 def remove_line(at: Path, name: str) -> None:
-    """The other half: the folder stays."""
+    """Removes only the line; the folder stays."""
     table = (at / TABLE).read_text()
     first, end = line_of(table, name)
     lines = table.splitlines(keepends=True)
