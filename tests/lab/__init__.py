@@ -1,1 +1,1 @@
-"""A censored country to test in: spaces with a network each, a router of our own between them, and a censor's rules."""
+"""A censored country for tests: spaces with a network each, a router of our own between them, and a censor's rules."""

@@ -1,7 +1,8 @@
 """A walk around in the country: `python -m tests.lab`.
 
-Starts the country with a Byway in it and reads commands; `help` lists them. Rules are those of the scenario table, set
-for a site of the scenario's name: after `set sni-reset-tcp`, https://sni-reset-tcp.test/ is blocked so.
+It starts the country with a Byway in it and reads commands; `help` lists them. Its rules are those of the scenario
+table, set for a site with the name of the scenario: after `set sni-reset-tcp`, https://sni-reset-tcp.test/ is blocked
+in this way.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ PROMPT = "lab> "
 
 
 class Walk:
-    """One person's walk; `say` is where answers go."""
+    """The walk of one person; `say` receives the answers."""
 
     def __init__(self, country: Country, byway: Running, say: Callable[[str], None] = print) -> None:
         self._country = country
@@ -49,7 +50,7 @@ class Walk:
             self._sites[row.name] = site
 
     async def do(self, line: str) -> bool:
-        """One command; False when it ends the walk."""
+        """Executes one command. Returns False when it ends the walk."""
         name, *words = line.split() or [""]
         if name in ("quit", "exit"):
             return False
@@ -110,7 +111,7 @@ class Walk:
             self._say(f"{kind:<5} {name}")
 
     async def _shell(self, *command: str) -> None:
-        """The terminal is the shell's until it ends; the country lives on meanwhile."""
+        """The terminal belongs to the shell until the shell ends; the country keeps running meanwhile."""
         proxy = {f"{kind}_proxy": self._byway.url for kind in ("http", "https")}
         environment = {**os.environ, **proxy, "CURL_CA_BUNDLE": str(self._country.trust_file())}
         words = command or (os.environ.get("SHELL", "/bin/sh"),)

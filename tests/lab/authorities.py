@@ -1,7 +1,8 @@
-"""The certificate authorities of the lab: a public one, a state's, an office's. Made anew each time, no key is kept.
+"""The certificate authorities of the lab: a public one, one of a state, one of an office. Each run makes them anew, and
+no key is kept.
 
-Each shows a certificate for whatever name is asked of it. A state's may have a true, publicly known root in the chain
-that it presents: what is looked for is found there by its hash alone, and nobody outside has the key to it.
+Each presents a certificate for any name that a client asks for. The authority of a state may add a real, publicly known
+root to the chain that it presents: Byway identifies this root by its hash alone, and nobody outside has its key.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _LOGGED = x509.UnrecognizedExtension(
 
 
 class Authority:
-    """`with Authority("Public") as authority:` — `server()` is a context for all names, `pem` what a client trusts."""
+    """`with Authority("Public") as authority:` — `server()` is a context for all names, and a client trusts `pem`."""
 
     def __init__(self, name: str, *, shown: Sequence[x509.Certificate] = (), logged: bool = False) -> None:
         """`shown` are further certificates at the end of every chain that its servers present. `logged`: its
@@ -68,9 +69,9 @@ class Authority:
         itself: bool = False,
         expired: bool = False,
     ) -> ssl.SSLContext:
-        """A server's context that shows a certificate for the very name that the client asks for, and one for the
-        names or addresses in `default` to who asks for none; `itself`: to everybody. `asked` hears the name. One that
-        is `expired` was good until yesterday."""
+        """A server's context that presents a certificate for exactly the name that the client asks for, and one for the
+        names or addresses in `default` to a client that asks for none; `itself`: to every client. `asked` is called
+        with the name. The certificate of an `expired` context was valid until yesterday."""
 
         def choose(sock: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
             if asked is not None:
@@ -87,7 +88,7 @@ class Authority:
         return ssl.create_default_context(cadata=self.pem)
 
     def self_signed(self, name: str) -> ssl.SSLContext:
-        """A server's context with a certificate for `name` that nobody but its own key has signed."""
+        """A server's context with a certificate for `name` that is signed by its own key alone."""
         certificate = self._sign(_subject(name), self._leaf_key, self._leaf_key, names=(name,), issuer=name)
         return self._serving((certificate,))
 
@@ -195,5 +196,5 @@ STATE_ROOT = x509.load_der_x509_certificate(
         "xQylzXFXj9n4pTUPuhIo/cHxtWaDSDZfK6XGMvIZtmOSpp2cPkQYTqQCNdAOuXAXJjBrQCS3YRz5QdB4+/YpoqSpFmA="
     )
 )
-"""The root of Kazakhstan's "Information Security Certification Authority" that signed the intermediates seen in
-October and November 2023; SHA-256 c530fadc…5b25. A public certificate; as published in Chromium's blocklist."""
+"""The root of Kazakhstan's "Information Security Certification Authority", which signed the intermediates seen in
+October and November 2023; SHA-256 c530fadc…5b25. It is a public certificate, as published in Chromium's blocklist."""

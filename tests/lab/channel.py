@@ -1,7 +1,8 @@
-"""Two ways to talk over one pair of streams, plain and TLS, told apart after the first bytes were read.
+"""Two ways to speak over one pair of streams, plain and TLS; the first bytes decide between them.
 
-asyncio's own TLS must have the first byte. A server here wants to look first: whether this is a ClientHello at all,
-and in how many records it comes. So TLS is done over memory buffers, which is short.
+TLS of asyncio needs the first byte itself. A server here looks at the first bytes before: whether they are a
+ClientHello at all, and in how many records it comes. So this module does TLS over memory buffers, which takes little
+code.
 """
 
 from __future__ import annotations
@@ -18,21 +19,22 @@ _HANDSHAKE = 22
 
 
 class Channel(Protocol):
-    """What a server talks over. Both raise OSError, or asyncio.IncompleteReadError when the other side breaks off."""
+    """A server speaks over it. Both methods raise OSError, or asyncio.IncompleteReadError when the other side breaks
+    off."""
 
     async def receive(self) -> bytes:
-        """Some bytes, or none at the end."""
+        """Returns some bytes, or none at the end."""
         ...
 
     async def send(self, data: bytes) -> None: ...
 
     async def end(self) -> None:
-        """Nothing more will be sent."""
+        """Ends the sending: nothing more follows."""
         ...
 
 
 class Plain:
-    """The streams as they are, with the bytes that were read ahead first."""
+    """The streams without TLS, beginning with the bytes that were read ahead."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ahead: bytes = b"") -> None:
         self._reader = reader
@@ -55,7 +57,7 @@ class Plain:
 
 
 class Secure:
-    """TLS over the streams. `await handshake()` comes first, and raises ssl.SSLError, an OSError."""
+    """TLS over the streams. The caller does `await handshake()` first, which raises ssl.SSLError, an OSError."""
 
     def __init__(
         self,
@@ -103,7 +105,7 @@ class Secure:
             await self._flush()
 
     async def end(self) -> None:
-        """Says close_notify, and ends the connection: half-closed TLS is nothing that clients expect."""
+        """Sends close_notify and ends the connection: clients do not expect half-closed TLS."""
         with contextlib.suppress(ssl.SSLError):
             self.object.unwrap()
         await self._flush()
@@ -131,7 +133,8 @@ class Buffered:
         self._data = bytearray()
 
     async def until(self, mark: bytes) -> bytes:
-        """With the mark; at most `HEAD_LIMIT` bytes. Raises asyncio.IncompleteReadError at the end."""
+        """Returns the bytes up to and including the mark, at most `HEAD_LIMIT`. Raises asyncio.IncompleteReadError at
+        the end."""
         while (place := self._data.find(mark)) < 0:
             if len(self._data) > HEAD_LIMIT:
                 raise asyncio.LimitOverrunError("no end of the head", len(self._data))
@@ -144,7 +147,7 @@ class Buffered:
         return self._take(count)
 
     async def some(self) -> bytes:
-        """What is there, or comes next; nothing at the end."""
+        """Returns the bytes that are buffered, or those that arrive next; empty at the end."""
         return self._take(len(self._data)) if self._data else await self._channel.receive()
 
     def _take(self, count: int) -> bytes:
@@ -160,8 +163,9 @@ class Buffered:
 
 
 async def first_flight(reader: asyncio.StreamReader) -> tuple[bytes, int]:
-    """The client's first bytes, and in how many TLS records its ClientHello came; 0 when it is none. Reads no further
-    than the hello's end, and `HELLO_LIMIT` at most. Raises asyncio.IncompleteReadError."""
+    """Returns the client's first bytes, and the number of TLS records in which its ClientHello came; 0 when they are no
+    ClientHello. Reads no further than the end of the hello, and at most `HELLO_LIMIT`. Raises
+    asyncio.IncompleteReadError."""
     data = b""
     while True:
         records = hello_records(data)
@@ -176,7 +180,8 @@ async def first_flight(reader: asyncio.StreamReader) -> tuple[bytes, int]:
 
 
 def hello_records(data: bytes) -> int | None:
-    """In how many records the handshake message at the start of `data` lies; 0: no TLS; None: more is needed."""
+    """Returns the number of records that carry the handshake message at the start of `data`; 0: this is no TLS; None:
+    more bytes are needed."""
     if not data:
         return None
     records = place = 0
@@ -196,7 +201,8 @@ def hello_records(data: bytes) -> int | None:
 
 
 def server_name(hello: bytes) -> str:
-    """The name that a whole ClientHello asks for; empty when it asks for none. OpenSSL reads it, and is not heard."""
+    """Returns the name that a whole ClientHello asks for; empty when it asks for none. OpenSSL reads the hello, and its
+    answer is discarded."""
     names: list[str] = []
 
     def choose(_: ssl.SSLSocket | ssl.SSLObject, name: str | None, __: ssl.SSLContext) -> int:

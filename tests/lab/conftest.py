@@ -1,7 +1,8 @@
-"""A country and a Byway in it; and how tests that make spaces run for a user who may not make any.
+"""A country and a Byway in it; and the way in which tests that make spaces run for a user who may not make any.
 
-As the root of a user namespace then. A process with threads cannot step into one, so those of each file run in a pytest
-of their own (`inner.py`), and each is reported here as soon as it has ended. As root nothing of this happens.
+They run as the root of a user namespace then. A process with threads cannot step into one, so the tests of each file
+run in a pytest of their own (`inner.py`), and each test is reported here as soon as it has ended. As root none of this
+happens.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _running: dict[Path, InnerPytest] = {}
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Its path is short enough for a control socket."""
+    """A folder with a path that is short enough for a control socket."""
     with tempfile.TemporaryDirectory(prefix="byway-lab-", ignore_cleanup_errors=True) as made:
         yield Path(made)
 
@@ -37,8 +38,8 @@ async def country(tmp_path: Path) -> AsyncIterator[Country]:
 
 @pytest.fixture
 async def byway(country: Country, tmp_path: Path, hurried: str) -> AsyncIterator[Running]:
-    """At the computer in the country; `hurried` are the lines of its `[detect]` that let time pass faster, as the
-    module has them."""
+    """A Byway at the computer in the country; `hurried` are the lines of its `[detect]` that let time pass faster,
+    which each module defines."""
     async with country.byway(tmp_path / "byway", config=country.config(detect=hurried)) as running:
         yield running
 

@@ -7,7 +7,7 @@
             visit = await country.visitor(byway).visit(site.url())
 
 All servers run in this process, on this loop; Byway is a process of its own in the client's space and knows nothing of
-it. Whatever a rule of the router does not touch is honest: names resolve, sites answer, relays carry.
+the loop. Everything that no rule of the router touches is honest: names resolve, sites answer, relays carry.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from tests.support.waiting import until, until_read
 
 RELAY = "abroad"
 LINK = Link(delay_s=0.01)
-"""The person's own: 20 ms there and back, so that a wait that is counted in round trips shows."""
+"""The link of the person: 20 ms there and back, so that a wait that is counted in round trips is noticeable."""
 _ROWS_REPORTED = 15
 _DISCARD = 9  # the port for what nobody shall answer (RFC 863)
 _ESTABLISHED = "01"  # the state in /proc/net/tcp
@@ -88,7 +88,7 @@ class Site:
 
 
 class Country:
-    """Made, used and closed on one running loop. Raises PermissionError where spaces may not be made."""
+    """A country is made, used and closed on one running loop. Raises PermissionError where spaces may not be made."""
 
     def __init__(self, folder: Path, *, link: Link = LINK) -> None:
         self.folder = folder
@@ -132,8 +132,8 @@ class Country:
     def add_site(
         self, name: str, *, conduct: Conduct = GOOD, number: int | None = None, six: bool = False, nobody: bool = False
     ) -> Site:
-        """A site, with all names below it. `number` decides its address (places.site_address); with `nobody` the name
-        leads to an address that no host has."""
+        """Adds a site, with all names below it. `number` decides its address (places.site_address); with `nobody` the
+        name leads to an address that no host has."""
         if number is None:
             self._numbers += 1
             number = _FIRST_OF_SERVICES + self._numbers
@@ -147,8 +147,8 @@ class Country:
     # -- people ------------------------------------------------------------------------------------------------------
 
     def visitor(self, byway: Byway | None = None, *, office: bool = False) -> Visitor:
-        """Somebody at the computer in the country; without Byway, or with it. With `office` he trusts the office's root
-        as well."""
+        """Returns a visitor at the computer in the country; without Byway, or with it. With `office` the visitor trusts
+        the office's root as well."""
         trust = ssl.create_default_context(cadata=self.public.pem + (self.office.pem if office else ""))
         return Visitor(self.client.socket, trust, byway.proxy if byway is not None else None)
 
@@ -162,14 +162,15 @@ class Country:
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] = MappingProxyType({}),
     ) -> Running:
-        """A Byway at that computer. With `office`, the system trusts the office's root as well."""
+        """Returns a Byway at that computer. With `office`, the system trusts the office's root as well."""
         folder.mkdir(parents=True, exist_ok=True)
         text = self.config() if config is None else config
         return Running(self, folder, text, rules=rules, office=office, arguments=arguments, environment=environment)
 
     @property
     def entering(self) -> tuple[str, ...]:
-        """What stands before a command that shall run at that computer. It is killed when the lab ends."""
+        """Returns the words that a command needs in front to run at that computer. The command is killed when the lab
+        ends."""
         return (
             *(sys.executable, "-I", "-S", "-c", _ENTER),
             *(f"/proc/{os.getpid()}/fd/{descriptor}" for descriptor in (self.client.fd, self.client.mount_fd)),
@@ -187,8 +188,8 @@ class Country:
         relays: Sequence[tuple[str, str]] = (),
         no_relay: bool = False,
     ) -> str:
-        """What its configuration says. `detect`, `auto` and `dns` are lines for those tables, `servers` the encrypted
-        DNS servers in place of one for DoH and one for DoT."""
+        """Returns the text of its configuration. `detect`, `auto` and `dns` are lines for those tables; `servers` are
+        the encrypted DNS servers in place of one for DoH and one for DoT."""
         listed = () if no_relay else relays or ((RELAY, self.socks_url),)
         controls = ", ".join(f'"https://{name}/"' for name in places.CONTROLS)
         asked = ", ".join(f'"{server}"' for server in servers or (self.doh_url, self.dot_url))
@@ -216,7 +217,7 @@ class Country:
         return path
 
     def lift(self) -> None:
-        """Nothing interferes any more: no rules, no lies, no readers, and the link as it was."""
+        """Ends every interference: there are no rules, no lies, no readers, and the link is as it was."""
         self.rules.clear()
         self.readers.clear()
         self.zone.regions.clear()
@@ -227,7 +228,7 @@ class Country:
         self.router.ports["client"].plug_in()
 
     def change_network(self) -> None:
-        """The computer is carried to another network, behind another gateway; the provider's rules hold there too."""
+        """Carries the computer to another network, behind another gateway; the provider's rules apply there too."""
         self.router.settle(
             "client",
             [f"{places.SECOND_CLIENT}/24", f"{places.SECOND_CLIENT6}/64"],
@@ -242,8 +243,9 @@ class Country:
         )
 
     async def caught_up(self) -> float:
-        """Returns a time, of the events, after which only that is noted which the client sent from now on. A packet is
-        noted once it has crossed the client's link: later than a Byway that has sent it may tell of what followed."""
+        """Returns a time by the clock of the events; after it, the events hold only packets that the client sends from
+        now on. A packet is noted once it has crossed the client's link: this may be after the Byway that sent it
+        reports later events."""
         events = self.router.events
         with self.client.socket(socket.AF_INET, socket.SOCK_DGRAM) as mark:
             mark.bind(("", 0))
@@ -336,7 +338,7 @@ class Country:
         )
 
     def _reader_of(self, host: str) -> Authority | None:
-        """Whose certificate a connection that is turned aside is shown."""
+        """Returns the authority whose certificate a diverted connection receives."""
         name = host
         while name:
             if name in self.readers:
@@ -346,7 +348,7 @@ class Country:
 
 
 def _row_text(row: Mapping[str, Any]) -> str:
-    """One connection of the log, with each attempt's end."""
+    """One connection of the log, with the end of each attempt."""
     tried = "; ".join(
         f"{attempt['route']} {attempt['stage']} {attempt['elapsed_s']:.2f} s {attempt['symptom'] or ''} "
         f"{attempt['error'] or ''}".rstrip()
@@ -387,7 +389,7 @@ class Running(Byway):
         self._lateness = country.lateness
 
     def report(self) -> str:
-        """What it said and logged last, and how late the lab was, for a failure."""
+        """Returns its last output and log lines, and how late the lab was, for a failure."""
         return "\n".join([super().report(), *self._logged(), self._lateness.report()])
 
     def _logged(self) -> list[str]:
@@ -405,7 +407,7 @@ class Running(Byway):
         ]
 
     def api(self) -> aiohttp.ClientSession:
-        """A session with the control API. The caller closes it."""
+        """Returns a session with the control API. The caller closes it."""
         connector = aiohttp.UnixConnector(str(self.run_file()["socket"]))
         return aiohttp.ClientSession("http://byway", connector=connector)
 
@@ -424,25 +426,26 @@ class Running(Byway):
         return await super().stop(how)
 
     def warned(self, of: str) -> int:
-        """How many lines of what it said warn of it."""
+        """Returns the number of lines in its output that warn of it."""
         return sum(of in line for line in self.said.read_text().splitlines())
 
     async def rows(self, name: str) -> list[dict[str, Any]]:
-        """The log's rows for `name`, the oldest first."""
+        """Returns the log's rows for `name`, the oldest first."""
         found = (await self.ask("/v1/log", site=name, limit="1000"))["rows"]
         return sorted(found, key=lambda row: float(row["at"]))
 
     async def belief(self, name: str) -> dict[str, Any]:
-        """What is held about `name` here."""
+        """Returns the belief about `name` on this network."""
         found: dict[str, Any] = (await self.ask(f"/v1/sites/{name}"))["belief"]
         return found
 
     async def network_state(self) -> str:
-        """What the network as a whole is held to be."""
+        """Returns the state in which Byway believes the network as a whole to be."""
         return str((await self.ask("/v1/status")).get("network_state") or NetworkState.OK)
 
     def is_connected_to(self, address: str) -> bool:
-        """Whether it has an open TCP connection to this IPv4 address, from the kernel's table of its namespace."""
+        """Returns whether it has an open TCP connection to this IPv4 address, by the kernel's table of its
+        namespace."""
         wanted = f"{int.from_bytes(socket.inet_aton(address), sys.byteorder):08X}"
         for line in Path(f"/proc/{self.run_file()['pid']}/net/tcp").read_text().splitlines()[1:]:
             _, _, remote, state, *_ = line.split()

@@ -1,7 +1,7 @@
-"""What a censor, or bad luck, does to the packets that a rule is about.
+"""What a censor, or bad luck, does to the packets that match a rule.
 
-A deed decides and does nothing itself: it returns a Verdict, which the router carries out. `begin` is asked about the
-packet that the rule's match hit, `after` about all later ones of the same flow, both ways.
+A deed decides and does nothing itself: it returns a Verdict, which the router carries out. The router calls `begin` for
+the packet that the rule's match hit, and `after` for all later packets of the same flow, both ways.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.lab.packets import FIN, TCP, Packet
 from tests.lab.views import Names
 
 ICMP_UNREACHABLE = {4: 3, 6: 1}
-"""Type of the error by IP version (RFC 792, RFC 4443)."""
+"""Type of the error, by IP version (RFC 792, RFC 4443)."""
 
 _PROHIBITED = {4: 13, 6: 1}
 _CODES: dict[str, dict[int, int]] = {
@@ -35,7 +35,7 @@ _SHAPED_S = 2.0  # what would wait longer for its turn is dropped
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """A packet that was never sent, to be delivered to whomever it is addressed to."""
+    """A packet that no host sent; the router delivers it to its target address."""
 
     data: bytes
     delay_s: float = 0.0
@@ -43,7 +43,7 @@ class Injection:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of a packet."""
+    """The fate of a packet."""
 
     passes: bool = True
     injected: tuple[Injection, ...] = ()
@@ -52,7 +52,7 @@ class Verdict:
     packet: bytes | None = None  # what goes on in its place
 
     def and_then(self, later: Verdict) -> Verdict:
-        """Both: what `later` says of a packet that this one let pass."""
+        """Returns both together: `later` applies to a packet that this verdict let pass."""
         return Verdict(
             later.passes,
             self.injected + later.injected,
@@ -70,7 +70,8 @@ class Deed:
     """Does nothing."""
 
     lasting = True
-    """Whether the whole flow is under it once it has begun; if not, each packet that matches is a case of its own."""
+    """Whether the deed applies to the whole flow once it has begun; if not, it treats each packet that matches
+    separately."""
 
     def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
         return PASS
@@ -80,7 +81,7 @@ class Deed:
 
 
 class Drop(Deed):
-    """The packet, and everything after it in both directions."""
+    """Drops the packet, and everything after it in both directions."""
 
     def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
         return DROP
@@ -90,7 +91,7 @@ class Drop(Deed):
 
 
 class DropThePacket(Deed):
-    """Only the packet that showed the name, and whatever brings the same bytes again."""
+    """Drops only the packet that showed the name, and every packet that brings the same bytes again."""
 
     def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
         flow.marks[self] = packet.seq
@@ -102,7 +103,7 @@ class DropThePacket(Deed):
 
 
 class DropEach(Deed):
-    """Each packet that matches, and no other: for DNS queries."""
+    """Drops each packet that matches, and no other: for DNS queries."""
 
     lasting = False
 
@@ -112,8 +113,8 @@ class DropEach(Deed):
 
 @dataclass(eq=False)
 class Reset(Deed):
-    """Resets to the client, or to both. Beside the path the packet itself goes on; in the path it does not, nor does
-    anything after it."""
+    """Sends resets to the client, or to both. Beside the path the packet itself goes on; in the path neither it nor any
+    later packet does."""
 
     to: Literal["both", "client"] = "both"
     in_path: bool = False
@@ -131,7 +132,7 @@ class Reset(Deed):
 
 
 class Refuse(Deed):
-    """A reset to the client for everything that it sends, and nothing goes on: a SYN is refused."""
+    """Sends a reset to the client for each of its packets, and nothing goes on: a SYN is refused."""
 
     def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
         if not packet.outward or packet.protocol != TCP:
@@ -144,7 +145,7 @@ class Refuse(Deed):
 
 @dataclass(eq=False)
 class Unreachable(Deed):
-    """An ICMP error for everything that the client sends, as if from the host itself."""
+    """Sends an ICMP error for everything that the client sends, as if from the host itself."""
 
     code: str = "prohibited"
 
@@ -161,7 +162,8 @@ class Unreachable(Deed):
 
 @dataclass(eq=False)
 class Page(Deed):
-    """An HTTP answer of the censor's in place of the site's: the request goes no further, the site gets a reset."""
+    """Sends an HTTP answer of the censor's in place of the site's: the request goes no further, and the site gets a
+    reset."""
 
     answer: bytes  # status line and all
 
@@ -176,7 +178,7 @@ class Page(Deed):
 
 
 def page(body: bytes, *, status: str = "200 OK", headers: Iterable[str] = ()) -> Page:
-    """A page of its own."""
+    """Returns the deed with a page of the censor's."""
     fields = ("Content-Type: text/html; charset=utf-8", *headers, f"Content-Length: {len(body)}", "Connection: close")
     return Page("\r\n".join((f"HTTP/1.1 {status}", *fields, "", "")).encode() + body)
 
@@ -187,8 +189,8 @@ def redirect(url: str) -> Page:
 
 @dataclass(eq=False)
 class Forge(Deed):
-    """A DNS answer of the censor's. `race`: the query goes on, so that the true answer comes as well, and second unless
-    `delay_s` is long."""
+    """Sends a DNS answer of the censor's. `race`: the query goes on, so that the true answer comes as well, as the
+    second unless `delay_s` is long."""
 
     addresses: tuple[str, ...] = ()
     rcode: int = 0
@@ -205,7 +207,7 @@ class Forge(Deed):
 
 @dataclass(eq=False)
 class Freeze(Deed):
-    """Once the server has sent `after_bytes`, not one more packet of the flow passes."""
+    """Drops every further packet of the flow once the server has sent `after_bytes`."""
 
     after_bytes: int = 16 * 1024
 
@@ -220,7 +222,8 @@ class Freeze(Deed):
 
 @dataclass(eq=False)
 class FreezeByCount(Deed):
-    """Once `packets` of a flow have passed, both ways together, not one more does, unless it named one of `spared`."""
+    """Drops every further packet once `packets` of a flow have passed, both ways together, unless the flow named one of
+    `spared`."""
 
     packets: int = 25
     spared: Names = field(default_factory=Names)
@@ -236,8 +239,8 @@ class FreezeByCount(Deed):
 
 @dataclass(eq=False)
 class Throttle(Deed):
-    """At most `rate` bytes per second to the client: what is too fast is dropped (police) or waits (shape). All flows
-    of the rule share it, unless `each`."""
+    """Lets at most `rate` bytes per second pass to the client: packets above it are dropped (police) or wait (shape).
+    All flows of the rule share the rate, unless `each`."""
 
     rate: float
     how: Literal["police", "shape"] = "police"
@@ -254,7 +257,8 @@ class Throttle(Deed):
         return (self._police if self.how == "police" else self._shape)(notes, len(packet.data), now)
 
     def _police(self, notes: dict[object, float], size: int, now: float) -> Verdict:
-        """Notes since when an empty bucket would have filled up to what is in it (GCRA, ITU-T I.371)."""
+        """Notes the time at which an empty bucket would have begun to fill up to its present level (GCRA, ITU-T
+        I.371)."""
         full_s = max(_BURST_S, _LEAST_BURST / self.rate)
         since = max(notes.get(self, 0.0), now - full_s)
         if since + size / self.rate > now:
@@ -263,7 +267,7 @@ class Throttle(Deed):
         return PASS
 
     def _shape(self, notes: dict[object, float], size: int, now: float) -> Verdict:
-        """Notes when the line is free again."""
+        """Notes the time at which the line is free again."""
         begins = max(now, notes.get(self, 0.0))
         if begins - now > _SHAPED_S:
             return DROP
@@ -273,7 +277,7 @@ class Throttle(Deed):
 
 @dataclass(eq=False)
 class Delay(Deed):
-    """Everything comes later, each way."""
+    """Delays everything, each way."""
 
     delay_s: float
 
@@ -286,7 +290,7 @@ class Delay(Deed):
 
 @dataclass(eq=False)
 class DelayThePacket(Deed):
-    """Each packet that matches comes later, and no other."""
+    """Delays each packet that matches, and no other."""
 
     delay_s: float
     lasting = False
@@ -297,7 +301,7 @@ class DelayThePacket(Deed):
 
 @dataclass(eq=False)
 class Lose(Deed):
-    """Each packet is lost with the probability `share`; the same seed loses the same ones."""
+    """Loses each packet with the probability `share`; the same seed loses the same packets."""
 
     share: float
     seed: int = 0
@@ -313,7 +317,7 @@ class Lose(Deed):
 
 
 class Reading(StrEnum):
-    """What a censor that counts ClientHellos takes for too many at once; reports of it fit both."""
+    """How a censor that counts ClientHellos decides that too many came at once; reports of such a censor fit both."""
 
     WINDOW = "window"  # within `near_s` of each other
     CHAIN = "chain"  # each within `near_s` of the one before it, in `chain_s`
@@ -321,8 +325,8 @@ class Reading(StrEnum):
 
 @dataclass(eq=False)
 class CountHellos(Deed):
-    """Nothing passes between a client and an address for `frozen_s` once the client has sent there more than `most`
-    ClientHellos of one name at once. Goes with BySni."""
+    """Drops everything between a client and an address for `frozen_s` once the client has sent more than `most`
+    ClientHellos of one name there at once. It goes with BySni."""
 
     reading: Reading = Reading.WINDOW
     most: int = 3
@@ -330,7 +334,7 @@ class CountHellos(Deed):
     chain_s: float = 60.0
     frozen_s: float = 120.0
     punished: list[tuple[str, float]] = field(default_factory=list, repr=False)
-    """The names for which it froze, and when."""
+    """The names that caused a freeze, each with its time."""
     _times: dict[object, list[float]] = field(default_factory=dict, repr=False)
     _frozen: dict[object, float] = field(default_factory=dict, repr=False)
 
@@ -357,7 +361,7 @@ class CountHellos(Deed):
 
 @dataclass(eq=False)
 class Divert(Deed):
-    """The flow goes to another space, which has to take it (`Port.take_all`) and answers in the server's name."""
+    """Sends the flow to another space, which has to take it (`Port.take_all`) and answers in the server's name."""
 
     space: str
 

@@ -1,12 +1,14 @@
-"""What crossed the links, for tests to assert on: names in the clear, packets, and any bytes that are watched for.
+"""The traffic that crossed the links, for tests to assert on: names in the clear, packets, and any bytes that are
+watched for.
 
-A link is called by its space. A name is seen on the sender's link when its packet enters it, and on the receiver's when
-the rules let it pass, so `names_on("net")` is what got out and `names_on("client")` what the provider could read.
-Times are of the loop's clock. Bounded: the oldest packets and names are forgotten.
+A link has the name of its space. A name is seen on the sender's link when its packet enters the link, and on the
+receiver's when the rules let the packet pass: `names_on("net")` is the names that got out, and `names_on("client")`
+those that the provider could read. Times are those of the loop's clock. The log is bounded: it forgets the oldest
+packets and names.
 
-Packets are indexed by target, port and sender, names by themselves and the names above them: a question costs what its
-answer holds, however much else crossed the links. The lab's servers answer on the same loop, so a question that takes
-a second would be a second in which nothing answers.
+Packets are indexed by target, port and sender; names by themselves and by the names above them. A question costs as
+much as its answer holds, however much else crossed the links. The lab's servers answer on the same loop: during a
+question that took a second, nothing would answer.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ _DNS = 53
 
 
 class Kind(StrEnum):
-    """Where a name stood."""
+    """The place of a name in a packet."""
 
     DNS = "dns"  # in a query
     SNI = "sni"
@@ -83,7 +85,7 @@ _Row = TypeVar("_Row", bound=_Timed)
 
 
 class Log(Generic[_Row]):
-    """The last `size` rows, in the order of their times, and the rows of each key that `keys_of` gives."""
+    """The last `size` rows, in the order of their times, and the rows of each key that `keys_of` returns."""
 
     def __init__(self, size: int, keys_of: Callable[[_Row], Iterable[Hashable]]) -> None:
         self.rows: deque[_Row] = deque()
@@ -92,7 +94,7 @@ class Log(Generic[_Row]):
         self._by_key: defaultdict[Hashable, deque[_Row]] = defaultdict(deque)
 
     def append(self, row: _Row) -> None:
-        """Drops the oldest row when there are too many: it is the oldest of each of its keys as well."""
+        """Appends a row. Drops the oldest row when there are too many: it is the oldest of each of its keys as well."""
         if len(self.rows) >= self._size:
             for key in self._keys_of(self.rows.popleft()):
                 self._by_key[key].popleft()
@@ -103,8 +105,8 @@ class Log(Generic[_Row]):
             self._by_key[key].append(row)
 
     def since(self, since: float, *keys: Hashable) -> list[_Row]:
-        """The rows from that time on, the oldest first: all without `keys`, else those of the key that has fewest. The
-        caller filters by the other keys."""
+        """Returns the rows from that time on, the oldest first: all without `keys`, else those of the key with the
+        fewest rows. The caller filters by the other keys."""
         chosen = min((self._by_key.get(key, deque()) for key in keys), key=len, default=self.rows)
         found = []
         for row in reversed(chosen):
@@ -134,7 +136,7 @@ class _Crossed(NamedTuple):
 
 
 class Events:
-    """Kept by the router from the start."""
+    """The router keeps it from its start."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -144,21 +146,21 @@ class Events:
         self._holding: defaultdict[str, list[PacketSeen]] = defaultdict(list)
 
     def clear(self) -> None:
-        """Forgets what was seen, not what is watched for."""
+        """Forgets the packets and names that were seen; the watched names stay."""
         self._names.clear()
         self._packets.clear()
         self._holding.clear()
 
     @property
     def names(self) -> list[NameSeen]:
-        """All of them, the oldest first."""
+        """All names that were seen, the oldest first."""
         return list(self._names.rows)
 
     def names_on(
         self, link: str, *, sender: str | None = None, since: float = 0.0, below: str | None = None
     ) -> list[NameSeen]:
-        """The names that crossed the link, the oldest first; those that `sender` said, if it is given, and those that
-        are `below` or end with it as subdomains do."""
+        """Returns the names that crossed the link, the oldest first; with `sender`, only those in its packets; with
+        `below`, only that name and its subdomains."""
         return [
             seen
             for seen in self._names.since(since, *([below] if below else []))
@@ -166,7 +168,7 @@ class Events:
         ]
 
     def crossed(self, name: str, link: str, *, since: float = 0.0) -> list[NameSeen]:
-        """Where and when this name crossed the link. Empty is what a test hopes for."""
+        """Returns where and when this name crossed the link. A test hopes for an empty answer."""
         return [seen for seen in self.names_on(link, since=since, below=name) if seen.name == name]
 
     def packets(
@@ -178,7 +180,7 @@ class Events:
         protocol: str | None = None,
         since: float = 0.0,
     ) -> list[PacketSeen]:
-        """Those that `sender` (any space with None) sent to an address and port, "tcp" or "udp"."""
+        """Returns the packets that `sender` (any space with None) sent to an address and port, "tcp" or "udp"."""
         number = {None: None, "tcp": TCP, "udp": UDP}[protocol]
         address = None if target is None else ip_address(target).packed
         keys = [key for key in (address, port, sender) if key is not None]
@@ -192,7 +194,7 @@ class Events:
         return [seen for seen in found if number is None or seen.packet.protocol == number]
 
     def connections(self, target: str | None = None, port: int | None = None, *, since: float = 0.0) -> int:
-        """How many connections the client began there; SYNs sent again are not counted."""
+        """Returns the number of connections that the client began there; SYNs that are sent again do not count."""
         begun = {
             (seen.packet.target, seen.packet.dport, seen.packet.sport, seen.packet.seq)
             for seen in self.packets(target, port, since=since)
@@ -201,13 +203,13 @@ class Events:
         return len(begun)
 
     def watch(self, name: str) -> None:
-        """From now on looks for the name in every packet that a space sends, written out or as DNS labels."""
+        """Looks for the name in every later packet that a space sends, written out or as DNS labels."""
         labels = b"".join(bytes([len(label)]) + label for label in name.lower().encode().split(b"."))
         self._watched[name.lower().encode()] = name
         self._watched[labels] = name
 
     def holding(self, name: str, *, sender: str | None = None, since: float = 0.0) -> list[PacketSeen]:
-        """The packets with a watched name anywhere in them."""
+        """Returns the packets that hold a watched name anywhere."""
         return [
             seen
             for seen in self._holding.get(name, ())
@@ -215,7 +217,7 @@ class Events:
         ]
 
     def record(self, now: float, sender: str, receiver: str, data: bytes) -> None:
-        """Called for every packet that a space sends."""
+        """The router calls it for every packet that a space sends."""
         head = Packet(data[:_HEADERS])
         self._packets.append(_Crossed(now, sender, receiver, len(data), head.target_bytes, head.dport, head.data))
         if self._watched:
@@ -224,22 +226,22 @@ class Events:
                 self._holding[name].append(PacketSeen(now, sender, receiver, len(data), head))
 
     def note(self, now: float, link: str, sender: str, heard: list[Heard], packet: Packet) -> None:
-        """Names of one packet crossed a link."""
+        """Notes that the names of one packet crossed a link."""
         for kind, name in heard:
             flow = (packet.source, packet.sport, packet.target, packet.dport)
             self._names.append(NameSeen(now, link, kind, name, sender, *flow, packet.seq))
 
 
 def _parents(name: str) -> list[str]:
-    """The name, and all names above it."""
+    """Returns the name, and all names above it."""
     labels = name.split(".")
     return [".".join(labels[first:]) for first in range(len(labels))]
 
 
 def listen(packet: Packet, flow: Flow) -> list[Heard]:
-    """The names that an outward packet makes known; feeds what its flow has `said`.
+    """Returns the names that an outward packet makes known; feeds the packet to the `said` of its flow.
 
-    A hello or a request at the start of any packet is heard too: within a tunnel to a relay, for one."""
+    It also reads a hello or a request at the start of any packet: within a tunnel to a relay, for one."""
     payload = packet.payload
     if packet.protocol == UDP:
         asked = question(payload) if packet.dport == _DNS else None

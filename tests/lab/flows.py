@@ -1,6 +1,7 @@
-"""The conversations that cross the router: who speaks with whom, and what rules have noted about it.
+"""The flows that cross the router: who speaks with whom, and what rules have noted about it.
 
-Found by the bytes of addresses and ports in one look-up per packet; bounded, and the oldest is forgotten first.
+One look-up per packet finds a flow by the bytes of its addresses and ports. The table is bounded and forgets the oldest
+flow first.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _HALF = 1 << 31
 
 
 class Flow:
-    """One conversation. `client` opened it, unless the lab's client takes part: then it is that one."""
+    """One flow. `client` opened it, unless the lab's client takes part: then `client` is the lab's client."""
 
     __slots__ = (
         "_down_base",
@@ -62,7 +63,7 @@ class Flow:
         return f"<Flow {self.client}:{self.client_port} → {self.server}:{self.server_port} {self.protocol}>"
 
     def count_down(self, packet: Packet) -> None:
-        """Counts what the server sent with `packet`."""
+        """Counts the payload that the server sent in `packet`."""
         if packet.protocol != TCP:
             self.down += len(packet.payload)
             return
@@ -74,7 +75,7 @@ class Flow:
 
 
 class Flows:
-    """The table. `find` is on the path of every packet."""
+    """The table of flows. The router calls `find` for every packet."""
 
     def __init__(self) -> None:
         self._table: dict[bytes, tuple[Flow, bool]] = {}
@@ -83,7 +84,7 @@ class Flows:
         return len(self._table) // 2
 
     def find(self, data: bytes, *, from_client: bool, to_client: bool) -> tuple[Flow, bool]:
-        """The packet's flow, a new one if need be, and whether the packet goes outward in it."""
+        """Returns the packet's flow, a new one if need be, and whether the packet goes outward in it."""
         if data[0] == 0x45:
             key = data[9:10] + (data[12:24] if data[9] in (TCP, UDP) else data[12:20])
             opens = data[9] == TCP and data[33] & (SYN | ACK) == SYN

@@ -1,9 +1,9 @@
-"""Healthy sites over a bad link: `python -m tests.lab.healthy`. Nothing of it may be called blocked.
+"""Healthy sites over a bad link: `python -m tests.lab.healthy`. Byway must call none of them blocked.
 
-Some people open pages of 200 sites, one after the other, over a link that loses packets and is slow, through a real
-Byway with the detection's own numbers. One more site is really blocked, so that a Byway which learns nothing at all is
-found out. What was believed is read from Byway's ledger when it has ended. Exit code 5 when a healthy site was ever
-held to be blocked, or the other one never was.
+Some people open pages of 200 sites, one after the other, over a slow link that loses packets, through a real Byway with
+the detection's own numbers. One more site is really blocked, so that a Byway that learns nothing at all fails too.
+After Byway has ended, its ledger shows what it believed. Exit code 5 when Byway ever held a healthy site to be blocked,
+or never held the other one to be.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from tests.lab.visitor import Visitor
 BROKEN = 5
 SITES = 200
 BAD_LINK = Link(delay_s=0.3, loss=0.05)
-"""Each way: a round trip takes 0.6 s, and one in ten of them loses something."""
+"""Each way: a round trip takes 0.6 s, and one in ten of them loses a packet."""
 BLOCKED = "blocked.test"
 PATIENCE_S = 20.0
-"""Then a person gives up a page."""
+"""A person gives up a page after this time."""
 
 _BLOCKED_EVERY = 20  # visits
 _PLAIN_EVERY = 4
@@ -45,7 +45,7 @@ _ROWS = queries.LIMIT_MAX
 
 @dataclass
 class Found:
-    """What came of it."""
+    """The result of a run."""
 
     pages: Counter[bool] = field(default_factory=Counter)  # of healthy sites: whether they came
     winners: Counter[str] = field(default_factory=Counter)
@@ -55,20 +55,21 @@ class Found:
     held: list[dict[str, Any]] = field(default_factory=list)  # beliefs at the end
 
     def ever(self, state: State, *, control: bool = False) -> set[str]:
-        """The scopes that were held to be so at some time: healthy ones, or the one that is not."""
+        """Returns the scopes that were held to be in this state at some time: the healthy ones, or the blocked one with
+        `control`."""
         scopes = {row["scope"] for row in self.ledger if row["after"] == state}
         return {scope for scope in scopes if scope.endswith(BLOCKED) == control}
 
     @property
     def broken(self) -> list[str]:
-        """The bounds that were not kept, each as a sentence."""
+        """Returns the bounds that were not kept, each as a sentence."""
         found = [f"{scope} is healthy, and was called blocked" for scope in sorted(self.ever(State.BLOCKED))]
         if not self.ever(State.BLOCKED, control=True):
             found.append(f"{BLOCKED} is blocked, and was never called so")
         return found
 
     def told(self) -> str:
-        """All of it for a person."""
+        """Returns the whole result for a person."""
         suspects = [row for row in self.held if row["state"] == State.SUSPECT and row["scope"] != BLOCKED]
         lines = [
             f"pages of healthy sites   {self.pages.total()}, of which came {self.pages[True]}",
@@ -95,7 +96,7 @@ async def watch(
     detect: str = "",
     seed: int = 0,
 ) -> Found:
-    """Lets `people` open pages for so long, each resting `rest_s` after a page. `detect` are lines of that table."""
+    """Lets `people` open pages for so long; each rests for `rest_s` after a page. `detect` are lines of that table."""
     found = Found()
     async with Country(folder, link=link) as country:
         names = [country.add_site(f"site{number}.test").name for number in range(sites)]
@@ -123,7 +124,8 @@ async def _walk(visitor: Visitor, pages: Iterator[str], found: Found, ends_at: f
 
 
 def _pages(names: Sequence[str], luck: random.Random) -> Iterator[str]:
-    """Every site as often as every other, in no order; some pages without TLS; now and then the blocked one."""
+    """Yields every site as often as every other, in random order; some pages without TLS; now and then the blocked
+    one."""
     number = 0
     while True:
         for name in luck.sample(names, len(names)):

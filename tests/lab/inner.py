@@ -1,8 +1,8 @@
-"""Tests in a pytest of their own, inside other namespaces; each test's reports come here as they are made.
+"""Tests in a pytest of their own, inside other namespaces; the outer pytest receives each report as soon as it is made.
 
-The outer pytest waits for one test at a time, so a test takes as long for it as it does inside: what hangs is ended,
-reported, and costs no other test. As a plugin of the inner pytest (`-p tests.lab.inner`) this module writes the
-reports, JSON lines, to the descriptor that REPORTS names.
+The outer pytest waits for one test at a time, so a test takes as long for it as it does inside: a test that hangs is
+ended and reported, and costs no other test. As a plugin of the inner pytest (`-p tests.lab.inner`) this module writes
+the reports, as JSON lines, to the descriptor that REPORTS names.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from tests.lab.spaces import tied
 
 REPORTS = "BYWAY_LAB_REPORTS"
 SILENT_S = 285.0
-"""Without a report from inside, a test counts as hanging. In there it is failed after 240 s (tests/conftest.py), so it
-hangs for good; the outer pytest would end itself after 300 s (`faulthandler_timeout`), with all that is left to it."""
+"""A test counts as hanging after this time without a report from inside. The inner pytest fails a test after 240 s
+(tests/conftest.py), so this one hangs for good; the outer pytest would end itself after 300 s (`faulthandler_timeout`),
+with all tests that are left to it."""
 _ABORTED_S = 10.0
-"""For the inner pytest to write where it was, once it is told to."""
+"""The time in which the inner pytest can write its position after the signal to end."""
 _LOOK_S = 1.0
 _SAID_MAX = 6000  # characters of what it said last
 
 Enter = Callable[[Sequence[str]], Sequence[str]]
-"""The command that runs a command in there."""
+"""Returns the command that runs a command in there."""
 
 
 class InnerPytest:
-    """Runs `tests`, which are node ids, from the first `reports` on. `root` is where the ids begin."""
+    """Runs `tests`, which are node ids, from the first call of `reports` on. The ids are relative to `root`."""
 
     def __init__(self, tests: Sequence[str], root: Path, enter: Enter, *, silent_s: float = SILENT_S) -> None:
         self._left = list(tests)
@@ -51,7 +52,7 @@ class InnerPytest:
         self._broken = ""  # why nothing runs in there
 
     def reports(self, test: str) -> list[dict[str, Any]] | str:
-        """The test's reports, serialised, or why there are none. Waits until it has ended."""
+        """Returns the test's reports, serialised, or the reason why there are none. Waits until the test has ended."""
         while test in self._left:
             if self._broken:
                 return self._broken
@@ -72,8 +73,8 @@ class InnerPytest:
             self._run = None
 
     def _end_run(self, why: str) -> None:
-        """Another run takes the tests that are left, without the one that ended this run. Where none had begun, no
-        other run would come further."""
+        """Leaves the remaining tests to another run, without the one that ended this run. If no test had begun, another
+        run would come no further, so there is none."""
         assert self._run is not None
         text, test = f"{why}. It said:\n{self._run.said()}", self._run.running
         self.close()
@@ -113,7 +114,7 @@ class _Run:
         self._buffer = b""
 
     def next_event(self, silent_s: float) -> dict[str, Any] | str:
-        """What it reports next, or why nothing more comes."""
+        """Returns its next report, or the reason why no more come."""
         gives_up = time.monotonic() + silent_s
         while b"\n" not in self._buffer:
             if time.monotonic() >= gives_up:
@@ -143,7 +144,7 @@ class _Run:
         return self._said.read_text(errors="replace")[-_SAID_MAX:]
 
     def _abort(self) -> None:
-        """Has faulthandler write every thread's place, and ends it."""
+        """Makes faulthandler write the position of every thread, and ends the process."""
         self._process.send_signal(signal.SIGABRT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_ABORTED_S)

@@ -1,8 +1,8 @@
-"""What the provider does with connections that are turned aside to it: reads them, ends them itself, or both.
+"""The provider's handling of diverted connections: it reads them, ends them itself, or both.
 
-It listens on transparent sockets in the provider's space, so an accepted connection still says where it was to go. The
-interceptor shows a certificate of its own authority for the name that was asked, and carries the words on to the true
-site. Where it does not read, it ends the connection all the same and copies: every host seems near.
+It listens on transparent sockets in the provider's space, so an accepted connection still names its original target.
+The interceptor presents a certificate of its own authority for the name that the client asked for, and carries the
+traffic on to the true site. Where it does not read, it still ends the connection and copies: every host seems near.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ CONNECT_S = 6.0
 
 @dataclass
 class Middlebox:
-    """`async with Middlebox(make, addresses) as box:` takes what is turned aside, to whatever address, and copies it to
-    there. Whose TLS it reads, and with whose certificates, `reader_of` says; a `page` answers all in its place."""
+    """`async with Middlebox(make, addresses) as box:` accepts diverted connections, whatever their target address, and
+    copies each to its target. `reader_of` decides whose TLS it reads, and with the certificates of which authority; a
+    `page` answers all connections in place of the targets."""
 
     make: MakeSocket
     addresses: tuple[Address, ...]
@@ -83,7 +84,7 @@ class Middlebox:
 
 
 def _credulous() -> ssl.SSLContext:
-    """Interceptors have been seen to verify nothing."""
+    """Returns a client's context that verifies nothing: some real interceptors do not."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

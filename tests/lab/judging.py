@@ -1,6 +1,7 @@
-"""What trials of a scenario amount to: counted, measured, and held against its row of the table. Pure.
+"""Judges the trials of a scenario: counts and measures them, and compares them with its row of the table. Pure.
 
-A trial is one site's three visits. Nothing here knows how they were made, so a summary can be checked on made-up ones.
+A trial is three visits of one site. Nothing here depends on how they were made, so tests can check a summary on
+invented trials.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from proxy.model import NetworkState, State
 from tests.lab.scenarios import Kind, Scenario, Way
 
 FIRST_SHARE = 0.95
-"""Of first decisions of blocking rows, so many must name the right cause; after three visits all must."""
+"""At least this share of the first decisions of blocking rows must name the right cause; after three visits all
+must."""
 SLACK_S = 0.2
-"""What Byway, the router and all servers on two shared cores may add to a bound of the table."""
+"""The time that Byway, the router and all servers on two shared cores may add to a bound of the table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One visit, and what was believed when its evidence was in."""
+    """One visit, and the belief when its evidence was complete."""
 
     genuine: bool
     way: Way
@@ -35,7 +37,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One site's visits in one scenario."""
+    """The visits of one site in one scenario."""
 
     scenario: str
     seed: int
@@ -53,7 +55,7 @@ class Summary:
 
     @property
     def firsts(self) -> int:
-        """In how many the first decision was right."""
+        """The number of trials whose first decision was right."""
         return sum(_right(self.scenario, trial.seen[self._named], self._states) for trial in self.trials)
 
     @property
@@ -62,12 +64,12 @@ class Summary:
 
     @property
     def shown(self) -> int:
-        """In how many every page came from the site itself that could."""
+        """The number of trials in which every page came from the site itself, if it could come."""
         return sum(all(seen.genuine for seen in trial.seen[self.scenario.spoiled :]) for trial in self.trials)
 
     @property
     def ways(self) -> int:
-        """In how many every page came by a way that the row allows."""
+        """The number of trials in which every page came by a way that the row allows."""
         return sum(
             all(seen.way in self.scenario.ways for seen in trial.seen[self.scenario.spoiled :]) for trial in self.trials
         )
@@ -77,11 +79,12 @@ class Summary:
         return sum(trial.lasting in self.scenario.must_not_learn for trial in self.trials)
 
     def added(self, visit: int) -> list[float]:
-        """The added waits of that visit, the shortest first; of pages that came."""
+        """Returns the added waits of that visit, the shortest first, for the pages that came."""
         return sorted(max(0.0, trial.seen[visit].added_s) for trial in self.trials if trial.seen[visit].genuine)
 
     def broken(self, *, waits: bool = True) -> list[str]:
-        """The bounds that were not kept, each as a sentence; without `waits`, those of what was seen and believed."""
+        """Returns the bounds that were not kept, each as a sentence; without `waits`, only those of pages and
+        beliefs."""
         number = len(self.trials)
         found = []
         if self._must_be_named and self.firsts < FIRST_SHARE * number:
@@ -108,7 +111,7 @@ class Summary:
 
     @property
     def _named(self) -> int:
-        """The visit that shows the first decision."""
+        """The number of the visit that shows the first decision."""
         return self.scenario.named_by - 1
 
     @property
@@ -121,7 +124,7 @@ class Summary:
 
 
 def summaries(rows: Iterable[Scenario], trials: Sequence[Trial]) -> list[Summary]:
-    """In the table's order; rows without trials are left out."""
+    """Returns the summaries in the table's order; rows without trials are left out."""
     by_name: dict[str, list[Trial]] = {}
     for trial in trials:
         by_name.setdefault(trial.scenario, []).append(trial)
@@ -129,12 +132,12 @@ def summaries(rows: Iterable[Scenario], trials: Sequence[Trial]) -> list[Summary
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Of sorted values, the smallest that is no less than `share` of them; 0 for none."""
+    """Returns the smallest of the sorted values that is no less than `share` of them; 0 for none."""
     return values[max(0, math.ceil(share * len(values)) - 1)] if values else 0.0
 
 
 def table(found: Sequence[Summary]) -> str:
-    """For a person: one line a scenario, what broke below it, and the sums."""
+    """Returns the table for a person: one line for each scenario, the broken bounds below it, and the sums."""
     counts, waits = ("first", "third", "pages"), ("p50 s", "p95 s", "2nd s", "bound")
     head = " ".join([f"{'scenario':<26}", *(f"{n:>7}" for n in counts), *(f"{n:>6}" for n in waits), " false"])
     lines = [head, "-" * len(head)]
@@ -150,7 +153,7 @@ def table(found: Sequence[Summary]) -> str:
 
 
 def totals(found: Sequence[Summary]) -> list[str]:
-    """The figures of the whole table."""
+    """Returns the figures of the whole table."""
     lines = []
     for kind in Kind:
         rows = [summary for summary in found if summary.scenario.kind is kind]
@@ -170,14 +173,14 @@ def totals(found: Sequence[Summary]) -> list[str]:
 
 
 def _right(row: Scenario, seen: Seen, states: frozenset[State]) -> bool:
-    """A blocking row wants its cause by name; an innocent one, that the state is one it may be in. Either may want the
-    network's."""
+    """Returns whether the belief is right: a blocking row demands its cause by name; an innocent one demands a state
+    that its site may be in. Either may demand a state of the network."""
     named = row.kind is Kind.INNOCENT or row.network is not NetworkState.OK or seen.cause == row.cause
     return seen.state in states and named and seen.network is row.network
 
 
 def _common(trials: Sequence[Trial], visit: int, *, said: bool = False) -> str:
-    """What was seen instead, the most frequent first."""
+    """Returns the other observations, the most frequent first."""
     counted = Counter(_told(trial.seen[visit], said=said) for trial in trials)
     return ", ".join(f"{what} ×{times}" for what, times in counted.most_common(4))
 

@@ -1,8 +1,8 @@
-"""How late the lab's own loop runs: how long whatever was due on it had to wait for its turn.
+"""Measures how late the lab's own loop runs: how long a due callback had to wait for its turn.
 
 The router, all servers and the visitors of a country share one loop, and on a busy machine it stands still for a while
-now and then. Nothing in the country answers then, which is nobody's fault: a failure says how late the loop was, so
-that a reader can tell a machine that was too slow from a Byway that was wrong.
+now and then. Nothing in the country answers then, which is nobody's fault: a failure reports how late the loop was, so
+that a reader can distinguish a machine that was too slow from a Byway that was wrong.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import asyncio
 from collections import deque
 
 _STEP_S = 0.02
-"""Between two looks: a delay shorter than the link's round trip is not seen, and changes nothing."""
+"""The time between two looks: a delay shorter than the link's round trip stays unseen, and changes nothing."""
 _NOTABLE_S = 0.1
-"""From here on a delay is counted: a good deal more than a turn of the loop takes with everything in it."""
+"""The least delay that counts: considerably more than a turn of the loop takes with everything in it."""
 
 
 class Lateness:
@@ -39,7 +39,7 @@ class Lateness:
         return self._worst[0]
 
     def report(self) -> str:
-        """One sentence, for a failure."""
+        """Returns one sentence, for a failure."""
         now, (worst, at) = self._loop.time(), self._worst
         waited = sum(late for late, _ in self._notable)
         return (

@@ -1,7 +1,8 @@
-"""What got out that should not have: questions to the event log, each answered with the leaks, a sentence for each.
+"""Leaks: questions to the event log about traffic that should not have got out. Each answers with the leaks, a sentence
+for each.
 
-An empty answer is what a test hopes for, so each question has to be shown a leak as well, or it proves nothing. They
-look at what the client's link carried, which is what the provider can read: packets by their addresses, names in
+A test hopes for an empty answer, so a test must also give each question a leak, or the answer proves nothing. The
+questions concern the traffic on the client's link, which the provider can read: packets by their addresses, names in
 queries, hellos and requests, however these were cut, and watched names anywhere in a packet.
 """
 
@@ -22,8 +23,8 @@ _RELAYS = tuple(ip_network(prefix) for prefix in (places.RELAYS, places.RELAYS6)
 
 
 def beside_relays(events: Events, site: Site, *, since: float = 0.0) -> list[str]:
-    """What the client sent to the site itself, and where it named the site to anybody but a relay. Names are found in
-    whole packets only where `events.watch(site.name)` was called before."""
+    """Returns the packets that the client sent to the site itself, and the places where it named the site to any host
+    but a relay. Names are found in whole packets only if `events.watch(site.name)` was called before."""
     return [
         *(f"sent {site.name} {_told(seen)}" for seen in _sent_to(events, site, since)),
         *names_beside_relays(events, site, since=since),
@@ -31,7 +32,7 @@ def beside_relays(events: Events, site: Site, *, since: float = 0.0) -> list[str
 
 
 def names_beside_relays(events: Events, site: Site, *, since: float = 0.0) -> list[str]:
-    """The second half of it: the name alone."""
+    """Returns the second half of `beside_relays`: the name alone."""
     return [
         *(
             f"named {seen.name} as {seen.kind} to {seen.target}:{seen.port}"
@@ -47,12 +48,13 @@ def names_beside_relays(events: Events, site: Site, *, since: float = 0.0) -> li
 
 
 def in_clear(events: Events, *, since: float = 0.0) -> list[str]:
-    """What the client sent to port 53, of whomever and over whatever."""
+    """Returns the packets that the client sent to port 53, of any host and over any protocol."""
     return [_told(seen) for seen in events.packets(port=_DNS, since=since)]
 
 
 def asked_in_clear(events: Events, site: Site, *, since: float = 0.0) -> list[str]:
-    """Where the client asked for the site, or a name below it, in a query that the provider can read."""
+    """Returns the places where the client asked for the site, or a name below it, in a query that the provider can
+    read."""
     return [
         f"asked {seen.target} for {seen.name}"
         for seen in events.names_on(CLIENT, sender=CLIENT, since=since, below=site.name)
@@ -61,12 +63,13 @@ def asked_in_clear(events: Events, site: Site, *, since: float = 0.0) -> list[st
 
 
 def said_again(events: Events, site: Site, *, since: float) -> list[str]:
-    """What still carries something to the site: of connections that were given up before, their hellos again."""
+    """Returns the packets that still carry something to the site: on connections that were given up before, their
+    hellos again."""
     return [f"said again {_told(seen)}" for seen in _sent_to(events, site, since) if _says(seen)]
 
 
 def not_broken_off(events: Events, site: Site, *, since: float = 0.0) -> list[str]:
-    """The connections to the site that carried something, and did not end with a reset from the client."""
+    """Returns the connections to the site that carried something and did not end with a reset from the client."""
     opened: dict[tuple[str, int, int], bool] = {}
     for seen in _sent_to(events, site, since):
         flow = (seen.packet.source, seen.packet.sport, seen.packet.dport)
@@ -78,7 +81,8 @@ def not_broken_off(events: Events, site: Site, *, since: float = 0.0) -> list[st
 
 
 def anything(events: Events, *, since: float) -> list[str]:
-    """What the client sent to anybody. The kernel's own talk with the link, such as ICMPv6, is none of Byway's."""
+    """Returns the packets that the client sent to any host. The kernel's own traffic with the link, such as ICMPv6,
+    does not come from Byway and does not count."""
     return [_told(seen) for protocol in ("tcp", "udp") for seen in events.packets(since=since, protocol=protocol)]
 
 
@@ -97,7 +101,7 @@ def _is_relay(address: str) -> bool:
 
 
 def _says(seen: PacketSeen) -> bool:
-    """Whether it carries a payload of TCP or UDP; only its head is kept."""
+    """Returns whether it carries a payload of TCP or UDP; only its head is kept."""
     packet = seen.packet
     if packet.protocol == UDP:
         return seen.size > packet.start + _UDP_HEADER

@@ -1,8 +1,8 @@
-"""The links between the spaces and the router: what carries the frames, and how slow and lossy a link is.
+"""The links between the spaces and the router: they carry the frames, and each has its own delay, rate and losses.
 
 A wire is the router's end: a TAP device where /dev/net/tun opens, else one end of a veth pair, read by a packet socket
-in a space that nobody else sees. A lane is one direction of a link, with a delay, a rate and losses. Neither looks at
-what is carried.
+in a space that no other code sees. A lane is one direction of a link, with a delay, a rate and losses. Neither looks at
+the contents.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.lab.netlink import LINKS, Netlink, without_offloads
 from tests.lab.spaces import Space
 
 DEVICE = "eth0"
-"""What a space calls its one link."""
+"""The name of a space's one link within the space."""
 
 _TUNSETIFF = 0x400454CA
 _IFF_TAP, _IFF_NO_PI = 0x0002, 0x1000
@@ -32,12 +32,13 @@ _LONGEST = 1 << 16
 _BUFFER = 4 << 20  # bytes of a packet socket: a page of bursts
 _OUTGOING = 4  # PACKET_OUTGOING: our own frames, seen again
 _QUEUE_S = 1.0
-"""A link with a rate drops what would wait longer than this; home routers buffer about as much."""
+"""A link with a rate drops a packet that would wait longer than this; home routers buffer about as much."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """How one link is, the same both ways: seconds, a share of packets, and bytes per second (None: no limit)."""
+    """The properties of one link, the same both ways: seconds, a share of packets, and bytes per second (None: no
+    limit)."""
 
     delay_s: float = 0.0
     loss: float = 0.0
@@ -61,7 +62,7 @@ class Lane:
         self._free_at = 0.0
 
     def admit(self, now: float, size: int) -> float | None:
-        """After how many seconds a packet that enters now comes out; None when it is lost."""
+        """Returns the seconds after which a packet that enters now comes out; None when it is lost."""
         link = self.link
         if link.loss and self._luck.random() < link.loss:
             return None
@@ -75,7 +76,7 @@ class Lane:
 
 
 class Schedule:
-    """Does things later, in order of time and then of asking, on one timer of the loop."""
+    """Calls functions later, in the order of their times and then of their requests, on one timer of the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -113,13 +114,14 @@ class Wire(Protocol):
     def fileno(self) -> int: ...
 
     def wait_ready(self) -> None:
-        """Returns when frames pass, after the space's end was set up."""
+        """Returns as soon as frames pass, after the setup of the space's end."""
 
     def read(self) -> bytes | None:
-        """The next IP packet from the space; b"" for a frame that holds none, None when there is no more now."""
+        """Returns the next IP packet from the space; b"" for a frame that holds none, None when there is no more
+        now."""
 
     def write(self, packet: bytes) -> None:
-        """One IP packet to the space. What the kernel has no room for is lost, as on any wire."""
+        """Sends one IP packet to the space. A packet for which the kernel has no room is lost, as on any wire."""
 
     def close(self) -> None: ...
 
@@ -135,7 +137,7 @@ class Tap:
         return self._fd
 
     def wait_ready(self) -> None:
-        """It is as soon as it is up."""
+        """Returns at once: a TAP device is ready as soon as it is up."""
 
     def read(self) -> bytes | None:
         try:

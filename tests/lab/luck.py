@@ -1,4 +1,5 @@
-"""Chance in the lab: the same in every run of a test, and another one in each run of `python -m tests.lab.repeat`."""
+"""Chance in the lab: it is the same in every run of a test, and different in each run of `python -m
+tests.lab.repeat`."""
 
 from __future__ import annotations
 
@@ -10,6 +11,6 @@ SEED = "BYWAY_LAB_SEED"
 
 
 def luck(seed: int | str) -> random.Random:
-    """What makes the same draws again for the same `seed` in a run of the same seed."""
+    """Returns a generator that makes the same draws for the same `seed` in every run with the same seed."""
     run = os.environ.get(SEED, "")
     return random.Random(f"{run} {seed}" if run else seed)

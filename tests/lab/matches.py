@@ -1,7 +1,7 @@
-"""Whom a rule is about: the packets at which it begins to act.
+"""Matches decide to which traffic a rule applies: the packets at which it begins to act.
 
-`concerns` is asked once per flow and rule, and keeps everything else off the packet path; `hits` for every packet of
-the flows that it named, until it says yes.
+`concerns` is called once per flow and rule, and keeps all other flows off the packet path; `hits` is called for every
+packet of the flows that concern the rule, until it returns true.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PROTOCOLS = {"tcp": TCP, "udp": UDP}
 
 
 class Match:
-    """Says whether a flow, and then a packet of it, is meant."""
+    """Decides whether a flow, and then a packet of it, matches."""
 
     def concerns(self, flow: Flow) -> bool:
         raise NotImplementedError
@@ -45,7 +45,7 @@ class Addresses:
 
 @dataclass(frozen=True)
 class _ByName(Match):
-    """What names one of `names`, as the view sees it. On every port when `ports` is empty."""
+    """Matches traffic that names one of `names`, as the view sees it. On every port when `ports` is empty."""
 
     names: Names
     view: View = View.RECORDS
@@ -106,7 +106,7 @@ class ByQuery(Match):
 
 @dataclass(frozen=True)
 class ByAddress(Match):
-    """Everything to and from these addresses; only to `ports`, and only one protocol, if these are given."""
+    """Everything to and from these addresses; with `ports`, only to these, and with a protocol, only that one."""
 
     addresses: Addresses
     ports: tuple[int, ...] = ()
@@ -125,7 +125,7 @@ class ByAddress(Match):
 
 @dataclass(frozen=True)
 class Opening(Match):
-    """The SYN, or any first datagram, of what another match is about: what flows already is left alone."""
+    """The SYN, or any first datagram, of a flow that another match selects: an established flow does not match."""
 
     what: Match
 
@@ -138,7 +138,7 @@ class Opening(Match):
 
 @dataclass(frozen=True)
 class Accepting(Match):
-    """The SYN-ACK in what another match is about."""
+    """The SYN-ACK in a flow that another match selects."""
 
     what: Match
 
@@ -151,7 +151,7 @@ class Accepting(Match):
 
 @dataclass(frozen=True)
 class NotAllowed(Match):
-    """What an allow-list leaves out: other addresses, unless TLS or HTTP there asks for one of `names`."""
+    """Traffic outside of an allow-list: to other addresses, unless TLS or HTTP there asks for one of `names`."""
 
     addresses: Addresses
     names: Names

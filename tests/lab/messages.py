@@ -1,7 +1,9 @@
-"""What a censor reads in packets, and forges: DNS messages, the SNI of a ClientHello, the Host of an HTTP request.
+"""The messages that a censor reads in packets, and forges: DNS messages, the SNI of a ClientHello, the Host of an HTTP
+request.
 
-Written anew on purpose, and not Byway's own parsers: what judges Byway must not share its mistakes. Everything that is
-not understood is None, as a censor would let it pass. RFC 1035, 8446, 6066 and 9112.
+They are written anew on purpose and do not use Byway's own parsers: the code that judges Byway must not share its
+mistakes. The result is None for everything that is not understood, as a censor would let it pass. RFC 1035, 8446, 6066
+and 9112.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ class Question:
     asked: bytes  # the question section as it stood there, the case of its letters kept
 
     def answer(self, addresses: Iterable[Address | str] = (), *, rcode: int = 0) -> bytes:
-        """An answer with those of `addresses` that are of the kind asked for."""
+        """Returns an answer with those of `addresses` that are of the requested kind."""
         version = {A: 4, AAAA: 6}.get(self.kind)
         packed = [address.packed for address in map(ip_address, addresses) if address.version == version]
         head = _DNS_HEAD.pack(self.ident, _RESPONSE | _RECURSION | rcode, 1, len(packed), 0, 0)
@@ -43,7 +45,7 @@ class Question:
 
 
 def question(message: bytes) -> Question | None:
-    """The query that a DNS message is; None when it is none."""
+    """Returns the query in a DNS message; None when the message is no query."""
     if len(message) < _DNS_HEAD.size + 5:
         return None
     ident, flags, questions, *_ = _DNS_HEAD.unpack_from(message)
@@ -65,7 +67,7 @@ def question(message: bytes) -> Question | None:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What has been read of a ClientHello: its name, and whether more could still come to light."""
+    """The part of a ClientHello that has been read: its name, and whether later bytes could still add something."""
 
     name: str | None
     over: bool
@@ -75,8 +77,8 @@ _MORE, _NAMELESS = Hello(None, over=False), Hello(None, over=True)
 
 
 def hello(data: bytes, *, records: bool) -> Hello:
-    """The ClientHello that `data`, of any length, begins with. `records`: looks into the second record as well, and the
-    later ones; else the hello ends with the first."""
+    """Returns the ClientHello at the start of `data`, of any length. `records`: reads the second record as well, and
+    the later ones; else the hello ends with the first."""
     message = bytearray()
     position, first = 0, True
     while len(data) >= position + 5 and (first or records):
@@ -94,7 +96,7 @@ def hello(data: bytes, *, records: bool) -> Hello:
 
 
 def _server_name(message: bytes) -> str | None:
-    """As far as the message goes: the name may be whole before the hello is."""
+    """Returns the name as far as the message goes: the name may be whole before the hello is."""
     try:
         position = 4 + 2 + 32
         position += 1 + message[position]  # session id
@@ -119,8 +121,8 @@ def _exactly(data: bytes, position: int, size: int) -> bytes:
 
 
 def host(head: bytes, *, as_browsers_write_it: bool = False) -> str | None:
-    """The host that an HTTP request asks for, from as much of its head as there is. `as_browsers_write_it`: finds the
-    field only when it is written `Host: `, as a simple filter does."""
+    """Returns the host that an HTTP request asks for, from as much of its head as there is. `as_browsers_write_it`:
+    finds the field only in the spelling `Host: `, as a simple filter does."""
     if not head.startswith(METHODS):
         return None
     for line in head.split(b"\r\n")[1:-1]:  # the last one may not be whole

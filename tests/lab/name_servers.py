@@ -1,8 +1,9 @@
-"""The lab's DNS: one zone of truth, and servers that tell it, or do not, over UDP, TCP, TLS and HTTPS.
+"""The lab's DNS: one zone of truth, and servers that answer with it or with something else, over UDP, TCP, TLS and
+HTTPS.
 
-A `View` is what one server says: the truth, another set of addresses (a CDN by region), a lie of the provider's, DNS64.
-What the messages look like is dnspython's business, and what HTTP/2 looks like h2's. Every question is remembered with
-its way and its asker.
+A `View` gives the answers of one server: the truth, another set of addresses (a CDN by region), a lie of the
+provider's, DNS64. dnspython builds and parses the messages, and h2 does HTTP/2. Every question is remembered with its
+way and its client.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Said(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where a name leads. A name without addresses exists and has no records."""
+    """The addresses of a name. A name without addresses exists and has no records."""
 
     four: tuple[str, ...] = ()
     six: tuple[str, ...] = ()
@@ -58,7 +59,7 @@ class Addresses:
 
 Answer = Addresses | Said
 View = Callable[[str], Answer]
-"""What a server says of a name, in lower case and without the last dot."""
+"""Returns a server's answer for a name, which is in lower case and without the last dot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +74,25 @@ class Question:
 
 @dataclass
 class Zone:
-    """The truth: names, each with all below it, and where they lead."""
+    """The truth: names, each with all names below it, and their addresses."""
 
     names: dict[str, Answer] = field(default_factory=dict)
     regions: dict[str, Answer] = field(default_factory=dict)
-    """What the provider's own resolver is told by the site: a CDN's servers for its customers."""
+    """The answers that the site gives to the provider's own resolver: a CDN's servers for the provider's customers."""
 
     def truth(self, name: str) -> Answer:
         return _closest(self.names, name)
 
     def nearby(self, name: str) -> Answer:
-        """What an honest resolver of the provider's says."""
+        """Returns the answer of an honest resolver of the provider's."""
         found = _closest(self.regions, name)
         return self.truth(name) if found is Said.NO_SUCH_NAME else found
 
 
 @dataclass
 class Provider:
-    """The view of the provider's resolver: the truth, but for its lies, and what its network does to all names."""
+    """The view of the provider's resolver: the truth, except for its lies and for the changes that its network makes to
+    all names."""
 
     zone: Zone
     lies: dict[str, Answer] = field(default_factory=dict)
@@ -115,7 +117,7 @@ class Provider:
 
 
 def _closest(names: Mapping[str, Answer], name: str) -> Answer:
-    """What is said of the name, or of the nearest name above it."""
+    """Returns the answer for the name, or for the nearest name above it."""
     while name:
         if name in names:
             return names[name]
@@ -128,7 +130,8 @@ def _covers(names: Iterable[str], name: str) -> bool:
 
 
 def _with_six(found: Addresses) -> Addresses:
-    """RFC 6147: for a name without IPv6 addresses, its IPv4 ones within the translator's prefix."""
+    """Returns the addresses of a name as by RFC 6147: for one without IPv6 addresses, its IPv4 ones within the
+    translator's prefix."""
     if found.six:
         return found
     base = int(ipaddress.IPv6Network(NAT64).network_address)
@@ -138,12 +141,12 @@ def _with_six(found: Addresses) -> Addresses:
 
 
 _IPV4ONLY = Addresses(("192.0.0.170", "192.0.0.171"))
-"""Of ipv4only.arpa (RFC 7050), by which a client finds out the translator's prefix."""
+"""The addresses of ipv4only.arpa (RFC 7050), from which a client learns the translator's prefix."""
 
 
 def reply_to(wire: bytes, view: View, hear: Callable[[str, str], None]) -> bytes | None:
-    """The answer to a query in wire format; None for silence. `hear` is told name and kind. Raises
-    dns.exception.DNSException for what is no query."""
+    """Returns the answer to a query in wire format; None for silence. `hear` is called with name and kind. Raises
+    dns.exception.DNSException for bytes that are no query."""
     query = dns.message.from_wire(wire)
     question = query.question[0]
     name = question.name.to_text(omit_final_dot=True).lower()
@@ -176,7 +179,7 @@ class NameServer:
     view: View
     asked: list[Question] = field(default_factory=list)
     delay_s: float = 0.0
-    """Before each answer over UDP, as where the server has to ask others first."""
+    """The wait before each answer over UDP, as where the server has to ask others first."""
     _open: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
 
     async def __aenter__(self) -> NameServer:
@@ -186,7 +189,7 @@ class NameServer:
         await self._open.aclose()
 
     def names(self, over: str = "") -> set[str]:
-        """All that was asked for, by one way when it is named."""
+        """Returns all names that were asked for; with `over`, only by that way."""
         return {question.name for question in self.asked if over in ("", question.over)}
 
     async def udp(self, address: Address) -> Address:
@@ -203,7 +206,7 @@ class NameServer:
         return await self._listen(address, context, "tls")
 
     async def https(self, address: Address, context: ssl.SSLContext, *, only_http2: bool = False) -> Address:
-        """HTTP/2 and HTTP/1.1, or refuses all who do not select HTTP/2. `context` is changed."""
+        """Serves HTTP/2 and HTTP/1.1, or refuses all clients that do not select HTTP/2. Changes `context`."""
         context.set_alpn_protocols(["h2"] if only_http2 else ["h2", "http/1.1"])
         return await self._listen(address, context, "h2" if only_http2 else "https")
 
@@ -237,7 +240,7 @@ class NameServer:
         return reply_to(wire, self.view, lambda name, kind: self.asked.append(Question(name, kind, over, asker)))
 
     async def _serve_stream(self, data: Buffered, channel: Channel, over: str, asker: str) -> None:
-        """RFC 7766: a length before each message; many on one connection."""
+        """Serves by RFC 7766: a length before each message; many messages on one connection."""
         while True:
             (length,) = _LENGTH.unpack(await data.exactly(_LENGTH.size))
             reply = self.answer(await data.exactly(length), over, asker)
@@ -245,7 +248,7 @@ class NameServer:
                 await channel.send(_LENGTH.pack(len(reply)) + reply)
 
     async def _serve_https(self, data: Buffered, channel: Channel, over: str, asker: str) -> None:
-        """RFC 8484 over HTTP/1.1: GET with ?dns=, and POST."""
+        """Serves RFC 8484 over HTTP/1.1: GET with ?dns=, and POST."""
         while True:
             head = (await data.until(b"\r\n\r\n")).decode("latin-1")
             first, *lines = head[:-4].split("\r\n")
@@ -272,7 +275,7 @@ class NameServer:
                 return
 
     async def _serve_http2(self, channel: Channel, asker: str) -> None:
-        """RFC 8484 over HTTP/2: POST. A question to which nothing is said keeps its stream."""
+        """Serves RFC 8484 over HTTP/2: POST. A question without an answer keeps its stream."""
         http2 = H2Connection(H2Configuration(client_side=False, header_encoding=None))
         http2.initiate_connection()
         bodies: dict[int, bytes] = {}

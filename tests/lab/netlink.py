@@ -1,7 +1,7 @@
-"""What of rtnetlink the lab speaks: links, addresses, routes, rules and neighbours (rtnetlink(7)).
+"""The part of rtnetlink that the lab needs: links, addresses, routes, rules and neighbours (rtnetlink(7)).
 
 A netlink socket belongs to the network in which it was made, so `Netlink(space.socket(AF_NETLINK, SOCK_RAW))` sets up
-that space from any thread, and the program `ip` is not needed. Requests are small and answered at once: it blocks.
+that space from any thread, without the program `ip`. Requests are small and answered at once: the calls block.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ERROR, _DONE = 2, 3
 _REQUEST, _ACK, _DUMP, _REPLACE, _EXCL, _CREATE = 0x01, 0x04, 0x300, 0x100, 0x200, 0x400
 _IFF_UP, _RUNNING = 0x01, 0x40
 LINKS = 1
-"""The multicast group that is told when a link changes (RTMGRP_LINK)."""
+"""The multicast group that receives changes of links (RTMGRP_LINK)."""
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 1, 3, 18, 26, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
@@ -52,7 +52,7 @@ Network = IPv4Network | IPv6Network
 
 
 class Netlink:
-    """Takes over a NETLINK_ROUTE socket. What is asked here is done when the method returns; raises OSError."""
+    """Takes over a NETLINK_ROUTE socket. Each request is done when its method returns; raises OSError."""
 
     def __init__(self, sock: socket.socket, groups: int = 0) -> None:
         self._sock = sock
@@ -64,7 +64,7 @@ class Netlink:
         self._sock.close()
 
     def index(self, name: str) -> int:
-        """The number of the link `name`."""
+        """Returns the number of the link `name`."""
         if name not in self._indexes:
             answer = self._ask(_GETLINK, 0, _LINK.pack(0, 0, 0, 0, 0) + _text(_IFLA_IFNAME, name))
             self._indexes[name] = int(_LINK.unpack_from(answer[0])[2])
@@ -74,8 +74,8 @@ class Netlink:
         self._ask(_NEWLINK, _ACK, _LINK.pack(0, 0, self.index(name), _IFF_UP if up else 0, _IFF_UP))
 
     def wait_running(self, name: str) -> None:
-        """Returns when the link passes frames. One whose far end came up later does so a moment after that, and until
-        then loses what is sent. Raises TimeoutError. The socket has to be of the group LINKS."""
+        """Returns as soon as the link passes frames. A link whose far end came up later does so a moment after that,
+        and until then loses all frames. Raises TimeoutError. The socket has to be in the group LINKS."""
         deadline = time.monotonic() + _RUNNING_S
         while not _LINK.unpack_from(self._ask(_GETLINK, 0, _LINK.pack(0, 0, self.index(name), 0, 0))[0])[3] & _RUNNING:
             self._sock.settimeout(max(deadline - time.monotonic(), 0.001))
@@ -86,23 +86,23 @@ class Netlink:
         self._ask(_NEWLINK, _ACK, _LINK.pack(0, 0, self.index(name), 0, 0) + _attribute(_IFLA_ADDRESS, address))
 
     def give_no_link_local(self, name: str) -> None:
-        """IPv6 makes up no address of its own, so the link is quiet when nobody speaks."""
+        """Prevents an address of IPv6's own, so the link is quiet when no program sends."""
         mode = _attribute(socket.AF_INET6, _attribute(_INET6_ADDR_GEN_MODE, _GEN_MODE_NONE))
         self._ask(_NEWLINK, _ACK, _LINK.pack(0, 0, self.index(name), 0, 0) + _attribute(_IFLA_AF_SPEC, mode))
 
     def add_veth(self, name: str, peer: str, space_fd: int) -> None:
-        """A wire from here to the network of `space_fd`."""
+        """Adds a wire from here to the network of `space_fd`."""
         far = _LINK.pack(0, 0, 0, 0, 0) + _text(_IFLA_IFNAME, peer) + _attribute(_IFLA_NET_NS_FD, _u32(space_fd))
         kind = _text(_IFLA_INFO_KIND, "veth") + _attribute(_IFLA_INFO_DATA, _attribute(_VETH_INFO_PEER, far))
         body = _LINK.pack(0, 0, 0, 0, 0) + _text(_IFLA_IFNAME, name) + _attribute(_IFLA_LINKINFO, kind)
         self._ask(_NEWLINK, _ACK | _CREATE | _EXCL, body)
 
     def add_address(self, name: str, address: str) -> None:
-        """`address` with its prefix length."""
+        """Adds `address`, given with its prefix length."""
         self._ask(_NEWADDR, _ACK | _CREATE | _REPLACE, self._address(name, ip_interface(address)))
 
     def remove_addresses(self, name: str) -> None:
-        """All of the link, and the routes that they brought."""
+        """Removes all addresses of the link, and the routes that they brought."""
         index = self.index(name)
         for family in _families():
             for found in self._ask(_GETADDR, _DUMP, _ADDRESS.pack(family, 0, 0, 0, 0)):
@@ -110,7 +110,7 @@ class Netlink:
                     self._ask(_DELADDR, _ACK, found)
 
     def add_local(self, prefix: str) -> None:
-        """Every address of `prefix` is this host's own."""
+        """Makes every address of `prefix` an address of this host."""
         network = ip_network(prefix)
         body = _ROUTE.pack(
             _family(network), network.prefixlen, 0, 0, _TABLE_LOCAL, _PROTO_STATIC, _SCOPE_HOST, _LOCAL, 0
@@ -125,7 +125,7 @@ class Netlink:
         self._default(_DELROUTE, _ACK, gateway)
 
     def add_neighbour(self, name: str, address: str, hardware: bytes) -> None:
-        """Who answers for `address`, for ever: nobody asks the link for it."""
+        """Sets the host that answers for `address`, for ever: no host asks the link for it."""
         target = ip_address(address)
         family = socket.AF_INET if target.version == 4 else socket.AF_INET6
         body = _NEIGHBOUR.pack(family, self.index(name), _PERMANENT, 0, 0)
@@ -133,7 +133,8 @@ class Netlink:
         self._ask(_NEWNEIGH, _ACK | _CREATE | _REPLACE, body)
 
     def take_all_from(self, name: str, *, table: int = 100) -> None:
-        """What comes in over the link is for this host, whatever address it is sent to; what goes out is not touched.
+        """Delivers all packets that come in over the link to this host, whatever their target address; outgoing packets
+        are untouched.
 
         A listener needs IP_TRANSPARENT to answer under an address that is not its host's."""
         for family in _families():
@@ -160,7 +161,7 @@ class Netlink:
         )
 
     def _ask(self, kind: int, flags: int, body: bytes) -> list[bytes]:
-        """The bodies of what is answered."""
+        """Returns the bodies of the answers."""
         self._sequence += 1
         header = _HEADER.pack(_HEADER.size + len(body), kind, flags | _REQUEST, self._sequence, 0)
         self._sock.send(header + body)
@@ -181,7 +182,8 @@ class Netlink:
 
 
 def without_offloads(sock: socket.socket, name: str) -> None:
-    """Packets leave the link as they would leave a card: no larger than its MTU, with their checksums. ethtool(8)."""
+    """Turns offloads off: packets leave the link as they would leave a card, no larger than its MTU and with their
+    checksums. ethtool(8)."""
     for command in _OFFLOADS:
         value = ctypes.create_string_buffer(struct.pack("=II", command, 0))
         try:
@@ -204,7 +206,7 @@ def _family(network: Network) -> int:
 
 
 def _messages(data: bytes) -> list[tuple[int, int, bytes]]:
-    """Type, sequence number and body of each."""
+    """Returns the type, sequence number and body of each message."""
     found = []
     while data:
         length, kind, _, sequence, _ = _HEADER.unpack_from(data)

@@ -1,10 +1,10 @@
 """The seventh of October: `python -m tests.lab.october` plays it with the detection's own numbers, in 45 minutes.
 
-On that day in 2008 a provider began to drop the connections to LiveJournal's blogs in silence, by their names. Here it
-is five blogs of one site at one address, on a network where another site is open meanwhile. They are visited one after
-the other, on that network and on another; then the censor lets go. What each visit tried, what the provider could read
-and what Byway's ledger says is kept as values, and `Story.checks` holds them against what is promised: nothing of that
-is about time. What the visitor waited for is printed by `main`. Exit code 5 when a promise was not kept.
+On that day in 2008 a provider began to drop the connections to LiveJournal's blogs in silence, by their names. The play
+has five blogs of one site at one address, on a network where another site is open meanwhile. A visitor opens them one
+after the other, on that network and on another; then the censor stops. Values record the attempts of each visit, the
+names that the provider could read and the contents of Byway's ledger, and `Story.checks` compares them with the
+promises: none of these concerns time. `main` prints the waits of the visitor. Exit code 5 when a promise was not kept.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ OPEN_SITE = "radio.test"
 """A page that stays open and goes on: 2 KB a second."""
 
 FIRST_WAIT_S = 0.8
-"""What the first two blogs may cost the visitor more (docs/detection.md, "Two clocks")."""
+"""The additional wait that the first two blogs may cost the visitor (docs/detection.md, "Two clocks")."""
 
 _LOOK_S = 0.1
 _JUDGED_S = 10.0
@@ -53,7 +53,7 @@ _JUDGED_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast it goes: lines of `[detect]`, and what a person leaves between two visits."""
+    """The pace of the play: lines of `[detect]`, and the times that a person leaves between two visits."""
 
     detect: str = ""
     apart_s: float = 10.0
@@ -73,7 +73,7 @@ HURRIED = Pace(
     limit_s=30.0,
     ladder_s=0.0,
 )
-"""A minute of life in a second; what the visitor waits for is as it is."""
+"""A minute of real time in a second; the waits of the visitor are unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Opened:
 
     @property
     def added_s(self) -> float:
-        """How long after its first attempt the route was begun that won."""
+        """The seconds from its first attempt to the start of the route that won."""
         return float(next(a["started_s"] for a in self.row["attempts"] if a["route"] == self.winner))
 
     @property
@@ -103,7 +103,7 @@ class Opened:
 
     @property
     def was_dropped(self) -> bool:
-        """Direct was tried, and the kernel knew that its flight never arrived."""
+        """Whether it tried direct, and the kernel reported that its flight never arrived."""
         tried = self.direct
         told = tried["evidence"]
         return (
@@ -115,7 +115,7 @@ class Opened:
 
 @dataclass
 class Story:
-    """What happened, in its order."""
+    """The events of the day, in order."""
 
     secure: bool
     blogs: list[Opened] = field(default_factory=list)  # the five
@@ -138,11 +138,11 @@ class Story:
 
     @property
     def spell(self) -> dict[str, Any]:
-        """What the ledger tells of all blogs together."""
+        """The ledger's entry for all blogs together."""
         return next((dict(spell) for spell in self.shown["timeline"] if spell["scope"] == ALL_BLOGS), {})
 
     def checks(self) -> Mapping[str, bool]:
-        """What is promised, and whether it was kept."""
+        """The promises, and whether each was kept."""
         first, later = self.blogs[:2], self.blogs[2:]
         verdict, spell = self.why["verdict"], self.spell
         word = "blocked" if self.secure else "likely blocked"  # no harmless Host is tried at the same address
@@ -181,7 +181,7 @@ class Story:
 
 
 class October:
-    """One country on that day. `secure`: by the SNI, else by the Host."""
+    """One country on that day. `secure`: the censor drops by the SNI, else by the Host."""
 
     def __init__(self, country: Country, byway: Running, *, secure: bool) -> None:
         self.country = country
@@ -193,7 +193,7 @@ class October:
 
     @contextlib.asynccontextmanager
     async def an_open_page(self) -> AsyncIterator[None]:
-        """Another site's page is open meanwhile, and goes on."""
+        """Keeps a page of another site open meanwhile, which goes on."""
         listening = tasks.spawn(self._listen(), name="an open page")
         try:
             await until_read(lambda: _looked(bool(self.country.origins.peers(OPEN_SITE))))
@@ -202,7 +202,7 @@ class October:
             listening.cancel()
 
     async def _listen(self) -> None:
-        """Opened again by its visitor when it has ended, as when the network changes."""
+        """Reads the page. Its visitor opens it again when it has ended, as when the network changes."""
         visitor = self.country.visitor()
         while True:
             with contextlib.suppress(OSError, EOFError, TimeoutError):
@@ -215,7 +215,7 @@ class October:
             await asyncio.sleep(_LOOK_S)
 
     async def open(self, blog: str) -> Opened:
-        """A visit, and what became of it."""
+        """Makes a visit, and returns it with its result."""
         since = self.country.router.events.clock()
         before = len(await self.byway.rows(blog))
         visit = await self.country.visitor(self.byway).visit(f"http{'s' if self.secure else ''}://{blog}/")
@@ -229,12 +229,13 @@ class October:
         return Opened(visit, rows[before], self.in_clear(blog, since=since))
 
     def in_clear(self, name: str, *, since: float = 0.0) -> tuple[NameSeen, ...]:
-        """Where the provider could read the name."""
+        """Returns the places where the provider could read the name."""
         names = self.country.router.events.names_on("client", sender="client", since=since)
         return tuple(seen for seen in names if seen.name == name and seen.target != places.SOCKS_RELAY)
 
     def connections(self, sender: str, *, since: float) -> int:
-        """How many hellos or requests with a blog's name `sender` got out into the world; none is counted twice."""
+        """Returns the number of hellos or requests with a blog's name that got out from `sender` into the world; none
+        counts twice."""
         names = self.country.router.events.names_on("net", sender=sender, since=since)
         blogs = [seen for seen in names if seen.name in BLOGS and seen.target == self.site.address]
         return len({(seen.source, seen.source_port, seen.seq) for seen in blogs})
@@ -248,7 +249,7 @@ class October:
 
 @contextlib.asynccontextmanager
 async def living(folder: Path, detect: str, *, secure: bool) -> AsyncIterator[October]:
-    """A country in which nothing is done yet; `detect` are lines of that table."""
+    """Yields a country in which nothing is done yet; `detect` are lines of that table."""
     async with Country(folder) as country:
         config = country.config(detect=detect)
         async with country.byway(folder / "byway", config=config) as byway:
@@ -256,7 +257,7 @@ async def living(folder: Path, detect: str, *, secure: bool) -> AsyncIterator[Oc
 
 
 async def play(folder: Path, pace: Pace, *, secure: bool, told: Callable[[str], None] = lambda _: None) -> Story:
-    """The whole of it. Raises TimeoutError when something that must come does not."""
+    """Plays the whole day. Raises TimeoutError when an expected event does not come."""
     story = Story(secure)
     async with living(folder, pace.detect, secure=secure) as day, day.an_open_page():
         country, byway = day.country, day.byway
@@ -300,12 +301,12 @@ async def _visit_all(day: October, story: Story, pace: Pace, told: Callable[[str
 
 
 async def _is_on(byway: Running, network: str, wanted: bool) -> bool:
-    """Whether Byway has noticed on which network it is."""
+    """Returns whether Byway has noticed on which network it is."""
     return await _looked(((await byway.ask("/v1/sites"))["network"] == network) == wanted)
 
 
 async def _until_blocked(day: October, story: Story, pace: Pace) -> None:
-    """The suspicion is tested once, beside a visit; later the local means are."""
+    """Waits until the blogs are blocked: Byway tests the suspicion once, beside a visit, and the local means later."""
     clock = asyncio.get_running_loop().time
     blocked_at = float("inf")
 
@@ -324,7 +325,7 @@ async def _until_blocked(day: October, story: Story, pace: Pace) -> None:
 
 
 async def _until_back(day: October, story: Story, pace: Pace) -> None:
-    """Blogs are visited until one goes direct."""
+    """Visits blogs until one goes direct."""
 
     async def goes_direct() -> bool:
         story.after.append(await day.open(BLOGS[0]))
@@ -337,19 +338,19 @@ async def _until_back(day: October, story: Story, pace: Pace) -> None:
 
 
 async def _looked(found: bool) -> bool:
-    """The same, and in a moment when it is no: two hundred looks a second would be load."""
+    """Returns `found`; waits a moment first when it is false: two hundred looks a second would be load."""
     if not found:
         await asyncio.sleep(_LOOK_S)
     return found
 
 
 def without_controls() -> Rule:
-    """Nobody can say whether the uplink is well."""
+    """Returns a rule that blocks the controls: nothing can show whether the uplink is well."""
     return AddressDrop(*places.CONTROLS.values())
 
 
 class _FromHere(Match):
-    """What another match is about, of one address's flows alone."""
+    """The traffic that another match selects, of the flows of one address alone."""
 
     def __init__(self, match: Match, client: str) -> None:
         self._match = match
@@ -363,7 +364,7 @@ class _FromHere(Match):
 
 
 def at_home(rule: When) -> When:
-    """Of the first network's provider: the second one has no such rule."""
+    """Returns the rule for the first network's provider alone: the second one has no such rule."""
     return When(_FromHere(rule.match, places.CLIENT), rule.deed, rule.share, rule.seed, rule.residual)
 
 

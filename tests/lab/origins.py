@@ -1,11 +1,11 @@
-"""All web sites of the lab, on one pair of ports: which one is asked, the name in the request or the handshake says.
+"""All web sites of the lab, on one pair of ports: the name in the request or the handshake decides which site answers.
 
     /            a page that names the host and the address that asked
     /big         BIG bytes; /bytes/N that many
 
-How a site behaves is its `Conduct`. What is not listed behaves well. Every request is remembered with the address it
-came from, and with the number of TLS records in which the ClientHello came, so that a test can tell by which way it
-came and whether it was cut.
+The `Conduct` of a site is its behaviour. A site without one behaves well. Every request is remembered with the address
+of its client and with the number of TLS records in which the ClientHello came, so that a test can see by which way the
+request came and whether its hello was cut.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _OUTSIDE = (ipaddress.ip_network(RELAYS), ipaddress.ip_network(RELAYS6))
 
 @dataclass(frozen=True, slots=True)
 class Conduct:
-    """What is peculiar about a site."""
+    """The peculiarities of a site."""
 
     delay_s: float = 0.0  # before each answer
     refuses: int = 0  # the status that it answers with, if not 200 …
@@ -92,7 +92,7 @@ class Origins:
         await self._open.aclose()
 
     async def listen(self, addresses: Iterable[Address]) -> list[Address]:
-        """Serves on all of them, HTTP and HTTPS alike on each. Returns what was bound."""
+        """Serves on all of the addresses, HTTP and HTTPS alike on each. Returns the bound addresses."""
         bound = []
         for address in addresses:
             sock = listener(self.make, address)
@@ -107,7 +107,7 @@ class Origins:
         return self.conducts.get(host, GOOD)
 
     def peers(self, host: str) -> list[str]:
-        """The addresses from which the host was asked, in order."""
+        """Returns the addresses that sent requests for the host, in order."""
         return [asked.peer for asked in self.asked if asked.host == host]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -140,7 +140,7 @@ class Origins:
             pass
 
     async def _answer(self, data: Buffered, channel: Channel, peer: str, records: int) -> bool:
-        """Answers one request; says whether another may follow."""
+        """Answers one request; returns whether another may follow."""
         head = (await data.until(b"\r\n\r\n")).decode("latin-1")
         first, *lines = head[:-4].split("\r\n")
         method, target, _ = first.split(" ")
@@ -167,7 +167,7 @@ class Origins:
 
 
 def _content(conduct: Conduct, host: str, target: str, peer: str, *, secure: bool) -> tuple[str, str, bytes]:
-    """Status line's end, further header lines, body."""
+    """Returns the end of the status line, further header lines, and the body."""
     if conduct.refuses and not (conduct.refuses_direct_only if _is_relay(peer) else conduct.refuses_relays_only):
         return f"{conduct.refuses} Refused", "", b"<title>Access denied</title><p>Not for you."
     if conduct.moved_to and not secure:

@@ -1,7 +1,7 @@
-"""IP packets as bytes: what they say, read when asked for, and new ones with their checksums right.
+"""IP packets as bytes: their fields, which are read on demand, and new packets with correct checksums.
 
 RFC 791, 8200, 9293, 768, 792 and 4443. Fragments and IPv6 extension headers are not read: the spaces' hosts send none
-within the MTU, and what is neither TCP nor UDP is passed on by its addresses alone.
+within the MTU, and a packet that is neither TCP nor UDP is passed on by its addresses alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ICMP, TCP, UDP, ICMP6 = 1, 6, 17, 58
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 
 SEGMENT: Final = 1200
-"""Payload bytes of a segment of ours: fits every link."""
+"""Payload bytes of a segment that the router makes: it fits every link."""
 
 _TTL = 64
 _WINDOW = 65535
@@ -25,7 +25,8 @@ _UDP_HEAD = struct.Struct("!HHHH")
 
 
 class Packet:
-    """One packet on its way. `outward`: from the side that opened the flow, or from the client where it takes part."""
+    """One packet on its way. `outward`: it comes from the side that opened the flow, or from the client where it takes
+    part."""
 
     def __init__(self, data: bytes, *, outward: bool = True) -> None:
         self.data = data
@@ -83,7 +84,7 @@ class Packet:
 
     @property
     def opens(self) -> bool:
-        """Whether it is the SYN that opens a connection."""
+        """Returns whether it is the SYN that opens a connection."""
         return self.flags & (SYN | ACK) == SYN
 
     @cached_property
@@ -94,12 +95,12 @@ class Packet:
 
     @property
     def length(self) -> int:
-        """What it takes of the sequence numbers."""
+        """The count of sequence numbers that it takes."""
         return len(self.payload) + bool(self.flags & SYN) + bool(self.flags & FIN)
 
 
 def carries(data: bytes) -> bool:
-    """Whether anything is said in it: a payload of TCP or UDP."""
+    """Returns whether it has a payload of TCP or UDP."""
     start = (data[0] & 15) * 4 if data[0] >> 4 == 4 else 40
     protocol = data[9] if data[0] >> 4 == 4 else data[6]
     if protocol == TCP:
@@ -110,7 +111,7 @@ def carries(data: bytes) -> bool:
 def tcp(
     source: bytes, sport: int, target: bytes, dport: int, *, seq: int, ack: int, flags: int, payload: bytes = b""
 ) -> bytes:
-    """A segment without options."""
+    """Returns a segment without options."""
     numbers = (sport, dport, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, 5 << 4, flags, _WINDOW)
     head = _TCP_HEAD.pack(*numbers, 0, 0)
     total = checksum(_pseudo(source, target, TCP, len(head) + len(payload)) + head + payload)
@@ -131,7 +132,7 @@ def ip(source: bytes, target: bytes, protocol: int, payload: bytes) -> bytes:
 
 
 def icmp_error(about: Packet, sender: bytes, kind: int, code: int) -> bytes:
-    """An error from `sender` to the packet's own sender; `kind` and `code` are those of its IP version."""
+    """Returns an error from `sender` to the packet's own sender; `kind` and `code` are those of its IP version."""
     body = struct.pack("!BBHI", kind, code, 0, 0) + about.data[:_QUOTED]
     protocol = ICMP if about.version == 4 else ICMP6
     pseudo = b"" if about.version == 4 else _pseudo(sender, about.source_bytes, ICMP6, len(body))
@@ -140,13 +141,14 @@ def icmp_error(about: Packet, sender: bytes, kind: int, code: int) -> bytes:
 
 
 def reset_back(packet: Packet) -> bytes:
-    """A reset to the packet's sender, as if from its target (RFC 9293 section 3.10.7)."""
+    """Returns a reset to the packet's sender, as if from its target (RFC 9293 section 3.10.7)."""
     known = packet.flags & ACK
     return _answer(packet, seq=packet.ack if known else 0, flags=RST | ACK)
 
 
 def reset_ahead(packet: Packet, *, arrives: bool) -> bytes:
-    """A reset to the packet's target, as if from its sender; `arrives`: whether it comes after the packet itself."""
+    """Returns a reset to the packet's target, as if from its sender; `arrives`: whether it comes after the packet
+    itself."""
     return tcp(
         packet.source_bytes, packet.sport, packet.target_bytes, packet.dport,
         seq=packet.seq + (packet.length if arrives else 0), ack=packet.ack, flags=RST | ACK,
@@ -154,7 +156,7 @@ def reset_ahead(packet: Packet, *, arrives: bool) -> bytes:
 
 
 def answer_back(packet: Packet, payload: bytes) -> list[bytes]:
-    """Segments to the packet's sender that carry `payload` and end the connection, as if from its target."""
+    """Returns segments to the packet's sender that carry `payload` and end the connection, as if from its target."""
     cuts = range(0, max(len(payload), 1), SEGMENT)
     return [
         _answer(
@@ -168,7 +170,7 @@ def answer_back(packet: Packet, payload: bytes) -> list[bytes]:
 
 
 def acknowledge_back(packet: Packet) -> bytes:
-    """As if the target had received the packet."""
+    """Returns an acknowledgement, as if the target had received the packet."""
     return _answer(packet, seq=packet.ack, flags=ACK)
 
 
@@ -177,7 +179,8 @@ def udp_back(packet: Packet, payload: bytes) -> bytes:
 
 
 def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071): a sum in ones' complement is a remainder by 0xFFFF, and Python's are fast."""
+    """Returns the Internet checksum (RFC 1071): a sum in ones' complement is a remainder by 0xFFFF, and Python computes
+    remainders fast."""
     return 0xFFFF - int.from_bytes(data + b"\0" * (len(data) & 1), "big") % 0xFFFF
 
 

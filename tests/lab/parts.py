@@ -1,8 +1,8 @@
 """Runs the rows of a table in parts: some trials of one row in a country of its own, several countries at once.
 
 The trials of a row wait more than they compute, and a country makes them one after the other: a row of 20 s a trial
-took seven minutes for 20 seeds. So a row is cut, and the rows that take longest begin first. A trial that takes longer
-than its row allows counts as lost, with those behind it in its country.
+took seven minutes for 20 seeds. So a row is cut into parts, and the rows that take longest begin first. A trial that
+takes longer than its row allows counts as lost, together with the trials behind it in its country.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
 SEEDS_A_PART = 5
-"""A country, with the pages that tell what is usual there, takes some three seconds."""
+"""A country takes some three seconds, with the pages that measure the usual waits there."""
 
 
 class AnyRow(Protocol):
@@ -24,12 +24,12 @@ class AnyRow(Protocol):
 
     @property
     def usual_s(self) -> float:
-        """About what a trial takes."""
+        """The approximate time of a trial, in seconds."""
         ...
 
     @property
     def limit_s(self) -> float:
-        """What a trial may take, with all that it waits for."""
+        """The most time that a trial may take, with all its waits, in seconds."""
         ...
 
 
@@ -37,7 +37,7 @@ R = TypeVar("R", bound=AnyRow)
 T = TypeVar("T")
 
 PlaceOf = Callable[[R], AbstractAsyncContextManager[Callable[[int], Awaitable[T]]]]
-"""Makes a country for some trials of a row. Yields what makes the trial of a seed there."""
+"""Makes a country for some trials of a row. Yields the function that makes the trial of a seed there."""
 
 
 async def in_parts(
@@ -50,8 +50,8 @@ async def in_parts(
     told: Callable[[str], None],
 ) -> list[T]:
     """Makes the trials of all rows, with the seeds from 0 on, `at_once` countries beside each other. Returns them in
-    the order of the rows and seeds. `lost` makes one of a seed that ran out of time, and of why. `told` gets a line
-    when a part has ended."""
+    the order of the rows and seeds. `lost` makes the trial of a seed that ran out of time, from the seed and the
+    reason. `told` is called with a line when a part has ended."""
     room, trials = asyncio.Semaphore(at_once), dict[tuple[str, int], T]()
     parts = [
         (row, range(first, min(first + SEEDS_A_PART, seeds)))

@@ -1,4 +1,4 @@
-"""Writes packets as Wireshark reads them: the classic pcap format with bare IP packets (LINKTYPE_RAW, tcpdump.org)."""
+"""Writes packets in a format that Wireshark reads: classic pcap with bare IP packets (LINKTYPE_RAW, tcpdump.org)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _RECORD = struct.Struct("=IIII")
 
 
 class Pcap:
-    """One file, closed by whoever opened it. What is killed leaves whole records and perhaps a torn last one."""
+    """One file, which the caller closes. A killed process leaves whole records and perhaps a torn last one."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")

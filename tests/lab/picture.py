@@ -1,7 +1,8 @@
 """The picture in README, of the real thing: `python -m tests.lab.picture` makes docs/terminal.svg anew.
 
 A blog is blocked by its name, as in October 2008; Byway has one relay. A person opens a radio and the blog, twice, and
-then asks in a terminal what happened. What the commands print is drawn as it is, for a light and a dark ground.
+then asks in a terminal for an explanation. The picture shows the output of the commands unchanged, for a light and a
+dark background.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def draw(lines: Sequence[str]) -> str:
 
 
 def read(svg: str) -> list[str]:
-    """Returns the lines that a picture shows, without those that are empty."""
+    """Returns the lines that a picture shows, without the empty ones."""
     from xml.etree import ElementTree
 
     texts = ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")

@@ -1,8 +1,8 @@
-"""Where everything is in the lab: one map, so that no address is written twice.
+"""The addresses of everything in the lab: one map, so that no address is written twice.
 
-All of it is documentation or benchmark space (RFC 5737, RFC 2544, RFC 3849), which Byway's address guard refuses to
-names; a Byway of the lab is told to let `ALLOWED` past. What is outside of `ALLOWED` stays refused, so that a forged
-answer such as 10.10.34.36 is what it is in life: no honest answer.
+All of them are in documentation or benchmark space (RFC 5737, RFC 2544, RFC 3849), which Byway's address guard refuses
+as the address of a name; the configuration of a Byway in the lab permits `ALLOWED`. Addresses outside of `ALLOWED` stay
+refused, so that a forged answer such as 10.10.34.36 is as in the real world: no honest answer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SERVICES6 = "2001:db8:113::/48"
 PUBLIC_RESOLVER = "203.0.113.53"
 DOH = "203.0.113.1"
 DOT = "203.0.113.9"
-"""Speaks DoH as well, but over HTTP/2 only."""
+"""It speaks DoH as well, but over HTTP/2 only."""
 CONTROLS = {
     "control-one.test": "203.0.113.201",
     "control-two.test": "203.0.113.202",
@@ -49,22 +49,23 @@ SITES6 = "2001:db8:19::/48"
 NOBODY = "198.51.100.0/24"
 """Routed to the rest of the world, where no host has it: a SYN stays unanswered, whoever sends it."""
 POISON = "198.51.100.66"
-"""What a forged answer says when it is to look honest."""
+"""The address in a forged answer that is to look honest."""
 BOGON = "10.10.34.36"
-"""What Iran's resolvers say for a blocked name (and 10.10.34.34, .35): a private address for a public name."""
+"""The answer of Iran's resolvers for a blocked name (and 10.10.34.34, .35): a private address for a public name."""
 FAKE = "198.18.0.0/16"
-"""Where other proxies that answer DNS themselves (Clash, sing-box) put all names by default."""
+"""The prefix in which other proxies that answer DNS themselves (Clash, sing-box) put all names by default."""
 NAT64 = "64:ff9b::/96"
 
 ALLOWED = (PROVIDER, RELAYS, SERVICES, SITES, NOBODY, "2001:db8::/32", NAT64)
 
 
 def site_address(number: int) -> str:
-    """The address of the site of this number, below 60 000. Neighbours in number are never neighbours in address: of
-    one /24 there are only sites whose numbers differ by 250, so that what is believed of a prefix stays with one."""
+    """Returns the address of the site with this number, below 60 000. Neighbours in number are never neighbours in
+    address: sites in one /24 differ in number by 250 at least, so that a belief about a prefix concerns one site
+    alone."""
     return f"198.19.{number % 250}.{number // 250 + 1}"
 
 
 def site_address6(number: int) -> str:
-    """Its IPv6 address, of a /64 and a /48 of its own as far as they go."""
+    """Returns its IPv6 address, of a /64 and a /48 of its own as far as they suffice."""
     return f"2001:db8:19:{number:x}::1"

@@ -1,7 +1,7 @@
 """The provider's own pages: a captive portal that answers for every site, and the page that says "blocked".
 
-Both are plain web servers in the provider's space. What a middlebox takes from its way may be handed to one as well: an
-HTTP request is then answered with a page or a redirect to it, and TLS gets a certificate that is not the site's.
+Both are plain web servers in the provider's space. A middlebox may hand diverted connections to one as well: it then
+answers an HTTP request with a page or a redirect to the page, and TLS with a certificate that is not the site's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ BLOCK_PAGE = (
     b'<iframe src="http://10.10.34.34?type=Invalid Site&policy=MainPolicy" style="width: 100%; height: 100%">'
     b"</iframe></body></html>"
 )
-"""As Iran's provider answers in place of a site (Aryan, Aryan, Halderman: Internet Censorship in Iran, FOCI 2013)."""
+"""The answer of Iran's provider in place of a site (Aryan, Aryan, Halderman: Internet Censorship in Iran, FOCI
+2013)."""
 
 
 class Says(Enum):

@@ -1,7 +1,7 @@
-"""Every place that says what is the matter with a site: the word, the cause and the beginning in each of them.
+"""Every place that shows the state of a site: its word, cause and beginning in each of them.
 
-Commands, documents, a report and pages of a real Byway in the country. They rest on one state, so each of them must say
-the same of a site at any moment.
+These are commands, documents, a report and pages of a real Byway in the country. They rest on one state, so all of them
+must show the same for a site at any moment.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tests.support.streams import close, listening
 
 AT_ONCE = 4
 NEWS = frozenset({"blocked", "likely blocked", "intercepted", "slow"})
-"""The words of which Home tells that they are new."""
+"""The words that the page Home marks as new."""
 
 
 @dataclass(frozen=True)
 class Said:
-    """What is said of a site. `since` is None where it is not known."""
+    """The statement of one place about a site. `since` is None where it is not known."""
 
     words: str
     cause: str
@@ -42,16 +42,16 @@ NOTHING = Said("", "", None)
 
 States = Mapping[str, Said]
 Disagreements = dict[str, dict[str, Any]]
-"""By host and place, what is said there instead."""
+"""The deviating statements, by host and place."""
 
 
 async def states(byway: Running, hosts: Collection[str]) -> States:
-    """What the API says of each site."""
+    """Returns the API's statement about each site."""
     return {host: Said.of((await byway.ask(f"/v1/sites/{host}"))["belief"]) for host in hosts}
 
 
 async def disagreements(country: Country, byway: Running, hosts: Collection[str]) -> tuple[States, Disagreements]:
-    """What is said of each site, and where something else is."""
+    """Returns the statement about each site, and the places where another one stands."""
     before = await states(byway, hosts)
     tested = [host for host in hosts if before[host].words != "not tested"]
     documents, read = await asyncio.gather(_documents(byway, hosts, tested), _pages(country, byway, hosts))
@@ -74,7 +74,8 @@ async def disagreements(country: Country, byway: Running, hosts: Collection[str]
 
 
 async def _documents(byway: Running, hosts: Collection[str], tested: Collection[str]) -> Mapping[str, States]:
-    """What each command and document says, by its place and the site. A report has those that were tested."""
+    """Returns the statement of each command and document, by its place and the site. A report contains the tested sites
+    alone."""
     room = asyncio.Semaphore(AT_ONCE)
 
     async def show(host: str) -> Said:
@@ -119,7 +120,7 @@ async def _pages(country: Country, byway: Running, hosts: Collection[str]) -> _R
 
 
 def _misread(read: _Read, host: str, shown: Mapping[str, Any]) -> dict[str, str]:
-    """The pages that do not say what the document of a site says."""
+    """Returns the pages that do not show the same as the document of a site."""
     found, text = {}, read.site[host]
     said = f"{shown['glyph']} {shown['words']}"
     headed = f"{said} : {shown['because']}" if shown["because"] else said
@@ -138,7 +139,7 @@ def _misread(read: _Read, host: str, shown: Mapping[str, Any]) -> dict[str, str]
 
 @contextlib.asynccontextmanager
 async def signed_in(country: Country, byway: Running) -> AsyncIterator[Browser]:
-    """A browser at the computer in the country, with a session of the dashboard."""
+    """Yields a browser at the computer in the country, with a session of the dashboard."""
     here = ("127.0.0.1", byway.port)
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,8 +1,8 @@
-"""Relays that fail: what a censored site's visitor may have to wait, while its relay restarts, is silent or is slow.
+"""Relays that fail: the waits of a censored site's visitor while the relay restarts, is silent or is slow.
 
-One row per fault. Each row has a country with a Byway of its own, in which one new site after the other is visited,
-each in the middle of the fault. `python -m tests.lab.run 'relay-*' --seeds 20` holds the table to its waits; with
-`--pages-only`, for a busy machine, only to its pages. Times are those of a 20 ms link.
+One row per fault. Each row has a country with a Byway of its own, in which a visitor opens one new site after the
+other, each in the middle of the fault. `python -m tests.lab.run 'relay-*' --seeds 20` checks the table's waits; with
+`--pages-only`, for a busy machine, only its pages. Times are those of a 20 ms link.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SETTINGS = "retest_per_hour = 100000\n"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where visits are made."""
+    """The place in which visits are made."""
 
     country: Country
     byway: Running
@@ -52,7 +52,7 @@ class Place:
 
 
 Fault = Callable[[Place, random.Random], AbstractAsyncContextManager[None]]
-"""What happens to the relay, from just before a visit until the visit is over."""
+"""Does something to the relay, from just before a visit until the visit is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Trial:
 
 @contextlib.asynccontextmanager
 async def restarts(place: Place, luck: random.Random) -> AsyncIterator[None]:
-    """It refuses for 4 to 6 s."""
+    """The relay refuses for 4 to 6 s."""
     await place.relay.stop()
     back = spawn(_later(luck.uniform(4, 6), place.relay.revive), name="a relay restarts")
     try:
@@ -104,7 +104,7 @@ async def restarts(place: Place, luck: random.Random) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def deaf(place: Place, luck: random.Random) -> AsyncIterator[None]:
-    """What it accepts in 12 s it never answers."""
+    """The relay never answers the connections that it accepts within 12 s."""
     with _mute(place.relay):
         over = spawn(_later(12, lambda: _speak(place.relay)), name="a relay wakes")
         try:
@@ -116,14 +116,14 @@ async def deaf(place: Place, luck: random.Random) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def unreachable(place: Place, luck: random.Random) -> AsyncIterator[None]:
-    """For 12 s no packet passes to it or from it."""
+    """For 12 s no packet passes to the relay or from it."""
     place.country.rules.add(rules.During(rules.AddressDrop(f"{places.SOCKS_RELAY}/32"), 0, 12))
     yield
 
 
 @contextlib.asynccontextmanager
 async def slow_circuit(place: Place, luck: random.Random) -> AsyncIterator[None]:
-    """It opens every path 11 s late."""
+    """The relay opens every path 11 s late."""
     place.relay.late_s = 11
     yield
     place.relay.late_s = 0
@@ -131,7 +131,7 @@ async def slow_circuit(place: Place, luck: random.Random) -> AsyncIterator[None]
 
 @contextlib.asynccontextmanager
 async def slow_to_speak(place: Place, luck: random.Random) -> AsyncIterator[None]:
-    """It takes connections at once and says nothing on one for 11 s."""
+    """The relay accepts connections at once and sends nothing on one for 11 s."""
     place.relay.greets_after_s = 11
     yield
     place.relay.greets_after_s = 0
@@ -139,7 +139,7 @@ async def slow_to_speak(place: Place, luck: random.Random) -> AsyncIterator[None
 
 @contextlib.asynccontextmanager
 async def gone(place: Place, luck: random.Random) -> AsyncIterator[None]:
-    """It refuses for good."""
+    """The relay refuses for good."""
     await place.relay.stop()
     yield
     await place.relay.revive()
@@ -147,7 +147,7 @@ async def gone(place: Place, luck: random.Random) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def mute(place: Place, luck: random.Random) -> AsyncIterator[None]:
-    """It accepts and answers nothing, for good."""
+    """The relay accepts connections and answers nothing, for good."""
     with _mute(place.relay):
         yield
 
@@ -170,7 +170,7 @@ async def nine_silent_tabs(place: Place, luck: random.Random) -> AsyncIterator[N
 
 @contextlib.asynccontextmanager
 async def three_seconds_late(place: Place, luck: random.Random) -> AsyncIterator[None]:
-    """It opens every path 3 s late: one that is asked for after 1.5 s is open after 4.5 s."""
+    """The relay opens every path 3 s late: a path requested after 1.5 s is open after 4.5 s."""
     place.relay.late_s = 3
     yield
     place.relay.late_s = 0
@@ -200,7 +200,7 @@ def _speak(relay: Relay) -> None:
 
 
 def drops(site: Site) -> Sequence[Rule]:
-    """Whatever is done to a ClientHello here, it is dropped."""
+    """Drops a ClientHello in every form, cut or not."""
     return (rules.SniDrop(site.name, view=View.RECORDS),)
 
 
@@ -209,7 +209,7 @@ def resets(site: Site) -> Sequence[Rule]:
 
 
 def drops_packets(site: Site) -> Sequence[Rule]:
-    """A ClientHello that is cut passes."""
+    """Drops a ClientHello in one packet; a cut one passes."""
     return (rules.SniDrop(site.name, view=View.PACKET),)
 
 
@@ -252,7 +252,7 @@ ROWS: tuple[Row, ...] = (
 
 
 async def run(rows: Sequence[Row], seeds: int, *, countries: int, told: Callable[[str], None]) -> list[Trial]:
-    """All rows, in so many countries at once: one visit of a new site for each seed."""
+    """Runs all rows, in so many countries at once: one visit of a new site for each seed."""
     return await in_parts(rows, seeds, _place_of, _lost, at_once=countries, told=told)
 
 
@@ -289,14 +289,14 @@ async def _trial(row: Row, seed: int, place: Place, usual_s: float) -> Trial:
 
 
 async def _usual_s(place: Place, row: Row) -> float:
-    """What a page takes on the row's way when nothing is the matter."""
+    """Returns the time of a page on the row's way without any fault."""
     site = place.country.add_site(f"usual-{row.name}.{'by-relay.test' if row.way is Way.RELAY else 'test'}")
     visits = [await place.visit(site.url()) for _ in range(_USUAL)]
     return statistics.median(visit.elapsed_s for visit in visits)
 
 
 async def _way(byway: Running, site: Site, visit: Visit, number: int) -> Way:
-    """By which way the page of this number came, once that is in the log."""
+    """Returns the way by which the page of this number came, once the log has it."""
     winners: list[str | None] = []
 
     async def written() -> bool:
@@ -314,7 +314,7 @@ async def _way(byway: Running, site: Site, visit: Visit, number: int) -> Way:
 
 
 def broken(row: Row, trials: Sequence[Trial], *, waits: bool = True) -> list[str]:
-    """The bounds that were not kept, each as a sentence; without `waits`, those of the pages alone."""
+    """Returns the bounds that were not kept, each as a sentence; without `waits`, those of the pages alone."""
     found, number = [], len(trials)
     if dead := [trial for trial in trials if not trial.genuine]:
         found.append(f"pages came in {number - len(dead)} of {number}: {dead[0].said}")
@@ -327,7 +327,7 @@ def broken(row: Row, trials: Sequence[Trial], *, waits: bool = True) -> list[str
 
 
 def table(rows: Sequence[Row], trials: Sequence[Trial], *, waits: bool = True) -> str:
-    """For a person: one line a fault, what broke below it."""
+    """Returns the table for a person: one line for each fault, the broken bounds below it."""
     head = f"{'fault':<26}{'pages':>8}{'p50 s':>8}{'p95 s':>8}{'max s':>8}{'bound':>7}"
     lines = [head, "-" * len(head)]
     for row in rows:

@@ -1,7 +1,7 @@
-"""Groups of relays that die, slow down and come back: which relay each visit came through, and how often it changed.
+"""Groups of relays that die, slow down and come back: the relay that each visit came through, and how often it changed.
 
-One row per policy and story. A row is a list of steps: something happens to relays, then pages are opened one after the
-other, and the origin says which relay each came from. `python -m tests.lab.relay_groups` runs the rows that take
+One row per policy and story. A row is a list of steps: something happens to relays, then a visitor opens pages one
+after the other, and the origin reports the relay of each. `python -m tests.lab.relay_groups` runs the rows that take
 minutes as well: a group waits a minute between changes, and a relay that failed rests for two.
 """
 
@@ -63,7 +63,7 @@ Act = Callable[[Scene], Awaitable[object]]
 
 
 def refuse(*names: str) -> Act:
-    """They refuse connections, and break off open ones; without a name, the one of the last page."""
+    """The relays refuse connections and break off open ones; without a name, the relay of the last page does."""
 
     async def act(scene: Scene) -> None:
         for name in names or (scene.used,):
@@ -85,7 +85,7 @@ def come_back(*names: str) -> Act:
 
 
 def fall_silent(*names: str) -> Act:
-    """They take connections and answer nothing."""
+    """The relays accept connections and answer nothing."""
 
     async def act(scene: Scene) -> None:
         for name in names:
@@ -124,7 +124,8 @@ class Step:
 
     act: Act
     comes_through: tuple[str, ...]
-    """Of each page; "-" for a failure, "any" for each, "same" for the one before, "other" for another."""
+    """The relay of each page; "-" for a failure, "any" for each relay, "same" for the one before, "other" for
+    another."""
     after_s: float = 0.0
     every_s: float = 0.0
 
@@ -136,7 +137,7 @@ class Row:
     what: str
     steps: tuple[Step, ...]
     leads: str = ""
-    """The members that led, one after the other; empty where none does."""
+    """The members that led, in order; empty where none does."""
     takes_minutes: bool = False
 
 
@@ -180,7 +181,7 @@ ROWS = (
 class Trial:
     row: str
     came: tuple[tuple[str, str], ...]
-    """For each page: the relay it should come through, and the one it came through."""
+    """For each page: the relay that it should come through, and the one that it came through."""
     leads: str
 
     def broken(self, row: Row) -> list[str]:

@@ -1,8 +1,8 @@
-"""The road to a relay blocked: what a censor does to the relay itself, and whether pages still come through it.
+"""The road to a relay is blocked: a censor acts against the relay itself, and pages should still come through it.
 
-One row per means. Each seed has a Byway that knows nothing yet; some pages are opened through its relay, one after the
-other, under a rule that forbids everything else. Meanwhile nothing of the sites may leave beside the relay, and the
-relay's own name may be in no plain query. `python -m tests.lab.run 'road-*' --seeds 20` runs the table.
+One row per means. Each seed has a Byway that knows nothing yet; a visitor opens some pages through its relay, one after
+the other, under a rule that forbids everything else. Meanwhile no packet to the sites may leave beside the relay, and
+no plain query may contain the relay's own name. `python -m tests.lab.run 'road-*' --seeds 20` runs the table.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ class Trial:
     by_main: bool = True  # whether the relay was used at the address of its URL: a late name leaves the alternative
 
     def says(self, row: Row) -> str:
-        """What `byway status` is to say after it, of a row as written there. Nothing is known of a way that was never
-        taken."""
+        """Returns the text that `byway status` should show after the trial, for a row of the table. Nothing is known of
+        a way that was never taken."""
         return "" if row.censor is frozen and not self.by_main else row.says
 
 
@@ -105,7 +105,7 @@ def hello_dropped(country: Country) -> Sequence[Rule]:
 
 
 def name_forged(country: Country) -> Sequence[Rule]:
-    """On its way, and by the provider's own resolver."""
+    """Forges the name, on the way of its query and by the provider's own resolver."""
     country.provider.lies[NAME] = Addresses((places.POISON,))
     return (rules.DnsRace(NAME, forged=(places.BOGON,)),)
 
@@ -119,12 +119,12 @@ def frozen(country: Country) -> Sequence[Rule]:
 
 
 def hellos_counted(country: Country) -> Sequence[Rule]:
-    """As networks do, but that the punishment is over after 12 s and not after 120."""
+    """Counts hellos as networks do, except that the punishment is over after 12 s and not after 120."""
     return (rules.HelloCount(NAME, reading=Reading.CHAIN, frozen_s=12.0),)
 
 
 def name_misleads(country: Country) -> Sequence[Rule]:
-    """To a server that answers, with a certificate of its own."""
+    """Leads the name to a server that answers with a certificate of its own."""
     country.provider.lies[NAME] = Addresses((_IMPOSTOR,))
     return ()
 
@@ -191,7 +191,7 @@ ROWS: tuple[Row, ...] = (
 
 
 async def run(rows: Sequence[Row], seeds: int, *, countries: int, told: Callable[[str], None]) -> list[Trial]:
-    """All rows, in so many countries at once: a Byway for each seed."""
+    """Runs all rows, in so many countries at once: a Byway for each seed."""
     return await in_parts(rows, seeds, _place_of, _lost, at_once=countries, told=told)
 
 
@@ -209,7 +209,7 @@ async def _place_of(row: Row) -> AsyncIterator[Callable[[int], Awaitable[Trial]]
 
 @contextlib.asynccontextmanager
 async def at_two_addresses(country: Country, scheme: str = "https") -> AsyncIterator[None]:
-    """One relay, at two addresses. Its name leads to the first."""
+    """Starts one relay at two addresses. Its name leads to the first."""
     country.zone.names[NAME] = Addresses((MAIN,))
     async with contextlib.AsyncExitStack() as stack:
         for address in (MAIN, SECOND):
@@ -222,7 +222,7 @@ async def at_two_addresses(country: Country, scheme: str = "https") -> AsyncIter
 
 
 def relay_url(country: Country, host: str = NAME, scheme: str = "https", *, alternative: bool = True) -> str:
-    """The relay in a configuration, with the second address as its alternative."""
+    """Returns the URL of the relay in a configuration, with the second address as its alternative."""
     options = [f"ca={country.trust_file()}", f"sni={NAME}"] if scheme == "https" else []
     options += [f"alt={SECOND}:{_PORT}"] if alternative else []
     return f"{scheme}://{host}:{_PORT}" + (f"?{'&'.join(options)}" if options else "")
@@ -279,7 +279,7 @@ async def _open(country: Country, byway: Running, site: Site, path: str) -> tupl
 
 @contextlib.asynccontextmanager
 async def beside(country: Country, byway: Running, neighbour: Site) -> AsyncIterator[None]:
-    """Meanwhile a large healthy page is opened again and again, direct: by that the uplink is known to be well."""
+    """Opens a large healthy page again and again meanwhile, direct: it shows that the uplink is well."""
 
     async def visit() -> None:
         visitor = country.visitor(byway)
@@ -296,8 +296,8 @@ async def beside(country: Country, byway: Running, neighbour: Site) -> AsyncIter
 
 
 async def _said(byway: Running, expected: str) -> str:
-    """What `byway status` says of the relay, once it is as expected: an address counts as dropped some seconds after
-    the page came by another way. Otherwise what it says in the end."""
+    """Returns the text of `byway status` about the relay, as soon as it is as expected: an address counts as dropped
+    some seconds after the page came by another way. After a time, returns the text as it is."""
     ends_at = asyncio.get_running_loop().time() + _SAID_WITHIN_S
     while True:
         problems = (await byway.ask("/v1/status"))["problems"]
@@ -311,7 +311,7 @@ async def _said(byway: Running, expected: str) -> str:
 
 
 def broken(row: Row, trials: Sequence[Trial]) -> list[str]:
-    """What was not kept, each as a sentence."""
+    """Returns the broken demands, each as a sentence."""
     found = []
     pages = [genuine for trial in trials for genuine in trial.genuine[row.spoiled :]]
     came = sum(pages)
@@ -332,7 +332,7 @@ def broken(row: Row, trials: Sequence[Trial]) -> list[str]:
 
 
 def table(rows: Sequence[Row], trials: Sequence[Trial]) -> str:
-    """For a person: one line a row, what broke below it."""
+    """Returns the table for a person: one line for each row, the broken demands below it."""
     head = f"{'road':<26}{'pages':>9}{'spoiled':>9}{'first s':>9}{'later s':>9}{'leaks':>7}{'queries':>9}"
     lines = [head, "-" * len(head)]
     for row in rows:

@@ -1,7 +1,7 @@
-"""Relays abroad: SOCKS5, and HTTP CONNECT within TLS, told apart by the first byte. They know the truth about names.
+"""Relays abroad: SOCKS5, and HTTP CONNECT within TLS; the first byte decides. They have the true addresses of names.
 
-They connect from their own address, so an origin can tell who came. One of them may itself stand in a country that
-censors: it then serves a block page in place of what was asked. No product code is used here.
+They connect from their own address, so an origin can identify the relay. One of them may itself stand in a country that
+censors: it then serves a block page in place of the site. This module uses no product code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PAGE = (
     b"<html><title>Blocked</title><body>Sorry. Access to this website has been disabled because the Ministry of "
     b"Digital Economic and Society has found some unsuitable content.</body></html>"
 )
-"""As providers in Thailand answer (Citizen Lab, filtering-annotations)."""
+"""The answer of providers in Thailand (Citizen Lab, filtering-annotations)."""
 
 
 class Manner(Enum):
@@ -63,13 +63,13 @@ class Relay:
         await self.stop()
 
     async def revive(self) -> None:
-        """Listens, on the same port as before if there was one."""
+        """Listens, on its earlier port if there was one."""
         sock = listener(self.make, self.address)
         self.address = (sock.getsockname()[0], sock.getsockname()[1])
         self._server = await asyncio.start_server(self._connections, sock=sock)
 
     async def stop(self) -> None:
-        """Refuses from now on, and breaks off what is open."""
+        """Refuses all later connections, and breaks off the open ones."""
         if self._server is not None:
             await shut(self._server)
             self._server = None
@@ -166,7 +166,8 @@ def _socks5_reply(code: int) -> bytes:
 
 
 async def copy_both_ways(near: Buffered, to_near: Channel, far: Buffered, to_far: Channel) -> None:
-    """Until both sides have ended. Raises OSError when one of them breaks off, so that both are broken off."""
+    """Copies until both sides have ended. Raises OSError when one of them breaks off, so that the caller breaks off
+    both."""
 
     async def copy(source: Buffered, target: Channel) -> None:
         while data := await source.some():

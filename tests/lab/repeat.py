@@ -1,9 +1,9 @@
-"""Tests of the lab and rows of its tables, again and again: `python -m tests.lab.repeat --seeds 20`.
+"""Repeats tests of the lab and rows of its tables: `python -m tests.lab.repeat --seeds 20`.
 
-Each row of this table is something that a network does, and the tests that show what Byway makes of it; its twins are
-innocent and look like it. Each runs once for each seed, in a process of its own with a country and a Byway of its own,
-and the seed decides what the country leaves to chance (`lab.luck`). They mostly wait, so some run at once. A process
-that takes longer than its limit is ended and counts as failed. Exit code 5 when something failed.
+Each row of this table is an action of a network, with the tests that show Byway's reaction to it; its twins are
+innocent and look the same. Each runs once for each seed, in a process of its own with a country and a Byway of its own,
+and the seed decides everything that the country leaves to chance (`lab.luck`). The processes mostly wait, so some run
+at once. A process that takes longer than its limit is ended and counts as failed. Exit code 5 when something failed.
 
     python -m tests.lab.repeat --seeds 20 --at-once 8
     python -m tests.lab.repeat --seeds 5 --busy 2 'portal*' relay-vanishes
@@ -28,14 +28,14 @@ from tests.lab.luck import SEED
 from tests.lab.run import BROKEN, busy_loops
 
 LIMIT_S = 480.0
-"""For one process. The longest takes a third of it on a quiet machine."""
+"""The limit of one process. The longest takes a third of it on an idle machine."""
 _ROOT = Path(__file__).parents[2]
 _SENTENCE_MAX = 160  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one process runs: tests of one file, or rows of the tables of `lab.run`."""
+    """The work of one process: tests of one file, or rows of the tables of `lab.run`."""
 
     what: tuple[str, ...]
     about_s: float  # on a quiet machine: those that take longest begin first
@@ -45,14 +45,15 @@ class Job:
         return self.what[0].endswith(".py") or "::" in self.what[0]
 
     def command(self, folder: Path) -> list[str]:
-        """Waits of the tables are not judged: they are those of a lab that has the machine for itself."""
+        """Returns the command of the process. It does not judge the tables' waits: they assume a lab that has the
+        machine for itself."""
         if self.is_test:
             options = ("-q", "-n", "0", "-p", "no:cacheprovider", "--tb=short", f"--basetemp={folder / 't'}")
             return [sys.executable, "-m", "pytest", *options, *(f"tests/{one}" for one in self.what)]
         return [sys.executable, "-m", "tests.lab.run", "--seeds", "1", "--countries", "3", "--pages-only", *self.what]
 
     def sentence(self, said: str) -> str:
-        """Why it failed, from what it said."""
+        """Returns the reason of its failure, from its output."""
         starts = "E  " if self.is_test else "    "
         lines = [line for line in said.splitlines() if line.strip()]
         found = next((line for line in lines if line.startswith(starts)), (lines or ["it said nothing"])[-1])
@@ -80,7 +81,8 @@ class Run:
 
 
 def tests(about_s: float, file: str, *names: str) -> Job:
-    """Some tests of a file below tests/, with all their parameters; all of the file without names."""
+    """Returns a job of some tests of a file below tests/, with all their parameters; of the whole file without
+    names."""
     return Job(tuple(f"{file}::{name}" for name in names) or (file,), about_s)
 
 
@@ -174,15 +176,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def chosen(patterns: Sequence[str]) -> list[Row]:
-    """The rows whose name fits one of the patterns; all without any."""
+    """Returns the rows whose name matches one of the patterns; all without any."""
     return [row for row in ROWS if not patterns or any(fnmatch(row.name, pattern) for pattern in patterns)]
 
 
 async def run(
     table_rows: Sequence[Row], seeds: int, *, at_once: int, make: Made, told: Callable[[str], None]
 ) -> list[Run]:
-    """All jobs of the rows with the seeds from 1 on, `at_once` beside each other: of a seed the longest first. `told`
-    gets a line when one has ended."""
+    """Runs all jobs of the rows with the seeds from 1 on, `at_once` beside each other: for each seed the longest first.
+    `told` is called with a line when one has ended."""
     room, runs = asyncio.Semaphore(at_once), list[Run]()
     jobs = sorted(
         ((row, job) for row in table_rows for job in (*row.jobs, *row.twins)), key=lambda one: -one[1].about_s
@@ -202,7 +204,7 @@ async def run(
 
 
 async def process(row: Row, job: Job, seed: int, *, kept: Path, limit_s: float = LIMIT_S) -> Run:
-    """Runs the job in a process of its own. What it says is kept in a file when it fails."""
+    """Runs the job in a process of its own. A file keeps its output when it fails."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="byway-", ignore_cleanup_errors=True) as folder:
         said = Path(folder) / "said.txt"
@@ -234,7 +236,8 @@ async def process(row: Row, job: Job, seed: int, *, kept: Path, limit_s: float =
 
 
 def table(table_rows: Sequence[Row], runs: Sequence[Run]) -> str:
-    """For a person: one line a row, and below it the first failure. A seed has passed when all of its jobs have."""
+    """Returns the table for a person: one line for each row, and below it the first failure. A seed has passed when all
+    of its jobs have."""
     head = f"{'row':<20}{'passed':>9}{'twins':>9}{'slowest s':>11}"
     lines = [head, "-" * len(head)]
     for row in table_rows:
@@ -249,7 +252,7 @@ def table(table_rows: Sequence[Row], runs: Sequence[Run]) -> str:
 
 
 def _passed(runs: Sequence[Run]) -> str:
-    """Of how many seeds; nothing where there is nothing to run."""
+    """Returns the count of passed seeds, as text; empty where there is nothing to run."""
     seeds, failed = {one.seed for one in runs}, {one.seed for one in runs if one.failure}
     return f"{len(seeds - failed)}/{len(seeds)}" if seeds else "-"
 

@@ -1,4 +1,4 @@
-"""The router of the country: the only way between its spaces, and where its rules are kept.
+"""The router of the country: the only way between its spaces; it applies the rules.
 
     async with Router() as router:
         client = router.add_space("client", ["192.0.2.10/24", "2001:db8:1::10/64"])
@@ -6,8 +6,8 @@
         router.rules.set([AddressDrop("203.0.113.5")])
 
 A packet crosses the sender's link, then the rules if it comes from or goes to the client, then the receiver's link.
-Each space has the first address of its prefix as gateway, which is the router; it answers for nothing itself. One
-thread, one loop: what the rules decide takes effect with the next packet.
+Each space has the first address of its prefix as gateway, which is the router; the router itself answers nothing. One
+thread, one loop: a change of the rules takes effect with the next packet.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ CLIENT = "client"
 """The space whose packets the rules see."""
 
 _BATCH = 64
-"""Packets taken from one link before the others have their turn."""
+"""The most packets taken from one link before the others have their turn."""
 
 HOPS = 3
 """Routers between any two spaces, for packets whose TTL runs out. The TTL of the others is left as it is."""
 
 CENSORS_HOP = 2
-"""Where among these the rules are: what runs out before is not seen by them."""
+"""The position of the rules among these: they do not see a packet whose TTL runs out before it."""
 
 _TIME_EXCEEDED = {4: (11, 0), 6: (3, 0)}  # type and code (RFC 792, RFC 4443)
 _KNOWN_TARGETS = 4096
@@ -66,7 +66,7 @@ class Port:
         return f"<Port {self.name}>"
 
     def set_link(self, link: Link) -> None:
-        """Changes how the link is; what is on its way arrives as before."""
+        """Changes the properties of the link; packets that are on their way arrive as before."""
         self.up.set(link)
         self.down.set(link)
 
@@ -95,16 +95,17 @@ class Port:
             self._setup.add_local(prefix)
 
     def take_all(self) -> None:
-        """From now on what is sent into this space is for it, whatever its address: for what is diverted to it."""
+        """Makes the space accept all packets sent into it from now on, whatever their target address: for diverted
+        flows."""
         self._setup.take_all_from(DEVICE)
 
     def plug_in(self) -> None:
-        """The default routes are there (again)."""
+        """Adds the default routes (again)."""
         for gateway in self.gateways:
             self._setup.add_default(gateway)
 
     def unplug(self) -> None:
-        """The space has no way out: `Network is unreachable`."""
+        """Removes the space's ways out: `Network is unreachable`."""
         for gateway in self.gateways:
             self._setup.remove_default(gateway)
 
@@ -113,7 +114,7 @@ class Port:
         return next((gateway.packed for gateway in found if gateway.version == version), None)
 
     def record(self, path: Path) -> None:
-        """From now on everything that crosses this link is written there, lost or not."""
+        """Writes everything that crosses this link from now on to the file, lost or not."""
         if self.pcap:
             self.pcap.close()
         self.pcap = Pcap(path)
@@ -132,7 +133,7 @@ class Port:
 
 
 class Router:
-    """Made, used and closed on one running loop."""
+    """A router is made, used and closed on one running loop."""
 
     def __init__(self, *, wires: Literal["any", "tap", "veth"] = "any") -> None:
         self.ports: dict[str, Port] = {}
@@ -162,9 +163,9 @@ class Router:
         link: Link = PERFECT,
         gateway_hardware: bytes | None = None,
     ) -> Space:
-        """A new space with `addresses` (and their prefix lengths), to which all of `prefixes` is local as well.
+        """Adds a space with `addresses` (and their prefix lengths), to which all of `prefixes` is local as well.
 
-        IPv6 ones are left out where the kernel has none. Raises OSError when spaces may not be made here."""
+        IPv6 addresses are left out where the kernel has none. Raises OSError when spaces may not be made here."""
         number = len(self.ports) + 1
         theirs, ours = bytes((2, 0, 0, 0, number, 2)), bytes((2, 0, 0, 0, number, 1))
         space = Space(name)
@@ -197,7 +198,7 @@ class Router:
         self._known.clear()
 
     def close(self) -> None:
-        """Ends every space and what was started in it."""
+        """Ends every space and the programs that were started in it."""
         self._schedule.close()
         for port in self.ports.values():
             self._loop.remove_reader(port.wire.fileno())
@@ -234,7 +235,7 @@ class Router:
             self._schedule.after(delay, partial(self._pass, near, data))
 
     def _pass(self, near: Port, data: bytes) -> None:
-        """Between the links: what was sent is noted, and the rules decide what becomes of it."""
+        """Passes a packet from one link to another: notes it, and lets the rules decide its fate."""
         far = self._towards(data)
         if far is None:
             if data[16 if data[0] >> 4 == 4 else 24] not in _MULTICAST:

@@ -1,9 +1,9 @@
-"""The rules of the country: whom they are about and what is done, put together and changed while packets flow.
+"""The rules of the country: each joins a match and a deed, and they may change while packets flow.
 
     router.rules.set([SniReset("blocked.test"), AddressDrop("203.0.113.7", share=0.3), Outage(2.0, 0.5)])
 
-`When(match, deed)` is every rule; the names with a capital are the ways of blocking known to be in use, and the
-innocent troubles that look like them. `share` is of connections (of queries, for DNS), the same ones for the same
+Every rule is `When(match, deed)`; the capitalised names are the ways of blocking known to be in use, and the innocent
+troubles that look like them. `share` is the share of connections (of queries, for DNS), the same ones for the same
 `seed`. Names stand for all names below them too, and `*` for all.
 """
 
@@ -40,10 +40,10 @@ _ACTS = 4096
 
 
 class Rule:
-    """Asked about every packet of the flows that concern it."""
+    """The router calls it for every packet of the flows that concern it."""
 
     since = 0.0
-    """When it was put in force, by the loop's clock."""
+    """The time at which it was put in force, by the loop's clock."""
 
     def put_in_force(self, now: float) -> None:
         self.since = now
@@ -57,7 +57,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Residual:
-    """After a strike the client's new connections to that address and port are struck too, whatever they ask for."""
+    """After a strike the rule also strikes the client's new connections to that address and port, whatever they ask
+    for."""
 
     seconds: float
     at: Literal["syn", "flight"] = "flight"  # at their first packet, or at the first with something in it
@@ -65,7 +66,7 @@ class Residual:
 
 @dataclass(eq=False)
 class When(Rule):
-    """Does the deed to what matches."""
+    """Does the deed to the traffic that matches."""
 
     match: Match
     deed: Deed
@@ -112,8 +113,8 @@ class When(Rule):
 
 @dataclass(eq=False)
 class During(Rule):
-    """Another rule, from `start_s` to `end_s` after this one was put in force. A flow that a deed has in its hands is
-    free again afterwards."""
+    """Applies another rule from `start_s` to `end_s` after this one was put in force. A flow that a deed holds is free
+    again afterwards."""
 
     rule: Rule
     start_s: float
@@ -133,8 +134,8 @@ class During(Rule):
 
 
 class RuleSet:
-    """The rules in force. Changing them takes effect with the next packet, for old flows too; what a rule that stays
-    has begun, it goes on with."""
+    """The rules in force. A change takes effect with the next packet, for old flows too; a rule that stays continues
+    everything that it has begun."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -148,7 +149,7 @@ class RuleSet:
         return len(self._rules)
 
     def set(self, rules: Iterable[Rule | Iterable[Rule]]) -> None:
-        """These and no others, the first one first."""
+        """Puts these rules in force and no others, the first one first."""
         flat = tuple(one for rule in rules for one in ((rule,) if isinstance(rule, Rule) else rule))
         for rule in flat:
             if rule not in self._rules:
@@ -166,14 +167,14 @@ class RuleSet:
         self.set(())
 
     def concerning(self, flow: Flow) -> tuple[Rule, ...]:
-        """Those that may have to do with the flow."""
+        """Returns the rules that may concern the flow."""
         if flow.generation != self._generation:
             flow.rules = tuple(rule for rule in self._rules if rule.concerns(flow))
             flow.generation = self._generation
         return flow.rules
 
     def judge(self, packet: Packet, flow: Flow, now: float) -> Verdict:
-        """What becomes of the packet after all rules, or after the first that keeps it."""
+        """Returns the fate of the packet after all rules, or after the first that keeps it."""
         verdict = PASS
         for rule in flow.rules:
             said = rule.judge(packet, flow, now)
@@ -186,7 +187,7 @@ class RuleSet:
 
 
 class Luck(TypedDict, total=False):
-    """Of which connections a rule takes how many."""
+    """The share of connections that a rule affects, and the seed that selects them."""
 
     share: float
     seed: int
@@ -202,14 +203,14 @@ class Counting(TypedDict, total=False):
 
 
 def DnsRace(*names: str, forged: Iterable[str], delay_s: float = 0.0, **luck: Unpack[Luck]) -> When:
-    """A forged answer first, the true one second."""
+    """Sends a forged answer first; the true one comes second."""
     return When(ByQuery(Names(*names)), Forge(tuple(forged), race=True, delay_s=delay_s), **luck)
 
 
 def DnsReplace(
     *names: str, forged: Iterable[str] = (), resolvers: Iterable[str] | None = None, **luck: Unpack[Luck]
 ) -> When:
-    """Only a forged answer; without addresses an empty one."""
+    """Sends only a forged answer; without addresses an empty one."""
     return When(_query(names, resolvers), Forge(tuple(forged)), **luck)
 
 
@@ -241,12 +242,12 @@ def SniDrop(
     residual: Residual | None = None,
     **luck: Unpack[Luck],
 ) -> When:
-    """In the path, in silence. Without `whole_flow` only the segment that showed the name."""
+    """Drops in the path, in silence. Without `whole_flow` only the segment that showed the name."""
     return When(BySni(Names(*names), view), Drop() if whole_flow else DropThePacket(), residual=residual, **luck)
 
 
 def SniAnswer(*names: str, answer: bytes = b"", view: View = View.RECORDS, **luck: Unpack[Luck]) -> When:
-    """What the censor says in the place of a site, and then it hangs up; nothing: it only hangs up."""
+    """Sends the censor's answer in place of the site's, and hangs up; without an answer it only hangs up."""
     return When(BySni(Names(*names), view), deeds.Page(answer), **luck)
 
 
@@ -261,7 +262,7 @@ def HttpDrop(*names: str, view: View = View.RECORDS, **luck: Unpack[Luck]) -> Wh
 
 
 def HttpRedirect(*names: str, to: str, view: View = View.RECORDS, **luck: Unpack[Luck]) -> When:
-    """To the URL `to`."""
+    """Redirects to the URL `to`."""
     return When(ByHost(Names(*names), view), deeds.redirect(to), **luck)
 
 
@@ -287,24 +288,24 @@ def PortDrop(port: int, *, protocol: str = "tcp", **luck: Unpack[Luck]) -> When:
 
 
 def UdpDrop(port: int = HTTPS, **luck: Unpack[Luck]) -> When:
-    """No QUIC, by default."""
+    """Drops UDP to a port; by default this is QUIC."""
     return PortDrop(port, protocol="udp", **luck)
 
 
 def Freeze(*names: str, after_bytes: int = 16 * 1024, addresses: Iterable[str] = (), **luck: Unpack[Luck]) -> When:
-    """By name (SNI), or by address, or both at once is two rules."""
+    """Freezes by name (SNI) or by address; both at once are two rules."""
     return When(_who(names, addresses), deeds.Freeze(after_bytes), **luck)
 
 
 def FreezeByCount(
     *prefixes: str, packets: int = 25, spared: Iterable[str] = (), ports: Iterable[int] = (), **luck: Unpack[Luck]
 ) -> When:
-    """By address, whatever is carried in whichever direction, but for the names that are spared."""
+    """Freezes by address, whatever the contents and the direction, except for the names that are spared."""
     return When(_addresses(prefixes, ports, "tcp"), deeds.FreezeByCount(packets, Names(*spared)), **luck)
 
 
 def HelloCount(*names: str, **how: Unpack[Counting]) -> When:
-    """More than three ClientHellos of one name to one address at once, and nothing passes there for a while."""
+    """Lets nothing pass for a while after more than three ClientHellos of one name to one address at once."""
     return When(BySni(Names(*names)), deeds.CountHellos(**how))
 
 
@@ -316,34 +317,34 @@ def Throttle(
     addresses: Iterable[str] = (),
     **luck: Unpack[Luck],
 ) -> When:
-    """`rate` in bytes per second, to the client."""
+    """Limits the rate to the client; `rate` is in bytes per second."""
     return When(_who(names, addresses), deeds.Throttle(rate, how, each), **luck)
 
 
 def Intercept(
     *prefixes: str, ports: Iterable[int] = (HTTPS,), space: str = "isp", protocol: str = "tcp", **luck: Unpack[Luck]
 ) -> When:
-    """New connections go to whoever listens in `space`, with IP_TRANSPARENT, on the port they were made to: one that
+    """Diverts new connections to a listener in `space`, with IP_TRANSPARENT, on their original port: one that
     intercepts TLS, a portal, a middlebox that terminates TCP, a resolver that answers in the name of all others."""
     return When(Opening(_addresses(prefixes or EVERYWHERE, ports, protocol)), deeds.Divert(space), **luck)
 
 
 Terminator = Intercept
-"""A middlebox that answers SYNs itself: the same way there, another listener."""
+"""A middlebox that answers SYNs itself: traffic reaches it in the same way, but another listener answers."""
 
 
 def Outage(start_s: float = 0.0, length_s: float = float("inf")) -> During:
-    """Nothing passes in this time after the rule was set. Without arguments: until it is taken back."""
+    """Lets nothing pass in this time after the rule was set. Without arguments: until it is taken back."""
     return During(_NoWay(), start_s, start_s + length_s)
 
 
 def RttRise(delay_s: float, *, at_s: float = 0.0) -> During:
-    """From `at_s` on every packet takes `delay_s` longer, each way."""
+    """Delays every packet by `delay_s`, each way, from `at_s` on."""
     return During(When(_addresses(EVERYWHERE, (), None), deeds.Delay(delay_s)), at_s)
 
 
 def LateSynAck(delay_s: float, *prefixes: str) -> When:
-    """A connection to these addresses is accepted so much later, once: what follows is as quick as ever."""
+    """Accepts a connection to these addresses so much later, once: later packets are as fast as ever."""
     return When(Accepting(_addresses(prefixes, (), "tcp")), deeds.DelayThePacket(delay_s))
 
 
@@ -352,12 +353,12 @@ def Loss(share: float, *, seed: int = 0, addresses: Iterable[str] = EVERYWHERE) 
 
 
 def AllowList(*names: str, addresses: Iterable[str] = ()) -> When:
-    """A network where only these addresses can be reached, and at others only these names by TLS and HTTP."""
+    """Makes a network in which only these addresses can be reached, and at others only these names by TLS and HTTP."""
     return When(NotAllowed(Addresses(addresses), Names(*names)), Drop())
 
 
 def DohBlock(*names: str, addresses: Iterable[str] = ()) -> list[Rule]:
-    """Secure DNS by the servers' addresses, by their names, or both."""
+    """Blocks secure DNS by the servers' addresses, by their names, or both."""
     rules: list[Rule] = []
     if where := tuple(addresses):
         rules.append(AddressDrop(*where, ports=(HTTPS, 853)))
@@ -368,7 +369,7 @@ def DohBlock(*names: str, addresses: Iterable[str] = ()) -> list[Rule]:
 
 
 class _NoWay(Rule):
-    """Nothing passes, and nothing is remembered."""
+    """Lets nothing pass, and remembers nothing."""
 
     def concerns(self, flow: Flow) -> bool:
         return True

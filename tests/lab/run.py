@@ -1,8 +1,8 @@
-"""The scenario table, faults of relays and their blocked roads: `python -m tests.lab.run --seeds 20`, a real Byway.
+"""Runs the tables of scenarios and of relays with a real Byway: `python -m tests.lab.run --seeds 20`.
 
-Prints, for each scenario, in how many of its trials the first decision named the right cause, in how many that was so
-after three visits, whether the pages came, and what the first visit waited beyond what its route takes; for each fault
-of a relay whether the pages came and what they waited. Exit code 5 when a bound of a table was not kept.
+It prints, for each scenario, in how many of its trials the first decision named the right cause, in how many it was
+right after three visits, whether the pages came, and the wait of the first visit beyond the time of its route; for each
+fault of a relay whether the pages came and how long they waited. Exit code 5 when a bound of a table was not kept.
 
     python -m tests.lab.run 'relay-*' --seeds 20
     python -m tests.lab.run 'relay-*' --pages-only --busy 2
@@ -75,24 +75,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def chosen(patterns: Sequence[str]) -> list[Scenario]:
-    """The rows whose name fits one of the patterns; all without any."""
+    """Returns the rows whose name matches one of the patterns; all without any."""
     return [row for row in SCENARIOS if not patterns or any(fnmatch(row.name, pattern) for pattern in patterns)]
 
 
 def chosen_faults(patterns: Sequence[str]) -> list[relay_faults.Row]:
-    """The same of the faults of relays."""
+    """Returns the same for the faults of relays."""
     faults = relay_faults.ROWS
     return [row for row in faults if not patterns or any(fnmatch(row.name, pattern) for pattern in patterns)]
 
 
 def chosen_roads(patterns: Sequence[str]) -> list[relay_roads.Row]:
-    """The same of the ways to block a relay."""
+    """Returns the same for the ways to block a relay."""
     return [row for row in relay_roads.ROWS if not patterns or any(fnmatch(row.name, pattern) for pattern in patterns)]
 
 
 @contextlib.contextmanager
 def busy_loops(loops: int) -> Iterator[None]:
-    """Beside so many processes that do nothing, as fast as they can."""
+    """Runs so many processes meanwhile that do nothing, as fast as they can."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(loops)]
     try:
         yield
@@ -121,7 +121,7 @@ def _tell(text: str) -> None:
 
 
 def _tell_all(line: str) -> None:
-    """A line that stays, for a run of minutes whose output goes to a file."""
+    """Prints a line that stays, for a run of minutes whose output goes to a file."""
     print(("\r\033[K" if sys.stderr.isatty() else "") + line, file=sys.stderr, flush=True)
 
 

@@ -1,8 +1,8 @@
-"""The scenario table: what a network or a site may do to a visit, and what Byway must make of it.
+"""The scenario table: the things that a network or a site may do to a visit, and the conclusions that Byway must draw.
 
-One row per scenario, blocking and innocent. A row says what to set up for its sites, what the user may have to wait,
-what is to be believed afterwards and of which cause, by which way the page has to come, and what must never be learned.
-This table is the specification; `lab.run` holds a real Byway to it. Times are those of a 20 ms link.
+One row per scenario, blocking and innocent. A row contains the arrangement for its sites, the longest wait of the user,
+the belief afterwards and its cause, the way by which the page has to come, and the beliefs that must never be learned.
+This table is the specification; `lab.run` checks a real Byway against it. Times are those of a 20 ms link.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Kind(StrEnum):
 
 
 class Reach(StrEnum):
-    """Whom it concerns, and so whether scenarios may share a Byway."""
+    """The scope of a scenario: it decides whether scenarios may share a Byway."""
 
     NAMES = "names"
     NETWORK = "network"
 
 
 class Way(StrEnum):
-    """By which kind of route a page comes."""
+    """The kind of route by which a page comes."""
 
     DIRECT = "direct"
     RUNG = "rung"  # direct with local means: another resolver, a cut hello
@@ -46,7 +46,7 @@ class Way(StrEnum):
 
 
 Arrange = Callable[[Country, Sequence[Site]], Sequence[Rule]]
-"""Sets up what is to happen to these sites, and gives the rules that the router has to keep."""
+"""Arranges the trouble of these sites, and returns the rules that the router has to apply."""
 
 TROUBLED = frozenset({State.SUSPECT, State.BLOCKED})
 _FINE = frozenset({State.UNKNOWN, State.WORKS})
@@ -59,11 +59,11 @@ SYN_S = 1.5
 SILENT_S = 3.0
 RESOLVER_S = 2.0
 QUERY_S = 4 * ROUND_TRIP_S
-"""One DoH query on a connection of its own: TCP, TLS, the question, and one to spare."""
+"""One DoH query on a connection of its own: TCP, TLS, the question, and one round trip to spare."""
 _ANY = 1e9
 
 NEIGHBOUR = "healthy-neighbour.test"
-"""A site that somebody else visits all the while."""
+"""A site that another person visits all the while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +95,11 @@ class Scenario:
     settle_s: float = 4.0  # in which the evidence is in after a visit
     relays: str = "socks"
     detect: Mapping[str, float] = field(default_factory=dict, hash=False)
-    """Times of the detection's that this row needs others of; it has a Byway of its own then."""
+    """Times of the detection that this row needs different; the row has a Byway of its own then."""
 
     @property
     def again_s(self) -> float:
-        """The bound of later visits: what is known to be blocked waits for nothing."""
+        """The bound of later visits: a site that is known to be blocked waits for nothing."""
         return ROUND_TRIP_S if self.kind is Kind.BLOCKING and self.wait_s < _ANY else self.wait_s
 
 
@@ -108,7 +108,7 @@ def blocking(name: str, what: str, arrange: Arrange, cause: str = "", **more: ob
 
 
 def innocent(name: str, what: str, arrange: Arrange, **more: object) -> Scenario:
-    """Works, by whatever way, and nothing lasting is believed."""
+    """Returns a scenario whose sites work, by any way, and leave no lasting belief."""
     given: dict[str, object] = {
         "first": _FINE,
         "third": _FINE,
@@ -131,7 +131,7 @@ def nothing(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
 
 
 def lie(answer: Addresses | Said) -> Arrange:
-    """The provider's resolver says this of the sites."""
+    """Makes the provider's resolver give this answer for the sites."""
 
     def arrange(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
         country.provider.lies.update({site.name: answer for site in sites})
@@ -141,27 +141,27 @@ def lie(answer: Addresses | Said) -> Arrange:
 
 
 def by_name(rule: Callable[..., Rule], **how: object) -> Arrange:
-    """A rule that takes names."""
+    """Arranges a rule that takes names."""
     return lambda country, sites: (rule(*(site.name for site in sites), **how),)
 
 
 def by_address(rule: Callable[..., Rule], **how: object) -> Arrange:
-    """A rule that takes addresses."""
+    """Arranges a rule that takes addresses."""
     return lambda country, sites: (rule(*_addresses(sites), **how),)
 
 
 def at_address(rule: Callable[..., Rule], **how: object) -> Arrange:
-    """A rule that takes names or `addresses`, by the latter."""
+    """Arranges a rule that takes names or `addresses`, by addresses."""
     return lambda country, sites: (rule(addresses=_addresses(sites), **how),)
 
 
 def for_all(*what: Rule | Callable[[], Rule]) -> Arrange:
-    """Rules that are about everybody; what is not a rule yet is made when it is set."""
+    """Arranges rules that concern all traffic; a factory among them makes its rule when it is set."""
     return lambda country, sites: tuple(rule if isinstance(rule, Rule) else rule() for rule in what)
 
 
 def read_by(whose: str) -> Arrange:
-    """Their TLS is read by whom `whose` names: an attribute of the country."""
+    """Lets an authority read the TLS of the sites; `whose` is the name of an attribute of the country."""
 
     def arrange(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
         country.readers.update({site.name: getattr(country, whose) for site in sites})
@@ -196,19 +196,19 @@ def provider_fails(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
 
 
 def fake_addresses(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
-    """The other proxy carries what comes to its addresses: all of them lead to the sites here."""
+    """Another proxy carries the traffic to its addresses: all of them lead to the sites here."""
     country.provider.fake = places.FAKE
     return ()
 
 
 def six_from_four(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
-    """A network without IPv4, whose resolver and translator make the rest reachable."""
+    """A network without IPv4, whose resolver and translator make IPv4 hosts reachable."""
     country.provider.six_from_four = True
     return (rules.IcmpUnreachable(places.SITES, code="network"),)
 
 
 def nearby_servers(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
-    """A CDN: the provider's resolver is told of other servers than the rest of the world."""
+    """A CDN: the provider's resolver receives other servers than the rest of the world."""
     country.zone.regions.update({site.name: Addresses((f"198.19.251.{n + 1}",)) for n, site in enumerate(sites)})
     return ()
 
@@ -232,13 +232,13 @@ def relay_refused(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
 
 
 def allow_list(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
-    """Only the provider and what is domestic; the relay is let through, as the best hidden ones are."""
+    """Only the provider and domestic hosts are reachable; the relay is let through, as the best hidden ones are."""
     at_home = (places.PROVIDER, f"{places.CONTROLS[places.DOMESTIC]}/32", f"{places.SOCKS_RELAY}/32")
     return (rules.AllowList(addresses=at_home),)
 
 
 def allow_list_abroad(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
-    """As in a country of which no control page is: of what is domestic, a site that somebody visits."""
+    """As in a country without a control page: the domestic hosts are a site that another person visits."""
     led = country.zone.names[NEIGHBOUR]
     assert isinstance(led, Addresses)
     (neighbour,) = led.four
@@ -246,7 +246,8 @@ def allow_list_abroad(country: Country, sites: Sequence[Site]) -> Sequence[Rule]
 
 
 def outage_of_direct(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
-    """Its innocent twin: the same fails, and so does what is domestic. By accident the road to the relay is whole."""
+    """The innocent twin: the same hosts fail, and so do the domestic ones. By accident the road to the relay is
+    whole."""
     return (rules.AllowList(addresses=(places.PROVIDER, f"{places.SOCKS_RELAY}/32")),)
 
 
@@ -265,14 +266,14 @@ _NETWORK = Reach.NETWORK
 _OFFLINE, _PORTAL = NetworkState.OFFLINE, NetworkState.PORTAL
 _RESTRICTED, _INSPECTED = NetworkState.RESTRICTED, NetworkState.INSPECTED
 _WEAK: Mapping[str, object] = MappingProxyType({"third": TROUBLED})
-"""Signs that never pass from suspect to blocked, take more than three of their kind, or are not looked for again while
-the way around is taken."""
+"""Signs that never turn a suspect into a blocked site, that need more than three of their kind, or that are not looked
+for again while the relay carries the site."""
 
 _SHORT: Mapping[str, float] = MappingProxyType({"throttled_s": 3.0, "rescue_suspect_s": 30.0})
-"""Three times 3 s of a slow page in the place of three times 10, and then some time to come again."""
+"""Three times 3 s of a slow page in place of three times 10, and then some time for the next visit."""
 
 _REAL = Conduct(page_bytes=2048)
-"""A first page of which a re-test can bring enough (`proxy.probe.throughput`)."""
+"""A first page that is large enough for a re-test (`proxy.probe.throughput`)."""
 
 SCENARIOS: tuple[Scenario, ...] = (
     # names

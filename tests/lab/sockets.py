@@ -1,6 +1,6 @@
-"""Sockets in a space: made there by whoever holds it, and used from anywhere.
+"""Sockets in a space: its holder makes them there, and any code may use them.
 
-A server of the lab takes a `MakeSocket` and not a space, so that its tests may hand it `socket.socket` and stay on
+A server of the lab takes a `MakeSocket` and not a space, so that its tests may pass `socket.socket` and stay on
 loopback.
 """
 
@@ -28,14 +28,14 @@ def family_of(host: str) -> socket.AddressFamily:
 
 
 def listener(make: MakeSocket, address: Address, *, transparent: bool = False) -> socket.socket:
-    """A TCP socket that listens. With `transparent` it takes connections to addresses that are not its own: the
-    accepted socket's own name is where the client wanted to go. Several may share a port; the closer address wins.
-    Raises OSError."""
+    """Returns a listening TCP socket. With `transparent` it accepts connections to addresses that are not its own: the
+    accepted socket's own name is the client's original target. Several sockets may share a port; the closer address
+    wins. Raises OSError."""
     return _bound(make, socket.SOCK_STREAM, address, transparent=transparent)
 
 
 def datagram(make: MakeSocket, address: Address) -> socket.socket:
-    """A UDP socket bound to the address. Raises OSError."""
+    """Returns a UDP socket bound to the address. Raises OSError."""
     return _bound(make, socket.SOCK_DGRAM, address, transparent=False)
 
 
@@ -64,7 +64,7 @@ def _bound(make: MakeSocket, kind: socket.SocketKind, address: Address, *, trans
 async def connect(
     make: MakeSocket, address: Address, *, source: str = ""
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection from that network, from its address `source` if one is named. Raises OSError."""
+    """Opens a connection from that network, from its address `source` if one is given. Raises OSError."""
     sock = make(family_of(address[0]), socket.SOCK_STREAM)
     try:
         sock.setblocking(False)

@@ -1,10 +1,10 @@
-"""Nameless network namespaces, each kept by a thread of ours.
+"""Nameless network namespaces, each held by a thread of ours.
 
-A thread steps into a network and a mount namespace of its own and does there what it is asked: makes sockets, which
+A thread steps into a network and a mount namespace of its own and works there on request: it makes sockets, which
 belong to that network for ever, whoever uses them; starts programs; puts files in place. Nothing has a name, so runs
-beside each other do not clash, and however we end, kill -9 included, the kernel takes all of it away.
+beside each other do not clash, and at our end, even by kill -9, the kernel removes everything.
 
-Needs root. An ordinary user becomes the root of a user namespace first: `python -m tests.lab.spaces COMMAND …`.
+This needs root. An ordinary user becomes the root of a user namespace first: `python -m tests.lab.spaces COMMAND …`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
 _MNT_DETACH = 2
 _IPV6_FREEBIND = 78  # linux/in6.h
 _DESK = "/mnt"
-"""Where a space mounts a file system in memory for a moment, to write its files."""
+"""The directory in which a space mounts a file system in memory for a moment, to write its files."""
 
 _TIED = """\
 import ctypes, os, sys
@@ -47,7 +47,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Space:
-    """One network, with its own idea of the files of /etc. Raises PermissionError when we may not make one."""
+    """One network, with its own version of the files of /etc. Raises PermissionError when we may not make one."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -61,20 +61,20 @@ class Space:
         return f"<Space {self.name}>"
 
     def run(self, what: Callable[[], T]) -> T:
-        """What `what` returns or raises when it is called in here. Waits for it."""
+        """Calls `what` in here and waits for it. Returns or raises the same as `what`."""
         answer: Future[T] = Future()
         self._jobs.put((what, answer))
         return answer.result()
 
     def socket(self, family: int, kind: int, proto: int = 0) -> Socket:
-        """A socket of this network, to be used anywhere and closed by the caller."""
+        """Returns a socket of this network, for use in any thread; the caller closes it."""
         sock = self.run(lambda: Socket(family, kind, proto))
         if family == AF_INET6:  # binds to any address of a local prefix, as IPv4 does unasked
             sock.setsockopt(IPPROTO_IPV6, _IPV6_FREEBIND, 1)
         return sock
 
     def create_server(self, address: tuple[str, int], *, backlog: int = 128) -> Socket:
-        """A listening TCP socket; its family is that of the address."""
+        """Returns a listening TCP socket; its family is that of the address."""
         sock = self.socket(_family(address[0]), SOCK_STREAM)
         try:
             sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
@@ -88,7 +88,7 @@ class Space:
         return sock
 
     def create_udp(self, address: tuple[str, int]) -> Socket:
-        """A bound UDP socket."""
+        """Returns a bound UDP socket."""
         sock = self.socket(_family(address[0]), SOCK_DGRAM)
         try:
             sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
@@ -99,7 +99,7 @@ class Space:
         return sock
 
     async def open_connection(self, address: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """As asyncio.open_connection, from here."""
+        """Works as asyncio.open_connection, from here."""
         sock = self.socket(_family(address), SOCK_STREAM)
         sock.setblocking(False)
         try:
@@ -110,7 +110,8 @@ class Space:
             raise
 
     def put_file(self, path: str | Path, content: bytes) -> None:
-        """Programs in here see `content` at `path`, where something must be already. Nothing is written outside."""
+        """Makes programs in here see `content` at `path`, where a file must exist already. Nothing is written
+        outside."""
         self.run(lambda: _put_file(path, content))
 
     def popen(
@@ -139,7 +140,7 @@ class Space:
         os.chdir(here)
 
     def close(self) -> None:
-        """Kills what was started here. The network lasts until its last socket is closed."""
+        """Kills the programs that were started here. The network lasts until its last socket is closed."""
         if self._thread.is_alive():
             self._jobs.put(None)
             self._thread.join()
@@ -162,14 +163,14 @@ class Space:
 
 
 def _step_in() -> tuple[int, int]:
-    """Puts this thread into new namespaces; open descriptors of its network and mount namespace."""
+    """Puts this thread into new namespaces; returns open descriptors of its network and mount namespace."""
     _check(_libc.unshare(_CLONE_NEWNET | _CLONE_NEWNS), "unshare")
     _mount("none", "/", "", _MS_REC | _MS_PRIVATE)
     return tuple(os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("net", "mnt"))  # type: ignore[return-value]  # two kinds make a pair
 
 
 def _put_file(path: str | Path, content: bytes) -> None:
-    """In this thread's mount namespace, which must be its own."""
+    """Puts the file in this thread's mount namespace, which must be its own."""
     _mount("none", _DESK, "tmpfs", 0)
     try:
         new = Path(_DESK, "file")
@@ -196,13 +197,14 @@ def _family(address: str) -> int:
 
 
 def tied(command: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """The words of a command that runs `command`, as a child of this process, and that is killed when we end."""
+    """Returns the words of a command that runs `command`, as a child of this process, and that is killed when we
+    end."""
     return [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *(os.fspath(word) for word in command)]
 
 
 @functools.cache
 def may_make_spaces() -> bool:
-    """Whether this process may make spaces as it is."""
+    """Returns whether this process may make spaces as it is."""
     try:
         Space("trial").close()
     except PermissionError:
@@ -211,22 +213,22 @@ def may_make_spaces() -> bool:
 
 
 def within(command: Sequence[str]) -> list[str]:
-    """The words of a command that runs `command` as root of a user namespace of its own."""
+    """Returns the words of a command that runs `command` as root of a user namespace of its own."""
     return [sys.executable, "-m", "tests.lab.spaces", *command]
 
 
 @functools.cache
 def may_become_root() -> bool:
-    """Whether an ordinary user may make a user namespace here, and spaces in it."""
+    """Returns whether an ordinary user may make a user namespace here, and spaces in it."""
     trial = "from tests.lab.spaces import Space; Space('trial').close()"
     command = within([sys.executable, "-c", trial])
     return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
 
 
 def move_into_own(files: Mapping[str, str]) -> None:
-    """Moves this process, which must have one thread only, and all that it starts into a network of its own that has
-    loopback alone, with shared memory of its own, and where these files are seen in place of those that are there.
-    Raises OSError."""
+    """Moves this process, which must have one thread only, and everything that it starts into a network of its own that
+    has loopback alone, with shared memory of its own, and in which these files replace those that exist. Raises
+    OSError."""
     try:
         opened = _step_in()
     except PermissionError:

@@ -20,7 +20,7 @@ def hello(name: str = "blog.test") -> bytes:
 
 
 def cut(data: bytes, at: int) -> bytes:
-    """The same hello in two records."""
+    """Returns the same hello in two records."""
     head, message = data[:3], data[5:]
     return b"".join(head + len(part).to_bytes(2) + part for part in (message[:at], message[at:]))
 
@@ -88,7 +88,7 @@ async def test_what_was_read_ahead_comes_first() -> None:
     reader.feed_eof()
 
     class Nowhere:
-        """No writer is used."""
+        """A writer that is never used."""
 
     data = Buffered(Plain(reader, Nowhere(), b"hel"))  # type: ignore[arg-type]  # reading only
     assert await data.until(b"\r\n\r\n") == b"hello\r\n\r\n"

@@ -1,6 +1,6 @@
-"""The country as a whole: what a person in it sees when nobody interferes, and when the provider's boxes do.
+"""The country as a whole: the view of a person in it when nobody interferes, and when the provider's boxes do.
 
-The visitor has no Byway here. So what these tests show is the lab's doing alone.
+The visitor has no Byway here, so the effects in these tests come from the lab alone.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
 
 async def visit(country: Country, site: Site, path: str = "/", *, secure: bool = True) -> Visit:
-    """Direct, at the site's address and by its name."""
+    """Makes a visit direct, at the site's address and by its name."""
     visitor = replace(country.visitor(), addresses={site.name: site.address})
     return await visitor.visit(site.url(path, secure=secure))
 
 
 async def ask(country: Country, name: str, resolver: str = places.PROVIDER_RESOLVER) -> set[str]:
-    """The addresses that a resolver tells the person."""
+    """Returns the addresses in a resolver's answer to the person."""
     import dns.asyncquery
     import dns.message
 
@@ -81,7 +81,7 @@ async def test_who_reads_shows_his_own_certificate_and_the_sites_page(country: C
 
 
 async def presented(country: Country, site: Site) -> list[bytes]:
-    """The certificates that are shown for a site, in DER."""
+    """Returns the certificates that are presented for a site, in DER."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     _, writer = await connect(country.client.socket, (site.address, 443))

@@ -1,4 +1,4 @@
-"""The deeds that count and pace, under a clock moved by hand; what the others do is seen in test_rules.py."""
+"""The deeds that count and pace, with a clock moved by hand; test_rules.py tests the others."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A resolver that denies a name, with encrypted DNS dead or alive, with a relay and without: the word in every place.
+"""A resolver denies a name, with encrypted DNS dead or alive, with a relay and without: the word in every place.
 
-Encrypted DNS that does not answer has said nothing, so one forged denial must not make a typo of a censored site; and a
-true typo must not wait for a relay that is dead.
+Encrypted DNS that does not answer is no evidence, so one forged denial must not turn a censored site into a typo; and a
+true typo must not wait for a dead relay.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CENSORED, TYPO, HEALTHY = "censored.test", "tpyo.test", "healthy.test"
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Its path is short enough for a control socket."""
+    """A folder with a path that is short enough for a control socket."""
     with tempfile.TemporaryDirectory(prefix="byway-denied-") as made:
         yield Path(made)
 
@@ -34,7 +34,8 @@ def dns_lies(*, doh_dead: bool) -> list[rules.Rule]:
 
 
 async def test_encrypted_dns_that_is_dead_denies_nothing(folder: Path) -> None:
-    """Neither of the censored site, nor of the typo beside it: they cannot be told apart. The healthy twin works."""
+    """Byway counts neither the censored site nor the typo beside it as denied: they cannot be distinguished. The
+    healthy twin works."""
     async with Country(folder) as country:
         settings = country.config(no_relay=True, detect=DETECT)
         async with country.byway(folder / "byway", config=settings) as byway:

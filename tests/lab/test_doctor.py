@@ -1,4 +1,4 @@
-"""`byway doctor` in the country: what is the matter with its network is named."""
+"""`byway doctor` in the country names the fault of its network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from tests.lab.trials import Stay, stay
 pytestmark = pytest.mark.namespaces
 
 _MEASURED_S = 120.0
-"""Where nothing foreign answers, each of three control pages is measured on every route, to the end of its patience."""
+"""The limit for a network where nothing foreign answers: doctor measures each of three control pages on every route, to
+the end of its patience."""
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ async def test_a_resolver_that_lies_is_named(folder: Path, lie: Answer) -> None:
 
 
 async def found_by_doctor(here: Stay, *, code: int) -> set[str]:
-    """The steps with a finding, whose exit code is as expected."""
+    """Returns the steps with a finding, and checks the exit code."""
     done = await here.byway.command("doctor", "--json", check=False, within_s=_MEASURED_S)
     assert done.returncode == code, done.stdout + done.stderr
     return {found["step"] for found in json.loads(done.stdout)["findings"]}

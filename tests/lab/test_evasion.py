@@ -1,6 +1,6 @@
 """The evasion matrix of docs/detection.md, "Local strategies": Byway's own rungs, real TLS, and censors of every view.
 
-What gets past whom is the reason why there is a ladder, and why it is in this order.
+The ladder exists, and has its order, because of the results of this matrix.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BLOCKED = {
     View.TCP: {"direct", "split", "disorder"},
     View.RECORDS: {"direct", "tlsrec", "split", "tlsrec|split", "disorder"},
 }
-"""The routes that a censor with each view finds the name in."""
+"""The routes in which a censor with each view finds the name."""
 
 BLOCKED_HTTP = {
     View.STRING: {"direct", "hostcase"},
@@ -58,7 +58,7 @@ class Place:
     trust: ssl.SSLContext
 
     async def dial(self, destination: Destination) -> Stream:
-        """Plain TCP from the person's space: what a TcpDialer does."""
+        """Opens plain TCP from the person's space, as a TcpDialer does."""
         sock = self.router.ports["client"].space.socket(socket.AF_INET, socket.SOCK_STREAM)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -66,14 +66,14 @@ class Place:
         return SocketStream(sock, self.poller, str(destination))
 
     async def opens(self, way: str, port: int) -> Stream:
-        """A stream over one rung."""
+        """Opens a stream over one rung."""
         dialer: Dialer = self
         for word in reversed(way.split("|")) if way != "direct" else ():
             dialer = STRATEGY_DIALERS[word](dialer)
         return await dialer.dial(Destination(SITE, port))
 
     async def shakes_hands(self, way: str) -> bool:
-        """Whether a verified handshake comes about; False when it is reset."""
+        """Returns whether a verified handshake succeeds; False when it is reset."""
         stream = await self.opens(way, 443)
         try:
             async with asyncio.timeout(_PATIENCE_S):
@@ -85,7 +85,7 @@ class Place:
         return True
 
     async def is_answered(self, way: str) -> bool:
-        """Whether two plain requests, one after the other, are answered."""
+        """Returns whether two plain requests, one after the other, are answered."""
         stream = await self.opens(way, 80)
         try:
             async with asyncio.timeout(_PATIENCE_S):

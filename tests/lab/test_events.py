@@ -157,7 +157,7 @@ def test_a_log_drops_the_oldest_row_under_each_of_its_keys() -> None:
 
 
 def test_a_question_reads_only_the_packets_that_it_is_about(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever else crossed the links: the lab answers nobody while it is asked."""
+    """This holds whatever else crossed the links: the lab answers no request during a question."""
     events = Events(lambda: 1.0)
     client, site, other = b"\xc0\x00\x02\x0a", b"\xcb\x00\x71\x05", b"\xcb\x00\x71\x06"
     for number in range(2000):

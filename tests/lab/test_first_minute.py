@@ -1,4 +1,4 @@
-"""The first minute of somebody who has set up nothing: `byway run` without a relay, then `byway browser` with a page
+"""The first minute of a person who has set up nothing: `byway run` without a relay, then `byway browser` with a page
 that the provider blocks."""
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OPTIONS = ("--no-sandbox", "--headless", "--dump-dom", "--ignore-certificate-err
 async def test_a_browser_opens_a_blocked_page_without_any_setting(
     country: Country, tmp_path: Path, is_rescued: bool
 ) -> None:
-    """By a local strategy. The control: a provider that puts the records of TLS together again, which takes a
+    """A local strategy opens the page. The control is a provider that reassembles the records of TLS, which takes a
     relay."""
     blog = country.add_site("ivanov.livejournal.test")
     country.rules.set([SniReset("livejournal.test", view=View.TCP if is_rescued else View.RECORDS)])
@@ -33,7 +33,7 @@ async def test_a_browser_opens_a_blocked_page_without_any_setting(
             assert ("says hello" in terminal.printed) is is_rescued, terminal.printed
 
         async def reset_rows() -> list[dict[str, Any]]:
-            """The connections that were reset direct; each is logged once it has ended."""
+            """Returns the connections that were reset direct; each is logged once it has ended."""
             rows = await byway.rows(blog.name)
             return [row for row in rows if any(attempt["symptom"] == "reset" for attempt in row["attempts"])]
 

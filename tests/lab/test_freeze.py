@@ -1,4 +1,4 @@
-"""A site that freezes, and no more: from the first page that stops to direct again."""
+"""A site that only freezes: from the first page that stops until direct works again."""
 
 from __future__ import annotations
 
@@ -43,6 +43,6 @@ async def test_a_frozen_flow_is_ended_and_its_site_is_left_and_found_again(tmp_p
 
 
 async def visit(here: Stay, site: Site) -> bool:
-    """Whether the site's own page came whole, in so much time as a frozen flow needs to be known for one."""
+    """Returns whether the site's own page came whole, within the time in which Byway recognises a frozen flow."""
     seen = await limited(here.country.visitor(here.byway), site.url(PAGE), 20)
     return seen.genuine

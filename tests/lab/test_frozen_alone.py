@@ -1,7 +1,7 @@
-"""A page that is alone when it freezes: no other traffic shows that the network is there.
+"""A page that is alone when it freezes: no other traffic shows that the network works.
 
 A censor counts 25 packets of a connection, both ways, and passes no more, by the prefix of a provider unless the name
-is spared. All times are those that Byway ships with.
+is spared. All times are Byway's defaults.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.lab.trials import limited
 from tests.lab.visitor import Visit
 
 PAGE = "/bytes/60000"
-"""More than the censor lets pass, and no more than many a page of today."""
+"""A page that is larger than the censor lets pass, and no larger than many a page of today."""
 PATIENCE_S = 30.0
 _PLACE = 7  # of the provider's prefix: of its sites every 250th number is in one /24
 TROUBLED = (State.SUSPECT, State.BLOCKED)
@@ -42,7 +42,7 @@ async def byway(country: Country, tmp_path: Path) -> AsyncIterator[Running]:
 
 
 def provider(country: Country, count: int) -> list[Site]:
-    """Sites of domains of their own in one /24."""
+    """Returns sites in one /24, each with a domain of its own."""
     return [country.add_site(f"host{n}-of.test", number=_PLACE + 250 * n) for n in range(count)]
 
 
@@ -63,7 +63,7 @@ async def winners(byway: Running, site: Site) -> list[str | None]:
 
 
 def asked_controls(country: Country, *, until: float = math.inf) -> list[str]:
-    """The control pages that were requested until then, by time.monotonic()."""
+    """Returns the control pages that were requested until then, by time.monotonic()."""
     asked = country.origins.asked
     return [request.host for request in asked if request.host in places.CONTROLS and request.at < until]
 
@@ -101,7 +101,7 @@ async def test_twelve_hosts_of_a_provider_come_at_the_second_try_and_a_new_one_a
 async def test_hosts_of_a_provider_in_turn_have_one_witness_and_the_fourth_needs_none(
     country: Country, byway: Running
 ) -> None:
-    """The second and third freeze within a minute, in which no other control page may be requested."""
+    """The second and third freeze within a minute, in which Byway may request no other control page."""
     *first, fourth = provider(country, 4)
     country.rules.set([freezes()])
     for site in first:
@@ -113,7 +113,7 @@ async def test_hosts_of_a_provider_in_turn_have_one_witness_and_the_fourth_needs
 
 
 async def test_a_large_form_that_freezes_is_proven_by_one_that_a_relay_takes(country: Country, byway: Running) -> None:
-    """Its answer is short: nothing large ever comes down."""
+    """The answer to the form is short: nothing large ever comes down."""
     (site,) = provider(country, 1)
     country.rules.set([freezes()])
     form, visitor = bytes(100_000), country.visitor(byway)

@@ -1,4 +1,4 @@
-"""Healthy sites over a link that is slow and loses packets: a minute of life in a second. `python -m tests.lab.healthy`
+"""Healthy sites over a slow link that loses packets: a minute of real time in a second. `python -m tests.lab.healthy`
 takes ten minutes, with the detection's own numbers."""
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HURRIED = (
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Its path is short enough for a control socket."""
+    """A folder with a path that is short enough for a control socket."""
     with tempfile.TemporaryDirectory(prefix="byway-bad-") as made:
         yield Path(made)
 

@@ -1,6 +1,7 @@
-"""How many ClientHellos of one name leave this computer for one address: not many more than the client sends itself.
+"""The number of ClientHellos of one name that leave this computer for one address: few more than the client itself
+sends.
 
-There are networks that count them and punish. They are counted on the client's link, where such a network sees them.
+Some networks count them and punish. The test counts them on the client's link, where such a network sees them.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ PATIENCE_S = 15.0
 SIZES = (1, 3, 6, 30)
 HURRIED = "syn_s = 2.0\nsilent_s = 3.0\ndropped_s = 1.0\ngive_up_s = 8.0\nprobe_interval_s = 0.01\n"
 PATIENT = "hello_apart_s = 2.0\n"
-"""A busy lab notes a packet some tenths of a second after it was sent, and two that are a second apart as closer. What
-a second makes is seen under a virtual clock, in tests/net/race/test_sharing.py."""
+"""A busy lab notes a packet some tenths of a second after it was sent, so two packets that are a second apart may seem
+closer. tests/net/race/test_sharing.py checks the effects of one second, with a virtual clock."""
 A_SECOND = 1.0
 NONE = NameSeen(0.0, "", Kind.SNI, "", "", "", 0, "", 0, 0)
 
@@ -46,7 +47,7 @@ HOW: dict[str, Arrange] = {
 
 @dataclass(frozen=True, slots=True)
 class Visited:
-    """One site, asked for by so many connections at once."""
+    """One site, requested by so many connections at once."""
 
     how: str
     number: int
@@ -54,7 +55,8 @@ class Visited:
 
 
 def hellos(country: Country, name: str) -> list[NameSeen]:
-    """Those that left this computer with that name: the first of each connection, since TCP may send one again."""
+    """Returns the hellos that left this computer with that name: the first of each connection, since TCP may send one
+    again."""
     first: dict[tuple[str, int], NameSeen] = {}
     for seen in country.router.events.names_on("client", sender="client", below=name):
         if seen.kind is Kind.SNI:
@@ -63,14 +65,15 @@ def hellos(country: Country, name: str) -> list[NameSeen]:
 
 
 def most_within_a_second(sent: Sequence[NameSeen]) -> int:
-    """To one address."""
+    """Returns the largest number of hellos to one address within a second."""
     return max(
         sum(other.target == one.target and 0 <= other.at - one.at < A_SECOND for other in sent) for one in [*sent, NONE]
     )
 
 
 async def a_moment_later(country: Country, *sites: Site) -> None:
-    """Once none of their hellos was sent for a second: what comes then is another visit for a network that counts."""
+    """Waits until no hello of theirs was sent for a second: for a network that counts, a later hello belongs to another
+    visit."""
     clock = country.router.events.clock
     await until(
         lambda: all(clock() - hello.at > A_SECOND for site in sites for hello in hellos(country, site.name)[-1:])
@@ -154,7 +157,7 @@ async def test_a_client_with_byway_is_not_punished_for_less(
 async def test_nor_for_a_site_that_is_blocked_by_name(
     counted: tuple[Country, CountHellos], tmp_path: Path, number: int
 ) -> None:
-    """Without a relay, where a cut hello passes: one connection finds that out, and the others take it."""
+    """Without a relay, where a cut hello passes: one connection learns this, and the others use it."""
     country, censor = counted
     site = country.add_site("site.test")
     country.rules.add(rules.SniReset(site.name, view=View.PACKET))

@@ -1,4 +1,4 @@
-"""A pytest inside another: its tests' reports come one by one, and whatever ends one of them costs no other."""
+"""A pytest inside another: the reports of its tests come one by one, and a test that ends in any way costs no other."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextlib.contextmanager
 def inner(folder: Path, code: str, *names: str, silent_s: float = 60.0) -> Iterator[InnerPytest]:
-    """A file with these tests."""
+    """Yields a pytest for a file with these tests."""
     folder.joinpath("test_it.py").write_text(textwrap.dedent(code))
     running = InnerPytest([f"test_it.py::{name}" for name in names], folder, lambda command: command, silent_s=silent_s)
     try:
@@ -39,7 +39,7 @@ def inner(folder: Path, code: str, *names: str, silent_s: float = 60.0) -> Itera
 
 
 def outcome(found: list[dict[str, Any]] | str) -> str:
-    """Of the three phases, or what was said in their place."""
+    """Returns the outcome of the three phases, or the reason in their place."""
     return found if isinstance(found, str) else " ".join(report["outcome"] for report in found)
 
 

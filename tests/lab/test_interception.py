@@ -1,8 +1,8 @@
-"""Somebody reads along: a state with a root that is known for it, one with a root that nobody knows, and an office.
+"""Interception: by a state with a publicly known root, by a state with an unknown root, and by an office.
 
-A real Byway in the country. What it may never do is counted on the wire: once it knows that somebody reads, neither the
-site's name nor a connection to its address leaves but through the relay; and behind an office's box, which the computer
-trusts, nothing is relayed that was not asked for.
+A real Byway in the country. The forbidden traffic is counted on the wire: once Byway knows of the interception, neither
+the site's name nor a connection to its address leaves except through the relay; and behind an office's box, which the
+computer trusts, nothing is relayed unless a rule demands it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ WITHIN_S = 30.0
 
 @pytest.fixture
 def hurried() -> str:
-    """A minute of life in a second or less, and so a second in 0.02: a check waits until there was no hello of the name
-    for `hello_apart_s`, and sites are visited again and again."""
+    """A minute of real time in a second or less, and so a second in 0.02: a check waits until no hello of the name was
+    sent for `hello_apart_s`, and sites are visited again and again."""
     return (
         "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nretest_suspect_s = 1.0\nretest_jitter = 0.0\n"
         "probe_again_s = 1.0\ncontrol_interval_s = 0.5\nprobe_interval_s = 0.1\nhello_apart_s = 0.02\n"
@@ -35,7 +35,7 @@ def hurried() -> str:
 
 
 async def visit(country: Country, byway: Running, site: Site, *, office: bool = False) -> Visit:
-    """One visit, which ends once its row is written."""
+    """Makes one visit, which ends once its row is written."""
     before = len(await byway.rows(site.name))
     seen = await country.visitor(byway, office=office).visit(site.url())
 
@@ -51,7 +51,7 @@ async def winners(byway: Running, site: Site) -> list[str | None]:
 
 
 async def held_to_be(byway: Running, site: Site, state: str) -> dict[str, Any]:
-    """The belief, once it is of this state."""
+    """Returns the belief, once it is of this state."""
     held: dict[str, Any] = {}
 
     async def is_so() -> bool:
@@ -63,14 +63,14 @@ async def held_to_be(byway: Running, site: Site, state: str) -> dict[str, Any]:
 
 
 async def problems(byway: Running) -> str:
-    """What `byway status` says is wrong, to a program that reads lines."""
+    """Returns the problems that `byway status` reports to a program that reads lines."""
     lines = (await byway.command("status")).stdout.splitlines()
     return "\n".join(line for line in lines if line.startswith("problem"))
 
 
 def went_direct(country: Country, site: Site, since: float) -> list[str]:
-    """What the provider could see of it: the name anywhere but within the relay's tunnel, what was said to it, and
-    connections that were begun; one of before may come to its end."""
+    """Returns everything of the site that the provider could see: the name anywhere except within the relay's tunnel,
+    data sent to the site, and new connections; an earlier connection may end."""
     events = country.router.events
     begun = events.connections(site.address, since=since)
     return [
@@ -81,8 +81,8 @@ def went_direct(country: Country, site: Site, since: float) -> list[str]:
 
 
 async def is_read_by_nobody_any_more(country: Country, byway: Running, site: Site) -> None:
-    """From now on the relay serves, and nothing goes direct. What the probe has sent that proved it may still be on its
-    way over the link."""
+    """Checks that the relay serves from now on, and nothing goes direct. The packets of the probe that proved it may
+    still be on their way over the link."""
     since = await country.caught_up()
     for _ in range(3):
         assert (await visit(country, byway, site)).genuine

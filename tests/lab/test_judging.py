@@ -1,4 +1,4 @@
-"""The judge on made-up trials: what keeps a row's bounds, and what breaks each."""
+"""The judge on invented trials: some keep a row's bounds, and each of the others breaks one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Sites that work, so that Byway knows them and takes the shortest path, and are then blocked.
+"""Sites that work, so that Byway knows them and takes the shortest path, and that are then blocked.
 
-What protects a first visit has to protect the tenth: the verdict, the way and the page are those of the table.
+The protections of a first visit must apply to the tenth: the verdict, the way and the page are those of the table.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BEFORE = 3
 
 @pytest.fixture(scope="module")
 def found() -> Mapping[str, Summary]:
-    """What became of each after it was blocked."""
+    """Returns the result of each row after its sites were blocked."""
 
     async def make() -> list[Trial]:
         with tempfile.TemporaryDirectory(prefix="byway-lab-") as folder:
@@ -43,7 +43,7 @@ def found() -> Mapping[str, Summary]:
 
 
 async def known(here: trials.Stay, row: Scenario, site: Site) -> None:
-    """Visits a site until it is known to work."""
+    """Visits a site until Byway knows that it works."""
     for number in range(BEFORE):
         visit = await trials.limited(here.country.visitor(here.byway), site.url(row.path, secure=row.secure), 20)
         assert visit.genuine, visit

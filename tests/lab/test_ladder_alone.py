@@ -1,8 +1,8 @@
 """The evasion matrix of docs/detection.md, "Local strategies", through a real Byway that knows no relay, to servers
-people use.
+that are in common use.
 
-Who looks at packets, or puts the TCP stream together, is passed by a cut ClientHello without the visitor's doing. Who
-puts TLS records together is not, and then `byway why` says what would help.
+A cut ClientHello passes a censor that looks at packets, or that reassembles the TCP stream, without any action of the
+visitor. It does not pass one that reassembles TLS records; then `byway why` names the remedy.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tests.support.waiting import until_read
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
 PASSED = (View.STRING, View.PACKET, View.TCP)
-"""Censors who are passed by a cut hello."""
+"""Censors that a cut hello passes."""
 
 PATIENCE_S = 20.0
 HURRIED = "syn_s = 2.0\nsilent_s = 2.0\ndropped_s = 1.0\n"
@@ -93,7 +93,7 @@ class Place:
         return await limited(self.visitor, self.sites[case.name].url(secure=case.secure), PATIENCE_S)
 
     async def row(self, case: Case, number: int = 0) -> dict[str, Any]:
-        """The log's line for the visit of this number."""
+        """Returns the log's line for the visit with this number."""
         rows: list[dict[str, Any]] = []
 
         async def written() -> bool:
@@ -106,7 +106,7 @@ class Place:
 
 @contextlib.asynccontextmanager
 async def place(folder: Path, server: str, cases: list[Case], *, ladder: str = "") -> AsyncIterator[Place]:
-    """Each case has an address of its own, for a censor may punish one."""
+    """Yields a place in which each case has an address of its own, for a censor may punish one."""
     authority = Authority()
     async with Country(folder) as country, contextlib.AsyncExitStack() as stack:
         prefix = "198.51.100.64/26"  # where otherwise nobody is: places.NOBODY
@@ -127,7 +127,7 @@ async def place(folder: Path, server: str, cases: list[Case], *, ladder: str = "
 async def _serve(
     stack: contextlib.AsyncExitStack, server: str, space: Space, authority: Authority, folder: Path, names: list[str]
 ) -> None:
-    """Starts it on ports 80 and 443 of all addresses of the space."""
+    """Starts the server on ports 80 and 443 of all addresses of the space."""
     if server == "python":
         for port, context in ((80, None), (443, authority.server(*names))):
             sock = space.create_server(("0.0.0.0", port))
@@ -158,7 +158,7 @@ async def _hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 async def _answers(country: Country, site: Site) -> bool:
-    """Whether somebody listens there by now."""
+    """Returns whether a server listens there by now."""
     with contextlib.suppress(OSError):
         _, writer = await connect(country.net.socket, (site.address, 443))
         writer.transport.abort()
@@ -169,7 +169,7 @@ async def _answers(country: Country, site: Site) -> bool:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Its path is short enough for a control socket."""
+    """A folder with a path that is short enough for a control socket."""
     with tempfile.TemporaryDirectory(prefix="byway-ladder-") as made:
         yield Path(made)
 
@@ -188,7 +188,7 @@ async def test_without_a_relay_a_cut_hello_passes_whom_it_can(folder: Path, serv
     async with place(folder, server, [*cases, lost]) as here:
 
         async def passes(case: Case) -> None:
-            """And is not waited for again."""
+            """The page comes, and later visits do not wait."""
             assert (seen := await here.visit(case)).genuine, (case, seen)
             first = await here.row(case)
             assert first["winner"] == "direct|tlsrec", (case, first)
@@ -229,7 +229,7 @@ async def test_the_control_for_that_without_the_ladder_nobody_is_passed(folder: 
 @pytest.mark.needs("curl")
 @pytest.mark.parametrize("scheme", ["http", "socks5h"])
 async def test_curl_is_taken_past_a_censor_who_puts_the_stream_together(folder: Path, scheme: str) -> None:
-    """Another hello than Python's, and another way to ask."""
+    """curl sends a different hello than Python, and asks in a different way."""
     case = Case("python", View.TCP)
     async with place(folder, "python", [case]) as here:
         process = await asyncio.create_subprocess_exec(

@@ -1,9 +1,9 @@
-"""What the provider sees of names that it must not see: the packets of a real Byway, over the whole scenario table.
+"""The names that the provider must not see: the packets of a real Byway, over the whole scenario table.
 
-Each promise is held against all that the client's link carried, by the questions of `lab.leaks`; and each question is
-asked of a configuration that leaks as well, and has to find it.
+Each promise is checked against all traffic on the client's link, by the questions of `lab.leaks`; each question is also
+asked about a configuration that leaks, and has to find the leak.
 
-Idle, Byway is watched for some seconds. With BYWAY_TEST_IDLE_S=120 in the environment it is for two minutes.
+An idle Byway is watched for some seconds. With BYWAY_TEST_IDLE_S=120 in the environment it is watched for two minutes.
 """
 
 from __future__ import annotations
@@ -44,22 +44,24 @@ pytestmark = [pytest.mark.namespaces, pytest.mark.alone]
 
 _LOOK_S = 0.1
 SUSPECT_S = 60.0
-"""Until the first visits to all sites are made and judged: a sign may wait 7 s for its counterpart, and a visit to a
-site that drops what it is sent takes some seconds as well. Ends early when all are suspect."""
+"""The time until the first visits to all sites are made and judged: a sign may wait 7 s for its counterpart, and a
+visit to a site that drops its packets takes some seconds as well. It ends early when all sites are suspect."""
 IDLE_S = float(os.environ.get("BYWAY_TEST_IDLE_S", "3"))
 
 AT_ONCE = DetectTuning().relay_handshakes_max
-"""Pages opened at once: Byway opens no more paths at once through one relay, and none shall wait for its turn here."""
+"""Pages opened at once: Byway opens no more paths at once through one relay, and none may wait for its turn here."""
 PATIENCE_S = 30.0
-"""For a page that has to come: as long as Byway itself goes on trying. Only what fails waits so long."""
+"""The patience for a page that has to come: Byway itself tries as long. Only a failing page waits so long."""
 IMPATIENCE_S = 1.5
-"""With sites that answer nobody, or late: by then all is sent that ever will be."""
+"""The patience with sites that answer nobody, or late: by then every packet has been sent."""
 FAULTY_S = 4.0
-"""For a page whose relay is faulty: twice QUICK's limits, so that whatever follows the relay's failure has begun."""
+"""The patience for a page with a faulty relay: twice the limits of QUICK, so that every reaction to the relay's failure
+has begun."""
 WORLDS = 4
-"""Countries on the loop at once. Each takes up to a quarter of a core of it: more would be late for each other."""
+"""Countries on the loop at once. Each takes up to a quarter of a core: with more, each would make the others late."""
 STORY_S = 150.0
-"""The longest takes a fifth of it on a quiet machine. What hangs fails by itself; the others are still told."""
+"""The limit of a story; the longest takes a fifth of it on an idle machine. A story that hangs fails by itself; the
+others still run."""
 OF_NAMES = tuple(row for row in SCENARIOS if row.reach is Reach.NAMES)
 OF_NETWORKS = ("portal", "offline", "allow-list", "office", "terminator", "fake-dns", "dns64", "doh-blocked",
                "resolver-down", "relay-down")  # fmt: skip
@@ -67,22 +69,22 @@ _NOBODY = ip_network(places.NOBODY)
 DOORS = ("https", "http", "socks5h")
 
 FORGETFUL = "[limits]\nresolve_keep_s = 1.0\n"
-"""Names are asked for again and again, so that there is something to see. All other limits are those of life: a relay
-that is well, behind a lab that is late, is no faulty one."""
+"""Names are resolved again and again, so that there are queries to see. All other limits are the defaults: a healthy
+relay behind a late lab is not faulty."""
 
 QUICK = f"{FORGETFUL}handshake_timeout_s = 2.0\nconnect_timeout_s = 2.0\n"
-"""Where the relays are faulty: nobody waits for what is not to come."""
+"""The limits with faulty relays: no visit waits for an answer that will not come."""
 
 HURRIED = (
     "signal_interval_s = 0.5\nepisode_gap_s = 0.5\nretest_suspect_s = 1.0\nretest_blocked_s = [1.0]\n"
     "retest_jitter = 0.0\nretest_per_hour = 100000\nretest_pair_s = 2.0\nresidual_s = 1.0\n"
     "syn_s = 2.0\nsilent_s = 3.0\ndropped_s = 1.0\n"
 )
-"""Re-tests are always due; what is suspect stays so as long as in life."""
+"""Re-tests are always due; a suspect site stays suspect as long as by default."""
 
 
 def settled(country: Country, rows: Iterable[Scenario]) -> Mapping[Scenario, Site]:
-    """A site for each row."""
+    """Returns a site for each row."""
     return {
         row: country.add_site(f"{row.name}.test", conduct=row.conduct, six=row.six, nobody=row.nobody) for row in rows
     }
@@ -93,7 +95,7 @@ def arranged(country: Country, sites: Mapping[Scenario, Site]) -> list[Rule]:
 
 
 def sealed(sites: Iterable[Site], action: str = "RELAY") -> str:
-    """Rules that keep the sites to relays."""
+    """Returns rules that keep the sites to relays."""
     return "".join(f"DOMAIN-SUFFIX,{site.name},{action}\n" for site in sites) + "MATCH,AUTO\n"
 
 
@@ -105,7 +107,7 @@ async def visit(country: Country, byway: Running, site: Site, door: str, *, pati
 
 
 def is_honest(country: Country, site: Site) -> bool:
-    """Whether it answers everybody who reaches it with a whole hello."""
+    """Returns whether the site answers every client that reaches it with a whole hello."""
     conduct = replace(country.origins.conduct(site.name), cut_hello_fails=False)
     return conduct == GOOD and ip_address(site.address) not in _NOBODY
 
@@ -113,7 +115,7 @@ def is_honest(country: Country, site: Site) -> bool:
 async def visit_all(
     country: Country, byway: Running, sites: Iterable[Site], *doors: str, patience_s: float = PATIENCE_S
 ) -> list[Visit]:
-    """Each site by each door, some at once."""
+    """Visits each site by each door, some at once."""
     room = asyncio.Semaphore(AT_ONCE)
 
     async def one(site: Site, door: str) -> Visit:
@@ -124,7 +126,7 @@ async def visit_all(
 
 
 async def measure(byway: Running, site: Site) -> None:
-    """What `byway why --fresh` does."""
+    """Measures a site as `byway why --fresh` does."""
     connector = aiohttp.UnixConnector(str(byway.run_file()["socket"]))
     async with (
         aiohttp.ClientSession("http://byway", connector=connector) as session,
@@ -134,7 +136,7 @@ async def measure(byway: Running, site: Site) -> None:
 
 
 async def survey(byway: Running, folder: Path, sites: Iterable[Site]) -> None:
-    """What `byway test` does."""
+    """Tests the sites as `byway test` does."""
     listed = folder / "sites.txt"
     listed.write_text("".join(f"{site.url()}\n" for site in sites))
     await byway.command("test", "--file", str(listed), "-c", "16", "--jitter", "0", "--json", check=False)
@@ -161,7 +163,8 @@ def deafen(country: Country) -> Sequence[Rule]:
 
 
 async def under_a_relay_rule_the_name_and_its_packets_stay_with_the_relay(folder: Path) -> None:
-    """Over the whole table at once: every site by every door while relays live, and by one of them when they do not."""
+    """Over the whole table at once: every site by every door while relays work, and by one of the doors when they do
+    not."""
     async with Country(folder) as country:
         sites, events = settled(country, OF_NAMES), country.router.events
         for site in sites.values():
@@ -211,7 +214,7 @@ async def on_no_network_a_relay_rule_sends_anything_beside_the_relay(folder: Pat
 
 
 async def the_control_for_that_a_direct_rule_is_found_to_leak(folder: Path) -> None:
-    """The same questions, of a configuration that lets everything out."""
+    """The same questions about a configuration that lets everything out."""
     async with Country(folder) as country:
         names = ("healthy", "sni-reset-tcp", "sni-drop-packet", "http-reset", "dns-nxdomain")
         sites = settled(country, (BY_NAME[name] for name in names))
@@ -234,8 +237,8 @@ async def the_control_for_that_a_direct_rule_is_found_to_leak(folder: Path) -> N
 
 
 async def page_by_address(country: Country, byway: Running, site: Site) -> str:
-    """The page for a program that resolves names by itself: the proxy is asked for the address, and the name stands in
-    the hello alone."""
+    """Returns the page as a program that resolves names by itself gets it: the request to the proxy has the address,
+    and only the hello has the name."""
     async with tunnel(country, byway, site, to=site.address) as (reader, writer):
         writer.write(f"GET / HTTP/1.1\r\nHost: {site.name}\r\nConnection: close\r\n\r\n".encode())
         return (await reader.read()).decode()
@@ -245,7 +248,7 @@ async def page_by_address(country: Country, byway: Running, site: Site) -> str:
 async def tunnel(
     country: Country, byway: Running, site: Site, *, to: str
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """TLS with the site, over a tunnel to `to`."""
+    """Yields TLS with the site, over a tunnel to `to`."""
     reader, writer = await connect(country.client.socket, byway.proxy)
     try:
         async with asyncio.timeout(PATIENCE_S):
@@ -259,8 +262,8 @@ async def tunnel(
 
 @contextlib.asynccontextmanager
 async def certificate_unanswered(country: Country, byway: Running, site: Site) -> AsyncIterator[None]:
-    """A tunnel to a site whose client gets its certificate and leaves without another byte, as some do that reject
-    it."""
+    """Opens a tunnel to a site whose client receives its certificate and leaves without another byte, as some do that
+    reject it."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = country.visitor().trust.wrap_bio(incoming, outgoing, server_hostname=site.name)
     with contextlib.suppress(ssl.SSLWantReadError):
@@ -278,7 +281,7 @@ async def certificate_unanswered(country: Country, byway: Running, site: Site) -
 
 
 async def control_pages_are_no_exception_from_a_rule(folder: Path) -> None:
-    """What Byway asks of its own, beside a visit and on purpose: not of names that a rule keeps to relays."""
+    """The requests of Byway's own, beside a visit and on demand: they contain no name that a rule keeps to relays."""
     async with Country(folder) as country:
         sites = settled(country, (BY_NAME[name] for name in ("sni-reset-tcp", "sni-drop-packet", "dns-nxdomain")))
         controls = [Site(name, address) for name, address in places.CONTROLS.items()]
@@ -296,7 +299,8 @@ async def control_pages_are_no_exception_from_a_rule(folder: Path) -> None:
 
 
 async def a_rule_that_comes_while_a_tunnel_is_open_holds_for_all_that_comes_after(folder: Path) -> None:
-    """What is open stays so; but no look at a certificate, when it ends, goes where the rule forbids it by then."""
+    """An open tunnel stays open; but at its end Byway checks no certificate on a route that the rule forbids by
+    then."""
     async with Country(folder) as country:
         site, other = country.add_site("changed.test"), country.add_site("unchanged.test")
         # A certificate is looked at once there was no hello of the name for so long: a second in life.
@@ -348,7 +352,7 @@ async def with_secure_always_nothing_is_asked_in_clear(folder: Path) -> None:
 
 @dataclass
 class Suspects:
-    """The sites of blocking rows, since when each is suspect, and what is asked of them all the while."""
+    """The sites of blocking rows, the time from which each is suspect, and the queries for them all the while."""
 
     country: Country
     byway: Running
@@ -360,7 +364,7 @@ class Suspects:
         return self.country.router.events
 
     async def meet(self) -> None:
-        """First visits, until each is suspect. A site that never becomes so ends the story."""
+        """Makes first visits, until each is suspect. A site that never becomes suspect ends the story."""
 
         async def all_are_suspect() -> bool:
             await asyncio.sleep(_LOOK_S)
@@ -381,7 +385,7 @@ class Suspects:
         await asyncio.gather(*(one(row, site) for row, site in self.sites.items()))
 
     def told(self) -> list[str]:
-        """Where one was asked for in clear after that."""
+        """Returns the places where a query for one was in clear after that."""
         return [
             leak for site, since in self.since.items() for leak in leaks.asked_in_clear(self.events, site, since=since)
         ]
@@ -407,8 +411,8 @@ async def suspects(
 
 
 async def a_name_once_suspect_is_never_again_asked_in_clear(folder: Path) -> None:
-    """Not by visits, the re-tests and the diagnoses beside them, nor on purpose, nor by the next Byway. And then, with
-    a re-test of each one due, nobody visits anything, and nothing at all is sent."""
+    """This holds for visits, the re-tests and the diagnoses beside them, for measurements on demand, and for the next
+    Byway. Then, while a re-test of each one is due, nobody visits anything, and Byway sends nothing at all."""
     async with suspects(folder) as here:
         await here.meet()
         dropped = here.sites[BY_NAME["sni-drop-records"]]
@@ -433,7 +437,8 @@ async def a_name_once_suspect_is_never_again_asked_in_clear(folder: Path) -> Non
 
 
 async def a_suspicion_that_has_lapsed_keeps_the_name_all_the_same(folder: Path) -> None:
-    """Signs too weak to last: direct is tried again after a while, and the name is still not asked for in clear."""
+    """Signs too weak to last: Byway tries direct again after a while, and still never sends the name in a clear
+    query."""
     weak = ("syn-reset", "icmp-unreachable")
     async with suspects(folder, rows=weak, detect="rescue_suspect_s = 1.0\n") as here:
         await here.meet()
@@ -463,12 +468,12 @@ async def the_control_for_that_a_suspect_is_asked_in_clear_with_secure_never(fol
 # -- attempts that are given up ---------------------------------------------------------------------------------------
 
 RESENT_S = 4.0
-"""The kernel sends a hello again after 0.2, 0.6, 1.4, 3 and 6.2 s: at least once in this time after a give-up."""
+"""The kernel sends a hello again after 0.2, 0.6, 1.4, 3 and 6.2 s: at least once in this time after Byway gives up."""
 
 
 @asynccontextmanager
 async def dropping(folder: Path, *, no_relay: bool) -> AsyncIterator[tuple[Country, Running, Site]]:
-    """A country that drops whatever names a site, however it is cut."""
+    """Yields a country that drops every packet that names a site, however it is cut."""
     async with Country(folder) as country:
         site = country.add_site("dropped.test")
         config = country.config(extra=FORGETFUL, detect=HURRIED, no_relay=no_relay)
@@ -478,7 +483,7 @@ async def dropping(folder: Path, *, no_relay: bool) -> AsyncIterator[tuple[Count
 
 
 async def judged(byway: Running, site: Site, rows: int) -> None:
-    """A row is written when all of its attempts have ended."""
+    """Waits for the rows: a row is written when all of its attempts have ended."""
 
     async def written() -> bool:
         return len(await byway.rows(site.name)) >= rows
@@ -487,7 +492,8 @@ async def judged(byway: Running, site: Site, rows: int) -> None:
 
 
 async def all_are_broken_off(events: Events, site: Site) -> None:
-    """The resets may be on their way when the row is written: the lab reads packets when its loop comes to it."""
+    """Checks that all connections end with a reset. The resets may be on their way when the row is written: the lab
+    reads packets when its loop comes to them."""
     with contextlib.suppress(TimeoutError):
         await until(lambda: not leaks.not_broken_off(events, site))
     assert leaks.not_broken_off(events, site) == []
@@ -515,7 +521,7 @@ async def overtaken(country: Country, byway: Running, site: Site, *, secure: boo
 
 
 async def cut_hellos_and_a_visitor_who_leaves_say_the_name_no_more(folder: Path) -> None:
-    """Without a relay each rung is tried, and none gets through; then somebody closes the page at once."""
+    """Without a relay each rung is tried, and none gets through; then a visitor closes the page at once."""
     async with dropping(folder, no_relay=True) as (country, byway, site):
         events = country.router.events
         assert not (await limited(country.visitor(byway), site.url(), 9)).genuine
@@ -567,7 +573,7 @@ STORIES: tuple[Callable[[Path], Awaitable[None]], ...] = (
 
 @pytest.fixture(scope="module")
 def ended(request: pytest.FixtureRequest) -> Mapping[str, BaseException | None]:
-    """How each story that was asked for ended: they mostly wait, so some are told at once, each in its own country."""
+    """Returns the end of each selected story: they mostly wait, so some run at once, each in its own country."""
     wanted = {
         item.callspec.params.get("story")
         for item in request.session.items

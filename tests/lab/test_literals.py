@@ -1,4 +1,4 @@
-"""Visits to addresses: what happens to one whose ClientHello has a name is learned for the name."""
+"""Visits to addresses: if the ClientHello has a name, Byway learns the result for the name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Names of a local zone that do not look like it: only the network's own resolver knows them, with private addresses.
+"""Names of a local zone that do not look local: only the network's own resolver knows them, with private addresses.
 
-A search list has their suffix, or encrypted DNS knows no such name. A relay would open the device that its own network
-calls so. A name that exists elsewhere is another matter: there a private answer is a sign of DNS tampering.
+A search list has their suffix, or encrypted DNS knows no such name. A relay would open the device of its own network
+with that name. A name that exists elsewhere differs: there a private answer is a sign of DNS tampering.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ RESOLV = f"nameserver {places.PROVIDER_RESOLVER}\noptions timeout:2 attempts:1\n
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Its path is short enough for a control socket."""
+    """A folder with a path that is short enough for a control socket."""
     with tempfile.TemporaryDirectory(prefix="byway-zone-") as made:
         yield Path(made)
 
 
 @pytest.mark.parametrize("secure", [True, False], ids=["https", "http"])
 async def test_no_relay_hears_of_a_local_zone(folder: Path, secure: bool) -> None:
-    """On the first visit and on later ones, also beside another; then by `why` and `test`."""
+    """This holds on the first visit and on later ones, also beside another; then for `why` and `test`."""
     async with Country(folder) as country:
         for name in (SEARCHED, ZONE, HOME, CENSORED):
             country.provider.lies[name] = Addresses((places.BOGON,))
@@ -70,7 +70,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_measurement_before_any_visit_asks_the_network_first(folder: Path, way: str) -> None:
-    """Its resolver takes its time, in which a relay would long have been asked."""
+    """The network's resolver answers late; a relay would long have received a request by then."""
     here = {SEARCHED, ZONE, "www.office.test", IN_FILES}
     async with Country(folder) as country:
         country.provider_resolver.delay_s = 0.5
@@ -108,8 +108,9 @@ AT_HOME: Mapping[str, tuple[Answer | None, Answer | None]] = {
     "translated.test": (Addresses((), ("64:ff9b::a00:5",)), None),
     "host.office.test": (PRIVATE, None),
 }
-"""What this network's resolver says, and what encrypted DNS says; None: there is no such name. Devices with a name that
-leads to a private address everywhere (also where a router hides that), and names that only this network has."""
+"""The answers of this network's resolver and of encrypted DNS; None: there is no such name. These are devices with a
+name that leads to a private address everywhere (also where a router hides that), and names that only this network
+has."""
 
 
 @pytest.mark.parametrize("way", ["visit", "why", "test"])
@@ -117,8 +118,8 @@ leads to a private address everywhere (also where a router hides that), and name
 async def test_no_relay_hears_of_a_name_with_a_private_address(
     folder: Path, way: str, allow: Sequence[str], delay_s: float
 ) -> None:
-    """Not by the first visit or measurement either, also where the user allows such addresses, and where the network's
-    resolver answers after another route is due."""
+    """This holds for the first visit and the first measurement too, also where the user permits such addresses, and
+    where the network's resolver answers after another route is due."""
     async with Country(folder) as country:
         country.provider_resolver.delay_s = delay_s
         for name, (here, elsewhere) in AT_HOME.items():

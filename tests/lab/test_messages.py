@@ -10,7 +10,7 @@ from tests.lab.messages import Hello
 
 
 def client_hello(name: str) -> bytes:
-    """A real one, of this Python's OpenSSL."""
+    """Returns a real ClientHello, of this Python's OpenSSL."""
     context, out = ssl.create_default_context(), ssl.MemoryBIO()
     tls = context.wrap_bio(ssl.MemoryBIO(), out, server_hostname=name)
     with pytest.raises(ssl.SSLWantReadError):

@@ -1,7 +1,7 @@
-"""The network as a whole: nothing leads out, a login page comes for all, or only what is domestic answers; and then
-that is over.
+"""The network as a whole: no route leads out, a login page answers for all sites, or only domestic hosts answer; and
+then this ends.
 
-A real Byway in the country says so, blames no site, and notices the end by itself, beside the visits of its user.
+A real Byway in the country reports this, blames no site, and notices the end by itself, beside the visits of its user.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ WITHIN_S = 40.0
 
 @pytest.fixture
 def hurried() -> str:
-    """A minute of life in a second; what a user waits for is as it is. A second of life is 0.02 then: a check waits
-    until there was no hello of the name for `hello_apart_s`, and one site is visited again and again."""
+    """A minute of real time in a second; the waits of a user are unchanged. A real second is 0.02 then: a check waits
+    until no hello of the name was sent for `hello_apart_s`, and one site is visited again and again."""
     return (
         "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nrescue_suspect_s = 2.0\ncontrol_interval_s = 1.0\n"
         "control_timeout_s = 2.0\nsyn_s = 2.0\nprobe_again_s = 0.5\nprobe_interval_s = 0.5\nhello_apart_s = 0.02\n"
@@ -41,7 +41,7 @@ async def visit(country: Country, byway: Running, site: Site, *, secure: bool = 
 async def until_called(
     country: Country, byway: Running, sites: Sequence[Site], state: NetworkState, *, secure: bool = True
 ) -> None:
-    """Visits them until the network is called so."""
+    """Visits the sites until Byway gives the network this state."""
 
     async def is_called() -> bool:
         for site in sites:
@@ -52,7 +52,7 @@ async def until_called(
 
 
 async def blamed(byway: Running) -> list[str]:
-    """The sites that are in trouble here, by what `byway status` says."""
+    """Returns the sites that are in trouble here, by `byway status`."""
     return [site["scope"] for site in (await byway.read("status"))["sites"] if site["state"] != "down"]
 
 

@@ -1,6 +1,6 @@
-"""One state of a site for all, of a real Byway: what `why` and `test` have just measured is the word and the cause of
-every list, document, command, report and page. It stays that over visits that confirm it, on another network and back,
-and over a restart."""
+"""One state of a site for all, of a real Byway: the result of `why` and `test` is the word and the cause in every list,
+document, command, report and page. It stays so over visits that confirm it, on another network and back, and over a
+restart."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.namespaces, pytest.mark.alone]
 AT_ONCE = 12
 VISIT_S = 8.0
 SETTLE_S = 8.0
-"""An attempt that was overtaken is judged by then (`silent_s`)."""
+"""An overtaken attempt is judged by then (`silent_s`)."""
 ROWS = [
     BY_NAME[name]
     for name in (
@@ -36,12 +36,12 @@ ROWS = [
         *("http-reset", "intercept-known", "freeze", "healthy", "down", "refuses-all", "alert"),
     )
 ]
-"""Each kind of block, and what else can be the matter with a site."""
+"""Each kind of block, and the other troubles of a site."""
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Its path is short enough for a control socket."""
+    """A folder with a path that is short enough for a control socket."""
     with tempfile.TemporaryDirectory(prefix="byway-state-") as made:
         yield Path(made)
 
@@ -57,7 +57,7 @@ async def visit_all(country: Country, byway: Running, urls: Mapping[str, str]) -
 
 
 async def why(byway: Running, urls: Mapping[str, str], *, fresh: bool = False) -> dict[str, Any]:
-    """What does not agree between the verdict and the state in one answer, by host."""
+    """Returns the differences between the verdict and the state in one answer, by host."""
     room, wrong = asyncio.Semaphore(AT_ONCE), dict[str, Any]()
 
     async def one(api: aiohttp.ClientSession, host: str, url: str) -> None:
@@ -73,7 +73,7 @@ async def why(byway: Running, urls: Mapping[str, str], *, fresh: bool = False) -
 
 
 async def survey(byway: Running, urls: Mapping[str, str]) -> dict[str, Any]:
-    """What `byway test` says that the state after it does not, by host."""
+    """Returns the differences between the answer of `byway test` and the state after it, by host."""
     done = await byway.command(
         "test", "--jitter", "0", "-c", str(AT_ONCE), *urls.values(), "--json", check=False, within_s=120
     )
@@ -85,7 +85,7 @@ async def survey(byway: Running, urls: Mapping[str, str]) -> dict[str, Any]:
 
 
 def changed(before: States, after: States) -> dict[str, Any]:
-    """The sites of which something else is said, but for those that work: that is not stored by default."""
+    """Returns the sites with a changed statement, except those that work: that state is not stored by default."""
     return {host: (said, after[host]) for host, said in before.items() if said != after[host] and said.words != "works"}
 
 
@@ -121,7 +121,7 @@ async def test_what_was_measured_is_said_in_every_place(folder: Path) -> None:
 
 
 async def _is_elsewhere(byway: Running, said: States) -> bool:
-    """Whether it is on a network where nothing is known of the sites yet."""
+    """Returns whether Byway is on a network where it knows nothing of the sites yet."""
     return all(now.words == "not tested" for now in (await states(byway, said)).values())
 
 
@@ -129,8 +129,8 @@ RESET, HEALTHY = "reset.test", "healthy.test"
 
 
 async def test_relays_that_fail_and_are_mended(folder: Path) -> None:
-    """While the only relay is dead nothing is said of the site; once it works, what it shows is said everywhere. A
-    restart in between changes nothing."""
+    """While the only relay is dead, Byway makes no statement about the site; once the relay works, every place has the
+    result that it shows. A restart in between changes nothing."""
     address = (places.LYING_RELAY, 1081)
     async with Country(folder) as country:
         settings = country.config(
@@ -159,7 +159,7 @@ async def test_relays_that_fail_and_are_mended(folder: Path) -> None:
 
 
 async def test_a_block_that_was_lifted_and_measured(folder: Path) -> None:
-    """What a measurement opened direct works in every place, whichever route the next visits take, and after a
+    """A site that a measurement opened direct works in every place, whichever route the next visits take, and after a
     restart."""
     address = (places.LYING_RELAY, 1081)
     async with Country(folder) as country:

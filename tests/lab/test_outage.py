@@ -1,4 +1,5 @@
-"""Half a second without a network, in the middle of a visit: what looked dropped and was answered is no block."""
+"""Half a second without a network, in the middle of a visit: a flight that looked dropped and was answered is no
+block."""
 
 from __future__ import annotations
 
@@ -17,11 +18,11 @@ from tests.lab.trials import Stay, limited
 
 ROW = BY_NAME["dns-race-poison"]
 LATE_S = 0.45
-"""Long enough for two retransmissions of a flight, and a relay that starts then is later still."""
+"""A delay that is long enough for two retransmissions of a flight; a relay that starts then is later still."""
 
 
 class LateFrom(Rule):
-    """From the first request to `site` on, every packet comes late."""
+    """Delays every packet from the first request to `site` on."""
 
     def __init__(self, site: Site) -> None:
         self._address = site.address
@@ -50,7 +51,7 @@ async def test_a_site_that_answered_late_is_visited_by_the_same_way_again(tmp_pa
 
 
 async def attempts(here: Stay, site: Site, number: int) -> list[str]:
-    """The routes that the visit of this number has tried."""
+    """Returns the routes that the visit with this number has tried."""
     seen = await limited(here.country.visitor(here.byway), site.url(), 20)
     assert seen.genuine, seen
     await here.way(site, number)

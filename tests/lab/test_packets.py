@@ -13,7 +13,7 @@ SIX = socket.inet_pton(socket.AF_INET6, "2001:db8:1::10"), socket.inet_pton(sock
 
 
 def summed(data: bytes) -> int:
-    """RFC 1071 the slow way: 0xFFFF when the checksum within is right."""
+    """Computes RFC 1071 in the slow way: returns 0xFFFF when the checksum within is right."""
     total: int = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + b"\0" * (len(data) & 1)))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
@@ -21,7 +21,7 @@ def summed(data: bytes) -> int:
 
 
 def transport(packet: Packet) -> bytes:
-    """What the checksum of TCP, UDP and ICMPv6 covers."""
+    """Returns the bytes that the checksum of TCP, UDP and ICMPv6 covers."""
     body = packet.data[packet.start :]
     tail = struct.pack("!HH", packet.protocol, len(body))
     return packet.source_bytes + packet.target_bytes + tail + body

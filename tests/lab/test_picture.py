@@ -1,4 +1,4 @@
-"""README's picture shows what the commands print today."""
+"""README's picture shows the present output of the commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tests.support.terminal import steady
 pytestmark = pytest.mark.namespaces
 
 LATE = ("~", "·", "delivered", "tlsrec", "split", "hostcase", "doh")
-"""In lines that may be others on a busy machine: what a late answer led to, and what was not tested then."""
+"""Parts of lines that may differ on a busy machine: the result of a late answer, and the routes that were not tested
+then."""
 
 
 def test_a_line_is_drawn_as_it_is() -> None:

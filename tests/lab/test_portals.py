@@ -1,7 +1,7 @@
-"""Captive portals as they are: three styles, and the one word in every place, with the login page to open.
+"""Captive portals in three real styles, and the one word in every place, with the login page to open.
 
 A portal redirects plain http and cuts https; or its resolver leads every name to its own private address; or it answers
-https too, with a certificate of its own. Nothing is learned of sites behind it.
+https too, with a certificate of its own. Byway learns nothing about sites behind it.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ DOH_CUT = rules.DohBlock(addresses=[places.DOH, places.DOT])
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Its path is short enough for a control socket."""
+    """A folder with a path that is short enough for a control socket."""
     with tempfile.TemporaryDirectory(prefix="byway-portal-") as made:
         yield Path(made)
 
 
 def cuts_https(country: Country) -> Sequence[Rule]:
-    """302 on port 80; nothing else passes."""
+    """Answers 302 on port 80; nothing else passes."""
     country.middlebox.page = country.portal
     return (rules.Intercept(ports=(80,)), rules.AddressDrop(*EVERYWHERE, ports=(443, 853, places.SOCKS_PORT)))
 
 
 def leads_names_astray(country: Country) -> Sequence[Rule]:
-    """Every name has a private address, where no server is; encrypted DNS and relays are cut."""
+    """Gives every name a private address, where no server is; cuts encrypted DNS and relays."""
     country.provider.everything = Addresses((places.BOGON,))
     return (*DOH_CUT, rules.AddressDrop(places.RELAYS))
 
 
 def shows_its_certificate(country: Country) -> Sequence[Rule]:
-    """It answers https for every site, under a name of its own."""
+    """Answers https for every site, under a name of its own."""
     country.middlebox.page = country.portal
     return (rules.Intercept(ports=(80, 443)), rules.AddressDrop(places.RELAYS), *DOH_CUT)
 
@@ -63,7 +63,7 @@ STYLES: dict[Callable[[Country], Sequence[Rule]], str] = {
 
 
 async def told_by(byway: Running, *words: str) -> Any:
-    """What a command prints with --json, whatever its exit code."""
+    """Returns the output of a command with --json, whatever its exit code."""
     return json.loads((await byway.command(*words, "--json", check=False)).stdout)
 
 
@@ -79,7 +79,7 @@ async def told_by(byway: Running, *words: str) -> Any:
 async def test_a_portal_is_called_that_everywhere(
     folder: Path, style: Callable[[Country], Sequence[Rule]], relay: bool
 ) -> None:
-    """There was no visit: `why` finds it, and everything else follows."""
+    """There was no visit: `why` detects the portal, and everything else follows."""
     async with Country(folder) as country:
         settings = country.config(detect=DETECT, no_relay=not relay)
         async with country.byway(folder / "byway", config=settings) as byway:
@@ -106,7 +106,7 @@ async def test_a_portal_is_called_that_everywhere(
 
 
 async def test_after_the_login_the_portal_is_over(folder: Path) -> None:
-    """The twin: the same network, once somebody has logged in."""
+    """The twin: the same network after a login."""
     async with living(folder, no_relay=True) as (country, byway):
         site = country.add_site(SITE)
         country.rules.set(cuts_https(country))
@@ -122,8 +122,8 @@ async def test_after_the_login_the_portal_is_over(folder: Path) -> None:
 
 
 async def test_a_portal_that_leads_names_astray_is_seen_by_visits(folder: Path) -> None:
-    """Pages come first, as in life: `why` and `status` name the portal, and after the login all names resolve again,
-    though the network still cuts encrypted DNS."""
+    """Pages come first, as in real use: `why` and `status` name the portal, and after the login all names resolve
+    again, though the network still cuts encrypted DNS."""
     async with Country(folder) as country:
         settings = country.config(detect=DETECT, no_relay=True)
         async with country.byway(folder / "byway", config=settings) as byway:

@@ -1,5 +1,5 @@
-"""`byway browser` in the country: whatever a page makes a Chromium or a Firefox do, its provider sees nothing of it but
-what Byway sends to the relay. The same browser with a proxy and no more is the control.
+"""`byway browser` in the country: whatever a page makes a Chromium or a Firefox do, the provider sees only the traffic
+that Byway sends to the relay. The control is the same browser with a proxy and no more.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OPTIONS = {
     "chromium": ("--no-sandbox", "--headless", "--remote-debugging-port=0", "--disable-dev-shm-usage"),
     "firefox": firefox.OPTIONS,
 }
-"""The test's own: there is no window, and root is no user for a sandbox."""
+"""Options of the test's own: there is no window, and Chromium has no sandbox for root."""
 
 MEET = f"""(async () => {{
   const peer = new RTCPeerConnection({{ iceServers: [{{ urls: "stun:{places.PUBLIC_RESOLVER}:3478" }}] }});
@@ -45,12 +45,13 @@ MEET = f"""(async () => {{
   await Promise.race([all, new Promise(done => setTimeout(done, 5000))]);
   return "met";
 }})()"""
-"""Asks a STUN server of the world who this computer is, and gives hints to look up a name and to connect there."""
+"""Asks a STUN server of the world for this computer's address, and gives hints to look up a name and to connect
+there."""
 
 
 @contextlib.asynccontextmanager
 async def attached(country: Country, kind: str, profile: Path) -> AsyncIterator[Tab | Page]:
-    """The page of a browser at the computer in the country. It is closed on leaving."""
+    """Yields the page of a browser at the computer in the country. It is closed on leaving."""
     connector = TCPConnector(socket_factory=lambda address: country.client.socket(*address[:3]))
     if kind == "firefox":
         async with firefox.attached(profile, connector) as page:
@@ -65,7 +66,7 @@ async def attached(country: Country, kind: str, profile: Path) -> AsyncIterator[
 
 @contextlib.asynccontextmanager
 async def started(country: Country, kind: str, profile: Path, words: Sequence[str]) -> AsyncIterator[Tab | Page]:
-    """The page of a browser that is started with these words, without Byway's doing."""
+    """Yields the page of a browser that is started with these words, without any part of Byway."""
     flag = f"--user-data-dir={profile}" if kind == "chromium" else f"--profile={profile}"
     process = await asyncio.create_subprocess_exec(
         *(*country.entering, programs.require(kind), flag, *OPTIONS[kind], *words, "about:blank"),
@@ -85,7 +86,7 @@ async def started(country: Country, kind: str, profile: Path, words: Sequence[st
 
 @contextlib.asynccontextmanager
 async def opened(country: Country, byway: Running, kind: str, *options: str) -> AsyncIterator[Tab | Page]:
-    """The page of `byway browser KIND`."""
+    """Yields the page of `byway browser KIND`."""
     await byway.command("browser", kind, "--", *OPTIONS[kind], *options)
     profile = byway.state / "browser" / kind
     async with attached(country, kind, profile) as page:
@@ -95,7 +96,7 @@ async def opened(country: Country, byway: Running, kind: str, *options: str) -> 
 
 
 def beside_relays(events: Events, *, since: float = 0.0) -> list[str]:
-    """What the client sent to anybody but a relay, and the names in it."""
+    """Returns the packets that the client sent to any host but a relay, and the names in them."""
     relays = (places.SOCKS_RELAY, places.HTTPS_RELAY)
     return [
         *(
@@ -144,8 +145,8 @@ async def test_nothing_goes_around_byway(folder: Path, kind: str) -> None:
 
 @pytest.mark.needs("chromium")
 async def test_chromium_speaks_no_quic(folder: Path) -> None:
-    """Even if something made it connect direct, which an option of the test does, and to a site that it is told to
-    ask by QUIC."""
+    """This holds even if something made it connect direct, which an option of the test does, and for a site that it
+    should ask by QUIC."""
     direct = ("--proxy-server=direct://", "--origin-to-force-quic-on=quic.test:443")
     async with Country(folder) as country, country.byway(folder / "byway", rules="MATCH,RELAY\n") as byway:
         site, events = country.add_site("quic.test"), country.router.events
@@ -169,7 +170,7 @@ LOADED = """(async () => {
 
 @pytest.mark.needs("chromium")
 async def test_chromium_reloads_the_page_that_stalls_on_the_way_to_the_relay(folder: Path) -> None:
-    """The tunnel that stalls cannot be saved, but the person has to do nothing, and all pages come. With a window
+    """The stalled tunnel cannot be saved, but the person has to do nothing, and all pages come. With a window
     `--enable-auto-reload` is the default. Chromium keeps a second connection in reserve, which would stall as well: the
     reload does not get to it."""
     options = ("--ignore-certificate-errors", "--enable-auto-reload")
@@ -194,5 +195,5 @@ async def test_chromium_reloads_the_page_that_stalls_on_the_way_to_the_relay(fol
 
 
 async def fetched(page: Tab | Page, url: str) -> None:
-    """Asks for it and waits for the end, whatever that is: the site's certificate is not trusted."""
+    """Requests the URL and waits for the end, whatever that is: the site's certificate is not trusted."""
     await page.evaluate(f"fetch({url!r}, {{mode: 'no-cors'}}).then(() => 'came', () => 'failed')")

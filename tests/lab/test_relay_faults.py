@@ -1,5 +1,5 @@
-"""Each fault of a relay in a real Byway, once: the page comes, by the way that the table says. How long that takes is
-measured by `python -m tests.lab.run 'relay-*' --seeds 20`."""
+"""Each fault of a relay in a real Byway, once: the page comes, by the way in the table. `python -m tests.lab.run
+'relay-*' --seeds 20` measures the waits."""
 
 from __future__ import annotations
 

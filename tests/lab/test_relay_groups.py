@@ -1,4 +1,4 @@
-"""Groups of relays that die, are silent, slow down and come back, in the lab: each visit comes through the right one.
+"""Groups of relays that die, are silent, slow down and come back, in the lab: each visit comes through the right relay.
 `python -m tests.lab.relay_groups` runs the rows that take minutes as well."""
 
 from __future__ import annotations

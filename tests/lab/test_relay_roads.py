@@ -1,5 +1,5 @@
 """Each means against a relay itself, in a real Byway, once: pages come, nothing leaks, and the relay's name is hidden.
-`python -m tests.lab.run 'road-*' --seeds 20` does it more often."""
+`python -m tests.lab.run 'road-*' --seeds 20` repeats it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A relay that vanishes in the middle of a download, without a word: its machine is gone, or its cable.
+"""A relay vanishes in the middle of a download, without a packet: its machine fails, or its cable.
 
-Nothing else is open. What Byway ends, a browser asks for again, and then another relay brings it at once. A relay that
-is only slow, or a network that is away for a while, ends nothing. All times are those that Byway ships with.
+Nothing else is open. A browser requests again every page that Byway ends, and then another relay brings it at once. A
+relay that is only slow, or a network that is away for a while, ends nothing. All times are Byway's defaults.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
 
 def relays_of(country: Country, first: str) -> Sequence[tuple[str, str]]:
-    """Two relays, on machines of their own. The first one speaks SOCKS, or HTTP within TLS, which is copied."""
+    """Returns two relays, on machines of their own. The first one speaks SOCKS, or HTTP within TLS, which is copied."""
     return sorted([one(country, "socks"), one(country, "https")], key=lambda relay: relay[0] != first)
 
 
 def one(country: Country, kind: str) -> tuple[str, str]:
-    """A relay with its URL. The one in the clear speaks SOCKS and HTTP on one port."""
+    """Returns a relay with its URL. The one in the clear speaks SOCKS and HTTP on one port."""
     urls = {
         "socks": country.socks_url,
         "http": country.socks_url.replace("socks5h", "http"),
@@ -59,7 +59,7 @@ async def visit(country: Country, byway: Running, site: Site, path: str = DOWNLO
 
 
 async def faults(byway: Running) -> dict[str, str]:
-    """The faults of relays now, by their names."""
+    """Returns the present faults of relays, by their names."""
     relays = (await byway.ask("/v1/relays"))["relays"]
     return {relay["name"]: relay["fault"]["fault"] for relay in relays if relay["fault"]}
 
@@ -69,7 +69,7 @@ async def faults(byway: Running) -> dict[str, str]:
 async def test_a_download_through_it_is_ended_and_comes_by_another_relay(
     country: Country, tmp_path: Path, first: str, rules: str
 ) -> None:
-    """Where no control page may be requested, the other relay shows that the network is there."""
+    """Byway may request no control page; the other relay shows that the network works."""
     site = country.add_site("file.by-relay.test", conduct=SLOWLY)
     other = country.add_site("page.by-relay.test")
     address = places.SOCKS_RELAY if first == "socks" else places.HTTPS_RELAY
@@ -100,7 +100,7 @@ async def test_a_download_through_it_is_ended_and_comes_by_another_relay(
 async def test_a_download_through_the_only_relay_is_ended(
     country: Country, tmp_path: Path, only: str, rules: str, secure: bool
 ) -> None:
-    """Where nobody shows that the network is there, the relay is not said to be at fault."""
+    """Nothing shows that the network works, so Byway does not call the relay faulty."""
     site = country.add_site("file.by-relay.test", conduct=SLOWLY)
     address = places.HTTPS_RELAY if only == "https" else places.SOCKS_RELAY
     async with running(country, tmp_path, only, rules, alone=True) as byway:

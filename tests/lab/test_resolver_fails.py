@@ -1,7 +1,7 @@
-"""A provider's resolver that answers nobody: sites open by encrypted DNS, and nothing is said against them.
+"""A provider's resolver answers nobody: sites open by encrypted DNS, and no site is blamed.
 
-One name alone cannot show it, but a measurement asks for a control site as well, and so do visits to several sites.
-Where it fails for one name only, that is DNS tampering.
+One name alone cannot prove this, but a measurement asks for a control site as well, and so do visits to several sites.
+If it fails for one name only, that is DNS tampering.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tests.lab.test_verdicts import DETECT
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
 TUNING = DETECT.replace("rescue_suspect_s = 3", "rescue_suspect_s = 60").replace("syn_s = 2.0", "syn_s = 5.0")
-"""A resolver is given up before a connection to a name is, as by default."""
+"""Byway gives up a resolver before a connection to a name, as by default."""
 FIRST, SECOND = "first.test", "second.example"
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Its path is short enough for a control socket."""
+    """A folder with a path that is short enough for a control socket."""
     with tempfile.TemporaryDirectory(prefix="byway-resolver-") as made:
         yield Path(made)
 

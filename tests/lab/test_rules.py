@@ -1,4 +1,4 @@
-"""Each rule with real sockets through the router: what the client and the site notice of it."""
+"""Each rule with real sockets through the router: its effects on the client and the site."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ class Place:
     asked: int = 0
 
     async def say(self, data: bytes | list[bytes], *, to: str = SITE, port: int = 443, at_least: int = 1) -> bytes:
-        """What is answered to these words, each in a segment of its own. Raises OSError."""
+        """Returns the answer to these bytes, each in a segment of its own. Raises OSError."""
         async with asyncio.timeout(_PATIENCE_S):
             return await self._say(data, to, port, at_least)
 
     async def unanswered(
         self, data: bytes | list[bytes], *, to: str = SITE, port: int = 443, at_least: int = 1
     ) -> bool:
-        """Whether the same words meet with silence."""
+        """Returns whether the same bytes meet with silence."""
         try:
             async with asyncio.timeout(_SILENT_S):
                 await self._say(data, to, port, at_least)
@@ -96,7 +96,7 @@ class Place:
         return True
 
     async def unreachable(self, to: str = SITE, port: int = 443) -> bool:
-        """Whether a SYN meets with silence."""
+        """Returns whether a SYN meets with silence."""
         try:
             async with asyncio.timeout(_SILENT_S):
                 return not await self.connects(to, port)
@@ -104,8 +104,8 @@ class Place:
             return True
 
     async def ask(self, name: str = NAME, kind: str = "A", *, count: int = 1) -> list[list[str] | str]:
-        """The answers to one query, in order: addresses, or the response code's name. Waits long for `count` of them,
-        and a little for more."""
+        """Returns the answers to one query, in order: addresses, or the response code's name. Waits long for `count` of
+        them, and a little for more."""
         sock = self.router.ports["client"].space.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.setblocking(False)
         loop = asyncio.get_running_loop()

@@ -1,7 +1,7 @@
 """The table in a real Byway, once: each row whose visits are short, and two of those about the network.
 
-They are visited side by side, as sites are in life, and each is judged in a test of its own: by what was seen and
-believed, not by how long it took. Twenty times, with the waits, it is `python -m tests.lab.run --seeds 20`.
+The sites are visited side by side, as in real use, and a test of its own judges each: by the pages and the beliefs, not
+by the waits. `python -m tests.lab.run --seeds 20` repeats it twenty times, with the waits.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CONTROLS = (SAID_HEALTHY, SAID_BLOCKED)
 
 @pytest.fixture(scope="module")
 def found() -> Mapping[str, Summary]:
-    """What all of them came to."""
+    """Returns the results of all of them."""
 
     async def make() -> list[Trial]:
         async with asyncio.TaskGroup() as running:

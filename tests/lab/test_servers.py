@@ -1,4 +1,4 @@
-"""The lab's servers by themselves, on loopback: without spaces, a socket is made here."""
+"""The lab's servers by themselves, on loopback: without spaces, the tests make the sockets here."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def origins(authority: Authority) -> AsyncIterator[Origins]:
 
 
 async def get(address: Address, *lines: str, secure: tuple[ssl.SSLContext, str] | None = None) -> bytes:
-    """The whole answer to one request."""
+    """Returns the whole answer to one request."""
     reader, writer = await connect(socket.socket, address)
     with contextlib.closing(writer):
         if secure:

@@ -1,7 +1,8 @@
-"""Five blogs of one site are dropped in silence, by their names: from the first visit to the day the censor lets go.
+"""Five blogs of one site are dropped in silence, by their names: from the first visit to the day on which the censor
+stops.
 
-The story is `tests.lab.october`'s, with a minute of life in a second; `python -m tests.lab.october` tells it in the
-detection's own time, and what the visitor waited for.
+The story is that of `tests.lab.october`, with a minute of real time in a second; `python -m tests.lab.october` plays it
+in the detection's own time, with the waits of the visitor.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ UNWATCHED = "rescue_suspect_s = 4.0\nuplink_window_s = 3.0\n"
 
 @dataclass
 class Unwatched:
-    """Two blogs, while no other site is open: only a control can say that the uplink is well."""
+    """Two blogs, while no other site is open: only a control can show that the uplink is well."""
 
     opened: list[Opened]
     controls: int  # control pages looked for
@@ -40,7 +41,7 @@ class Unwatched:
 
 @dataclass
 class Told:
-    """All that is looked at, made at once in four countries."""
+    """All values that the tests check, made at once in four countries."""
 
     stories: Mapping[bool, Story]
     unwatched: Mapping[bool, Unwatched]  # by whether controls answer

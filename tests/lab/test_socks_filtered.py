@@ -1,6 +1,6 @@
-"""A network that lets TCP to a relay open and drops its SOCKS greeting: the protocol is named, and what to use instead.
+"""A network lets TCP to a relay open and drops its SOCKS greeting: Byway names the protocol, and the remedy.
 
-The twin is a relay that is not there: its port is closed, and nothing is said of a filter.
+The twin is a relay that does not exist: its port is closed, and Byway mentions no filter.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FILTERED = "the SOCKS protocol may be filtered on this network"
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Its path is short enough for a control socket."""
+    """A folder with a path that is short enough for a control socket."""
     with tempfile.TemporaryDirectory(prefix="byway-socks-") as made:
         yield Path(made)
 

@@ -76,7 +76,8 @@ async def test_nothing_is_left_after_a_kill() -> None:
 @pytest.mark.root
 @pytest.mark.skipif(not may_make_spaces(), reason="not run: this machine does not even let root make namespaces")
 def test_an_ordinary_user_runs_the_lab_in_a_user_namespace() -> None:
-    """Root without capabilities is one, who may still read this folder; that one only lets a namespace have a root."""
+    """Root without capabilities is such a user who may still read this folder; it may only let a namespace have a
+    root."""
     ordinary = ["setpriv", "--bounding-set=-all,+setfcap", "--inh-caps=-all", "--"]
     tests = (
         "tests/lab/test_router.py::test_what_is_sent_arrives[veth-client-203.0.113.5]",

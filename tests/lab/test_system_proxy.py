@@ -1,8 +1,8 @@
-"""Byway as the system proxy of GNOME in the country: what Chromium and `gio cat` load through it and after it has died,
-and what the provider then sees of a site that a rule keeps to relays.
+"""Byway as the system proxy of GNOME in the country: the pages that Chromium and `gio cat` load through it and after it
+has died, and the provider's view then of a site that a rule keeps to relays.
 
-The settings are the real ones, on a session bus at the person's computer. Each question about leaks is asked of a PAC
-file as well, which programs leave for a direct connection when they cannot load it, and has to find that.
+The settings are the real ones, on a session bus at the person's computer. Each question about leaks is also asked about
+a PAC file, which programs leave for a direct connection when they cannot load it, and has to find that leak.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ pytestmark = [
     pytest.mark.needs("chromium", "dbus-daemon", "gio", "glib-pacrunner", "gsettings", "gvfsd-http"),
     pytest.mark.alone,
 ]
-"""What loads http for `gio` and what evaluates PAC files for it come with packages of their own."""
+"""The modules that load http for `gio` and evaluate PAC files for it come with packages of their own."""
 
 PORT = 8119
-"""The same at each start, as it is for a user: a setting that is left behind leads to the next Byway."""
+"""The port is the same at each start, as for a user: a setting that is left behind leads to the next Byway."""
 LIMIT_S = 60.0
 STRICT = "DOMAIN-SUFFIX,sealed.test,RELAY\nMATCH,AUTO\n"
 
@@ -46,7 +46,7 @@ exec {gsettings} "$@"
 
 @dataclass
 class Person:
-    """Somebody whose programs follow GNOME's system proxy."""
+    """A person whose programs follow GNOME's system proxy."""
 
     country: Country
     byway: Running
@@ -56,7 +56,7 @@ class Person:
     _browsers: int = 0
 
     async def open_in_chromium(self, site: Site) -> str:
-        """The page in a browser that is started for it."""
+        """Returns the page in a browser that is started for it."""
         self._browsers += 1
         shown = await chromium.browse(
             site.url(secure=False),
@@ -79,18 +79,18 @@ class Person:
         return shown.decode(errors="replace")
 
     async def open_in_both(self, site: Site) -> tuple[bool, bool]:
-        """Whether the site's own page comes in Chromium and in `gio cat`."""
+        """Returns whether the site's own page comes in Chromium and in `gio cat`."""
         own = f"{site.name} says hello"
         return own in await self.open_in_chromium(site), own in await self.gio_cat(site)
 
     async def came_through_byway(self, site: Site) -> int:
-        """How many visits to the site Byway has logged."""
+        """Returns the number of visits to the site in Byway's log."""
         return len(await self.byway.rows(site.name))
 
 
 @contextlib.asynccontextmanager
 async def person(folder: Path, rules: str) -> AsyncIterator[Person]:
-    """Byway runs and is the system proxy."""
+    """Yields a person while Byway runs and is the system proxy."""
     async with Country(folder) as country, session_bus(folder, country.entering) as bus:
         own = folder / "programs"
         own.mkdir()
@@ -107,8 +107,8 @@ async def person(folder: Path, rules: str) -> AsyncIterator[Person]:
 
 @contextlib.asynccontextmanager
 async def starting(person: Person) -> AsyncIterator[None]:
-    """Byway has begun to start, and does not come to the restoring of the system proxy as long as this is open. It
-    listens already then."""
+    """Byway has begun to start, and does not restore the system proxy as long as this is open. It already listens
+    then."""
     hold = person.folder / "hold"
     os.mkfifo(hold)
     begun = asyncio.get_running_loop().create_task(person.byway.start())

@@ -1,7 +1,8 @@
-"""Sites that direct does not open, where no relay tells why: the word in every place, and what it is not.
+"""Sites that direct does not open, where no relay shows the reason: the word in every place, and the words that it must
+not be.
 
-A filter of SNIs that puts records together, or is silent, leaves the local strategies no way. Without a relay nobody
-can tell a block from a fault of the site; beside a dead one the relay is at fault, and a port that is closed is not the
+A filter of SNIs that reassembles records, or is silent, leaves the local strategies no way. Without a relay nothing
+distinguishes a block from a fault of the site; beside a dead one the relay is at fault, and a closed port is not the
 site.
 """
 
@@ -26,13 +27,13 @@ OPENS_NOT = {RESET: "does not open", SILENT: "does not open", HEALTHY: "works"}
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Its path is short enough for a control socket."""
+    """A folder with a path that is short enough for a control socket."""
     with tempfile.TemporaryDirectory(prefix="byway-uncompared-") as made:
         yield Path(made)
 
 
 async def test_without_a_relay_a_block_and_a_fault_look_the_same(folder: Path) -> None:
-    """Also where the visitor waited and left. One closed port is a row of its own."""
+    """This holds also where the visitor waited and left. One closed port is a row of its own."""
     async with Country(folder) as country:
         settings = country.config(no_relay=True, detect=DETECT)
         async with country.byway(folder / "byway", config=settings) as byway:
@@ -58,7 +59,7 @@ async def test_without_a_relay_a_block_and_a_fault_look_the_same(folder: Path) -
 
 
 async def test_a_dead_relay_is_at_fault_and_not_the_site(folder: Path) -> None:
-    """The visitor leaves while the relay is tried again: `status`, `why` and `test` say the same."""
+    """The visitor leaves while the relay is tried again: `status`, `why` and `test` give the same answer."""
     async with Country(folder) as country:
         dead = [("abroad", f"socks5h://{places.SOCKS_RELAY}:1")]
         settings = country.config(detect=DETECT, auto="ladder = []", relays=dead)

@@ -1,7 +1,7 @@
-"""The verdict table: what can be the matter with a site, and the one word for it in every place where a user reads it.
+"""The verdict table: the troubles of a site, and the one word for each in every place where a user reads it.
 
-`why`, `site show`, `status`, `test`, `report` and the JSON of each. What is about names stands side by side in one
-Byway; what is about relays or the network has a country of its own.
+These are `why`, `site show`, `status`, `test`, `report` and the JSON of each. Situations that concern names are side by
+side in one Byway; one that concerns relays or the network has a country of its own.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DETECT = (
     "control_timeout_s = 3.0\nsyn_s = 2.0\nsilent_s = 3.0\ngive_up_s = 8.0\n"
     "retest_suspect_s = 2.0\nretest_jitter = 0.0\nretest_per_hour = 100_000\n"
 )
-"""A minute of life in a second."""
+"""A minute of real time in a second."""
 WITHIN_S = 90.0
 BETWEEN_S = 4.0
 """A re-test of a suspect site is due by then, beside the next visit."""
@@ -52,7 +52,7 @@ def nothing(_: Country, __: Site) -> Sequence[Rule]:
 
 @dataclass(frozen=True)
 class Situation:
-    """One thing that can be the matter with a site, and what it is then called."""
+    """One trouble of a site, and the word for it."""
 
     name: str
     word: str
@@ -103,7 +103,7 @@ OF_SITES = (
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Its path is short enough for a control socket."""
+    """A folder with a path that is short enough for a control socket."""
     with tempfile.TemporaryDirectory(prefix="byway-verdicts-") as made:
         yield Path(made)
 
@@ -114,7 +114,7 @@ async def why(byway: Running, url: str) -> Mapping[str, Any]:
 
 
 async def words_for(byway: Running, urls: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """What each place calls each of the sites, whose URLs these are, by host."""
+    """Returns the word of each place for each of the sites with these URLs, by host."""
     told: dict[str, dict[str, str]] = {host: {} for host in urls}
     room = asyncio.Semaphore(AT_ONCE)
 
@@ -138,7 +138,7 @@ async def words_for(byway: Running, urls: Mapping[str, str]) -> dict[str, dict[s
 
 
 async def read_all(byway: Running, urls: Mapping[str, str], told: dict[str, dict[str, str]]) -> None:
-    """What is read without a measurement."""
+    """Reads everything that needs no measurement."""
     report = json.loads((await byway.command("report", *urls, "--format", "json")).stdout)
     for site in report["sites"]:
         told[site["host"]]["report"] = site["belief"]["words"]
@@ -178,7 +178,7 @@ def add(country: Country, situation: Situation) -> Site:
 
 
 async def learn(country: Country, byway: Running, situation: Situation, site: Site) -> None:
-    """Visits it once, or until it is stored as blocked."""
+    """Visits the site once, or until it is stored as blocked."""
 
     async def is_stored() -> bool:
         visitor = country.visitor(byway)
@@ -225,7 +225,7 @@ async def test_one_word_for_each_site_in_every_place(folder: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def refusing_passwords(country: Country) -> AsyncIterator[str]:
-    """An HTTP relay that wants another password; its URL."""
+    """Yields the URL of an HTTP relay that demands another password."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -290,7 +290,7 @@ async def test_offline_the_word_is_no_network_and_no_relay_is_blamed(folder: Pat
 
 @pytest.mark.parametrize("only_relays", [False, True])
 async def test_behind_a_portal_the_word_is_portal_and_no_relay_is_blamed(folder: Path, only_relays: bool) -> None:
-    """Also not one that everything goes through, and in whose place the portal answers."""
+    """This holds also for a relay that all traffic goes through, and in whose place the portal answers."""
     async with Country(folder) as country:
         relay = f"http://{places.HTTPS_RELAY}:80"
         rule = "DOMAIN-SUFFIX,site.test,RELAY\n" if only_relays else None

@@ -22,7 +22,7 @@ IN_RECORDS = {View.PACKET_RECORDS, View.RECORDS}
 
 
 def seen_by(segments: list[tuple[int, bytes]]) -> set[View]:
-    """The views, but for STRING, that learn the name from these segments (position, bytes)."""
+    """Returns the views, except STRING, that learn the name from these segments (position, bytes)."""
     said, seen = Said(), set()
     said.begin(1000)
     for at, payload in segments:

@@ -1,7 +1,7 @@
-"""`byway why`, `test` and `report` of a real Byway in the country: what is measured agrees with what was done.
+"""`byway why`, `test` and `report` of a real Byway in the country: their measurements agree with the interference.
 
-The words for what is measured once are not those of what is believed after three visits: a weak sign is "likely
-blocked" at most. So the table's cause is asked for, and a word for trouble; and for innocent sites, that there is none.
+The words for one measurement are not those for a belief after three visits: a weak sign is "likely blocked" at most. So
+the tests demand the table's cause and a word for trouble; and for innocent sites, no trouble.
 """
 
 from __future__ import annotations
@@ -46,13 +46,14 @@ OF_NETWORKS: Mapping[str, frozenset[str]] = {
     "doh-blocked": frozenset({"works"}),
     "relay-lies": frozenset({"works"}),
 }
-"""What is said of a site on a network where something is the matter."""
+"""The statement about a site on a network that has a trouble."""
 
 Told = dict[str, Any]
 
 
 async def test_a_site_typed_without_www_is_the_one_that_is_known() -> None:
-    """Only `www.` was visited, and is blocked; a URL says exactly what it means, and what both names show stays."""
+    """Only `www.` was visited, and is blocked; a URL means exactly its own host, and a trouble that both names show
+    stays."""
     with tempfile.TemporaryDirectory(prefix="byway-www-") as folder:
         async with Country(Path(folder)) as country:
             for name in ("journal.test", "www.journal.test"):
@@ -68,7 +69,7 @@ async def test_a_site_typed_without_www_is_the_one_that_is_known() -> None:
 
 
 async def why(byway: Running, url: str) -> Told:
-    """The last line of the answer, with all the steps."""
+    """Returns the last line of the answer, with all the steps."""
     connector = aiohttp.UnixConnector(str(byway.run_file()["socket"]))
     async with (
         aiohttp.ClientSession("http://byway", connector=connector) as session,
@@ -87,7 +88,7 @@ def said(told: Told) -> str:
 
 
 def wrong(row: Scenario, told: Told) -> str:
-    """What does not agree with the row; empty when all does."""
+    """Returns the differences from the row; empty when there are none."""
     verdict = told["verdict"]
     word, cause = verdict["words"], verdict["cause"]
     if row.kind is Kind.INNOCENT:
@@ -99,7 +100,7 @@ def wrong(row: Scenario, told: Told) -> str:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Its path is short enough for a control socket."""
+    """A folder with a path that is short enough for a control socket."""
     with tempfile.TemporaryDirectory(prefix="byway-why-") as made:
         yield Path(made)
 
@@ -136,7 +137,7 @@ async def test_what_is_the_networks_is_not_said_of_the_site(folder: Path) -> Non
 async def living(
     folder: Path, *, no_relay: bool = False, rules_text: str | None = None, detect: str = ""
 ) -> AsyncIterator[tuple[Country, Running]]:
-    """A country, and a Byway in it."""
+    """Yields a country, and a Byway in it."""
     async with Country(folder) as country:
         settings = country.config(no_relay=no_relay, detect=detect)
         async with country.byway(folder / "byway", config=settings, rules=rules_text) as byway:
@@ -200,14 +201,14 @@ async def test_the_control_for_that_the_name_does_cross_without_the_rule(folder:
 
 
 def names_that_crossed(country: Country, site: Site) -> Sequence[Any]:
-    """In a question to a resolver, in a hello or in a request, to anybody but the relay."""
+    """Returns the names in queries, hellos and requests to any host but the relay."""
     links = ("isp", "net")
     events = country.router.events
     return [seen for link in links for seen in events.names_on(link, sender="client") if site.name in seen.name]
 
 
 async def begun(byway: Running, *arguments: str) -> asyncio.subprocess.Process:
-    """A command that is still running."""
+    """Returns a command that is still running."""
     return await asyncio.create_subprocess_exec(
         *byway.entering,
         *(sys.executable, "-P", "-m", "proxy", *arguments),
@@ -219,12 +220,12 @@ async def begun(byway: Running, *arguments: str) -> asyncio.subprocess.Process:
 
 
 def kept(byway: Running) -> dict[str, str]:
-    """The surveys that could be gone on with, by their ids."""
+    """Returns the surveys that can be continued, by their ids."""
     return {path.stem: path.read_text() for path in (byway.state / "surveys").glob("*.jsonl")}
 
 
 async def test_a_survey_of_two_hundred_sites_agrees_with_the_truth(folder: Path) -> None:
-    """Interrupted, gone on with, and held against what was done."""
+    """The survey is interrupted, continued, and compared with the interference."""
     async with living(folder, detect="syn_s = 2.0\nsilent_s = 3.0\n") as (country, byway):
         sites = [country.add_site(f"site{number}.test") for number in range(200)]
         by_name, by_address, no_name = sites[0:200:9], sites[1:200:19], sites[2:200:21]

@@ -1,6 +1,6 @@
-"""This computer's clock is 400 days ahead: every command names it, and by how much, with a relay and without.
+"""This computer's clock is 400 days ahead: every command names this and the difference, with a relay and without.
 
-The clock of the lab is everybody's, so the world is 400 days behind: its certificates have expired, and its answers
+All hosts of the lab share one clock, so the world is 400 days behind: its certificates have expired, and its answers
 have the date of then. The twin is one site whose certificate has expired, in a world whose clock agrees.
 """
 
@@ -29,7 +29,7 @@ AHEAD = timedelta(days=400)
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Its path is short enough for a control socket."""
+    """A folder with a path that is short enough for a control socket."""
     with tempfile.TemporaryDirectory(prefix="byway-clock-") as made:
         yield Path(made)
 

@@ -1,8 +1,8 @@
-"""Trials: a site is visited three times, and each time it is written down what was seen and what is believed.
+"""Trials: a visitor opens a site three times, and each time the trial records what was seen and what Byway believes.
 
-Scenarios that are about names run beside each other in one Byway, each site with a domain and addresses of its own;
-one that is about the network has a country of its own. All the while somebody else opens a healthy page every moment:
-that is the traffic by which Byway knows its uplink to be well, and tells us what a route usually takes.
+Scenarios that concern names run beside each other in one Byway, each site with a domain and addresses of its own; one
+that concerns the network has a country of its own. All the while another person opens a healthy page every moment: from
+this traffic Byway knows that its uplink is well, and we know the usual time of a route.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from tests.support.waiting import until, until_read
 
 VISITS = 3
 APART_S = 5.0
-"""Between two visits to one site: an episode, and a re-test of a suspect, with the times of `DETECT`. And a suspicion
-that only a rescue raised is over well before: no visit shall come in the moment in which it ends."""
+"""The time between two visits to one site: an episode, and a re-test of a suspect, with the times of `DETECT`. A
+suspicion that only a rescue raised is over well before: no visit may come in the moment in which it ends."""
 LONG_AFTER_S = 4.0
-"""After the last visit, until what is still believed counts as lasting: more than `rescue_suspect_s`."""
+"""The time from the last visit until a belief counts as lasting: more than `rescue_suspect_s`."""
 NETWORK_SITES = 6
-"""Domains that are visited where the scenario is the network's: one more than make it restricted."""
+"""The number of visited domains in a scenario that concerns the network: one more than make it restricted."""
 DETECT: Mapping[str, float] = MappingProxyType(
     {
         "signal_interval_s": 1.0,
@@ -49,14 +49,15 @@ DETECT: Mapping[str, float] = MappingProxyType(
         "probe_interval_s": 1.0,
     }
 )
-"""A minute of life in a second, where nobody waits for it; what a user waits for is as it is."""
+"""A minute of real time in a second, where nobody waits for it; the waits of a user are unchanged."""
 RULES = "DOMAIN-SUFFIX,by-relay.test,RELAY\nMATCH,AUTO\n"
 SITES_MAX = 500
-"""In one country, so that no three of them have to share a /24: their troubles would speak for each other."""
+"""The most sites in one country, so that no three of them have to share a /24: troubles of one would count for the
+others."""
 _DIRECT_PAGE, _RELAY_PAGE = NEIGHBOUR, "by-relay.test"
 _COMPANION_S = 0.4
 _BEGINNING_S = 0.1
-"""Between the first visits of two trials: forty at once would measure the lab's own queue."""
+"""The time between the first visits of two trials: forty at once would measure the lab's own queue."""
 _LOOK_S = 0.2
 _ROW_S = 9.0
 """A row is written when its last attempt is judged, at most 7 s after another won."""
@@ -69,7 +70,7 @@ _USUAL = tuple((way, secure) for way in (Way.DIRECT, Way.RELAY) for secure in (T
 
 @dataclass
 class Companion:
-    """Somebody who opens healthy pages, direct and by relay, plain and secure, and now and then a large one."""
+    """A person who opens healthy pages, direct and by relay, plain and secure, and now and then a large one."""
 
     visitor: Visitor
     usual: dict[tuple[Way, bool], deque[float]] = field(
@@ -91,13 +92,13 @@ class Companion:
         return all(seen for (way, _), seen in self.usual.items() if way in ways)
 
     def usual_s(self, way: Way, *, secure: bool) -> float:
-        """What a small page takes on such a route just now; a rung is a direct connection."""
+        """Returns the present time of a small page on such a route; a rung is a direct connection."""
         seen = self.usual[Way.RELAY if way is Way.RELAY else Way.DIRECT, secure]
         return statistics.median(seen) if seen else 0.0
 
 
 async def limited(visitor: Visitor, url: str, limit_s: float, *, upload: bytes = b"") -> Visit:
-    """A visit of somebody who does not wait for ever."""
+    """Makes a visit that ends at a limit."""
     started = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(limit_s):
@@ -131,7 +132,7 @@ class Stay:
         return Trial(row.name, seed, tuple(seen), told=told)
 
     def _told_in_clear(self, site: Site, since: float) -> int:
-        """How often the provider could read the name in a query."""
+        """Returns how often the provider could read the name in a query."""
         names = self.country.router.events.names_on("client", sender="client", since=since)
         return sum(seen.kind is events.Kind.DNS and seen.name == site.name for seen in names)
 
@@ -156,7 +157,7 @@ class Stay:
         )
 
     async def way(self, site: Site, number: int) -> Way:
-        """Of the visit of this number, once its row is written."""
+        """Returns the way of the visit with this number, once its row is written."""
         rows: list[dict[str, Any]] = []
 
         async def written() -> bool:
@@ -168,8 +169,8 @@ class Stay:
         return kind_of(rows[number]["winner"] if len(rows) > number else None)
 
     async def _settled(self, row: Scenario, site: Site, number: int, began_at: float) -> dict[str, Any]:
-        """What is believed once it is what the table says, or when all evidence must be in. A suspicion that this visit
-        raised counts also when it was over before a busy machine came to ask."""
+        """Returns the belief as soon as it is the one in the table, or when all evidence must have arrived. A suspicion
+        that this visit raised counts also when it was over before a busy machine could look."""
         wanted = row.first if number == 0 else row.third
         if number + 1 < row.named_by:
             wanted = frozenset()  # it cannot be known yet
@@ -192,7 +193,7 @@ class Stay:
         return held
 
     async def lasting(self, trials: Iterable[tuple[Trial, Site]]) -> list[Trial]:
-        """The trials, with what is still believed."""
+        """Returns the trials, with the beliefs that still exist."""
         return [replace(trial, lasting=State((await self.byway.belief(site.name))["state"])) for trial, site in trials]
 
 
@@ -200,8 +201,8 @@ class Stay:
 async def stay(
     folder: Path, plan: Mapping[Scenario, int], *, patient: bool = False
 ) -> AsyncIterator[tuple[Stay, dict[Scenario, list[Site]]]]:
-    """A country in which each scenario has so many sites, its rules in force and a Byway running. All scenarios of a
-    plan have the same relays and settings."""
+    """Yields a country in which each scenario has so many sites, with its rules in force and a Byway running. All
+    scenarios of a plan have the same relays and settings."""
     async with contextlib.AsyncExitStack() as stack:
         country = await stack.enter_async_context(Country(folder))
         for name in (_DIRECT_PAGE, _RELAY_PAGE):
@@ -225,8 +226,8 @@ async def stay(
 async def run_together(
     rows: Sequence[Scenario], seeds: int, *, in_flight: int, told: Told, patient: bool = False
 ) -> list[Trial]:
-    """Scenarios that are about names, beside each other in one Byway. With `patient`, Byway waits longer where a wait
-    decides what comes first: on a busy machine the lab's own answers are late, and only what is believed is judged."""
+    """Runs scenarios that concern names beside each other in one Byway. With `patient`, Byway waits longer where a wait
+    decides which event comes first: on a busy machine the lab's own answers are late, and only beliefs are judged."""
     with tempfile.TemporaryDirectory(prefix="byway-lab-") as folder:
         async with stay(Path(folder), dict.fromkeys(rows, seeds), patient=patient) as (here, sites):
             room = asyncio.Semaphore(in_flight)
@@ -248,7 +249,7 @@ async def run_together(
 
 
 async def run_alone(row: Scenario, seed: int) -> list[Trial]:
-    """A scenario that is about the network, in a country of its own: a trial for each of some domains."""
+    """Runs a scenario that concerns the network, in a country of its own: a trial for each of some domains."""
     with tempfile.TemporaryDirectory(prefix="byway-lab-") as folder:
         async with stay(Path(folder), {row: NETWORK_SITES}) as (here, sites):
             trials = await asyncio.gather(
@@ -261,7 +262,7 @@ async def run_alone(row: Scenario, seed: int) -> list[Trial]:
 async def run(
     rows: Sequence[Scenario], seeds: int, *, in_flight: int = 24, countries: int = 3, told: Told
 ) -> list[Trial]:
-    """All of the rows, those about names together, the others each on its own, `countries` at once."""
+    """Runs all of the rows: those that concern names together, each of the others on its own, `countries` at once."""
     together = [row for row in rows if not _is_alone(row)]
     trials: list[Trial] = []
     at_once = max(1, SITES_MAX // max(1, len(together)))
@@ -284,7 +285,7 @@ async def run(
 
 
 def _is_alone(row: Scenario) -> bool:
-    """Whether a scenario has a country and a Byway of its own."""
+    """Returns whether a scenario has a country and a Byway of its own."""
     return row.reach is Reach.NETWORK or bool(row.detect)
 
 
@@ -302,7 +303,7 @@ def _config(country: Country, row: Scenario, *, patient: bool = False) -> str:
 
 
 async def _not_yet() -> bool:
-    """Looks again in a moment: two hundred looks a second would be load enough to change what is measured."""
+    """Returns false after a moment: two hundred looks a second would be load enough to change the measurement."""
     await asyncio.sleep(_LOOK_S)
     return False
 
@@ -314,7 +315,7 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 
 def kind_of(winner: str | None) -> Way:
-    """The kind of a log row's winner."""
+    """Returns the kind of a log row's winner."""
     if not winner:
         return Way.NONE
     if winner == "direct":

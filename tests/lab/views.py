@@ -1,8 +1,7 @@
-"""How much a censor sees: five ways to look at the same packets, from a search for a string to putting everything
-together again.
+"""The sight of a censor: five views of the same packets, from a search for a string to complete reassembly.
 
-`Said` follows one flow and puts together what its client says. `server_name` and `requested_host` are what the weaker
-views make of the same. Which of them is passed by which way of cutting is what the evasion matrix measures.
+`Said` follows one flow and reassembles its client's bytes. `server_name` and `requested_host` are the names that the
+weaker views read from the same bytes. The evasion matrix measures which way of cutting passes which view.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from tests.lab import messages
 from tests.lab.packets import Packet
 
 REMEMBERED = 64 * 1024
-"""Bytes of one client's speech that are kept."""
+"""The most bytes of one client that are kept."""
 
 _WAITING = 64  # segments that came too early
 _HALF = 1 << 31  # sequence numbers from here on are in the past (RFC 9293 section 3.4)
@@ -22,7 +21,7 @@ _FIRST_LETTERS = frozenset(method[0] for method in messages.METHODS)
 
 
 class View(StrEnum):
-    """What a censor looks at, the weakest first."""
+    """The part of the traffic that a censor examines, the weakest view first."""
 
     STRING = "string"  # the name anywhere in one packet
     PACKET = "packet"  # a ClientHello or request that begins with the packet; the Host field as browsers write it
@@ -47,13 +46,13 @@ class Names:
         return name is not None and (self._every or name in self.names or name.endswith(self._endings))
 
     def within(self, data: bytes) -> bool:
-        """Whether one of them stands in `data`."""
+        """Returns whether `data` contains one of them."""
         lower = data.lower()
         return any(name in lower for name in self._bytes)
 
 
 class Said:
-    """What the opening side of a TCP flow has said, in order, as far as it is a ClientHello or requests."""
+    """The bytes that the opening side of a TCP flow sent, in order, as far as they are a ClientHello or requests."""
 
     __slots__ = ("_ahead", "_base", "_bytes", "first_record", "host", "listening", "records")
 
@@ -67,14 +66,14 @@ class Said:
         self._ahead: dict[int, bytes] = {}
 
     def begin(self, seq: int) -> None:
-        """`seq`: of the first byte."""
+        """Begins the flow; `seq` is the number of the first byte."""
         self._base = seq
         self._bytes.clear()
         self._ahead.clear()
         self.listening = True
 
     def feed(self, seq: int, payload: bytes) -> str | None:
-        """Takes a segment in. The name that is known from now on, if this segment made one known."""
+        """Takes a segment in. Returns the name that is known from now on, if this segment completed one."""
         if not self.listening:
             if not payload.startswith((*messages.METHODS, b"\x16\x03")):
                 return None
@@ -120,7 +119,7 @@ class Said:
 
 
 def server_name(view: View, packet: Packet, said: Said) -> str | None:
-    """The SNI that a censor with this view knows when `packet`, which `said` has been fed, goes by."""
+    """Returns the SNI that a censor with this view knows when `packet` passes, which `said` has been fed."""
     if view is View.RECORDS:
         return said.records
     if view is View.TCP:
@@ -129,7 +128,8 @@ def server_name(view: View, packet: Packet, said: Said) -> str | None:
 
 
 def requested_host(view: View, packet: Packet, said: Said) -> str | None:
-    """The same for the host of a plain request. There are no records, so the strongest two see the same."""
+    """Returns the same for the host of a plain request. There are no records, so the strongest two views read the
+    same."""
     if view in (View.RECORDS, View.TCP):
         return said.host
     return messages.host(packet.payload, as_browsers_write_it=True)

@@ -1,6 +1,6 @@
 """A person at a computer in the country, who opens pages through Byway and waits for them.
 
-What a visit shows is kept as a value, failures too: a scenario is judged by what the user saw and how long it took.
+The result of a visit is a value, failures too: a scenario is judged by the pages that the user saw and by their waits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.support.client import fetch
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One page, as it was seen."""
+    """One page, as the visitor saw it."""
 
     url: str
     status: int = 0  # 0: no answer came
@@ -45,7 +45,8 @@ class Visitor:
     addresses: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # of names, without a resolver
 
     async def visit(self, url: str, *, upload: bytes = b"") -> Visit:
-        """Sends a form when there is an `upload`. Never raises for what a network or a site does."""
+        """Opens a page; sends a form when there is an `upload`. Never raises for anything that a network or a site
+        does."""
         started = time.monotonic()
         try:
             via = None if self.socks else self.via
@@ -71,7 +72,7 @@ class Visitor:
 async def _by_socks(
     make: MakeSocket, proxy: tuple[str, int], host: str, port: int
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection that the proxy opened, the name being its affair: what curl calls socks5h (RFC 1928)."""
+    """Returns a connection that the proxy opened; the proxy resolves the name: curl calls this socks5h (RFC 1928)."""
     reader, writer = await connect(make, proxy)
     try:
         writer.write(b"\x05\x01\x00")  # version 5, one method, none

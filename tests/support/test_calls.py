@@ -1,4 +1,4 @@
-"""What is counted as a call, and what is not."""
+"""The actions that count as a call, and those that do not."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ async def censor(origin: Origin) -> AsyncIterator[Censor]:
 
 
 async def ask(censor: Censor, name: str = NAME) -> bytes:
-    """All that a plain client hears."""
+    """Returns all bytes that a plain client receives."""
     reader, writer = await asyncio.open_connection(censor.address, censor.port)
     try:
         writer.write(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
@@ -133,6 +133,6 @@ async def test_a_censored_client_fails_without_help(censor: Censor, origin: Orig
 
 
 def unacknowledged(sock: socket.socket) -> int:
-    """Segments that the peer's kernel has not acknowledged: tcpi_unacked."""
+    """Returns the count of segments that the peer's kernel has not acknowledged: tcpi_unacked."""
     (count,) = struct.unpack_from("=I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 24)
     return int(count)

@@ -1,4 +1,4 @@
-"""The limit on open files: raised as far as the machine lets it, and put back."""
+"""The limit on open files: it is raised as far as the machine permits, and restored."""
 
 from __future__ import annotations
 

@@ -8,18 +8,18 @@ from tests.support.feeding import Unfinished, cut, every_way, feed, parse, refus
 
 
 def line(reader: Reader) -> Parser[bytes]:
-    """A parser that is right."""
+    """A correct parser."""
     return (yield from reader.until(b"\n", limit=20, overlong=PeerError("too long", reply=b"no\n")))
 
 
 def greedy(reader: Reader) -> Parser[bytes]:
-    """A parser that takes what is not its own."""
+    """A parser that takes bytes that are not its own."""
     yield from reader.until(b"\n", limit=20, overlong=PeerError("too long"))
     return reader.rest()
 
 
 def impatient(reader: Reader) -> Parser[bytes]:
-    """A parser that takes what came first for all there is."""
+    """A parser that takes the first bytes for the whole input."""
     return (yield from reader.some(20))
 
 

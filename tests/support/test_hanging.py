@@ -74,7 +74,7 @@ def test_hangs():
 
 
 def run(folder: Path, *options: str, **tests: str) -> str:
-    """What pytest says of files with these tests."""
+    """Returns pytest's output for files with these tests."""
     folder.joinpath("pytest.ini").write_text("[pytest]\nmarkers =\n  needs: a program\n  namespaces: of its own\n")
     folder.joinpath("conftest.py").write_text(PLUGIN)
     for name, code in tests.items():
@@ -101,7 +101,7 @@ def test_what_hangs_fails_with_its_place_and_the_others_run(tmp_path: Path) -> N
 
 
 def test_a_worker_that_nothing_else_ends_fails_the_run(tmp_path: Path) -> None:
-    """As `make test` runs it: it says which test it was, and ends."""
+    """pytest runs as in `make test`: it names the test, and ends."""
     line = re.search(r"/pytest (.*) \$\(ARGS\)", (ROOT / "Makefile").read_text())
     assert line is not None
     limits = ("-o", "faulthandler_timeout=4", "-o", "faulthandler_exit_on_timeout=true")

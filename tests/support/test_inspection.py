@@ -1,4 +1,4 @@
-"""Which tests are left out where mitmproxy cannot be installed: as few as possible, and each of them listed."""
+"""The tests that are left out where mitmproxy cannot be installed: as few as possible, and each of them listed."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ async def origin() -> AsyncIterator[Origin]:
 
 
 def ask(relay: Relay, kind: int, port: int, *, name: str = "blocked.test", user: str = "", password: str = "") -> bytes:
-    """What a stranger's client hears through the relay."""
+    """Returns the bytes that an independent client receives through the relay."""
     with socks.socksocket() as sock:
         sock.settimeout(10)
         sock.set_proxy(kind, relay.address, relay.port, rdns=True, username=user or None, password=password or None)

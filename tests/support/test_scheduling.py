@@ -52,7 +52,7 @@ def _text(name: str, sleeps: float) -> str:
 
 
 def order(folder: Path, names: dict[str, float], *, workers: int = 2) -> list[list[str]]:
-    """The words of each line that the tests wrote, as they began and ended."""
+    """Returns the words of each line that the tests wrote, as they began and ended."""
     for name, sleeps in names.items():
         (folder / f"test_{name}.py").write_text(_text(name, sleeps))
     done = run(folder, workers)
@@ -97,7 +97,7 @@ def test_where_all_are_heavy_one_worker_runs_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dies", ["heavy_1", "slow"])
 def test_a_worker_that_dies_is_reported_and_ends_the_run(tmp_path: Path, dies: str) -> None:
-    """Also while another worker has been ended, since only heavy files were left."""
+    """This holds also while another worker has been ended, since only heavy files were left."""
     for name in ("heavy_1", "heavy_2", "heavy_3", "slow"):
         code = "import os\ndef test_dies(): os._exit(9)\n" if name == dies else _text(name, 0)
         (tmp_path / f"test_{name}.py").write_text(code)
