@@ -14,8 +14,8 @@ from types import TracebackType
 from proxy.net.loop.timers import Timer, call_at, cancel
 
 PASSES = 16
-"""Of the loop, from a deadline that falls due to the cancellation. The longest way from a socket takes six: a lookup
-that polls again itself, its future, the task that asked."""
+"""Passes of the loop between a deadline that falls due and the cancellation. The longest path from a socket to a task
+takes six: a lookup that polls again itself, its future, the task that waits for it."""
 
 POLLS = 3
 """Passes for code that reads its sockets itself: one to poll, one for the callbacks of ready sockets, one for the tasks

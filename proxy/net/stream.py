@@ -199,7 +199,7 @@ class SocketStream(Stream):
         self.poller = poller
         self._armed_by_poller = poller.edge_triggered
         self._writes_armed = poller.edge_triggered and not connected
-        self._awaits_write = not connected  # it is connecting, or a send was cut short
+        self._awaits_write = not connected  # a connect() is in progress, or a send was cut short
         self._edges = WRITABLE if connected else 0  # all events so far
         self._eof_sent = False
         poller.register(self, writes=not connected)

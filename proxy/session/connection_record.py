@@ -187,7 +187,7 @@ class ConnectionRecord:
         made it already."""
         self._retained -= 1
         if self._retained == 0:
-            if not self.duration:  # of a tunnel it is known already
+            if not self.duration:  # a tunnel has set it at its end
                 self.duration = self._services.now() - self.at
             if self.is_routine:
                 self._services.events.emit(Ended(outcome, self.network, self))

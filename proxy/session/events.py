@@ -73,7 +73,7 @@ class Ended:
     __slots__ = ("_outcome", "network", "routine")
 
     def __init__(self, outcome: Outcome | None, network: NetworkId, routine: Routine | None = None) -> None:
-        """`outcome` None: that of `routine`."""
+        """With `outcome` None, the outcome is that of `routine`."""
         self._outcome = outcome
         self.network = network
         self.routine = routine

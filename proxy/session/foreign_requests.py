@@ -14,7 +14,7 @@ from proxy.wire.hostnames import OWN_NAME
 from proxy.wire.http1 import HTTP_PORT, RequestHead
 
 SIGN_IN_PATH = "/sign-in"
-"""Where a one-time code is posted, from a file that `byway open` wrote: browsers call that another site."""
+"""The path to which a file of `byway open` posts a one-time code. For browsers, that file is another site."""
 
 
 def is_foreign(head: RequestHead, is_ours: Callable[[str], bool]) -> bool:

@@ -78,7 +78,7 @@ class OpenConnections:
 
     def __init__(self) -> None:
         self.entries: dict[int, Entry] = {}
-        """By the id of the request."""
+        """The open connections, by the id of the request."""
         self._programs: dict[int, str | None] = {}
 
     def newest_first(self) -> Iterator[OpenConnection]:

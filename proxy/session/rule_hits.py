@@ -46,9 +46,7 @@ class RuleHits:
         self._hits.pop(text, None)
 
     def clear(self) -> None:
-        """Forgets all counts."""
         self._hits.clear()
 
     def of(self, text: str) -> Hits:
-        """Returns the count of a rule."""
         return self._hits.get(text) or Hits()

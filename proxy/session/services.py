@@ -108,7 +108,7 @@ class Services:
     programs: ClientPrograms
     relay_ways: RelayWays = field(default_factory=lambda: RelayWays(DetectTuning()))
     transfer_check: Callable[[], TransferChecker | None] = lambda: None
-    """None: no relay has alternatives."""
+    """Returns None when no relay has alternatives."""
     rule_hits: RuleHits = field(default_factory=RuleHits)
     open_connections: OpenConnections = field(default_factory=OpenConnections)
     learns: bool = True

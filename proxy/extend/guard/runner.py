@@ -114,7 +114,7 @@ class AddonRunner:
             if inspect.isawaitable(answer):
                 answer = await self._await_answer(hook, function, answer)
             return check(answer)
-        except asyncio.CancelledError:  # of the caller; the hook's own arrives as _Failed
+        except asyncio.CancelledError:  # the caller is cancelled; the hook's own cancellation arrives as _Failed
             raise
         except BaseException as error:
             own = error.__cause__ if isinstance(error, _Failed) else None

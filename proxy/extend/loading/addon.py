@@ -48,7 +48,7 @@ class Addon:
     objects: tuple[object, ...]
     """The objects in `addons = […]`, or the module when it has no such list. They may have hooks of mitmproxy too."""
     hooks: Mapping[str, tuple[Callable[..., Any], ...]]
-    """By the name of the hook, in the order of the objects."""
+    """The functions of each hook, by its name, in the order of the objects."""
     options: Any
     """An instance of its `Options`; None when it declares none."""
     module: ModuleType

@@ -36,7 +36,7 @@ def load(file: Path, name: str, table: Mapping[str, Any] = MappingProxyType({}),
         raise ConfigError(f"{shown(file)}: the file is empty")
     module = ModuleType(f"byway addon {name} {next(_serial)}")
     module.__file__ = str(file)
-    sys.modules[module.__name__] = module  # where dataclasses and type hints look for their module
+    sys.modules[module.__name__] = module  # dataclasses and type hints look for their module there
     try:
         code = _compiled(source, file)
         mitmproxy_compat.prepare(source)

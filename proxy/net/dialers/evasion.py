@@ -152,7 +152,6 @@ class FragmentingDialer:
         self._shape = shape
 
     async def dial(self, destination: Destination) -> Stream:
-        """See Dialer."""
         return FragmentingStream(await self._dialer.dial(destination), self._shape)
 
     def __repr__(self) -> str:
@@ -167,7 +166,6 @@ class DisorderDialer:
         self._dialer = dialer
 
     async def dial(self, destination: Destination) -> Stream:
-        """See Dialer."""
         if not honours_ttl():
             text = "disorder skipped: this system ignores the TTL set for a packet"
             raise DialError(text, stage=Stage.CONNECT, symptom=Symptom.SKIPPED)

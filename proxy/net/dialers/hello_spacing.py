@@ -53,7 +53,6 @@ class HelloSpacing:
         return at
 
     def answered(self) -> None:
-        """A hello was answered."""
         self._silent = 0
 
     def unanswered(self, begun_at: float, now: float) -> None:

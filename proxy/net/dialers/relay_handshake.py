@@ -29,7 +29,7 @@ from proxy.wire.relay_url import RelayUrl
 
 
 class SendCredentials(Enum):
-    """Where a relay's user and password may be sent."""
+    """The paths on which a relay's user and password may be sent."""
 
     ANYWHERE = "anywhere"  # the path is verified TLS, or the user allowed it
     TO_LOOPBACK = "to loopback"  # only to a first hop on this computer

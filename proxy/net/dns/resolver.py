@@ -52,11 +52,11 @@ _LOCALHOST: tuple[IPAddress, ...] = (ipaddress.IPv4Address("127.0.0.1"), ipaddre
 
 
 class EncryptedFor(StrEnum):
-    """Which names are asked of encrypted DNS, and then of no other. The value is the word of `[dns] secure`."""
+    """The names that only encrypted DNS gets. The value is the word of `[dns] secure`."""
 
     NONE = "never"
-    SUSPECTS = "on-suspicion"  # those that are suspect, or with a finding against them, but no local ones
-    PUBLIC = "public"  # all but local ones; no setting: for the names of relays
+    SUSPECTS = "on-suspicion"  # suspect names, and names with a finding, except local ones
+    PUBLIC = "public"  # all names except local ones; not a setting, but for the names of relays
     ALL = "always"
 
 

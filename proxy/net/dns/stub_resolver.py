@@ -253,7 +253,6 @@ class _Lookup:
                 await self._listener.on_result(self._result())
 
     def close(self) -> None:
-        """Closes every socket."""
         self._notify.close()
         if self._settling is not None:
             cancel(self._settling)

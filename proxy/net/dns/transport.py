@@ -449,7 +449,7 @@ class _Http2Connection(_SharedConnection[int]):
     def end(self) -> None:
         super().end()
         self._http2.end()
-        with contextlib.suppress(OSError):  # it is gone already
+        with contextlib.suppress(OSError):  # the connection is broken
             self._flush()
 
     def _flush(self) -> None:

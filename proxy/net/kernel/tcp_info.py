@@ -230,7 +230,8 @@ def _info(sock: socket.SocketType) -> bytes:
 
 
 def _read(sock: socket.SocketType) -> _Info | None:
-    """None when this is no TCP socket, it is closed, or the kernel's structure lacks a field that is needed."""
+    """Reads the fields about a flight; None for a closed socket, another kind of socket, and an older kernel that lacks
+    a field."""
     data = _info(sock)
     if len(data) < _FIELDS.size:
         return None

@@ -17,7 +17,7 @@ from proxy.net.race.shared_findings import SharedFindings
 
 
 class DialerFor(Protocol):
-    """Gives the dialer of a route."""
+    """Returns the dialer of a route."""
 
     def __call__(self, route: Route, *, avoid_residual: bool = True) -> Dialer:
         """With `avoid_residual`, a local strategy may be skipped towards an address where a name was just blocked: the

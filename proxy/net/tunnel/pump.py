@@ -113,7 +113,7 @@ class Tunnel:
         self.up = up
         self.down = down
         self.progress = -1  # at the last sweep
-        self.progress_at = 0.0  # when a sweep first noticed it
+        self.progress_at = 0.0  # the time when a sweep first noticed it
         self._pump = pump
         self._ended = ended
         self._splices = pump.splices  # until one of its sockets cannot be spliced

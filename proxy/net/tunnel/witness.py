@@ -57,5 +57,4 @@ class Witness:
             self._keepalive = None
 
     def close(self) -> None:
-        """Closes the connection."""
         self._stream.abort()

@@ -1,1 +1,1 @@
-"""Which network this computer is on, and when it changes or the computer wakes."""
+"""Identifies the network of this computer, and notices when it changes or the computer wakes."""
