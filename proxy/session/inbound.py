@@ -342,7 +342,7 @@ class InboundHandshake:
             ours = self._is_ours(head.host) and (self.credentials is None or _is_near(stream))
             if not ours and not _names_own_address(head, stream):
                 raise PeerError(f"request for {head.host!r}, which is not this proxy", reply=_MISDIRECTED)
-            from proxy.session.foreign_requests import is_foreign  # most runs are never asked for a page
+            from proxy.session.foreign_requests import is_foreign  # in most runs nobody opens the page
 
             if is_foreign(head, self._is_ours):
                 raise PeerError("request for our own page, by a page of another site", reply=_MISDIRECTED)

@@ -72,7 +72,7 @@ class Candidate:
         self.reset = False
         self.answer = b""
         self.answer_due_at = 0.0  # the time when a part of an HTTP answer is classified as it is; 0: no answer began
-        self.answer_fingerprint = ""  # see policy.ClassifiedAnswer
+        self.answer_fingerprint = ""  # see knowledge.ClassifiedAnswer
         self.avoids_residual = False  # a relay may deliver instead, so this strategy stays out of a residual window
         self.is_retry = False  # its relay was tried before in this race
         self.is_shared = False  # it tries a strategy for all races to the host, which wait for the result
