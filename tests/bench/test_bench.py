@@ -11,6 +11,8 @@ from tests.bench.lists import COLUMNS
 from tests.bench.relays import KINDS
 from tests.bench.sessions import ADDONS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     "command",

@@ -13,7 +13,7 @@ from tests.bench.load import Bench, Load, Measured, Mode, compiled
 from tests.bench.machine import Cores, running
 from tests.bench.peers import Kind
 
-pytestmark = pytest.mark.needs("cc")
+pytestmark = [pytest.mark.needs("cc"), pytest.mark.slow]
 
 _RELAY = """\
 import socket, sys, threading

@@ -18,6 +18,8 @@ from tests.bench.peers import PEERS, Setting
 from tests.bench.run import chosen
 from tests.bench.svg import draw
 
+pytestmark = pytest.mark.slow
+
 _PEERS = ("byway", "microsocks", "tinyproxy", "byway via SOCKS5", "byway via HTTPS", "OpenSSL copy")
 _METRICS = ("idle", "connect", "socks5", "first-visit", "keep-alive", "bulk-1")
 

@@ -10,8 +10,12 @@ import asyncio
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.addon_scene import Scene, talks
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.slow
 
 EDITS = 1000
 TUNNELS = 100

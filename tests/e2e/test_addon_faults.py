@@ -89,6 +89,7 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
         return Seen([*ways, await scene.way("open.test")], scene.byway.said.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("fault", FAULTS | ENDLESS)
 async def test_G8_a_faulty_hook_changes_nothing_and_is_said_once(fault: str, seen: Seen) -> None:
@@ -103,12 +104,14 @@ async def test_G8_a_faulty_hook_changes_nothing_and_is_said_once(fault: str, see
     assert off.endswith(f"{name}.py is edited")
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="module")
 async def test_G8_what_is_said_has_no_trace_and_names_no_site(seen: Seen) -> None:
     assert "Traceback" not in seen.report
     assert "closed.test" not in seen.report
 
 
+@pytest.mark.slow
 async def test_G8_the_control_an_addon_that_opens_it_is_seen(tmp_path: Path) -> None:
     async with Scene(tmp_path, {"open": PLAN + "return plan.direct()\n"}, relay_fails=True) as scene:
         await scene.relay.stop()
@@ -126,6 +129,7 @@ async def test_G8_what_a_wrong_answer_meant_to_close_is_closed(fault: str, tmp_p
         assert scene.said("disabled") == 0
 
 
+@pytest.mark.slow
 async def test_G8_what_only_an_addon_keeps_closed_stays_so_when_it_fails(tmp_path: Path) -> None:
     """By an edit that has a fault in its hook, and when it is switched off for that; not once it is mended."""
     pin = PLAN + "return plan.via('tor') if request.destination.host == 'open.test' else None\n"
@@ -146,6 +150,7 @@ async def test_G8_what_only_an_addon_keeps_closed_stays_so_when_it_fails(tmp_pat
         await scene.goes("open.test", "direct")
 
 
+@pytest.mark.slow
 async def test_G8_a_task_of_an_addons_own_does_not_end_byway(tmp_path: Path) -> None:
     """One that `asyncio.create_task` made, past everything that guards hooks."""
     hook = (
@@ -159,6 +164,7 @@ async def test_G8_a_task_of_an_addons_own_does_not_end_byway(tmp_path: Path) -> 
         assert await scene.way("open.test") == "direct"
 
 
+@pytest.mark.slow
 async def test_G8_an_admit_hook_that_fails_lets_nothing_through_that_was_closed(tmp_path: Path) -> None:
     async with Scene(tmp_path, {"wild": "def admit(request):\n    raise ValueError\n"}, relay_fails=True) as scene:
         assert await scene.way("blocked.test") == "none"
@@ -167,6 +173,7 @@ async def test_G8_an_admit_hook_that_fails_lets_nothing_through_that_was_closed(
         assert await scene.way("closed.test") == "none"
 
 
+@pytest.mark.slow
 async def test_G8_what_is_handed_over_cannot_be_written_to(tmp_path: Path) -> None:
     wild = """
     def outcome(outcome):
@@ -190,6 +197,7 @@ async def test_G8_a_file_that_does_not_load_keeps_byway_from_starting(tmp_path: 
     await scene.__aexit__(None, None, None)
 
 
+@pytest.mark.slow
 async def test_G8_a_start_that_fails_is_a_fault_of_the_file(tmp_path: Path) -> None:
     scene = Scene(tmp_path, {"wild": "def start(api):\n    api.no_such_thing\n"})
     with pytest.raises(AssertionError, match="exit code 7"):

@@ -15,9 +15,12 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from tests.e2e.addon_scene import Scene
+
+pytestmark = pytest.mark.slow
 
 WEEK_S = 7 * 86_400
 HOSTS = ("open.test", "other.test", "closed.test", "blocked.test", "shut.test", "held.test")

@@ -45,6 +45,7 @@ async def test_plan_sends_a_site_through_a_relay_and_the_log_says_who_did(tmp_pa
         assert why["plan"]["routes"] == ["tor"]
 
 
+@pytest.mark.slow
 async def test_what_an_addon_keeps_to_relays_is_not_asked_direct_by_ourselves_either(tmp_path: Path) -> None:
     async with Scene(tmp_path, {"pin": PIN}) as scene:
         for host, ways in (("open.test", {"127.0.0.9"}), ("other.test", {"127.0.0.9", "127.0.0.1"})):
@@ -54,6 +55,7 @@ async def test_what_an_addon_keeps_to_relays_is_not_asked_direct_by_ourselves_ei
             assert peers == ways, f"{host}: the second is the control"
 
 
+@pytest.mark.slow
 async def test_plan_is_asked_again_by_the_name_in_the_first_bytes(tmp_path: Path) -> None:
     block = (
         'def plan(request, plan):\n    return plan.block("no") if request.destination.host == "open.test" else None\n'
@@ -81,6 +83,7 @@ async def test_plan_is_asked_again_by_the_name_in_the_first_bytes(tmp_path: Path
         assert row["why"] == "addon block: no"
 
 
+@pytest.mark.slow
 async def test_addons_are_asked_in_the_order_of_their_names_each_sees_the_plan_before(tmp_path: Path) -> None:
     second = 'def plan(request, plan):\n    return plan.block("it was " + str(plan.routes[0]))\n'
     async with Scene(tmp_path, {"pin": PIN, "qin": second}) as scene:
@@ -89,6 +92,7 @@ async def test_addons_are_asked_in_the_order_of_their_names_each_sees_the_plan_b
         assert row["why"] == "addon qin: it was tor"
 
 
+@pytest.mark.slow
 async def test_an_async_plan_may_wait(tmp_path: Path) -> None:
     hook = """
     import asyncio
@@ -114,11 +118,13 @@ async def test_admit_refuses_with_its_sentence(tmp_path: Path) -> None:
         assert (await scene.get("open.test", "/other")).status == 200
 
 
+@pytest.mark.slow
 async def test_the_guard_is_not_asked_again(tmp_path: Path) -> None:
     async with Scene(tmp_path, {"open": "def plan(request, plan):\n    return plan.direct()\n"}) as scene:
         assert (await scene.get("169.254.169.254")).status == 403
 
 
+@pytest.mark.slow
 async def test_signal_can_say_that_it_is_nothing(tmp_path: Path) -> None:
     """A censor resets open.test: the addon says of each signal that it weighs 1.5, or nothing."""
     for weight in (0, 1.5):
@@ -141,6 +147,7 @@ async def test_signal_can_say_that_it_is_nothing(tmp_path: Path) -> None:
                 assert attempt["evidence"]["addons"].startswith(f"weigh: http_reset weighs {weight} in place of ")
 
 
+@pytest.mark.slow
 async def test_classify_knows_a_block_page(tmp_path: Path) -> None:
     hook = """
     def classify(head, body):
@@ -154,6 +161,7 @@ async def test_classify_knows_a_block_page(tmp_path: Path) -> None:
         assert (direct["symptom"], direct["evidence"]["page"]) == ("block_page", "addon pages: provider")
 
 
+@pytest.mark.slow
 async def test_unreachable_sends_the_browser_elsewhere(tmp_path: Path) -> None:
     hook = """
     def unreachable(request, outcome):
@@ -168,6 +176,7 @@ async def test_unreachable_sends_the_browser_elsewhere(tmp_path: Path) -> None:
         assert (await scene.get("blocked.test")).status == 403
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["http://x/\\r\\nSet-Cookie: a=b", "javascript:alert(1)", "ftp://x/", "http://"])
 async def test_unreachable_cannot_break_the_answer(url: str, tmp_path: Path) -> None:
     hook = f"def unreachable(request, outcome):\n    return '{url}'\n"
@@ -182,6 +191,7 @@ async def test_unreachable_cannot_break_the_answer(url: str, tmp_path: Path) -> 
 OWN_RELAY = '[[relay]]\nname = "own"\nurl = "addon://ways"\n'
 
 
+@pytest.mark.slow
 async def test_dial_is_a_relay_of_ones_own(tmp_path: Path) -> None:
     hook = """
     class Ways:
@@ -228,6 +238,7 @@ async def loaded_at(scene: Scene, name: str) -> float:
     return float((await addons(scene))[name]["since"])
 
 
+@pytest.mark.slow
 async def test_a_relay_without_its_addon_is_closed(tmp_path: Path) -> None:
     hosts = '"far.test" = "127.0.0.1"\n'
     rules = "DOMAIN,far.test,RELAY:own\n"
@@ -238,6 +249,7 @@ async def test_a_relay_without_its_addon_is_closed(tmp_path: Path) -> None:
         assert "addon ways is not running, or opened no connection" in row["attempts"][0]["error"]
 
 
+@pytest.mark.slow
 async def test_what_happened_is_told_and_nobody_waits(tmp_path: Path) -> None:
     hook = """
     import asyncio, json
@@ -285,6 +297,7 @@ async def test_what_happened_is_told_and_nobody_waits(tmp_path: Path) -> None:
         assert diary.parent.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.slow
 async def test_start_and_stop_are_called_once_each(tmp_path: Path) -> None:
     hook = """
     class Both:
@@ -303,6 +316,7 @@ async def test_start_and_stop_are_called_once_each(tmp_path: Path) -> None:
     assert (scene.said("hello"), scene.said("addon both: goodbye")) == (1, 1)
 
 
+@pytest.mark.slow
 async def test_a_notification_is_a_command_of_the_desktops(tmp_path: Path) -> None:
     hook = 'def start(api):\n    api.notify("--icon=x", "a\\nb")\n'
     bin_folder = tmp_path / "bin"
@@ -322,6 +336,7 @@ async def test_a_notification_is_a_command_of_the_desktops(tmp_path: Path) -> No
 # -- edited while it runs ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_an_edit_acts_within_a_second_while_500_tunnels_run(tmp_path: Path) -> None:
     async with Scene(tmp_path, {"pin": PIN}) as scene, talks(scene.byway, 500) as talking:
         assert await scene.way("open.test") == "tor"
@@ -345,6 +360,7 @@ async def test_an_edit_acts_within_a_second_while_500_tunnels_run(tmp_path: Path
         assert all([await talk.holds() for talk in talking])
 
 
+@pytest.mark.slow
 async def test_a_faulty_one_that_was_switched_off_runs_again_when_it_is_mended(tmp_path: Path) -> None:
     async with Scene(tmp_path, {"pin": "def plan(request, plan):\n    1 / 0\n"}) as scene:
         for _ in range(3):
@@ -357,6 +373,7 @@ async def test_a_faulty_one_that_was_switched_off_runs_again_when_it_is_mended(t
         await scene.goes("open.test", "tor")
 
 
+@pytest.mark.slow
 async def test_one_that_is_deleted_or_switched_off_stops(tmp_path: Path) -> None:
     stop = "\ndef stop():\n    print('stopped', flush=True)\n"
     hook = 'def plan(request, plan):\n    return plan.via("tor")\n' + stop
@@ -377,6 +394,7 @@ async def test_one_that_is_deleted_or_switched_off_stops(tmp_path: Path) -> None
         await scene.goes("open.test", "tor")
 
 
+@pytest.mark.slow
 async def test_options_are_held_to_what_the_addon_declares(tmp_path: Path) -> None:
     hook = """
     from dataclasses import dataclass
@@ -406,6 +424,7 @@ async def test_options_are_held_to_what_the_addon_declares(tmp_path: Path) -> No
         await scene.goes("other.test", "tor")
 
 
+@pytest.mark.slow
 async def test_a_table_of_no_addon_keeps_byway_from_starting(tmp_path: Path) -> None:
     scene = Scene(tmp_path, {"pin": PIN}, config="[addons.pinn]\nenabled = true\n")
     with pytest.raises(AssertionError, match="exit code 7"):
@@ -414,6 +433,7 @@ async def test_a_table_of_no_addon_keeps_byway_from_starting(tmp_path: Path) -> 
     await scene.__aexit__(None, None, None)
 
 
+@pytest.mark.slow
 async def test_a_file_that_others_can_write_to_is_not_loaded(open_folder: Path) -> None:
     async with Scene(open_folder, {"pin": PIN}) as scene:
         scene.folder.chmod(0o777)

@@ -21,7 +21,7 @@ from tests.e2e.country import Country
 from tests.support.censor import Behaviour
 from tests.support.waiting import until, until_read
 
-pytestmark = pytest.mark.waits
+pytestmark = [pytest.mark.waits, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 NOWHERE = '[[relay]]\nname = "dead"\nurl = "socks5h://127.0.0.1:1"\n'

@@ -25,6 +25,8 @@ from tests.support.origin import Origin
 from tests.support.relay import Relay
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 HIDDEN = "hidden.test"
 HOSTS = f"""
 [dns.hosts]

@@ -27,6 +27,8 @@ from tests.support.byway import Byway
 from tests.support.chromium import browse
 from tests.support.control_world import World
 
+pytestmark = pytest.mark.slow
+
 PAGE = b"<!doctype html><title>inspected</title><p>shown by us"
 NAME = "inspected.test"
 

@@ -30,7 +30,7 @@ from tests.support.origin import Origin
 from tests.support.relay import Relay
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 CHROMIUM = ("--no-sandbox", "--headless", "--remote-debugging-port=0")
 BROWSERS = [pytest.param(kind, marks=pytest.mark.needs(kind)) for kind in ("chromium", "firefox")]

@@ -483,6 +483,7 @@ def test_a_site_that_is_slow_at_the_relay_too_is_cleared(tell: Tell) -> None:
     assert routes(second) == [("direct", "done")]
 
 
+@pytest.mark.slow
 @pytest.mark.namespaces
 @pytest.mark.needs("ip", "unshare")
 def test_what_is_learned_is_kept_and_never_crosses_networks(tmp_path: Path) -> None:

@@ -17,7 +17,10 @@ from tests.e2e.country import RELAY
 from tests.e2e.crash import ROUNDS, Round
 from tests.support import programs
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="not run: the censor is made of Linux socket filters")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="not run: the censor is made of Linux socket filters"),
+    pytest.mark.slow,
+]
 
 MAY_BE_MISSING_S = 0.25
 _LIVED_S = 120

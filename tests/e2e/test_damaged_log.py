@@ -15,6 +15,8 @@ from tests.support.client import fetch
 from tests.support.origin import Origin
 from tests.support.waiting import until_read
 
+pytestmark = pytest.mark.slow
+
 CONFIG = '[dns.hosts]\n"one.test" = "127.0.0.1"\n"two.test" = "127.0.0.1"\n[log]\nhosts = "all"\n'
 
 

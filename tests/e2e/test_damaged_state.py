@@ -12,6 +12,8 @@ from tests.support.byway import Byway
 from tests.support.client import fetch
 from tests.support.origin import Origin
 
+pytestmark = pytest.mark.slow
+
 FILES = (
     "mode.json", "relay-addresses.json", "relay-ways.json", "relay-tests.json", "relay-health.json",
     "override-clock.json",

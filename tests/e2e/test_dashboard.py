@@ -28,7 +28,7 @@ from tests.support.outcomes import rescued
 from tests.support.seeded import BLOCKED, SeededWorld
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.needs("chromium", "axe-core"), pytest.mark.alone]
+pytestmark = [pytest.mark.needs("chromium", "axe-core"), pytest.mark.alone, pytest.mark.slow]
 
 SHOWN = {"home": "", "sites": "sites", "site": f"sites/{BLOCKED}", "new": "sites/new.example.org", "relays": "relays",
          "live": "live", "live-rule": "live/rule?host=a.example.org&program=firefox",

@@ -21,7 +21,7 @@ from tests.support.outcomes import HOME, failed, outcome, rescued
 from tests.support.seeded import SeededWorld
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.needs("chromium"), pytest.mark.alone]
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.alone, pytest.mark.slow]
 
 SITE = "livejournal.com"
 CLICKS_MAX = 3

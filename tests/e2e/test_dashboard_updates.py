@@ -18,7 +18,7 @@ from tests.support.dashboard import Pages, dashboard
 from tests.support.outcomes import rescued
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.needs("chromium"), pytest.mark.waits]
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.waits, pytest.mark.slow]
 
 WRONG = "DOMAN,x.example,BLOCK\n"
 _COUNT_EVENTS = """{

@@ -43,6 +43,7 @@ def _stopped(folder: Path, config: str = DEAD, **given: Any) -> Byway:
     return Byway(folder, config=f"[listen]\nport = {port}\n{config}", **given)
 
 
+@pytest.mark.slow
 async def test_nothing_is_wrong(tmp_path: Path) -> None:
     assert await _found(_stopped(tmp_path), code=0) == {}
     async with Byway(tmp_path / "running", config=DEAD) as byway:
@@ -55,6 +56,7 @@ async def test_no_relay(tmp_path: Path) -> None:
         assert set(await _found(byway)) == {"no_relay"}
 
 
+@pytest.mark.slow
 async def test_all_relays_fail(tmp_path: Path) -> None:
     async with Origin() as origin, Byway(tmp_path, config=DEAD, rules="MATCH,RELAY\n") as byway:
         assert (await fetch(f"http://one.test:{origin.http_port}/", via=byway.proxy)).status == 502
@@ -63,6 +65,7 @@ async def test_all_relays_fail(tmp_path: Path) -> None:
         assert "dead" in found["relays_fail"]["text"]
 
 
+@pytest.mark.slow
 async def test_a_system_proxy_that_was_left_over_is_restored(tmp_path: Path) -> None:
     environment = stand_ins(tmp_path)
     kde = Kde(run_in(environment), lambda program: program)
@@ -84,6 +87,7 @@ async def test_a_port_that_is_taken(tmp_path: Path) -> None:
         assert set(await _found(byway, code=1)) == {"port"}
 
 
+@pytest.mark.slow
 async def test_an_addon_without_a_file_is_found(tmp_path: Path) -> None:
     """As `byway run` says, which does not start with it."""
     byway = _stopped(tmp_path, config=f"{DEAD}[addons.nosuch]\n")
@@ -97,6 +101,7 @@ async def test_an_addon_without_a_file_is_found(tmp_path: Path) -> None:
     assert "addons" not in await _found(byway, code=0)
 
 
+@pytest.mark.slow
 async def test_file_modes_are_closed(tmp_path: Path) -> None:
     byway = _stopped(tmp_path)
     await byway.command("forget", "--all")
@@ -109,6 +114,7 @@ async def test_file_modes_are_closed(tmp_path: Path) -> None:
     assert stat.S_IMODE(byway.state.stat().st_mode) == 0o700
 
 
+@pytest.mark.slow
 async def test_a_damaged_log_is_set_aside(tmp_path: Path) -> None:
     byway = _stopped(tmp_path)
     log = byway.state / "byway.sqlite"
@@ -120,6 +126,7 @@ async def test_a_damaged_log_is_set_aside(tmp_path: Path) -> None:
     assert list(byway.state.glob("byway.sqlite.corrupt-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.root
 @pytest.mark.namespaces
 @pytest.mark.needs("unshare")
@@ -132,6 +139,7 @@ async def test_a_full_disk(tmp_path: Path) -> None:
     assert "disk_full" in await _found(byway)
 
 
+@pytest.mark.slow
 @pytest.mark.namespaces
 @pytest.mark.needs("unshare")
 async def test_no_link(tmp_path: Path) -> None:
@@ -139,6 +147,7 @@ async def test_no_link(tmp_path: Path) -> None:
     assert set(await _found(byway, code=6)) == {"link"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("upgrade", ["another version", "the same version, installed again"])
 async def test_a_process_that_is_older_than_its_files(tmp_path: Path, upgrade: str) -> None:
     """A copy of Byway is upgraded while it runs."""
@@ -158,6 +167,7 @@ async def test_a_process_that_is_older_than_its_files(tmp_path: Path, upgrade: s
         assert await _found(byway, code=0) == {}
 
 
+@pytest.mark.slow
 async def test_proxy_py_beside_byway(tmp_path: Path) -> None:
     """Its metadata is enough to be found."""
     info = tmp_path / "site" / "proxy.py-2.4.0.dist-info"
@@ -169,6 +179,7 @@ async def test_proxy_py_beside_byway(tmp_path: Path) -> None:
     assert set(await _found(byway)) == {"proxy_package"}
 
 
+@pytest.mark.slow
 async def test_a_wrong_clock(tmp_path: Path) -> None:
     """By this computer's clock all certificates have expired."""
     authority = trustme.CA()
@@ -203,6 +214,7 @@ async def _all(byway: Byway, *words: str, code: int = 5) -> list[dict[str, Any]]
     return found
 
 
+@pytest.mark.slow
 async def test_what_the_checks_of_the_configuration_say_is_found(tmp_path: Path) -> None:
     """Whether Byway runs or not, each with its file and line."""
     byway = _stopped(tmp_path)
@@ -233,12 +245,14 @@ async def test_what_the_checks_of_the_configuration_say_is_found(tmp_path: Path)
         await look(5)
 
 
+@pytest.mark.slow
 async def test_all_faults_of_one_file_are_found(tmp_path: Path) -> None:
     byway = _stopped(tmp_path, rules="X,y\nDOMAIN,a.test\n")
     places = [each["text"].split(" ")[0] for each in await _all(byway, code=1)]
     assert places == ["rules.txt:1:", "rules.txt:2:"]
 
 
+@pytest.mark.slow
 async def test_an_addon_that_does_not_load_is_found(tmp_path: Path) -> None:
     byway = _stopped(tmp_path)
     addons = byway.config.parent / "addons"
@@ -258,6 +272,7 @@ async def test_an_addon_that_does_not_load_is_found(tmp_path: Path) -> None:
         assert {each["step"] for each in await _all(byway)} == {"addons"}
 
 
+@pytest.mark.slow
 async def test_files_that_others_could_change_are_closed(open_folder: Path) -> None:
     byway = _stopped(open_folder, rules="MATCH,AUTO\n")
     byway.config.parent.chmod(0o755)
@@ -271,6 +286,7 @@ async def test_files_that_others_could_change_are_closed(open_folder: Path) -> N
     assert await _all(byway, code=0) == []
 
 
+@pytest.mark.slow
 async def test_the_folder_that_others_could_change_is_closed(open_folder: Path) -> None:
     byway = _stopped(open_folder, rules="MATCH,AUTO\n")
     byway.config.parent.chmod(0o777)
@@ -288,6 +304,7 @@ async def test_the_folder_that_others_could_change_is_closed(open_folder: Path) 
     assert stat.S_IMODE(above.stat().st_mode) == 0o777
 
 
+@pytest.mark.slow
 async def test_one_dead_relay_of_two_is_found(tmp_path: Path) -> None:
     async with (
         Origin() as origin,
@@ -299,6 +316,7 @@ async def test_one_dead_relay_of_two_is_found(tmp_path: Path) -> None:
         assert (found["step"], found["text"], found["do"]) == ("relays_fail", problem["text"], problem["do"])
 
 
+@pytest.mark.slow
 async def test_an_override_whose_relay_is_gone_is_found(tmp_path: Path) -> None:
     async with Byway(tmp_path, config=RELAYS) as byway:
         await byway.command("site", "set", "one.test", "relay:dead")
@@ -311,6 +329,7 @@ async def test_an_override_whose_relay_is_gone_is_found(tmp_path: Path) -> None:
         assert "byway site forget one.test" in found["text"]
 
 
+@pytest.mark.slow
 @pytest.mark.root
 async def test_a_state_folder_of_another_user_has_a_next_step(tmp_path: Path) -> None:
     byway = _stopped(tmp_path)
@@ -320,6 +339,7 @@ async def test_a_state_folder_of_another_user_has_a_next_step(tmp_path: Path) ->
     assert "byway run --state" in found["do"]
 
 
+@pytest.mark.slow
 @pytest.mark.root
 @pytest.mark.namespaces
 @pytest.mark.needs("unshare")
@@ -332,6 +352,7 @@ async def test_a_state_folder_that_cannot_be_written_is_found(tmp_path: Path) ->
     assert "free some disk space" not in found["do"]
 
 
+@pytest.mark.slow
 async def test_traffic_that_fails_as_a_whole_is_found(tmp_path: Path) -> None:
     hosts = "[dns.hosts]\n" + "".join(f'"s{n}.test" = "127.0.0.1"\n' for n in range(8))
     async with Byway(tmp_path, config=f"{hosts}{DEAD}", rules="MATCH,DIRECT\n") as byway:

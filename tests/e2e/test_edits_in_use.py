@@ -14,7 +14,7 @@ from tests.support.client import fetch
 from tests.support.origin import Origin
 from tests.support.relay import Relay
 
-pytestmark = pytest.mark.waits
+pytestmark = [pytest.mark.waits, pytest.mark.slow]
 
 ROUNDS = 6
 OPEN, FORBIDDEN = 200, 403

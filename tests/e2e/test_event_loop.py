@@ -19,7 +19,7 @@ from tests.support.other_python import Change, environment, without
 from tests.support.streams import listening
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="not run: epoll is Linux")
+pytestmark = [pytest.mark.skipif(not hasattr(select, "epoll"), reason="not run: epoll is Linux"), pytest.mark.slow]
 
 ALL_VISITS = ("connect", "socks5", "plain", "keep_alive", "first")
 FIRST = "www.fresh0.test"

@@ -23,7 +23,7 @@ from tests.support.relay import Relay
 from tests.support.streams import Serve, listening
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 HOSTS = """
 [dns.hosts]

@@ -67,6 +67,7 @@ async def test_without_a_running_byway(tmp_path: Path) -> None:
     assert _left(tmp_path) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", ["kill", "stop"])
 async def test_with_a_running_byway_also_after_it_ended(tmp_path: Path, ends: str) -> None:
     hosts = "\n".join(f'"{MARK.decode()}live-{number}.example" = "127.0.0.1"' for number in range(20))
@@ -84,6 +85,7 @@ async def test_with_a_running_byway_also_after_it_ended(tmp_path: Path, ends: st
         assert _left(tmp_path) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("--all",), ("--host", "a.test"), ("--since", "1h")])
 async def test_a_site_that_is_open_does_not_come_back_when_it_is_closed(tmp_path: Path, words: Sequence[str]) -> None:
     """A tab may stay open while what was visited in it is forgotten."""
@@ -110,6 +112,7 @@ async def test_a_site_that_is_open_does_not_come_back_when_it_is_closed(tmp_path
         assert _left(tmp_path) == {}
 
 
+@pytest.mark.slow
 async def test_one_of_three_is_asked_for(tmp_path: Path) -> None:
     byway = Byway(tmp_path)
     for words in ((), ("--all", "--host", "a.example"), ("--host", "a..b"), ("--since", "soon")):
@@ -134,6 +137,7 @@ async def _save(file: Path, known: Sequence[KnownWay]) -> None:
     await ways.written()
 
 
+@pytest.mark.slow
 async def test_what_is_known_of_relays_does_not_come_back(tmp_path: Path) -> None:
     byway = Byway(tmp_path, config=RELAYS, arguments=("-v",))
     file = byway.state / "relay-ways.json"
@@ -219,6 +223,7 @@ class _Search:
         return set(self._file.read_text().splitlines()[-1].split())
 
 
+@pytest.mark.slow
 async def test_no_name_stays_in_memory(tmp_path: Path) -> None:
     names = [f"{MARK.decode()}{number}.test" for number in range(3)]
     hosts = "".join(f'"{name}" = "127.0.0.1"\n' for name in (*names, "last.test"))
@@ -254,6 +259,7 @@ SITE = f"{MARK.decode()}x.test"
 HOW_FORGOTTEN = [("forget", "--host", SITE), ("site", "forget", SITE), ("forget", "--since", "1h"), ("forget", "--all")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", HOW_FORGOTTEN, ids=" ".join)
 async def test_no_name_of_a_forgotten_site_stays_in_memory(tmp_path: Path, words: Sequence[str]) -> None:
     """After visits that worked, were rescued, failed and had no name, each over http and https, through a group that
@@ -336,6 +342,7 @@ def outcome(outcome):
 scans any."""
 
 
+@pytest.mark.slow
 async def test_what_knew_names_since_the_start_is_freed_and_nothing_else_scanned(tmp_path: Path) -> None:
     byway = Byway(tmp_path, config='[dns.hosts]\n"a.test" = "127.0.0.1"\n')
     addon, file = byway.config.parent / "addons" / "first.py", byway.config.parent / "first"
@@ -381,6 +388,7 @@ def _tell_remembered(byway: Byway, *, every_s: float = 0.0) -> Path:
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("forget", "--all"), ("forget", "--host", "a.test"), ("site", "forget", "a.test")])
 async def test_no_request_stays_in_memory(tmp_path: Path, words: Sequence[str]) -> None:
     byway = Byway(tmp_path, config='[dns.hosts]\n"a.test" = "127.0.0.1"\n')
@@ -396,6 +404,7 @@ async def test_no_request_stays_in_memory(tmp_path: Path, words: Sequence[str]) 
         assert file.read_text() == "".join(told)
 
 
+@pytest.mark.slow
 async def test_no_request_stays_in_memory_for_long(tmp_path: Path) -> None:
     byway = Byway(tmp_path, config='[dns.hosts]\n"a.test" = "127.0.0.1"\n')
     file = _tell_remembered(byway, every_s=0.01)
@@ -429,6 +438,7 @@ def outcome(outcome):
 """
 
 
+@pytest.mark.slow
 async def test_a_disk_that_hangs_holds_up_no_connection(tmp_path: Path) -> None:
     byway = Byway(tmp_path, config=RELAYS, arguments=("-v",))
     file, pipe = byway.state / "relay-ways.json", tmp_path / "pipe"

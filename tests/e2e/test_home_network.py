@@ -35,7 +35,7 @@ from tests.support.netns import NEEDS, PROVIDER, Host, Internet
 from tests.support.relay import Relay
 from tests.support.streams import close, listening
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.needs(*NEEDS), pytest.mark.waits]
+pytestmark = [pytest.mark.namespaces, pytest.mark.needs(*NEEDS), pytest.mark.waits, pytest.mark.slow]
 
 STRANGER = b"HTTP/1.1 200 OK\r\nContent-Length: 19\r\nConnection: close\r\n\r\nthe stranger's page"
 RELAYS = {"socks5h", "http", "https"}

@@ -25,7 +25,7 @@ from tests.support.control_world import World
 from tests.support.dashboard import Pages
 from tests.support.seeded import BLOCKED
 
-pytestmark = [pytest.mark.needs("chromium"), pytest.mark.alone]
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.alone, pytest.mark.slow]
 
 EVIL, REBOUND = "evil.test", "rebound.test"
 

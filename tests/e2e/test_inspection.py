@@ -90,6 +90,7 @@ async def test_an_addon_of_mitmproxys_kind_works_as_it_is_and_mitmproxy_keeps_no
         assert await get(byway, f"{site.url}/", ca=authority.write(tmp_path)) == (60, b""), "not the site's own"
 
 
+@pytest.mark.slow
 @pytest.mark.needs("curl")
 async def test_a_plain_request_that_is_inspected_counts_once_for_its_rule(tmp_path: Path) -> None:
     authority = Authority()
@@ -107,6 +108,7 @@ def _files_with(words: str, folder: Path) -> list[Path]:
     return [path for path in files if words in path.name or words in path.read_text(errors="replace")]
 
 
+@pytest.mark.slow
 @pytest.mark.needs("curl")
 async def test_a_long_download_takes_no_memory(tmp_path: Path) -> None:
     authority = Authority()
@@ -126,6 +128,7 @@ def _resident_kb(pid: int) -> int:
     return int(found[1])
 
 
+@pytest.mark.slow
 @pytest.mark.needs("chromium", "certutil")
 async def test_chromium_shows_a_rewritten_page_when_it_trusts_our_authority(tmp_path: Path) -> None:
     authority = Authority()
@@ -135,6 +138,7 @@ async def test_chromium_shows_a_rewritten_page_when_it_trusts_our_authority(tmp_
         assert "shown by the addon" in page
 
 
+@pytest.mark.slow
 @pytest.mark.needs("chromium", "certutil")
 async def test_chromium_warns_without_it_and_then_the_site_works_untouched(tmp_path: Path) -> None:
     authority = Authority()

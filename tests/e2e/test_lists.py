@@ -85,6 +85,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         yield Scene(tmp_path, source, relay, server.sockets[0].getsockname()[1], origin)
 
 
+@pytest.mark.slow
 async def test_tunnels_outlive_whatever_becomes_of_the_list(scene: Scene) -> None:
     async with contextlib.AsyncExitStack() as stack:
         tunnels_max = stack.enter_context(descriptors_for_tunnels())
@@ -128,6 +129,7 @@ async def test_tunnels_outlive_whatever_becomes_of_the_list(scene: Scene) -> Non
     assert all("accept-language" not in scene.source.fields(number) for number in range(len(scene.source.heads)))
 
 
+@pytest.mark.slow
 async def test_without_a_visit_nothing_is_sent_though_a_refresh_is_due(scene: Scene) -> None:
     async with scene.byway(scene.list_table('refresh = "15m"\nallow_empty = true')) as byway:
         await byway.command("list", "refresh")
@@ -155,6 +157,7 @@ async def test_without_a_visit_nothing_is_sent_though_a_refresh_is_due(scene: Sc
         assert scene.source.fields()["if-modified-since"].endswith(" 00:00:00 GMT")
 
 
+@pytest.mark.slow
 async def test_a_rule_that_needs_the_list_is_told_what_to_do_first(scene: Scene) -> None:
     byway = scene.byway(scene.list_table())
     with pytest.raises(NotReady, match="exit code 7"):
@@ -165,6 +168,7 @@ async def test_a_rule_that_needs_the_list_is_told_what_to_do_first(scene: Scene)
         assert (await byway.read("rule", "test", "site1.test"))["plan"]["action"] == "RELAY"
 
 
+@pytest.mark.slow
 async def test_a_list_that_an_edit_adds_is_fetched_by_the_running_byway(scene: Scene) -> None:
     async with scene.byway("", rules="MATCH,AUTO\n") as byway:
         byway.config.write_text(byway.config.read_text() + scene.list_table())
@@ -177,6 +181,7 @@ async def test_a_list_that_an_edit_adds_is_fetched_by_the_running_byway(scene: S
         assert (await byway.read("status"))["problems"] == []
 
 
+@pytest.mark.slow
 async def test_with_every_relay_dead_the_source_is_not_asked_direct(scene: Scene) -> None:
     """It could be reached: the name has an address here."""
     config = f'[dns.hosts]\n"lists.test" = "127.0.0.1"\n{scene.list_table("allow_empty = true")}refresh = "15m"\n'
@@ -198,6 +203,7 @@ async def test_ephemeral_writes_no_copy(scene: Scene) -> None:
         assert not (byway.state / "lists").exists()
 
 
+@pytest.mark.slow
 async def test_a_rule_about_the_source_counts(scene: Scene) -> None:
     """RELAY:name is for the fetch too, and BLOCK."""
     other = '[[relay]]\nname = "other"\nurl = "socks5h://127.0.0.1:9"\n'

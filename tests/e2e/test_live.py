@@ -45,6 +45,7 @@ async def live(world: World, closed: list[int], tmp_path: Path) -> AsyncIterator
         yield page
 
 
+@pytest.mark.slow
 @pytest.mark.needs("chromium")
 async def test_the_keyboard_alone_closes_a_connection(live: Tab, closed: list[int]) -> None:
     await press_to(live, "button[name=close][value='2']")
@@ -54,6 +55,7 @@ async def test_the_keyboard_alone_closes_a_connection(live: Tab, closed: list[in
     await shows(live, "document.querySelectorAll('tbody tr').length === 2")
 
 
+@pytest.mark.slow
 @pytest.mark.needs("chromium")
 async def test_the_keyboard_alone_sends_a_site_direct_and_undoes_it(world: World, live: Tab, closed: list[int]) -> None:
     await press_to(live, "details[data-key='1'] summary")
@@ -68,6 +70,7 @@ async def test_the_keyboard_alone_sends_a_site_direct_and_undoes_it(world: World
     assert closed == []
 
 
+@pytest.mark.slow
 @pytest.mark.needs("chromium")
 async def test_the_page_follows_connections_as_they_open_and_end(world: World, live: Tab) -> None:
     await live.evaluate("document.querySelector(\"details[data-key='1']\").open = true; 0")
@@ -79,6 +82,7 @@ async def test_the_page_follows_connections_as_they_open_and_end(world: World, l
     await shows(live, "document.body?.innerText.includes('Nothing is open.')")
 
 
+@pytest.mark.slow
 @pytest.mark.needs("chromium")
 async def test_a_paused_page_stays(world: World, live: Tab) -> None:
     address = await live.evaluate("location.pathname")
@@ -92,6 +96,7 @@ async def test_a_paused_page_stays(world: World, live: Tab) -> None:
     await until(lambda: world.followers == 1, within_s=20)
 
 
+@pytest.mark.slow
 @pytest.mark.needs("chromium")
 async def test_a_tab_asks_for_no_more_than_its_share(world: World, live: Tab) -> None:
     """A long page is asked for as seldom as it is long, though the server says every second that something changed."""
@@ -107,6 +112,7 @@ async def test_a_tab_asks_for_no_more_than_its_share(world: World, live: Tab) ->
     assert max(least for _, least in gaps) > 1000, "the page is long enough to show it"
 
 
+@pytest.mark.slow
 @pytest.mark.needs("chromium")
 async def test_without_javascript_the_page_is_whole_and_filters_and_closes(live: Tab, closed: list[int]) -> None:
     await live.call("Emulation.setScriptExecutionDisabled", value=True)
@@ -135,6 +141,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         writer.write(data)
 
 
+@pytest.mark.slow
 async def test_the_next_connection_follows_a_rule_that_is_made_from_an_open_one(tmp_path: Path) -> None:
     async with listening(echo, "127.0.0.1", 0) as server, Relay({HOST: "127.0.0.1"}) as relay:
         port = server.sockets[0].getsockname()[1]

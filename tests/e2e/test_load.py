@@ -29,6 +29,7 @@ from tests.support.waiting import until, until_read
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="not run: what a process holds is read from /proc"),
     pytest.mark.alone,
+    pytest.mark.slow,
 ]
 
 IDLE = 3_000

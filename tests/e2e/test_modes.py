@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.byway import TYPED, Byway
 from tests.support.client import fetch
 from tests.support.origin import Origin
@@ -28,6 +30,7 @@ def _learned(status: dict[str, Any]) -> tuple[int, list[Any]]:
     return len(status["sites"]), [relay["fault"] or relay["error"] for relay in status["relays"]]
 
 
+@pytest.mark.slow
 async def test_a_mode_and_a_pause_hold_from_the_next_request_on(tmp_path: Path) -> None:
     async with Origin() as origin, Byway(tmp_path, config=CONFIG, rules="DOMAIN,two.test,RELAY\n") as byway:
         port = origin.http_port
@@ -60,6 +63,7 @@ async def test_a_mode_and_a_pause_hold_from_the_next_request_on(tmp_path: Path) 
         assert _learned(await byway.read("status")) != (0, [""])  # the control: now the relay's fault is learned
 
 
+@pytest.mark.slow
 async def test_a_pause_ends_by_itself(tmp_path: Path) -> None:
     async with Origin() as origin, Byway(tmp_path, config=CONFIG) as byway:
         await byway.command("mode", "relay")

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from tests.support.byway import Byway
 from tests.support.streams import listening
 from tests.support.waiting import until_read
+
+pytestmark = pytest.mark.slow
 
 CONNECTIONS, AT_A_TIME = 1000, 25
 HOST = "site.test"

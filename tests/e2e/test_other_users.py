@@ -11,6 +11,8 @@ from proxy.config.file_owners import _has_other_members
 from tests.support.byway import Byway, NotReady
 from tests.support.other_users import write_as_another
 
+pytestmark = pytest.mark.slow
+
 
 async def test_a_command_that_another_user_wrote_into_the_configuration_is_never_run(open_folder: Path) -> None:
     marker = open_folder / "ran"

@@ -32,6 +32,7 @@ async def test_an_override_ends_by_itself(tmp_path: Path) -> None:
         assert (await byway.read("rule", "test", "https://short.example/"))["plan"]["action"] == "AUTO"
 
 
+@pytest.mark.slow
 async def test_an_override_ends_while_no_byway_runs(tmp_path: Path) -> None:
     async with Byway(tmp_path) as byway:
         await byway.command("site", "set", "short.example", "block", "--for", "2s")
@@ -47,6 +48,7 @@ async def test_an_override_ends_while_no_byway_runs(tmp_path: Path) -> None:
         assert (await byway.read("rule", "test", "https://short.example/"))["plan"]["action"] == "AUTO"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not name the boot")
 @pytest.mark.parametrize("by_s", [86_400, -86_400])
 async def test_a_clock_that_was_set_while_no_byway_ran_ends_no_override(tmp_path: Path, by_s: float) -> None:

@@ -15,6 +15,8 @@ from proxy.features.sites.report_formats import FORMATS
 from tests.support.byway import Byway
 from tests.support.client import fetch
 
+pytestmark = pytest.mark.slow
+
 TOKENS = (
     "seed-relay-password-1", "seed-relay-password-2", "seed-relay-password-3", "seed-listen-password",
     "seed-command-password", "seed-list-token-1", "seed-list-token-2", "s33dl1stp4th7t0k3n", "seed-list-fragment",

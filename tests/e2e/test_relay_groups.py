@@ -21,7 +21,7 @@ from tests.support.programs import require
 from tests.support.streams import close, listening
 from tests.support.waiting import until, until_read
 
-pytestmark = pytest.mark.needs("microsocks")
+pytestmark = [pytest.mark.needs("microsocks"), pytest.mark.slow]
 
 NAMES = ("a", "b", "c")
 SOURCES = {f"127.0.3.{number}": name for number, name in enumerate(NAMES, 1)}

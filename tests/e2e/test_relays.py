@@ -25,6 +25,7 @@ pytestmark = [
     pytest.mark.needs(*NEEDS),
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.waits,
+    pytest.mark.slow,
 ]
 
 HTTPS = ("stunnel", "tinyproxy")

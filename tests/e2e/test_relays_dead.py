@@ -24,6 +24,7 @@ pytestmark = [
     pytest.mark.needs(*NEEDS, "microsocks", "curl"),
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.waits,
+    pytest.mark.slow,
 ]
 
 DEAD = (

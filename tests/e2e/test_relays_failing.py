@@ -26,6 +26,8 @@ from tests.support.relay import Relay
 from tests.support.streams import Connections, close, listening
 from tests.support.waiting import until_read
 
+pytestmark = pytest.mark.slow
+
 BLOCKED, HEALTHY = "blocked.test", "healthy.test"
 QUICK = "give_up_s = 1.0\nhedge_relay_s = 0.3\n"
 IMPATIENT = "[limits]\nhandshake_timeout_s = 0.5\n"

@@ -109,6 +109,7 @@ def relink(file: Path, text: str) -> None:
     link.rename(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", [write, replace, relink])
 async def test_an_edited_rule_acts_within_a_second(edit: Callable[[Path, str], None], tmp_path: Path) -> None:
     byway = Byway(tmp_path, config=HOSTS, rules="DOMAIN,one.test,BLOCK\n")
@@ -121,6 +122,7 @@ async def test_an_edited_rule_acts_within_a_second(edit: Callable[[Path, str], N
         assert await talking.holds(), "a tunnel that the new rules would forbid is left alone"
 
 
+@pytest.mark.slow
 async def test_a_first_rules_file_acts_and_so_does_its_removal(tmp_path: Path) -> None:
     byway = Byway(tmp_path, config=HOSTS)
     async with Origin() as origin, byway, talk(byway) as talking:
@@ -132,6 +134,7 @@ async def test_a_first_rules_file_acts_and_so_does_its_removal(tmp_path: Path) -
         assert await talking.holds()
 
 
+@pytest.mark.slow
 async def test_a_bad_file_keeps_the_old_rules_and_says_where(tmp_path: Path) -> None:
     byway = Byway(tmp_path, config=HOSTS, rules="DOMAIN,one.test,BLOCK\n")
     async with Origin() as origin, byway, talk(byway) as talking:
@@ -185,6 +188,7 @@ async def test_a_relay_that_is_added_is_used(tmp_path: Path) -> None:
         assert await talking.holds()
 
 
+@pytest.mark.slow
 async def test_what_the_log_keeps_can_be_edited(tmp_path: Path) -> None:
     """A site that simply works is not in it, and then it is."""
     byway = Byway(tmp_path, config=HOSTS)
@@ -203,6 +207,7 @@ async def test_what_the_log_keeps_can_be_edited(tmp_path: Path) -> None:
         await until_read(logged)
 
 
+@pytest.mark.slow
 async def test_a_hangup_reads_even_what_looks_unchanged(tmp_path: Path) -> None:
     """Length, time and inode stay as they were: only a signal can tell."""
     byway = Byway(tmp_path, config=HOSTS, rules="DOMAIN,one.test,BLOCK\n")
@@ -216,6 +221,7 @@ async def test_a_hangup_reads_even_what_looks_unchanged(tmp_path: Path) -> None:
         assert await talking.holds()
 
 
+@pytest.mark.slow
 async def test_G2_fifty_edits_good_and_bad_in_turn(tmp_path: Path) -> None:
     """Each good one acts and each bad one is said, while a tunnel and downloads go on."""
     byway = Byway(tmp_path, config=HOSTS)
@@ -246,6 +252,7 @@ async def test_G2_fifty_edits_good_and_bad_in_turn(tmp_path: Path) -> None:
     assert not re.search(r"Traceback|fault", byway.said.read_text())
 
 
+@pytest.mark.slow
 async def test_a_password_that_changed_where_it_is_stored_is_taken_on_sighup(tmp_path: Path) -> None:
     """An edit runs no command again: a keyring may ask its user. Before, only a restart did."""
     stored = tmp_path / "password"
@@ -285,6 +292,7 @@ password_cmd = "cat '{stored}'"
         assert await status("old") == MUST_SIGN_IN
 
 
+@pytest.mark.slow
 async def test_a_password_is_asked_of_clients_that_were_there_before_it(tmp_path: Path) -> None:
     byway = Byway(tmp_path, config=HOSTS)
     async with Origin() as origin, byway, talk(byway) as held:

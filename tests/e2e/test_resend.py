@@ -13,7 +13,7 @@ from proxy.wire.flight import Flight
 from tests.e2e import resend
 from tests.e2e.resend import Counts, Kind, Visit
 
-pytestmark = pytest.mark.waits
+pytestmark = [pytest.mark.waits, pytest.mark.slow]
 
 VISITS = 50
 

@@ -43,6 +43,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
             return
 
 
+@pytest.mark.slow
 async def test_connections_are_counted_by_the_rule_that_decides(tmp_path: Path) -> None:
     rules = "# mine\nDOMAIN,a.test,DIRECT\nDOMAIN-SUFFIX,c.test,BLOCK\nDOMAIN,never.test,BLOCK\n"
     async with listening(echo, "127.0.0.1", 0) as server, Byway(tmp_path, config=CONFIG, rules=rules) as byway:
@@ -84,6 +85,7 @@ async def test_a_literal_address_counts_for_the_rule_about_its_name(tmp_path: Pa
         assert await hits(byway) == {"DOMAIN,named.test,DIRECT": 1, "IP-CIDR,127.0.0.0/8,DIRECT": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.needs("curl")
 async def test_a_rule_about_a_program_is_for_that_program_alone(tmp_path: Path) -> None:
     config = f'{CONFIG}[[relay]]\nname = "none"\nurl = "127.0.0.1:1"\n'
@@ -106,6 +108,7 @@ async def test_a_rule_about_a_program_is_for_that_program_alone(tmp_path: Path) 
         assert answer["plan"]["why"] == "rules.txt:1 PROCESS-NAME,Curl,BLOCK"
 
 
+@pytest.mark.slow
 async def test_a_rule_about_a_network_is_for_that_network_alone(tmp_path: Path) -> None:
     async with Byway(tmp_path, rules="MATCH,AUTO\n") as byway:
         network = (await byway.read("status"))["network"]
@@ -119,6 +122,7 @@ async def test_a_rule_about_a_network_is_for_that_network_alone(tmp_path: Path) 
         assert 'unknown network "caffe"; did you mean cafe?' in refused.stderr
 
 
+@pytest.mark.slow
 async def test_a_running_byway_uses_an_imported_list(tmp_path: Path) -> None:
     source = tmp_path / "gfw.txt"
     source.write_text("[Adblock Plus 2.0]\n||one.test^\n")
@@ -132,6 +136,7 @@ async def test_a_running_byway_uses_an_imported_list(tmp_path: Path) -> None:
         assert await planned(byway, "www.one.test") == "AUTO"
 
 
+@pytest.mark.slow
 async def test_a_running_byway_uses_what_is_added_and_forgets_what_is_removed(tmp_path: Path) -> None:
     async with Byway(tmp_path, rules="MATCH,AUTO\n") as byway:
         added = await byway.command("rule", "add", "DOMAIN-SUFFIX,example.org,BLOCK")

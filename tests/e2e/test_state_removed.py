@@ -15,6 +15,8 @@ from tests.support.client import fetch
 from tests.support.origin import Origin
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("asked_before", [False, True])
 async def test_it_goes_on(asked_before: bool, tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ from tests.support.byway import TYPED, Byway
 from tests.support.desktops import run_in, session_bus, stand_ins
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 CORPORATE = "http://corp.example/a.pac"
 SOMEBODY_ELSES = "http://127.0.0.1:9999/proxy.pac"
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import programs
 
-pytestmark = pytest.mark.waits
+pytestmark = [pytest.mark.waits, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 

@@ -33,6 +33,7 @@ def dns_lies(*, doh_dead: bool) -> list[rules.Rule]:
     return [rules.DnsNxdomain(CENSORED, resolvers=[places.PROVIDER_RESOLVER]), *dead]
 
 
+@pytest.mark.slow
 async def test_encrypted_dns_that_is_dead_denies_nothing(folder: Path) -> None:
     """Byway counts neither the censored site nor the typo beside it as denied: they cannot be distinguished. The
     healthy twin works."""
@@ -53,6 +54,7 @@ async def test_encrypted_dns_that_is_dead_denies_nothing(folder: Path) -> None:
 WORDS = {CENSORED: "does not resolve", TYPO: "does not resolve", HEALTHY: "works"}
 
 
+@pytest.mark.slow
 async def test_with_a_relay_the_site_opens_and_the_typo_is_one(folder: Path) -> None:
     async with living(folder) as (country, byway):
         site = country.add_site(CENSORED)

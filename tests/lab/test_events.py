@@ -20,7 +20,7 @@ from tests.lab.rules import DnsDrop, SniDrop
 from tests.lab.test_messages import client_hello
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.slow]
 
 SITE, RELAY, RESOLVER = "203.0.113.5", "198.51.100.34", "203.0.113.53"
 HELLO = client_hello("blog.test")

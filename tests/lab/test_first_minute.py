@@ -13,7 +13,7 @@ from tests.lab.rules import SniReset
 from tests.lab.views import View
 from tests.support.waiting import until_read
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.needs("chromium"), pytest.mark.alone]
+pytestmark = [pytest.mark.namespaces, pytest.mark.needs("chromium"), pytest.mark.alone, pytest.mark.slow]
 
 # The test's own, behind `--`: who makes spaces is root there, and Chromium's list of CAs is not the lab's.
 OPTIONS = ("--no-sandbox", "--headless", "--dump-dom", "--ignore-certificate-errors")

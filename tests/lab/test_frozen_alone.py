@@ -83,6 +83,7 @@ async def test_a_page_that_freezes_alone_is_ended_and_comes_when_it_is_reloaded(
     assert (held["state"], held["cause"]) == (State.SUSPECT, "frozen")
 
 
+@pytest.mark.slow
 async def test_twelve_hosts_of_a_provider_come_at_the_second_try_and_a_new_one_at_the_first(
     country: Country, byway: Running
 ) -> None:
@@ -98,6 +99,7 @@ async def test_twelve_hosts_of_a_provider_come_at_the_second_try_and_a_new_one_a
     assert await winners(byway, spared) == ["direct", "direct"], "the censor spares its name"
 
 
+@pytest.mark.slow
 async def test_hosts_of_a_provider_in_turn_have_one_witness_and_the_fourth_needs_none(
     country: Country, byway: Running
 ) -> None:
@@ -112,6 +114,7 @@ async def test_hosts_of_a_provider_in_turn_have_one_witness_and_the_fourth_needs
     assert len(asked_controls(country)) == 1
 
 
+@pytest.mark.slow
 async def test_a_large_form_that_freezes_is_proven_by_one_that_a_relay_takes(country: Country, byway: Running) -> None:
     """The answer to the form is short: nothing large ever comes down."""
     (site,) = provider(country, 1)
@@ -129,6 +132,7 @@ async def test_a_large_form_that_freezes_is_proven_by_one_that_a_relay_takes(cou
     assert (asked.count(places.SOCKS_RELAY), len(asked) <= 2) == (1, True), "nothing was sent twice"
 
 
+@pytest.mark.slow
 async def test_a_server_that_takes_no_large_forms_is_innocent(country: Country, byway: Running) -> None:
     site = country.add_site("small-forms.test", conduct=Conduct(upload_max=10_000))
     seen = await limited(country.visitor(byway), site.url("/"), PATIENCE_S, upload=bytes(100_000))
@@ -137,6 +141,7 @@ async def test_a_server_that_takes_no_large_forms_is_innocent(country: Country, 
     assert await winners(byway, site) == ["direct"]
 
 
+@pytest.mark.slow
 async def test_after_a_sleep_in_a_lone_download_no_host_is_blamed(country: Country, byway: Running) -> None:
     """The process stands still while the kernel goes on, long enough for a flow to look stalled."""
     site = country.add_site("file.test", conduct=Conduct(bytes_per_s=10_000))
@@ -151,6 +156,7 @@ async def test_after_a_sleep_in_a_lone_download_no_host_is_blamed(country: Count
     assert await winners(byway, site) == ["direct"]
 
 
+@pytest.mark.slow
 async def test_a_change_of_network_in_a_lone_stall_is_no_freeze(country: Country, byway: Running) -> None:
     """The tunnel ends with its network, and the page comes direct on the next one."""
     site = country.add_site("file.test", conduct=Conduct(bytes_per_s=10_000))
@@ -167,6 +173,7 @@ async def test_a_change_of_network_in_a_lone_stall_is_no_freeze(country: Country
     assert await winners(byway, site) == ["direct", "direct"]
 
 
+@pytest.mark.slow
 async def test_what_a_measurement_proved_is_known_to_the_first_visit(country: Country, byway: Running) -> None:
     (site,) = provider(country, 1)
     country.rules.set([freezes()])
@@ -176,6 +183,7 @@ async def test_what_a_measurement_proved_is_known_to_the_first_visit(country: Co
     assert await winners(byway, site) == [RELAY]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("conduct", "rules", "calls"),
     [

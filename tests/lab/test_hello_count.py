@@ -87,6 +87,7 @@ async def visit(country: Country, byway: Running | None, site: Site, number: int
     return await asyncio.gather(*(limited(visitor, site.url(), PATIENCE_S) for _ in range(number)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("relay", [False, True], ids=["alone", "relay"])
 async def test_it_is_never_more_than_the_clients_and_one_within_a_second(tmp_path: Path, relay: bool) -> None:
     async with Country(tmp_path) as country:
@@ -137,6 +138,7 @@ async def test_a_client_without_byway_is_punished_for_six_at_once(
     assert all(one.genuine for one in seen) is not bool(punished)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 3])
 async def test_a_client_with_byway_is_not_punished_for_less(
     counted: tuple[Country, CountHellos], tmp_path: Path, number: int

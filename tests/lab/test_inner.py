@@ -15,7 +15,7 @@ import pytest
 
 from tests.lab.inner import InnerPytest
 
-pytestmark = pytest.mark.waits
+pytestmark = [pytest.mark.waits, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 

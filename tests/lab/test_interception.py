@@ -106,6 +106,7 @@ async def test_a_root_that_is_known_for_it_is_recognised_at_the_first_probe(coun
     await is_read_by_nobody_any_more(country, byway, site)
 
 
+@pytest.mark.slow
 async def test_a_root_that_nobody_knows_is_believed_in_after_two(country: Country, byway: Running) -> None:
     site, other = country.add_site("blog.test"), country.add_site("healthy.test")
     country.readers[site.name] = country.state
@@ -131,6 +132,7 @@ async def test_a_root_that_nobody_knows_is_believed_in_after_two(country: Countr
     assert (await winners(byway, other))[-1] == "direct"
 
 
+@pytest.mark.slow
 async def test_an_office_is_warned_of_once_and_nothing_is_relayed_by_itself(
     country: Country, tmp_path: Path, hurried: str
 ) -> None:
@@ -166,6 +168,7 @@ async def test_an_office_is_warned_of_once_and_nothing_is_relayed_by_itself(
         assert byway.warned(INSPECTS) == 1
 
 
+@pytest.mark.slow
 async def test_where_nobody_reads_nobody_is_suspected(country: Country, byway: Running) -> None:
     sites = [country.add_site(f"site{number}.test") for number in range(4)]
     for site in sites * 2:

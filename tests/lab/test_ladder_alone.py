@@ -181,6 +181,7 @@ SERVERS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", SERVERS)
 async def test_without_a_relay_a_cut_hello_passes_whom_it_can(folder: Path, server: str) -> None:
     cases = [Case(server, view, rule) for rule in (SniReset, SniDrop) for view in PASSED]
@@ -205,6 +206,7 @@ async def test_without_a_relay_a_cut_hello_passes_whom_it_can(folder: Path, serv
     assert "byway relay add" in told["verdict"]["do"]
 
 
+@pytest.mark.slow
 async def test_without_a_relay_a_plain_request_passes_whom_it_can(folder: Path) -> None:
     cases = [Case("python", view, HttpReset) for view in (View.STRING, View.PACKET)]
     lost = Case("python", View.TCP, HttpReset)

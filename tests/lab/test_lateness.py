@@ -3,7 +3,11 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import pytest
+
 from tests.lab.lateness import Lateness
+
+pytestmark = pytest.mark.slow
 
 
 async def test_a_loop_that_stood_still_is_late() -> None:

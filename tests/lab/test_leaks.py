@@ -40,7 +40,7 @@ from tests.lab.visitor import Visit
 from tests.support.streams import close
 from tests.support.waiting import until, until_read
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.alone]
+pytestmark = [pytest.mark.namespaces, pytest.mark.alone, pytest.mark.slow]
 
 _LOOK_S = 0.1
 SUSPECT_S = 60.0

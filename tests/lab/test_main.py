@@ -9,7 +9,7 @@ import pytest
 from tests.lab.__main__ import HELP, Walk
 from tests.lab.country import Country
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
 
 async def test_a_walk(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import pytest
 from tests.lab import messages
 from tests.lab.messages import Hello
 
+pytestmark = pytest.mark.slow
+
 
 def client_hello(name: str) -> bytes:
     """Returns a real ClientHello, of this Python's OpenSSL."""

@@ -80,6 +80,7 @@ async def test_where_nothing_leads_out_nothing_is_said_of_sites(country: Country
     assert await last_winner(byway, site) == "direct"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("secure", [True, False])
 async def test_a_login_page_is_no_block_and_gone_once_the_user_has_logged_in(
     country: Country, byway: Running, secure: bool
@@ -100,6 +101,7 @@ async def test_a_login_page_is_no_block_and_gone_once_the_user_has_logged_in(
     assert await last_winner(byway, sites[2]) == "direct"
 
 
+@pytest.mark.slow
 async def test_on_a_domestic_network_relays_go_first_until_foreign_pages_answer(
     country: Country, byway: Running
 ) -> None:

@@ -16,6 +16,8 @@ from tests.lab.rules import Rule
 from tests.lab.scenarios import BY_NAME
 from tests.lab.trials import Stay, limited
 
+pytestmark = pytest.mark.slow
+
 ROW = BY_NAME["dns-race-poison"]
 LATE_S = 0.45
 """A delay that is long enough for two retransmissions of a flight; a relay that starts then is later still."""

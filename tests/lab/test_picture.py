@@ -9,7 +9,7 @@ import pytest
 from tests.lab.picture import COLUMNS, PICTURE, draw, read, record
 from tests.support.terminal import steady
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.slow]
 
 LATE = ("~", "·", "delivered", "tlsrec", "split", "hostcase", "doh")
 """Parts of lines that may differ on a busy machine: the result of a late answer, and the routes that were not tested

@@ -24,7 +24,7 @@ from tests.lab.rules import Rule
 from tests.lab.test_verdicts import DETECT, living, words_for, wrong
 from tests.support.waiting import until_read
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
 SITE = "site.test"
 DOH_CUT = rules.DohBlock(addresses=[places.DOH, places.DOT])

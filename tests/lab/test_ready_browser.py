@@ -24,7 +24,7 @@ from tests.support.chromium import Tab
 from tests.support.firefox import Page
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.alone]
+pytestmark = [pytest.mark.namespaces, pytest.mark.alone, pytest.mark.slow]
 
 BROWSERS = [pytest.param(kind, marks=pytest.mark.needs(kind)) for kind in ("chromium", "firefox")]
 OPTIONS = {

@@ -16,7 +16,7 @@ from tests.lab.rules import Rule
 from tests.lab.run import chosen_roads
 from tests.lab.views import View
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 AT_ONCE = 4
 

@@ -64,6 +64,7 @@ async def faults(byway: Running) -> dict[str, str]:
     return {relay["name"]: relay["fault"]["fault"] for relay in relays if relay["fault"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rules", [RULES, ONLY_RELAYS], ids=["a control page", "no control page"])
 @pytest.mark.parametrize("first", ["socks", "https"])
 async def test_a_download_through_it_is_ended_and_comes_by_another_relay(
@@ -119,6 +120,7 @@ PAUSES = Conduct(pause_after=20_000, pause_s=15)
 AWAY = [Outage(3.0, 5.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "secure", "conduct", "rules", "texts", "alone"),
     [

@@ -16,7 +16,7 @@ from tests.lab.run import chosen as scenarios
 from tests.lab.run import chosen_faults, chosen_roads
 from tests.support.clock import run as play
 
-pytestmark = pytest.mark.waits
+pytestmark = [pytest.mark.waits, pytest.mark.slow]
 
 _TESTS = Path(__file__).parents[1]
 

@@ -20,7 +20,7 @@ from tests.lab.scenarios import Arrange, provider_fails, provider_silent
 from tests.lab.test_one_state import SETTLE_S, survey, visit_all, why
 from tests.lab.test_verdicts import DETECT
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
 TUNING = DETECT.replace("rescue_suspect_s = 3", "rescue_suspect_s = 60").replace("syn_s = 2.0", "syn_s = 5.0")
 """Byway gives up a resolver before a connection to a name, as by default."""

@@ -51,7 +51,7 @@ from tests.lab.views import View
 from tests.support.streams import listening
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.slow]
 
 SITE, SITE6, OTHER, RESOLVER = "203.0.113.5", "2001:db8:80::5", "203.0.113.6", "203.0.113.53"
 TRUE_ADDRESS, FORGED = "203.0.113.5", "198.18.0.66"

@@ -20,7 +20,7 @@ from proxy.model import State
 from tests.lab.october import ALL_BLOGS, BLOGS, HURRIED, Opened, Story, living, play, without_controls
 from tests.support.waiting import until_read
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
 BY_NAME = pytest.mark.parametrize("secure", [True, False], ids=["sni", "host"])
 

@@ -19,7 +19,7 @@ from tests.lab.test_verdicts import DETECT
 from tests.lab.views import View
 from tests.support.waiting import until_read
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
 FILTERED = "the SOCKS protocol may be filtered on this network"
 

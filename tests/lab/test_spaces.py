@@ -13,7 +13,7 @@ import pytest
 from tests.lab.spaces import Space, may_make_spaces
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.needs("unshare"), pytest.mark.waits]
+pytestmark = [pytest.mark.namespaces, pytest.mark.needs("unshare"), pytest.mark.waits, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 _MAKES_AND_WAITS = """

@@ -28,6 +28,7 @@ pytestmark = [
     pytest.mark.namespaces,
     pytest.mark.needs("chromium", "dbus-daemon", "gio", "glib-pacrunner", "gsettings", "gvfsd-http"),
     pytest.mark.alone,
+    pytest.mark.slow,
 ]
 """The modules that load http for `gio` and evaluate PAC files for it come with packages of their own."""
 

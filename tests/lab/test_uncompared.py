@@ -19,7 +19,7 @@ from tests.lab.country import Country
 from tests.lab.test_verdicts import DETECT, words_for, wrong
 from tests.lab.trials import limited
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
 RESET, SILENT, HEALTHY = "reset.test", "silent.example", "healthy.test"
 OPENS_NOT = {RESET: "does not open", SILENT: "does not open", HEALTHY: "works"}

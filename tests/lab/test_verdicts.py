@@ -192,6 +192,7 @@ async def learn(country: Country, byway: Running, situation: Situation, site: Si
     await until_read(is_stored, within_s=WITHIN_S)
 
 
+@pytest.mark.slow
 async def test_one_word_for_each_site_in_every_place(folder: Path) -> None:
     async with living(folder) as (country, byway):
         country.add_site(HEALTHY)
@@ -248,6 +249,7 @@ async def closed(_: Country) -> AsyncIterator[str]:
     yield f"socks5h://{places.SOCKS_RELAY}:1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("relay", "fault"), [(closed, "connection refused"), (refusing_passwords, "user or password refused")]
 )
@@ -288,6 +290,7 @@ async def test_offline_the_word_is_no_network_and_no_relay_is_blamed(folder: Pat
     assert [relay["fault"] for relay in status["relays"]] == [None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("only_relays", [False, True])
 async def test_behind_a_portal_the_word_is_portal_and_no_relay_is_blamed(folder: Path, only_relays: bool) -> None:
     """This holds also for a relay that all traffic goes through, and in whose place the portal answers."""

@@ -105,6 +105,7 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
+@pytest.mark.slow
 async def test_what_is_measured_agrees_with_the_table(folder: Path) -> None:
     async with stay(folder, dict.fromkeys(OF_SITES, 1)) as (here, sites):
         room = asyncio.Semaphore(AT_ONCE)
@@ -117,6 +118,7 @@ async def test_what_is_measured_agrees_with_the_table(folder: Path) -> None:
     assert [text for text in found if text] == []
 
 
+@pytest.mark.slow
 async def test_what_is_the_networks_is_not_said_of_the_site(folder: Path) -> None:
     room = asyncio.Semaphore(COUNTRIES)
 
@@ -147,6 +149,7 @@ async def living(
 BLOGS = ("ivanov", "petrov", "sidorov", "kuznetsov", "popov")
 
 
+@pytest.mark.slow
 async def test_seventh_of_october(folder: Path) -> None:
     """Five blogs of one site are dropped in silence by name."""
     async with living(folder) as (country, byway):
@@ -165,6 +168,7 @@ async def test_seventh_of_october(folder: Path) -> None:
         assert (await why(byway, f"https://ivanov.{site.name}/"))["verdict"]["words"] == "works"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", [View.PACKET, View.TCP, View.RECORDS])
 async def test_without_a_relay_it_says_what_would_help(folder: Path, view: View) -> None:
     async with living(folder, no_relay=True) as (country, byway):
@@ -224,6 +228,7 @@ def kept(byway: Running) -> dict[str, str]:
     return {path.stem: path.read_text() for path in (byway.state / "surveys").glob("*.jsonl")}
 
 
+@pytest.mark.slow
 async def test_a_survey_of_two_hundred_sites_agrees_with_the_truth(folder: Path) -> None:
     """The survey is interrupted, continued, and compared with the interference."""
     async with living(folder, detect="syn_s = 2.0\nsilent_s = 3.0\n") as (country, byway):

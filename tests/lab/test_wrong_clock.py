@@ -21,7 +21,7 @@ from tests.lab.country import Country
 from tests.lab.origins import Conduct
 from tests.lab.test_verdicts import DETECT
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
 SITE = "site.test"
 AHEAD = timedelta(days=400)

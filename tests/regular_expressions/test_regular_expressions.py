@@ -16,6 +16,8 @@ from proxy.routing.lists.list_builder import ListBuilder
 from proxy.wire import hostnames, relay_url
 from tests.regular_expressions.found import ROOT, Finding, Made, find
 
+pytestmark = pytest.mark.slow
+
 
 def _compiled(*expressions: object) -> list[tuple[str | bytes, int]]:
     return [(each.pattern, each.flags) for each in expressions]  # type: ignore[attr-defined]

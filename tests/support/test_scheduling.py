@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.scheduling import WAITER, marks_of
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 PLUGIN = "from tests.conftest import *\n"

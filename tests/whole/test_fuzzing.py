@@ -12,6 +12,8 @@ from tests.support.control_world import World
 from tests.support.documented import Documented
 from tests.whole.fuzzing import fuzz, make_world, serving
 
+pytestmark = pytest.mark.slow
+
 CASES = 1000
 
 

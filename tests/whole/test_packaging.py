@@ -19,6 +19,8 @@ import pytest
 
 from proxy import __version__
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", ".gitignore", "proxy", "addons", "certs", "docs")
 

@@ -12,8 +12,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from tests.support.byway import TYPED, Byway
 from tests.support.waiting import until_read
+
+pytestmark = pytest.mark.slow
 
 
 async def run(*words: str, folder: Path) -> tuple[int, str, str]:
