@@ -1,7 +1,7 @@
-"""What a feature of Byway gives beside the core, by names: a module of it is imported when something of it is used.
+"""The parts of a feature of Byway, by names: a module of the feature is imported at the first use of one of its parts.
 
-A name is `module:attribute` of the feature's own folder, `proxy/features/NAME/`. The only table of features is
-`proxy/features/table.py`; the command line imports it, and hands it to all others.
+A name is `module:attribute` in the feature's own folder, `proxy/features/NAME/`. The only table of features is
+`proxy/features/table.py`; the command line imports it, and passes it to all others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Role(StrEnum):
-    """What a feature can be for the core, or for another feature. Both work where no feature is."""
+    """A role of a feature for the core, or for another feature. Both work without the feature."""
 
     INSPECTOR = "inspector"  # makes a `session.inspector.MadeInspector`
     FRONT_PAGE = "front page"  # the page of the proxy's own address
@@ -41,7 +41,7 @@ class Page:
 
     @property
     def path(self) -> str:
-        """Behind that of the session."""
+        """The path behind that of the session."""
         return "" if self.name == "home" else self.name
 
 
@@ -50,31 +50,32 @@ class Feature:
     """One feature."""
 
     name: str
-    """Of its folder."""
+    """The name of its folder."""
     commands: Mapping[str, str] = field(default_factory=dict)
-    """By command, the name of what adds it to a Typer."""
+    """By command, the name of the function that adds it to a Typer."""
     endpoints: Sequence[str] = ()
-    """Of the control API: names of classes that are made with a `control.frame.Frame` and have `routes()`."""
+    """Names of classes of the control API. Each is made with a `control.frame.Frame` and has `routes()`."""
     pages: Sequence[Page] = ()
     stored: Mapping[str, str] = field(default_factory=dict)
-    """By a path of the API, without `/v1/`, the name of what answers it from the files while no Byway runs: it takes a
-    `terminal.stored.Stored`, a site for `{host}`, and the query."""
+    """By a path of the API, without `/v1/`, the name of the function that answers it from the files while no Byway
+    runs: it takes a `terminal.stored.Stored`, a site for `{host}`, and the query."""
     problems: str = ""
-    """The name of what takes a Frame and the time, and returns the `control.answers.problems.ProblemJson` of now, for
-    `status` and Home: a coroutine function."""
+    """The name of a coroutine function that takes a Frame and the time, and returns the present
+    `control.answers.problems.ProblemJson`, for `status` and Home."""
     checks: str = ""
-    """The name of what takes a `terminal.command.Invocation` and yields `terminal.findings.Finding`s, for `doctor`
-    while no Byway runs and its configuration can be used."""
+    """The name of a function that takes a `terminal.command.Invocation` and yields `terminal.findings.Finding`s, for
+    `doctor` while no Byway runs and its configuration can be used."""
     hints: str = ""
-    """The name of what takes the Paths, and yields what `forget` could not delete, and what to do about it."""
+    """The name of a function that takes the Paths. It yields the remains that `forget` could not delete, with the
+    remedy."""
     provides: Mapping[Role, str] = field(default_factory=dict)
-    """What the feature is for the core, or for another feature."""
+    """By role, the name of the object with which the feature fills it."""
     forgets: str = ""
-    """The name of what takes such a Frame and a `store.forgetting.Forgotten`, and clears what the feature holds in
-    memory; empty: nothing."""
+    """The name of a function that takes a Frame and a `store.forgetting.Forgotten`, and clears the content of the
+    feature in memory; empty: there is none."""
 
     def names(self) -> Iterator[str]:
-        """Yields all names that the line has."""
+        """Yields all names in this line of the table."""
         yield from self.commands.values()
         yield from self.endpoints
         for page in self.pages:
@@ -84,7 +85,7 @@ class Feature:
         yield from filter(None, (self.problems, self.checks, self.hints, self.forgets))
 
     def load(self, name: str) -> Any:
-        """Imports what is called so. Raises BrokenFeature."""
+        """Returns the object with this name, which it imports. Raises BrokenFeature."""
         module, _, attribute = name.partition(":")
         try:
             return getattr(import_module(f"proxy.features.{self.name}.{module}"), attribute)
@@ -93,7 +94,7 @@ class Feature:
 
 
 class BrokenFeature(BywayError):
-    """A feature whose code cannot be used: it says where."""
+    """The code of a feature cannot be used. The message has the place of the error."""
 
     def __init__(self, name: str, error: Exception) -> None:
         self.feature = name
@@ -101,8 +102,8 @@ class BrokenFeature(BywayError):
 
 
 def _place(name: str, error: Exception) -> str:
-    """Returns the file and the line of the feature where it went wrong; where none of its lines was reached, the line
-    of the table that names it."""
+    """Returns the file and line of the error in the feature; if it reached none of the feature's lines, the line of the
+    table that names it."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     from traceback import extract_tb  # few features are broken
@@ -120,7 +121,8 @@ def offers(features: Sequence[Feature], role: Role) -> bool:
 
 
 def provided(features: Sequence[Feature], role: Role) -> Any:
-    """Imports what one of the features is for others in this role; None: none is. Raises BrokenFeature."""
+    """Returns the object of a feature for this role, which it imports; None: no feature has it. Raises
+    BrokenFeature."""
     for feature in features:
         if role in feature.provides:
             return feature.load(feature.provides[role])
@@ -128,8 +130,8 @@ def provided(features: Sequence[Feature], role: Role) -> Any:
 
 
 def usable(features: Sequence[Feature], role: Role) -> Any:
-    """As `provided`, for what nothing depends on: where the feature does not work, it is as if it were not there, and
-    the log says why."""
+    """As `provided`, for a role that nothing depends on: a feature that does not work counts as missing, and the log
+    has the reason."""
     try:
         return provided(features, role)
     except BrokenFeature as error:

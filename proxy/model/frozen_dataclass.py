@@ -138,7 +138,7 @@ class _Sample:
     value: int
 
 
-_FIELD_KIND = _Sample.__dataclass_fields__["value"]._field_type  # type: ignore[attr-defined]  # of what is no ClassVar
+_FIELD_KIND = _Sample.__dataclass_fields__["value"]._field_type  # type: ignore[attr-defined]  # of a field that is no ClassVar
 _SHARED: Mapping[str, Any] = {
     "__dataclass_params__": _Sample.__dataclass_params__,  # type: ignore[attr-defined]  # `dataclass` asks its bases
     "__eq__": _first_eq,

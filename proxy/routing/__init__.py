@@ -1,1 +1,1 @@
-"""Which routes a request may take: rules, lists, the address guard, the router. Pure."""
+"""Decides the routes that a request may take: rules, lists, the address guard, the router. Pure."""

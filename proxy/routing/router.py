@@ -113,7 +113,7 @@ def override_text(host: str, override: Override) -> str:
 
 
 def covering(host: str, overrides: Mapping[str, Override]) -> tuple[str, Override] | None:
-    """Returns the most specific override that decides about a host, behind the host that it is of; None: none does."""
+    """Returns the most specific override that decides for a host, with its own host before it; None: none does."""
     while host:
         if host in overrides:
             return host, overrides[host]

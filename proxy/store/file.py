@@ -86,7 +86,7 @@ class Unusable(sqlite3.DatabaseError):
     """The file is not a log of Byway, or is damaged. The message has the fault."""
 
     mark = "corrupt"
-    """What the name of the file gets when it is set aside."""
+    """The mark in the new name of the file when it is set aside."""
 
 
 class OldLayout(Unusable):

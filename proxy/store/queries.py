@@ -208,7 +208,7 @@ def beliefs(db: sqlite3.Connection) -> tuple[list[Belief], int]:
 _ADDED: Mapping[str, str] = {
     "began": "CASE WHEN state IN ('suspect', 'blocked') THEN since ELSE 0 END",
 }
-"""What stands for a column of beliefs that an older layout does not have."""
+"""The SQL in place of a column of beliefs that an older layout does not have."""
 
 
 def results(db: sqlite3.Connection) -> tuple[list[StoredResult], int]:

@@ -1,4 +1,4 @@
-"""What a censor, or bad luck, does to the packets that match a rule.
+"""The deeds of a censor, or of bad luck: they act on the packets that match a rule.
 
 A deed decides and does nothing itself: it returns a Verdict, which the router carries out. The router calls `begin` for
 the packet that the rule's match hit, and `after` for all later packets of the same flow, both ways.

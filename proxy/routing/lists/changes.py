@@ -131,7 +131,7 @@ class _Template(NamedTuple):
     """A model for new lines: a line that names one domain, with its subdomains if the format can say that."""
 
     number: int
-    """From 0 on."""
+    """The number of the line, from 0 on."""
     line: str
     domain: str
     """The domain as the line spells it."""
