@@ -44,7 +44,7 @@ class OutcomeObserver:
         self._reported_attempts: tuple[tuple[Route, Stage, Symptom], ...] = ()
 
     def learn(self, outcome: Outcome) -> Outcome:
-        """Learns from the outcome so far. Returns it with the weights that addons gave its signals."""
+        """Learns from the outcome so far. Returns it with a note of the addons' changes to its signals."""
         services = self._services
         if not services.learns:
             return outcome

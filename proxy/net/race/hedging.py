@@ -2,7 +2,8 @@
 
 TCP_INFO shows within a few tenths of a second whether a flight was dropped or the server is only slow. Where it cannot
 be read, a timer in units of the round trip decides. If another connection has marked direct as down for the host, there
-is no wait. The numbers are in docs/detection.md, "Two clocks" and "What the kernel knows".
+is no wait. The numbers are in docs/detection.md, "Two clocks" and "What the kernel knows". This module decides only
+times.
 """
 
 from __future__ import annotations

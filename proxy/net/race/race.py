@@ -4,7 +4,7 @@ The next route starts when the ones before it have failed or look dropped. First
 really connected. Then `deliver` sends the client's flight on it, and on the next routes as long as the flight may be
 sent twice; the first valid answer wins. After `give_up_s`, a race ends when every attempt left is not connected, or its
 flight is not acknowledged. One coroutine does everything: streams, dials and timers set one Notify, and the loop then
-checks every candidate. It reads from the client only through `pull`.
+checks every candidate. It decides nothing about beliefs, and reads from the client only through `pull`.
 
 `tries` chooses the next route, `hedging` its time; `response_check` classifies an answer; `late_direct` judges a direct
 attempt that another route overtook.

@@ -1,7 +1,7 @@
 """Validates the answers to the candidates of a race: a valid answer, a failure, or too few bytes to tell.
 
 A valid answer wins. A reset, an early EOF and bytes of another protocol are failures. So are a TLS alert, a block page
-and a redirect to another site, until a route with other relays gets the same answer.
+and a redirect to another site, until a route with other relays gets the same answer. This module starts no route.
 """
 
 from __future__ import annotations
