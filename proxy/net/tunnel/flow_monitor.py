@@ -4,8 +4,8 @@ Some censors let a connection begin and then pass nothing more, or a trickle, or
 polls the byte counters of each tunnel once a second; it never sees the bytes, and the pump is not slower for it. A
 stalled flow gets keepalive probes. Unanswered probes count only in seconds in which another flow received bytes, so
 that an outage of our own uplink freezes nothing. Without such a flow, the listener may find a witness: a connection
-that is probed as well. Without a witness, a silent relay is given up anyway: it may be the only way out. `detect`
-decides what a signal means.
+that is probed as well. Where no witness can be requested, a silent relay is given up anyway: it may be the only way
+out. `detect` decides what a signal means.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class FlowListener(Protocol):
 
     def on_relay_silent(self, silent_s: float, tunnel: WatchedTransfer) -> None:
         """A flow through a relay received nothing for `silent_s`, the relay answers no probe, and no witness could be
-        found. The relay or the network is gone."""
+        requested. The relay or the network is gone."""
 
     def on_way_stalled(self, tunnel: WatchedTransfer) -> None:
         """Another young flow over the same way to the relay stopped for good. This one is idle, and would stop as well
