@@ -10,9 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from proxy.control.answers.sites import ChangeJson, SpellJson
-from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.verdict.site_status import status_of
-from proxy.model import Belief, State
+from proxy.model import TROUBLED, Belief, State
 
 
 def spells(changes: Sequence[ChangeJson], held: Iterable[Belief]) -> tuple[SpellJson, ...]:

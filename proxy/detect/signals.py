@@ -2,7 +2,7 @@
 
 Only attempts on plain direct are read, since a relay or a strategy hides what the network does, and only those that the
 network decided: a lack of local resources, an offline computer or a refusal of the address guard is no signal. If a
-relay got the same alert or redirect, it is the site's own. `beliefs.signal_counting` decides whether a signal counts.
+relay got the same alert or redirect, it is the site's own. `beliefs.counting` decides whether a signal counts.
 """
 
 from __future__ import annotations
@@ -38,8 +38,12 @@ NEEDS_BYTES_PROOF = frozenset({Cause.FROZEN, Cause.THROTTLED})
 SURVIVES_FIRST_BYTE = NEEDS_BYTES_PROOF | {Cause.INTERCEPTION}
 """Causes of blocks that let the first byte pass: a first byte does not show that such a block is over."""
 
+REFUSALS = frozenset({403, 429, 451})
+"""HTTP statuses of a site that refuses a route: Forbidden, Too Many Requests (RFC 6585), Unavailable For Legal Reasons
+(RFC 7725)."""
+
 LEAVES_RESIDUE = frozenset({SignalId.TLS_RESET, SignalId.TLS_DROPPED, SignalId.HTTP_RESET, SignalId.HTTP_DROPPED})
-"""Signals after which residual blocking of the address is possible: see `beliefs.residual_censorship`."""
+"""Signals after which residual blocking of the address is possible: see `beliefs.counting`."""
 
 _MET_BY: Mapping[Cause | str, Protocol] = MappingProxyType(
     {

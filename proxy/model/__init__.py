@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from proxy.model.belief import (
     NAME_CAUSES,
+    TROUBLED,
     Belief,
     Cause,
     Change,
@@ -59,6 +60,7 @@ __all__ = [
     "NO_EVIDENCE",
     "PAUSE_MAX_S",
     "REUSED",
+    "TROUBLED",
     "UNKNOWN_NETWORK",
     "Action",
     "Attempt",

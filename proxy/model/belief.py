@@ -70,6 +70,10 @@ class State(StrEnum):
     REFUSED = "refused"
 
 
+TROUBLED = (State.SUSPECT, State.BLOCKED)
+"""States of a scope in trouble: direct did not deliver what another route did."""
+
+
 @frozen_dataclass
 class Signal:
     """One observation with a weight for blocking (above 0) or against it (below)."""

@@ -13,10 +13,20 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.beliefs.events import Intercepted
 from proxy.detect.tls_interception import CertificateKind, ClassifiedChain, classify_chain
-from proxy.model import DIRECT, Action, ClosedBy, Destination, NetworkId, NetworkState, Outcome, Protocol, Route
+from proxy.model import (
+    DIRECT,
+    TROUBLED,
+    Action,
+    ClosedBy,
+    Destination,
+    NetworkId,
+    NetworkState,
+    Outcome,
+    Protocol,
+    Route,
+)
 from proxy.model.bounded import Bounded
 from proxy.net.race.hello_ledger import no_turn, until_quiet
 from proxy.net.tasks import spawn

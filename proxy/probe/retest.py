@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 from proxy.config.schema import Dns
 from proxy.detect.beliefs.events import Retested, StrategyTried
-from proxy.detect.beliefs.recovery import retest_needs
+from proxy.detect.beliefs.retests import retest_needs
 from proxy.detect.signals import concerns
 from proxy.model import DIRECT, Action, Belief, Cause, NetworkId, Outcome, Protocol, Route
 from proxy.net.race.hello_ledger import HelloTurn

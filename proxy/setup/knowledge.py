@@ -98,13 +98,13 @@ class BywayKnows:
         return self._health.is_open(relay_name(route), time.time())
 
     def in_residual_window(self, address: IPAddress) -> bool:
-        return self._beliefs.residual.in_residual_window(address, self.network(), time.time())
+        return self._beliefs.in_residual_window(address, self.network(), time.time())
 
     def report_broken_flight(self, address: str, host: str) -> None:
-        self._beliefs.residual.note(address, self.network(), time.time(), host=host)
+        self._beliefs.on_broken_flight(address, self.network(), time.time(), host=host)
 
     def report_answered_flight(self, address: str, host: str) -> None:
-        self._beliefs.residual.take_back(address, self.network(), host)
+        self._beliefs.on_answered_flight(address, self.network(), host)
 
     def on_forged(self, host: str, finding: DnsFinding) -> None:
         """A race that waits for a direct route to `host` starts the next one."""

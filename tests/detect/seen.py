@@ -10,7 +10,7 @@ from dataclasses import replace
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import ControlAnswered
-from proxy.detect.beliefs.signal_counting import Refine, unrefined
+from proxy.detect.beliefs.state import Refine, unrefined
 from proxy.model import (
     Attempt,
     Belief,

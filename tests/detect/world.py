@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
+from functools import partial
+from types import ModuleType
+from typing import Any
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import Retested
+from proxy.detect.beliefs.state import BeliefState
 from proxy.model import Belief, Change, NetworkId, Outcome, State
 from tests.support.outcomes import (
     HOME,
@@ -70,3 +75,27 @@ class World:
     @property
     def transitions(self) -> list[tuple[State, State]]:
         return [(change.before, change.after) for change in self.changes if change.before is not change.after]
+
+
+class Over:
+    """Functions of the beliefs over one state, which a test calls like methods; other names are fields of the state."""
+
+    def __init__(self, *modules: ModuleType, state: BeliefState) -> None:
+        self._modules = modules
+        self.state = state
+
+    def __getattr__(self, name: str) -> Any:
+        for module in self._modules:
+            if callable(found := getattr(module, name, None)):
+                return partial(found, self.state)
+        return getattr(self.state, name)
+
+
+def over(
+    *modules: ModuleType,
+    settings: DetectTuning | None = None,
+    known: Iterable[Belief] = (),
+    rng: random.Random | None = None,
+) -> Over:
+    """The functions of these modules over a state of their own."""
+    return Over(*modules, state=BeliefState(settings or DetectTuning(), known, rng=rng or NoJitter()))

@@ -20,6 +20,7 @@ from proxy.config.relays import expanded, groups_of, relay_names
 from proxy.config.schema import Settings
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import ControlAnswered
+from proxy.detect.beliefs.network_health import resigned
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.scopes import prefix_scope
 from proxy.extend.dispatch import Addons
@@ -260,7 +261,7 @@ def bring_about(beliefs: Beliefs, state: str) -> None:
     if state == "inspected":
         for number in range(4):
             for control in (True, False):
-                beliefs._counting.network_health.resigned(HOME, f"www.site{number}.test", "office", control=control)
+                resigned(beliefs._state, HOME, f"www.site{number}.test", "office", control=control)
 
 
 def may_relay(plan: Plan) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs.site_refusals import REFUSALS
+from proxy.detect.signals import REFUSALS
 from proxy.detect.verdict import labels
 from proxy.detect.verdict.blocked import blocked, still_blocked, still_slow
 from proxy.detect.verdict.comparison import Comparison, route_names

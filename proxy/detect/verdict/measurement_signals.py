@@ -11,8 +11,7 @@ from types import MappingProxyType
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect import signals
-from proxy.detect.beliefs.site_refusals import REFUSALS
-from proxy.detect.signals import Failure, signal_of
+from proxy.detect.signals import REFUSALS, Failure, signal_of
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.model import (
     DIRECT,

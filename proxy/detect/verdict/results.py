@@ -14,10 +14,9 @@ from types import MappingProxyType
 from typing import Protocol as Interface
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs.host_lru import HostLru, Key
-from proxy.detect.beliefs.site_refusals import REFUSALS
+from proxy.detect.beliefs.tables import HostLru, Key, Meant
 from proxy.detect.scopes import registrable
-from proxy.detect.signals import NOT_JUDGED
+from proxy.detect.signals import NOT_JUDGED, REFUSALS
 from proxy.detect.verdict.site_status import (
     BLOCKS,
     LastResult,
@@ -225,6 +224,11 @@ class Results:
         """The port that people mean when they name the host: that of https, or of http if they visited that last."""
         visited = self._visited.get(key)
         return HTTP if visited is not None and visited.port == HTTP else HTTPS
+
+    def forget_all(self, meant: Meant) -> None:
+        """Forgets the hosts that are meant."""
+        for key in filter(meant, self.known()):
+            self.forget(key)
 
     def with_result(self) -> set[Key]:
         """All hosts with a result."""

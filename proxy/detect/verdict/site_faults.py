@@ -4,7 +4,7 @@ certificate is bad, it does not open, or it is down.
 
 from __future__ import annotations
 
-from proxy.detect.beliefs.site_refusals import REFUSALS
+from proxy.detect.signals import REFUSALS
 from proxy.detect.verdict import labels
 from proxy.detect.verdict.comparison import Comparison, route_names
 from proxy.detect.verdict.confidence import Confidence

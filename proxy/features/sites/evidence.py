@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from proxy.detect.beliefs.site_refusals import REFUSALS
+from proxy.detect.signals import REFUSALS
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.features.sites.measurement_answers import MeasurementJson, StepJson, VerdictJson
 from proxy.features.sites.measurement_text import PARTS, RESULTS, step_cells

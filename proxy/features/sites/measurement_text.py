@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from proxy.detect.beliefs.site_refusals import REFUSALS
+from proxy.detect.signals import REFUSALS
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.languages.amounts import span
 from proxy.model.phrase import Phrase, _, commas, ngettext, pgettext

@@ -20,12 +20,11 @@ from proxy.control.dashboard.charts import HOURS, Series, first_hour, stacked_ba
 from proxy.control.dashboard.kinds import route_kind
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field, parse_number
-from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.verdict.site_status import BLOCKS, OF_NETWORKS
 from proxy.features.today.answers import StatusAnswer
 from proxy.features.today.endpoints import StatusEndpoints
 from proxy.languages.amounts import clock, share
-from proxy.model import AutoMode, State
+from proxy.model import TROUBLED, AutoMode, State
 from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, commas, ngettext, pgettext, sentences

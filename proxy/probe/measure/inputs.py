@@ -8,10 +8,9 @@ from typing import Protocol
 
 from proxy.config.relays import enabled_relays
 from proxy.config.schema import Settings
-from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.signals import NEEDS_BYTES_PROOF
 from proxy.detect.tls_interception import KnownRoots
-from proxy.model import DIRECT, Action, Belief, Destination, DnsFinding, IPAddress, Plan, Route, State
+from proxy.model import DIRECT, TROUBLED, Action, Belief, Destination, DnsFinding, IPAddress, Plan, Route, State
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.kernel.tcp_info import TcpInfo

@@ -11,12 +11,13 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
-from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.counting import waits
 from proxy.detect.beliefs.events import Carried, ControlAnswered, DirectDelivered, Retested
 from proxy.detect.scopes import registrable
 from proxy.model import (
     DIRECT,
+    TROUBLED,
     Attempt,
     ConnectivityResult,
     NetworkId,
@@ -195,7 +196,7 @@ def remains(beliefs: Beliefs, now: float) -> list[object]:
         found += [(host, "result")] if beliefs.last_result(host, network=HOME, now=now) is not None else []
         found += [(host, "may be no control")] if not beliefs.may_be_control(host, network=HOME, now=now) else []
     found += [state for state in [beliefs.network_state(HOME)] if state is not NetworkState.OK]
-    found += ["a signal waits"] if beliefs._counting.pending.waits(HOME, now) else []
-    found += ["a claim"] if any(until > now for until in beliefs._recovery._claimed.values()) else []
+    found += ["a signal waits"] if waits(beliefs._state, HOME, now) else []
+    found += ["a claim"] if any(until > now for until in beliefs._state.claims.values()) else []
     found += [page for page in [beliefs.portal_page(HOME)] if page]
     return found

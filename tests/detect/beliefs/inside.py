@@ -12,22 +12,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs import (
-    basis,
-    network_health,
-    outcome_learning,
-    pending_signals,
-    residual_censorship,
-    retest_schedule,
-    scope_aggregation,
-    signal_counting,
-)
+from proxy.detect.beliefs import basis, network_health, state
 from proxy.detect.beliefs.basis import Basis
-from proxy.detect.beliefs.belief_table import Working
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.beliefs.host_lru import HostLru
-from proxy.detect.beliefs.name_counter import NameCounter
-from proxy.detect.beliefs.network_health import NetworkRecord
+from proxy.detect.beliefs.state import BeliefState, NetworkRecord, Working
+from proxy.detect.beliefs.tables import HostLru, Key, NameCounter
 from proxy.detect.verdict import results
 
 CONTAINERS = (dict, list, set, frozenset, deque, HostLru, NameCounter)
@@ -60,7 +49,7 @@ def _fixed(number: int) -> Bound:
 
 
 def _claims(settings: DetectTuning) -> int:
-    return settings.retest_per_hour * retest_schedule.NETWORKS_MAX
+    return settings.retest_per_hour * state.NETWORKS_MAX
 
 
 def _lru(by: By = By.HOST) -> Table:
@@ -71,59 +60,58 @@ def _counter(places: int, names: int) -> Table:
     return Table(By.HOST, _fixed(places), _fixed(names))
 
 
-_NETWORKS = _fixed(network_health.NETWORKS_MAX)
-_FAILING = _fixed(network_health.FAILING_MAX)
+_NETWORKS = _fixed(state.NETWORKS_MAX)
+_FAILING = _fixed(state.FAILING_MAX)
 
 TABLES: Mapping[str, Table] = {
     # What is believed.
-    "BeliefTable.stored": _lru(),
-    "BeliefTable.works": _lru(),
-    "BeliefTable.transient": _lru(),
-    "BeliefTable._priors": _lru(),
-    "BeliefTable._pending": Table(By.HOST, None, why="the next call of `learn` returns it"),
+    "BeliefState.stored": _lru(),
+    "BeliefState.works": _lru(),
+    "BeliefState.transient": _lru(),
+    "BeliefState.priors": _lru(),
+    "BeliefState.untold": Table(By.HOST, None, why="the next call of `learn` returns it"),
     # What waits.
-    "PendingSignals._unexplained": _lru(),
-    "PendingSignals._unproven": _lru(),
-    "PendingSignals.waiting": Table(
-        By.HOST, None, _fixed(pending_signals.WAITING_MAX), why="a change of network clears it"
-    ),
+    "BeliefState.unexplained": _lru(),
+    "BeliefState.unproven": _lru(),
+    "BeliefState.at_control": Table(By.HOST, None, _fixed(state.WAITING_MAX), why="a change of network clears it"),
     # Scopes.
-    "ScopeAggregation.domains": Table(By.HOST, None, why="those that no lookup asked for since they ended"),
-    "ScopeAggregation.prefixes": Table(By.HOST, _fixed(scope_aggregation.PREFIXES_MAX)),
-    "ScopeAggregation._failed": _counter(scope_aggregation.DOMAINS_MAX, scope_aggregation.FAILED_MAX),
-    "ScopeAggregation._failing": _counter(scope_aggregation.PREFIXES_MAX, scope_aggregation.HOSTS_MAX),
-    "ScopeAggregation._frozen": _counter(scope_aggregation.PREFIXES_MAX, scope_aggregation.HOSTS_MAX),
-    "ScopeAggregation._worked": Table(By.HOST, _fixed(scope_aggregation.PREFIXES_MAX)),
+    "BeliefState.domains": Table(By.HOST, None, why="those that no lookup asked for since they ended"),
+    "BeliefState.prefixes": Table(By.HOST, _fixed(state.PREFIXES_MAX)),
+    "BeliefState.failed_under": _counter(state.DOMAINS_MAX, state.FAILED_MAX),
+    "BeliefState.failing_in": _counter(state.PREFIXES_MAX, state.PREFIX_HOSTS_MAX),
+    "BeliefState.frozen_in": _counter(state.PREFIXES_MAX, state.PREFIX_HOSTS_MAX),
+    "BeliefState.worked_in": Table(By.HOST, _fixed(state.PREFIXES_MAX)),
     # Signals.
-    "SignalCounting._shared": _counter(signal_counting.SHARED_PLACES_MAX, signal_counting.SHARED_DOMAINS_MAX),
-    "SignalCounting._counted": Table(By.NEITHER, _fixed(signal_counting.COUNTED_MAX)),
-    "ResidualCensorship._since": Table(By.HOST, _fixed(residual_censorship.ADDRESSES_MAX)),
-    "PostDelivery._early": _lru(),
-    "SiteRefusals._statuses": _lru(),
+    "BeliefState.shared": _counter(state.SHARED_PLACES_MAX, state.SHARED_DOMAINS_MAX),
+    "BeliefState.counted": Table(By.NEITHER, _fixed(state.COUNTED_MAX)),
+    "BeliefState.residual": Table(By.HOST, _fixed(state.ADDRESSES_MAX)),
+    "BeliefState.early_resets": _lru(),
+    "BeliefState.statuses": _lru(),
     # Networks.
-    "NetworkHealth.records": Table(By.NETWORK, _NETWORKS),
-    "NetworkHealth.unresolved": Table(By.HOST, _NETWORKS, _fixed(network_health.UNRESOLVED_DOMAINS + 1)),
+    "BeliefState.networks": Table(By.NETWORK, _NETWORKS),
+    "BeliefState.unresolved": Table(By.HOST, _NETWORKS, _fixed(network_health.UNRESOLVED_DOMAINS + 1)),
     "NetworkRecord.failing": Table(By.HOST, _FAILING),
     "NetworkRecord.stalls": Table(By.HOST, _FAILING),
     "NetworkRecord.resigned": Table(By.HOST, _NETWORKS, _FAILING),
     "NetworkRecord.control_results": Table(By.HOST, None, why="as many as `[auto] controls` names"),
     # Re-tests.
-    "Recovery._claimed": Table(By.HOST, _claims),
-    "Budget._spent": Table(By.NETWORK, _fixed(retest_schedule.NETWORKS_MAX), lambda s: s.retest_per_hour),
+    "BeliefState.claims": Table(By.HOST, _claims),
+    "BeliefState.spent": Table(By.NETWORK, _NETWORKS, lambda s: s.retest_per_hour),
     # Results, and what is kept of visits.
     "Results._results": _lru(),
     "Results._visited": _lru(),
     "Results.waiting": Table(By.HOST, _fixed(results.WAITING_MAX)),
-    "OutcomeLearning._settled": Table(By.HOST, _fixed(outcome_learning._SETTLED_MAX)),
+    "BeliefState.settled": Table(By.HOST, _fixed(state.SETTLED_MAX)),
     "Bases._bases": Table(By.HOST, _fixed(basis.BASES_MAX)),
     "Bases._hosts": Table(By.HOST, _fixed(basis.BASES_MAX), _fixed(basis.BASES_MAX)),
-    "Beliefs._ignored": Table(By.NEITHER, None, why="one for each time that a user forgets"),
+    "BeliefState.ignored": Table(By.NEITHER, None, why="one for each time that a user forgets"),
 }  # fmt: skip
 
 PLAIN: Mapping[str, frozenset[str]] = {
     "Beliefs": frozenset({"is_near", "needs_control"}),
-    "BeliefTable": frozenset({"_listed", "is_near", "now", "latest"}),
-    "NetworkHealth": frozenset({"_quiet_until", "_clock"}),
+    "BeliefState": frozenset(
+        {"rng", "listed", "is_near", "addresses", "refine", "now", "latest", "quiet_until", "clock_ahead"}
+    ),
     "NetworkRecord": frozenset(
         {
             "last",  # its domain counts as a host: see LOOSE
@@ -140,14 +128,7 @@ PLAIN: Mapping[str, frozenset[str]] = {
     ),
     "Working": frozenset({"at", "belief", "domain", "is_near", "is_undisturbed", "renew_at"}),
     "Basis": frozenset({"until", "changed"}),
-    "OutcomeLearning": frozenset({"_addresses"}),
-    "SignalCounting": frozenset({"_refine"}),
-    "PostDelivery": frozenset({"statuses_of"}),
-    "SiteRefusals": frozenset({"statuses_of"}),
     "Bases": frozenset({"get"}),
-    "Budget": frozenset({"_per_hour"}),
-    "ResidualCensorship": frozenset({"_lasts_s"}),
-    "RetestSchedule": frozenset({"_rng"}),
     "Results": frozenset({"_store"}),
 }
 """By class: the fields that hold neither a table nor another part. `settings` may be in each."""
@@ -192,7 +173,7 @@ def tables_of(beliefs: Beliefs) -> dict[str, list[object]]:
     """Every table by its name, `Class.field`; those of the records of networks, one for each."""
     found: dict[str, list[object]] = {}
     parts = parts_of(beliefs)
-    parts += beliefs._counting.network_health.records.values()
+    parts += beliefs._state.networks.values()
     for part in parts:
         for name, value in fields_of(part):
             path = f"{type(part).__name__}.{name}"
@@ -275,3 +256,9 @@ def texts(root: object) -> Iterator[tuple[str, str]]:
                     left.append((value, f"{kind}.{name}"))
                 else:
                     left.append((value, path if isinstance(it, HostLru | NameCounter) else f"{path} {kind}.{name}"))
+
+
+def waiting_hosts(state: BeliefState) -> set[Key]:
+    """The hosts about which any signal waits."""
+    at_control = {key for waiting in state.at_control.values() for key in waiting}
+    return {*state.unexplained, *state.unproven, *at_control}

@@ -27,11 +27,12 @@ from hypothesis.stateful import (
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import Carried, ControlAnswered, DirectDelivered, EventBeside, Intercepted, Retested
-from proxy.detect.beliefs.host_lru import Key
+from proxy.detect.beliefs.network_health import may_learn
+from proxy.detect.beliefs.tables import Key
 from proxy.detect.scopes import registrable
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import Belief, ConnectivityResult, NetworkId, Outcome, Route, Stage, State, Symptom
-from tests.detect.beliefs.inside import beyond, fields_of, held_by, texts
+from tests.detect.beliefs.inside import beyond, fields_of, held_by, texts, waiting_hosts
 from tests.detect.beliefs.told import (
     ALL_HOSTS,
     BACK,
@@ -94,18 +95,18 @@ class Machine(RuleBasedStateMachine):
     def holds(self) -> None:
         """I6, and I9: a Byway that starts anew from the Changes believes the same."""
         empty(beyond(self.beliefs, self.told.tuning))
-        empty(differing(self.told, max(self.now, self.beliefs._table.latest)))
-        table = self.beliefs._table
-        self.met.update(belief.state for belief in (*table.stored.values(), *table.transient.values()))
+        empty(differing(self.told, max(self.now, self.beliefs._state.latest)))
+        state = self.beliefs._state
+        self.met.update(belief.state for belief in (*state.stored.values(), *state.transient.values()))
         self.met.update(map(self.beliefs.network_state, NETWORKS))
 
 
 def differing(told: Told, now: float) -> dict[Key, tuple[Belief | None, Belief | None]]:
     """Beliefs that are stored, as of `now`, and those that the Changes told, where both differ."""
-    stored = dict(told.beliefs._table.stored.items())
+    stored = dict(told.beliefs._state.stored.items())
     known = dict(told.stored)
     if "L4" in KNOWN:
-        keep(known, told.beliefs._table._pending)
+        keep(known, told.beliefs._state.untold)
     found = {}
     for key in stored.keys() | known.keys():
         here, there = stored.get(key), known.get(key)
@@ -278,9 +279,9 @@ class Anything(Machine):
     def flight(self, host: str, network: NetworkId, broke: bool) -> None:
         address = str(addresses_of(host)[0])
         if broke:
-            self.told(Call("residual.note", (address, network, self.now), {"host": host}))
+            self.told(Call("on_broken_flight", (address, network, self.now), {"host": host}))
         else:
-            self.told(Call("residual.take_back", (address, network, host)))
+            self.told(Call("on_answered_flight", (address, network, host)))
 
     @rule(seconds=st.sampled_from(SLEEPS))
     def sleep(self, seconds: float) -> None:
@@ -338,7 +339,7 @@ class Anything(Machine):
     @rule(network=st.sampled_from(NETWORKS))
     def forget_network(self, network: NetworkId) -> None:
         self.told(Call("forget", (None, network)))
-        empty({place for place, text in texts(self.beliefs) if text == network} - {"Budget._spent", *_LEFT})
+        empty({place for place, text in texts(self.beliefs) if text == network} - {"BeliefState.spent", *_LEFT})
 
     @rule()
     def forget_all(self) -> None:
@@ -368,8 +369,8 @@ class Anything(Machine):
 
 
 _LAPSING = {
-    *("BeliefTable.stored", "BeliefTable.transient", "BeliefTable._pending"),
-    *("ScopeAggregation.domains", "ScopeAggregation.prefixes", "Bases._bases", "Bases._hosts"),
+    *("BeliefState.stored", "BeliefState.transient", "BeliefState.untold"),
+    *("BeliefState.domains", "BeliefState.prefixes", "Bases._bases", "Bases._hosts"),
 }
 
 
@@ -378,10 +379,10 @@ def order_shows(
 ) -> Iterator[tuple[str, object, object]]:
     """What differs between beliefs that are told two events in one order and in the other, as far as that is not
     known."""
-    health, waiting = told.beliefs._counting.network_health, told.beliefs._counting.pending.waiting
-    if "L15" in KNOWN and not health.may_learn(network, now):
+    state = told.beliefs._state
+    if "L15" in KNOWN and not may_learn(state, network, now):
         return
-    if is_ordered_today(pair, {host for _, host in waiting.get(network, ())}):
+    if is_ordered_today(pair, {host for _, host in state.at_control.get(network, ())}):
         return
     one, other = (each.call(network, now) for each in pair)
     here, there = told.copy(one, other), told.copy(other, one)
@@ -415,7 +416,7 @@ def differences(here: Beliefs, there: Beliefs, now: float) -> Iterator[tuple[str
                     yield f"{host}: {name}", value, getattr(other, name)
         if here.network_state(network) is not there.network_state(network):
             yield network, here.network_state(network), there.network_state(network)
-    waiting = here._counting.pending.hosts(), there._counting.pending.hosts()
+    waiting = waiting_hosts(here._state), waiting_hosts(there._state)
     if waiting[0] != waiting[1]:
         yield "waiting", waiting[0] - waiting[1], waiting[1] - waiting[0]
 
@@ -431,7 +432,7 @@ def left_of(host: str, beliefs: Beliefs) -> list[tuple[str, str]]:
     return own + [each for each in found if each[1] in (domain, f"*.{domain}") and each[0] not in _DOMAINS]
 
 
-_DOMAINS = frozenset({"SignalCounting._shared"} if "L13" in KNOWN else ())
+_DOMAINS = frozenset({"BeliefState.shared"} if "L13" in KNOWN else ())
 _LEFT = (("Results.waiting",) if "L8" in KNOWN else ()) + ((".story", ".why") if "L18" in KNOWN else ())
 
 

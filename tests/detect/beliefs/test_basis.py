@@ -16,9 +16,11 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.basis import BASES_MAX, Bases, Basis
-from proxy.detect.beliefs.belief_table import CLOCK_AHEAD_S, RENEW_S
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.clock import CLOCK_AHEAD_S
 from proxy.detect.beliefs.events import Carried, ControlAnswered, DirectDelivered, Intercepted, Retested, StrategyTried
+from proxy.detect.beliefs.outcomes import disturb
+from proxy.detect.beliefs.transitions import RENEW_S
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import (
     DIRECT,
@@ -26,7 +28,6 @@ from proxy.model import (
     UNKNOWN_NETWORK,
     Attempt,
     Belief,
-    Change,
     ConnectivityResult,
     HttpRequest,
     Inbound,
@@ -291,13 +292,14 @@ class RelayedHistory(History):
         self._reads_all = reads_all
         self._sees_statuses = bool(seed % 2)
         self.saved = 0  # visits that were not read as a whole
-        reading = self.beliefs._outcome_learning._learn
+        results = self.beliefs._state.results
+        learning = results.learn
 
-        def read(*given: Any) -> list[Change]:
+        def learn(*given: Any, **named: Any) -> None:
             self.saved -= 1
-            return reading(*given)
+            learning(*given, **named)
 
-        self.beliefs._outcome_learning._learn = read  # type: ignore[method-assign, assignment]
+        results.learn = learn  # type: ignore[method-assign]
 
     def attempt(self, route: Route, *, well: bool) -> Attempt:
         made = super().attempt(route, well=well)
@@ -322,7 +324,7 @@ class RelayedHistory(History):
 
     def visit(self, seen: Outcome) -> None:
         if self._reads_all:
-            self.beliefs._outcome_learning.disturb()
+            disturb(self.beliefs._state)
         self.saved += 1
         self.beliefs.learn(seen, network=HOME, now=self.now)
         self.beliefs.basis(seen.host, network=HOME, now=self.now)  # as for the plan of the next visit

@@ -62,7 +62,9 @@ def test_of_all_hosts_nothing_is_left() -> None:
         known |= places_of("example", beliefs)
         beliefs.forget()
         assert places_of("example", beliefs) == set(), number
-    for table in ("stored", "works", "_statuses", "_early", "_since", "_failing", "_results", "_visited", "_claimed"):
+    for table in (
+        *("stored", "works", "statuses", "early_resets", "residual", "failing_in", "_results", "_visited", "claims"),
+    ):
         assert any(f".{table}" in place for place in known), f"no history had anything in {table}"
 
 
@@ -74,7 +76,7 @@ def test_of_a_domain_and_of_redirects_nothing_is_left() -> None:
     seen = outcome(moved, delivered(TOR), host="www.news.example", at=now, protocol=Protocol.HTTP)
     beliefs.learn(seen, network=HOME, now=now)
     known = places_of("example", beliefs)
-    for table in ("_failed", "_shared"):
+    for table in ("failed_under", "shared"):
         assert any(f".{table}" in place for place in known), f"nothing is in {table}"
     beliefs.forget()
     assert places_of("example", beliefs) == set()
@@ -111,7 +113,7 @@ def test_of_one_network_nothing_is_left_and_of_the_others_all(network: NetworkId
     other = AWAY if network is HOME else HOME
     for number in range(HISTORIES):
         beliefs = learned(number)
-        before = {key for key in beliefs._results.known() if key[0] == other}
+        before = {key for key in beliefs._state.results.known() if key[0] == other}
         beliefs.forget(network=network)
-        assert {place for place in places_of(network, beliefs) if "._budget." not in place} == set(), number
-        assert {key for key in beliefs._results.known() if key[0] == other} == before
+        assert {place for place in places_of(network, beliefs) if ".spent" not in place} == set(), number
+        assert {key for key in beliefs._state.results.known() if key[0] == other} == before

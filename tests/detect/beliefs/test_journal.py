@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from proxy.detect.beliefs import outcome_learning
-from proxy.detect.beliefs.retest_schedule import RetestSchedule
+from proxy.detect.beliefs import outcomes, transitions
+from proxy.detect.beliefs.state import BeliefState
 from proxy.model import Belief
 from tests.detect.beliefs.journal import FILE, HISTORIES, STEPS, WHAT, differences, histories
 
@@ -40,12 +40,12 @@ def test_a_history_is_the_same_each_time() -> None:
 
 def test_a_date_that_moves_is_found(journal: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: a first re-test that is due a second late."""
-    of_suspect = RetestSchedule.of_suspect
+    dated_suspect = transitions.dated_suspect
 
-    def late(self: RetestSchedule, belief: Belief, now: float) -> Belief:
-        return of_suspect(self, belief, now + 1)
+    def late(state: BeliefState, belief: Belief, now: float) -> Belief:
+        return dated_suspect(state, belief, now + 1)
 
-    monkeypatch.setattr(RetestSchedule, "of_suspect", late)
+    monkeypatch.setattr(transitions, "dated_suspect", late)
     found = differences(journal[:FIRST], histories(range(FIRST)))
     assert found
     assert all("was said" not in each for each in found)
@@ -54,7 +54,7 @@ def test_a_date_that_moves_is_found(journal: list[str], monkeypatch: pytest.Monk
 def test_a_sentence_that_changes_is_told_from_a_belief_that_does(
     journal: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcome_learning, "_story", lambda direct, winner: "another sentence")
+    monkeypatch.setattr(outcomes, "_story", lambda direct, winner: "another sentence")
     found = differences(journal[:FIRST], histories(range(FIRST)))
     assert found
     assert all(each.endswith("was said") for each in found)

@@ -99,7 +99,7 @@ def test_L4_what_lapses_is_told_with_the_next_event_alone() -> None:
     made = told(learn(UPLINK, HOME, T0), Visit("rescued", ALPHA).call(HOME, T0))
     long_after = T0 + 30 * 86_400.0
     assert made.beliefs.lookup(ALPHA, network=HOME, now=long_after).state is State.UNKNOWN
-    assert (HOME, ALPHA) not in made.beliefs._table.stored
+    assert (HOME, ALPHA) not in made.beliefs._state.stored
     assert (HOME, ALPHA) in made.stored, "nobody was told"
     made(learn(UPLINK, HOME, long_after))
     assert (HOME, ALPHA) not in made.stored
@@ -110,7 +110,7 @@ def test_L7_the_date_of_a_re_test_is_corrected_without_a_Change() -> None:
     before = made.beliefs.lookup(ALPHA, network=HOME, now=T0).retest_at
     made(learn(Retested(ALPHA, direct_ok=False, other_ok=False), HOME, T0 + 130))
     key = (HOME, ALPHA)
-    assert made.beliefs._table.stored.get(key) != made.stored[key]
+    assert made.beliefs._state.stored.get(key) != made.stored[key]
     assert made.stored[key].retest_at == before, "a Byway that starts anew re-tests at once"
 
 
@@ -130,7 +130,7 @@ def test_L10_an_eviction_is_told_before_the_Change_that_stored_what_it_evicts() 
     for number in range(20):
         made(Visit("rescued", f"www.many{number}.test").call(HOME, T0))
     keep(made.stored, made(learn(UPLINK, HOME, T0)))  # all that wait are counted
-    assert len(made.beliefs._table.stored) == 10
+    assert len(made.beliefs._state.stored) == 10
     assert len(made.stored) == 20
 
 
@@ -163,7 +163,7 @@ def test_L13_forgetting_a_host_leaves_its_domain_among_those_that_share_a_place(
         Visit("rescued", ALPHA, moved, protocol=Protocol.HTTP, port=80).call(HOME, T0), Call("forget", (ALPHA,))
     )
     assert {found for found in texts(made.beliefs) if "example.org" in found[1]} == {
-        ("SignalCounting._shared", "example.org")
+        ("BeliefState.shared", "example.org")
     }
 
 
@@ -217,7 +217,7 @@ def test_L18_what_waits_about_one_host_names_another_one_that_was_forgotten() ->
         made(Visit("rescued", host).call(HOME, T0 + 200 * number))
     made(learn(Retested(BETA, direct_ok=False, other_ok=True), HOME, T0 + 400))
     made(Call("forget", (ALPHA,)))
-    assert {place for place, text in texts(made.beliefs) if ALPHA in text} == {"PendingSignals.waiting Waiting.story"}
+    assert {place for place, text in texts(made.beliefs) if ALPHA in text} == {"BeliefState.at_control Waiting.story"}
     made(learn(UPLINK, HOME, T0 + 405))
     assert ALPHA in made.stored[HOME, BETA].why
 
@@ -243,6 +243,6 @@ def test_I7_reading_drops_what_has_lapsed() -> None:
     before = held_by(made.beliefs)
     reads(made.beliefs, later)
     after = held_by(made.beliefs)
-    assert {name for name in before if before[name] != after[name]} == {"BeliefTable.stored"}
+    assert {name for name in before if before[name] != after[name]} == {"BeliefState.stored"}
     reads(made.beliefs, later)
     assert held_by(made.beliefs) == after

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.detect.beliefs.belief_table import on_network
-from proxy.detect.beliefs.name_counter import NameCounter
+from proxy.detect.beliefs.tables import NameCounter, on_network
 from tests.support.outcomes import AWAY, HOME
 
 NOW = 1_000_000.0

@@ -3,10 +3,11 @@ from __future__ import annotations
 import math
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs.basis import Bases
-from proxy.detect.beliefs.belief_table import on_network
-from proxy.detect.beliefs.network_health import FAILING_MAX, NETWORKS_MAX, Delivery, NetworkHealth
+from proxy.detect.beliefs import network_health
+from proxy.detect.beliefs.state import FAILING_MAX, NETWORKS_MAX, Delivery
+from proxy.detect.beliefs.tables import on_network
 from proxy.model import ConnectivityResult, NetworkId, NetworkState
+from tests.detect.world import over
 from tests.support.outcomes import AWAY, HOME
 
 NOW = 1_000_000.0
@@ -21,7 +22,7 @@ class _Moving:
 
 
 def test_when_another_domain_was_heard() -> None:
-    uplink = NetworkHealth(DetectTuning())
+    uplink = over(network_health)
     assert not uplink.well_since(HOME, "a", NOW)
     uplink.on_direct_delivery(HOME, Delivery("a", NOW))
     uplink.on_direct_delivery(HOME, Delivery("b", NOW + 1))
@@ -34,7 +35,7 @@ def test_when_another_domain_was_heard() -> None:
 
 
 def test_what_is_told_late_takes_no_later_ones_place() -> None:
-    uplink = NetworkHealth(DetectTuning())
+    uplink = over(network_health)
     uplink.on_direct_delivery(HOME, Delivery("example.net", NOW))
     uplink.on_direct_delivery(HOME, Delivery("example.com", NOW + 5))
     uplink.on_direct_delivery(HOME, Delivery("example.org", NOW + 3))
@@ -45,22 +46,22 @@ def test_what_is_told_late_takes_no_later_ones_place() -> None:
 
 
 def test_a_date_that_moves_on_is_followed() -> None:
-    uplink = NetworkHealth(DetectTuning())
+    uplink = over(network_health)
     moving = _Moving("a", NOW)
     uplink.on_direct_delivery(HOME, moving)
     moving.at = NOW + 50
-    assert uplink.records[HOME].last is moving
-    assert AWAY not in uplink.records
+    assert uplink.networks[HOME].last is moving
+    assert AWAY not in uplink.networks
     assert uplink.well_since(HOME, "b", NOW + 50)
     uplink.on_direct_delivery(HOME, Delivery("b", NOW + 60))
 
-    assert uplink.records[HOME].last is not moving
+    assert uplink.networks[HOME].last is not moving
     assert uplink.well_since(HOME, "b", NOW + 50)
 
 
 def test_five_domains_and_both_controls_within_ten_minutes() -> None:
     def restricted(*, domains: int = 5, apart_s: float = 10.0, controls: int = 2, domestic: bool = True) -> bool:
-        uplink = NetworkHealth(DetectTuning())
+        uplink = over(network_health)
         news = [uplink.failed(HOME, f"d{number}", NOW + number * apart_s) for number in range(domains)]
         now = NOW + domains * apart_s
         if domestic:
@@ -69,7 +70,7 @@ def test_five_domains_and_both_controls_within_ten_minutes() -> None:
             uplink.on_control_answer(HOME, f"c{n}", ConnectivityResult.FAILED, now, domestic=False)
             for n in range(controls)
         ]
-        assert any(news) == (uplink.state(HOME) is NetworkState.RESTRICTED)
+        assert any(news) == (uplink.network_state(HOME) is NetworkState.RESTRICTED)
         return any(news)
 
     assert restricted()
@@ -81,7 +82,7 @@ def test_five_domains_and_both_controls_within_ten_minutes() -> None:
 
 def test_an_outage_after_a_page_that_worked_is_no_restricted_network() -> None:
     for domestic in (ConnectivityResult.FAILED, None):
-        uplink = NetworkHealth(DetectTuning())
+        uplink = over(network_health)
         uplink.on_direct_delivery(HOME, Delivery("worked", NOW))
         for number in range(5):
             uplink.failed(HOME, f"d{number}", NOW + 1 + number)
@@ -99,7 +100,7 @@ def test_an_outage_after_a_page_that_worked_is_no_restricted_network() -> None:
 
 
 def test_the_domestic_control_may_be_the_last_to_answer() -> None:
-    uplink = NetworkHealth(DetectTuning())
+    uplink = over(network_health)
     for number in range(5):
         uplink.failed(HOME, f"d{number}", NOW)
     assert not any(
@@ -109,7 +110,7 @@ def test_the_domestic_control_may_be_the_last_to_answer() -> None:
 
 
 def test_a_restriction_is_over_when_what_failed_delivers_again() -> None:
-    uplink = NetworkHealth(DetectTuning())
+    uplink = over(network_health)
     for number in range(5):
         uplink.failed(HOME, f"d{number}", NOW)
     uplink.on_control_answer(HOME, "egov.example", ConnectivityResult.WELL, NOW + 1, domestic=True)
@@ -118,15 +119,15 @@ def test_a_restriction_is_over_when_what_failed_delivers_again() -> None:
     )
     for domain in ("domestic", "domestic-too", "d0", "d0"):
         uplink.on_direct_delivery(HOME, Delivery(domain, NOW + 2))
-        assert uplink.state(HOME) is NetworkState.RESTRICTED
+        assert uplink.network_state(HOME) is NetworkState.RESTRICTED
 
     uplink.on_direct_delivery(HOME, Delivery("d1", NOW + 3))
-    assert uplink.state(HOME) is NetworkState.OK
+    assert uplink.network_state(HOME) is NetworkState.OK
     assert not any(uplink.failed(HOME, f"blocked{n}", NOW + 4) for n in range(2)), "what failed before is over too"
 
 
 def test_a_domain_that_answers_again_is_no_failing_one() -> None:
-    uplink = NetworkHealth(DetectTuning())
+    uplink = over(network_health)
     for number in range(5):
         uplink.failed(HOME, f"d{number}", NOW)
     uplink.on_direct_delivery(HOME, Delivery("d3", NOW + 1))
@@ -137,7 +138,7 @@ def test_a_domain_that_answers_again_is_no_failing_one() -> None:
 
 
 def test_nothing_is_learned_for_a_moment_after_waking() -> None:
-    uplink = NetworkHealth(DetectTuning())
+    uplink = over(network_health)
     uplink.on_direct_delivery(HOME, Delivery("a", NOW))
     uplink.on_resume(NOW)
 
@@ -146,52 +147,52 @@ def test_nothing_is_learned_for_a_moment_after_waking() -> None:
 
 
 def test_an_inspected_network_is_learned_on_and_a_portal_is_not() -> None:
-    uplink = NetworkHealth(DetectTuning())
+    uplink = over(network_health)
     assert not uplink.resigned(HOME, "a.one.example", "issuer", control=False)
     assert not uplink.resigned(HOME, "b.one.example", "issuer", control=True)
     assert not uplink.resigned(HOME, "two.example", "issuer", control=False)
     assert not uplink.resigned(HOME, "three.example", "another", control=False)
     assert uplink.resigned(HOME, "three.example", "issuer", control=False)
     assert not uplink.resigned(HOME, "four.example", "issuer", control=False)  # told once
-    assert (uplink.state(HOME), uplink.may_learn(HOME, NOW)) == (NetworkState.INSPECTED, True)
+    assert (uplink.network_state(HOME), uplink.may_learn(HOME, NOW)) == (NetworkState.INSPECTED, True)
 
     assert uplink.on_control_answer(HOME, "control.example", ConnectivityResult.PORTAL, NOW, domestic=False)
     assert not uplink.on_control_answer(HOME, "control.example", ConnectivityResult.PORTAL, NOW, domestic=False)
     assert not uplink.may_learn(HOME, NOW)
     a = Delivery("a", NOW)
     uplink.on_direct_delivery(HOME, a)
-    assert uplink.state(HOME) is NetworkState.PORTAL
+    assert uplink.network_state(HOME) is NetworkState.PORTAL
     uplink.on_certificate_accepted(HOME, NOW)
-    assert uplink.state(HOME) is NetworkState.OK
+    assert uplink.network_state(HOME) is NetworkState.OK
 
 
 def test_one_page_in_whose_place_something_comes_is_no_portal_where_clients_trust_what_comes() -> None:
     """A control may be blocked itself, by an address that leads to somebody else."""
-    uplink = NetworkHealth(DetectTuning())
+    uplink = over(network_health)
     uplink.on_certificate_accepted(HOME, NOW)
     assert not uplink.on_control_answer(HOME, "control.example", ConnectivityResult.PORTAL, NOW + 60, domestic=False)
-    assert uplink.state(HOME) is NetworkState.OK
+    assert uplink.network_state(HOME) is NetworkState.OK
     assert uplink.control_wanted(HOME, NOW + 60, waits=False), "it is asked again"
 
     assert uplink.on_control_answer(HOME, "control.example", ConnectivityResult.PORTAL, NOW + 120, domestic=False)
     assert uplink.needs_control(HOME)
     assert not uplink.on_control_answer(HOME, "control.example", ConnectivityResult.WELL, NOW + 180, domestic=False)
-    assert (uplink.state(HOME), uplink.needs_control(HOME)) == (NetworkState.OK, False)
+    assert (uplink.network_state(HOME), uplink.needs_control(HOME)) == (NetworkState.OK, False)
 
 
 def test_nobody_inspects_any_more_when_a_control_shows_its_own_certificate() -> None:
-    uplink = NetworkHealth(DetectTuning())
+    uplink = over(network_health)
     for host in ("one.example", "two.example", "control.example"):
         uplink.resigned(HOME, host, "issuer", control=host.startswith("control"))
     uplink.on_control_answer(HOME, "other.example", ConnectivityResult.WELL, NOW, domestic=False)
-    assert uplink.state(HOME) is NetworkState.INSPECTED
+    assert uplink.network_state(HOME) is NetworkState.INSPECTED
 
     uplink.on_control_answer(HOME, "control.example", ConnectivityResult.WELL, NOW, domestic=False)
-    assert uplink.state(HOME) is NetworkState.OK
+    assert uplink.network_state(HOME) is NetworkState.OK
 
 
 def test_all_controls_are_wanted_when_so_many_domains_fail() -> None:
-    uplink = NetworkHealth(DetectTuning())
+    uplink = over(network_health)
     for number in range(5):
         assert not uplink.seems_restricted(HOME, NOW)
         uplink.failed(HOME, f"d{number}", NOW)
@@ -202,7 +203,7 @@ def test_all_controls_are_wanted_when_so_many_domains_fail() -> None:
 
 
 def test_controls_are_asked_though_domestic_sites_answer_for_the_uplink() -> None:
-    uplink = NetworkHealth(DetectTuning())
+    uplink = over(network_health)
     for number in range(5):
         uplink.failed(HOME, f"d{number}", NOW)
     assert uplink.control_wanted(HOME, NOW, waits=False)
@@ -215,19 +216,19 @@ def test_controls_are_asked_though_domestic_sites_answer_for_the_uplink() -> Non
 
 
 def test_offline_is_news_once_and_over_with_anything_that_delivers() -> None:
-    uplink = NetworkHealth(DetectTuning())
+    uplink = over(network_health)
     assert [uplink.offline(HOME), uplink.offline(HOME)] == [True, False]
     uplink.online(HOME)
     uplink.online(AWAY)
 
-    assert uplink.state(HOME) is NetworkState.OK
+    assert uplink.network_state(HOME) is NetworkState.OK
     uplink.offline(HOME)
     uplink.forget(HOME)
-    assert uplink.state(HOME) is NetworkState.OK
+    assert uplink.network_state(HOME) is NetworkState.OK
 
 
 def test_a_control_a_minute() -> None:
-    uplink = NetworkHealth(DetectTuning())
+    uplink = over(network_health)
 
     assert not uplink.control_wanted(HOME, NOW, waits=False)
     assert [uplink.control_wanted(HOME, NOW + at, waits=True) for at in (0, 59, 60)] == [True, False, True]
@@ -235,7 +236,7 @@ def test_a_control_a_minute() -> None:
 
 
 def test_it_is_bounded() -> None:
-    uplink = NetworkHealth(DetectTuning())
+    uplink = over(network_health)
     for number in range(NETWORKS_MAX + 1):
         uplink.offline(NetworkId(f"network-{number}"))
     for number in range(FAILING_MAX * 2):
@@ -243,21 +244,21 @@ def test_it_is_bounded() -> None:
         uplink.resigned(AWAY, f"d{number}.example", "issuer", control=False)
         uplink.resigned(AWAY, "d.example", f"issuer-{number}", control=False)
 
-    assert uplink.state(NetworkId("network-0")) is NetworkState.OK
-    assert uplink.state(NetworkId(f"network-{NETWORKS_MAX}")) is NetworkState.OFFLINE
+    assert uplink.network_state(NetworkId("network-0")) is NetworkState.OK
+    assert uplink.network_state(NetworkId(f"network-{NETWORKS_MAX}")) is NetworkState.OFFLINE
     uplink.forget()
-    assert uplink.state(NetworkId(f"network-{NETWORKS_MAX}")) is NetworkState.OK
+    assert uplink.network_state(NetworkId(f"network-{NETWORKS_MAX}")) is NetworkState.OK
 
 
 def test_a_change_of_state_changes_the_bases() -> None:
-    bases = Bases()
-    uplink = NetworkHealth(DetectTuning(restricted_in_vain=3), bases)
+    uplink = over(network_health, settings=DetectTuning(restricted_in_vain=3))
+    bases = uplink.bases
     seen: list[tuple[NetworkState, bool]] = []
     basis = bases.add(HOME, "a.example", math.inf)
 
     def look() -> None:
         nonlocal basis
-        seen.append((uplink.state(HOME), basis.changed))
+        seen.append((uplink.network_state(HOME), basis.changed))
         basis = bases.add(HOME, "a.example", math.inf)
 
     for number in range(5):
@@ -290,17 +291,17 @@ def test_a_change_of_state_changes_the_bases() -> None:
 
 
 def test_a_network_that_is_dropped_for_another_one_is_a_change() -> None:
-    bases = Bases()
-    uplink = NetworkHealth(DetectTuning(), bases)
+    uplink = over(network_health)
+    bases = uplink.bases
     uplink.offline(HOME)
     for number in range(NETWORKS_MAX - 1):
         uplink.suspect_portal(NetworkId(f"network-{number}"))
     basis = bases.add(HOME, "a.example", math.inf)
-    assert uplink.state(HOME) is NetworkState.OFFLINE
+    assert uplink.network_state(HOME) is NetworkState.OFFLINE
 
     uplink.suspect_portal(AWAY)
 
-    assert uplink.state(HOME) is NetworkState.OK
+    assert uplink.network_state(HOME) is NetworkState.OK
     assert basis.changed
 
 
@@ -311,11 +312,11 @@ class _Abroad:
     """A network whose domestic control page, as the default one in most countries, never answers."""
 
     def __init__(self) -> None:
-        self.health = NetworkHealth(DetectTuning())
+        self.health = over(network_health)
         self.now = NOW
 
     def is_restricted(self) -> bool:
-        return self.health.state(HOME) is NetworkState.RESTRICTED
+        return self.health.network_state(HOME) is NetworkState.RESTRICTED
 
     def fails(self, *domains: str) -> None:
         for domain in domains:
@@ -404,7 +405,7 @@ def test_one_foreign_page_that_answers_is_enough_against_it() -> None:
 
 
 def test_a_resolver_fails_once_it_failed_for_two_domains_and_until_it_resolves_one() -> None:
-    health = NetworkHealth(DetectTuning())
+    health = over(network_health)
     health.on_unresolved(HOME, "a")
     health.on_unresolved(HOME, "a")
     assert not health.resolver_fails(HOME)
@@ -423,7 +424,7 @@ def test_a_resolver_fails_once_it_failed_for_two_domains_and_until_it_resolves_o
 
 def test_a_host_is_forgotten_with_the_domain_that_stands_for_it() -> None:
     """What the others have led to stays."""
-    health = NetworkHealth(DetectTuning())
+    health = over(network_health)
     for domain in ("gone.test", "kept.test"):
         for network in (HOME, AWAY):
             health.failed(network, domain, NOW)
@@ -436,8 +437,8 @@ def test_a_host_is_forgotten_with_the_domain_that_stands_for_it() -> None:
     health.on_direct_delivery(HOME, Delivery("gone.test", NOW + 20))
     health.failed(HOME, "gone.test", NOW)
     health.forget_hosts(on_network(HOME, "www.gone.test"))
-    assert "gone.test" not in repr(health.records[HOME])
-    assert "gone.test" in repr(health.records[AWAY])
+    assert "gone.test" not in repr(health.networks[HOME])
+    assert "gone.test" in repr(health.networks[AWAY])
     assert (health.unresolved[HOME], len(health.unresolved[AWAY])) == (frozenset({"kept.test"}), 2)
     assert (health.failed_at(HOME, "kept.test"), health.stall_waits(HOME, NOW, domain="kept.test")) == (NOW, True)
     assert [health.well_since(HOME, domain, NOW + 9) for domain in ("kept.test", "gone.test")] == [True, True]

@@ -13,11 +13,10 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.basis import Basis
-from proxy.detect.beliefs.belief_table import Working
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import Carried, ControlAnswered
-from proxy.detect.beliefs.name_counter import NameCounter
-from proxy.detect.beliefs.network_health import NetworkRecord
+from proxy.detect.beliefs.state import NetworkRecord, Working
+from proxy.detect.beliefs.tables import NameCounter
 from proxy.detect.scopes import is_host
 from proxy.model import Belief, ConnectivityResult, NetworkId, Protocol, Stage, Symptom
 from tests.detect.beliefs.inside import (
@@ -42,11 +41,11 @@ from tests.support.outcomes import AWAY, HOME, TOR
 MONTH = 29 * 86_400.0
 
 UNBOUNDED = {
-    "BeliefTable._pending",
-    "Beliefs._ignored",
+    "BeliefState.untold",
+    "BeliefState.ignored",
     "NetworkRecord.control_results",
-    "PendingSignals.waiting",
-    "ScopeAggregation.domains",
+    "BeliefState.at_control",
+    "BeliefState.domains",
 }
 """Tables without a bound of their own. Take a name away with its mend; none may be added."""
 
@@ -80,7 +79,7 @@ def test_every_field_is_named() -> None:
 def test_every_name_is_a_field() -> None:
     """So that no line outlives its field, or names one that is no table."""
     beliefs = Beliefs(DetectTuning())
-    beliefs._counting.network_health.records[HOME] = NetworkRecord()
+    beliefs._state.networks[HOME] = NetworkRecord()
     assert tables_of(beliefs).keys() == TABLES.keys()
     fields = {
         f"{type(part).__name__}.{name}" for part in (*parts_of(beliefs), *records()) for name, _ in fields_of(part)
@@ -102,7 +101,7 @@ def test_a_new_field_without_a_line_is_found(kind: str) -> None:
         case "a value":
             vars(beliefs)["more"] = 1.0
         case "of a part":
-            vars(beliefs._counting.residual)["more"] = set()
+            vars(beliefs._state)["more"] = set()
         case "of a record":
             record = WithMore()
             record.__class__.__name__ = "NetworkRecord"
@@ -121,9 +120,9 @@ def test_a_table_beyond_its_bound_is_found(monkeypatch: pytest.MonkeyPatch) -> N
     beliefs = learned(*everywhere(HOME), *everywhere(AWAY, T0 + MONTH + 1000), tuning=tuning)
     assert beyond(beliefs, tuning) == []
     fewer = replace(tuning, hosts_max=3, hosts_per_domain_max=1)
-    assert {found.split()[0] for found in beyond(beliefs, fewer)} >= {"BeliefTable.stored", "one"}
-    monkeypatch.setitem(TABLES, "NetworkHealth.records", Table(By.NETWORK, lambda _: 1))
-    assert beyond(beliefs, tuning) == ["NetworkHealth.records has 2 entries, of 1"]
+    assert {found.split()[0] for found in beyond(beliefs, fewer)} >= {"BeliefState.stored", "one"}
+    monkeypatch.setitem(TABLES, "BeliefState.networks", Table(By.NETWORK, lambda _: 1))
+    assert beyond(beliefs, tuning) == ["BeliefState.networks has 2 entries, of 1"]
 
 
 def learned(*calls: Call, tuning: DetectTuning | None = None) -> Beliefs:
@@ -142,9 +141,9 @@ def test_the_set_of_domains_grows_beyond_the_beliefs_that_it_names() -> None:
             calls += [learn(UPLINK, HOME, now), Visit("rescued", host).call(HOME, now)]
         now += 2400.0
     beliefs = learned(*calls, tuning=replace(DetectTuning(), hosts_max=20))
-    domains = beliefs._counting.aggregation.domains
+    domains = beliefs._state.domains
     assert len(domains) == 60
-    assert len(domains & set(beliefs._table.stored)) <= 20
+    assert len(domains & set(beliefs._state.stored)) <= 20
 
 
 def everywhere(network: NetworkId = HOME, start: float = T0) -> Iterator[Call]:
@@ -223,11 +222,11 @@ def test_what_is_kept_by_host_or_network_goes_with_the_network() -> None:
     beliefs = learned(*everywhere(HOME), *everywhere(AWAY, T0 + MONTH + 1000))
     beliefs.forget(network=HOME)
     kept = {place for place, text in texts(beliefs) if text == HOME}
-    assert kept == {"Budget._spent"}, "else forgetting would renew the budget"
+    assert kept == {"BeliefState.spent"}, "else forgetting would renew the budget"
     assert filled(beliefs, By.HOST) >= {name for name, table in TABLES.items() if table.by is By.HOST} - EMPTIED
 
 
-EMPTIED = {"OutcomeLearning._settled", "Bases._bases", "Bases._hosts"}
+EMPTIED = {"BeliefState.settled", "Bases._bases", "Bases._hosts"}
 """Tables that forgetting empties of all networks: the next visit is read as a whole, and planned anew."""
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs.score import aged, counted, enough_to_block, falls_below, score_now
+from proxy.detect.beliefs.transitions import aged, counted, enough_to_block, falls_below, score_now
 from proxy.model import Belief, Signal, SignalId
 from tests.support.outcomes import HOME, HOST
 

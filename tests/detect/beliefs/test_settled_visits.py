@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs.belief_table import RENEW_S
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.transitions import RENEW_S
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import (
     Attempt,
-    Change,
     Outcome,
     Protocol,
     State,
@@ -48,13 +47,14 @@ class Visits:
         open_uplink(self.beliefs, now=T0 - 60.0)  # something is known of the network
         self.now = T0
         self.read = 0
-        reading = self.beliefs._outcome_learning._learn
+        results = self.beliefs._state.results
+        learning = results.learn
 
-        def read(seen: Outcome, *given: Any) -> list[Change]:
+        def learn(seen: Outcome, *given: Any, **named: Any) -> None:
             self.read += seen.host == HOST
-            return reading(seen, *given)
+            learning(seen, *given, **named)
 
-        self.beliefs._outcome_learning._learn = read  # type: ignore[method-assign, assignment]
+        results.learn = learn  # type: ignore[method-assign, assignment]
 
     def is_read(self, seen: Outcome) -> bool:
         """Whether this visit, now, was read as a whole."""

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import ipaddress
-import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 from hypothesis import strategies as st
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs.belief_table import BeliefTable
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import (
     BlockMeasured,
@@ -27,7 +25,9 @@ from proxy.detect.beliefs.events import (
     Retested,
     StrategyTried,
 )
-from proxy.detect.beliefs.host_lru import Key
+from proxy.detect.beliefs.state import BeliefState
+from proxy.detect.beliefs.tables import Key
+from proxy.detect.beliefs.transitions import current
 from proxy.detect.scopes import registrable
 from proxy.model import (
     DIRECT,
@@ -136,7 +136,7 @@ class Call:
     named: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, beliefs: Beliefs) -> Any:
-        return operator.attrgetter(self.method)(beliefs)(*self.given, **self.named)
+        return getattr(beliefs, self.method)(*self.given, **self.named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +312,7 @@ def as_of(belief: Belief | None, now: float, tuning: DetectTuning) -> Belief | N
     if belief is None:
         return None
     key = (belief.network, belief.scope)
-    return BeliefTable(tuning, [belief], NoJitter()).current(key, now)
+    return current(BeliefState(tuning, [belief], rng=NoJitter()), key, now)
 
 
 def reads(beliefs: Beliefs, now: float, order: Iterable[str] = ALL_HOSTS) -> list[object]:
@@ -359,7 +359,7 @@ class Told:
         if "L10" in KNOWN:
             written = {(change.network, change.scope) for change in changes if change.belief is not None}
             for key in written & {(change.network, change.scope) for change in changes if "limit memory" in change.why}:
-                if key not in self.beliefs._table.stored:
+                if key not in self.beliefs._state.stored:
                     del self.stored[key]
 
     def copy(self, *more: Call) -> Beliefs:

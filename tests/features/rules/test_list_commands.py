@@ -263,7 +263,7 @@ def test_a_diff_keeps_the_ends_of_the_lines(byway: Byway, running: Running, end:
 def test_a_report_names_free_and_blocked_sites(byway: Byway, running: Running) -> None:
     running.see(works("www.a.test", at=time.time()), works("other.test", at=time.time()))
     blocked = Belief("blocked.test", HOME, State.BLOCKED, "sni_reset", since=time.time(), until=time.time() + 1e6)
-    running.do(lambda: running.world.beliefs._table.stored.put((HOME, "blocked.test"), blocked))
+    running.do(lambda: running.world.beliefs._state.stored.put((HOME, "blocked.test"), blocked))
     running.do(lambda: running.world.list_texts.update(own=TEXT))
     rows = byway("list", "report", "own").rows
     assert rows[0] == ["here", "site", "why", "when"]

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
-from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs.pending_signals import OBSERVED_MAX, WAITING_MAX, PendingSignals, Waiting
+from proxy.detect.beliefs import counting, network_health
+from proxy.detect.beliefs.counting import OBSERVED_MAX
+from proxy.detect.beliefs.state import WAITING_MAX, Waiting
+from proxy.detect.beliefs.tables import on_network
 from proxy.detect.signals import Observed
 from proxy.model import DIRECT, Attempt, Signal, SignalId, Stage
+from tests.detect.beliefs.inside import waiting_hosts
+from tests.detect.world import over
 from tests.support.outcomes import AWAY, HOME
 
 NOW = 1_000_000.0
@@ -15,7 +19,7 @@ def seen(kind: str = "tls_reset", at: float = NOW) -> Observed:
 
 
 def test_G2_half_a_minute_and_once() -> None:
-    gates = PendingSignals(DetectTuning())
+    gates = over(counting, network_health)
     gates.await_other_route(KEY, [seen()], NOW)
     assert gates.take_for(KEY, NOW + 30) == Waiting((seen(),), NOW)
     assert gates.take_for(KEY, NOW + 30) is None
@@ -25,7 +29,7 @@ def test_G2_half_a_minute_and_once() -> None:
 
 
 def test_what_nothing_was_compared_with() -> None:
-    gates = PendingSignals(DetectTuning())
+    gates = over(counting, network_health)
     gates.compared(KEY)  # of which nothing waits
     gates.await_other_route(KEY, [seen()], NOW)
     assert gates.uncompared(KEY, NOW) is None
@@ -38,7 +42,7 @@ def test_what_nothing_was_compared_with() -> None:
 
 
 def test_a_relay_has_two_minutes_to_carry_more() -> None:
-    gates = PendingSignals(DetectTuning())
+    gates = over(counting, network_health)
     gates.prove_later(KEY, Waiting((seen("frozen"),), NOW))
     assert gates.proven(KEY, NOW + 120) is not None
     gates.prove_later(KEY, Waiting((seen("frozen"),), NOW))
@@ -47,17 +51,17 @@ def test_a_relay_has_two_minutes_to_carry_more() -> None:
 
 
 def test_G1_another_domain_on_the_same_network() -> None:
-    gates = PendingSignals(DetectTuning())
+    gates = over(counting, network_health)
     gates.wait(KEY, [seen()], "why", NOW)
 
     assert gates.release(HOME, "example.org", NOW + 1) == []
     assert gates.release(AWAY, "example.net", NOW + 1) == []
     assert gates.release(HOME, "example.net", NOW + 1) == [(KEY, Waiting((seen(),), NOW, "why"))]
-    assert not gates.waiting
+    assert not gates.at_control
 
 
 def test_of_which_domain_something_waits() -> None:
-    gates = PendingSignals(DetectTuning())
+    gates = over(counting, network_health)
     gates.wait(KEY, [seen()], "why", NOW)
     domain = "example.org"
 
@@ -69,7 +73,7 @@ def test_of_which_domain_something_waits() -> None:
 
 
 def test_G1_what_came_before_the_flight_opens_nothing() -> None:
-    gates = PendingSignals(DetectTuning())
+    gates = over(counting, network_health)
     gates.wait(KEY, [seen(at=NOW)], "why", NOW)
     (sent,) = {observed.sent for observed in (seen(at=NOW),)}
 
@@ -78,7 +82,7 @@ def test_G1_what_came_before_the_flight_opens_nothing() -> None:
 
 
 def test_G1_what_joins_later_keeps_its_own_time() -> None:
-    gates = PendingSignals(DetectTuning())
+    gates = over(counting, network_health)
     gates.wait(KEY, [seen()], "first", NOW)
     gates.wait(KEY, [seen("tls_eof", NOW + 9)], "second", NOW + 9)
     gates.wait(KEY, [seen("tls_eof", NOW + 11)], "third", NOW + 11)
@@ -89,16 +93,16 @@ def test_G1_what_joins_later_keeps_its_own_time() -> None:
 
 
 def test_G1_is_shut_after_ten_seconds() -> None:
-    gates = PendingSignals(DetectTuning())
+    gates = over(counting, network_health)
     gates.wait(KEY, [seen()], "why", NOW)
     assert gates.waits(HOME, NOW + 10)
 
     assert not gates.waits(HOME, NOW + 10.1)
-    assert not gates.waiting
+    assert not gates.at_control
 
 
 def test_what_waits_is_bounded() -> None:
-    gates = PendingSignals(DetectTuning())
+    gates = over(counting, network_health)
     for number in range(WAITING_MAX + 5):
         gates.wait((HOME, f"h{number}.example.org"), [seen()], "why", NOW)
     for _ in range(OBSERVED_MAX + 5):
@@ -110,7 +114,7 @@ def test_what_waits_is_bounded() -> None:
 
 
 def test_annulled_forgotten_and_void() -> None:
-    gates = PendingSignals(DetectTuning())
+    gates = over(counting, network_health)
 
     def fill() -> None:
         gates.wait(KEY, [seen()], "why", NOW)
@@ -119,9 +123,9 @@ def test_annulled_forgotten_and_void() -> None:
 
     fill()
     gates.cancel(KEY)
-    assert gates.hosts() == {KEY}  # a frozen flow has delivered too
-    gates.forget(KEY)
-    assert gates.hosts() == set()
+    assert waiting_hosts(gates.state) == {KEY}  # a frozen flow has delivered too
+    gates.forget_waiting(on_network(*KEY))
+    assert waiting_hosts(gates.state) == set()
     fill()
-    gates.clear()
-    assert gates.hosts() == set()
+    gates.drop_waiting()
+    assert waiting_hosts(gates.state) == set()

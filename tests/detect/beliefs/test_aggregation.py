@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs import scope_aggregation
+from proxy.detect.beliefs import aggregation
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import BlockMeasured, Carried, Intercepted, Retested
 from proxy.model import (
@@ -284,7 +284,7 @@ def test_prefixes_that_are_never_asked_about_again_do_not_add_up() -> None:
 
 
 def test_the_oldest_prefix_gives_way_with_its_belief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scope_aggregation, "PREFIXES_MAX", 2)
+    monkeypatch.setattr(aggregation, "PREFIXES_MAX", 2)
     seen = Seen()
     for network in range(4):
         for number in range(3):

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.events import Intercepted, Retested, StrategyTried
-from proxy.detect.beliefs.recovery import retest_needs
+from proxy.detect.beliefs.retests import retest_needs
 from proxy.model import Belief, Route, Stage, State, Symptom
 from tests.detect.seen import OTHER, Seen
 from tests.support.outcomes import HOME, HOST, TOR, delivered, failed, outcome

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.detect.beliefs.basis import Bases
-from proxy.detect.beliefs.host_lru import HostLru, Key
+from proxy.detect.beliefs.tables import HostLru, Key
 from proxy.detect.scopes import registrable
 from proxy.model import NetworkId
 from tests.support.outcomes import AWAY, HOME

@@ -284,7 +284,7 @@ def test_what_no_name_has_caused_leaves_no_echo() -> None:
     seen = Seen()
     seen.rescued(symptom=Symptom.EOF, address="203.0.113.5:443")
 
-    assert not seen.beliefs.residual.in_residual_window("203.0.113.5", HOME, seen.now)
+    assert not seen.beliefs.in_residual_window("203.0.113.5", HOME, seen.now)
 
 
 # -- learning again ----------------------------------------------------------------------------------------------------

@@ -8,18 +8,21 @@ from dataclasses import replace
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs.belief_table import BeliefTable, forgotten, on_network, unknown
+from proxy.detect.beliefs import clock, transitions
+from proxy.detect.beliefs.tables import on_network
+from proxy.detect.beliefs.transitions import forgotten, unknown
 from proxy.model import Belief, Signal, SignalId, State
 from tests.detect.seen import OTHER, Seen
+from tests.detect.world import Over, over
 from tests.support.outcomes import AWAY, HOME, HOST
 
 NOW = 1_000_000.0
 KEY = (HOME, HOST)
 
 
-def table(*known: Belief) -> BeliefTable:
-    made = BeliefTable(DetectTuning(), known, random.Random(0))
-    made.update_clock(NOW)
+def table(*known: Belief) -> Over:
+    made = over(transitions, clock, known=known, rng=random.Random(0))
+    made.advance(NOW)
     return made
 
 
@@ -151,11 +154,12 @@ def test_a_clock_that_is_set_ages_no_list() -> None:
 SIGNAL = Signal(SignalId.TLS_RESET, 2.0, "sni_reset", NOW)
 
 
-def suspected(made: BeliefTable, now: float) -> Belief:
+def suspected(made: Over, now: float) -> Belief:
     before = made.current(KEY, now) or made.begin(KEY, now)
     (change,) = made.raise_suspicion(KEY, before, replace(before, score=1.5, scored_at=now), None, now)
-    assert change.belief is not None
-    return change.belief
+    belief: Belief | None = change.belief
+    assert belief is not None
+    return belief
 
 
 def test_trouble_began_with_its_first_sign_whatever_was_found_since() -> None:
@@ -179,7 +183,7 @@ def test_a_suspicion_that_time_ended_goes_on_when_it_is_found_again() -> None:
     lapsed = made.current(KEY, later)
     assert lapsed is not None
     assert (lapsed.state, lapsed.began) == (State.UNKNOWN, NOW)
-    assert made.with_pending([]) == [], "time writes no change"
+    assert made.told([]) == [], "time writes no change"
     assert suspected(made, later).began == NOW
 
 
@@ -188,12 +192,12 @@ def test_a_block_that_nobody_visited_for_long_ends_in_the_ledger() -> None:
     blocked = replace(unknown(KEY, NOW), state=State.BLOCKED, cause="ip", since=NOW, began=NOW, until=until)
     made = table(blocked)
     assert made.current(KEY, until + 5) is None
-    (ended,) = made.with_pending([])
+    (ended,) = made.told([])
     assert (ended.at, ended.before, ended.after, ended.belief) == (until, State.BLOCKED, State.UNKNOWN, None)
 
 
 def test_what_is_forgotten_leaves_no_change_behind() -> None:
     made = table(replace(unknown(KEY, NOW), state=State.BLOCKED, since=NOW, began=NOW, until=NOW + 1))
     assert made.current(KEY, NOW + 5) is None
-    assert [change.scope for change in made.forget(on_network(None, None))] == [HOST]
-    assert made.with_pending([]) == []
+    assert [change.scope for change in made.forget_stored(on_network(None, None))] == [HOST]
+    assert made.told([]) == []

@@ -1,0 +1,204 @@
+"""Signals from direct attempts that delivered: flows that stop, wrong certificates, refusals.
+
+A flow that froze or was slow makes its host suspect at once, and counts when a relay has carried more. A certificate of
+a known interception root blocks at once, one of an unknown issuer after two checks.
+
+A site that answers 403, 429 or 451 in plain HTTP on one route and not on another is reached by the other. A refusal is
+the site's right and no block. It only shows which route to prefer for a while; when direct and relays are both refused,
+there is nothing to prefer.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from proxy.detect.beliefs.aggregation import consider
+from proxy.detect.beliefs.counting import (
+    await_other_route,
+    count,
+    prefix_froze,
+    prove_later,
+    proven,
+    split_by_control,
+    wait,
+)
+from proxy.detect.beliefs.network_health import may_learn, network_state
+from proxy.detect.beliefs.network_health import resigned as network_resigned
+from proxy.detect.beliefs.state import BeliefState, Waiting
+from proxy.detect.beliefs.tables import Key
+from proxy.detect.beliefs.transitions import current, remove, set_blocked, set_transient, unknown, write
+from proxy.detect.signals import REFUSALS, Observed
+from proxy.model import (
+    DIRECT,
+    TROUBLED,
+    Attempt,
+    Cause,
+    Change,
+    NetworkId,
+    NetworkState,
+    Outcome,
+    Route,
+    Signal,
+    SignalId,
+    Stage,
+    State,
+    Symptom,
+)
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+AGAIN_S = 3600.0
+"""A second early reset within this time is a signal."""
+
+_NEED_BYTES_PROOF = frozenset({SignalId.FROZEN, SignalId.THROTTLED})
+"""Signals that count once a relay has carried what direct did not."""
+
+
+@frozen_dataclass
+class Preference:
+    """The route to prefer, since another one is refused."""
+
+    route: Route
+    status: int
+    all_refuse: bool = False
+
+
+def carried(state: BeliefState, key: Key, route: Route, now: float, *, bytes_s: float = math.inf) -> list[Change]:
+    """A relay has carried enough, at up to `bytes_s`: the signals of a frozen or throttled flow count, unless the
+    site is slow on every route."""
+    waiting = proven(state, key, now)
+    if waiting is None or not may_learn(state, key[0], now):
+        return []
+    if bytes_s < state.settings.throttled_faster * max(map(_direct_rate, waiting.observed)):
+        prove_later(state, key, waiting)  # it may become faster yet
+        return []
+    changes = count(state, key, list(waiting.observed), waiting.story, now, winner=route)
+    changes += consider(state, key, now)
+    return changes + prefix_froze(state, key, route, list(waiting.observed), now)
+
+
+def spoiled(state: BeliefState, key: Key, uncounted: list[Observed], direct: Attempt, now: float) -> list[Change]:
+    """Direct delivered, but with signals: the host is suspect at once, and they count when another route does
+    better."""
+    if direct.symptom is Symptom.RESET and not _early_again(state, key, now):
+        return []
+    if not uncounted or not may_learn(state, key[0], now):
+        return []
+    state.works.pop(key)
+    proofs = [observed for observed in uncounted if observed.signal.id in _NEED_BYTES_PROOF]
+    others = [observed for observed in uncounted if observed.signal.id not in _NEED_BYTES_PROOF]
+    ids = ", ".join(observed.signal.id for observed in uncounted)
+    story = f"direct answered, but: {ids}{f' ({direct.error})' if direct.error else ''}"
+    if proofs:
+        prove_later(state, key, Waiting(tuple(proofs), now, story))
+    if others:
+        await_other_route(state, key, others, now)
+    return count(state, key, [], story, now, winner=None, hint=uncounted[-1].signal.cause)
+
+
+def _early_again(state: BeliefState, key: Key, now: float) -> bool:
+    """Whether a reset early in the answer is the second within the hour: many programs close that way once."""
+    before = state.early_resets.get(key)
+    state.early_resets.put(key, now)
+    return before is not None and 0 <= now - before <= AGAIN_S
+
+
+def refused(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[Change]:
+    """A site that answers 403, 429 or 451 on one route and not on another prefers the other for `refused_s`."""
+    preferred = preference(state, key, outcome, now)
+    if preferred is None:
+        return []
+    lasts_s = state.settings.refused_s
+    if preferred.all_refuse:
+        why = f"every tested route gets HTTP {preferred.status}"
+        set_transient(state, key, State.REFUSED, Cause.REFUSED, why, lasts_s=lasts_s, now=now)
+        return []
+    belief = current(state, key, now)
+    if preferred.route.is_direct or (belief is not None and belief.state in TROUBLED):
+        return []
+    state.works.pop(key)
+    before = belief or unknown(key, now)
+    why = f"direct gets HTTP {preferred.status}, {preferred.route} does not"
+    after = replace(
+        before,
+        state=State.SUSPECT,
+        cause=Cause.REFUSED,
+        since=now,
+        began=before.began or now,
+        until=now + lasts_s,
+        last_good=str(preferred.route),
+        last_good_at=now,
+        why=why,
+    )
+    return write(state, key, before, after, now)
+
+
+def preference(state: BeliefState, key: Key, outcome: Outcome, now: float) -> Preference | None:
+    """Takes the statuses of an outcome. Returns the route to prefer; None while that is not clear."""
+    known = state.statuses.get(key) or {}
+    answered = {
+        a.route: a.evidence["status"] for a in outcome.attempts if a.stage is Stage.DONE and "status" in a.evidence
+    }
+    if not known and REFUSALS.isdisjoint(answered.values()):
+        return None
+    recent = {route: known[route] for route, (at, _) in known.items() if 0 <= now - at < state.settings.refused_s}
+    recent |= {route: (now, int(status)) for route, status in answered.items()}
+    state.statuses.put(key, recent)
+    refused = {route: status for route, (_, status) in recent.items() if status in REFUSALS}
+    admitted = [route for route in recent if route not in refused]
+    if not refused:
+        return None
+    status = next(iter(refused.values()))
+    if admitted:
+        return Preference(min(admitted, key=lambda route: not route.is_direct), status)
+    kinds = {route.is_direct for route in refused}
+    return Preference(next(iter(refused)), status, all_refuse=True) if len(kinds) == 2 else None
+
+
+def resigned(
+    state: BeliefState, host: str, issuer: str, network: NetworkId, now: float, *, control: bool
+) -> list[Change]:
+    """A trusted certificate of an issuer in no public log came for `host`. When that shows that the whole network
+    is inspected, beliefs of interception are forgotten."""
+    if not network_resigned(state, network, host, issuer, control=control):
+        return []
+    changes: list[Change] = []
+    for key, belief in state.stored.items():
+        if key[0] == network and belief.state in TROUBLED and belief.cause == Cause.INTERCEPTION:
+            why = "TLS is intercepted on this network by a CA that this computer trusts"
+            changes += remove(state, key, now, why)
+    return changes
+
+
+def intercepted_by_known(state: BeliefState, key: Key, fingerprint: str, now: float) -> list[Change]:
+    """A root that is known to intercept signed the certificate: proof, which needs no gate."""
+    before = current(state, key, now) or unknown(key, now)
+    after = replace(
+        before,
+        cause=Cause.INTERCEPTION,
+        why=f"certificate signed by a known interception root ({fingerprint[:16]})",
+    )
+    if before.state is State.BLOCKED:
+        return write(state, key, before, replace(after, until=now + state.settings.unvisited_s), now)
+    state.works.pop(key)
+    return set_blocked(state, key, before, after, now)
+
+
+def intercepted(state: BeliefState, key: Key, fingerprint: str, now: float) -> list[Change]:
+    """An unknown issuer, which the system does not trust, signed the certificate."""
+    if network_state(state, key[0]) is NetworkState.INSPECTED or not may_learn(state, key[0], now):
+        return []
+    state.works.pop(key)
+    signal = Signal(SignalId.TLS_BAD_CERT, state.settings.weights.tls_bad_cert, Cause.INTERCEPTION, now)
+    seen = Observed(signal, Attempt(DIRECT, Stage.DONE), now - state.settings.uplink_window_s)
+    story = f"wrong certificate, from an unknown issuer ({fingerprint[:16]})"
+    counting, waiting, _ = split_by_control(state, key, [seen], now)
+    if waiting:
+        wait(state, key, waiting, story, now)
+    return count(state, key, counting, story, now, winner=None, hint=Cause.INTERCEPTION)
+
+
+def _direct_rate(observed: Observed) -> float:
+    """Bytes a second of a direct flow that was throttled; 0 when it stopped."""
+    rate = observed.attempt.evidence.get("bytes_s", 0)
+    return float(rate) if observed.signal.id is SignalId.THROTTLED else 0.0

@@ -1,0 +1,95 @@
+"""The clock that beliefs are dated by: what becomes of the dates when somebody sets it.
+
+Dates of what is believed move with the clock, so that no age is negative and nothing lapses at once. All other dates
+are void, and what they belong to is dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+from proxy.detect.beliefs.network_health import on_resume
+from proxy.detect.beliefs.state import NEVER, BeliefState
+from proxy.model import Belief, Change
+
+CLOCK_BACK_S = 60.0
+CLOCK_AHEAD_S = 30 * 86_400.0
+"""A clock that moves further than this between two calls was set by somebody: ages are kept."""
+
+
+class _Clearable(Protocol):
+    def clear(self) -> None: ...
+
+
+def advance(state: BeliefState, now: float) -> None:
+    """Call it before anything else at a time that is not the usual case: at or after the latest of all calls, and at
+    most `CLOCK_AHEAD_S` after the last one. A call at a time before that of another one changes every basis."""
+    jumped = not -CLOCK_BACK_S <= now - state.now <= CLOCK_AHEAD_S and _was_set(state, now)
+    state.now = now
+    if jumped or now >= state.latest:
+        state.latest = now
+    if jumped or now < state.latest:
+        state.bases.on_all_changed()
+    if jumped:
+        _void(state, now)
+
+
+def _was_set(state: BeliefState, now: float) -> bool:
+    """Whether the clock was set; if so, moves all dates of beliefs with it. At the first call only a clock behind the
+    stored dates was set: one far ahead may be a month without use."""
+    latest = state.now
+    if latest == NEVER:
+        latest = max((_latest(belief) for belief in state.stored.values()), default=now)
+        if now >= latest:
+            return False
+    shift = now - latest
+    for key, belief in state.stored.items():
+        moved = _shifted(belief, shift)
+        state.stored.correct(key, moved)
+        state.untold.append(
+            Change(now, moved.scope, moved.network, moved.state, moved.state, moved.cause, moved.why, moved)
+        )
+    for key, at in state.priors.items():
+        state.priors.correct(key, at + shift)
+    for working in state.works.values():
+        working.at += shift
+        working.renew_at += shift
+        working.belief = _shifted(working.belief, shift)
+    return True
+
+
+def _void(state: BeliefState, now: float) -> None:
+    """Drops what has a date that did not move with the clock."""
+    tables: tuple[_Clearable, ...] = (
+        *(state.transient, state.statuses, state.early_resets, state.residual, state.shared, state.claims),
+        *(state.failing_in, state.frozen_in, state.worked_in),
+    )
+    for table in tables:
+        table.clear()
+    state.results.on_clock_set()
+    on_resume(state, now)
+
+
+def _latest(belief: Belief) -> float:
+    return max(belief.since, belief.scored_at, belief.last_good_at, belief.success_at)
+
+
+def _shifted(belief: Belief, shift: float) -> Belief:
+    def moved(at: float) -> float:
+        return at + shift if at else at
+
+    return replace(
+        belief,
+        since=moved(belief.since),
+        began=moved(belief.began),
+        until=moved(belief.until),
+        last_good_at=moved(belief.last_good_at),
+        scored_at=moved(belief.scored_at),
+        signal_at=moved(belief.signal_at),
+        episode_at=moved(belief.episode_at),
+        retest_at=moved(belief.retest_at),
+        success_at=moved(belief.success_at),
+        exits=tuple(map(moved, belief.exits)),
+        rungs_failed_at=moved(belief.rungs_failed_at),
+    )

@@ -1,0 +1,197 @@
+"""The one entry of what is learned: each kind of event has its function in `LEARNERS`.
+
+An Outcome is read in `outcomes`. What was found out beside connections, by their flows, control pages, measurements,
+re-tests and checks of certificates, is read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from proxy.detect.beliefs import after_delivery, network_health, retests
+from proxy.detect.beliefs.aggregation import consider, note_success, note_thawed
+from proxy.detect.beliefs.clock import CLOCK_AHEAD_S, advance
+from proxy.detect.beliefs.counting import (
+    cancel,
+    count,
+    failed_again_later,
+    on_other_host_delivered,
+    prefix_froze,
+)
+from proxy.detect.beliefs.events import (
+    BlockMeasured,
+    Carried,
+    ControlAnswered,
+    DirectDelivered,
+    Event,
+    EventBeside,
+    Intercepted,
+    OpenMeasured,
+    Retested,
+    StrategyTried,
+)
+from proxy.detect.beliefs.outcomes import learn_outcome
+from proxy.detect.beliefs.state import BeliefState, Delivery
+from proxy.detect.beliefs.tables import Key
+from proxy.detect.beliefs.transitions import governing, mark_working, note_under, represents, told, troubled
+from proxy.detect.scopes import registrable
+from proxy.detect.signals import NEEDS_BYTES_PROOF, Observed, concerns
+from proxy.model import DIRECT, Attempt, Cause, Change, ConnectivityResult, NetworkId, NetworkState, Outcome, Stage
+
+
+def learn(state: BeliefState, event: Event, network: NetworkId, now: float) -> list[Change]:
+    """See `Beliefs.learn`."""
+    if state.latest <= now <= state.now + CLOCK_AHEAD_S:  # the usual case
+        state.now = state.latest = now
+    else:
+        advance(state, now)
+    if isinstance(event, Outcome):
+        return learn_outcome(state, event, network, now)
+    return told(state, LEARNERS[type(event)](state, event, network, now))
+
+
+def _direct_delivered(state: BeliefState, event: DirectDelivered, network: NetworkId, now: float) -> list[Change]:
+    if state.results.waiting:
+        state.results.on_direct_delivery(network, registrable(event.host), now)
+    return _delivers(state, event.host, network, now, came_at=now if event.since is None else event.since)
+
+
+def _delivers(state: BeliefState, host: str, network: NetworkId, now: float, *, came_at: float) -> list[Change]:
+    """Direct delivered, at `came_at` at the earliest: the host is a control for all others."""
+    if state.is_near(host):
+        return []
+    domain = registrable(host)
+    network_health.on_direct_delivery(state, network, Delivery(domain, came_at))
+    return on_other_host_delivered(state, domain, network, now, came_at=came_at)
+
+
+def _carried(state: BeliefState, event: Carried, network: NetworkId, now: float) -> list[Change]:
+    host_key = (network, event.host)
+    if not event.route.is_direct:
+        if event.count < state.settings.proof_bytes:
+            return []
+        return after_delivery.carried(state, host_key, event.route, now, bytes_s=event.bytes_s)
+    key = governing(state, host_key, now)
+    belief = troubled(state, key, now)
+    if belief is None or belief.cause not in NEEDS_BYTES_PROOF or event.count < state.settings.whole_bytes:
+        return []
+    thawed = note_thawed(state, host_key, now)
+    if not represents(state, key, event.host):
+        mark_working(state, host_key, now)
+        return thawed
+    return thawed + retests.succeeded(state, key, belief, now, f"direct carried {event.count} bytes")
+
+
+def _control_answered(state: BeliefState, event: ControlAnswered, network: NetworkId, now: float) -> list[Change]:
+    host, result = event.host, event.result
+    domain = registrable(host)
+    if state.results.waiting and result is ConnectivityResult.WELL:
+        state.results.on_direct_delivery(network, domain, now)
+    news = network_health.on_control_answer(
+        state, network, host, result, now, domestic=event.domestic, portal_page=event.portal
+    )
+    if result is ConnectivityResult.RESIGNED and event.issuer:
+        return after_delivery.resigned(state, host, event.issuer, network, now, control=True)
+    is_portal = network_health.network_state(state, network) is NetworkState.PORTAL
+    if is_portal:
+        network_health.drop_waiting(state)
+    if news and is_portal:
+        state.results.forget_recent(network, now - state.settings.restricted_window_s)
+    if news:
+        return network_health.forget_recent(state, network, now)
+    if result in (ConnectivityResult.WELL, ConnectivityResult.RESIGNED) and event.started <= now:
+        return on_other_host_delivered(state, domain, network, now)
+    return []
+
+
+def _block_measured(state: BeliefState, event: BlockMeasured, network: NetworkId, now: float) -> list[Change]:
+    """Both gates were open when the measurement was made."""
+    key = (network, event.host)
+    if state.is_near(event.host) or not network_health.may_learn(state, network, now):
+        return []
+    state.transient.pop(key)
+    state.works.pop(key)
+    seen = [Observed(event.signal, Attempt(DIRECT, Stage.DONE, address=event.address), now)]
+    story = f"a measurement found: {event.text}; {event.winner} delivered"
+    changes = count(state, key, seen, story, now, winner=event.winner, protocol=event.protocol)
+    return changes + consider(state, key, now) + prefix_froze(state, key, event.winner, seen, now)
+
+
+def _open_measured(state: BeliefState, event: OpenMeasured, network: NetworkId, now: float) -> list[Change]:
+    """A success like that of a re-test. Another program's hello opened the site: where the hello of browsers is what is
+    blocked, that shows nothing."""
+    key = (network, event.host)
+    if state.is_near(event.host) or not network_health.may_learn(state, network, now):
+        return []
+    belief = troubled(state, governing(state, key, now), now)
+    if belief is not None and (belief.cause == Cause.ECH or not concerns(belief.cause, event.protocol)):
+        return []
+    state.transient.pop(key)
+    changes = note_success(state, network, event.address, now)
+    return changes + _direct_opens(state, key, now, "direct delivered in a measurement")
+
+
+def _direct_opens(state: BeliefState, host_key: Key, now: float, why: str) -> list[Change]:
+    """Direct brought what the cause of a block would have prevented, as `why` says."""
+    network, host = host_key
+    key = governing(state, host_key, now)
+    represents_scope = represents(state, key, host)
+    belief = troubled(state, key, now)
+    if belief is not None and (key == host_key or not represents_scope):
+        mark_working(state, host_key, now)
+    state.claims.pop(key, None)
+    changes: list[Change] = []
+    if belief is not None and represents_scope:
+        changes += retests.succeeded(state, key, belief, now, why)
+    if belief is not None and belief.cause in NEEDS_BYTES_PROOF:
+        changes += note_thawed(state, host_key, now)
+    cancel(state, host_key)
+    return changes + _delivers(state, host, network, now, came_at=now)
+
+
+def _intercepted(state: BeliefState, event: Intercepted, network: NetworkId, now: float) -> list[Change]:
+    key = (network, event.host)
+    if event.known:
+        return after_delivery.intercepted_by_known(state, key, event.fingerprint, now)
+    if event.trusted:
+        return after_delivery.resigned(state, event.host, event.fingerprint, network, now, control=False)
+    return after_delivery.intercepted(state, key, event.fingerprint, now)
+
+
+def _retested(state: BeliefState, event: Retested, network: NetworkId, now: float) -> list[Change]:
+    host_key = (network, event.host)
+    if event.direct_ok:
+        return _direct_opens(state, host_key, now, "direct delivered in a re-test")
+    key = governing(state, host_key, now)
+    sent = now - state.settings.retest_pair_s
+    is_well = network_health.well_since(state, network, registrable(event.host), sent)
+    is_well = is_well and network_health.may_learn(state, network, now)
+    belief = troubled(state, key, now)
+    alike = event.forged or belief is None or belief.cause != Cause.INTERCEPTION
+    changes = retests.failed(state, key, now, other_ok=event.other_ok, counts=is_well and alike)
+    if event.other_ok:
+        note_under(state, key, event.host, now)
+        if alike and not is_well:
+            failed_again_later(state, key, host_key, sent, now)
+    return changes
+
+
+def _strategy_tried(state: BeliefState, event: StrategyTried, network: NetworkId, now: float) -> list[Change]:
+    key = governing(state, (network, event.host), now)
+    return retests.strategy_result(state, key, event.route, now, ok=event.ok)
+
+
+LEARNERS: Mapping[type[EventBeside], Callable[[BeliefState, Any, NetworkId, float], list[Change]]] = MappingProxyType(
+    {
+        DirectDelivered: _direct_delivered,
+        Carried: _carried,
+        ControlAnswered: _control_answered,
+        BlockMeasured: _block_measured,
+        OpenMeasured: _open_measured,
+        Intercepted: _intercepted,
+        Retested: _retested,
+        StrategyTried: _strategy_tried,
+    }
+)

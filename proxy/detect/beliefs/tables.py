@@ -1,0 +1,190 @@
+"""The tables of the beliefs: each has a limit, and forgets the names that a user wants forgotten.
+
+What a network or a client can name without end must not fill the memory. `HostLru` is keyed by network and host, and
+limits the hosts of one registrable domain as well: a page with 50,000 random subdomains must not evict what is known
+about other sites. `KeyTable` has one limit. `NameCounter` counts names by place.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Generic, Protocol, TypeVar
+
+from proxy.detect.beliefs.basis import Bases
+from proxy.detect.scopes import registrable
+from proxy.model import NetworkId
+from proxy.model.bounded import Bounded
+
+T = TypeVar("T")
+Key = tuple[NetworkId, str]
+"""A network and a scope on it: a host, a domain or a prefix."""
+Meant = Callable[[Key], bool]
+"""Whether a key is to be forgotten."""
+
+
+def on_network(network: NetworkId | None, scope: str | None) -> Meant:
+    """A test whether a key is the scope, a subdomain of it, or its domain, on the network; None: any."""
+    if scope is None:
+        return lambda key: network is None or key[0] == network
+    above = f"*.{registrable(scope)}"
+    return lambda key: (
+        (network is None or key[0] == network) and (key[1] in (scope, above) or key[1].endswith(f".{scope}"))
+    )
+
+
+class Forgetful(Protocol):
+    """A table that can forget keys."""
+
+    def forget(self, meant: Meant) -> None: ...
+
+
+class KeyTable(Bounded[Key, T]):
+    """A mapping of (network, scope) that drops the least recently set key beyond its limit."""
+
+    def forget(self, meant: Meant) -> None:
+        """Forgets the keys that are meant."""
+        for key in [*filter(meant, self)]:
+            del self[key]
+
+
+class HostLru(Generic[T]):
+    """A mapping of (network, host) with two limits. Reading is one dictionary look-up, and does not count as use; only
+    `put` does."""
+
+    def __init__(self, bases: Bases | None = None, /, *, total: int, per_domain: int) -> None:
+        """`bases` are told of each change. None: nothing that is kept rests on these values."""
+        self._bases = bases
+        self._total = total
+        self._per_domain = per_domain
+        self._values: dict[Key, T] = {}
+        self._domains: OrderedDict[Key, dict[str, None]] = OrderedDict()  # both: least recently used first
+        self.get = self._values.get
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._values
+
+    def __iter__(self) -> Iterator[Key]:
+        """Over a snapshot, as in `items` and `values`: safe while the table changes."""
+        return iter(list(self._values))
+
+    def items(self) -> list[tuple[Key, T]]:
+        return list(self._values.items())
+
+    def values(self) -> list[T]:
+        return list(self._values.values())
+
+    def siblings(self, key: Key) -> list[Key]:
+        """The keys under the same registrable domain on the same network, `key` itself included when it is there."""
+        network, host = key
+        return [(network, other) for other in self._domains.get((network, registrable(host)), ())]
+
+    def correct(self, key: Key, value: T) -> None:
+        """Replaces the value of a key, which does not count as use. Raises KeyError when the key is not there."""
+        if key not in self._values:
+            raise KeyError(key)
+        self._values[key] = value
+        if self._bases is not None:
+            self._bases.on_scope_changed(key)
+
+    def put(self, key: Key, value: T, *, is_change: bool = True) -> list[tuple[Key, T]]:
+        """Sets a value and makes its host the most recently used. Returns what was evicted for it. Without `is_change`,
+        nobody is told: the value of a key that is there is only renewed."""
+        self._values[key] = value
+        network, host = key
+        domain = (network, registrable(host))
+        hosts = self._domains.setdefault(domain, {})
+        hosts.pop(host, None)
+        hosts[host] = None
+        self._domains.move_to_end(domain)
+        if is_change and self._bases is not None:
+            self._bases.on_scope_changed(key)
+        gone = []
+        if len(hosts) > self._per_domain:
+            gone.append(self._evict(domain))
+        if len(self._values) > self._total:
+            gone.append(self._evict(next(iter(self._domains))))
+        return gone
+
+    def pop(self, key: Key) -> T | None:
+        """Removes a value and returns it, if there was one. `get` is cheaper where there is mostly none."""
+        return self._take(key, (key[0], registrable(key[1]))) if key in self._values else None
+
+    def forget(self, meant: Meant) -> None:
+        """Forgets the keys that are meant."""
+        for key in [*filter(meant, self._values)]:
+            self.pop(key)
+
+    def clear(self) -> None:
+        gone = list(self._values)
+        self._values.clear()
+        self._domains.clear()
+        if self._bases is not None:
+            for key in gone:
+                self._bases.on_scope_changed(key)
+
+    def _evict(self, domain: Key) -> tuple[Key, T]:
+        key = (domain[0], next(iter(self._domains[domain])))
+        return key, self._take(key, domain)
+
+    def _take(self, key: Key, domain: Key) -> T:
+        """Removes a value that is there. `domain`: the network and the domain of its host."""
+        value = self._values.pop(key)
+        if self._bases is not None:
+            self._bases.on_scope_changed(key)
+        hosts = self._domains[domain]
+        del hosts[key[1]]
+        if not hosts:
+            del self._domains[domain]
+        return value
+
+
+class NameCounter:
+    """Counts names by place, with their times: failing hosts of one prefix, unrelated sites redirected to one host. A
+    place is a network and a scope or an address on it."""
+
+    def __init__(self, *, places: int, names: int) -> None:
+        """At most so many places, and so many names at each."""
+        self._names_max = names
+        self._places: Bounded[Key, Bounded[str, float]] = Bounded(places)
+
+    def __contains__(self, place: Key) -> bool:
+        return place in self._places
+
+    def note(self, place: Key, name: str, now: float) -> None:
+        names = self._places.get(place)
+        if names is None:
+            names = Bounded(self._names_max)
+        names[name] = now
+        self._places[place] = names
+
+    def saw(self, place: Key, name: str) -> bool:
+        """Whether this name was noted at the place."""
+        return name in self._places.get(place, ())
+
+    def within(self, place: Key, window_s: float, now: float) -> int:
+        """The number of names noted at the place within `window_s`."""
+        return sum(0 <= now - at <= window_s for at in self._places.get(place, {}).values())
+
+    def places_of(self, network: NetworkId, name: str) -> list[Key]:
+        """The places on a network at which this name was noted."""
+        return [place for place, names in self._places.items() if place[0] == network and name in names]
+
+    def pop(self, place: Key) -> None:
+        """Forgets a place."""
+        self._places.pop(place, None)
+
+    def forget(self, meant: Meant) -> None:
+        """Forgets the places and the names that are meant, each with its network."""
+        for place, names in list(self._places.items()):
+            for name in [name for name in names if meant((place[0], name))]:
+                del names[name]
+            if not names or meant(place):
+                del self._places[place]
+
+    def clear(self) -> None:
+        """Forgets all."""
+        self._places.clear()
