@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from proxy.config.schema import ListConfig
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.events import ComputerResumed, NetworkLeft
 from proxy.detect.verdict.site_status import status_of
 from proxy.extend.dispatch import Addons
 from proxy.model import Cause, Change, NetworkId, NetworkState, State
@@ -276,7 +277,7 @@ def on_network_change(services: Services, change: NetworkChange) -> None:
     why = "its network is gone"
     lost = services.pump.abort_where(lambda upstream: change.orphans(upstream.lowest_socket), why)
     if change.is_elsewhere:
-        services.events.emit(Learned(services.beliefs.network_changed(services.now())))
+        services.learn(NetworkLeft(), services.network())
         services.health.clear_faults()
         services.findings.clear_all()
         services.flows.reset()
@@ -287,7 +288,7 @@ def on_network_change(services: Services, change: NetworkChange) -> None:
 def on_resumed(services: Services, network: NetworkWatch, resumed: Resumed) -> None:
     """Discards what a sleep, or a change of the clock, has made untrue."""
     log.info("Resumed after %.0f s of sleep; the clock moved by %+.0f s", resumed.slept_s, resumed.jumped_s)
-    services.beliefs.on_resume(services.now())
+    services.beliefs.note(ComputerResumed(), network=services.network(), now=services.now())
     services.health.clear_faults()
     services.flows.reset()
     network.read_now()

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from proxy.detect.beliefs.events import Intercepted
+from proxy.detect.beliefs.events import Intercepted, PortalSuspected
 from proxy.detect.tls_interception import CertificateKind, ClassifiedChain, classify_chain
 from proxy.model import (
     DIRECT,
@@ -161,7 +161,7 @@ class InterceptionCheck:
                 self._checked[network, outcome.host] = _Check(began, is_sound=True)
             if classified.kind is CertificateKind.WRONG_NAME and self._services.network() == network:
                 # A captive portal presents its own certificate for every site.
-                self._services.beliefs.suspect_portal(network)
+                self._services.beliefs.note(PortalSuspected(), network=network, now=self._services.now())
                 self._services.events.emit(SignalWaits())
             if not classified.is_foreign:
                 return

@@ -6,7 +6,7 @@ returns an outcome with its additions.
 
 from __future__ import annotations
 
-from proxy.detect.beliefs.events import Carried, DirectDelivered
+from proxy.detect.beliefs.events import Carried, CertificateAccepted, DirectDelivered, FlowStalled
 from proxy.detect.relay_health import FAIR, NEAR, relay_name
 from proxy.detect.signals import NEEDS_BYTES_PROOF
 from proxy.model import (
@@ -155,13 +155,13 @@ class OutcomeObserver:
             and services.network() == self._network
             and not services.beliefs.is_near(outcome.host)
         ):
-            services.beliefs.on_certificate_accepted(self._network, services.now())
+            services.beliefs.note(CertificateAccepted(), network=self._network, now=services.now())
 
     def on_unwitnessed_stall(self, host: str) -> None:
         """A flow of `host` stalled, and nothing shows that the network works. A control page may show it."""
         services = self._services
         if services.network() == self._network:
-            services.beliefs.on_unwitnessed_stall(host, network=self._network, now=services.now())
+            services.beliefs.note(FlowStalled(host), network=self._network, now=services.now())
             services.events.emit(SignalWaits())
 
     def on_direct_bytes(self, host: str, within_s: float) -> None:

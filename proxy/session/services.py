@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.beliefs.events import EventBeside
+from proxy.detect.beliefs.events import Event
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.detect.relay_ways import RelayWays
@@ -114,7 +114,7 @@ class Services:
     learns: bool = True
     """False for Byway's own probes: nothing is learned from their outcomes."""
 
-    def learn(self, event: EventBeside, network: NetworkId) -> None:
+    def learn(self, event: Event, network: NetworkId) -> None:
         """Lets the beliefs learn from an event that happened on a network now, and emits their changes."""
         self.events.emit(Learned(self.beliefs.learn(event, network=network, now=self.now())))
 

@@ -12,6 +12,7 @@ from functools import lru_cache, partial
 from operator import attrgetter
 
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.events import FlightAnswered, FlightBroken
 from proxy.detect.relay_health import Health, relay_name
 from proxy.detect.relay_ways import RelayWays
 from proxy.extend.dispatch import Addons
@@ -101,10 +102,10 @@ class BywayKnows:
         return self._beliefs.in_residual_window(address, self.network(), time.time())
 
     def report_broken_flight(self, address: str, host: str) -> None:
-        self._beliefs.on_broken_flight(address, self.network(), time.time(), host=host)
+        self._beliefs.note(FlightBroken(address, host), network=self.network(), now=time.time())
 
     def report_answered_flight(self, address: str, host: str) -> None:
-        self._beliefs.on_answered_flight(address, self.network(), host)
+        self._beliefs.note(FlightAnswered(address, host), network=self.network(), now=time.time())
 
     def on_forged(self, host: str, finding: DnsFinding) -> None:
         """A race that waits for a direct route to `host` starts the next one."""

@@ -9,7 +9,7 @@ import pytest
 from proxy.app.wiring import AGAIN_S, NetworkWarnings
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered, Intercepted
+from proxy.detect.beliefs.events import CertificateAccepted, ControlAnswered, DirectDelivered, Intercepted
 from proxy.model import ConnectivityResult, NetworkId
 from tests.support.outcomes import AWAY, HOME, HOST
 
@@ -69,7 +69,7 @@ def test_each_network_and_state_is_told_once_an_hour(caplog: pytest.LogCaptureFi
     for minute in range(int(AGAIN_S // 60) + 1):
         scene.now = 1_700_000_000.0 + 60 * minute
         scene.on_control_answer(ConnectivityResult.PORTAL)
-        scene.beliefs.on_certificate_accepted(HOME, scene.now - 600)
+        scene.beliefs.note(CertificateAccepted(), network=HOME, now=scene.now - 600)
         scene.news.check_network()
     assert len(warnings(caplog)) == 2
     scene.network = AWAY

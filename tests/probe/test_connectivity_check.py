@@ -16,7 +16,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.config.load import Loaded
 from proxy.config.schema import Auto, Settings
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered, Event
+from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered, Event, FlowStalled
 from proxy.detect.relay_health import Health
 from proxy.extend.dispatch import Addons
 from proxy.extend.guard.runner import AddonRunner
@@ -117,7 +117,7 @@ class Scene:
 
     def stalls(self, host: str = HOST) -> None:
         """A flow that is alone, and of whose peer nothing is heard."""
-        self.beliefs.on_unwitnessed_stall(host, network=self.network, now=self.now())
+        self.beliefs.note(FlowStalled(host), network=self.network, now=self.now())
         self.connectivity.on_signal_waits(SignalWaits())
 
     def score(self) -> float:
@@ -230,7 +230,7 @@ def test_a_stall_that_is_over_calls_for_none() -> None:
 
     async def story() -> None:
         scene = Scene()
-        scene.beliefs.on_unwitnessed_stall(HOST, network=HOME, now=scene.now())
+        scene.beliefs.note(FlowStalled(HOST), network=HOME, now=scene.now())
         await asyncio.sleep(3.5)
         scene.connectivity.on_signal_waits(SignalWaits())
         await asyncio.sleep(10.0)

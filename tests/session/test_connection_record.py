@@ -11,7 +11,7 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered
+from proxy.detect.beliefs.events import ComputerResumed, ControlAnswered, DirectDelivered
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import Health
 from proxy.extend.dispatch import Addons
@@ -311,7 +311,7 @@ async def test_offline_or_behind_a_portal_no_relay_is_blamed(world: World, state
 
 
 async def test_just_after_waking_no_relay_is_blamed(world: World) -> None:
-    world.beliefs.on_resume(world.now)
+    world.beliefs.note(ComputerResumed(), network=HOME, now=world.now)
     world.record().on_lost(cast(Any, Race(failed(), REFUSES)))
     assert not world.health.faults()
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered
+from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered, NetworkLeft
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import DIRECT, DOH, Action, Cause, ClosedBy, ConnectivityResult, Protocol, Stage, Symptom
 from tests.support.control_world import World
@@ -129,7 +129,7 @@ def relay_mended(world: World) -> None:
 
 def network_changed(world: World) -> None:
     """Changes to another network, and back."""
-    world.store.believe(world.beliefs.network_changed(time.time()))
+    world.store.believe(world.beliefs.learn(NetworkLeft(), network=HOME, now=time.time()))
     world.health.clear_faults()
 
 

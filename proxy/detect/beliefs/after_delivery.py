@@ -13,16 +13,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from proxy.detect.beliefs import counting
 from proxy.detect.beliefs.aggregation import consider
-from proxy.detect.beliefs.counting import (
-    await_other_route,
-    count,
-    prefix_froze,
-    prove_later,
-    proven,
-    split_by_control,
-    wait,
-)
 from proxy.detect.beliefs.network_health import may_learn, network_state
 from proxy.detect.beliefs.network_health import resigned as network_resigned
 from proxy.detect.beliefs.state import BeliefState, Waiting
@@ -66,15 +58,15 @@ class Preference:
 def carried(state: BeliefState, key: Key, route: Route, now: float, *, bytes_s: float = math.inf) -> list[Change]:
     """A relay has carried enough, at up to `bytes_s`: the signals of a frozen or throttled flow count, unless the
     site is slow on every route."""
-    waiting = proven(state, key, now)
+    waiting = counting.proven(state, key, now)
     if waiting is None or not may_learn(state, key[0], now):
         return []
     if bytes_s < state.settings.throttled_faster * max(map(_direct_rate, waiting.observed)):
-        prove_later(state, key, waiting)  # it may become faster yet
+        counting.prove_later(state, key, waiting)  # it may become faster yet
         return []
-    changes = count(state, key, list(waiting.observed), waiting.story, now, winner=route)
+    changes = counting.count(state, key, list(waiting.observed), waiting.story, now, winner=route)
     changes += consider(state, key, now)
-    return changes + prefix_froze(state, key, route, list(waiting.observed), now)
+    return changes + counting.prefix_froze(state, key, route, list(waiting.observed), now)
 
 
 def spoiled(state: BeliefState, key: Key, uncounted: list[Observed], direct: Attempt, now: float) -> list[Change]:
@@ -90,10 +82,10 @@ def spoiled(state: BeliefState, key: Key, uncounted: list[Observed], direct: Att
     ids = ", ".join(observed.signal.id for observed in uncounted)
     story = f"direct answered, but: {ids}{f' ({direct.error})' if direct.error else ''}"
     if proofs:
-        prove_later(state, key, Waiting(tuple(proofs), now, story))
+        counting.prove_later(state, key, Waiting(tuple(proofs), now, story))
     if others:
-        await_other_route(state, key, others, now)
-    return count(state, key, [], story, now, winner=None, hint=uncounted[-1].signal.cause)
+        counting.await_other_route(state, key, others, now)
+    return counting.count(state, key, [], story, now, winner=None, hint=uncounted[-1].signal.cause)
 
 
 def _early_again(state: BeliefState, key: Key, now: float) -> bool:
@@ -192,10 +184,10 @@ def intercepted(state: BeliefState, key: Key, fingerprint: str, now: float) -> l
     signal = Signal(SignalId.TLS_BAD_CERT, state.settings.weights.tls_bad_cert, Cause.INTERCEPTION, now)
     seen = Observed(signal, Attempt(DIRECT, Stage.DONE), now - state.settings.uplink_window_s)
     story = f"wrong certificate, from an unknown issuer ({fingerprint[:16]})"
-    counting, waiting, _ = split_by_control(state, key, [seen], now)
+    counts, waiting, _ = counting.split_by_control(state, key, [seen], now)
     if waiting:
-        wait(state, key, waiting, story, now)
-    return count(state, key, counting, story, now, winner=None, hint=Cause.INTERCEPTION)
+        counting.wait(state, key, waiting, story, now)
+    return counting.count(state, key, counts, story, now, winner=None, hint=Cause.INTERCEPTION)
 
 
 def _direct_rate(observed: Observed) -> float:

@@ -8,11 +8,11 @@ whatever else works in it: such a censor spares names, and lets every first byte
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from proxy.detect.beliefs.state import NEVER, PREFIXES_MAX, BeliefState
-from proxy.detect.beliefs.tables import Key
+from proxy.detect.beliefs.tables import Key, NameCounter
 from proxy.detect.beliefs.transitions import (
     current,
     note_under,
@@ -115,16 +115,11 @@ def note_failure(
     state: BeliefState, key: Key, addresses: Iterable[IPAddress], last_good: str, now: float
 ) -> list[Change]:
     """Notes that a host failed at the SYN at these addresses while a relay reached it."""
-    network, host = key
     changes: list[Change] = []
-    for scope in sorted({prefix_scope(address) for address in addresses}):
-        prefix = (network, scope)
-        state.failing_in.note(prefix, host, now)
-        recent = state.failing_in.within(prefix, state.settings.prefix_s, now)
+    for prefix, hosts in _noted(state, state.failing_in, key, addresses, now):
         has_worked = 0 <= now - state.worked_in.get(prefix, NEVER) < state.settings.prefix_s
-        if recent >= state.settings.prefix_hosts and not has_worked:
-            what = "did not answer a SYN, relays reached them, and none in it worked for an hour"
-            why = f"{recent} hosts in it {what}"
+        if hosts >= state.settings.prefix_hosts and not has_worked:
+            why = f"{hosts} hosts in it did not answer a SYN, relays reached them, and none in it worked for an hour"
             changes += _lift_prefix(state, prefix, Cause.IP, last_good, why, now)
     return changes
 
@@ -133,16 +128,22 @@ def note_frozen(
     state: BeliefState, key: Key, addresses: Iterable[IPAddress], last_good: str, now: float
 ) -> list[Change]:
     """Notes that a transfer of a host froze at these addresses, and that `last_good` carried more."""
-    network, host = key
     changes: list[Change] = []
-    for scope in sorted({prefix_scope(address) for address in addresses}):
-        prefix = (network, scope)
-        state.frozen_in.note(prefix, host, now)
-        hosts = state.frozen_in.within(prefix, state.settings.prefix_s, now)
+    for prefix, hosts in _noted(state, state.frozen_in, key, addresses, now):
         if hosts >= state.settings.prefix_hosts:
             why = f"transfers of {hosts} hosts in it froze, and relays carried more"
             changes += _lift_prefix(state, prefix, Cause.FROZEN, last_good, why, now)
     return changes
+
+
+def _noted(
+    state: BeliefState, counter: NameCounter, key: Key, addresses: Iterable[IPAddress], now: float
+) -> Iterator[tuple[Key, int]]:
+    """Notes a host in the prefixes of its addresses. Yields each prefix, and the number of hosts noted in it lately."""
+    network, host = key
+    for scope in sorted({prefix_scope(address) for address in addresses}):
+        counter.note((network, scope), host, now)
+        yield (network, scope), counter.within((network, scope), state.settings.prefix_s, now)
 
 
 def note_thawed(state: BeliefState, key: Key, now: float) -> list[Change]:

@@ -22,11 +22,11 @@ from proxy.detect.beliefs import counting, network_health, retests
 from proxy.detect.beliefs.aggregation import prefix_over
 from proxy.detect.beliefs.basis import Basis
 from proxy.detect.beliefs.clock import CLOCK_AHEAD_S, advance
-from proxy.detect.beliefs.events import Event
-from proxy.detect.beliefs.learning import learn
+from proxy.detect.beliefs.events import Circumstance, Event
+from proxy.detect.beliefs.learning import learn, note
 from proxy.detect.beliefs.outcomes import disturb, works_again
 from proxy.detect.beliefs.state import BeliefState, Refine, unrefined
-from proxy.detect.beliefs.tables import Forgetful, Key, Meant, on_network
+from proxy.detect.beliefs.tables import Key, Meant, on_network
 from proxy.detect.beliefs.transitions import (
     covers,
     current,
@@ -35,7 +35,6 @@ from proxy.detect.beliefs.transitions import (
     forget_stored,
     governing,
     remove,
-    told,
 )
 from proxy.detect.relay_health import Conditions
 from proxy.detect.scopes import registrable
@@ -44,7 +43,6 @@ from proxy.detect.verdict.results import DIRECT_WORKS_S, NO_RESULT_STORE, Result
 from proxy.detect.verdict.site_status import LastResult
 from proxy.model import (
     TROUBLED,
-    UNKNOWN_NETWORK,
     Attempt,
     Belief,
     Change,
@@ -93,9 +91,16 @@ class Beliefs:
         """The prefixes that are in trouble. While there is none, `lookup` needs no addresses."""
         self.is_near = near
         """Whether a host is this computer or on its own network."""
+        # Answers about networks, and one about an address, that need no look at what has lapsed.
         self.needs_control = partial(network_health.needs_control, state)
-        """Whether to request control pages beside visits on a network though no signal waits: a restriction or portal
-        may have ended, or a portal is suspected."""
+        self.portal_page = partial(network_health.portal_page, state)
+        self.delivered_at = partial(network_health.worked_at, state)
+        self.stall_waits = partial(network_health.stall_waits, state)
+        self.may_blame_relays = partial(network_health.may_blame_relays, state)
+        self.resolver_fails = partial(network_health.resolver_fails, state)
+        self.clock_ahead = partial(network_health.clock_ahead, state)
+        self.in_residual_window = partial(counting.in_residual_window, state)
+        self.results_since = state.results.since
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
@@ -181,18 +186,6 @@ class Beliefs:
         keys = [key for key in state.stored if key[1] in scopes]
         return [belief for key in keys if (belief := current(state, key, now)) is not None]
 
-    def portal_page(self, network: NetworkId) -> str:
-        """The URL of the login page of the captive portal on this network; empty: none, or not known."""
-        return network_health.portal_page(self._state, network)
-
-    def clock_ahead(self, now: float) -> float:
-        """Seconds by which this computer's clock is ahead; see `network_health`. 0: it may be right."""
-        return network_health.clock_ahead(self._state, now)
-
-    def resolver_fails(self, network: NetworkId) -> bool:
-        """Whether the system's resolver fails for all names on a network, as far as visits and measurements showed."""
-        return network_health.resolver_fails(self._state, network)
-
     def network_state(self, network: NetworkId) -> NetworkState:
         """The state of a network as a whole."""
         return network_health.network_state(self._state, network)
@@ -203,7 +196,7 @@ class Beliefs:
         record = self._state.networks.get(network)
         if record is None or record.state is NetworkState.OK:
             return NetworkState.OK  # the usual case
-        found = network_health.network_state(self._state, network)
+        found = self.network_state(network)
         if found is NetworkState.RESTRICTED:
             working = self._state.works.get((network, host))
             if working is not None and 0 <= now - working.at <= self._state.settings.restricted_known_s:
@@ -228,11 +221,6 @@ class Beliefs:
             return False
         return any(concerns(observed.signal.cause, Protocol.HTTP) for observed in waiting.observed)
 
-    def in_residual_window(self, address: str | IPAddress, network: NetworkId, now: float) -> bool:
-        """Whether a failure at `address`, with or without a port, may be residual blocking: whatever is tried there may
-        fail."""
-        return counting.in_residual_window(self._state, address, network, now)
-
     # -- results -------------------------------------------------------------------------------------------------------
 
     def results_by_port(self, host: str, *, network: NetworkId, now: float) -> tuple[LastResult, ...]:
@@ -248,17 +236,9 @@ class Beliefs:
         """The hosts with a result that `last_result` knows, the latest first, once for each port."""
         return self._at(now).results.recent(network, now)
 
-    def results_since(self, at: float) -> set[str]:
-        """The hosts with a result that came then or later, on any network."""
-        return self._state.results.since(at)
-
     def working_direct(self, *, network: NetworkId) -> list[tuple[str, float]]:
         """The hosts that answered direct since the start, and when each last did, in seconds since the epoch."""
         return [(host, working.at) for (where, host), working in self._state.works.items() if where == network]
-
-    def delivered_at(self, network: NetworkId) -> float:
-        """When direct last delivered any site on a network, in seconds since the epoch; -inf: never."""
-        return network_health.worked_at(self._state, network)
 
     def visited(self, host: str, *, network: NetworkId) -> Visited | None:
         """The protocol and port of the last visit to `host`; None when that is not known."""
@@ -267,11 +247,6 @@ class Beliefs:
     def own_port(self, host: str, *, network: NetworkId) -> int:
         """The port that people mean when they name `host`: that of https, or of http if they visited that last."""
         return self._state.results.own_port((network, host))
-
-    def may_blame_relays(self, network: NetworkId, now: float) -> bool:
-        """Whether a failure of a relay may be its own fault: not while offline, behind a portal, or just after
-        resume."""
-        return network_health.may_blame_relays(self._state, network, now)
 
     def relay_conditions(self, host: str, *, network: NetworkId, now: float) -> Conditions:
         """The conditions under which relays were tried for `host` just now."""
@@ -294,6 +269,10 @@ class Beliefs:
         """
         return learn(self._state, event, network, now)
 
+    def note(self, event: Circumstance, *, network: NetworkId, now: float) -> None:
+        """Notes what changes no stored belief, but what may be learned from others."""
+        note(self._state, event, network, now)
+
     def works_again(self, host: str, attempt: Attempt, *, network: NetworkId, now: float) -> list[Change] | None:
         """Learns from a connection whose only attempt was direct and delivered, if it shows no more than that its host
         still works, as nearly all do. None: it may show more, and nothing was learned."""
@@ -306,26 +285,6 @@ class Beliefs:
         is_troubled = self.lookup(host, network=network, now=known_at).state in TROUBLED
         state.results.note(key, result, is_troubled=is_troubled)
         disturb(state, key)  # else the fast paths of `learn` would not clear this result
-
-    def on_wrong_clock(self, ahead: float, now: float) -> None:
-        """A measurement has shown that this computer's clock is wrong; `ahead` infinite: by an unknown time."""
-        network_health.on_wrong_clock(self._state, ahead, now)
-
-    def on_resolver_measured(self, network: NetworkId, domains: Collection[str]) -> None:
-        """A measurement has asked the system's resolver: it failed for these unrelated domains, or, if there are none,
-        it works."""
-        if domains:
-            network_health.on_unresolved(self._state, network, *domains)
-        else:
-            network_health.on_resolved(self._state, network)
-
-    def on_broken_flight(self, address: str | IPAddress, network: NetworkId, now: float, *, host: str = "") -> None:
-        """A ClientHello or request that names `host` was reset or dropped at `address`, with or without a port."""
-        counting.note_residue(self._state, address, network, now, host=host)
-
-    def on_answered_flight(self, address: str | IPAddress, network: NetworkId, host: str) -> None:
-        """What looked dropped at `address` was answered."""
-        counting.take_back_residue(self._state, address, network, host)
 
     # -- the network ---------------------------------------------------------------------------------------------------
 
@@ -351,50 +310,13 @@ class Beliefs:
         restricted, which only all of them together can show."""
         return network_health.seems_restricted(self._at(now), network, now)
 
-    def suspect_portal(self, network: NetworkId) -> None:
-        """Something else answered in place of a site, as a captive portal does: a control page must show whether."""
-        network_health.suspect_portal(self._state, network)
-
     def suspect_portal_if_quiet(self, network: NetworkId, now: float) -> bool:
         """A relay failed. Unless direct worked lately, the network may be at fault, as behind a captive portal. Returns
         whether a control page is due."""
         if network_health.well_since(self._state, network, "", now - DIRECT_WORKS_S):
             return False
-        self.suspect_portal(network)
+        network_health.suspect_portal(self._state, network)
         return True
-
-    def on_unwitnessed_stall(self, host: str, *, network: NetworkId, now: float) -> None:
-        """A flow of `host` stalled, and nothing shows that the network is there: a control page of another site is due,
-        unless the flow is answered or another one receives meanwhile."""
-        network_health.on_unwitnessed_stall(self._at(now), network, registrable(host), now)
-
-    def stall_waits(self, *, network: NetworkId, now: float) -> bool:
-        """Whether a flow has stalled and waits for a witness."""
-        return network_health.stall_waits(self._state, network, now)
-
-    def on_certificate_accepted(self, network: NetworkId, now: float) -> None:
-        """A client accepted a certificate that came over direct, so no portal presented it."""
-        network_health.on_certificate_accepted(self._at(now), network, now)
-
-    def network_changed(self, now: float) -> list[Change]:
-        """Another network: signals that wait can pass no control gate any more, and re-tests of the old network are not
-        reported. The beliefs of an unidentified network are dropped, since the next one may be unidentified too."""
-        state = self._at(now)
-        network_health.drop_waiting(state)
-        state.claims.clear()
-        network_health.forget(state, UNKNOWN_NETWORK)
-        meant = on_network(UNKNOWN_NETWORK, None)
-        tables: tuple[Forgetful, ...] = (
-            *(state.works, state.transient, state.priors),
-            *(state.failed_under, state.failing_in, state.frozen_in, state.worked_in),
-        )
-        for table in tables:
-            table.forget(meant)
-        return told(state, forget_stored(state, meant, "left a network that cannot be identified"))
-
-    def on_resume(self, now: float) -> None:
-        """This computer was suspended: signals that wait are dropped, and for `wake_s` nothing is learned."""
-        network_health.on_resume(self._at(now), now)
 
     # -- re-tests ------------------------------------------------------------------------------------------------------
 

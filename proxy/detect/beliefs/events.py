@@ -1,7 +1,8 @@
 """What beliefs are learned from: what happened on a network, as values.
 
 Most often it is the Outcome of a connection. The others are what was found out beside connections: by their flows, by
-control pages, by measurements, by re-tests and by checks of certificates. `Beliefs.learn` takes them all.
+control pages, by measurements, by re-tests and by checks of certificates; and what became of this computer and of its
+network.
 """
 
 from __future__ import annotations
@@ -107,6 +108,81 @@ class StrategyTried:
 EventBeside = (
     DirectDelivered | Carried | ControlAnswered | BlockMeasured | OpenMeasured | Intercepted | Retested | StrategyTried
 )
-"""What is found out beside connections."""
+"""What is found out about a host beside its connections."""
 
-Event = Outcome | EventBeside
+
+@frozen_dataclass
+class NetworkLeft:
+    """This computer is on another network now."""
+
+
+Event = Outcome | EventBeside | NetworkLeft
+"""What may change a stored belief: `Beliefs.learn` takes it."""
+
+
+@frozen_dataclass
+class ComputerResumed:
+    """This computer was suspended."""
+
+
+@frozen_dataclass
+class ClockMeasured:
+    """This computer's clock is wrong. `ahead`: by so many seconds, negative when it is behind; infinite: by an unknown
+    time."""
+
+    ahead: float
+
+
+@frozen_dataclass
+class ResolverMeasured:
+    """A measurement has asked the system's resolver: it failed for `unresolved`, unrelated domains, or, if there are
+    none, it works."""
+
+    unresolved: frozenset[str] = frozenset()
+
+
+@frozen_dataclass
+class PortalSuspected:
+    """Something else answered in place of a site, as a captive portal does: a control page must show whether."""
+
+
+@frozen_dataclass
+class CertificateAccepted:
+    """A client accepted a certificate that came over direct, so no portal presented it."""
+
+
+@frozen_dataclass
+class FlowStalled:
+    """A flow of `host` stalled, and nothing shows that the network is there: a control page of another site is due,
+    unless the flow is answered or another one receives meanwhile."""
+
+    host: str
+
+
+@frozen_dataclass
+class FlightBroken:
+    """A ClientHello or request that names `host` was reset or dropped at `address`, with or without a port."""
+
+    address: str
+    host: str
+
+
+@frozen_dataclass
+class FlightAnswered:
+    """A ClientHello or request that names `host` looked dropped at `address`, and was answered."""
+
+    address: str
+    host: str
+
+
+Circumstance = (
+    ComputerResumed
+    | ClockMeasured
+    | ResolverMeasured
+    | PortalSuspected
+    | CertificateAccepted
+    | FlowStalled
+    | FlightBroken
+    | FlightAnswered
+)
+"""What changes no stored belief, but what may be learned from others: `Beliefs.note` takes it."""

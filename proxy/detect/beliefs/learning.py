@@ -1,7 +1,7 @@
-"""The one entry of what is learned: each kind of event has its function in `LEARNERS`.
+"""The entries of what is learned: `learn` for events that may change a stored belief, `note` for circumstances.
 
-An Outcome is read in `outcomes`. What was found out beside connections, by their flows, control pages, measurements,
-re-tests and checks of certificates, is read here.
+An Outcome is read in `outcomes`. All other events have their function in `LEARNERS`: what was found out beside
+connections by their flows, control pages, measurements, re-tests and checks of certificates.
 """
 
 from __future__ import annotations
@@ -10,38 +10,38 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from proxy.detect.beliefs import after_delivery, network_health, retests
+from proxy.detect.beliefs import after_delivery, counting, events, network_health, retests
 from proxy.detect.beliefs.aggregation import consider, note_success, note_thawed
 from proxy.detect.beliefs.clock import CLOCK_AHEAD_S, advance
-from proxy.detect.beliefs.counting import (
-    cancel,
-    count,
-    failed_again_later,
-    on_other_host_delivered,
-    prefix_froze,
-)
-from proxy.detect.beliefs.events import (
-    BlockMeasured,
-    Carried,
-    ControlAnswered,
-    DirectDelivered,
-    Event,
-    EventBeside,
-    Intercepted,
-    OpenMeasured,
-    Retested,
-    StrategyTried,
-)
 from proxy.detect.beliefs.outcomes import learn_outcome
 from proxy.detect.beliefs.state import BeliefState, Delivery
-from proxy.detect.beliefs.tables import Key
-from proxy.detect.beliefs.transitions import governing, mark_working, note_under, represents, told, troubled
+from proxy.detect.beliefs.tables import Forgetful, Key, on_network
+from proxy.detect.beliefs.transitions import (
+    forget_stored,
+    governing,
+    mark_working,
+    note_under,
+    represents,
+    told,
+    troubled,
+)
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import NEEDS_BYTES_PROOF, Observed, concerns
-from proxy.model import DIRECT, Attempt, Cause, Change, ConnectivityResult, NetworkId, NetworkState, Outcome, Stage
+from proxy.model import (
+    DIRECT,
+    UNKNOWN_NETWORK,
+    Attempt,
+    Cause,
+    Change,
+    ConnectivityResult,
+    NetworkId,
+    NetworkState,
+    Outcome,
+    Stage,
+)
 
 
-def learn(state: BeliefState, event: Event, network: NetworkId, now: float) -> list[Change]:
+def learn(state: BeliefState, event: events.Event, network: NetworkId, now: float) -> list[Change]:
     """See `Beliefs.learn`."""
     if state.latest <= now <= state.now + CLOCK_AHEAD_S:  # the usual case
         state.now = state.latest = now
@@ -52,7 +52,52 @@ def learn(state: BeliefState, event: Event, network: NetworkId, now: float) -> l
     return told(state, LEARNERS[type(event)](state, event, network, now))
 
 
-def _direct_delivered(state: BeliefState, event: DirectDelivered, network: NetworkId, now: float) -> list[Change]:
+def note(state: BeliefState, event: events.Circumstance, network: NetworkId, now: float) -> None:
+    """See `Beliefs.note`."""
+    if state.latest <= now <= state.now + CLOCK_AHEAD_S:  # the usual case
+        state.now = state.latest = now
+    else:
+        advance(state, now)
+    match event:
+        case events.ComputerResumed():
+            network_health.on_resume(state, now)
+        case events.ClockMeasured(ahead):
+            network_health.on_wrong_clock(state, ahead, now)
+        case events.ResolverMeasured(unresolved) if unresolved:
+            network_health.on_unresolved(state, network, *unresolved)
+        case events.ResolverMeasured():
+            network_health.on_resolved(state, network)
+        case events.PortalSuspected():
+            network_health.suspect_portal(state, network)
+        case events.CertificateAccepted():
+            network_health.on_certificate_accepted(state, network, now)
+        case events.FlowStalled(host):
+            network_health.on_unwitnessed_stall(state, network, registrable(host), now)
+        case events.FlightBroken(address, host):
+            counting.note_residue(state, address, network, now, host=host)
+        case events.FlightAnswered(address, host):
+            counting.take_back_residue(state, address, network, host)
+
+
+def _network_left(state: BeliefState, _: events.NetworkLeft, network: NetworkId, now: float) -> list[Change]:
+    """Signals that wait can pass no control gate any more, and re-tests of the old network are not reported. The
+    beliefs of an unidentified network are dropped, since the next one may be unidentified too."""
+    network_health.drop_waiting(state)
+    state.claims.clear()
+    network_health.forget(state, UNKNOWN_NETWORK)
+    meant = on_network(UNKNOWN_NETWORK, None)
+    tables: tuple[Forgetful, ...] = (
+        *(state.works, state.transient, state.priors),
+        *(state.failed_under, state.failing_in, state.frozen_in, state.worked_in),
+    )
+    for table in tables:
+        table.forget(meant)
+    return forget_stored(state, meant, "left a network that cannot be identified")
+
+
+def _direct_delivered(
+    state: BeliefState, event: events.DirectDelivered, network: NetworkId, now: float
+) -> list[Change]:
     if state.results.waiting:
         state.results.on_direct_delivery(network, registrable(event.host), now)
     return _delivers(state, event.host, network, now, came_at=now if event.since is None else event.since)
@@ -64,10 +109,10 @@ def _delivers(state: BeliefState, host: str, network: NetworkId, now: float, *, 
         return []
     domain = registrable(host)
     network_health.on_direct_delivery(state, network, Delivery(domain, came_at))
-    return on_other_host_delivered(state, domain, network, now, came_at=came_at)
+    return counting.on_other_host_delivered(state, domain, network, now, came_at=came_at)
 
 
-def _carried(state: BeliefState, event: Carried, network: NetworkId, now: float) -> list[Change]:
+def _carried(state: BeliefState, event: events.Carried, network: NetworkId, now: float) -> list[Change]:
     host_key = (network, event.host)
     if not event.route.is_direct:
         if event.count < state.settings.proof_bytes:
@@ -84,7 +129,9 @@ def _carried(state: BeliefState, event: Carried, network: NetworkId, now: float)
     return thawed + retests.succeeded(state, key, belief, now, f"direct carried {event.count} bytes")
 
 
-def _control_answered(state: BeliefState, event: ControlAnswered, network: NetworkId, now: float) -> list[Change]:
+def _control_answered(
+    state: BeliefState, event: events.ControlAnswered, network: NetworkId, now: float
+) -> list[Change]:
     host, result = event.host, event.result
     domain = registrable(host)
     if state.results.waiting and result is ConnectivityResult.WELL:
@@ -102,11 +149,11 @@ def _control_answered(state: BeliefState, event: ControlAnswered, network: Netwo
     if news:
         return network_health.forget_recent(state, network, now)
     if result in (ConnectivityResult.WELL, ConnectivityResult.RESIGNED) and event.started <= now:
-        return on_other_host_delivered(state, domain, network, now)
+        return counting.on_other_host_delivered(state, domain, network, now)
     return []
 
 
-def _block_measured(state: BeliefState, event: BlockMeasured, network: NetworkId, now: float) -> list[Change]:
+def _block_measured(state: BeliefState, event: events.BlockMeasured, network: NetworkId, now: float) -> list[Change]:
     """Both gates were open when the measurement was made."""
     key = (network, event.host)
     if state.is_near(event.host) or not network_health.may_learn(state, network, now):
@@ -115,11 +162,11 @@ def _block_measured(state: BeliefState, event: BlockMeasured, network: NetworkId
     state.works.pop(key)
     seen = [Observed(event.signal, Attempt(DIRECT, Stage.DONE, address=event.address), now)]
     story = f"a measurement found: {event.text}; {event.winner} delivered"
-    changes = count(state, key, seen, story, now, winner=event.winner, protocol=event.protocol)
-    return changes + consider(state, key, now) + prefix_froze(state, key, event.winner, seen, now)
+    changes = counting.count(state, key, seen, story, now, winner=event.winner, protocol=event.protocol)
+    return changes + consider(state, key, now) + counting.prefix_froze(state, key, event.winner, seen, now)
 
 
-def _open_measured(state: BeliefState, event: OpenMeasured, network: NetworkId, now: float) -> list[Change]:
+def _open_measured(state: BeliefState, event: events.OpenMeasured, network: NetworkId, now: float) -> list[Change]:
     """A success like that of a re-test. Another program's hello opened the site: where the hello of browsers is what is
     blocked, that shows nothing."""
     key = (network, event.host)
@@ -147,11 +194,11 @@ def _direct_opens(state: BeliefState, host_key: Key, now: float, why: str) -> li
         changes += retests.succeeded(state, key, belief, now, why)
     if belief is not None and belief.cause in NEEDS_BYTES_PROOF:
         changes += note_thawed(state, host_key, now)
-    cancel(state, host_key)
+    counting.cancel(state, host_key)
     return changes + _delivers(state, host, network, now, came_at=now)
 
 
-def _intercepted(state: BeliefState, event: Intercepted, network: NetworkId, now: float) -> list[Change]:
+def _intercepted(state: BeliefState, event: events.Intercepted, network: NetworkId, now: float) -> list[Change]:
     key = (network, event.host)
     if event.known:
         return after_delivery.intercepted_by_known(state, key, event.fingerprint, now)
@@ -160,7 +207,7 @@ def _intercepted(state: BeliefState, event: Intercepted, network: NetworkId, now
     return after_delivery.intercepted(state, key, event.fingerprint, now)
 
 
-def _retested(state: BeliefState, event: Retested, network: NetworkId, now: float) -> list[Change]:
+def _retested(state: BeliefState, event: events.Retested, network: NetworkId, now: float) -> list[Change]:
     host_key = (network, event.host)
     if event.direct_ok:
         return _direct_opens(state, host_key, now, "direct delivered in a re-test")
@@ -174,24 +221,27 @@ def _retested(state: BeliefState, event: Retested, network: NetworkId, now: floa
     if event.other_ok:
         note_under(state, key, event.host, now)
         if alike and not is_well:
-            failed_again_later(state, key, host_key, sent, now)
+            counting.failed_again_later(state, key, host_key, sent, now)
     return changes
 
 
-def _strategy_tried(state: BeliefState, event: StrategyTried, network: NetworkId, now: float) -> list[Change]:
+def _strategy_tried(state: BeliefState, event: events.StrategyTried, network: NetworkId, now: float) -> list[Change]:
     key = governing(state, (network, event.host), now)
     return retests.strategy_result(state, key, event.route, now, ok=event.ok)
 
 
-LEARNERS: Mapping[type[EventBeside], Callable[[BeliefState, Any, NetworkId, float], list[Change]]] = MappingProxyType(
+LEARNERS: Mapping[
+    type[events.EventBeside | events.NetworkLeft], Callable[[BeliefState, Any, NetworkId, float], list[Change]]
+] = MappingProxyType(
     {
-        DirectDelivered: _direct_delivered,
-        Carried: _carried,
-        ControlAnswered: _control_answered,
-        BlockMeasured: _block_measured,
-        OpenMeasured: _open_measured,
-        Intercepted: _intercepted,
-        Retested: _retested,
-        StrategyTried: _strategy_tried,
+        events.DirectDelivered: _direct_delivered,
+        events.Carried: _carried,
+        events.ControlAnswered: _control_answered,
+        events.BlockMeasured: _block_measured,
+        events.OpenMeasured: _open_measured,
+        events.Intercepted: _intercepted,
+        events.Retested: _retested,
+        events.StrategyTried: _strategy_tried,
+        events.NetworkLeft: _network_left,
     }
 )

@@ -191,7 +191,8 @@ def stall_waits(state: BeliefState, network: NetworkId, now: float, *, domain: s
 
 
 def needs_control(state: BeliefState, network: NetworkId) -> bool:
-    """Whether a control page is due, or will be, though no signal waits."""
+    """Whether to request control pages beside visits though no signal waits: a restriction or portal may have ended,
+    or a portal is suspected."""
     record = state.networks.get(network)
     return record is not None and (record.portal_suspected or record.state in _NEEDS_CONTROL)
 
@@ -227,8 +228,8 @@ def seems_restricted(state: BeliefState, network: NetworkId, now: float) -> bool
 
 
 def resolver_fails(state: BeliefState, network: NetworkId) -> bool:
-    """Whether the system's resolver fails for unrelated names, and has resolved none since: that says nothing of
-    one site."""
+    """Whether the system's resolver fails for unrelated names, and has resolved none since, as far as visits and
+    measurements showed: that says nothing of one site."""
     return len(state.unresolved.get(network, ())) >= UNRESOLVED_DOMAINS
 
 
@@ -268,7 +269,7 @@ def may_learn(state: BeliefState, network: NetworkId, now: float) -> bool:
 
 
 def worked_at(state: BeliefState, network: NetworkId) -> float:
-    """When a site last delivered direct on `network`."""
+    """When a site last delivered direct on `network`, in seconds since the epoch; NEVER: none did."""
     record = state.networks.get(network)
     return record.last.at if record is not None else NEVER
 

@@ -9,22 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from proxy.detect.beliefs import network_health, retests
+from proxy.detect.beliefs import counting, network_health, retests
 from proxy.detect.beliefs.after_delivery import carried, refused, spoiled
 from proxy.detect.beliefs.aggregation import note_success
-from proxy.detect.beliefs.counting import (
-    await_other_route,
-    cancel,
-    compared,
-    in_residual_window,
-    on_other_host_delivered,
-    on_rescue,
-    prefix_failed,
-    release_waiting,
-    take_for,
-    uncompared,
-    uncounted_signals,
-)
 from proxy.detect.beliefs.state import BeliefState, SettledVisit
 from proxy.detect.beliefs.tables import Key
 from proxy.detect.beliefs.transitions import (
@@ -121,7 +108,7 @@ def works_again(state: BeliefState, key: Key, attempt: Attempt, now: float) -> l
     if record is None or record.last is not working or record.state is not NetworkState.OK:
         network_health.on_direct_delivery(state, network, working)
     if state.at_control:
-        return on_other_host_delivered(state, working.domain, network, now)
+        return counting.on_other_host_delivered(state, working.domain, network, now)
     return []
 
 
@@ -208,29 +195,29 @@ def _read(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[Ch
 def compare(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[Change]:
     """Learns from what the routes showed: direct delivered, another route did, or none."""
     winner, direct = outcome.winner, outcome.direct_attempt
-    uncounted = uncounted_signals(state, outcome, key, now)
+    uncounted = counting.uncounted_signals(state, outcome, key, now)
     network_health.learn_network(state, outcome, key, now)
     # Another route is redirected to the same place as direct: then direct reaches the site.
     is_sites_own = direct is not None and direct.symptom is Symptom.REDIRECTED and same_for_all(outcome, direct)
     if is_sites_own or (direct.stage is Stage.DONE if direct is not None else winner == DIRECT):
         if direct is not None and not is_sites_own and (uncounted or direct.symptom):
-            return spoiled(state, key, uncounted, direct, now) + release_waiting(state, key, now)
+            return spoiled(state, key, uncounted, direct, now) + counting.release_waiting(state, key, now)
         late = direct is not None and winner != DIRECT
         if late:
             network_health.on_host_delivery(state, key, now)
         changes = _direct_delivered(state, key, outcome, late=late, now=now)
         if direct is not None:
             changes += note_success(state, key[0], direct.address, now)
-        return changes + refused(state, outcome, key, now) + release_waiting(state, key, now)
+        return changes + refused(state, outcome, key, now) + counting.release_waiting(state, key, now)
     if winner is None or winner == DIRECT:  # the latter: direct's invalid answer was the best there was
         return _nothing_delivered(state, key, outcome, uncounted, now)
     if direct is not None and direct.symptom not in NOT_JUDGED:
-        changes = on_rescue(state, key, winner, outcome.protocol, uncounted, _story(direct, winner), now)
-        changes += prefix_failed(state, key, winner, uncounted, now)
+        changes = counting.on_rescue(state, key, winner, outcome.protocol, uncounted, _story(direct, winner), now)
+        changes += counting.prefix_failed(state, key, winner, uncounted, now)
     else:
         changes = _other_delivered(state, key, winner, outcome, now)
     changes += _learn_strategies(state, outcome, key, now)
-    changes += refused(state, outcome, key, now) + release_waiting(state, key, now)
+    changes += refused(state, outcome, key, now) + counting.release_waiting(state, key, now)
     if outcome.bytes_down >= state.settings.proof_bytes:
         changes += carried(state, key, winner, now)
     return changes
@@ -244,7 +231,7 @@ def _direct_delivered(state: BeliefState, key: Key, outcome: Outcome, *, late: b
     belief = current(state, key, now) if state.stored.get(key) is not None else None
     if belief is not None and belief.state in TROUBLED and not concerns(belief.cause, outcome.protocol):
         return []
-    cancel(state, key)
+    counting.cancel(state, key)
     if late and belief is not None:
         return _slow(state, key, belief, now)
     mark_working(state, key, now)
@@ -284,9 +271,9 @@ def _nothing_delivered(
     was_compared = _was_compared(outcome)
     if not uncounted:
         if was_compared:
-            compared(state, key)
+            counting.compared(state, key)
         return []
-    await_other_route(state, key, uncounted, now, compared=was_compared)
+    counting.await_other_route(state, key, uncounted, now, compared=was_compared)
     changes = network_health.suspect_network(state, key, now)
     if outcome.request.destination.port != HTTPS and state.works.get(key) is not None:
         return changes  # a port that is closed is not the site
@@ -305,14 +292,14 @@ def _nothing_delivered(
 def _other_delivered(state: BeliefState, host: Key, winner: Route, outcome: Outcome, now: float) -> list[Change]:
     """Another route delivered, and direct was not tried, or what stopped it says nothing."""
     state.transient.pop(host)
-    late = uncompared(state, host, now)
-    waiting = take_for(state, host, now)
+    late = counting.uncompared(state, host, now)
+    waiting = counting.take_for(state, host, now)
     if (unexplained := waiting or late) is not None:
         kind = unexplained.observed[-1].signal.id
         why = f"direct failed ({kind}); {winner} delivered {now - unexplained.since:.0f} s later"
         # After the comparison gate has closed it is still a rescue, by two requests, but no evidence.
         observed = list(waiting.observed) if waiting is not None else []
-        return on_rescue(state, host, winner, outcome.protocol, observed, why, now)
+        return counting.on_rescue(state, host, winner, outcome.protocol, observed, why, now)
     key = governing(state, host, now)
     belief = troubled(state, key, now)
     if belief is None or not concerns(belief.cause, outcome.protocol):
@@ -348,7 +335,7 @@ def _is_useless(state: BeliefState, rung: Attempt, outcome: Outcome, host: Key, 
     if rung.symptom in (Symptom.ALERT, Symptom.EOF):
         return True
     plain = any(a.route == DIRECT and a.stage is Stage.FIRST_BYTE for a in outcome.attempts)
-    return not plain and not in_residual_window(state, rung.address, host[0], now)
+    return not plain and not counting.in_residual_window(state, rung.address, host[0], now)
 
 
 def _was_compared(outcome: Outcome) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from proxy.config.relays import enabled_relays
 from proxy.control.dependencies import Dependencies, SetupView
 from proxy.control.frame import Frame
-from proxy.detect.beliefs.events import ControlAnswered
+from proxy.detect.beliefs.events import ClockMeasured, ControlAnswered, ResolverMeasured
 from proxy.detect.scopes import registrable
 from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.decision import decide
@@ -319,12 +319,12 @@ class Measurements:
         """Tells the beliefs what the measurement showed of the network as a whole, and of this computer's clock."""
         parts, verdict, routes = self._parts, measured.verdict, MeasuredRoutes.of(measured.steps)
         if verdict.cause == Cause.CLOCK:
-            parts.beliefs.on_wrong_clock(routes.clock_ahead, now)
+            parts.beliefs.note(ClockMeasured(routes.clock_ahead), network=measured.network, now=now)
         if routes.is_resolver_up:
-            parts.beliefs.on_resolver_measured(measured.network, ())
+            parts.beliefs.note(ResolverMeasured(), network=measured.network, now=now)
         elif routes.is_resolver_down and verdict.status is SiteStatus.WORKS:
-            asked = {registrable(measured.page.host), registrable(routes.control_host)}
-            parts.beliefs.on_resolver_measured(measured.network, asked)
+            asked = frozenset({registrable(measured.page.host), registrable(routes.control_host)})
+            parts.beliefs.note(ResolverMeasured(asked), network=measured.network, now=now)
         if verdict.status is SiteStatus.PORTAL and routes.is_control_replaced:
             found = ControlAnswered("", ConnectivityResult.PORTAL, measured.at, portal=routes.portal_page)
             parts.events.emit(Learned(parts.beliefs.learn(found, network=measured.network, now=now)))

@@ -13,7 +13,15 @@ from hypothesis.stateful import invariant, rule
 
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.counting import waits
-from proxy.detect.beliefs.events import Carried, ControlAnswered, DirectDelivered, Retested
+from proxy.detect.beliefs.events import (
+    Carried,
+    CertificateAccepted,
+    ComputerResumed,
+    ControlAnswered,
+    DirectDelivered,
+    NetworkLeft,
+    Retested,
+)
 from proxy.detect.scopes import registrable
 from proxy.model import (
     DIRECT,
@@ -29,7 +37,7 @@ from proxy.model import (
     as_evidence,
 )
 from tests.detect.beliefs.machine import Machine
-from tests.detect.beliefs.told import DAY, HOSTS, KNOWN, PAGES, SYMPTOMS, UPLINK, Call, addresses_of, empty
+from tests.detect.beliefs.told import DAY, HOSTS, KNOWN, PAGES, SYMPTOMS, UPLINK, Call, addresses_of, empty, learn, note
 from tests.support.outcomes import HOME, TOR, delivered, failed, outcome, pending
 
 FEW = (HOSTS[0], HOSTS[1], HOSTS[3])
@@ -153,7 +161,7 @@ class Healthy(Machine):
 
     @rule()
     def certificate(self) -> None:
-        self.told(Call("on_certificate_accepted", (HOME, self.now)))
+        self.told(note(CertificateAccepted(), HOME, self.now))
 
     @rule(host=st.sampled_from(FEW))
     def carried(self, host: str) -> None:
@@ -165,11 +173,11 @@ class Healthy(Machine):
 
     @rule()
     def resume(self) -> None:
-        self.told(Call("on_resume", (self.now,)))
+        self.told(note(ComputerResumed(), HOME, self.now))
 
     @rule()
     def another_network(self) -> None:
-        self.told(Call("network_changed", (self.now,)))
+        self.told(learn(NetworkLeft(), HOME, self.now))
 
     @rule()
     def a_day_without_a_visit(self) -> None:

@@ -108,7 +108,12 @@ TABLES: Mapping[str, Table] = {
 }  # fmt: skip
 
 PLAIN: Mapping[str, frozenset[str]] = {
-    "Beliefs": frozenset({"is_near", "needs_control"}),
+    "Beliefs": frozenset(
+        {
+            *("is_near", "needs_control", "portal_page", "delivered_at", "stall_waits"),
+            *("may_blame_relays", "resolver_fails", "clock_ahead", "in_residual_window", "results_since"),
+        }
+    ),
     "BeliefState": frozenset(
         {"rng", "listed", "is_near", "addresses", "refine", "now", "latest", "quiet_until", "clock_ahead"}
     ),

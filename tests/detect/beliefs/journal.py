@@ -26,7 +26,7 @@ STEPS = 30
 WHAT = ("told", "answered", "said")
 """What each of the hashes of a step is of."""
 
-_CHANGING = frozenset({"learn", "forget", "network_changed"})
+_CHANGING = frozenset({"learn", "forget"})
 
 
 class _Telling:

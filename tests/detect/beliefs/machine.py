@@ -26,7 +26,24 @@ from hypothesis.stateful import (
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.beliefs.events import Carried, ControlAnswered, DirectDelivered, EventBeside, Intercepted, Retested
+from proxy.detect.beliefs.events import (
+    Carried,
+    CertificateAccepted,
+    Circumstance,
+    ClockMeasured,
+    ComputerResumed,
+    ControlAnswered,
+    DirectDelivered,
+    EventBeside,
+    FlightAnswered,
+    FlightBroken,
+    FlowStalled,
+    Intercepted,
+    NetworkLeft,
+    PortalSuspected,
+    ResolverMeasured,
+    Retested,
+)
 from proxy.detect.beliefs.network_health import may_learn
 from proxy.detect.beliefs.tables import Key
 from proxy.detect.scopes import registrable
@@ -60,6 +77,7 @@ from tests.detect.beliefs.told import (
     keep,
     learn,
     networks,
+    note,
     of_one_instant,
     reads,
     visits,
@@ -244,44 +262,40 @@ class Anything(Machine):
 
     # -- the network and the computer ------------------------------------------------------------------------------
 
-    @rule(
-        network=networks, what=st.sampled_from(("on_certificate_accepted", "suspect_portal_if_quiet", "control_wanted"))
-    )
+    @rule(network=networks, what=st.sampled_from(("suspect_portal_if_quiet", "control_wanted")))
     def of_the_network(self, network: NetworkId, what: str) -> None:
         self.told(Call(what, (network, self.now)))
 
-    @rule(network=networks)
-    def portal_suspected(self, network: NetworkId) -> None:
-        self.told(Call("suspect_portal", (network,)))
+    @rule(network=networks, event=st.sampled_from((CertificateAccepted(), PortalSuspected())))
+    def noted(self, network: NetworkId, event: Circumstance) -> None:
+        self.told(note(event, network, self.now))
 
     @rule(network=networks, found=st.lists(st.sampled_from(UNRESOLVED), min_size=1, max_size=4))
     def resolver_measured(self, network: NetworkId, found: list[tuple[str, ...]]) -> None:
         for domains in found:
-            self.told(Call("on_resolver_measured", (network, domains)))
+            self.told(note(ResolverMeasured(frozenset(domains)), network, self.now))
 
     @rule(host=hosts, network=networks)
     def stall(self, host: str, network: NetworkId) -> None:
-        self.told(Call("on_unwitnessed_stall", (host,), {"network": network, "now": self.now}))
+        self.told(note(FlowStalled(host), network, self.now))
 
     @rule()
     def another_network(self) -> None:
-        self.told(Call("network_changed", (self.now,)))
+        self.told(learn(NetworkLeft(), HOME, self.now))
 
     @rule()
     def resume(self) -> None:
-        self.told(Call("on_resume", (self.now,)))
+        self.told(note(ComputerResumed(), HOME, self.now))
 
     @rule()
     def wrong_clock(self) -> None:
-        self.told(Call("on_wrong_clock", (DAY, self.now)))
+        self.told(note(ClockMeasured(DAY), HOME, self.now))
 
     @rule(host=hosts, network=networks, broke=st.booleans())
     def flight(self, host: str, network: NetworkId, broke: bool) -> None:
         address = str(addresses_of(host)[0])
-        if broke:
-            self.told(Call("on_broken_flight", (address, network, self.now), {"host": host}))
-        else:
-            self.told(Call("on_answered_flight", (address, network, host)))
+        event = FlightBroken(address, host) if broke else FlightAnswered(address, host)
+        self.told(note(event, network, self.now))
 
     @rule(seconds=st.sampled_from(SLEEPS))
     def sleep(self, seconds: float) -> None:

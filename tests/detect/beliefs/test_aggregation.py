@@ -10,7 +10,7 @@ import pytest
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs import aggregation
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.beliefs.events import BlockMeasured, Carried, Intercepted, Retested
+from proxy.detect.beliefs.events import BlockMeasured, Carried, Intercepted, NetworkLeft, Retested
 from proxy.model import (
     DIRECT,
     UNKNOWN_NETWORK,
@@ -314,7 +314,7 @@ def test_not_where_anything_in_it_works(worked: str) -> None:
 def test_failures_on_two_networks_without_identity_are_not_added_up(network: NetworkId, goes_along: bool) -> None:
     seen = Seen()
     _prefix_fails(seen, 2, network)
-    seen.beliefs.network_changed(seen.now)
+    seen.beliefs.learn(NetworkLeft(), network=HOME, now=seen.now)
     seen.rescued(
         "site3.example", Symptom.TIMEOUT, Stage.CONNECT, evidence={"addresses": "203.0.113.9"}, network=network
     )

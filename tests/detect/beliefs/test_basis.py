@@ -18,7 +18,18 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.basis import BASES_MAX, Bases, Basis
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.clock import CLOCK_AHEAD_S
-from proxy.detect.beliefs.events import Carried, ControlAnswered, DirectDelivered, Intercepted, Retested, StrategyTried
+from proxy.detect.beliefs.events import (
+    Carried,
+    CertificateAccepted,
+    ComputerResumed,
+    ControlAnswered,
+    DirectDelivered,
+    Intercepted,
+    NetworkLeft,
+    PortalSuspected,
+    Retested,
+    StrategyTried,
+)
 from proxy.detect.beliefs.outcomes import disturb
 from proxy.detect.beliefs.transitions import RENEW_S
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
@@ -212,12 +223,12 @@ class History:
             (1, restrict),
             (1, relays_in_vain),
             (1, inspect),
-            (1, lambda: beliefs.network_changed(now)),
-            (1, lambda: beliefs.on_resume(now)),
+            (1, lambda: beliefs.learn(NetworkLeft(), network=network, now=now)),
+            (1, lambda: beliefs.note(ComputerResumed(), network=network, now=now)),
             (1, lambda: beliefs.forget(rng.choice((host, None)), rng.choice((network, None)))),
             (2, lambda: beliefs.measured(host, measured, network=network)),
-            (2, lambda: beliefs.on_certificate_accepted(network, now)),
-            (1, lambda: beliefs.suspect_portal(network)),
+            (2, lambda: beliefs.note(CertificateAccepted(), network=network, now=now)),
+            (1, lambda: beliefs.note(PortalSuspected(), network=network, now=now)),
             (2, lambda: beliefs.control_wanted(network, now)),
             (3, lambda: beliefs.learn(Carried(host, rng.choice((DIRECT, TOR)), 10**6), network=network, now=now)),
             (1, lambda: beliefs.learn(Intercepted(host, "f", known=ok, trusted=not ok), network=network, now=now)),
@@ -485,7 +496,9 @@ CHANGES: dict[str, tuple[Callable[[Beliefs], object], frozenset[str]]] = {
         lambda b: b.learn(outcome(failed(Symptom.OFFLINE, Stage.CONNECT), host="new.test"), network=HOME, now=T0), ALL
     ),
     "the clock is set": (lambda b: b.all(now=T0 - 3600), ALL),
-    "this computer was suspended": (lambda b: b.on_resume(T0), frozenset()),
+    "this computer was suspended": (
+        lambda b: b.note(ComputerResumed(), network=HOME, now=T0), frozenset()
+    ),
     "a measurement of it ends": (
         lambda b: b.measured(HOST, LastResult(SiteStatus.SITE_DOWN, T0, Source.MEASUREMENT), network=HOME), frozenset()
     ),

@@ -9,6 +9,7 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.events import NetworkLeft
 from proxy.detect.verdict.results import NoResultStore
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import Belief, Cause, Outcome, Protocol, Stage, State, StoredResult, Symptom
@@ -61,7 +62,7 @@ def test_a_claimed_re_test_is_free_at_once_when_its_network_goes() -> None:
     world = World()
     world.learn(rescued())
     assert world.after(120).due()
-    world.beliefs.network_changed(world.now)
+    world.beliefs.learn(NetworkLeft(), network=HOME, now=world.now)
 
     assert world.after(1).due()  # back on it
     assert not world.due()

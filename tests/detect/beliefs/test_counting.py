@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from proxy.detect.beliefs.events import DirectDelivered, Retested
+from proxy.detect.beliefs.events import (
+    CertificateAccepted,
+    ComputerResumed,
+    DirectDelivered,
+    NetworkLeft,
+    PortalSuspected,
+    Retested,
+)
 from proxy.model import (
     DIRECT,
     UNKNOWN_NETWORK,
@@ -214,11 +222,18 @@ def test_with_the_controls_failing_too_nothing_is_learned() -> None:
     assert all(change.after in (State.SUSPECT, State.UNKNOWN) for change in seen.changes)
 
 
-@pytest.mark.parametrize("voids", ["network_changed", "on_resume"])
-def test_what_waits_is_void_on_another_network_and_after_a_sleep(voids: str) -> None:
+@pytest.mark.parametrize(
+    "void",
+    [
+        lambda seen: seen.beliefs.learn(NetworkLeft(), network=HOME, now=seen.now),
+        lambda seen: seen.beliefs.note(ComputerResumed(), network=HOME, now=seen.now),
+    ],
+    ids=["another network", "a sleep"],
+)
+def test_what_waits_is_void_on_another_network_and_after_a_sleep(void: Callable[[Seen], object]) -> None:
     seen = Seen()
     seen.rescued()
-    getattr(seen.beliefs, voids)(seen.now)
+    void(seen)
     seen.after(1).works()
 
     assert seen.held().score == 0.0
@@ -229,10 +244,10 @@ def test_of_a_network_without_identity_nothing_goes_along_to_the_next() -> None:
     for _ in range(2):
         seen.after(61).rescued(network=UNKNOWN_NETWORK)
         seen.works(network=UNKNOWN_NETWORK)
-    seen.beliefs.suspect_portal(UNKNOWN_NETWORK)
+    seen.beliefs.note(PortalSuspected(), network=UNKNOWN_NETWORK, now=seen.now)
     assert seen.held(network=UNKNOWN_NETWORK).state is State.BLOCKED
 
-    gone = seen.beliefs.network_changed(seen.now)
+    gone = seen.beliefs.learn(NetworkLeft(), network=HOME, now=seen.now)
     assert [(change.scope, change.network) for change in gone] == [(HOST, UNKNOWN_NETWORK)]
     assert not seen.beliefs.needs_control(UNKNOWN_NETWORK)
     assert (seen.held(network=UNKNOWN_NETWORK).state, seen.state()) == (State.UNKNOWN, State.BLOCKED)
@@ -241,7 +256,7 @@ def test_of_a_network_without_identity_nothing_goes_along_to_the_next() -> None:
 
 def test_F85_nothing_is_learned_in_the_first_seconds_after_waking() -> None:
     seen = Seen()
-    seen.beliefs.on_resume(seen.now)
+    seen.beliefs.note(ComputerResumed(), network=HOME, now=seen.now)
     seen.after(2).rescued()
     seen.works()
     assert seen.state() is State.UNKNOWN
@@ -523,7 +538,7 @@ def test_behind_a_portal_nothing_is_learned_until_a_client_takes_a_certificate()
 
     seen.works()  # a login page answers a ClientHello as well as anybody
     assert seen.beliefs.network_state(HOME) is NetworkState.PORTAL
-    seen.beliefs.on_certificate_accepted(HOME, seen.now)
+    seen.beliefs.note(CertificateAccepted(), network=HOME, now=seen.now)
     assert seen.beliefs.network_state(HOME) is NetworkState.OK
 
 

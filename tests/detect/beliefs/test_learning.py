@@ -11,6 +11,7 @@ from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import (
     BlockMeasured,
     Carried,
+    ComputerResumed,
     ControlAnswered,
     DirectDelivered,
     Event,
@@ -181,7 +182,7 @@ def test_where_nothing_is_learned_a_measurement_teaches_nothing_either() -> None
     assert portal.network_state(HOME) is NetworkState.PORTAL
     assert portal.learn(measured(), network=HOME, now=NOW) == portal.learn(OPEN, network=HOME, now=NOW) == []
     woken = Beliefs(DetectTuning())
-    woken.on_resume(NOW)
+    woken.note(ComputerResumed(), network=HOME, now=NOW)
     assert woken.learn(measured(), network=HOME, now=NOW + 1) == []
 
 

@@ -11,7 +11,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs.events import DirectDelivered, Intercepted, Retested
+from proxy.detect.beliefs.events import ComputerResumed, DirectDelivered, Intercepted, Retested
 from proxy.model import Cause, NetworkState, Protocol, Stage, State, Symptom
 from tests.detect.beliefs.healthy import Healthy
 from tests.detect.beliefs.inside import held_by, texts
@@ -26,6 +26,7 @@ from tests.detect.beliefs.told import (
     Visit,
     keep,
     learn,
+    note,
     of_one_instant,
     reads,
     visits,
@@ -188,7 +189,7 @@ def test_L15_a_re_test_that_fails_just_after_waking_counts_when_that_is_over() -
         made(learn(UPLINK, HOME, at))
         made(Visit("rescued", ALPHA).call(HOME, at))
     woke = T0 + 3000
-    made(Call("on_resume", (woke,)))
+    made(note(ComputerResumed(), HOME, woke))
     made(learn(Retested(ALPHA, direct_ok=False, other_ok=True), HOME, woke + 1))
     before = made.stored[HOME, ALPHA].score
     made(learn(UPLINK, HOME, woke + 10.5))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs.events import ResolverMeasured
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import (
     DIRECT,
@@ -761,8 +762,9 @@ def test_a_resolver_works_again_once_it_has_resolved_a_name(attempt: Attempt, ho
 
 
 def test_a_measurement_shows_it_at_once() -> None:
-    beliefs = World().beliefs
-    beliefs.on_resolver_measured(HOME, {"site.example", "control.example"})
+    world = World()
+    beliefs, asked = world.beliefs, frozenset({"site.example", "control.example"})
+    beliefs.note(ResolverMeasured(asked), network=HOME, now=world.now)
     assert beliefs.resolver_fails(HOME)
-    beliefs.on_resolver_measured(HOME, ())
+    beliefs.note(ResolverMeasured(), network=HOME, now=world.now)
     assert not beliefs.resolver_fails(HOME)

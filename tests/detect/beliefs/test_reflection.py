@@ -14,7 +14,7 @@ import pytest
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.basis import Basis
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.beliefs.events import Carried, ControlAnswered
+from proxy.detect.beliefs.events import Carried, ControlAnswered, FlowStalled, ResolverMeasured
 from proxy.detect.beliefs.state import NetworkRecord, Working
 from proxy.detect.beliefs.tables import NameCounter
 from proxy.detect.scopes import is_host
@@ -34,7 +34,7 @@ from tests.detect.beliefs.inside import (
     texts,
 )
 from tests.detect.beliefs.machine import left_of
-from tests.detect.beliefs.told import PAGES, SYMPTOMS, UPLINK, Call, Visit, learn, new_beliefs
+from tests.detect.beliefs.told import PAGES, SYMPTOMS, UPLINK, Call, Visit, learn, new_beliefs, note
 from tests.detect.world import T0
 from tests.support.outcomes import AWAY, HOME, TOR
 
@@ -176,8 +176,8 @@ def everywhere(network: NetworkId = HOME, start: float = T0) -> Iterator[Call]:
     now += 100  # no site works any more
     yield visit("alone", "shell.test", (Symptom.TIMEOUT, Stage.CONNECT), port=22, protocol=Protocol.NONE)
     yield visit("rescued", "waits.test")
-    yield Call("on_resolver_measured", (network, ("unresolved.test",)))
-    yield Call("on_unwitnessed_stall", ("stalls.test",), {"network": network, "now": now})
+    yield note(ResolverMeasured(frozenset({"unresolved.test"})), network, now)
+    yield note(FlowStalled("stalls.test"), network, now)
     for method in ("retest_due", "basis"):
         yield Call(method, ("alpha.example.org",), {"network": network, "now": now})
     for _ in range(2):

@@ -18,7 +18,9 @@ from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import (
     BlockMeasured,
     Carried,
+    Circumstance,
     DirectDelivered,
+    Event,
     EventBeside,
     Intercepted,
     OpenMeasured,
@@ -201,8 +203,12 @@ class Visit:
         return learn(self.outcome(now), network, now)
 
 
-def learn(event: Outcome | EventBeside, network: NetworkId, now: float) -> Call:
+def learn(event: Event, network: NetworkId, now: float) -> Call:
     return Call("learn", (event,), {"network": network, "now": now})
+
+
+def note(event: Circumstance, network: NetworkId, now: float) -> Call:
+    return Call("note", (event,), {"network": network, "now": now})
 
 
 @dataclass(frozen=True, slots=True)
