@@ -26,7 +26,7 @@ from proxy.detect.beliefs.events import Circumstance, Event
 from proxy.detect.beliefs.learning import learn, note
 from proxy.detect.beliefs.outcomes import disturb, works_again
 from proxy.detect.beliefs.state import BeliefState, Refine, unrefined
-from proxy.detect.beliefs.tables import Key, Meant, on_network
+from proxy.detect.beliefs.tables import Key, Meant, on_network, with_domains
 from proxy.detect.beliefs.transitions import (
     covers,
     current,
@@ -366,6 +366,7 @@ class Beliefs:
         counting.forget_waiting(state, meant)
         for table in state.host_tables():
             table.forget(meant)
+        state.shared.forget(with_domains(meant))
         for address in [at for at, (_, host) in state.residual.items() if meant((at[0], host))]:
             del state.residual[address]
         state.results.forget_all(meant)

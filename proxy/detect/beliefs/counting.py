@@ -226,12 +226,14 @@ def pending_for_domain(state: BeliefState, network: NetworkId, domain: str, now:
 
 
 def failed_again_later(state: BeliefState, key: Key, host: Key, sent: float, now: float) -> None:
-    """Direct failed in a re-test while no other site was reached: the signal waits at the control gate."""
+    """Direct failed in a re-test while no other site was reached: the signal waits at the control gate. What is said of
+    a domain names other hosts, and is not said of this one."""
     belief = troubled(state, key, now)
     if belief is None or not belief.signal_weight:
         return
     signal = Signal(SignalId.RETEST, belief.signal_weight, belief.cause, now)
-    wait(state, host, [Observed(signal, Attempt(DIRECT, Stage.FIRST_BYTE), sent)], belief.why, now)
+    story = belief.why if key == host else "direct failed in a re-test, and another route delivered"
+    wait(state, host, [Observed(signal, Attempt(DIRECT, Stage.FIRST_BYTE), sent)], story, now)
 
 
 def release_waiting(state: BeliefState, key: Key, now: float) -> list[Change]:

@@ -19,7 +19,7 @@ from proxy.detect.beliefs.state import (
     DirectDelivery,
     NetworkRecord,
 )
-from proxy.detect.beliefs.tables import Key, Meant
+from proxy.detect.beliefs.tables import Key, Meant, with_domains
 from proxy.detect.beliefs.transitions import remove
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import NOT_JUDGED, redirected_only_direct
@@ -440,21 +440,19 @@ def _not_resigned(state: BeliefState, record: NetworkRecord, domain: str) -> Non
 def forget_hosts(state: BeliefState, meant: Meant) -> None:
     """Forgets the hosts and domains that are meant, and no state that they have led to."""
 
-    def is_meant(network: NetworkId, domain: str) -> bool:
-        return meant((network, domain)) or meant((network, f"*.{domain}"))
-
+    is_meant = with_domains(meant)
     for network, record in state.networks.items():
         tables: list[Bounded[str, float] | Bounded[str, bool]] = [record.failing, record.stalls]
         for table in (*tables, *record.resigned.values()):
-            for domain in [domain for domain in table if is_meant(network, domain)]:
+            for domain in [domain for domain in table if is_meant((network, domain))]:
                 del table[domain]
         for host in [host for host in record.control_results if meant((network, host))]:
             del record.control_results[host]
-        if record.last.domain and is_meant(network, record.last.domain):
+        if record.last.domain and is_meant((network, record.last.domain)):
             record.last = Delivery("", record.before_at)
         _on_failing_changed(state, record)
     for network, domains in [*state.unresolved.items()]:
-        state.unresolved[network] = frozenset(name for name in domains if not is_meant(network, name))
+        state.unresolved[network] = frozenset(name for name in domains if not is_meant((network, name)))
 
 
 def forget(state: BeliefState, network: NetworkId | None = None) -> None:

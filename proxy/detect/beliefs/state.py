@@ -264,8 +264,8 @@ class BeliefState:
         """Ids of requests from whose connections nothing is learned."""
 
     def host_tables(self) -> tuple[Forgetful, ...]:
-        """The tables by host, domain or prefix that are forgotten without a Change, but for the signals that wait."""
+        """The tables by host or scope that are forgotten without a Change, but for the signals that wait."""
         return (
-            self.works, self.transient, self.priors, self.shared, self.early_resets, self.statuses, self.failed_under,
+            self.works, self.transient, self.priors, self.early_resets, self.statuses, self.failed_under,
             self.failing_in, self.frozen_in, self.worked_in, self.claims, self.bases,
         )  # fmt: skip

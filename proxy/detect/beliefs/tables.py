@@ -33,6 +33,11 @@ def on_network(network: NetworkId | None, scope: str | None) -> Meant:
     )
 
 
+def with_domains(meant: Meant) -> Meant:
+    """The same test for tables of domains: a domain is meant that stands for a host that is meant."""
+    return lambda key: meant(key) or meant((key[0], f"*.{key[1]}"))
+
+
 class Forgetful(Protocol):
     """A table that can forget keys."""
 

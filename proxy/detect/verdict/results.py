@@ -227,7 +227,7 @@ class Results:
 
     def forget_all(self, meant: Meant) -> None:
         """Forgets the hosts that are meant."""
-        for key in filter(meant, self.known()):
+        for key in filter(meant, {*self.known(), *(key for key, _ in self.waiting)}):
             self.forget(key)
 
     def with_result(self) -> set[Key]:

@@ -353,14 +353,13 @@ class Anything(Machine):
     @rule(network=st.sampled_from(NETWORKS))
     def forget_network(self, network: NetworkId) -> None:
         self.told(Call("forget", (None, network)))
-        empty({place for place, text in texts(self.beliefs) if text == network} - {"BeliefState.spent", *_LEFT})
+        empty({place for place, text in texts(self.beliefs) if text == network} - {"BeliefState.spent"})
 
     @rule()
     def forget_all(self) -> None:
         self.told(Call("forget"))
         known = (*ALL_HOSTS, "example.org", "news.test", ".test")
-        left = [found for found in texts(self.beliefs) if any(host in found[1] for host in known)]
-        empty([found for found in left if not found[0].endswith(_LEFT)])
+        empty([found for found in texts(self.beliefs) if any(host in found[1] for host in known)])
 
     @rule()
     def forget_unstored(self) -> None:
@@ -439,15 +438,11 @@ def left_of(host: str, beliefs: Beliefs) -> list[tuple[str, str]]:
     """The texts that name a host that was forgotten, each with the field in which it stands; and those that are its
     domain, where no other host of that is left."""
     domain = registrable(host)
-    found = [each for each in texts(beliefs) if domain in each[1] and not each[0].endswith(_LEFT)]
+    found = [each for each in texts(beliefs) if domain in each[1]]
     own = [each for each in found if each[1] == host or f".{host}" in each[1] or (host != domain and host in each[1])]
     if any(text.endswith(f".{domain}") and not text.startswith("*.") for _, text in found):
         return own
-    return own + [each for each in found if each[1] in (domain, f"*.{domain}") and each[0] not in _DOMAINS]
-
-
-_DOMAINS = frozenset({"BeliefState.shared"} if "L13" in KNOWN else ())
-_LEFT = (("Results.waiting",) if "L8" in KNOWN else ()) + ((".story", ".why") if "L18" in KNOWN else ())
+    return own + [each for each in found if each[1] in (domain, f"*.{domain}")]
 
 
 def run(machine: type[Machine], histories: int, steps: int, *, is_random: bool = False, shrinks: bool = False) -> None:

@@ -80,6 +80,55 @@ def test_reading_does_not_count_as_use() -> None:
         assert held_by(made.beliefs) == before
 
 
+# -- what did not hold once -------------------------------------------------------------------------------------------
+
+
+def test_forgetting_drops_a_failure_that_waits_for_another_site() -> None:
+    """Of a port that no page is on: its host has no visit, and no result once it opened."""
+    made = told(
+        Visit("alone", ALPHA, TIMEOUT, port=22, protocol=Protocol.NONE).call(HOME, T0),
+        Visit("works", ALPHA, port=22, protocol=Protocol.NONE).call(HOME, T0 + 1),
+    )
+    assert {place for place, text in texts(made.beliefs) if text == ALPHA} >= {"Results.waiting"}
+    made(Call("forget", (ALPHA,)))
+    assert ALPHA not in {text for _, text in texts(made.beliefs)}
+
+
+def test_forgetting_a_host_drops_its_domain_from_those_that_share_a_place() -> None:
+    moved = (Symptom.REDIRECTED, Stage.FIRST_BYTE)
+    made = told(
+        *(
+            Visit("rescued", host, moved, protocol=Protocol.HTTP, port=80).call(HOME, T0 + number)
+            for number, host in enumerate((ALPHA, NEWS))
+        )
+    )
+    assert {text for place, text in texts(made.beliefs) if place == "BeliefState.shared"} >= {
+        "example.org",
+        "news.test",
+    }
+    made(Call("forget", (ALPHA,)))
+    found = {text for place, text in texts(made.beliefs) if place == "BeliefState.shared"}
+    assert ("example.org" in found, "news.test" in found) == (False, True)
+
+
+def test_what_waits_about_a_host_of_a_domain_names_no_other_host() -> None:
+    """The sentence of their domain does."""
+    made = Told(DetectTuning())
+    for number, host in enumerate((ALPHA, BETA)):
+        made(learn(UPLINK, HOME, T0 + 200 * number))
+        made(Visit("rescued", host).call(HOME, T0 + 200 * number))
+    assert ALPHA in made.stored[HOME, "*.example.org"].why
+    made(learn(Retested(BETA, direct_ok=False, other_ok=True), HOME, T0 + 400))
+    made(Call("forget", (ALPHA,)))
+    assert [place for place, text in texts(made.beliefs) if ALPHA in text] == []
+    made(learn(UPLINK, HOME, T0 + 405))
+    belief = made.stored[HOME, BETA]
+    assert (belief.score, belief.why) == (
+        2.0,
+        "direct failed in a re-test, and another route delivered (retest, weight 2)",
+    )
+
+
 # -- what does not hold yet --------------------------------------------------------------------------------------------
 
 
@@ -115,16 +164,6 @@ def test_L7_the_date_of_a_re_test_is_corrected_without_a_Change() -> None:
     assert made.stored[key].retest_at == before, "a Byway that starts anew re-tests at once"
 
 
-def test_L8_a_failure_that_waits_for_another_site_outlives_forgetting() -> None:
-    """Of a port that no page is on: its host has no visit, and no result once it opened."""
-    made = told(
-        Visit("alone", ALPHA, TIMEOUT, port=22, protocol=Protocol.NONE).call(HOME, T0),
-        Visit("works", ALPHA, port=22, protocol=Protocol.NONE).call(HOME, T0 + 1),
-        Call("forget"),
-    )
-    assert {place for place, text in texts(made.beliefs) if text == ALPHA} == {"Results.waiting"}
-
-
 def test_L10_an_eviction_is_told_before_the_Change_that_stored_what_it_evicts() -> None:
     """So a store keeps what the memory has dropped."""
     made = Told(DetectTuning(hosts_max=10))
@@ -156,16 +195,6 @@ def test_L12_what_is_released_in_an_instant_and_what_its_host_shows_in_it_do_not
     another = Visit("works", NEWS).call(HOME, T0 + 1)
     found = order_of(waits, one=itself, other=another)
     assert found[f"{ALPHA}: score"] == (0.0, 2.0), "it opened before its reset could count, or after"
-
-
-def test_L13_forgetting_a_host_leaves_its_domain_among_those_that_share_a_place() -> None:
-    moved = (Symptom.REDIRECTED, Stage.FIRST_BYTE)
-    made = told(
-        Visit("rescued", ALPHA, moved, protocol=Protocol.HTTP, port=80).call(HOME, T0), Call("forget", (ALPHA,))
-    )
-    assert {found for found in texts(made.beliefs) if "example.org" in found[1]} == {
-        ("BeliefState.shared", "example.org")
-    }
 
 
 def test_L14_a_site_that_is_down_on_all_routes_and_then_up_counts_as_rescued() -> None:
@@ -208,19 +237,6 @@ def test_L17_two_hosts_of_a_domain_that_are_each_reset_once_block_the_domain() -
     made(Visit("rescued", BETA).call(HOME, now + 10))
     belief = made.beliefs.lookup("third.example.org", network=HOME, now=now + 10)
     assert (belief.scope, belief.state) == ("*.example.org", State.BLOCKED)
-
-
-def test_L18_what_waits_about_one_host_names_another_one_that_was_forgotten() -> None:
-    """Its sentence is that of their domain, and becomes that of its own belief once the signal counts."""
-    made = Told(DetectTuning())
-    for number, host in enumerate((ALPHA, BETA)):
-        made(learn(UPLINK, HOME, T0 + 200 * number))
-        made(Visit("rescued", host).call(HOME, T0 + 200 * number))
-    made(learn(Retested(BETA, direct_ok=False, other_ok=True), HOME, T0 + 400))
-    made(Call("forget", (ALPHA,)))
-    assert {place for place, text in texts(made.beliefs) if ALPHA in text} == {"BeliefState.at_control Waiting.story"}
-    made(learn(UPLINK, HOME, T0 + 405))
-    assert ALPHA in made.stored[HOME, BETA].why
 
 
 def test_L19_whether_a_domain_is_intercepted_depends_on_when_the_gate_opened() -> None:

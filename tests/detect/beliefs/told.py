@@ -58,15 +58,12 @@ from tests.support.outcomes import AWAY, HOME, TOR, VPS, delivered, failed, outc
 KNOWN = {
     "L4": "what lapses is told with the next event alone",
     "L7": "a date of a re-test is corrected without a Change",
-    "L8": "forgetting leaves a failure that waits for another site to open, where the host has no result any more",
     "L10": "an eviction is told before the Change that stored what it evicts, where one call makes both",
     "L11": "at the control gate a host counts as delivered if any other one delivered direct at this very instant",
     "L12": "whether what waits at the control gate counts first, or what its host shows at the instant of the release",
-    "L13": "forgetting a host leaves its domain among those that share a place",
     "L14": "a site that is down on all routes and soon up again counts as one that a relay rescued from a block",
     "L15": "a re-test that fails while nothing may be learned counts when that is over",
     "L17": "two hosts of a domain that are each reset once block the domain",
-    "L18": "a sentence about one host names another one of its domain, also once that is forgotten",
     "L19": "certificates of a stranger make a domain suspect only if they waited at the control gate",
     "I7": "reading drops what has lapsed, and corrects it",
 }
