@@ -87,7 +87,6 @@ def _lift(
         changes = set_blocked(state, above, before, after, now)
     else:
         changes = raise_suspicion(state, above, before, after, Signal(SignalId.LIFT, weight, host.cause, now), now)
-    state.domains.add(above)
     state.failed_under.pop(above)
     for key in covered:
         note_under(state, above, key[1], now)
@@ -174,14 +173,13 @@ def _end_prefix(state: BeliefState, prefix: Key, cause: Cause, why: str, now: fl
     belief = troubled(state, prefix, now)
     if belief is not None and belief.cause != cause:
         return []
-    state.prefixes.pop(prefix, None)
     return remove(state, prefix, now, why)
 
 
 def _drop_ended(state: BeliefState, now: float) -> None:
     """Leaves the prefixes whose time is over: while there is one, first visits are looked up."""
     while state.prefixes and troubled(state, first := next(iter(state.prefixes)), now) is None:
-        del state.prefixes[first]
+        state.prefixes.pop(first, None)
 
 
 def _lift_prefix(state: BeliefState, prefix: Key, cause: Cause, last_good: str, why: str, now: float) -> list[Change]:
@@ -205,7 +203,6 @@ def _lift_prefix(state: BeliefState, prefix: Key, cause: Cause, last_good: str, 
     state.prefixes.pop(prefix, None)
     if len(state.prefixes) >= PREFIXES_MAX:
         oldest = next(iter(state.prefixes))
-        del state.prefixes[oldest]
         changes = remove(state, oldest, now, "removed to limit memory: the oldest suspect prefix")
     state.prefixes[prefix] = None
     return changes + write(state, prefix, before, after, now)

@@ -218,7 +218,7 @@ class BeliefState:
         """Signals that wait for another route to deliver."""
         self.unproven: HostLru[Waiting] = HostLru(total=total, per_domain=per_domain)
         """Frozen and throttled flows, which wait for a relay to carry more."""
-        self.at_control: dict[NetworkId, Bounded[Key, Waiting]] = {}
+        self.at_control: Bounded[NetworkId, Bounded[Key, Waiting]] = Bounded(NETWORKS_MAX)
         """Signals that wait for another host to deliver direct; empty when none does."""
         self.counted: Bounded[int, Counter[SignalId]] = Bounded(COUNTED_MAX)
         """The signals of a connection that have counted, by its request's id."""
@@ -232,6 +232,7 @@ class BeliefState:
 
         # -- domains and prefixes
         self.domains = {key for key in self.stored if key[1].startswith("*.")}
+        """The domains of which anything is stored."""
         suspect = [
             (belief.until, key) for key, belief in self.stored.items() if "/" in key[1] and belief.state in TROUBLED
         ]

@@ -175,8 +175,9 @@ def _lapse(state: BeliefState, key: Key, belief: Belief, now: float) -> Belief |
         belief.episode_at + settings.unvisited_s if belief.episodes else NEVER,
         max(belief.exits, default=NEVER) + settings.retest_exits_window_s,
     )
+    state.prefixes.pop(key, None)
     if belief.state is State.BLOCKED or now >= matters_until:
-        state.stored.pop(key)
+        _drop(state, key)
         if belief.began:
             state.untold.append(forgotten(key, belief.state, belief.until, "not confirmed for a long time"))
         return None
@@ -229,8 +230,6 @@ def domain_over(state: BeliefState, key: Key, now: float) -> tuple[Key, Belief] 
     if above not in state.domains:
         return None
     belief = troubled(state, above, now)
-    if belief is None and above not in state.stored:
-        state.domains.discard(above)
     return (above, belief) if belief is not None else None
 
 
@@ -323,15 +322,26 @@ def suspect_until(state: BeliefState, belief: Belief, now: float) -> float:
 
 def write(state: BeliefState, key: Key, before: Belief, after: Belief, now: float) -> list[Change]:
     """Stores a belief."""
+    if key[1].startswith("*."):
+        state.domains.add(key)
     for evicted, gone in state.stored.put(key, after):
+        state.domains.discard(evicted)
+        state.prefixes.pop(evicted, None)
         state.untold.append(forgotten(evicted, gone.state, now, "removed to limit memory: least recently used"))
     return [Change(now, after.scope, after.network, before.state, after.state, after.cause, after.why, after)]
 
 
 def remove(state: BeliefState, key: Key, now: float, why: str) -> list[Change]:
     """Forgets a belief."""
-    gone = state.stored.pop(key)
+    gone = _drop(state, key)
     return [] if gone is None else [forgotten(key, gone.state, now, why)]
+
+
+def _drop(state: BeliefState, key: Key) -> Belief | None:
+    """Removes a belief from the table and from its indexes."""
+    state.domains.discard(key)
+    state.prefixes.pop(key, None)
+    return state.stored.pop(key)
 
 
 def forget_stored(state: BeliefState, meant: Meant, why: str = "forgotten by the user") -> list[Change]:
@@ -339,9 +349,6 @@ def forget_stored(state: BeliefState, meant: Meant, why: str = "forgotten by the
     at = max(0.0, state.now)
     gone = [change for change in state.untold if meant((change.network, change.scope))]
     state.untold = [change for change in state.untold if change not in gone]
-    state.domains.difference_update([*filter(meant, state.domains)])
-    for key in [*filter(meant, state.prefixes)]:
-        del state.prefixes[key]
     for key in state.stored:
         if meant(key):
             gone += remove(state, key, at, why)

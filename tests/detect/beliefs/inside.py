@@ -73,9 +73,9 @@ TABLES: Mapping[str, Table] = {
     # What waits.
     "BeliefState.unexplained": _lru(),
     "BeliefState.unproven": _lru(),
-    "BeliefState.at_control": Table(By.HOST, None, _fixed(state.WAITING_MAX), why="a change of network clears it"),
+    "BeliefState.at_control": Table(By.HOST, _NETWORKS, _fixed(state.WAITING_MAX)),
     # Scopes.
-    "BeliefState.domains": Table(By.HOST, None, why="those that no lookup asked for since they ended"),
+    "BeliefState.domains": Table(By.HOST, lambda settings: settings.hosts_max),
     "BeliefState.prefixes": Table(By.HOST, _fixed(state.PREFIXES_MAX)),
     "BeliefState.failed_under": _counter(state.DOMAINS_MAX, state.FAILED_MAX),
     "BeliefState.failing_in": _counter(state.PREFIXES_MAX, state.PREFIX_HOSTS_MAX),

@@ -15,7 +15,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.basis import Basis
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import Carried, ControlAnswered, FlowStalled, ResolverMeasured
-from proxy.detect.beliefs.state import NetworkRecord, Working
+from proxy.detect.beliefs.state import NETWORKS_MAX, NetworkRecord, Working
 from proxy.detect.beliefs.tables import NameCounter
 from proxy.detect.scopes import is_host
 from proxy.model import Belief, ConnectivityResult, NetworkId, Protocol, Stage, Symptom
@@ -44,8 +44,6 @@ UNBOUNDED = {
     "BeliefState.untold",
     "BeliefState.ignored",
     "NetworkRecord.control_results",
-    "BeliefState.at_control",
-    "BeliefState.domains",
 }
 """Tables without a bound of their own. Take a name away with its mend; none may be added."""
 
@@ -132,8 +130,8 @@ def learned(*calls: Call, tuning: DetectTuning | None = None) -> Beliefs:
     return beliefs
 
 
-def test_the_set_of_domains_grows_beyond_the_beliefs_that_it_names() -> None:
-    """Half of L3: what is evicted, or lapses, leaves it only when a lookup asks for that domain."""
+def test_a_domain_leaves_the_index_with_its_belief() -> None:
+    """Also if nobody looks it up: it is evicted, or lapses."""
     calls, now = [], T0
     for number in range(60):
         for host in (f"a.dom{number}.test", f"b.dom{number}.test"):
@@ -141,9 +139,17 @@ def test_the_set_of_domains_grows_beyond_the_beliefs_that_it_names() -> None:
             calls += [learn(UPLINK, HOME, now), Visit("rescued", host).call(HOME, now)]
         now += 2400.0
     beliefs = learned(*calls, tuning=replace(DetectTuning(), hosts_max=20))
-    domains = beliefs._state.domains
-    assert len(domains) == 60
-    assert len(domains & set(beliefs._state.stored)) <= 20
+    state = beliefs._state
+    assert state.domains == {key for key in state.stored if key[1].startswith("*.")}
+    assert 0 < len(state.domains) <= 20
+    beliefs.all(now=now + 20 * 86_400.0)
+    assert state.domains == set()
+
+
+def test_signals_of_many_networks_wait_within_a_bound() -> None:
+    networks = [NetworkId(f"network-{number}") for number in range(NETWORKS_MAX + 5)]
+    beliefs = learned(*(Visit("rescued", "waits.test").call(network, T0) for network in networks))
+    assert [*beliefs._state.at_control] == networks[5:]
 
 
 def everywhere(network: NetworkId = HOME, start: float = T0) -> Iterator[Call]:
