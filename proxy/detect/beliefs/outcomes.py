@@ -267,13 +267,16 @@ def _slow(state: BeliefState, key: Key, belief: Belief, now: float) -> list[Chan
 def _nothing_delivered(
     state: BeliefState, key: Key, outcome: Outcome, uncounted: list[Observed], now: float
 ) -> list[Change]:
-    """Nothing to compare with: the signals of direct wait in case another route delivers within half a minute."""
-    was_compared = _was_compared(outcome)
+    """No comparison yet: the signals of direct wait in case another route delivers within half a minute. Not where a
+    relay failed for the host as well: then it may be down, and a relay that delivers later shows only that it is up."""
+    if _failed_by_relay(outcome):
+        state.unexplained.pop(key)
+    elif uncounted:
+        counting.await_other_route(state, key, uncounted, now, compared=_was_compared(outcome))
+    elif _was_compared(outcome):
+        counting.compared(state, key)
     if not uncounted:
-        if was_compared:
-            counting.compared(state, key)
         return []
-    counting.await_other_route(state, key, uncounted, now, compared=was_compared)
     changes = network_health.suspect_network(state, key, now)
     if outcome.request.destination.port != HTTPS and state.works.get(key) is not None:
         return changes  # a port that is closed is not the site
@@ -338,18 +341,24 @@ def _is_useless(state: BeliefState, rung: Attempt, outcome: Outcome, host: Key, 
     return not plain and not counting.in_residual_window(state, rung.address, host[0], now)
 
 
+def _failed_by_relay(outcome: Outcome) -> bool:
+    """Whether a relay was tried to its end and failed, by no fault of its own."""
+    return any(attempt.route.relays and _is_comparison(attempt) for attempt in outcome.attempts)
+
+
 def _was_compared(outcome: Outcome) -> bool:
-    """Whether the race could try other routes than direct with this request, or tried one to its end. A fault of a
-    relay itself is no comparison."""
+    """Whether the race could try other routes than direct with this request, or tried one to its end."""
     http = outcome.request.http
     return (
         http is None
         or http.is_repeatable
-        or any(
-            a.route != DIRECT and not a.pending and a.symptom not in _UNCOMPARED and not a.symptom.blames_relay
-            for a in outcome.attempts
-        )
+        or any(attempt.route != DIRECT and _is_comparison(attempt) for attempt in outcome.attempts)
     )
+
+
+def _is_comparison(attempt: Attempt) -> bool:
+    """Whether a failed attempt shows how the site does on its route. A fault of a relay itself does not."""
+    return not attempt.pending and attempt.symptom not in _UNCOMPARED and not attempt.symptom.blames_relay
 
 
 def _story(direct: Attempt, winner: Route) -> str:

@@ -51,12 +51,6 @@ class Healthy(Machine):
     def __init__(self) -> None:
         super().__init__()
         self.quiet: dict[str, int] = {}  # by host: connections that direct opened since one was reset
-        self.dead_until: dict[str, float] = {}
-
-    def pass_gate(self, host: str) -> None:
-        """A site that was dead stays so until what was seen of that can be compared with nothing any more."""
-        if "L14" in KNOWN:
-            self.now = max(self.now, self.dead_until.get(host, 0.0) + 0.1)
 
     def is_troubled(self, host: str, network: NetworkId = HOME) -> bool:
         return self.beliefs.lookup(host, network=network, now=self.now).state in TROUBLED
@@ -81,7 +75,6 @@ class Healthy(Machine):
         for _ in range(times):
             self.now += apart
             if self.is_troubled(host):
-                self.pass_gate(host)
                 self.seen(delivered(TOR), host=host)
                 self.retest(host, reports=reports)
             else:
@@ -92,7 +85,6 @@ class Healthy(Machine):
         """Direct is overtaken and answers later."""
         if self.is_troubled(host):
             return
-        self.pass_gate(host)
         begun = self.now
         made = outcome(pending(), delivered(TOR), host=host, at=begun)
         self.now += 0.8
@@ -142,7 +134,6 @@ class Healthy(Machine):
         """Every route fails, while other sites open."""
         for _ in range(times):
             self.seen(failed(*fault), failed(fault[0], Stage.FIRST_BYTE, TOR), host=host)
-            self.dead_until[host] = self.now + self.told.tuning.rescue_window_s
             self.learn(UPLINK, HOME)
             self.now += apart
 

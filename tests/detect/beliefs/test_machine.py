@@ -6,19 +6,22 @@ today; whoever mends it turns the test round and takes the line away.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.events import ComputerResumed, DirectDelivered, Intercepted, Retested
-from proxy.model import Cause, NetworkState, Protocol, Stage, State, Symptom
+from proxy.model import TROUBLED, Cause, NetworkState, Protocol, Stage, State, Symptom
 from tests.detect.beliefs.healthy import Healthy
 from tests.detect.beliefs.inside import held_by, texts
 from tests.detect.beliefs.machine import Anything, differences, order_shows, run
 from tests.detect.beliefs.told import (
     HOSTS,
     KNOWN,
+    SYMPTOMS,
     UPLINK,
     Beside,
     Call,
@@ -32,7 +35,7 @@ from tests.detect.beliefs.told import (
     visits,
 )
 from tests.detect.world import T0
-from tests.support.outcomes import HOME, delivered
+from tests.support.outcomes import HOME, TOR, delivered, failed, outcome
 
 ALPHA, BETA, NEWS = "alpha.example.org", "beta.example.org", "www.news.test"
 TIMEOUT = (Symptom.TIMEOUT, Stage.CONNECT)
@@ -129,6 +132,49 @@ def test_what_waits_about_a_host_of_a_domain_names_no_other_host() -> None:
     )
 
 
+@pytest.mark.parametrize("up", ["late", "relay"])
+@pytest.mark.parametrize("fault", SYMPTOMS[:9], ids=lambda fault: fault[0])
+def test_a_site_that_is_down_on_all_routes_and_then_up_was_not_rescued(fault: tuple[Symptom, Stage], up: str) -> None:
+    """It restarts, twice within hours: no route reaches it, and half a minute later a relay has its first answer sooner
+    than direct."""
+    made = Told(DetectTuning())
+    for at in (T0, T0 + 3600):
+        made(Visit("down", ALPHA, fault).call(HOME, at))  # a relay was tried as well
+        made(learn(UPLINK, HOME, at + 1))
+        seen = Visit(up, ALPHA).outcome(at + 20)
+        made(learn(seen, HOME, at + 20))
+        if up == "late":
+            made(learn(seen.with_attempt(delivered()), HOME, at + 22))  # direct itself opens it, too
+    belief = made.beliefs.lookup(ALPHA, network=HOME, now=T0 + 3622)
+    assert (belief.state in TROUBLED, belief.score, belief.episodes) == (False, 0.0, 0)
+
+
+def test_a_post_that_a_relay_delivers_after_both_had_failed_was_not_rescued() -> None:
+    """The first fails on direct, the second by a relay, and the third is delivered by it."""
+    made = Told(DetectTuning())
+    for at in (T0, T0 + 3600):
+        posts = [Visit("alone", ALPHA, is_post=True, protocol=Protocol.HTTP, port=80).outcome(at)]
+        for after, attempt in ((5, failed(Symptom.EOF, route=TOR)), (10, delivered(TOR))):
+            made_by_relay = replace(posts[0], attempts=(attempt,), winner=attempt.route if attempt.delivered else None)
+            posts.append(replace(made_by_relay, request=replace(posts[0].request, id=posts[0].request.id + after)))
+        for number, post in enumerate(posts):
+            made(learn(UPLINK, HOME, at + 5 * number))
+            made(learn(post, HOME, at + 5 * number))
+    belief = made.beliefs.lookup(ALPHA, network=HOME, now=T0 + 3610)
+    assert (belief.state in TROUBLED, belief.score, belief.episodes) == (False, 0.0, 0)
+
+
+def test_a_relay_s_own_fault_says_nothing_of_the_site() -> None:
+    """The control: what direct showed beside it counts when a relay delivers."""
+    made = Told(DetectTuning())
+    broken = outcome(failed(), failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), host=ALPHA, at=T0)
+    made(learn(broken, HOME, T0))
+    made(learn(UPLINK, HOME, T0 + 1))
+    made(Visit("relay", ALPHA).call(HOME, T0 + 20))
+    belief = made.beliefs.lookup(ALPHA, network=HOME, now=T0 + 20)
+    assert (belief.state, belief.cause, belief.score) == (State.SUSPECT, Cause.SNI_RESET, 2.0)
+
+
 # -- what does not hold yet --------------------------------------------------------------------------------------------
 
 
@@ -195,20 +241,6 @@ def test_L12_what_is_released_in_an_instant_and_what_its_host_shows_in_it_do_not
     another = Visit("works", NEWS).call(HOME, T0 + 1)
     found = order_of(waits, one=itself, other=another)
     assert found[f"{ALPHA}: score"] == (0.0, 2.0), "it opened before its reset could count, or after"
-
-
-def test_L14_a_site_that_is_down_on_all_routes_and_then_up_counts_as_rescued() -> None:
-    """It restarts: no route reaches it, and half a minute later a relay has its first answer sooner than direct. That
-    the relay had failed as well is not held against it. Twice in some hours, and the site is blocked."""
-    made = Told(DetectTuning())
-    for at in (T0, T0 + 3600):
-        made(Visit("down", ALPHA).call(HOME, at))  # a relay was tried as well
-        made(learn(UPLINK, HOME, at + 1))
-        late = Visit("late", ALPHA).outcome(at + 20)
-        made(learn(late, HOME, at + 20))
-        made(learn(late.with_attempt(delivered()), HOME, at + 22))  # direct itself opens it, too
-    belief = made.beliefs.lookup(ALPHA, network=HOME, now=T0 + 3622)
-    assert (belief.state, belief.cause, belief.episodes) == (State.BLOCKED, Cause.SNI_RESET, 2)
 
 
 def test_L15_a_re_test_that_fails_just_after_waking_counts_when_that_is_over() -> None:

@@ -61,7 +61,6 @@ KNOWN = {
     "L10": "an eviction is told before the Change that stored what it evicts, where one call makes both",
     "L11": "at the control gate a host counts as delivered if any other one delivered direct at this very instant",
     "L12": "whether what waits at the control gate counts first, or what its host shows at the instant of the release",
-    "L14": "a site that is down on all routes and soon up again counts as one that a relay rescued from a block",
     "L15": "a re-test that fails while nothing may be learned counts when that is over",
     "L17": "two hosts of a domain that are each reset once block the domain",
     "L19": "certificates of a stranger make a domain suspect only if they waited at the control gate",
