@@ -230,9 +230,9 @@ def _strategy_tried(state: BeliefState, event: events.StrategyTried, network: Ne
     return retests.strategy_result(state, key, event.route, now, ok=event.ok)
 
 
-LEARNERS: Mapping[
-    type[events.EventBeside | events.NetworkLeft], Callable[[BeliefState, Any, NetworkId, float], list[Change]]
-] = MappingProxyType(
+_Learner = Callable[[BeliefState, Any, NetworkId, float], list[Change]]
+
+LEARNERS: Mapping[type[events.Event], _Learner] = MappingProxyType(
     {
         events.DirectDelivered: _direct_delivered,
         events.Carried: _carried,

@@ -29,14 +29,7 @@ from proxy.detect.beliefs.transitions import (
     write,
 )
 from proxy.detect.scopes import registrable
-from proxy.detect.signals import (
-    NOT_JUDGED,
-    REFUSALS,
-    SURVIVES_FIRST_BYTE,
-    Observed,
-    concerns,
-    same_for_all,
-)
+from proxy.detect.signals import NOT_JUDGED, REFUSALS, SURVIVES_FIRST_BYTE, Observed, concerns, same_for_all
 from proxy.detect.verdict.results import DIRECT_WORKS_S, HTTPS
 from proxy.model import (
     DIRECT,

@@ -14,18 +14,7 @@ from proxy.detect.verdict.results import NoResultStore
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import Belief, Cause, Outcome, Protocol, Stage, State, StoredResult, Symptom
 from tests.detect.world import DAY, HOUR, T0, World
-from tests.support.outcomes import (
-    AWAY,
-    HOME,
-    HOST,
-    TOR,
-    delivered,
-    down,
-    failed,
-    outcome,
-    rescued,
-    works,
-)
+from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, down, failed, outcome, rescued, works
 
 
 def test_nothing_is_known_of_a_new_host() -> None:

@@ -24,20 +24,7 @@ from proxy.model import (
     Symptom,
 )
 from tests.detect.world import DAY, HOUR, T0, World
-from tests.support.outcomes import (
-    AWAY,
-    HOME,
-    HOST,
-    TOR,
-    VPS,
-    delivered,
-    down,
-    failed,
-    outcome,
-    pending,
-    rescued,
-    works,
-)
+from tests.support.outcomes import AWAY, HOME, HOST, TOR, VPS, delivered, down, failed, outcome, pending, rescued, works
 
 # -- entering ----------------------------------------------------------------------------------------------------------
 

@@ -13,14 +13,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.transitions import RENEW_S
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
-from proxy.model import (
-    Attempt,
-    Outcome,
-    Protocol,
-    State,
-    Symptom,
-    as_evidence,
-)
+from proxy.model import Attempt, Outcome, Protocol, State, Symptom, as_evidence
 from tests.support.outcomes import (
     HOME,
     HOST,
