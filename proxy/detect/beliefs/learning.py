@@ -16,15 +16,7 @@ from proxy.detect.beliefs.clock import CLOCK_AHEAD_S, advance
 from proxy.detect.beliefs.outcomes import learn_outcome
 from proxy.detect.beliefs.state import BeliefState, Delivery
 from proxy.detect.beliefs.tables import Forgetful, Key, on_network
-from proxy.detect.beliefs.transitions import (
-    forget_stored,
-    governing,
-    mark_working,
-    note_under,
-    represents,
-    told,
-    troubled,
-)
+from proxy.detect.beliefs.transitions import forget_stored, governing, mark_working, note_under, represents, troubled
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import NEEDS_BYTES_PROOF, Observed, concerns
 from proxy.model import (
@@ -47,9 +39,10 @@ def learn(state: BeliefState, event: events.Event, network: NetworkId, now: floa
         state.now = state.latest = now
     else:
         advance(state, now)
-    if isinstance(event, Outcome):
-        return learn_outcome(state, event, network, now)
-    return told(state, LEARNERS[type(event)](state, event, network, now))
+    changes = LEARNERS[type(event)](state, event, network, now)
+    if state.untold:
+        changes, state.untold = [*state.untold, *changes], []
+    return changes
 
 
 def note(state: BeliefState, event: events.Circumstance, network: NetworkId, now: float) -> None:
@@ -234,6 +227,7 @@ _Learner = Callable[[BeliefState, Any, NetworkId, float], list[Change]]
 
 LEARNERS: Mapping[type[events.Event], _Learner] = MappingProxyType(
     {
+        Outcome: learn_outcome,
         events.DirectDelivered: _direct_delivered,
         events.Carried: _carried,
         events.ControlAnswered: _control_answered,

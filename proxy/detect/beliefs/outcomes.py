@@ -24,7 +24,6 @@ from proxy.detect.beliefs.transitions import (
     set_transient,
     set_works,
     suspect_until,
-    told,
     troubled,
     write,
 )
@@ -70,8 +69,8 @@ def learn_outcome(state: BeliefState, outcome: Outcome, network: NetworkId, now:
         elif _is_served_again(state, key, outcome, now):
             return []
     if outcome.request.inbound is Inbound.RETEST:  # `Retested` tells of the pair
-        return told(state, [])
-    return told(state, _read(state, outcome, key, now))
+        return []
+    return _read(state, outcome, key, now)
 
 
 # -- visits that teach nothing -----------------------------------------------------------------------------------------

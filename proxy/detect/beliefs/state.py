@@ -209,7 +209,7 @@ class BeliefState:
         self.priors: HostLru[float] = HostLru(total=total, per_domain=per_domain)
         """The first trouble of a listed host, from which its prior decays."""
         self.untold: list[Change] = []
-        """Changes by a clock jump or an eviction: the next call returns them."""
+        """Changes by a clock jump or by time alone: the next call returns them."""
         for belief in sorted(known, key=lambda b: b.last_good_at):
             self.stored.put((belief.network, belief.scope), belief)
 

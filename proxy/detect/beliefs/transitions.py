@@ -321,14 +321,16 @@ def suspect_until(state: BeliefState, belief: Belief, now: float) -> float:
 
 
 def write(state: BeliefState, key: Key, before: Belief, after: Belief, now: float) -> list[Change]:
-    """Stores a belief."""
+    """Stores a belief. The Changes of those that are evicted for it come after its own, and so after those that stored
+    them."""
     if key[1].startswith("*."):
         state.domains.add(key)
+    changes = [Change(now, after.scope, after.network, before.state, after.state, after.cause, after.why, after)]
     for evicted, gone in state.stored.put(key, after):
         state.domains.discard(evicted)
         state.prefixes.pop(evicted, None)
-        state.untold.append(forgotten(evicted, gone.state, now, "removed to limit memory: least recently used"))
-    return [Change(now, after.scope, after.network, before.state, after.state, after.cause, after.why, after)]
+        changes.append(forgotten(evicted, gone.state, now, "removed to limit memory: least recently used"))
+    return changes
 
 
 def remove(state: BeliefState, key: Key, now: float, why: str) -> list[Change]:
@@ -378,11 +380,3 @@ def set_transient(
     """Notes for `lasts_s` that no route reaches a host, or that it refuses every route."""
     network, host = key
     state.transient.put(key, Belief(host, network, entered, cause, since=now, until=now + lasts_s, why=why))
-
-
-def told(state: BeliefState, changes: list[Change]) -> list[Change]:
-    """Returns `changes` after those of evictions and of a clock that was set, which are told by it."""
-    if state.untold:
-        changes = [*state.untold, *changes]
-        state.untold = []
-    return changes

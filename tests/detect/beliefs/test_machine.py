@@ -27,7 +27,6 @@ from tests.detect.beliefs.told import (
     Call,
     Told,
     Visit,
-    keep,
     learn,
     note,
     of_one_instant,
@@ -132,6 +131,16 @@ def test_what_waits_about_a_host_of_a_domain_names_no_other_host() -> None:
     )
 
 
+def test_an_eviction_is_told_after_the_change_that_stored_what_it_evicts() -> None:
+    """Where one call makes both, a store forgets what the memory has dropped."""
+    made = Told(DetectTuning(hosts_max=10))
+    for number in range(20):
+        made(Visit("rescued", f"www.many{number}.test").call(HOME, T0))
+    made(learn(UPLINK, HOME, T0))  # all that wait are counted
+    assert len(made.stored) == 10
+    assert made.stored == dict(made.beliefs._state.stored.items())
+
+
 @pytest.mark.parametrize("up", ["late", "relay"])
 @pytest.mark.parametrize("fault", SYMPTOMS[:9], ids=lambda fault: fault[0])
 def test_a_site_that_is_down_on_all_routes_and_then_up_was_not_rescued(fault: tuple[Symptom, Stage], up: str) -> None:
@@ -208,16 +217,6 @@ def test_L7_the_date_of_a_re_test_is_corrected_without_a_Change() -> None:
     key = (HOME, ALPHA)
     assert made.beliefs._state.stored.get(key) != made.stored[key]
     assert made.stored[key].retest_at == before, "a Byway that starts anew re-tests at once"
-
-
-def test_L10_an_eviction_is_told_before_the_Change_that_stored_what_it_evicts() -> None:
-    """So a store keeps what the memory has dropped."""
-    made = Told(DetectTuning(hosts_max=10))
-    for number in range(20):
-        made(Visit("rescued", f"www.many{number}.test").call(HOME, T0))
-    keep(made.stored, made(learn(UPLINK, HOME, T0)))  # all that wait are counted
-    assert len(made.beliefs._state.stored) == 10
-    assert len(made.stored) == 20
 
 
 def order_of(*before: Call, one: Call, other: Call) -> dict[str, tuple[object, object]]:

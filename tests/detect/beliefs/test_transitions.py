@@ -183,7 +183,7 @@ def test_a_suspicion_that_time_ended_goes_on_when_it_is_found_again() -> None:
     lapsed = made.current(KEY, later)
     assert lapsed is not None
     assert (lapsed.state, lapsed.began) == (State.UNKNOWN, NOW)
-    assert made.told([]) == [], "time writes no change"
+    assert made.untold == [], "time writes no change"
     assert suspected(made, later).began == NOW
 
 
@@ -192,7 +192,7 @@ def test_a_block_that_nobody_visited_for_long_ends_in_the_ledger() -> None:
     blocked = replace(unknown(KEY, NOW), state=State.BLOCKED, cause="ip", since=NOW, began=NOW, until=until)
     made = table(blocked)
     assert made.current(KEY, until + 5) is None
-    (ended,) = made.told([])
+    (ended,) = made.untold
     assert (ended.at, ended.before, ended.after, ended.belief) == (until, State.BLOCKED, State.UNKNOWN, None)
 
 
@@ -200,4 +200,4 @@ def test_what_is_forgotten_leaves_no_change_behind() -> None:
     made = table(replace(unknown(KEY, NOW), state=State.BLOCKED, since=NOW, began=NOW, until=NOW + 1))
     assert made.current(KEY, NOW + 5) is None
     assert [change.scope for change in made.forget_stored(on_network(None, None))] == [HOST]
-    assert made.told([]) == []
+    assert made.untold == []

@@ -58,7 +58,6 @@ from tests.support.outcomes import AWAY, HOME, TOR, VPS, delivered, failed, outc
 KNOWN = {
     "L4": "what lapses is told with the next event alone",
     "L7": "a date of a re-test is corrected without a Change",
-    "L10": "an eviction is told before the Change that stored what it evicts, where one call makes both",
     "L11": "at the control gate a host counts as delivered if any other one delivered direct at this very instant",
     "L12": "whether what waits at the control gate counts first, or what its host shows at the instant of the release",
     "L15": "a re-test that fails while nothing may be learned counts when that is over",
@@ -353,16 +352,8 @@ class Told:
         answer = call(self.beliefs)
         self.calls.append(call)
         if isinstance(answer, list):
-            self.store([change for change in answer if isinstance(change, Change)])
+            keep(self.stored, [change for change in answer if isinstance(change, Change)])
         return answer
-
-    def store(self, changes: Sequence[Change]) -> None:
-        keep(self.stored, changes)
-        if "L10" in KNOWN:
-            written = {(change.network, change.scope) for change in changes if change.belief is not None}
-            for key in written & {(change.network, change.scope) for change in changes if "limit memory" in change.why}:
-                if key not in self.beliefs._state.stored:
-                    del self.stored[key]
 
     def copy(self, *more: Call) -> Beliefs:
         """Other beliefs that were told the same, and more."""
