@@ -206,14 +206,14 @@ def _retested(state: BeliefState, event: events.Retested, network: NetworkId, no
         return _direct_opens(state, host_key, now, "direct delivered in a re-test")
     key = governing(state, host_key, now)
     sent = now - state.settings.retest_pair_s
-    is_well = network_health.well_since(state, network, registrable(event.host), sent)
-    is_well = is_well and network_health.may_learn(state, network, now)
+    may_learn = network_health.may_learn(state, network, now)
+    is_well = may_learn and network_health.well_since(state, network, registrable(event.host), sent)
     belief = troubled(state, key, now)
     alike = event.forged or belief is None or belief.cause != Cause.INTERCEPTION
     changes = retests.failed(state, key, now, other_ok=event.other_ok, counts=is_well and alike)
     if event.other_ok:
         note_under(state, key, event.host, now)
-        if alike and not is_well:
+        if alike and may_learn and not is_well:
             counting.failed_again_later(state, key, host_key, sent, now)
     return changes
 

@@ -44,7 +44,6 @@ from proxy.detect.beliefs.events import (
     ResolverMeasured,
     Retested,
 )
-from proxy.detect.beliefs.network_health import may_learn
 from proxy.detect.beliefs.tables import Key
 from proxy.detect.scopes import registrable
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
@@ -393,8 +392,6 @@ def order_shows(
     """What differs between beliefs that are told two events in one order and in the other, as far as that is not
     known."""
     state = told.beliefs._state
-    if "L15" in KNOWN and not may_learn(state, network, now):
-        return
     if is_ordered_today(pair, {host for _, host in state.at_control.get(network, ())}):
         return
     one, other = (each.call(network, now) for each in pair)

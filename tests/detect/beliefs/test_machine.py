@@ -141,6 +141,22 @@ def test_an_eviction_is_told_after_the_change_that_stored_what_it_evicts() -> No
     assert made.stored == dict(made.beliefs._state.stored.items())
 
 
+def test_a_re_test_that_fails_just_after_waking_never_counts() -> None:
+    """Nothing is to be learned for `wake_s`, 10 s."""
+    made = Told(DetectTuning())
+    for at in (T0, T0 + 61):
+        made(learn(UPLINK, HOME, at))
+        made(Visit("rescued", ALPHA).call(HOME, at))
+    woke = T0 + 3000
+    made(note(ComputerResumed(), HOME, woke))
+    made(learn(Retested(ALPHA, direct_ok=False, other_ok=True), HOME, woke + 1))
+    before = made.stored[HOME, ALPHA].score
+    made(learn(UPLINK, HOME, woke + 10.5))
+    assert made.stored[HOME, ALPHA].score == before
+    made(learn(Retested(ALPHA, direct_ok=False, other_ok=True), HOME, woke + 11))
+    assert made.stored[HOME, ALPHA].score == pytest.approx(before + 2.0, abs=0.01), "the next one does"
+
+
 @pytest.mark.parametrize("up", ["late", "relay"])
 @pytest.mark.parametrize("fault", SYMPTOMS[:9], ids=lambda fault: fault[0])
 def test_a_site_that_is_down_on_all_routes_and_then_up_was_not_rescued(fault: tuple[Symptom, Stage], up: str) -> None:
@@ -240,20 +256,6 @@ def test_L12_what_is_released_in_an_instant_and_what_its_host_shows_in_it_do_not
     another = Visit("works", NEWS).call(HOME, T0 + 1)
     found = order_of(waits, one=itself, other=another)
     assert found[f"{ALPHA}: score"] == (0.0, 2.0), "it opened before its reset could count, or after"
-
-
-def test_L15_a_re_test_that_fails_just_after_waking_counts_when_that_is_over() -> None:
-    """Nothing is to be learned for `wake_s`, 10 s."""
-    made = Told(DetectTuning())
-    for at in (T0, T0 + 61):
-        made(learn(UPLINK, HOME, at))
-        made(Visit("rescued", ALPHA).call(HOME, at))
-    woke = T0 + 3000
-    made(note(ComputerResumed(), HOME, woke))
-    made(learn(Retested(ALPHA, direct_ok=False, other_ok=True), HOME, woke + 1))
-    before = made.stored[HOME, ALPHA].score
-    made(learn(UPLINK, HOME, woke + 10.5))
-    assert made.stored[HOME, ALPHA].score == pytest.approx(before + 2.0, abs=0.01)
 
 
 def test_L17_two_hosts_of_a_domain_that_are_each_reset_once_block_the_domain() -> None:
