@@ -229,6 +229,11 @@ class Anything(Machine):
             self.relays_fail("www.site0.test", network, 6)
 
     @rule(network=networks)
+    def no_way_out(self, network: NetworkId) -> None:
+        """This computer has no route to anywhere."""
+        self.learn(Visit("alone", HOSTS[0], (Symptom.OFFLINE, Stage.CONNECT)).outcome(self.now), network)
+
+    @rule(network=networks)
     def certificates_are_resigned(self, network: NetworkId) -> None:
         for number in range(3):
             self.learn(Intercepted(f"www.site{number}.test", "office", known=False, trusted=True), network)
