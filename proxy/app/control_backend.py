@@ -13,22 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.app.library_caches import empty_library_caches
 from proxy.app.outcome_feed import OutcomeFeed
+from proxy.app.parts import Kept, Known, Run, Serving
+from proxy.app.relay_records import RelayRecords
 from proxy.app.run_options import Ending
-from proxy.config.paths import Paths
 from proxy.config.schema import ListConfig
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
-from proxy.extend.manager import AddonManager, AddonState
+from proxy.extend.manager import AddonState
 from proxy.model import Change, NetworkId, Outcome, Override, Plan, Request
 from proxy.model.feature import Feature
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import ClientPrograms
-from proxy.net.faults import Faults
 from proxy.probe.list_refresh import ListRefresh
 from proxy.routing.rule import Situation
 from proxy.session.events import Events, HostsForgotten, Learned
-from proxy.session.inspector_on_demand import InspectorOnDemand
 from proxy.session.open_connections import OpenConnections
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
@@ -45,50 +44,65 @@ from proxy.store.forgetting import Forgotten, forget_files
 from proxy.store.list_copies import ListCopies
 from proxy.store.relay_selection import write_selection
 from proxy.store.relay_tests import RelayTests
-from proxy.store.relay_ways import RelayWaysFile
 from proxy.store.saved_values import SavedValues
 from proxy.store.store import Store
 
 if TYPE_CHECKING:
     from proxy.detect.relay_ways import RelayObstacle
     from proxy.probe.measure.inputs import ProbeEnvironment
-    from proxy.setup.saved_relay_health import SavedRelayHealth
 
 
 @frozen_dataclass
 class ControlBackend:
     """The parts of one running Byway, as the control server uses them."""
 
-    features: Sequence[Feature]
-    broken_features: Callable[[], Mapping[str, str]]
+    run: Run
+    kept: Kept
+    known: Known
+    serving: Serving
+    relays: RelayRecords
     active: ActiveSetup
-    services: Services
-    store: Store
-    relay_tests: RelayTests
-    feed: OutcomeFeed
-    addon_manager: AddonManager
-    inspector: InspectorOnDemand
     server: Server
-    recent_clients: RecentClients
-    copies: ListCopies
+    feed: OutcomeFeed
     list_refresh: ListRefresh
     system_proxy: SystemProxySwitch
     modes: ModeSwitch
-    ending: Ending
-    faults: Faults
-    ways_file: RelayWaysFile
-    saved_health: Callable[[], SavedRelayHealth | None]
     rules_file: RulesFileEditor
-    paths: Paths
-    listen_address: str
+    broken_features: Callable[[], Mapping[str, str]]
     started_at: float  # seconds since the epoch
-    not_stored: str  # why nothing can be written to the state folder; empty when it can
-    selection_file: Path | None = None  # of `byway relay use`; None: nothing is written
     saving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
+    def services(self) -> Services:
+        return self.serving.services
+
+    @property
+    def store(self) -> Store:
+        return self.kept.store
+
+    @property
+    def relay_tests(self) -> RelayTests:
+        return self.kept.relay_tests
+
+    @property
+    def copies(self) -> ListCopies:
+        return self.kept.copies
+
+    @property
+    def recent_clients(self) -> RecentClients:
+        return self.known.recent_clients
+
+    @property
+    def features(self) -> Sequence[Feature]:
+        return self.run.features
+
+    @property
+    def ending(self) -> Ending:
+        return self.run.ending
+
+    @property
     def config_file(self) -> Path:
-        return self.paths.config_file
+        return self.run.paths.config_file
 
     @property
     def beliefs(self) -> Beliefs:
@@ -116,10 +130,11 @@ class ControlBackend:
 
     async def select(self, group: str, relay: str) -> None:
         self.services.groups.select(group, relay)
-        if self.selection_file is None:
+        if self.run.options.ephemeral:
             return
         async with self.saving:  # two at once: the file must end with both
-            await asyncio.to_thread(write_selection, self.selection_file, dict(self.services.groups.selected))
+            selected = dict(self.services.groups.selected)
+            await asyncio.to_thread(write_selection, self.run.paths.relay_selection_file, selected)
 
     @property
     def events(self) -> Events:
@@ -139,7 +154,7 @@ class ControlBackend:
 
     async def reload(self) -> list[str]:
         problems = await self.active.reload()
-        await self.addon_manager.settled()
+        await self.serving.addon_manager.settled()
         return problems
 
     async def configured_lists(self) -> Sequence[ListConfig]:
@@ -160,11 +175,11 @@ class ControlBackend:
         self._forget_in_memory(what, begun)
         self.services.rule_hits.clear()
         await asyncio.to_thread(self.store.forget, what)
-        health = self.saved_health()
-        files: list[SavedValues[Any]] = [self.ways_file, *([] if health is None else [health.file])]
+        health = self.relays.saved_health
+        files: list[SavedValues[Any]] = [self.kept.ways_file, *([] if health is None else [health.file])]
         for file in files:
             await file.written()  # else it would come back
-        deleted = await asyncio.to_thread(forget_files, self.paths, what)
+        deleted = await asyncio.to_thread(forget_files, self.run.paths, what)
         if what.is_all:
             self.services.relay_ways.forget()
             for file in files:
@@ -189,7 +204,7 @@ class ControlBackend:
         self.services.events.emit(Learned(changes))
         beliefs.ignore(begun)
         self.services.groups.forget_sites(what.names)
-        self.inspector.forget_hosts(what.names)
+        self.serving.inspector.forget_hosts(what.names)
         self.active.forget_caches()
         self.services.events.emit(HostsForgotten())
         collect_replaced()
@@ -224,22 +239,22 @@ class ControlBackend:
         return await plan_for(request, self.services, self.active.setup, situation=situation)
 
     def addons(self) -> Sequence[AddonState]:
-        return self.addon_manager.states()
+        return self.serving.addon_manager.states()
 
     def counters(self) -> Mapping[str, int | float | str]:
-        fault = next(iter(self.faults.present()), None)
+        fault = next(iter(self.run.faults.present()), None)
         return {
             "port": self.active.port,
-            "listen": self.listen_address,
+            "listen": self.run.settings.listen.address,
             "started_at": self.started_at,
             "accepted": self.server.accepted,
             "sessions": self.server.sessions,
             "tunnels": self.services.pump.active,
             "dropped_rows": self.store.dropped_rows,
             "config_problem": self.active.problem,
-            "addons_missing": "; ".join(self.addon_manager.missing),
-            "uninspected": self.inspector.uninspected,
-            "not_stored": self.not_stored,
+            "addons_missing": "; ".join(self.serving.addon_manager.missing),
+            "uninspected": self.serving.inspector.uninspected,
+            "not_stored": self.run.options.not_stored,
             "fault": fault.place if fault else "",
             "fault_work": fault.work if fault else "",
             "fault_since": fault.since if fault else 0.0,

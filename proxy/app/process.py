@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 from proxy.app.app import App
+from proxy.app.parts import Run
 from proxy.app.run_options import Ending, RunOptions
 from proxy.config.command_name import as_typed, typed_here
 from proxy.config.load import Loaded, load
@@ -126,7 +127,7 @@ async def _live(
     faults = Faults()
     asyncio.get_running_loop().set_exception_handler(partial(_log_fault, faults))
     ending = Ending()
-    app = App(options, paths, loaded, features, ending, faults, lock.renew)
+    app = App(Run(options, paths, loaded, features, ending, faults, lock.renew))
     try:
         # What was imported and made so far lives as long as the process: no collection need scan it again. The Setup,
         # which is made next, does not: another one takes its place, and its objects refer to each other. No collection

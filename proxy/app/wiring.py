@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from proxy.config.detect_tuning import DetectTuning
 from proxy.config.schema import ListConfig
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import ComputerResumed, NetworkLeft
 from proxy.detect.verdict.site_status import status_of
 from proxy.extend.dispatch import Addons
-from proxy.model import Cause, Change, NetworkId, NetworkState, State
+from proxy.model import Cause, Change, Destination, Inbound, NetworkId, NetworkState, Request, Route, State
 from proxy.model.feature import Feature, Role, usable
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.remembered import forget_remembered
 from proxy.net.tasks import spawn
 from proxy.net.uplink.network_watch import NetworkChange, NetworkWatch
-from proxy.net.uplink.sleep_watch import Resumed, reset_stale_connections
+from proxy.net.uplink.sleep_watch import Resumed, SleepWatch, reset_stale_connections
 from proxy.session.events import (
     Delivered,
     Ended,
@@ -34,7 +35,10 @@ from proxy.session.events import (
     SignalWaits,
     TunnelEnded,
 )
+from proxy.session.plan import plan_for
 from proxy.session.services import Services
+from proxy.session.setup import Setup
+from proxy.store.list_copies import ListCopies
 from proxy.store.store import Store
 
 if TYPE_CHECKING:
@@ -82,13 +86,58 @@ def _subscribe_addons(events: Events, to: Subscribers) -> None:
         events.on(Ended, to.notify_addons_of_outcome)
 
 
-def subscribe_refresh(events: Events, refresh: ListRefresh, lists: Sequence[ListConfig]) -> None:
-    """Tells `refresh` of visits while one of the `lists` in use may become due. Else it is not told: what is called for
-    each visit costs."""
-    for kind in (Delivered, Rescued):
-        events.off(kind, refresh.on_delivered)
-        if any(item.refresh_s for item in lists):
-            events.on(kind, refresh.on_delivered)
+class ListFetching:
+    """Has lists fetched beside visits. Belongs to one loop."""
+
+    def __init__(
+        self,
+        services: Services,
+        copies: ListCopies,
+        lists: Sequence[ListConfig],
+        apply: Callable[[], Awaitable[object]],
+    ) -> None:
+        """`lists` are those in use. `apply` takes what was fetched into use."""
+        self._services = services
+        self._copies = copies
+        self._apply = apply
+        self._follows = False
+        self.follow(lists)
+
+    @cached_property
+    def refresh(self) -> ListRefresh:
+        from proxy.probe.list_refresh import ListRefresh, RefreshContext  # many a run has no list to fetch
+
+        services = self._services
+        context = RefreshContext(
+            setup=services.setup,
+            may_go_direct=services.may_go_direct,
+            only_relays=self._only_relays,
+            order=lambda names: services.health.order(names, services.now()),
+            is_private=services.is_private,
+            apply=self._apply,
+            now=services.now,
+        )
+        return ListRefresh(context, self._copies)
+
+    async def _only_relays(self, setup: Setup, destination: Destination) -> Sequence[Route] | None:
+        from proxy.probe.list_refresh import relays_left_by
+
+        request = Request(next(self._services.request_ids), destination, Inbound.RETEST, client="")
+        return relays_left_by(await plan_for(request, self._services, setup))
+
+    def follow(self, lists: Sequence[ListConfig]) -> None:
+        """Tells of visits while one of the `lists` in use may become due. Else not: what is called for each visit
+        costs."""
+        may_be_due = any(item.refresh_s for item in lists)
+        self._follows |= may_be_due
+        if not self._follows:
+            return
+        refresh, events = self.refresh, self._services.events
+        refresh.on_configuration()
+        for kind in (Delivered, Rescued):
+            events.off(kind, refresh.on_delivered)
+            if may_be_due:
+                events.on(kind, refresh.on_delivered)
 
 
 def _from_the_first(events: Events, kind: type[E], handler: Callable[[], Callable[[E], None]]) -> None:
@@ -269,6 +318,13 @@ class NetworkWarnings:
 
 
 # -- after a change of network, a sleep or a change of the clock: what is untrue now is discarded ----------------------
+
+
+def watch_network(services: Services, network: NetworkWatch, detect: DetectTuning) -> SleepWatch:
+    """Has both done from now on. Returns the watch for sleeps, which the caller starts."""
+    network.on_change(partial(on_network_change, services))
+    resumed = partial(on_resumed, services, network)
+    return SleepWatch(resumed, asleep_s=detect.asleep_s, jump_s=detect.clock_jump_s)
 
 
 def on_network_change(services: Services, change: NetworkChange) -> None:

@@ -64,6 +64,8 @@ class Setup:
     knowledge: Knowledge = NOTHING_KNOWN
     own_url: str = ""
     """The URL of Byway's own page, for a client of the proxy."""
+    port: int = 0
+    """The port that Byway listens on."""
     settings: Settings = field(init=False)
     """The settings of `loaded`, where a chain over a group is replaced by a chain for each member."""
     groups: tuple[RelayGroup, ...] = field(init=False)

@@ -109,7 +109,7 @@ class _Problems(list[str]):
     ) -> bool:
         if not isinstance(error, ConfigError):
             return False
-        self += error.problems
+        self.extend(error.problems)
         return True
 
 

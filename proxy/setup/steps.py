@@ -64,6 +64,7 @@ def build(parts: Parts, checked: Checked, overrides: Mapping[str, Override]) -> 
         pages=checked.pages,
         knowledge=parts.knowledge,
         own_url=_own_url(settings, parts.port),
+        port=parts.port,
     )
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from proxy.app import control_backend
 from proxy.app.control_backend import ControlBackend
+from proxy.app.run_options import RunOptions
 from proxy.config.paths import Paths
 from proxy.config.schema import Settings
 from proxy.detect.beliefs.beliefs import Beliefs
@@ -41,7 +42,8 @@ async def test_of_two_selections_at_once_both_are_stored(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(control_backend, "write_selection", write)
     groups = RelayGroups(Health(Settings().detect))
-    backend = _backend(services=SimpleNamespace(groups=groups), selection_file=file)
+    run = Mock(paths=Mock(relay_selection_file=file), options=RunOptions())
+    backend = _backend(serving=Mock(services=SimpleNamespace(groups=groups)), run=run)
     await asyncio.gather(backend.select("eu", "vps"), backend.select("us", "tor"))
     assert read_selection(file) == dict(groups.selected) == {"eu": "vps", "us": "tor"}
 
@@ -70,13 +72,11 @@ async def test_of_what_is_open_and_forgotten_nothing_is_learned_or_recorded(
     open_connections = Mock(newest_first=lambda: iter(connections))
     services = Mock(beliefs=beliefs, request_ids=itertools.count(7), open_connections=open_connections)
     backend = _backend(
-        services=services,
-        inspector=Mock(),
-        store=store,
+        serving=Mock(services=services),
+        kept=Mock(store=store, ways_file=ways_file),
         active=Mock(),
-        ways_file=ways_file,
-        saved_health=lambda: None,
-        paths=Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path),
+        relays=Mock(saved_health=None),
+        run=Mock(paths=Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path)),
     )
     await backend.forget(what)
     for told in (beliefs.ignore, store.leave_out):
@@ -89,13 +89,13 @@ async def test_the_last_results_since_a_moment_are_forgotten_with_the_beliefs(tm
     for host, at in (("old.test", 40.0), ("new.test", 60.0)):
         beliefs.measured(host, LastResult(SiteStatus.SITE_DOWN, at, Source.CONNECTION), network=HOME)
     backend = _backend(
-        services=Mock(beliefs=beliefs, now=lambda: 99.0, open_connections=Mock(newest_first=lambda: iter([]))),
-        inspector=Mock(),
-        store=Mock(),
+        serving=Mock(
+            services=Mock(beliefs=beliefs, now=lambda: 99.0, open_connections=Mock(newest_first=lambda: iter([])))
+        ),
+        kept=Mock(ways_file=Mock(written=AsyncMock())),
         active=Mock(),
-        ways_file=Mock(written=AsyncMock()),
-        saved_health=lambda: None,
-        paths=Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path),
+        relays=Mock(saved_health=None),
+        run=Mock(paths=Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path)),
     )
     await backend.forget(Forgotten(since=50.0))
     left = {host for host, _ in beliefs.recent_results(network=HOME, now=99.0)}

@@ -181,15 +181,15 @@ async def test_G11_a_second_interrupt_does_not_wait_and_ends_with_130(tmp_path: 
 EARLY = """
 import os, signal, sys
 from pathlib import Path
-import proxy.app.app, proxy.app.process
-write = proxy.app.app.write_private
+import proxy.app.presence, proxy.app.process
+write = proxy.app.presence.write_private
 def write_and_end(path, content):
     write(path, content)
     if path.name == "run.json":
         os.kill(os.getpid(), signal.SIGTERM)
-proxy.app.app.write_private = write_and_end
+proxy.app.presence.write_private = write_and_end
 folder = Path(sys.argv[1])
-options = proxy.app.app.RunOptions(config=folder / "config.toml", state=folder / "state", port=0)
+options = proxy.app.process.RunOptions(config=folder / "config.toml", state=folder / "state", port=0)
 sys.exit(proxy.app.process.run(options, ()))
 """
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from proxy.app.app import App
+from proxy.app.parts import Run
 from proxy.app.process import _log_fault
 from proxy.app.run_options import Ending, RunOptions
 from proxy.config.load import load
@@ -67,7 +68,7 @@ class Watching(App):
 
     @property
     def rules_file(self) -> Path:
-        return self._paths.rules_file
+        return self._run.paths.rules_file
 
     @property
     def active(self) -> Any:
@@ -83,7 +84,8 @@ async def watching(folder: Path) -> AsyncIterator[Watching]:
     private_folder(paths.state_dir)
     faults = Faults()
     asyncio.get_running_loop().set_exception_handler(partial(_log_fault, faults))
-    app = Watching(options, paths, load(paths.config_to_read, env={}, flags=options.flags), FEATURES, Ending(), faults)
+    loaded = load(paths.config_to_read, env={}, flags=options.flags)
+    app = Watching(Run(options, paths, loaded, FEATURES, Ending(), faults))
     try:
         await app.start()
         yield app

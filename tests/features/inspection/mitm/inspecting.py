@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 from unittest import mock
 
 from proxy.app.app import App
+from proxy.app.parts import Run
 from proxy.app.run_options import Ending, RunOptions
 from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
@@ -53,9 +54,8 @@ class Inspecting(App):
         paths = Paths.locate(os.environ, config=options.config, state=options.state)
         self.folder = folder
         self.outcomes: list[Outcome] = []
-        super().__init__(
-            options, paths, load(paths.config_to_read, env={}, flags=options.flags), FEATURES, Ending(), Faults()
-        )
+        loaded = load(paths.config_to_read, env={}, flags=options.flags)
+        super().__init__(Run(options, paths, loaded, FEATURES, Ending(), Faults()))
         self._services.events.on(Ended, lambda ended: self.outcomes.append(ended.outcome))
 
     def add(
@@ -69,17 +69,17 @@ class Inspecting(App):
         user set for mitmproxy, and with hooks of Byway's own."""
         ours = {hook: (function,) for hook, function in (hooks or {}).items()}
         addon = Addon(name, Path(__file__), "", objects, ours, None, sys.modules[__name__], options or {})
-        runner = AddonRunner(addon, TimeLimit(), self._addons.remove)
-        self._addons.put(runner)
+        runner = AddonRunner(addon, TimeLimit(), self.addons.remove)
+        self.addons.put(runner)
         return runner
 
     @property
     def addons(self) -> Addons:
-        return self._addons
+        return self._known.addons
 
     @property
     def bridge(self) -> MitmInspector:
-        made = self._inspector.needed()
+        made = self._serving.inspector.needed()
         assert isinstance(made, MitmInspector)
         return made
 
@@ -99,7 +99,7 @@ class Inspecting(App):
     def carried(self) -> int:
         """Sessions, tunnels and inspected clients that are there."""
         inspected = self.engine.active if self.engine is not None else 0
-        return self._pump.active + self._server.sessions + inspected
+        return self._services.pump.active + self._server.sessions + inspected
 
     @property
     def engine(self) -> Engine | None:
@@ -107,8 +107,9 @@ class Inspecting(App):
 
     def ours(self) -> Path:
         """The authority's certificate, which a client has to trust. Made when it is not there yet."""
-        ca.open_authority(self._paths.ca_dir, now=self._services.now())
-        return ca.certificate_file(self._paths.ca_dir)
+        folder = self._run.paths.ca_dir
+        ca.open_authority(folder, now=self._services.now())
+        return ca.certificate_file(folder)
 
     def trust(self, *, alpn: Sequence[str] = ()) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(self.ours()))

@@ -139,7 +139,7 @@ async def test_J9_what_is_not_tls_passes_unchanged(tmp_path: Path) -> None:
                 writer.write(b"\x00raw words\n")
                 assert await reader.read() == b"got \x00raw words\n"
                 writer.close()
-        belief = byway._beliefs.lookup(HOST, network=byway._network.current(), now=byway._services.now())
+        belief = byway._services.beliefs.lookup(HOST, network=byway._services.network(), now=byway._services.now())
         assert belief.score == 0, "that we asked for a certificate is no sign against the site"
 
 

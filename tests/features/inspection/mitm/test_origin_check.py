@@ -162,7 +162,7 @@ async def test_J2_a_bad_certificate_is_refused_and_never_signed_for_and_taken_on
 ) -> None:
     authorities = Authorities()
     roots = authorities.known_roots()
-    monkeypatch.setattr("proxy.app.app._known_roots", lambda: roots)
+    monkeypatch.setattr("proxy.app.parts._known_roots", lambda: roots)
     monkeypatch.setattr(Authority, "write", lambda _, folder: authorities.write(folder))
     good = issue(HOST, authorities.below).context(tmp_path)
     shown = bad.make(authorities, tmp_path)
