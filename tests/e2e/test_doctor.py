@@ -329,6 +329,15 @@ async def test_an_override_whose_relay_is_gone_is_found(tmp_path: Path) -> None:
         assert "byway site forget one.test" in found["text"]
 
 
+@pytest.mark.parametrize("name", ["lock", "run.json"])
+async def test_a_folder_in_place_of_a_file_that_a_start_needs_is_found(tmp_path: Path, name: str) -> None:
+    byway = _stopped(tmp_path)
+    (byway.state / name).mkdir(parents=True)
+    (found,) = await _all(byway, code=1)
+    assert (found["step"], f"{name} is a folder, not a file" in found["text"]) == ("state_folder", True)
+    assert (await byway.command("run", check=False)).returncode == 1
+
+
 @pytest.mark.slow
 @pytest.mark.root
 async def test_a_state_folder_of_another_user_has_a_next_step(tmp_path: Path) -> None:

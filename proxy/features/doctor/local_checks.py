@@ -104,7 +104,7 @@ def _close(files: list[Path]) -> None:
 
 def stale_socket(paths: Paths) -> Iterator[Finding]:
     """run.json and the control socket of a Byway that was killed."""
-    left = [path for path in (paths.run_file, paths.control_socket) if os.path.lexists(path)]
+    left = [path for path in (paths.run_file, paths.control_socket) if os.path.lexists(path) and not path.is_dir()]
     if left:
         text = _("{file} was left behind by a Byway that was killed.", file=str(left[0]))
         yield Finding(Step.STALE_SOCKET, text, f"rm {' '.join(map(str, left))}", lambda: _remove(left))
@@ -139,10 +139,13 @@ def _how_to_store(folder: Path) -> str:
 
 
 def state_folder(paths: Paths) -> Iterator[Finding]:
-    """A state folder that is not this user's, with which Byway does not start."""
+    """A state folder that is not this user's, or has folders in place of its files, with which Byway does not start."""
     try:
         if paths.state_dir.exists():
             check_own(paths.state_dir)
+        for path in (paths.lock_file, paths.run_file):
+            if path.is_dir():
+                raise BywayError(f"{path} is a folder, not a file")
     except (BywayError, OSError) as error:
         reason = str(error) if isinstance(error, BywayError) else reason_of(error)
         text = _("The state directory cannot be used: {reason}.", reason=reason)
