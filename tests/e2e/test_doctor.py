@@ -56,6 +56,15 @@ async def test_no_relay(tmp_path: Path) -> None:
         assert set(await _found(byway)) == {"no_relay"}
 
 
+async def test_relays_that_are_disabled_are_not_missing(tmp_path: Path) -> None:
+    byway = _stopped(tmp_path, f"{DEAD}enabled = false\n")
+    stopped = await _found(byway)
+    async with byway:
+        assert await _found(byway) == stopped
+    assert stopped["no_relay"]["text"].startswith("All relays are disabled")
+    assert stopped["no_relay"]["do"] == "byway relay enable dead"
+
+
 @pytest.mark.slow
 async def test_all_relays_fail(tmp_path: Path) -> None:
     async with Origin() as origin, Byway(tmp_path, config=DEAD, rules="MATCH,RELAY\n") as byway:

@@ -143,7 +143,7 @@ def _findings(call: Invocation, running: Client | None, refusal: str) -> Iterato
             yield finding
     yield from local_checks.port(settings.listen.address, settings.listen.port)
     if not any(relay.enabled for relay in settings.relay):
-        yield from network_checks.of_relays([])
+        yield from network_checks.of_relays([{"name": relay.name, "enabled": False} for relay in settings.relay])
 
 
 def _configuration(paths: Paths, files: Sequence[Finding], *, inspects: bool) -> tuple[list[Finding], Settings | None]:

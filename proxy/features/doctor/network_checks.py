@@ -24,7 +24,10 @@ _OTHER_RESOLVER = _("encrypted DNS fails here too: use another DNS server in the
 def of_relays(relays: Sequence[Document]) -> Iterator[Finding]:
     """`relays` as `status` has them."""
     in_use = [relay for relay in relays if relay["enabled"]]
-    if not in_use:
+    if relays and not in_use:
+        text = _("All relays are disabled: a site that local strategies cannot open stays blocked.")
+        yield Finding(Step.NO_RELAY, text, f"byway relay enable {relays[0]['name']}")
+    elif not in_use:
         text = _("No relay is configured: a site that local strategies cannot open stays blocked.")
         yield Finding(Step.NO_RELAY, text, "byway relay add URL")
     elif all(relay["fault"] is not None or relay["state"] == "failing" for relay in in_use):

@@ -148,3 +148,5 @@ def _lines(answer: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         yield "override", override["scope"], action_of(override), clock(override["until"])
     for site in answer["sites"]:
         yield "site", site["site"], site["words"], site["evidence"]
+    for notice in answer["notices"]:
+        yield "notice", "", notice, ""

@@ -68,7 +68,10 @@ def relay(*, enabled: bool = True, fault: Any = None, state: str = "unknown") ->
 def test_the_relays() -> None:
     fault = {"text": "refuses the connection", "do": "start it"}
     assert [it.step for it in of_relays([])] == [Step.NO_RELAY]
-    assert [it.step for it in of_relays([relay(enabled=False)])] == [Step.NO_RELAY]
+    (found,) = of_relays([relay(enabled=False)])
+    assert (found.step, found.text.split(":")[0], found.do) == (
+        Step.NO_RELAY, "All relays are disabled", "byway relay enable tor"
+    )  # fmt: skip
     assert list(of_relays([relay(fault=fault), relay()])) == []
     (found,) = of_relays([relay(fault=fault), relay(state="failing")])
     assert (found.step, found.do) == (Step.RELAYS_FAIL, "start it")
