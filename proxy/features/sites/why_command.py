@@ -33,7 +33,9 @@ LINES_MAX = 14
 """Of the answer for people, in a terminal of 80 columns."""
 
 _EVIDENCE_LINES = 4
-_DO_LINES = 2
+_DO_LINES = 4
+"""A command in it is not cut, also where the program has a long path."""
+_BOTH_LINES = 6
 _HEADINGS = ("what", "value")
 
 Document = Mapping[str, Any]
@@ -132,15 +134,16 @@ def brief(answer: Document, columns: int, shown: Callable[[str], str] = inert) -
         *_fact(shown(pgettext("fact", "cause")), shown(verdict["because"]), columns, 1),
     ]
     relays = _fact(shown(pgettext("fact", "relays")), shown(semicolons(_about_relays(answer))), columns, 1)
-    after = [
-        *_fact(shown(pgettext("fact", "since")), shown(_since(answer)), columns, 1),
-        *_fact(shown(pgettext("fact", "do")), shown(verdict["do"]), columns, _DO_LINES),
-    ]
+    do = _fact(shown(pgettext("fact", "do")), shown(verdict["do"]), columns, _DO_LINES)
+    after = [*_fact(shown(pgettext("fact", "since")), shown(_since(answer)), columns, 1), *do]
     rows = len(grouped_routes(answer["routes"]))
     # The evidence has the lines that the routes leave it, so that it ends before its last fact where it must alone.
     room = LINES_MAX - len(first) - len(relays) - len(after) - (rows + 1 if rows else 0)
     evidence = _fact(
-        shown(pgettext("fact", "evidence")), shown(_evidence(verdict)), columns, max(_EVIDENCE_LINES, room)
+        shown(pgettext("fact", "evidence")),
+        shown(_evidence(verdict)),
+        columns,
+        max(min(_EVIDENCE_LINES, _BOTH_LINES - len(do)), room),
     )
     before = [*first, *evidence, *relays]
     return [*before, *_route_table(answer["routes"], columns, LINES_MAX - len(before) - len(after), shown), *after]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from proxy.detect.verdict.site_status import SiteStatus
 from proxy.features.sites.why_command import LINES_MAX, brief
 from tests.support.command_line import Byway, Ran, Running
 from tests.support.control_world import nowhere
@@ -146,6 +147,16 @@ def test_evidence_wraps_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> 
     printed = " ".join(" ".join(brief(answer, 80)).split())
     assert all(fact in printed for fact in facts), printed
     assert "…" not in printed
+
+
+def test_a_command_to_run_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its program may have a long path."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    answer = told(2, 1)
+    program = "/home/somebody/a/folder/of/checkouts/byway/.venv/bin/byway"
+    do = SiteStatus.NOT_REACHABLE.advice.replace("`byway", f"`{program}")
+    answer["verdict"]["do"] = do
+    assert do in " ".join(" ".join(brief(answer, 80)).split())
 
 
 def test_a_row_of_a_route_wraps_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
