@@ -1,11 +1,10 @@
-"""Signals from direct attempts that delivered: flows that stop, wrong certificates, refusals.
+"""Learns from direct attempts that delivered: flows that stop, wrong certificates, refusals.
 
-A flow that froze or was slow makes its host suspect at once, and counts when a relay has carried more. A certificate of
-a known interception root blocks at once, one of an unknown issuer after two checks.
+A flow that froze or was slow makes its host suspect at once, and counts once a relay has carried more. A certificate
+signed by a known interception root blocks at once, one of an unknown issuer after two checks.
 
-A site that answers 403, 429 or 451 in plain HTTP on one route and not on another is reached by the other. A refusal is
-the site's right and no block. It only shows which route to prefer for a while; when direct and relays are both refused,
-there is nothing to prefer.
+A site may answer 403, 429 or 451 in plain HTTP on one route and not on another. That is the site's right, not a block:
+it shows only which route to prefer for a while.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ _NEED_BYTES_PROOF = frozenset({SignalId.FROZEN, SignalId.THROTTLED})
 
 @frozen_dataclass
 class Preference:
-    """The route to prefer, since another one is refused."""
+    """A route that is preferred because the site refuses another one."""
 
     route: Route
     status: int
@@ -56,8 +55,8 @@ class Preference:
 
 
 def carried(state: BeliefState, key: Key, route: Route, now: float, *, bytes_s: float = math.inf) -> list[Change]:
-    """A relay has carried enough, at up to `bytes_s`: the signals of a frozen or throttled flow count, unless the
-    site is slow on every route."""
+    """Counts the signals of a frozen or throttled flow, since a relay carried enough, at up to `bytes_s`. They wait on
+    if the site is slow on every route."""
     waiting = counting.proven(state, key, now)
     if waiting is None or not may_learn(state, key[0], now):
         return []
@@ -70,8 +69,7 @@ def carried(state: BeliefState, key: Key, route: Route, now: float, *, bytes_s: 
 
 
 def spoiled(state: BeliefState, key: Key, uncounted: list[Observed], direct: Attempt, now: float) -> list[Change]:
-    """Direct delivered, but with signals: the host is suspect at once, and they count when another route does
-    better."""
+    """Makes a host suspect whose direct attempt delivered with signals. They count when another route does better."""
     if direct.symptom is Symptom.RESET and not _early_again(state, key, now):
         return []
     if not uncounted or not may_learn(state, key[0], now):
@@ -89,14 +87,15 @@ def spoiled(state: BeliefState, key: Key, uncounted: list[Observed], direct: Att
 
 
 def _early_again(state: BeliefState, key: Key, now: float) -> bool:
-    """Whether a reset early in the answer is the second within the hour: many programs close that way once."""
+    """Whether a reset early in the answer is the second within the hour. Many programs close one connection that
+    way."""
     before = state.early_resets.get(key)
     state.early_resets.put(key, now)
     return before is not None and 0 <= now - before <= AGAIN_S
 
 
 def refused(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[Change]:
-    """A site that answers 403, 429 or 451 on one route and not on another prefers the other for `refused_s`."""
+    """Prefers a route for `refused_s` where a site answers 403, 429 or 451 on another one."""
     preferred = preference(state, key, outcome, now)
     if preferred is None:
         return []
@@ -126,7 +125,7 @@ def refused(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[
 
 
 def preference(state: BeliefState, key: Key, outcome: Outcome, now: float) -> Preference | None:
-    """Takes the statuses of an outcome. Returns the route to prefer; None while that is not clear."""
+    """Stores the HTTP statuses of an outcome. Returns the route to prefer; None if the statuses do not show one."""
     known = state.statuses.get(key) or {}
     answered = {
         a.route: a.evidence["status"] for a in outcome.attempts if a.stage is Stage.DONE and "status" in a.evidence
@@ -150,8 +149,8 @@ def preference(state: BeliefState, key: Key, outcome: Outcome, now: float) -> Pr
 def resigned(
     state: BeliefState, host: str, issuer: str, network: NetworkId, now: float, *, control: bool
 ) -> list[Change]:
-    """A trusted certificate of an issuer in no public log came for `host`. When that shows that the whole network
-    is inspected, beliefs of interception are forgotten."""
+    """Notes a trusted certificate for `host` whose issuer is in no public log. If that shows that the whole network is
+    inspected, beliefs of interception are forgotten."""
     if not network_resigned(state, network, host, issuer, control=control):
         return []
     changes: list[Change] = []
@@ -163,7 +162,7 @@ def resigned(
 
 
 def intercepted_by_known(state: BeliefState, key: Key, fingerprint: str, now: float) -> list[Change]:
-    """A root that is known to intercept signed the certificate: proof, which needs no gate."""
+    """Blocks a host whose certificate a known interception root signed. That is proof and needs no gate."""
     before = current(state, key, now) or unknown(key, now)
     after = replace(
         before,
@@ -177,7 +176,7 @@ def intercepted_by_known(state: BeliefState, key: Key, fingerprint: str, now: fl
 
 
 def intercepted(state: BeliefState, key: Key, fingerprint: str, now: float) -> list[Change]:
-    """An unknown issuer, which the system does not trust, signed the certificate."""
+    """Counts a certificate of an unknown issuer, which the system does not trust."""
     if network_state(state, key[0]) is NetworkState.INSPECTED or not may_learn(state, key[0], now):
         return []
     state.works.pop(key)
@@ -191,6 +190,6 @@ def intercepted(state: BeliefState, key: Key, fingerprint: str, now: float) -> l
 
 
 def _direct_rate(observed: Observed) -> float:
-    """Bytes a second of a direct flow that was throttled; 0 when it stopped."""
+    """Returns the bytes a second of a throttled direct flow; 0 for a flow that stopped."""
     rate = observed.attempt.evidence.get("bytes_s", 0)
     return float(rate) if observed.signal.id is SignalId.THROTTLED else 0.0

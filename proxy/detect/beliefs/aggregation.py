@@ -1,9 +1,9 @@
 """Aggregates beliefs: from hosts to their domain, and to their address prefix.
 
-When two hosts of a registrable domain are in trouble for the same cause, the domain is, with the sum of their scores.
-It replaces their beliefs and covers all its hosts but those that work direct. When three hosts of a prefix fail at the
-SYN while nothing in it works, the prefix is suspect for an hour. So it is when transfers of three of its hosts freeze,
-whatever else works in it: such a censor spares names, and lets every first byte pass.
+If two hosts of a registrable domain are in trouble for the same cause, the domain gets a belief with the sum of their
+scores. It replaces theirs and covers all hosts of the domain except those that work direct. If three hosts of a prefix
+fail at the SYN and nothing in it works, the prefix is suspect for an hour. If transfers of three hosts freeze, it is
+suspect whatever else works in it: such a censor spares names and lets every first byte pass.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from proxy.model import TROUBLED, Belief, Cause, Change, IPAddress, NetworkId, S
 
 
 def consider(state: BeliefState, key: Key, now: float) -> list[Change]:
-    """Aggregates the domain of a host that is in trouble, when a sibling is in trouble for the same cause."""
+    """Aggregates the domain of a troubled host if a sibling is in trouble for the same cause."""
     scope = domain_scope(key[1])
     host = troubled(state, key, now)
     if not scope or host is None or not host.cause or key[1].startswith("*."):
@@ -99,7 +99,7 @@ def _lift(
 
 
 def prefix_over(state: BeliefState, network: NetworkId, addresses: Iterable[IPAddress], now: float) -> Belief | None:
-    """The belief of a suspect prefix, when all addresses are in such ones."""
+    """Returns the belief of a suspect prefix if all addresses are in suspect prefixes."""
     found = None
     _drop_ended(state, now)
     for address in addresses:
@@ -146,7 +146,7 @@ def _noted(
 
 
 def note_thawed(state: BeliefState, key: Key, now: float) -> list[Change]:
-    """Notes that direct carried enough of a host. If its transfers froze before, those of its prefix are free."""
+    """Notes that direct carried enough of a host. If its transfers froze before, the beliefs of its prefixes end."""
     changes: list[Change] = []
     for prefix in state.frozen_in.places_of(*key):
         state.frozen_in.pop(prefix)
@@ -155,7 +155,8 @@ def note_thawed(state: BeliefState, key: Key, now: float) -> list[Change]:
 
 
 def note_success(state: BeliefState, network: NetworkId, address: str, now: float) -> list[Change]:
-    """Notes that an address, with or without a port, answered direct: its prefix is reachable."""
+    """Notes that an address, with or without a port, answered direct, which ends the belief that its prefix is
+    unreachable."""
     if not (scope := prefix_around(address)):
         return []
     prefix = (network, scope)
@@ -167,7 +168,7 @@ def note_success(state: BeliefState, network: NetworkId, address: str, now: floa
 
 
 def _end_prefix(state: BeliefState, prefix: Key, cause: Cause, why: str, now: float) -> list[Change]:
-    """Removes the belief about a prefix, if that is its cause."""
+    """Removes the belief about a prefix if it has this cause."""
     if prefix not in state.prefixes:
         return []
     belief = troubled(state, prefix, now)
@@ -177,7 +178,7 @@ def _end_prefix(state: BeliefState, prefix: Key, cause: Cause, why: str, now: fl
 
 
 def _drop_ended(state: BeliefState, now: float) -> None:
-    """Leaves the prefixes whose time is over: while there is one, first visits are looked up."""
+    """Drops the prefixes whose time is over. While there is a suspect prefix, first visits need their addresses."""
     while state.prefixes and troubled(state, first := next(iter(state.prefixes)), now) is None:
         state.prefixes.pop(first, None)
 

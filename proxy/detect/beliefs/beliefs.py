@@ -105,8 +105,8 @@ class Beliefs:
     # -- asking --------------------------------------------------------------------------------------------------------
 
     def lookup(self, host: str, *, network: NetworkId, now: float, addresses: Iterable[IPAddress] = ()) -> Belief:
-        """The belief that applies to `host`: its own, else that of its domain, else that of the prefix of all of its
-        `addresses`. The state is `unknown` when there is none."""
+        """Returns the belief that applies to `host`: its own, else that of its domain, else that of the prefix of all
+        of its `addresses`. Its state is `unknown` if there is none."""
         state, key = self._at(now), (network, host)
         belief = current(state, key, now) if state.stored.get(key) is not None else None
         if belief is not None and belief.state in TROUBLED:
@@ -131,10 +131,10 @@ class Beliefs:
         return belief if belief is not None else Belief(host, network)
 
     def basis(self, host: str, *, network: NetworkId, now: float) -> Basis:
-        """What `lookup` of this host with any addresses, `network_state_for`, `fails_direct` and `comparison_due` rest
-        on: at each time from `now` and before `until` they return what they return at `now`, as long as the basis has
-        not changed and `near` says the same of the host. An `until` that is not after `now`: they may change at any
-        time.
+        """Returns what the answers about a host rest on: those of `lookup` with any addresses, `network_state_for`,
+        `fails_direct` and `comparison_due`. From `now` and before `until` they are the same as at `now`, as long as the
+        basis has not changed and `near` says the same of the host. If `until` is not after `now`, they may change at
+        any time.
 
         A clock that is set back changes every basis at the next call that takes the time."""
         state, key = self._at(now), (network, host)
@@ -173,26 +173,26 @@ class Beliefs:
         return state.bases.add(network, host, max(now, min(ends)))
 
     def all(self, *, now: float) -> list[Belief]:
-        """Every belief but those of hosts that simply work."""
+        """Returns every belief except those of hosts that simply work."""
         state = self._at(now)
         held = [belief for key in state.stored if (belief := current(state, key, now)) is not None]
         transient = [belief for belief in state.transient.values() if now < belief.until]
         return [belief for belief in held if belief.state is not State.UNKNOWN] + transient
 
     def held(self, scopes: Collection[str], *, now: float) -> list[Belief]:
-        """What is believed about these scopes on any network, and what is kept of suspicions that time ended, whose
-        state is unknown."""
+        """Returns the beliefs about these scopes on any network. A suspicion that time has ended is among them while it
+        matters, with the state `unknown`."""
         state = self._at(now)
         keys = [key for key in state.stored if key[1] in scopes]
         return [belief for key in keys if (belief := current(state, key, now)) is not None]
 
     def network_state(self, network: NetworkId) -> NetworkState:
-        """The state of a network as a whole."""
+        """Returns the state of a network as a whole."""
         return network_health.network_state(self._state, network)
 
     def network_state_for(self, host: str, *, network: NetworkId, now: float) -> NetworkState:
-        """The same as it applies to one host: on a restricted network one that delivered direct within
-        `restricted_known_s` is treated as on any other."""
+        """Returns the state of a network as it applies to one host: on a restricted network, a host that delivered
+        direct within `restricted_known_s` is treated as on any other."""
         record = self._state.networks.get(network)
         if record is None or record.state is NetworkState.OK:
             return NetworkState.OK  # the usual case
@@ -224,32 +224,33 @@ class Beliefs:
     # -- results -------------------------------------------------------------------------------------------------------
 
     def results_by_port(self, host: str, *, network: NetworkId, now: float) -> tuple[LastResult, ...]:
-        """The last result of each port of `host` that has one."""
+        """Returns the last result of each port of `host` that has one."""
         return self._at(now).results.by_port((network, host), now)
 
     def last_result(self, host: str, *, network: NetworkId, now: float) -> LastResult | None:
-        """The result of the last measurement of `host`, or of the last connection to it that failed; None when there
-        was none within `known_s`, or a route has delivered since. Of several ports, that of the site's usual one."""
+        """Returns the result of the last measurement of `host`, or of its last connection that failed. None: there was
+        none within `known_s`, or a route has delivered since. Of several ports, that of the site's usual one."""
         return self._at(now).results.of((network, host), now)
 
     def recent_results(self, *, network: NetworkId, now: float) -> list[tuple[str, LastResult]]:
-        """The hosts with a result that `last_result` knows, the latest first, once for each port."""
+        """Returns the hosts with a result that `last_result` would return, the latest first, once for each port."""
         return self._at(now).results.recent(network, now)
 
     def working_direct(self, *, network: NetworkId) -> list[tuple[str, float]]:
-        """The hosts that answered direct since the start, and when each last did, in seconds since the epoch."""
+        """Returns the hosts that direct delivered since the start, and when it last did, in seconds since the epoch."""
         return [(host, working.at) for (where, host), working in self._state.works.items() if where == network]
 
     def visited(self, host: str, *, network: NetworkId) -> Visited | None:
-        """The protocol and port of the last visit to `host`; None when that is not known."""
+        """Returns the protocol and port of the last visit to `host`; None if it is not known."""
         return self._state.results.visited((network, host))
 
     def own_port(self, host: str, *, network: NetworkId) -> int:
-        """The port that people mean when they name `host`: that of https, or of http if they visited that last."""
+        """Returns the port that people mean when they name `host`: that of https, or of http if they visited that
+        last."""
         return self._state.results.own_port((network, host))
 
     def relay_conditions(self, host: str, *, network: NetworkId, now: float) -> Conditions:
-        """The conditions under which relays were tried for `host` just now."""
+        """Returns the conditions under which relays were tried for `host` just now."""
         return Conditions(
             may_blame=self.may_blame_relays(network, now),
             clock_is_right=network_health.certificates_are_valid(self._state, network, now),
@@ -270,12 +271,12 @@ class Beliefs:
         return learn(self._state, event, network, now)
 
     def note(self, event: Circumstance, *, network: NetworkId, now: float) -> None:
-        """Notes what changes no stored belief, but what may be learned from others."""
+        """Takes a circumstance that changes no stored belief, but what may be learned from later events."""
         note(self._state, event, network, now)
 
     def works_again(self, host: str, attempt: Attempt, *, network: NetworkId, now: float) -> list[Change] | None:
-        """Learns from a connection whose only attempt was direct and delivered, if it shows no more than that its host
-        still works, as nearly all do. None: it may show more, and nothing was learned."""
+        """Learns from a connection whose only attempt was direct and delivered. Nearly all such connections show only
+        that the host still works. Returns None without learning anything if this one may show more."""
         return works_again(self._at(now), (network, host), attempt, now)
 
     def measured(self, host: str, result: LastResult, *, network: NetworkId) -> None:
@@ -311,8 +312,8 @@ class Beliefs:
         return network_health.seems_restricted(self._at(now), network, now)
 
     def suspect_portal_if_quiet(self, network: NetworkId, now: float) -> bool:
-        """A relay failed. Unless direct worked lately, the network may be at fault, as behind a captive portal. Returns
-        whether a control page is due."""
+        """Suspects the network, for example a captive portal, since a relay failed, unless direct worked lately.
+        Returns whether a control page is due."""
         if network_health.well_since(self._state, network, "", now - DIRECT_WORKS_S):
             return False
         network_health.suspect_portal(self._state, network)
@@ -328,8 +329,8 @@ class Beliefs:
         return retests.claim_retest(state, governing(state, (network, host), now), now)
 
     def retest_unreported(self, host: str, *, network: NetworkId, now: float) -> None:
-        """What `retest_due` or `strategies_due` claimed ended without a report: it is due again beside the next
-        visit."""
+        """Releases the claim of `retest_due` or `strategies_due` that ended without a report: it is due again beside
+        the next visit."""
         state = self._at(now)
         state.claims.pop(governing(state, (network, host), now), None)
 
@@ -355,7 +356,7 @@ class Beliefs:
         return changes
 
     def forget_unstored(self) -> list[Change]:
-        """Forgets every host without a stored status and without a result: of others it is not known when they were
+        """Forgets every host without a stored status and without a result, since it is not known when these were
         visited."""
         known = {*self._state.stored, *self._state.results.with_result()}
         return self._forget(lambda key: key not in known)
@@ -374,8 +375,7 @@ class Beliefs:
         return forget_stored(state, meant)
 
     def forget_home(self, is_home: Callable[[str], bool]) -> list[Change]:
-        """Forgets what is stored of hosts and prefixes that belong to the home network, as the configuration has it
-        now: nothing is believed of these."""
+        """Forgets the beliefs about hosts and prefixes of the home network, as the configuration defines it now."""
         state = self._state
         why, at = "it is on the local network", max(0.0, state.now)
         at_home = [key for key in state.stored if is_home(key[1].removeprefix("*.").partition("/")[0])]
@@ -384,7 +384,7 @@ class Beliefs:
     # -- below ---------------------------------------------------------------------------------------------------------
 
     def _at(self, now: float) -> BeliefState:
-        """The state at a time."""
+        """Sets the time of the state and returns it."""
         state = self._state
         if state.latest <= now <= state.now + CLOCK_AHEAD_S:  # the usual case
             state.now = state.latest = now

@@ -1,7 +1,7 @@
-"""The clock that beliefs are dated by: what becomes of the dates when somebody sets it.
+"""Keeps the clock of the beliefs, and mends their dates when somebody sets this computer's clock.
 
-Dates of what is believed move with the clock, so that no age is negative and nothing lapses at once. All other dates
-are void, and what they belong to is dropped.
+The dates of beliefs move with the clock, so that no age is negative and no belief lapses at once. All other dates are
+void, and their entries are dropped.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ class _Clearable(Protocol):
 
 
 def advance(state: BeliefState, now: float) -> None:
-    """Call it before anything else at a time that is not the usual case: at or after the latest of all calls, and at
-    most `CLOCK_AHEAD_S` after the last one. A call at a time before that of another one changes every basis."""
+    """Sets the time of the state, before a call reads or writes it. Callers skip it in the usual case: a time not
+    before the latest call, and at most `CLOCK_AHEAD_S` after the last one. A time before that of an earlier call
+    changes every basis."""
     jumped = not -CLOCK_BACK_S <= now - state.now <= CLOCK_AHEAD_S and _was_set(state, now)
     state.now = now
     if jumped or now >= state.latest:
@@ -36,8 +37,8 @@ def advance(state: BeliefState, now: float) -> None:
 
 
 def _was_set(state: BeliefState, now: float) -> bool:
-    """Whether the clock was set; if so, moves all dates of beliefs with it. At the first call only a clock behind the
-    stored dates was set: one far ahead may be a month without use."""
+    """Moves the dates of beliefs if the clock was set, and returns whether it was. At the first call only a clock
+    behind the stored dates was set: a clock far ahead may mean a month without use."""
     latest = state.now
     if latest == NEVER:
         latest = max((_latest(belief) for belief in state.stored.values()), default=now)
@@ -60,7 +61,7 @@ def _was_set(state: BeliefState, now: float) -> bool:
 
 
 def _void(state: BeliefState, now: float) -> None:
-    """Drops what has a date that did not move with the clock."""
+    """Drops the entries whose dates did not move with the clock."""
     tables: tuple[_Clearable, ...] = (
         *(state.transient, state.statuses, state.early_resets, state.residual, state.shared, state.claims),
         *(state.failing_in, state.frozen_in, state.worked_in),

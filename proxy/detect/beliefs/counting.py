@@ -58,7 +58,8 @@ OBSERVED_MAX = 8
 
 
 def uncounted_signals(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[Observed]:
-    """The signals of an outcome that have not counted yet, after addons; what unrelated sites share weighs more."""
+    """Returns the signals of an outcome that have not counted yet, as addons weigh them. A place that unrelated sites
+    share weighs more."""
     found = observe(outcome, state.settings.weights, gave_up_s=state.settings.gave_up_s)
     if not found:
         return []
@@ -76,9 +77,9 @@ def uncounted_signals(state: BeliefState, outcome: Outcome, key: Key, now: float
 
 
 def _weighed_by_place(state: BeliefState, observed: Observed, key: Key, now: float) -> Observed:
-    """A signal with the weight of its target. One redirect to another domain is a move, and one other address a CDN's;
-    the same for three unrelated domains within the hour is the host of a block page, or the address that a lying
-    resolver always gives."""
+    """Returns a signal with the weight of its target. One redirect to another domain is a move, and one other address
+    is a CDN's. The same target for three unrelated domains within the hour is the host of a block page, or the address
+    that a lying resolver always gives."""
     place, settings = observed.leads_to, state.settings
     if not place:
         return observed
@@ -104,7 +105,7 @@ def on_rescue(
     story: str,
     now: float,
 ) -> list[Change]:
-    """Another route delivered in this protocol what direct did not: the comparison gate is open."""
+    """Counts signals of direct, since another route delivered in this protocol: the comparison gate is open."""
     state.transient.pop(host)
     waiting = take_for(state, host, now)
     if waiting is not None:
@@ -125,13 +126,13 @@ def on_rescue(
 def await_other_route(
     state: BeliefState, key: Key, observed: list[Observed], now: float, *, compared: bool = True
 ) -> None:
-    """No route delivered: the signals count if another route delivers soon. `compared`: another one was tried and
-    failed as well."""
+    """Keeps the signals of a host that no route delivered: they count if another route delivers soon. `compared`:
+    another route could be tried."""
     state.unexplained.put(key, Waiting(tuple(observed), now, compared=compared))
 
 
 def uncompared(state: BeliefState, key: Key, now: float) -> Waiting | None:
-    """The signals of direct while no other route has been tried since, for as long as a rescue makes a suspect."""
+    """Returns the signals of direct if no other route has been tried since, for as long as a rescue makes a suspect."""
     if (unexplained := state.unexplained.get(key)) is None:
         return None
     waiting = _young(unexplained, now, state.settings.rescue_suspect_s)
@@ -146,22 +147,22 @@ def compared(state: BeliefState, key: Key) -> None:
 
 
 def take_for(state: BeliefState, key: Key, now: float) -> Waiting | None:
-    """Takes out the signals that waited for the route that has just delivered."""
+    """Removes and returns the signals that waited for the route that has just delivered."""
     return _young(state.unexplained.pop(key), now, state.settings.rescue_window_s)
 
 
 def prove_later(state: BeliefState, key: Key, waiting: Waiting) -> None:
-    """A flow was frozen or throttled: the signals count if a relay carries more."""
+    """Keeps the signals of a frozen or throttled flow: they count if a relay carries more."""
     state.unproven.put(key, waiting)
 
 
 def proven(state: BeliefState, key: Key, now: float) -> Waiting | None:
-    """Takes out the signals that waited for a relay to carry more."""
+    """Removes and returns the signals that waited for a relay to carry more."""
     return _young(state.unproven.pop(key), now, state.settings.rescue_suspect_s)
 
 
 def cancel(state: BeliefState, key: Key) -> None:
-    """Direct delivered, so what waits about this host is no evidence."""
+    """Drops the signals that wait about a host, since direct delivered it."""
     if state.unexplained.get(key) is not None:
         state.unexplained.pop(key)
     if state.at_control:
@@ -173,7 +174,7 @@ def _young(waiting: Waiting | None, now: float, limit_s: float) -> Waiting | Non
 
 
 def _why_uncounted(waiting: list[Observed], echoes: list[Observed]) -> str:
-    """Why no signal counts yet, in words."""
+    """Says why no signal counts yet, as the end of a sentence."""
     if waiting:
         return f" ({waiting[-1].signal.id}; not counted until another site works)"
     if echoes:
@@ -207,7 +208,7 @@ def split_by_control(
 
 
 def wait(state: BeliefState, key: Key, observed: list[Observed], story: str, now: float) -> None:
-    """The signals count when another host delivers direct."""
+    """Keeps signals of a host until another host delivers direct."""
     waiting = state.at_control.setdefault(key[0], Bounded(WAITING_MAX))
     before = waiting.pop(key, None)
     window_s = state.settings.uplink_window_s
@@ -226,8 +227,8 @@ def pending_for_domain(state: BeliefState, network: NetworkId, domain: str, now:
 
 
 def failed_again_later(state: BeliefState, key: Key, host: Key, sent: float, now: float) -> None:
-    """Direct failed in a re-test while no other site was reached: the signal waits at the control gate. What is said of
-    a domain names other hosts, and is not said of this one."""
+    """Keeps the signal of a failed re-test until another site is reached direct. The sentence of a domain names other
+    hosts, so it is not repeated for this one."""
     belief = troubled(state, key, now)
     if belief is None or not belief.signal_weight:
         return
@@ -246,8 +247,8 @@ def release_waiting(state: BeliefState, key: Key, now: float) -> list[Change]:
 def on_other_host_delivered(
     state: BeliefState, domain: str, network: NetworkId, now: float, *, came_at: float | None = None
 ) -> list[Change]:
-    """A host of `domain` delivered direct, at `came_at` at the earliest (None: now): the signals that waited for a
-    control count, if they are about what was sent before."""
+    """Counts the signals that waited for a control, since a host of `domain` delivered direct. It did so at `came_at`
+    at the earliest (None: now), and is a control for what was sent before."""
     changes: list[Change] = []
     for host, waiting in release(state, network, domain, now, came_at=came_at):
         if not may_learn(state, network, now):
@@ -260,8 +261,8 @@ def on_other_host_delivered(
 def release(
     state: BeliefState, network: NetworkId, domain: str, now: float, *, came_at: float | None = None
 ) -> list[tuple[Key, Waiting]]:
-    """Takes out the signals for which a host of `domain` is a control: it delivered direct, at `came_at` at the
-    earliest (None: now), after what they are about was sent."""
+    """Removes and returns the signals for which a host of `domain` is a control: it delivered direct, at `came_at` at
+    the earliest (None: now), after the flights that they are about were sent."""
     before = now if came_at is None else came_at
     through = [
         (key, waiting)
@@ -307,7 +308,8 @@ def _withdraw(state: BeliefState, key: Key) -> None:
 def note_residue(
     state: BeliefState, address: str | IPAddress, network: NetworkId, now: float, *, host: str = ""
 ) -> None:
-    """A ClientHello or request that names `host` was reset or dropped at `address`, with or without a port."""
+    """Begins a residual window at `address` (with or without a port): a ClientHello or request that names `host` was
+    reset or dropped there."""
     found = address_of(str(address))
     if found is None:
         return
@@ -317,7 +319,7 @@ def note_residue(
 
 
 def take_back_residue(state: BeliefState, address: str | IPAddress, network: NetworkId, host: str) -> None:
-    """What looked dropped at `address` was answered: the window that `host` began ends, and no other one."""
+    """Ends the residual window that `host` began at `address`, since what looked dropped was answered."""
     found = address_of(str(address))
     if found is not None and state.residual.get((network, found), (0.0, None))[1] == host:
         del state.residual[network, found]
@@ -326,8 +328,8 @@ def take_back_residue(state: BeliefState, address: str | IPAddress, network: Net
 def in_residual_window(
     state: BeliefState, address: str | IPAddress, network: NetworkId, now: float, *, host: str = ""
 ) -> bool:
-    """Whether a failure at `address` may be residual blocking after a name; with `host`, after another name than this
-    one."""
+    """Whether a failure at `address` may be residual blocking after a name; with `host`, after another name than
+    `host`."""
     if not state.residual:
         return False
     found = address_of(str(address))
@@ -380,7 +382,7 @@ def count(
 
 
 def prefix_failed(state: BeliefState, key: Key, winner: Route, uncounted: list[Observed], now: float) -> list[Change]:
-    """Notes that addresses failed at the SYN where `winner` delivered, for the belief about their prefix."""
+    """Notes the addresses that failed at the SYN where `winner` delivered, for the belief about their prefix."""
     if not any(observed.signal.cause == Cause.IP for observed in uncounted) or not may_learn(state, key[0], now):
         return []
     tried = {address for observed in uncounted for address in _addresses(observed)}
@@ -394,12 +396,13 @@ def prefix_froze(state: BeliefState, key: Key, winner: Route, observed: list[Obs
 
 
 def _addresses(observed: Observed) -> list[IPAddress]:
-    """The addresses that an attempt tried: `evidence["addresses"]`, separated by spaces, else the one it reached."""
+    """Returns the addresses that an attempt tried: `evidence["addresses"]`, separated by spaces, else the one it
+    reached."""
     texts = str(observed.attempt.evidence.get("addresses", "")).split() or [observed.attempt.address]
     return [address for text in texts if (address := address_of(text)) is not None]
 
 
 def _family(counting: list[Observed]) -> int:
-    """The one address family, 4 or 6, in which connecting failed; 0 when it is both, or not known."""
+    """Returns the one address family, 4 or 6, in which connecting failed; 0 if both did or it is not known."""
     families = {address.version for observed in counting for address in _addresses(observed)}
     return families.pop() if len(families) == 1 else 0

@@ -73,8 +73,8 @@ def note(state: BeliefState, event: events.Circumstance, network: NetworkId, now
 
 
 def _network_left(state: BeliefState, _: events.NetworkLeft, network: NetworkId, now: float) -> list[Change]:
-    """Signals that wait can pass no control gate any more, and re-tests of the old network are not reported. The
-    beliefs of an unidentified network are dropped, since the next one may be unidentified too."""
+    """Drops the signals that wait, since no control can come any more, and the claims of re-tests, which will not be
+    reported. Forgets the beliefs of an unidentified network, since the next one may be unidentified too."""
     network_health.drop_waiting(state)
     state.claims.clear()
     network_health.forget(state, UNKNOWN_NETWORK)
@@ -97,7 +97,7 @@ def _direct_delivered(
 
 
 def _delivers(state: BeliefState, host: str, network: NetworkId, now: float, *, came_at: float) -> list[Change]:
-    """Direct delivered, at `came_at` at the earliest: the host is a control for all others."""
+    """Learns that direct delivered a host, at `came_at` at the earliest: it is a control for all others."""
     if state.is_near(host):
         return []
     domain = registrable(host)
@@ -147,7 +147,7 @@ def _control_answered(
 
 
 def _block_measured(state: BeliefState, event: events.BlockMeasured, network: NetworkId, now: float) -> list[Change]:
-    """Both gates were open when the measurement was made."""
+    """Counts the signal of a measurement. Both gates were open when it was made."""
     key = (network, event.host)
     if state.is_near(event.host) or not network_health.may_learn(state, network, now):
         return []
@@ -160,8 +160,8 @@ def _block_measured(state: BeliefState, event: events.BlockMeasured, network: Ne
 
 
 def _open_measured(state: BeliefState, event: events.OpenMeasured, network: NetworkId, now: float) -> list[Change]:
-    """A success like that of a re-test. Another program's hello opened the site: where the hello of browsers is what is
-    blocked, that shows nothing."""
+    """Learns from a measurement that opened a site direct, like from a re-test. Its ClientHello was another program's,
+    which shows nothing where that of browsers is blocked."""
     key = (network, event.host)
     if state.is_near(event.host) or not network_health.may_learn(state, network, now):
         return []
@@ -174,7 +174,7 @@ def _open_measured(state: BeliefState, event: events.OpenMeasured, network: Netw
 
 
 def _direct_opens(state: BeliefState, host_key: Key, now: float, why: str) -> list[Change]:
-    """Direct brought what the cause of a block would have prevented, as `why` says."""
+    """Learns that direct delivered what the cause of a block would have prevented, as `why` says."""
     network, host = host_key
     key = governing(state, host_key, now)
     represents_scope = represents(state, key, host)

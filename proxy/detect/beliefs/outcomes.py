@@ -1,8 +1,7 @@
-"""Reads an outcome: which routes delivered and which failed, compared with each other.
+"""Learns from the outcome of a connection: which routes delivered and which failed, compared with each other.
 
-Whether direct delivered, another route did, or none, each says something else about the host and about the network.
 Most visits teach nothing: the host works direct as before, or a relay delivers as before. These two cost a few
-look-ups, and all others are read as a whole.
+look-ups. All others are read as a whole.
 """
 
 from __future__ import annotations
@@ -105,7 +104,7 @@ def works_again(state: BeliefState, key: Key, attempt: Attempt, now: float) -> l
 
 
 def disturb(state: BeliefState, key: Key | None = None) -> None:
-    """Something else was noted of a host, or of all hosts, so that the next visit is read as a whole."""
+    """Has the next visit to a host, or to any host, read as a whole, since something else was noted."""
     if key is None:
         state.settled.clear()
         return
@@ -130,7 +129,7 @@ def _is_served_again(state: BeliefState, key: Key, outcome: Outcome, now: float)
 
 
 def _settle(state: BeliefState, outcome: Outcome, key: Key, winner: Route, now: float) -> None:
-    """Notes that the next visit like this one teaches nothing, as long as the beliefs about the host stay."""
+    """Notes that the next visit like this one teaches nothing, as long as the beliefs about the host stay the same."""
     if (
         _is_unremarkable(state, outcome)
         and network_health.network_state(state, key[0]) is NetworkState.OK
@@ -143,8 +142,8 @@ def _settle(state: BeliefState, outcome: Outcome, key: Key, winner: Route, now: 
 
 
 def _is_unremarkable(state: BeliefState, outcome: Outcome) -> bool:
-    """Whether one route was tried and delivered, nothing is to be said of it but how soon it was open, and its bytes
-    prove nothing."""
+    """Whether one route was tried and delivered, its evidence has no more than the time until it was open, and its
+    bytes prove nothing."""
     if len(outcome.attempts) != 1 or outcome.bytes_down >= state.settings.proof_bytes:
         return False
     attempt = outcome.attempts[0]
@@ -160,7 +159,7 @@ def _is_unremarkable(state: BeliefState, outcome: Outcome) -> bool:
 
 
 def _read(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[Change]:
-    """Reads a visit as a whole: for the last result of its host, for the resolver, and for what is believed."""
+    """Reads a visit as a whole: for the last result of its host, for the system's resolver, and for beliefs."""
     winner, port = outcome.winner, outcome.request.destination.port
     if (working := state.works.get(key)) is not None:
         working.is_undisturbed = False
@@ -185,7 +184,7 @@ def _read(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[Ch
 
 
 def compare(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[Change]:
-    """Learns from what the routes showed: direct delivered, another route did, or none."""
+    """Compares the routes of an outcome: direct delivered, another route did, or none."""
     winner, direct = outcome.winner, outcome.direct_attempt
     uncounted = counting.uncounted_signals(state, outcome, key, now)
     network_health.learn_network(state, outcome, key, now)
@@ -216,7 +215,7 @@ def compare(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[
 
 
 def _direct_delivered(state: BeliefState, key: Key, outcome: Outcome, *, late: bool, now: float) -> list[Change]:
-    """Direct delivered, if `late` after another route had won."""
+    """Learns that direct delivered. `late`: after another route had won."""
     settings = state.settings
     if state.transient.get(key) is not None:
         state.transient.pop(key)
@@ -246,7 +245,7 @@ def _direct_delivered(state: BeliefState, key: Key, outcome: Outcome, *, late: b
 
 
 def _slow(state: BeliefState, key: Key, belief: Belief, now: float) -> list[Change]:
-    """Direct answered after another route had won: a slow host is not a suspect one."""
+    """Clears a host that direct answered after another route had won: a slow host is not suspect."""
     settings = state.settings
     if belief.state is State.BLOCKED or (belief.signal_at and now - belief.signal_at < settings.signal_interval_s):
         return []
@@ -259,8 +258,9 @@ def _slow(state: BeliefState, key: Key, belief: Belief, now: float) -> list[Chan
 def _nothing_delivered(
     state: BeliefState, key: Key, outcome: Outcome, uncounted: list[Observed], now: float
 ) -> list[Change]:
-    """No comparison yet: the signals of direct wait in case another route delivers within half a minute. Not where a
-    relay failed for the host as well: then it may be down, and a relay that delivers later shows only that it is up."""
+    """Learns that no route delivered. The signals of direct wait for another route for half a minute, unless a relay
+    failed for the host as well: then the site may be down, and a relay that delivers later shows only that it is up
+    again."""
     if _failed_by_relay(outcome):
         state.unexplained.pop(key)
     elif uncounted:
@@ -285,7 +285,7 @@ def _nothing_delivered(
 
 
 def _other_delivered(state: BeliefState, host: Key, winner: Route, outcome: Outcome, now: float) -> list[Change]:
-    """Another route delivered, and direct was not tried, or what stopped it says nothing."""
+    """Learns that another route delivered where direct was not tried, or was stopped by no fault of the network."""
     state.transient.pop(host)
     late = counting.uncompared(state, host, now)
     waiting = counting.take_for(state, host, now)
@@ -349,12 +349,12 @@ def _was_compared(outcome: Outcome) -> bool:
 
 
 def _is_comparison(attempt: Attempt) -> bool:
-    """Whether a failed attempt shows how the site does on its route. A fault of a relay itself does not."""
+    """Whether a failed attempt shows how the site does on its route. A fault of a relay itself does not show that."""
     return not attempt.pending and attempt.symptom not in _UNCOMPARED and not attempt.symptom.blames_relay
 
 
 def _story(direct: Attempt, winner: Route) -> str:
-    """How direct failed and another route delivered, in half a sentence."""
+    """Says how direct failed and another route delivered, in half a sentence."""
     from proxy.detect.verdict.labels import stage_in_words  # with the first site that is rescued
 
     if direct.pending or direct.symptom is Symptom.ABANDONED:

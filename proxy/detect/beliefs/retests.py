@@ -1,8 +1,8 @@
 """Ends blocks: direct is re-tested beside the user's visits, and a block ends after enough successes.
 
-A re-test is a pair, direct and the route that delivers now; a success is what the cause would have prevented
-(docs/detection.md, "Re-tests"). Local strategies are probed beside a visit in the same way, once the residual blocking
-of the address is over. Whoever runs a re-test claims it first, out of the budget of its network.
+A re-test is a pair: direct, and the route that delivers now. It succeeds if direct delivers what the cause of the block
+would have prevented (docs/detection.md, "Re-tests"). Local strategies are probed beside a visit in the same way, after
+the residual blocking of the address. Each re-test is claimed first, from the hourly budget of its network.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _NEEDS: Mapping[Cause | str, Needs] = {
 
 
 def retest_needs(belief: Belief) -> Needs:
-    """What direct must deliver for a re-test to be a success: what the cause would have prevented."""
+    """Returns what direct must deliver for a re-test to succeed: what the cause would have prevented."""
     return _NEEDS.get(belief.cause, "byte")
 
 
@@ -69,8 +69,8 @@ def claim_retest(state: BeliefState, key: Key, now: float) -> bool:
 
 
 def claim_strategies(state: BeliefState, key: Key, now: float) -> bool:
-    """Whether local strategies are to be probed beside this visit: the block is by name, nothing is known about the
-    strategies, and the residual blocking is over. True claims them."""
+    """Whether to probe local strategies beside this visit: the block is by name, no strategy has been tried, and the
+    residual blocking is over. True claims them."""
     belief = state.stored.get(key)
     if belief is None or belief.cause not in NAME_CAUSES or belief.rungs_failed or "|" in belief.last_good:
         return False
@@ -88,7 +88,7 @@ def _claim(state: BeliefState, key: Key, now: float) -> bool:
 
 
 def take_budget(state: BeliefState, network: NetworkId, now: float) -> bool:
-    """Takes one re-test out of the budget of a network, `retest_per_hour`; False when it is used up."""
+    """Takes one re-test from the hourly budget of a network, `retest_per_hour`. Returns False if it is used up."""
     spent = state.spent[network] = state.spent.get(network, deque())
     while spent and not 0 <= now - spent[0] < HOUR_S:
         spent.popleft()
@@ -102,7 +102,8 @@ def take_budget(state: BeliefState, network: NetworkId, now: float) -> bool:
 
 
 def succeeded(state: BeliefState, key: Key, belief: Belief, now: float, why: str) -> list[Change]:
-    """Direct delivered to a troubled host. A suspect is cleared; a block ends after enough successes apart."""
+    """Learns that direct delivered a troubled host. A suspicion ends; a block ends after enough successes, far enough
+    apart."""
     if belief.state is State.SUSPECT:
         return end_block(state, key, belief, now, why)
     if belief.successes and now - belief.success_at < state.settings.retest_apart_s:
@@ -116,8 +117,8 @@ def succeeded(state: BeliefState, key: Key, belief: Belief, now: float, why: str
 
 
 def failed(state: BeliefState, key: Key, now: float, *, other_ok: bool, counts: bool) -> list[Change]:
-    """Direct failed in a re-test. When both routes failed, only the next date changes. Else it is the same evidence
-    once more, and the next step of the schedule; `counts`: it adds to the score."""
+    """Learns that direct failed in a re-test. If both routes failed, only the next date changes. Otherwise the same
+    evidence has been seen again, and the next step of the schedule follows. `counts`: it adds to the score."""
     state.claims.pop(key, None)
     belief = troubled(state, key, now)
     if belief is None:
@@ -138,7 +139,7 @@ def failed(state: BeliefState, key: Key, now: float, *, other_ok: bool, counts: 
 
 
 def strategy_result(state: BeliefState, key: Key, route: Route, now: float, *, ok: bool) -> list[Change]:
-    """Takes whether a local strategy worked beside a visit."""
+    """Learns whether a local strategy worked beside a visit."""
     state.claims.pop(key, None)
     if not ok:
         return strategies_failed(state, key, [route], now)

@@ -1,7 +1,7 @@
 """Everything that is believed, as one state: each table with its limit.
 
 The state decides nothing. The functions of `transitions`, `network_health`, `aggregation`, `counting`, `retests`,
-`after_delivery`, `outcomes` and `learning` read and write it; each calls only those of modules before its own here.
+`clock`, `after_delivery`, `outcomes` and `learning` read and write it. Each calls only modules before its own here.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def unrefined(_outcome: Outcome, signal: Signal) -> Signal:
 
 
 class Working:
-    """A host that answered direct."""
+    """A host that direct delivered."""
 
     __slots__ = ("at", "belief", "domain", "is_near", "is_undisturbed", "renew_at")
 
@@ -92,7 +92,7 @@ class Working:
 
 @frozen_dataclass
 class Waiting:
-    """The signals of a host, and when they began to wait."""
+    """Signals of a host that wait at a gate, and since when."""
 
     observed: tuple[Observed, ...]
     since: float
@@ -101,7 +101,7 @@ class Waiting:
 
 
 class SettledVisit(NamedTuple):
-    """A visit that a relay delivered, and that taught nothing: nor does the next one like it."""
+    """A visit that a relay delivered and that taught nothing. The next one like it teaches nothing either."""
 
     route: Route
     protocol: Spoken
@@ -265,7 +265,8 @@ class BeliefState:
         """Ids of requests from whose connections nothing is learned."""
 
     def host_tables(self) -> tuple[Forgetful, ...]:
-        """The tables by host or scope that are forgotten without a Change, but for the signals that wait."""
+        """Returns the tables by host or scope that are forgotten without a Change, except those of signals that
+        wait."""
         return (
             self.works, self.transient, self.priors, self.early_resets, self.statuses, self.failed_under,
             self.failing_in, self.frozen_in, self.worked_in, self.claims, self.bases,

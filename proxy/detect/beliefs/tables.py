@@ -1,8 +1,8 @@
 """The tables of the beliefs: each has a limit, and forgets the names that a user wants forgotten.
 
-What a network or a client can name without end must not fill the memory. `HostLru` is keyed by network and host, and
-limits the hosts of one registrable domain as well: a page with 50,000 random subdomains must not evict what is known
-about other sites. `KeyTable` has one limit. `NameCounter` counts names by place.
+A network or a client can name hosts without end, and must not fill the memory. `HostLru` is keyed by network and host,
+and limits the hosts of one registrable domain as well: a page with 50,000 random subdomains must not evict what is
+known about other sites. `KeyTable` has one limit. `NameCounter` counts names by place.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Meant = Callable[[Key], bool]
 
 
 def on_network(network: NetworkId | None, scope: str | None) -> Meant:
-    """A test whether a key is the scope, a subdomain of it, or its domain, on the network; None: any."""
+    """Returns a test whether a key is the scope, a subdomain of it, or its domain, on the network. None: any."""
     if scope is None:
         return lambda key: network is None or key[0] == network
     above = f"*.{registrable(scope)}"
@@ -34,7 +34,7 @@ def on_network(network: NetworkId | None, scope: str | None) -> Meant:
 
 
 def with_domains(meant: Meant) -> Meant:
-    """The same test for tables of domains: a domain is meant that stands for a host that is meant."""
+    """Returns the same test for tables of domains: it also holds for the domain of a host that is meant."""
     return lambda key: meant(key) or meant((key[0], f"*.{key[1]}"))
 
 

@@ -1,12 +1,11 @@
-"""From one belief to the next: how evidence counts and ages, how a state is entered, and how it ends.
+"""Makes the next belief from the last one: how evidence counts and ages, how a state begins and how it ends.
 
-By docs/detection.md, "Score and states" and "Re-tests". The score only decides how a state is entered; once `blocked`
-is entered it holds without decay until re-tests succeed, or the site is not visited any more. Whether a signal counts
-is decided in `counting`; here what counts becomes a belief with an age and an end, and a Change.
+See docs/detection.md, "Score and states" and "Re-tests". The score only decides whether a state begins. A block then
+holds without decay until re-tests succeed, or until the site is not visited any more. `counting` decides which signals
+count; here they become a belief with an age, an end and a Change.
 
-A re-test runs only beside a visit; here is from when on it is due. The steps grow, each with a random delay so that
-many hosts do not fall due together. Every recent end of a block makes the next re-test later, so that a provider that
-toggles does not make the state flap.
+The steps between re-tests grow, each with a random delay, so that many hosts do not fall due together. Every recent end
+of a block makes the next re-test later, so that a provider that toggles does not make the state flap.
 """
 
 from __future__ import annotations
@@ -34,26 +33,26 @@ RENEW_S = 60.0
 
 
 def score_now(belief: Belief, now: float, settings: DetectTuning) -> float:
-    """The score as it has decayed until `now`. A clock that was set back does not raise it."""
+    """Returns the score, decayed until `now`. A clock that was set back does not raise it."""
     age = max(0.0, now - belief.scored_at)
     return float(belief.score * 0.5 ** (age / settings.half_life_s))
 
 
 def aged(belief: Belief, now: float, settings: DetectTuning) -> Belief:
-    """The belief with its score as of `now`."""
+    """Returns the belief with its score as of `now`."""
     return replace(belief, score=score_now(belief, now, settings), scored_at=now)
 
 
 def falls_below(belief: Belief, floor: float, settings: DetectTuning) -> float:
-    """When the score will have decayed below `floor`."""
+    """Returns when the score will have decayed below `floor`."""
     if belief.score <= floor:
         return belief.scored_at
     return belief.scored_at + settings.half_life_s * math.log2(belief.score / floor)
 
 
 def counted(belief: Belief, signal: Signal, now: float, settings: DetectTuning) -> Belief:
-    """The belief with one more signal. Of several within a minute only the heaviest counts, since a page with six
-    resets is one piece of evidence. A signal too light to make a host suspect begins no episode."""
+    """Returns the belief with one more signal. Of several signals within a minute only the heaviest counts, since a
+    page with six resets is one piece of evidence. A signal too light to make a host suspect begins no episode."""
     score = score_now(belief, now, settings)
     episodes, episode_at = belief.episodes, belief.episode_at
     if signal.weight >= settings.suspect_score:
@@ -91,23 +90,24 @@ def enough_to_block(belief: Belief, signal: Signal, settings: DetectTuning) -> b
 
 
 def recent_exits(belief: Belief, now: float, settings: DetectTuning) -> tuple[float, ...]:
-    """The ends of suspicions and blocks that still make the next one later."""
+    """Returns the ends of suspicions and blocks that still delay the next re-test."""
     return tuple(at for at in belief.exits if now - at < settings.retest_exits_window_s)
 
 
 def successes_needed(belief: Belief, now: float, settings: DetectTuning) -> int:
-    """Consecutive successes that end a block: `retest_successes`, and one for each recent exit, up to a limit."""
+    """Returns how many consecutive successes end a block: `retest_successes`, and one for each recent exit, up to a
+    limit."""
     return settings.retest_successes + min(settings.retest_exits_max, len(recent_exits(belief, now, settings)))
 
 
 def unknown(key: Key, now: float) -> Belief:
-    """A belief without any evidence."""
+    """Returns a belief without any evidence."""
     network, scope = key
     return Belief(scope, network, scored_at=now)
 
 
 def forgotten(key: Key, before: State, at: float, why: str) -> Change:
-    """The Change of a belief that was forgotten."""
+    """Returns the Change of a belief that was forgotten."""
     network, scope = key
     return Change(at, scope, network, before, State.UNKNOWN, Cause.NONE, why, None)
 
@@ -116,20 +116,20 @@ def forgotten(key: Key, before: State, at: float, why: str) -> Change:
 
 
 def dated_suspect(state: BeliefState, belief: Belief, now: float) -> Belief:
-    """First re-test of a host that has just become suspect: after 2 min, twice as long for each recent exit."""
+    """Dates the first re-test of a new suspect: after 2 min, doubled for each recent exit."""
     settings = state.settings
     delay_s = settings.retest_suspect_s * 2 ** min(20, len(recent_exits(belief, now, settings)))
     return _dated(state, belief, now, min(delay_s, settings.retest_blocked_s[-1]), step=0)
 
 
 def dated_blocked(state: BeliefState, belief: Belief, now: float) -> Belief:
-    """First re-test of a host that has just become blocked."""
+    """Dates the first re-test of a new block."""
     return _dated(state, belief, now, state.settings.retest_blocked_s[0], step=1)
 
 
 def dated_after_failure(state: BeliefState, belief: Belief, now: float) -> Belief:
-    """The next step, after a re-test in which direct failed, also when the other route failed as well: that is rarely
-    over soon, and would use up the budget of the network. A suspect that failed its early re-test goes on with the
+    """Dates the next re-test after one in which direct failed, also if the other route failed as well: that is rarely
+    over soon, and would use up the budget of the network. A suspect that failed its early re-test continues with the
     steps of a blocked host."""
     steps = state.settings.retest_blocked_s
     step = min(belief.retest_step, len(steps) - 1)
@@ -137,7 +137,7 @@ def dated_after_failure(state: BeliefState, belief: Belief, now: float) -> Belie
 
 
 def dated_after_success(state: BeliefState, belief: Belief, now: float) -> Belief:
-    """The next re-test after a success that does not end the block yet."""
+    """Dates the next re-test after a success that does not end the block yet."""
     return _dated(state, belief, now, state.settings.retest_success_s, step=belief.retest_step)
 
 
@@ -150,7 +150,7 @@ def _dated(state: BeliefState, belief: Belief, now: float, delay_s: float, *, st
 
 
 def current(state: BeliefState, key: Key, now: float) -> Belief | None:
-    """The belief as of now, without what has lapsed; None when there is none."""
+    """Returns the belief as of now, without what has lapsed; None if there is none."""
     belief = state.stored.get(key)
     if belief is None:
         return None
@@ -165,9 +165,9 @@ def current(state: BeliefState, key: Key, now: float) -> Belief | None:
 
 
 def _lapse(state: BeliefState, key: Key, belief: Belief, now: float) -> Belief | None:
-    """Ends a belief whose time is over. A suspicion becomes unknown, and its score, exits, last good route and the
-    beginning of the trouble are kept while they matter: that time passes shows nothing of the site, and the same
-    trouble found again has lasted. A block without visits is removed."""
+    """Ends a belief whose time is over. A suspicion becomes unknown. Its score, exits, last good route and the
+    beginning of the trouble are kept while they matter: time alone shows nothing about the site, and the same trouble
+    found again has lasted since. A block without visits is removed."""
     settings = state.settings
     matters_until = max(
         falls_below(belief, NEGLIGIBLE, settings),
@@ -187,18 +187,18 @@ def _lapse(state: BeliefState, key: Key, belief: Belief, now: float) -> Belief |
 
 
 def troubled(state: BeliefState, key: Key, now: float) -> Belief | None:
-    """The belief, when it is suspect or blocked."""
+    """Returns the belief if it is suspect or blocked."""
     belief = current(state, key, now)
     return belief if belief is not None and belief.state in TROUBLED else None
 
 
 def begin(state: BeliefState, key: Key, now: float) -> Belief:
-    """The belief of a host at its first signal."""
+    """Returns the belief of a host at its first signal."""
     return replace(unknown(key, now), score=prior(state, key, now))
 
 
 def current_transient(state: BeliefState, key: Key, now: float) -> Belief | None:
-    """The transient belief as of now, when there is one."""
+    """Returns the transient belief as of now, if there is one."""
     transient = state.transient.get(key)
     if transient is None:
         return None
@@ -209,7 +209,7 @@ def current_transient(state: BeliefState, key: Key, now: float) -> Belief | None
 
 
 def prior(state: BeliefState, key: Key, now: float) -> float:
-    """The weight of an imported list that names the host: it decays from the host's first trouble on, like all
+    """Returns the weight of an imported list that names the host. It decays from the host's first trouble on, like all
     evidence, and is 0 on a network where the host has worked."""
     if not state.listed(key[1]):
         return 0.0
@@ -225,7 +225,7 @@ def prior(state: BeliefState, key: Key, now: float) -> float:
 
 
 def domain_over(state: BeliefState, key: Key, now: float) -> tuple[Key, Belief] | None:
-    """The domain of a host and its belief, when it is in trouble."""
+    """Returns the domain of a host and its belief, if the domain is in trouble."""
     above = (key[0], domain_scope(key[1]))
     if above not in state.domains:
         return None
@@ -234,7 +234,7 @@ def domain_over(state: BeliefState, key: Key, now: float) -> tuple[Key, Belief] 
 
 
 def governing(state: BeliefState, key: Key, now: float) -> Key:
-    """The scope whose belief applies to a host: its own when it is in trouble, else its troubled domain."""
+    """Returns the scope whose belief applies to a host: the host if it is in trouble, else its troubled domain."""
     above = domain_over(state, key, now)
     if above is None or troubled(state, key, now) is not None or not covers(state, above[1], key):
         return key
@@ -242,14 +242,14 @@ def governing(state: BeliefState, key: Key, now: float) -> Key:
 
 
 def covers(state: BeliefState, domain: Belief, key: Key) -> bool:
-    """Whether the belief of a domain applies to its host: not when the host works direct."""
+    """Whether the belief of a domain applies to its host. It does not if the host works direct."""
     working = state.works.get(key)
     return working is None or working.at < domain.since - KEEPS_S
 
 
 def represents(state: BeliefState, scope: Key, host: str) -> bool:
-    """Whether a success of `host` says that the trouble of its scope is over: not when only other hosts of the
-    domain failed. After a restart it is not known which did, and any host counts."""
+    """Whether a success of `host` ends the trouble of its scope. It does not if only other hosts of the domain failed.
+    After a restart it is not known which did, so any host counts."""
     return scope not in state.failed_under or host == scope[1] or state.failed_under.saw(scope, host)
 
 
@@ -265,8 +265,7 @@ def note_under(state: BeliefState, scope: Key, host: str, now: float) -> None:
 def raise_suspicion(
     state: BeliefState, key: Key, before: Belief, after: Belief, heaviest: Signal | None, now: float
 ) -> list[Change]:
-    """Makes a scope suspect, or blocked when there is enough evidence. `heaviest` is the signal that was just
-    counted."""
+    """Makes a scope suspect, or blocked if there is enough evidence. `heaviest` is the signal that was just counted."""
     settings = state.settings
     if before.state is State.BLOCKED:
         kept = replace(after, until=now + settings.unvisited_s, successes=0 if heaviest else after.successes)
@@ -288,7 +287,7 @@ def set_blocked(state: BeliefState, key: Key, before: Belief, after: Belief, now
 
 
 def set_works(state: BeliefState, key: Key, before: Belief, belief: Belief, now: float, why: str) -> list[Change]:
-    """Makes a scope work, and keeps its score and exits for as long as they matter."""
+    """Makes a scope work. Keeps its score and exits for as long as they matter."""
     after = replace(
         aged(belief, now, state.settings),
         state=State.WORKS,
@@ -315,14 +314,14 @@ def end_block(state: BeliefState, key: Key, belief: Belief, now: float, why: str
 
 
 def suspect_until(state: BeliefState, belief: Belief, now: float) -> float:
-    """When a suspicion lapses: `rescue_suspect_s` after any rescue, or when the score has decayed."""
+    """Returns when a suspicion lapses: `rescue_suspect_s` after any rescue, or when the score has decayed."""
     settings = state.settings
     return max(now + settings.rescue_suspect_s, falls_below(belief, settings.suspect_score, settings))
 
 
 def write(state: BeliefState, key: Key, before: Belief, after: Belief, now: float) -> list[Change]:
-    """Stores a belief. The Changes of those that are evicted for it come after its own, and so after those that stored
-    them."""
+    """Stores a belief. Returns its Change, and after it those of the beliefs that were evicted for it: what stored
+    these comes before."""
     if key[1].startswith("*."):
         state.domains.add(key)
     changes = [Change(now, after.scope, after.network, before.state, after.state, after.cause, after.why, after)]
@@ -347,7 +346,7 @@ def _drop(state: BeliefState, key: Key) -> Belief | None:
 
 
 def forget_stored(state: BeliefState, meant: Meant, why: str = "forgotten by the user") -> list[Change]:
-    """Forgets every scope that is meant, and what was not yet told of it."""
+    """Forgets every scope that is meant, and the Changes of it that were not told yet."""
     at = max(0.0, state.now)
     gone = [change for change in state.untold if meant((change.network, change.scope))]
     state.untold = [change for change in state.untold if change not in gone]
@@ -358,7 +357,7 @@ def forget_stored(state: BeliefState, meant: Meant, why: str = "forgotten by the
 
 
 def mark_working(state: BeliefState, key: Key, now: float, *, is_home: bool = False) -> None:
-    """Notes that direct answered. A belief that is renewed changes no basis: that of its host is over by then.
+    """Notes that direct delivered. A renewed belief changes no basis, since that of its host is over by then.
     `is_home`: the host is on the home network, also if its name does not say so."""
     network, host = key
     working = state.works.get(key)
