@@ -61,7 +61,7 @@ class TomlText:
     raises ValueError where an edit before has left no TOML."""
 
     def __init__(self, text: str) -> None:
-        self._read(text)  # first: it refuses keys for which tomllib would take hours
+        self._read(text)  # first: it refuses keys for which tomllib would take minutes
         self.document: dict[str, Any] = tomllib.loads(text)
         """What the text is to mean."""
 

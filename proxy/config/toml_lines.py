@@ -14,6 +14,10 @@ from typing import NamedTuple
 
 Path = tuple[str | int, ...]
 
+PARTS_LIMIT = 32
+"""Of a key. The time for one grows with their square, here and in tomllib: half an hour for a megabyte. `load` checks
+config.toml itself; this is for what is read beside it."""
+
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
 _KEY = re.compile(r"""[A-Za-z0-9_-]+|'[^'\n]*'|"(?:[^"\\\n]|\\.)*\"""")
@@ -45,12 +49,13 @@ class Positions(NamedTuple):
 
 def key_lines(text: str) -> dict[Path, int]:
     """The line, from 1, of every key, header and array element of a valid document; the first, where a table is
-    mentioned more than once. Raises ValueError, perhaps, for a document that is not valid."""
+    mentioned more than once. Raises ValueError for a key of more than PARTS_LIMIT parts and, perhaps, for a document
+    that is not valid."""
     return positions(text).lines
 
 
 def positions(text: str) -> Positions:
-    """Returns where everything of a valid document stands. Raises ValueError, perhaps, for one that is not valid."""
+    """Returns where everything of a valid document stands. Raises ValueError as `key_lines` does."""
     return _Walk(text).positions()
 
 
@@ -113,8 +118,10 @@ class _Walk:
         self._value(path, start, table)
 
     def _dotted_key(self) -> list[str]:
-        keys = []
+        keys = list[str]()
         while True:
+            if len(keys) == PARTS_LIMIT:
+                raise ValueError(f"line {self._line()}: a key has more than {PARTS_LIMIT} parts")
             self._skip(_SPACE)
             keys.append(_plain_key(self._skip(_KEY)))
             self._skip(_SPACE)

@@ -102,6 +102,14 @@ def test_what_is_no_document_ends_too() -> None:
             key_lines(text)
 
 
+def test_a_key_has_few_parts() -> None:
+    """The time of a long one grows with the square of its parts."""
+    assert len(key_lines(f"a{'.a' * 31} = 1")) == 32
+    for text in (f"x = 1\na{'.a' * 32} = 1", f"\n[a{' . a' * 100_000}]"):
+        with pytest.raises(ValueError, match="line 2: a key has more than 32 parts"):
+            key_lines(text)
+
+
 # -- a writer of documents ---------------------------------------------------------------------------------------------
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]

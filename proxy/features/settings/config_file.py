@@ -28,6 +28,7 @@ from proxy.config.schema import ListConfig, Settings
 from proxy.config.suggestions import quoted
 from proxy.config.toml_edit import TomlText, literal
 from proxy.config.toml_lines import Path as TomlPath
+from proxy.config.toml_lines import key_lines
 from proxy.features.settings.import_review import review
 from proxy.model import Override
 from proxy.model.errors import BywayError, ConfigError, reason_of
@@ -69,6 +70,7 @@ class ConfigFile:
     def parse(cls, text: str, source: str) -> ConfigFile:
         """Raises ConfigError, with a sentence, for what is no such file."""
         try:
+            key_lines(text)  # which refuses keys for which tomllib would take minutes
             document = tomllib.loads(text)
             version = document.get("byway_export")
             if isinstance(version, int) and version > FORMAT:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from proxy.config.load import load
 from proxy.config.paths import write_private
 from proxy.config.schema import Settings
+from proxy.features.settings import config_file
 from proxy.features.settings.config_file import ConfigFile
 from proxy.model import Action, Override
 from proxy.model.errors import ConfigError
@@ -114,6 +115,8 @@ HEAD = 'byway_export = 1\n[[file]]\nname = "config.toml"\ntext = ""\n'
         HEAD + '[[override]]\nsite = "a.b"\naction = "MAYBE"',
         HEAD + '[[override]]\nsite = "a.b"\naction = "RELAY"\nuntil = "soon"',
         HEAD + "[[override]]\n",
+        HEAD + f"[{'a.' * 100_000}a]\n",  # for which tomllib takes a minute
+        "byway_export = 1\na" + ".a" * 100_000 + " = 1\n",
     ],
 )
 def test_what_is_no_export_is_refused_with_a_sentence(text: str) -> None:
@@ -121,6 +124,21 @@ def test_what_is_no_export_is_refused_with_a_sentence(text: str) -> None:
         ConfigFile.parse(text, "x.toml")
     (problem,) = refused.value.problems
     assert problem.startswith("x.toml: ")
+
+
+@pytest.mark.parametrize(("files", "overrides", "is_read"), [(300, 3, True), (301, 0, False), (1, 4, False)])
+def test_it_has_so_many_files_and_overrides_at_most(
+    monkeypatch: pytest.MonkeyPatch, files: int, overrides: int, is_read: bool
+) -> None:
+    monkeypatch.setattr(config_file, "OVERRIDES_MAX", 3)
+    tables = [f'[[file]]\nname = "lists/{number}.txt"\ntext = ""\n' for number in range(files - 1)]
+    tables += [f'[[override]]\nsite = "s{number}.example"\naction = "BLOCK"\n' for number in range(overrides)]
+    text = HEAD + "".join(tables)
+    if is_read:
+        assert len(ConfigFile.parse(text, "x").files) == files
+    else:
+        with pytest.raises(ConfigError, match="too many files or overrides"):
+            ConfigFile.parse(text, "x")
 
 
 # -- export ------------------------------------------------------------------------------------------------------------
