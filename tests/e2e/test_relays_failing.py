@@ -177,6 +177,19 @@ async def test_a_relay_that_works_again_is_cleared(tmp_path: Path) -> None:
         assert status["problems"] == []
 
 
+async def test_a_fault_is_known_after_a_restart_and_after_an_edit_with_its_age(tmp_path: Path) -> None:
+    async with visited(KINDS[0], tmp_path) as (_, byway):
+        (before,) = (await byway.read("relay", "list"))["relays"]
+        assert await byway.stop() == 0
+        await byway.start()
+        for words in (("status",), ("config", "set", "log.keep_days", "13")):
+            await byway.command(*words)
+            (now,) = (await byway.read("relay", "list"))["relays"]
+            said = ("fault", "state", "words", "found_at")
+            assert {key: now[key] for key in said} == {key: before[key] for key in said}
+            assert f"Relay {RELAY} fails" in (await byway.read("status"))["problems"][0]["text"]
+
+
 async def test_under_relay_a_fact_about_the_only_relay_is_named_and_nothing_goes_direct(
     dead: Dead, tmp_path: Path
 ) -> None:
