@@ -11,10 +11,8 @@ from typing import TypeVar, Unpack
 
 from proxy.config.relays import enabled_relays
 from proxy.control.answers.connections import ConnectionJson
-from proxy.control.answers.sites import ChangeJson, SiteJson, SpellJson
 from proxy.control.dependencies import Dependencies
 from proxy.control.site_states import KnownSite, SiteStates, control_hosts
-from proxy.control.timeline import scopes, spells
 from proxy.model import Belief, Destination, Inbound, Plan, Request
 from proxy.store.queries import LogFilter
 
@@ -77,34 +75,6 @@ class SiteReader:
             return list(map(ConnectionJson.of_row, store.log(**selected)))
 
         return await asyncio.to_thread(read)
-
-    async def recent_changes(self, since: float) -> list[ChangeJson]:
-        """Returns the changes of status of all sites since then, the newest first; of very many, the newest."""
-
-        def read() -> list[ChangeJson]:
-            store = self._parts.store
-            store.flush(FLUSH_S)
-            return [change for row in store.changes() if (change := ChangeJson(**row)).at >= since]
-
-        return await asyncio.to_thread(read)
-
-    async def history(self, host: str, now: float) -> tuple[tuple[ChangeJson, ...], tuple[SpellJson, ...]]:
-        """Returns the changes of status of a host and of the domains above it, the newest first, and the spells that
-        they make."""
-
-        def read() -> list[ChangeJson]:
-            store = self._parts.store
-            store.flush(FLUSH_S)
-            changes = [ChangeJson(**row) for scope in scopes(host) for row in store.changes(scope)]
-            return sorted(changes, key=lambda change: change.at, reverse=True)
-
-        changes = await asyncio.to_thread(read)
-        return tuple(changes), spells(changes, self._parts.beliefs.held(scopes(host), now=now))
-
-
-async def answers(sites: Iterable[KnownSite]) -> tuple[SiteJson, ...]:
-    """Returns what the API says of sites. Connections go on meanwhile."""
-    return tuple(await in_blocks(KnownSite.answer, sites))
 
 
 async def in_blocks(function: Callable[[S], T], items: Iterable[S]) -> list[T]:

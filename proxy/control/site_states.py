@@ -11,11 +11,18 @@ from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
 from proxy.config.schema import Settings
-from proxy.control.answers.sites import SiteJson
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.scopes import is_host
-from proxy.detect.verdict.site_status import LastResult, SiteState, SiteStatus, Source, port_state, site_state
-from proxy.model import Belief, IPAddress, NetworkId
+from proxy.detect.verdict.site_status import (
+    LastResult,
+    SiteState,
+    SiteStatus,
+    Source,
+    port_state,
+    site_state,
+    status_of,
+)
+from proxy.model import Belief, Destination, IPAddress, NetworkId
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.site_name import is_of_same_site, with_or_without_www
 
@@ -34,9 +41,15 @@ class KnownSite:
         """Whether the site, or the way to it, is in trouble now."""
         return self.state.status.is_trouble
 
-    def answer(self) -> SiteJson:
-        """Returns what the API says of it."""
-        return SiteJson.of(self.stored, self.state, self.name)
+    @property
+    def called(self) -> frozenset[SiteStatus]:
+        """The present word for it and that for what is stored: behind a portal the present one is the network's."""
+        return frozenset({self.state.status, status_of(self.stored.state, self.stored.cause)})
+
+    @property
+    def name_and_port(self) -> str:
+        """What it is called: with the port, where this is said of that port alone."""
+        return str(Destination(self.name, self.state.port)) if self.state.port else self.name
 
 
 @frozen_dataclass
@@ -99,18 +112,18 @@ class SiteStates:
         site = self.host(subject.scope)
         return self._troubles(site) if site.is_trouble else [*_said(site), *self.ports(site.name)]
 
-    def of_same_site(self, host: str, sites: Iterable[KnownSite]) -> list[SiteJson]:
+    def of_same_site(self, host: str, sites: Iterable[KnownSite]) -> list[KnownSite]:
         """Returns what is known, among all `sites`, of the other hosts of a site on this network, those in trouble
         first."""
         here = [site for site in sites if site.stored.network == self.network and not site.state.port]
         found = [site for site in here if is_of_same_site(site.name, host)]
-        return [site.answer() for site in sorted(found, key=lambda site: (not site.is_trouble, site.name))]
+        return sorted(found, key=lambda site: (not site.is_trouble, site.name))
 
-    def elsewhere(self, *names: str) -> tuple[SiteJson, ...]:
+    def elsewhere(self, *names: str) -> list[KnownSite]:
         """Returns what is stored of these hosts on other networks."""
         stored = self.beliefs.all(now=self.now)
         found = (belief for belief in stored if belief.scope in names and belief.network != self.network)
-        return tuple(self.stored(belief).answer() for belief in found)
+        return [self.stored(belief) for belief in found]
 
     def _here(self, name: str, stored: Belief) -> KnownSite:
         beliefs, here = self.beliefs, self.network

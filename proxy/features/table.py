@@ -34,7 +34,9 @@ FEATURES = (
             "sites/{host}": "stored:site",
             "measurements/{host}": "stored:measurements",
         },
+        problems="problems:problems",
         forgets="measurement_cache:forget",
+        provides={Role.SITES: "reader:said"},
         pages=(
             Page(
                 "sites",
@@ -59,6 +61,8 @@ FEATURES = (
         commands={"relay": "commands:add_to"},
         endpoints=("endpoints:RelayEndpoints",),
         stored={"relays": "stored:relays"},
+        problems="problems:problems",
+        provides={Role.RELAYS: "reader:answer"},
         pages=(Page("relays", _("Relays"), ("page:ROUTES",)),),
     ),
     Feature(

@@ -29,6 +29,17 @@ class Role(StrEnum):
     LEFT_OVER = "left over"  # removes what earlier runs have left, and yields sentences for what it could not
     NOTIFICATIONS = "notifications"  # makes an `app.wiring.Notifications`
     PROFILE_TRUST = "profile trust"  # lets a browser profile open inspected sites
+    SITES = "sites"  # says of `control.site_states.KnownSite`s what an answer has of a site: a coroutine function
+    RELAYS = "relays"  # says of a `control.frame.Moment` what an answer has of relays and groups: a coroutine function
+
+
+@frozen_dataclass
+class SaidBy:
+    """Marks a field of an answer, in its annotation: the feature with this role says what is there, or what is in this
+    field of its own answer. Without the feature nothing is."""
+
+    role: Role
+    field: str = ""
 
 
 @frozen_dataclass
@@ -60,7 +71,7 @@ class Feature:
     """By a path of the API, without `/v1/`, the name of the function that answers it from the files while no Byway
     runs: it takes a `terminal.stored.Stored`, a site for `{host}`, and the query."""
     problems: str = ""
-    """The name of a coroutine function that takes a Frame and the time, and returns the present
+    """The name of a coroutine function that takes a `control.frame.Moment` and returns its
     `control.answers.problems.ProblemJson`, for `status` and Home."""
     checks: str = ""
     """The name of a function that takes a `terminal.command.Invocation` and yields `terminal.findings.Finding`s, for
@@ -71,8 +82,8 @@ class Feature:
     provides: Mapping[Role, str] = field(default_factory=dict)
     """By role, the name of the object with which the feature fills it."""
     forgets: str = ""
-    """The name of a function that takes a Frame and a `store.forgetting.Forgotten`, and clears the content of the
-    feature in memory; empty: there is none."""
+    """The name of a function that takes a `control.frame.Frame` and a `store.forgetting.Forgotten`, and clears the
+    content of the feature in memory; empty: there is none."""
 
     def names(self) -> Iterator[str]:
         """Yields all names in this line of the table."""

@@ -61,7 +61,7 @@ class Watching(App):
     def problems(self) -> list[str]:
         live = self._control_backend().counters()
         found = [
-            *present(StatusSnapshot(live, NetworkState.OK, [], [], "")),
+            *present(StatusSnapshot(live, NetworkState.OK, "")),
             *of_addons([], live.get("addons_missing")),
         ]
         return [it.text for it in found]

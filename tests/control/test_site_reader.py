@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 from proxy.config.schema import Auto
-from proxy.control.site_reader import SiteReader, answers
+from proxy.control.site_reader import SiteReader, in_blocks
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import Belief, NetworkId, Stage, State, StoredResult, Symptom
@@ -39,11 +39,11 @@ async def test_other_tasks_run_while_many_sites_are_read() -> None:
     counting = spawn(count(), name="count turns")
     sites = await SiteReader(world.parts).known(now)
     between = turns
-    read = await answers(sites)
+    read = await in_blocks(lambda site: site.stored.scope, sites)
     counting.cancel()
     assert between >= SITES // 250
     assert turns - between >= SITES // 250
-    assert [site.scope for site in read] == [f"www{number}.example" for number in range(SITES)]
+    assert read == [f"www{number}.example" for number in range(SITES)]
     world.store.close()
 
 
@@ -75,12 +75,13 @@ async def test_a_closed_port_is_a_row_of_its_own_and_not_the_site() -> None:
     world.see(outcome(delivered(), host="okaysite.com", at=now))
     world.see(outcome(CLOSED, host="okaysite.com", port=8443, at=now))
     reader = SiteReader(world.parts)
-    (row,) = [site.answer() for site in await reader.known(time.time())]
-    assert (row.site, row.scope, row.port, row.words) == ("okaysite.com:8443", "okaysite.com", 8443, "site down")
+    (row,) = await reader.known(time.time())
+    assert (row.name_and_port, row.stored.scope, row.state.port) == ("okaysite.com:8443", "okaysite.com", 8443)
+    assert row.state.status == "site down"
     states = reader.states(time.time())
-    whole = states.host("okaysite.com").answer()
-    assert (whole.site, whole.words) == ("okaysite.com", "works")
-    assert [site.answer() for site in states.ports("okaysite.com")] == [row]
+    whole = states.host("okaysite.com")
+    assert (whole.name_and_port, whole.state.status) == ("okaysite.com", "works")
+    assert states.ports("okaysite.com") == [row]
     assert states.ports("other.example") == []
     world.store.close()
 
@@ -111,22 +112,4 @@ async def test_a_control_page_that_somebody_visited_is_a_site_also_after_a_resta
     visited = StoredResult(HOME, "control.example", 443, "site down", now, "connection", "down", otherwise="not tested")
     world.beliefs = Beliefs(world.settings.detect, results=[visited])
     assert [site.name for site in await SiteReader(world.parts).known(now)] == ["control.example"]
-    world.store.close()
-
-
-async def test_to_measure_a_block_again_does_not_begin_it() -> None:
-    """On its page, in the list and in the history alike."""
-    world, now = World(), time.time()
-    world.beliefs = Beliefs(world.settings.detect, [replace(known(1, now), began=now - 9 * 86_400, signal_at=now - 60)])
-    reader, host = SiteReader(world.parts), "www1.example"
-    before = reader.states(now).host(host).answer()
-    assert (before.since, before.found_at) == (now - 9 * 86_400, now - 60)
-    measured = LastResult(SiteStatus.BLOCKED, now, Source.MEASUREMENT, "dns", "DNS tampering", works_by="direct|doh")
-    world.beliefs.measured(host, measured, network=HOME)
-    after = reader.states(now).host(host).answer()
-    assert (after.since, after.found_at, after.cause, after.works_by) == (before.since, now, "dns", "direct|doh")
-    (row,) = [site.answer() for site in await reader.known(now)]
-    assert row == after
-    _, (spell,) = await reader.history(host, now)
-    assert (spell.since, spell.until) == (before.since, None)
     world.store.close()

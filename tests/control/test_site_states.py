@@ -38,7 +38,7 @@ def listed(at: SiteStates) -> dict[str, list[tuple[str, float]]]:
     found: dict[str, list[tuple[str, float]]] = {}
     for subject in at.subjects():
         for site in at.rows(subject):
-            found.setdefault(site.answer().site, []).append((site.state.status, site.state.since))
+            found.setdefault(site.name_and_port, []).append((site.state.status, site.state.since))
     return found
 
 

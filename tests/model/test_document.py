@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import pytest
 
-from proxy.control.answers.connections import AttemptJson, DestinationJson, PlanJson
+from proxy.control.answers.connections import AttemptJson, PlanJson
 from proxy.control.answers.problems import ProblemJson, ProblemSubject
 from proxy.model import Action
 from proxy.model.document import document, phrase_of, phrase_parts, to_json, versioned
@@ -57,9 +57,9 @@ def test_enums_are_their_values_and_read_only_mappings_are_objects() -> None:
 
 
 def test_a_command_may_make_a_document_of_parts() -> None:
-    assert versioned(to=DestinationJson("a.test", 443), results=[]) == {
+    assert versioned(plan=PlanJson(Action.AUTO, ("direct",), "AUTO"), results=[]) == {
         "version": VERSION,
-        "to": {"host": "a.test", "port": 443},
+        "plan": {"action": "AUTO", "routes": ["direct"], "why": "AUTO"},
         "results": [],
     }
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from dataclasses import make_dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
@@ -24,6 +25,7 @@ from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame
 from proxy.features.table import FEATURES
 from proxy.model.document_version import VERSION
+from proxy.model.feature import SaidBy, provided
 
 FILE = Path(__file__).parents[2] / "docs" / "openapi.json"
 _JSON, _LINES = "application/json", "application/x-ndjson"
@@ -102,7 +104,7 @@ def make_document() -> Schema:
     endpoints = sorted(endpoints_of(Frame(parts, nothing)), key=lambda each: (each.path, each.method))
     answers = dict.fromkeys((*(kind for each in endpoints for kind in each.answers), ErrorAnswer))
     bodies = dict.fromkeys(each.asked for each in endpoints if each.has_body and each.asked is not None)
-    kinds: list[Any] = [(kind, "serialization", TypeAdapter(kind)) for kind in answers]
+    kinds: list[Any] = [(kind, "serialization", TypeAdapter(_completed(kind))) for kind in answers]
     kinds += [(kind, "validation", TypeAdapter(kind)) for kind in bodies]
     _, made = TypeAdapter.json_schemas(kinds, ref_template="#/components/schemas/{model}", schema_generator=_Schemas)
     schemas = {name: _untitled(schema) for name, schema in sorted(made["$defs"].items())}
@@ -125,6 +127,19 @@ def make_document() -> Schema:
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _completed(answer: type) -> type:
+    """The answer with the types of what other features say in it."""
+    types = get_type_hints(answer)
+    said = False
+    for name, hint in get_type_hints(answer, include_extras=True).items():
+        for mark in getattr(hint, "__metadata__", ()):
+            if isinstance(mark, SaidBy):
+                by: Any = get_type_hints(provided(FEATURES, mark.role))["return"]
+                types[name] = get_type_hints(by)[mark.field] if mark.field else by
+                said = True
+    return make_dataclass(answer.__name__, types.items(), namespace={"__doc__": answer.__doc__}) if said else answer
 
 
 def _operation(endpoint: Endpoint) -> Schema:

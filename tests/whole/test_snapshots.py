@@ -27,7 +27,7 @@ import pytest
 
 from proxy import __version__
 from proxy.config.paths import Paths
-from proxy.control.answers.relays import TrialJson
+from proxy.features.relays.answers import TrialJson
 from proxy.features.sites.measurement_answers import RouteResultJson, StepJson
 from proxy.model import UNKNOWN_NETWORK, StepResult
 from proxy.net.uplink.network_id import network_id, read_uplink

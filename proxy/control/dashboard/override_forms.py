@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
-from proxy.control.answers.sites import OverrideJson
+from proxy.control.answers.overrides import OverrideJson
 from proxy.control.dashboard.sign_in import OverrideChange
 from proxy.control.dashboard.visit import Visit
 from proxy.control.request_parsing import parse_field

@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 from proxy.config.command_name import as_typed, typed_here
 from proxy.control.answers.connections import AttemptJson, ConnectionJson
 from proxy.control.dashboard.charts import PATTERNS
-from proxy.control.dashboard.kinds import relay_glyph, relay_kind, status_kind
+from proxy.control.dashboard.kinds import status_kind
 from proxy.control.dashboard.sign_in import Session
 from proxy.detect.verdict.labels import symptom_in_words
 from proxy.languages.amounts import ago, clock, dated, size, span
@@ -99,8 +99,6 @@ def environment(language: Language) -> Environment:
         "confidence": lambda confidence: confidence.in_words,
         "semicolons": semicolons,
         "kind": status_kind,
-        "relay_kind": relay_kind,
-        "relay_glyph": relay_glyph,
         "attempt": _attempt,
         "attempts": _attempts,
         "host_path": lambda host: quote(host, safe=""),

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from proxy.control.answers.problems import ProblemJson, ProblemSubject
-from proxy.control.frame import Frame
+from proxy.control.frame import Moment
 from proxy.extend.manager import AddonState
 from proxy.model.phrase import _
 from proxy.wire.relay_url import redact
 
 
-async def problems(frame: Frame, _now: float) -> list[ProblemJson]:
+async def problems(moment: Moment) -> list[ProblemJson]:
     """Returns those of now."""
-    return present(frame.parts.addons(), frame.parts.counters().get("addons_missing"))
+    parts = moment.frame.parts
+    return present(parts.addons(), parts.counters().get("addons_missing"))
 
 
 def present(addons: Sequence[AddonState], missing: object) -> list[ProblemJson]:

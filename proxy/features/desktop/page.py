@@ -16,6 +16,7 @@ from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
 from proxy.control.answers.problems import ProblemJson
 from proxy.control.dashboard.visit import Route, Visit
+from proxy.control.frame import Moment
 from proxy.control.pac import Pac
 from proxy.features.desktop.answers import SystemProxyOffAnswer, SystemProxyOnAnswer
 from proxy.features.desktop.endpoints import SystemProxyEndpoints, SystemProxyRequest
@@ -81,7 +82,7 @@ async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) 
         desktop=this_desktop(os.environ).label,
         is_system_proxy=is_system_proxy,
         others=_of_others(address, port),
-        problems=await visit.frame.problems(time.time()),
+        problems=await visit.frame.problems(Moment(visit.frame, time.time())),
         errors=errors,
     )
     return await visit.page("setup.html", here="setup", view=view, status=status)

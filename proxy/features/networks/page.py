@@ -18,7 +18,7 @@ from proxy.control.access import Refused
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.site_states import KnownSite
 from proxy.detect.verdict.labels import network_in_words
-from proxy.detect.verdict.site_status import BLOCKS, status_of
+from proxy.detect.verdict.site_status import BLOCKS
 from proxy.model import UNKNOWN_NETWORK, NetworkId, NetworkState
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _
@@ -79,7 +79,7 @@ def networks_view(
 
 
 def _is_blocked(site: KnownSite) -> bool:
-    return bool(BLOCKS & {site.state.status, status_of(site.stored.state, site.stored.cause)})
+    return not BLOCKS.isdisjoint(site.called)
 
 
 async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) -> web.Response:

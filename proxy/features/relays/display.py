@@ -21,8 +21,8 @@ _NO_RELAY = "There is no relay. Add one with `byway relay add URL`."
 def configured(paths: Paths) -> Document:
     """Returns the configured relays with their last tests, for when there is no log either."""
     from proxy.config.relays import expanded
-    from proxy.control.answers.relays import RelaysAnswer, relays_json
     from proxy.detect.relay_health import RelayHealth
+    from proxy.features.relays.answers import RelaysAnswer, relays_json
     from proxy.features.relays.stored import stored_groups
     from proxy.model.document import document
     from proxy.store.relay_tests import RelayTests, place

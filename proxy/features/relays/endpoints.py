@@ -10,14 +10,21 @@ from collections.abc import AsyncGenerator, Sequence
 from proxy.config.relays import check_selection, relays_meant
 from proxy.config.suggestions import quoted, suggestion
 from proxy.control.access import Refused
-from proxy.control.answers.connections import DestinationJson
-from proxy.control.answers.relays import RelaysAnswer, RelayTestsAnswer, SelectionAnswer, TrialJson
 from proxy.control.endpoint import Endpoint
-from proxy.control.frame import Frame
+from proxy.control.frame import Frame, Moment
 from proxy.control.request_parsing import parse_field
+from proxy.control.site_reader import FLUSH_S
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import RelayHealth
+from proxy.features.relays.answers import (
+    DestinationJson,
+    RelaysAnswer,
+    RelayTestsAnswer,
+    SelectionAnswer,
+    TrialJson,
+)
 from proxy.features.relays.edits import RelayEdits
+from proxy.features.relays.reader import answer
 from proxy.model import Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.relay_trial import each_trial, remembered_tests
@@ -54,6 +61,7 @@ class RelayEndpoints:
     """Answers about relays, selects and tests them."""
 
     def __init__(self, frame: Frame) -> None:
+        self._frame = frame
         self.parts = frame.parts
         self.relays = frame.relays
         self.edits = RelayEdits(frame.parts, frame.edits)
@@ -67,7 +75,8 @@ class RelayEndpoints:
 
     async def list_relays(self) -> RelaysAnswer:
         """Lists the relays and groups, with their state."""
-        return await self.relays.answer()
+        await asyncio.to_thread(self.parts.store.flush, FLUSH_S)  # what visits have just shown counts
+        return await answer(Moment(self._frame, time.time()))
 
     async def select_relay(self, name: str, asked: SelectionRequest) -> SelectionAnswer:
         """Selects the relay of a group whose policy is "select"."""

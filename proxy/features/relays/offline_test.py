@@ -17,8 +17,7 @@ from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
 from proxy.config.relays import expanded, relays_meant
 from proxy.config.schema import Settings
-from proxy.control.answers.connections import DestinationJson
-from proxy.control.answers.relays import TrialJson
+from proxy.features.relays.answers import DestinationJson, TrialJson
 from proxy.features.relays.pysocks_check import Opinion, second_opinion
 from proxy.model import Destination
 from proxy.model.document import to_json, versioned

@@ -16,10 +16,9 @@ from aiohttp import web
 
 from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
-from proxy.control.answers.relays import GroupJson, RelayJson, RelaysAnswer
-from proxy.control.dashboard.kinds import relay_kind
 from proxy.control.dashboard.rendering import STREAM, render_part
 from proxy.control.dashboard.visit import Part, Route, Visit
+from proxy.features.relays.answers import GroupJson, RelayJson, RelaysAnswer
 from proxy.features.relays.edits import Additions
 from proxy.features.relays.endpoints import RelayEndpoints, RelayTest, RelayTestRequest, SelectionRequest
 from proxy.features.relays.handshakes import HandshakesView, RelayHours, handshakes_view, read_hours
@@ -47,6 +46,16 @@ class RelayRow:
     relay: RelayJson
     actions: Sequence[tuple[str, str]]
     is_withheld: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The class in the style sheet of the relay's state."""
+        return _kind(self.relay)
+
+    @property
+    def glyph(self) -> str:
+        """The sign of the relay's state, so that colour is never the only difference."""
+        return {"good": "✓", "bad": "✗", "warn": "◔", "quiet": "·"}[self.kind]
 
 
 @frozen_dataclass
@@ -106,9 +115,19 @@ def relays_view(
     )
 
 
+def _kind(relay: RelayJson) -> str:
+    if not relay.enabled:
+        return "quiet"
+    if relay.obstacle is not None or relay.words.startswith("fails"):
+        return "bad"
+    if relay.words == "slow":
+        return "warn"
+    return "good" if relay.words == "works" else "quiet"
+
+
 def _sentence(relays: Sequence[RelayJson]) -> str:
     in_use = [relay for relay in relays if relay.enabled]
-    failing = [relay.name for relay in in_use if relay_kind(relay) == "bad"]
+    failing = [relay.name for relay in in_use if _kind(relay) == "bad"]
     if not in_use:
         return _("There is no relay in use. Blocked sites open only where a local strategy is enough.")
     if failing:

@@ -10,10 +10,10 @@ from typing import Any
 from proxy.config.paths import Paths
 from proxy.config.relays import expanded, groups_of
 from proxy.config.schema import Settings
-from proxy.control.answers.relays import GroupJson, RelayJson, RelaysAnswer, groups_json, relays_json
-from proxy.control.relay_visits import RelayVisits, read_visits
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health, RelayHealth
+from proxy.features.relays.answers import GroupJson, RelayJson, RelaysAnswer, groups_json, relays_json
+from proxy.features.relays.visits import RelayVisits, read_visits
 from proxy.store import route_queries
 from proxy.store.relay_selection import read_selection
 from proxy.store.relay_tests import RelayTests, place

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from proxy.control.answers.connections import PlanJson
 from proxy.control.answers.mode import ModeJson
-from proxy.control.answers.sites import OverrideJson
+from proxy.control.answers.overrides import OverrideJson
 from proxy.model import Action, Override
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.router import override_text

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Annotated, Any
 
 from proxy.config.schema import ListConfig
-from proxy.control.answers.sites import SiteJson
 from proxy.model import NetworkState
+from proxy.model.feature import Role, SaidBy
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.list_refresh import Refreshed, Result, due_at, is_stale
 from proxy.routing.domain_set import Covers
@@ -201,5 +202,5 @@ class ListReportAnswer:
     network_state: NetworkState
     rules: tuple[str, ...]
     free: tuple[FreeHostJson, ...]
-    blocked: tuple[SiteJson, ...]
+    blocked: Annotated[tuple[Any, ...], SaidBy(Role.SITES)]
     diff: ListDiffJson | None

@@ -11,10 +11,10 @@ from proxy.config.suggestions import quoted, suggestion
 from proxy.control.access import Refused
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame
-from proxy.control.site_reader import answers
 from proxy.features.rules import lists
 from proxy.features.rules.list_answers import ListReportAnswer, ListsAnswer, RefreshedLine, RefreshEndLine
 from proxy.model import State
+from proxy.model.feature import Role
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.rule import RuleType
 from proxy.wire.relay_url import redact
@@ -43,6 +43,7 @@ class ListEndpoints:
     """Answers about lists, and fetches them."""
 
     def __init__(self, frame: Frame) -> None:
+        self._frame = frame
         self.parts = frame.parts
         self.sites = frame.sites
 
@@ -100,8 +101,8 @@ class ListEndpoints:
             for site in await self.sites.known(now)
             if site.stored.network == network and not parts.store.is_private(site.stored.scope)
         ]
-        troubled = await answers(here)
-        compared = await asyncio.to_thread(lists.compare, name, in_use, open_hosts, troubled)
+        compared = await asyncio.to_thread(lists.compare, name, in_use, open_hosts, here)
+        say = self._frame.provided(Role.SITES)
         diff = None
         if asked.diff is not None and (compared.remove or compared.add):
             text = await parts.list_text(item)
@@ -116,6 +117,6 @@ class ListEndpoints:
                 if rule.value == name
             ),
             free=compared.free,
-            blocked=compared.blocked,
+            blocked=() if say is None else await say(compared.blocked),
             diff=diff,
         )

@@ -8,7 +8,7 @@ from typing import cast
 
 from proxy.config.schema import ListConfig, ListFormatName
 from proxy.config.suggestions import quoted, suggestion
-from proxy.control.answers.sites import SiteJson
+from proxy.control.site_states import KnownSite
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.features.rules.list_answers import FreeHostJson, ListDiffJson, ListJson
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -50,7 +50,7 @@ class Compared:
 
     free: tuple[FreeHostJson, ...]
     """Hosts that are listed and worked direct, the latest first."""
-    blocked: tuple[SiteJson, ...]
+    blocked: tuple[KnownSite, ...]
     """Sites that are blocked and in no list."""
     remove: tuple[str, ...]
     """Domains of the list below which only such hosts are known."""
@@ -59,7 +59,7 @@ class Compared:
 
 
 def compare(
-    name: str, in_use: Mapping[str, DomainList], open_hosts: Mapping[str, float], sites: Sequence[SiteJson]
+    name: str, in_use: Mapping[str, DomainList], open_hosts: Mapping[str, float], sites: Sequence[KnownSite]
 ) -> Compared:
     """Compares list `name` with what is known on one network. `open_hosts` worked direct, at these times, and are not
     in trouble; `sites` are those with a status. Hosts are in canonical spelling."""
@@ -69,14 +69,14 @@ def compare(
         for host, at in sorted(open_hosts.items(), key=lambda item: -item[1])
         if (entry := listed.covering(host)) is not None
     ]
-    blocked = [site for site in sites if site.words in _BLOCKED and "/" not in site.scope]
-    needed = {listed.covering(site.scope) for site in blocked}
-    unlisted = [site for site in blocked if all(it.covering(site.scope) is None for it in in_use.values())]
+    blocked = [site for site in sites if site.state.status in _BLOCKED and "/" not in site.stored.scope]
+    needed = {listed.covering(site.stored.scope) for site in blocked}
+    unlisted = [site for site in blocked if all(it.covering(site.stored.scope) is None for it in in_use.values())]
     return Compared(
         tuple(free),
         tuple(unlisted),
         tuple(sorted({it.entry for it in free} - needed)),
-        tuple(sorted(site.scope for site in unlisted if site.words is SiteStatus.BLOCKED)),
+        tuple(sorted(site.stored.scope for site in unlisted if site.state.status is SiteStatus.BLOCKED)),
     )
 
 

@@ -14,9 +14,11 @@ from aiohttp import web
 
 from proxy.control.access import Refused
 from proxy.control.answers.connections import PlanJson
-from proxy.control.answers.sites import OverrideJson, SiteJson
+from proxy.control.answers.overrides import OverrideJson
 from proxy.control.dashboard.override_forms import override_text
 from proxy.control.dashboard.visit import Route, Visit
+from proxy.detect.verdict.labels import cause_in_words
+from proxy.detect.verdict.site_status import SiteStatus
 from proxy.features.rules.answers import CountedOverrideJson, RuleJson
 from proxy.features.rules.endpoints import RuleEndpoints, RuleTestRequest
 from proxy.features.rules.list_answers import ListJson
@@ -75,13 +77,16 @@ class RulesEditor:
 @frozen_dataclass
 class Trace:
     """What is decided about a host, by each that is asked: an override, the rules, the stored status, addons.
-    `override` is None for none, and `addons` are the names of those that may change the routes."""
+    `override` is None for none, `words`, `glyph` and `because` are the status and its cause, and `addons` are the names
+    of those that may change the routes."""
 
     host: str
     override: OverrideJson | None
     override_text: str
     rules: Sequence[str]
-    site: SiteJson
+    words: SiteStatus
+    glyph: str
+    because: str
     addons: Sequence[str]
     plan: PlanJson
 
@@ -187,12 +192,15 @@ async def _trace(visit: Visit, url: str) -> Trace:
     decides = covering(tested.host, visit.parts.setup().router.overrides)
     override = None if decides is None else OverrideJson.of(*decides)
     states = visit.frame.sites.states(time.time())
+    known = states.host(states.meant(tested.host)).state
     return Trace(
         tested.host,
         override,
         "" if override is None else override_text(override),
         tested.trace,
-        states.host(states.meant(tested.host)).answer(),
+        known.status,
+        known.status.glyph,
+        cause_in_words(known.cause),
         [addon.name for addon in visit.parts.addons() if addon.runs and _ADDON_HOOK in addon.hooks],
         tested.plan,
     )

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from proxy.control.answers.problems import ProblemJson, ProblemSubject
-from proxy.control.frame import Frame
+from proxy.control.frame import Moment
 from proxy.features.rules.list_answers import ListJson
 from proxy.features.rules.lists import describe
 from proxy.model.phrase import _, ngettext
 
 
-async def problems(frame: Frame, now: float) -> list[ProblemJson]:
+async def problems(moment: Moment) -> list[ProblemJson]:
     """Returns those of now."""
-    setup = frame.parts.setup()
-    lists = await describe(setup.settings.list, setup.router.rules.lists, frame.parts.copies, now)
-    return present(lists, now)
+    parts, now = moment.frame.parts, moment.now
+    setup = parts.setup()
+    return present(await describe(setup.settings.list, setup.router.rules.lists, parts.copies, now), now)
 
 
 def present(lists: Sequence[ListJson], now: float) -> list[ProblemJson]:

@@ -5,19 +5,13 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
-from proxy.control.answers.sites import (
-    ForgottenSiteAnswer,
-    OverrideAnswer,
-    OverrideJson,
-    SiteAnswer,
-    SitesAnswer,
-    overrides_json,
-)
+from proxy.control.answers.overrides import OverrideJson, overrides_json
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame
 from proxy.control.request_parsing import Between, parse_field
-from proxy.control.site_reader import answers
+from proxy.features.sites.answers import ForgottenSiteAnswer, OverrideAnswer, SiteAnswer, SiteJson, SitesAnswer
 from proxy.features.sites.measurement_cache import measurements
+from proxy.features.sites.reader import history, said
 from proxy.model import Override
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.site_name import scope
@@ -61,7 +55,7 @@ class SiteEndpoints:
         overrides = self.parts.setup().router.overrides
         return SitesAnswer(
             network=self.parts.network(),
-            sites=await answers(await self.sites.known(time.time())),
+            sites=await said(await self.sites.known(time.time())),
             overrides=overrides_json(overrides),
         )
 
@@ -72,13 +66,13 @@ class SiteEndpoints:
         known, states = await self.sites.known(now), self.sites.states(now)
         meant = states.meant(host)
         override = covering(host, self.parts.setup().router.overrides)
-        changes, timeline = await self.sites.history(meant, now)
+        changes, timeline = await history(self.parts, meant, now)
         return SiteAnswer(
             host=host,
-            belief=states.host(meant).answer(),
-            ports=tuple(site.answer() for site in states.ports(meant)),
-            hosts=tuple(states.of_same_site(meant, known)),
-            elsewhere=states.elsewhere(host, meant),
+            belief=SiteJson.of_known(states.host(meant)),
+            ports=tuple(map(SiteJson.of_known, states.ports(meant))),
+            hosts=tuple(map(SiteJson.of_known, states.of_same_site(meant, known))),
+            elsewhere=tuple(map(SiteJson.of_known, states.elsewhere(host, meant))),
             override=None if override is None else OverrideJson.of(*override),
             timeline=timeline,
             changes=changes,

@@ -9,13 +9,14 @@ from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
-from proxy.control.answers.sites import OverrideJson, SiteJson
+from proxy.control.answers.overrides import OverrideJson
 from proxy.control.dashboard.override_forms import override_text
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field, parse_number
 from proxy.control.site_states import KnownSite
 from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.site_status import SiteStatus
+from proxy.features.sites.answers import SiteJson
 from proxy.features.sites.route_matrix import RouteMatrix, route_matrix
 from proxy.model import NetworkId, Override
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -113,7 +114,7 @@ def sites_view(
             else _("No such sites.")
         ),
         asked=SitesFilter(asked.status, asked.cause, asked.network, asked.name, page),
-        rows=[SiteRow(site.answer(), _override_of(site.name, overrides)) for site in shown],
+        rows=[SiteRow(SiteJson.of_known(site), _override_of(site.name, overrides)) for site in shown],
         pages=pages,
         statuses={status: status.in_words for status in SiteStatus},
         causes={id_: cause_in_words(id_) for id_ in sorted({str(site.state.cause) for site in sites} - {""})},

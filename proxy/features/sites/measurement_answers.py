@@ -8,13 +8,13 @@ from typing import Any
 
 from proxy.control.answers.connections import ConnectionJson, PlanJson
 from proxy.control.answers.mode import ModeJson
-from proxy.control.answers.relays import RelayFaultJson, RelayObstacleJson
-from proxy.control.answers.sites import ChangeJson, SiteJson, SpellJson
+from proxy.control.answers.relay_faults import RelayFaultJson, RelayObstacleJson
 from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.detect.verdict.verdict import Verdict
+from proxy.features.sites.answers import ChangeJson, SiteJson, SpellJson
 from proxy.model import Destination, MeasurementStep, State, StepKind, StepResult
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import redact

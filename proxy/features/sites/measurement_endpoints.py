@@ -9,14 +9,15 @@ from dataclasses import replace
 
 from proxy.config.suggestions import nearest, one_of, quoted
 from proxy.control.access import Refused
-from proxy.control.advice import advice
 from proxy.control.answers.connections import PlanJson
 from proxy.control.answers.mode import ModeJson
-from proxy.control.answers.relays import RelayFaultJson, RelayObstacleJson
+from proxy.control.answers.relay_faults import RelayFaultJson, RelayObstacleJson
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame
 from proxy.control.request_parsing import parse_field
 from proxy.detect.verdict.results import HTTP, HTTPS, PAGES, USUAL
+from proxy.features.sites.advice import advice
+from proxy.features.sites.answers import SiteJson
 from proxy.features.sites.measurement_answers import (
     BriefMeasurementAnswer,
     KnownSiteAnswer,
@@ -25,6 +26,7 @@ from proxy.features.sites.measurement_answers import (
     StepLine,
 )
 from proxy.features.sites.measurement_cache import Finished, measurements
+from proxy.features.sites.reader import history
 from proxy.model import DIRECT, Destination, Protocol, Route
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.measure.inputs import measured_routes
@@ -121,8 +123,8 @@ class MeasurementEndpoints:
         stored, made = await self.sites.plan(destination)
         now = time.time()
         rows = await self.sites.rows(site=destination.host, limit=_LAST_CONNECTIONS)
-        changes, timeline = await self.sites.history(destination.host, now)
-        shown = self.sites.states(now).host(destination.host).answer()
+        changes, timeline = await history(self.parts, destination.host, now)
+        shown = SiteJson.of_known(self.sites.states(now).host(destination.host))
         return KnownSiteAnswer(
             host=destination.host,
             port=destination.port,

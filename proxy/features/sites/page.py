@@ -11,7 +11,6 @@ from aiohttp import web
 from markupsafe import Markup
 
 from proxy.control.answers.connections import ConnectionJson, PlanJson
-from proxy.control.answers.sites import SiteAnswer, SiteJson
 from proxy.control.dashboard.charts import Period, Series, timeline
 from proxy.control.dashboard.override_forms import (
     LENGTHS,
@@ -28,6 +27,7 @@ from proxy.control.dashboard.rendering import STREAM
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field
 from proxy.detect.verdict.labels import cause_in_words
+from proxy.features.sites.answers import SiteAnswer, SiteJson
 from proxy.features.sites.endpoints import SiteEndpoints
 from proxy.features.sites.evidence import Evidence, evidence_of
 from proxy.features.sites.measurement_answers import KnownSiteAnswer, MeasurementJson

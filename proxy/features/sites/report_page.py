@@ -22,6 +22,7 @@ from proxy.features.sites.report_vantage import Vantage
 from proxy.model.document import to_json
 from proxy.model.phrase import _
 from proxy.probe.site_name import scope
+from proxy.wire.relay_url import redact
 
 
 class Export(NamedTuple):
@@ -63,8 +64,7 @@ async def _report(visit: Visit) -> web.Response:
     shown = await frame.one(SiteEndpoints).show_site(host)
     measured = await frame.one(MeasurementEndpoints).measurements(host)
     rows = await frame.sites.rows(site=host, limit=REPORT_ROWS)
-    relays = (await frame.relays.answer()).relays
-
+    relays = [{"name": relay.name, "url": redact(relay.url)} for relay in visit.parts.setup().settings.relay]
     settings = visit.parts.setup().loaded.settings
 
     def write() -> str | None:
@@ -72,7 +72,7 @@ async def _report(visit: Visit) -> web.Response:
         if not site.is_known:
             return None
         told = site if asked.get("exact") else rounded(site)
-        return shape.write(redacted([told], to_json(relays), Redact(level), private_values(settings)), vantage)
+        return shape.write(redacted([told], relays, Redact(level), private_values(settings)), vantage)
 
     text = await asyncio.to_thread(write)
     if text is None:

@@ -8,7 +8,8 @@ from typing import Any
 from proxy.config.load import load
 from proxy.config.paths import Paths
 from proxy.config.relays import relay_names
-from proxy.control.answers.sites import ForgottenSiteAnswer, OverrideAnswer, OverrideJson
+from proxy.control.answers.overrides import OverrideJson
+from proxy.features.sites.answers import ForgottenSiteAnswer, OverrideAnswer
 from proxy.model import Override
 from proxy.model.document import document
 from proxy.probe.site_name import scope

@@ -7,11 +7,12 @@ from functools import partial
 from itertools import chain
 
 from proxy.config.relays import enabled_relays
-from proxy.control.answers.sites import ChangeJson, OverrideJson, SiteAnswer, SitesAnswer, overrides_json
+from proxy.control.answers.overrides import OverrideJson, overrides_json
 from proxy.control.site_states import KnownSite, SiteStates, control_hosts
-from proxy.control.timeline import scopes, spells
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.features.sites.answers import ChangeJson, SiteAnswer, SiteJson, SitesAnswer
 from proxy.features.sites.measurement_answers import MeasurementsAnswer
+from proxy.features.sites.timeline import scopes, spells
 from proxy.routing.router import covering
 from proxy.store import queries
 from proxy.terminal.stored import Stored
@@ -22,7 +23,7 @@ def sites(stored: Stored) -> SitesAnswer:
     states = stored_states(stored)
     return SitesAnswer(
         network=states.network,
-        sites=tuple(site.answer() for site in _known(states)),
+        sites=tuple(map(SiteJson.of_known, _known(states))),
         overrides=overrides_json(stored.overrides()),
     )
 
@@ -36,10 +37,10 @@ def site(stored: Stored, host: str) -> SiteAnswer:
     override = covering(host, stored.overrides())
     return SiteAnswer(
         host=host,
-        belief=states.host(meant).answer(),
-        ports=tuple(site.answer() for site in states.ports(meant)),
-        hosts=tuple(states.of_same_site(meant, _known(states))),
-        elsewhere=states.elsewhere(host, meant),
+        belief=SiteJson.of_known(states.host(meant)),
+        ports=tuple(map(SiteJson.of_known, states.ports(meant))),
+        hosts=tuple(map(SiteJson.of_known, states.of_same_site(meant, _known(states)))),
+        elsewhere=tuple(map(SiteJson.of_known, states.elsewhere(host, meant))),
         override=None if override is None else OverrideJson.of(*override),
         timeline=spells(changes, states.beliefs.held(scopes(meant), now=states.now)),
         changes=tuple(changes),

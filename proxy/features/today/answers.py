@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Annotated, Any
 
 from proxy.control.answers.mode import ModeJson
+from proxy.control.answers.overrides import OverrideJson
 from proxy.control.answers.problems import ProblemJson
-from proxy.control.answers.relays import GroupJson, RelayJson
-from proxy.control.answers.sites import OverrideJson, SiteJson
 from proxy.model import NetworkState
+from proxy.model.feature import Role, SaidBy
 from proxy.model.frozen_dataclass import frozen_dataclass
-
-if TYPE_CHECKING:
-    pass
 
 
 @frozen_dataclass
@@ -61,11 +58,11 @@ class StatusAnswer:
     notices: tuple[str, ...]
     live: Mapping[str, int | float | str]
     overrides: tuple[OverrideJson, ...]
-    relays: tuple[RelayJson, ...]
-    groups: tuple[GroupJson, ...]
+    relays: Annotated[tuple[Any, ...], SaidBy(Role.RELAYS, "relays")]
+    groups: Annotated[tuple[Any, ...], SaidBy(Role.RELAYS, "groups")]
     routes: tuple[RouteSuccessJson, ...]
     routes_hours: int
-    sites: tuple[SiteJson, ...]
+    sites: Annotated[tuple[Any, ...], SaidBy(Role.SITES)]
 
 
 @frozen_dataclass

@@ -1,4 +1,4 @@
-"""What Byway does now: problems, routes, relays, troubled sites, addons."""
+"""What Byway does now: problems, routes, relays, troubled sites."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from proxy import __version__
 from proxy.config.relays import lost_overrides
 from proxy.control.access import Refused
 from proxy.control.answers.mode import ModeJson
+from proxy.control.answers.overrides import overrides_json
 from proxy.control.answers.problems import ProblemJson
-from proxy.control.answers.sites import overrides_json
 from proxy.control.endpoint import Endpoint
-from proxy.control.frame import Frame
-from proxy.control.site_reader import answers
+from proxy.control.frame import Frame, Moment
 from proxy.features.today.answers import ModeAnswer, RouteSuccessJson, StatusAnswer, StopAnswer, TrafficJson
 from proxy.features.today.mode_change import change_mode
 from proxy.features.today.problems import StatusSnapshot, present
 from proxy.features.today.traffic import WITHIN_S, failing_traffic
-from proxy.model import NetworkId, bracketed
+from proxy.model import bracketed
+from proxy.model.feature import Role
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.queries import FailedVisit, delivered_at, failed_visits
 from proxy.wire.relay_url import redact
@@ -29,10 +29,35 @@ from proxy.wire.relay_url import redact
 _SUCCESS_WINDOW_S = 86_400.0
 
 
-async def problems(frame: Frame, now: float) -> tuple[ProblemJson, ...]:
+async def problems(moment: Moment) -> tuple[ProblemJson, ...]:
     """Returns the problems that are of no other feature."""
-    status = frame.one(StatusEndpoints)
-    return present(status.answering.get(now) or await status.moment(now))
+    return present(await moment.once(_snapshot))
+
+
+async def _snapshot(moment: Moment) -> StatusSnapshot:
+    parts = moment.frame.parts
+    network = parts.network()
+    return StatusSnapshot(
+        live=dict(parts.counters()),
+        network=parts.beliefs.network_state(network),
+        log_trouble=parts.store.trouble,
+        portal_page=parts.beliefs.portal_page(network),
+        clock_s=parts.beliefs.clock_ahead(moment.now),
+        traffic=await _traffic(moment),
+    )
+
+
+async def _traffic(moment: Moment) -> TrafficJson | None:
+    """Says how traffic fails as a whole, if it does."""
+    parts, now = moment.frame.parts, moment.now
+    network = parts.network()
+
+    def read(db: sqlite3.Connection) -> tuple[list[FailedVisit], float]:
+        return failed_visits(db, now - WITHIN_S, network), delivered_at(db, network)
+
+    failed, logged_at = await asyncio.to_thread(parts.store.read, read)
+    relays_at = moment.frame.relays.worked_at()
+    return failing_traffic(failed, max(logged_at, relays_at, parts.beliefs.delivered_at(network)), now)
 
 
 class StatusEndpoints:
@@ -40,10 +65,7 @@ class StatusEndpoints:
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
-        self.answering: dict[float, StatusSnapshot] = {}
-        """What `status` has read of the moment about which it is asking for problems. Nothing stays: it names sites."""
         self.parts = frame.parts
-        self.sites = frame.sites
         self.relays = frame.relays
 
     def routes(self) -> list[Endpoint]:
@@ -53,15 +75,19 @@ class StatusEndpoints:
 
     async def status(self) -> StatusAnswer:
         """Says what is on, what is wrong, which sites are in trouble, and how the routes do."""
-        parts, now = self.parts, time.time()
-        success = await asyncio.to_thread(parts.store.route_success, now - _SUCCESS_WINDOW_S)
-        moment = self.answering[now] = await self.moment(now)
-        try:
-            problems = await self._frame.problems(now)
-        finally:
-            self.answering.pop(now, None)
+        return await self.of(Moment(self._frame, time.time()))
+
+    async def of(self, moment: Moment) -> StatusAnswer:
+        """As `status`, at this moment."""
+        parts, frame = self.parts, self._frame
+        success = await asyncio.to_thread(parts.store.route_success, moment.now - _SUCCESS_WINDOW_S)
+        snapshot = await moment.once(_snapshot)
+        problems = await frame.problems(moment)
+        say_relays, say_sites = frame.provided(Role.RELAYS), frame.provided(Role.SITES)
+        relays = None if say_relays is None else await say_relays(moment)
+        sites = () if say_sites is None else await say_sites(await moment.troubled())
         settings = parts.setup().settings
-        listen, live = settings.listen, moment.live
+        listen, live = settings.listen, snapshot.live
         network = parts.network()
         notices = (
             *parts.setup().loaded.notices,
@@ -72,54 +98,25 @@ class StatusEndpoints:
         return StatusAnswer(
             pid=os.getpid(),
             byway=__version__,
-            now=now,
+            now=moment.now,
             listen=f"{bracketed(listen.address)}:{live.get('port', listen.port)}",
             network=network,
             network_name=next((name for name, its in settings.networks.items() if its == network), ""),
-            network_state=moment.network,
+            network_state=snapshot.network,
             mode=ModeJson.of(parts.modes),
-            traffic=moment.traffic,
+            traffic=snapshot.traffic,
             problems=problems,
             notices=tuple(map(redact, notices)),
             live=live,
             overrides=overrides_json(
                 {host: override for host, override in parts.setup().router.overrides.items() if override.until}
             ),
-            relays=tuple(moment.relays),
-            groups=self.relays.groups(moment.relays, moment.visits, now),
+            relays=() if relays is None else relays.relays,
+            groups=() if relays is None else relays.groups,
             routes=tuple(RouteSuccessJson(**row) for row in success),
             routes_hours=int(_SUCCESS_WINDOW_S / 3600),
-            sites=tuple(moment.troubled),
+            sites=sites,
         )
-
-    async def moment(self, now: float) -> StatusSnapshot:
-        """Reads the status of all parts."""
-        parts = self.parts
-        network = parts.network()
-        known = await self.sites.known(now)
-        visits = await self.relays.visits(now)
-        return StatusSnapshot(
-            live=dict(parts.counters()),
-            network=parts.beliefs.network_state(network),
-            relays=await self.relays.all(now, visits),
-            visits=visits,
-            troubled=await answers(site for site in known if site.stored.network == network and site.is_trouble),
-            log_trouble=parts.store.trouble,
-            now=now,
-            portal_page=parts.beliefs.portal_page(network),
-            clock_s=parts.beliefs.clock_ahead(now),
-            traffic=await self._traffic(network, now),
-        )
-
-    async def _traffic(self, network: NetworkId, now: float) -> TrafficJson | None:
-        """Says how traffic fails as a whole, if it does."""
-
-        def read(db: sqlite3.Connection) -> tuple[list[FailedVisit], float]:
-            return failed_visits(db, now - WITHIN_S, network), delivered_at(db, network)
-
-        failed, logged_at = await asyncio.to_thread(self.parts.store.read, read)
-        relays_at = self.relays.worked_at()
-        return failing_traffic(failed, max(logged_at, relays_at, self.parts.beliefs.delivered_at(network)), now)
 
 
 @frozen_dataclass

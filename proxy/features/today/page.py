@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from aiohttp import web
 from markupsafe import Markup
@@ -14,12 +16,14 @@ from proxy.config.suggestions import one_of, quoted
 from proxy.control.access import Refused
 from proxy.control.answers.mode import ModeJson
 from proxy.control.answers.problems import ProblemJson
-from proxy.control.answers.relays import RelayJson
-from proxy.control.answers.sites import ChangeJson, SiteJson
 from proxy.control.dashboard.charts import HOURS, Series, first_hour, stacked_bars
 from proxy.control.dashboard.kinds import route_kind
 from proxy.control.dashboard.visit import Route, Visit
+from proxy.control.frame import Moment
 from proxy.control.request_parsing import parse_field, parse_number
+from proxy.control.site_reader import FLUSH_S
+from proxy.control.site_states import KnownSite
+from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.site_status import BLOCKS, OF_NETWORKS
 from proxy.features.today.answers import StatusAnswer
 from proxy.features.today.endpoints import StatusEndpoints
@@ -30,7 +34,8 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, commas, ngettext, pgettext, sentences
 from proxy.probe.site_name import names_of
 from proxy.store.route_queries import RouteHour
-from proxy.store.rows import HOUR_S
+from proxy.store.rows import HOUR_S, Document
+from proxy.store.store import Store
 
 _DAY_S = 86_400.0
 _NAMED = 3
@@ -80,22 +85,26 @@ class HomeView:
     hours: Sequence[Sequence[str | int]]
     blocked: Sequence[NewStatus]
     free: Sequence[NewStatus]
-    relays: Sequence[RelayJson]
+    relays: Sequence[Any]
+    """What the feature with this role says of each."""
     known: Sequence[str]
     """Names of sites, to complete what is typed."""
 
 
-def home_view(status: StatusAnswer, hours: Sequence[RouteHour], changes: Sequence[ChangeJson]) -> HomeView:
-    """Returns the page. `hours` are those since `first_hour`, `changes` those of the last day on any network."""
+def home_view(
+    status: StatusAnswer, sites: Sequence[KnownSite], hours: Sequence[RouteHour], changes: Sequence[Document]
+) -> HomeView:
+    """Returns the page. `sites` are those in trouble on this network, `hours` those since `first_hour`, `changes` those
+    of status in the last day, on any network, as the store returns them."""
     series = _series(hours, status.now)
-    newest = {change.scope: change for change in sorted(changes, key=_at) if change.network == status.network}
-    troubled = {site.scope for site in status.sites}
+    newest = {change["scope"]: change for change in sorted(changes, key=_at) if change["network"] == status.network}
+    troubled = {site.stored.scope for site in sites}
     paused = status.mode.paused_until
     return HomeView(
         sentence=_PAUSED.given(time=clock(paused)[11:16])
         if paused
         else _REPLACED.get(AutoMode(status.mode.mode))
-        or (status.traffic.text if status.traffic else sentence(status.sites, status.network_name)),
+        or (status.traffic.text if status.traffic else sentence(sites, status.network_name)),
         problems=status.problems,
         mode=status.mode,
         mode_sentence=sentences(
@@ -112,24 +121,24 @@ def home_view(status: StatusAnswer, hours: Sequence[RouteHour], changes: Sequenc
         series=series,
         hours=_table(series, status.now),
         blocked=_latest_first(
-            NewStatus(site.site, site.because, site.since or 0.0)
-            for site in status.sites
-            if site.words in BLOCKS and (site.since or 0.0) >= status.now - _DAY_S
+            NewStatus(site.name_and_port, cause_in_words(site.state.cause), site.state.since)
+            for site in sites
+            if site.state.status in BLOCKS and site.state.since >= status.now - _DAY_S
         ),
         free=_latest_first(
-            NewStatus(change.scope, "", change.at)
+            NewStatus(change["scope"], "", change["at"])
             for change in newest.values()
-            if change.before in TROUBLED and change.after == State.WORKS and change.scope not in troubled
+            if change["before"] in TROUBLED and change["after"] == State.WORKS and change["scope"] not in troubled
         ),
         relays=status.relays,
-        known=names_of(site.scope for site in status.sites),
+        known=names_of(site.stored.scope for site in sites),
     )
 
 
-def sentence(sites: Sequence[SiteJson], network_name: str) -> str:
+def sentence(sites: Sequence[KnownSite], network_name: str) -> str:
     """Returns how many sites are blocked here, and which route opens them."""
     here = _("on {network}", network=network_name) if network_name else _("on this network")
-    blocked = [site for site in sites if BLOCKS & {site.words, site.stored_words}]
+    blocked = [site for site in sites if BLOCKS & site.called]
     if not blocked:
         return _("No blocked sites are known {here}.", here=here)
     routes = Counter(_route_name(_works_by(site)) for site in blocked)
@@ -209,30 +218,39 @@ def _route_name(route: str) -> str:
     return _("a local strategy") if route.startswith("direct|") else route
 
 
-def _works_by(site: SiteJson) -> str:
+def _works_by(site: KnownSite) -> str:
     """The route that opens a blocked site; behind a portal, the one that did."""
-    return site.last_good if site.words in OF_NETWORKS else site.works_by
+    return site.stored.last_good if site.state.status in OF_NETWORKS else site.state.works_by
 
 
-def _has_failed(site: SiteJson) -> bool:
+def _has_failed(site: KnownSite) -> bool:
     """Whether a blocked site did not open the last time, on any route."""
-    return site.words not in BLOCKS and not _works_by(site) and site.words not in OF_NETWORKS
+    return site.state.status not in BLOCKS and not _works_by(site) and site.state.status not in OF_NETWORKS
 
 
 def _latest_first(found: Iterable[NewStatus]) -> list[NewStatus]:
     return sorted(found, key=lambda site: -site.at)
 
 
-def _at(change: ChangeJson) -> float:
-    return change.at
+def _at(change: Document) -> float:
+    at: float = change["at"]
+    return at
+
+
+def _changes(store: Store, since: float) -> list[Document]:
+    """Returns the changes of status of all sites since then, the newest first; of very many, the newest. Blocks for the
+    disk."""
+    store.flush(FLUSH_S)
+    return [change for change in store.changes() if change["at"] >= since]
 
 
 async def _home(visit: Visit) -> web.Response:
     visit.query()
-    status = await visit.frame.one(StatusEndpoints).status()
+    moment = Moment(visit.frame, time.time())
+    status = await visit.frame.one(StatusEndpoints).of(moment)
     rows = await asyncio.to_thread(visit.parts.store.route_hours, first_hour(status.now))
-    changes = await visit.frame.sites.recent_changes(status.now - _DAY_S)
-    view = home_view(status, rows, changes)
+    changes = await asyncio.to_thread(_changes, visit.parts.store, status.now - _DAY_S)
+    view = home_view(status, await moment.troubled(), rows, changes)
     return await visit.page("home.html", here="", view=view)
 
 

@@ -8,15 +8,10 @@ recovers from by itself is not one.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from collections.abc import Iterator, Mapping
 
 from proxy.control.answers.problems import ProblemJson, ProblemSubject
-from proxy.control.answers.relays import RelayJson, RelayState
-from proxy.control.answers.sites import SiteJson
-from proxy.control.relay_visits import RelayVisits
 from proxy.detect.verdict.labels import network_in_words, wrong_clock
-from proxy.detect.verdict.site_status import BLOCKS, SiteStatus
 from proxy.features.today.answers import TrafficJson
 from proxy.model import NetworkState
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -26,49 +21,33 @@ from proxy.wire.relay_url import redact
 Problems = Iterator[tuple[str, str]]
 """For each problem, what is wrong and what to do."""
 
-_NAMED = 3  # sites that a sentence names
-
 
 @frozen_dataclass
 class StatusSnapshot:
-    """The status of all parts at one moment."""
+    """What these problems are found in, at one moment."""
 
     live: Mapping[str, int | float | str]
     """Counters of the moment."""
     network: NetworkState
-    relays: Sequence[RelayJson]
-    """All that are configured."""
-    troubled: Sequence[SiteJson]
-    """Sites that are in trouble on this network."""
     log_trouble: str
     """Why the log cannot be written; empty when it can."""
-    now: float = 0.0
-    """Seconds since the epoch."""
     portal_page: str = ""
     """The URL of the login page of a captive portal; empty: not known."""
     clock_s: float = 0.0
     """How far this computer's clock is ahead, as certificates and a control page showed; 0: it may be right."""
     traffic: TrafficJson | None = None
-    visits: Mapping[str, RelayVisits] = field(default_factory=dict)
-    """Of the relays, by name."""
 
 
 def present(status: StatusSnapshot) -> tuple[ProblemJson, ...]:
     """Returns the problems."""
     parts = (
         (ProblemSubject.TRAFFIC, _of_traffic),
-        (ProblemSubject.RELAYS, _of_relays),
         (ProblemSubject.CONFIGURATION, _of_configuration),
         (ProblemSubject.NETWORK, _of_network),
-        (ProblemSubject.SITES, _of_sites),
         (ProblemSubject.LOG, _of_log),
         (ProblemSubject.BYWAY, _of_faults),
     )
     return tuple(ProblemJson(subject, text, do) for subject, part in parts for text, do in part(status))
-
-
-def _in_use(status: StatusSnapshot) -> list[RelayJson]:
-    return [relay for relay in status.relays if relay.enabled]
 
 
 def _of_traffic(status: StatusSnapshot) -> Problems:
@@ -90,46 +69,6 @@ def _of_network(status: StatusSnapshot) -> Problems:
         yield wrong_clock(status.clock_s), _("set the clock")
     if problem := network_in_words(status.network, status.portal_page):
         yield problem
-
-
-def _of_sites(status: StatusSnapshot) -> Problems:
-    intercepted = [site.site for site in status.troubled if SiteStatus.INTERCEPTED in _called(site)]
-    if intercepted:
-        names = ", ".join(intercepted[:_NAMED])
-        if intercepted[_NAMED:]:
-            names = _("{sites} and others", sites=names)
-        text = (
-            _("TLS interception: {sites}. Using relays only.")
-            if _in_use(status)
-            else _("TLS interception: {sites}. Without a relay it is not opened.")
-        )
-        yield text.given(sites=names), f"byway why {intercepted[0]}"
-    blocked = [site for site in status.troubled if not BLOCKS.isdisjoint(_called(site))]
-    # What a local strategy opens, such as direct|tlsrec, needs no relay.
-    blocked = [site for site in blocked if not site.works_by.startswith("direct|")]
-    if blocked and not _in_use(status):
-        text = ngettext(
-            "{count} site is blocked, and there is no relay.",
-            "{count} sites are blocked, and there is no relay.",
-            len(blocked),
-        )
-        yield text, "byway relay add URL"
-
-
-def _called(site: SiteJson) -> tuple[SiteStatus, SiteStatus]:
-    """Returns the current word for a site and the stored one: behind a portal the current one is the network's."""
-    return site.words, site.stored_words
-
-
-def _of_relays(status: StatusSnapshot) -> Problems:
-    for relay in _in_use(status):
-        if (fault := relay.fault) is not None:
-            yield _("Relay {relay} fails: {fault}.", relay=relay.name, fault=fault.text), fault.do
-        elif relay.state is RelayState.FAILING:
-            text = _("Relay {relay} keeps failing: {error}", relay=relay.name, error=relay.error)
-            yield text, f"byway relay test {relay.name}"
-        if (obstacle := relay.obstacle) is not None:
-            yield obstacle.text, obstacle.do
 
 
 def _of_log(status: StatusSnapshot) -> Problems:

@@ -9,10 +9,10 @@ from typing import Annotated
 
 from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
-from proxy.control.answers.connections import ClosedConnectionAnswer, OpenConnectionJson, OpenConnectionsAnswer
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame
 from proxy.control.request_parsing import Between, parse_field
+from proxy.features.traffic.answers import ClosedConnectionAnswer, OpenConnectionJson, OpenConnectionsAnswer
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.site_name import scope
 from proxy.session.open_connections import OpenConnection

@@ -15,7 +15,6 @@ from aiohttp import web
 
 from proxy.config.suggestions import one_of, quoted
 from proxy.control.access import Refused
-from proxy.control.answers.connections import OpenConnectionJson, OpenConnectionsAnswer
 from proxy.control.dashboard.override_forms import (
     NO_OVERRIDE,
     Undo,
@@ -27,6 +26,7 @@ from proxy.control.dashboard.override_forms import (
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field
 from proxy.detect.scopes import registrable
+from proxy.features.traffic.answers import OpenConnectionJson, OpenConnectionsAnswer
 from proxy.features.traffic.connection_endpoints import ConnectionEndpoints, OpenConnectionsQuery, connection_id
 from proxy.model import literal
 from proxy.model.errors import BywayError, ConfigError

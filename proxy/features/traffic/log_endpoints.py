@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from proxy.control.access import Refused
-from proxy.control.answers.connections import ConnectionLine, LogAnswer
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame
 from proxy.control.request_parsing import FAR_FUTURE, Between, parse_field
 from proxy.control.streaming import outcome_filter
+from proxy.features.traffic.answers import ConnectionLine, LogAnswer
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.site_name import scope
 from proxy.store.file import LAST_ID

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from proxy.control.answers.sites import ChangeJson, SpellJson
 from proxy.detect.verdict.site_status import status_of
+from proxy.features.sites.answers import ChangeJson, SpellJson
 from proxy.model import TROUBLED, Belief, State
 
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from proxy.config.schema import Log
-from proxy.control.relay_visits import RelayVisits, read_visits, together
 from proxy.detect.relay_faults import NotedFault, RelayFault
+from proxy.features.relays.visits import RelayVisits, read_visits, together
 from proxy.model import Stage, Symptom, as_evidence
 from proxy.store.store import Store
 from tests.support.outcomes import HOME, TOR, VPS, delivered, failed, outcome

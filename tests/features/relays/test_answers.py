@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from proxy.config.schema import RelayConfig
-from proxy.control.answers.relays import RelayFaultJson, RelayJson, TrialJson
+from proxy.control.answers.relay_faults import RelayFaultJson
 from proxy.detect.relay_faults import NotedFault, RelayFault
 from proxy.detect.relay_health import RelayHealth
+from proxy.features.relays.answers import RelayJson, TrialJson
 from proxy.probe.relay_trial import Trial
 
 SECRET = "correct-horse"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from proxy.control.answers.sites import LastResultJson, SiteJson
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source, site_state
+from proxy.features.sites.answers import LastResultJson, SiteJson
 from proxy.model import Belief, State
 from tests.support.outcomes import HOME
 

@@ -1,14 +1,18 @@
-"""The status of sites, their history, and overrides."""
+"""The status of sites, and their history."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+from proxy.control.answers.overrides import OverrideJson
 from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.site_status import LastResult, SiteState, SiteStatus, Source, site_state, status_of
-from proxy.model import Action, Belief, Destination, Override, State
+from proxy.model import Belief, Destination, State
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import redact
+
+if TYPE_CHECKING:
+    from proxy.control.site_states import KnownSite
 
 
 @frozen_dataclass
@@ -75,6 +79,10 @@ class SiteJson:
     is_trouble: bool
 
     @classmethod
+    def of_known(cls, site: KnownSite) -> SiteJson:
+        return cls.of(site.stored, site.state, site.name)
+
+    @classmethod
     def of(cls, stored: Belief, current: SiteState | None = None, site: str = "") -> SiteJson:
         """`site`: what it is said of, where that is not the scope. Without `current`, the current status is made of
         what is stored."""
@@ -107,25 +115,6 @@ class SiteJson:
             successes=stored.successes,
             is_trouble=shown.status.is_trouble,
         )
-
-
-@frozen_dataclass
-class OverrideJson:
-    """What is done with a host and its subdomains, whatever the rules say. `until` is null for one without an end."""
-
-    scope: str
-    action: Action
-    relay: str
-    until: float | None
-
-    @classmethod
-    def of(cls, scope: str, value: Override) -> OverrideJson:
-        return cls(scope, value.action, value.relay, value.until or None)
-
-
-def overrides_json(overrides: Mapping[str, Override]) -> tuple[OverrideJson, ...]:
-    """Returns the overrides by host, in the order of the hosts."""
-    return tuple(OverrideJson.of(host, value) for host, value in sorted(overrides.items()))
 
 
 @frozen_dataclass

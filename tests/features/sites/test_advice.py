@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.control.advice import advice
 from proxy.detect.verdict.site_status import SiteStatus
+from proxy.features.sites.advice import advice
 from proxy.model import DIRECT, Action, Belief, Plan, Route, State
 from tests.support.outcomes import HOME, TOR
 

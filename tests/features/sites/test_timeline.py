@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from proxy.control.answers.sites import ChangeJson
-from proxy.control.timeline import scopes, spells
+from proxy.features.sites.answers import ChangeJson
+from proxy.features.sites.timeline import scopes, spells
 from proxy.model import Belief, NetworkId, State
 
 HOME, AWAY = "home", "away"

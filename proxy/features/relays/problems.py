@@ -1,0 +1,47 @@
+"""Relays that fail, and what is in the way to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from proxy.control.answers.problems import ProblemJson, ProblemSubject
+from proxy.control.frame import Moment
+from proxy.detect.relay_health import RelayHealth
+from proxy.detect.relay_ways import RelayObstacle
+from proxy.model.phrase import _
+from proxy.wire.relay_url import redact
+
+
+async def problems(moment: Moment) -> list[ProblemJson]:
+    """Returns those of now."""
+    parts = moment.frame.parts
+    health = parts.health
+    return present(
+        moment.frame.relays.enabled(),
+        health.of,
+        lambda name: health.is_open(name, moment.now),
+        parts.relay_obstacles(),
+    )
+
+
+def present(
+    relays: Iterable[str],
+    health: Callable[[str], RelayHealth],
+    failing: Callable[[str], bool],
+    obstacles: Mapping[str, RelayObstacle],
+) -> list[ProblemJson]:
+    """As `problems`. `relays` are those in use, `failing` tells whether one failed so often that it is used last,
+    `obstacles` are by relay name."""
+
+    def found() -> Iterator[tuple[str, str]]:
+        for name in relays:
+            state = health(name)
+            if (noted := state.fault) is not None:
+                yield _("Relay {relay} fails: {fault}.", relay=name, fault=noted.fault.text), noted.fault.fix(name)
+            elif failing(name):
+                text = _("Relay {relay} keeps failing: {error}", relay=name, error=redact(state.last_error))
+                yield text, f"byway relay test {name}"
+            if (obstacle := obstacles.get(name)) is not None:
+                yield obstacle.text(name), obstacle.fix(name)
+
+    return [ProblemJson(ProblemSubject.RELAYS, text, do) for text, do in found()]

@@ -1,0 +1,80 @@
+"""What is said to be wrong with relays, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from proxy.control.answers.problems import ProblemJson
+from proxy.detect.relay_faults import NotedFault, RelayFault
+from proxy.detect.relay_health import RelayHealth
+from proxy.detect.relay_ways import Obstacle, RelayObstacle
+from proxy.features.relays.problems import present
+from proxy.model import Destination, Symptom
+from proxy.model.relay_way import RelayWay
+from tests.support.control_world import SECRET
+
+
+def told(
+    health: RelayHealth, *, failing: bool = False, obstacles: Mapping[str, RelayObstacle] | None = None
+) -> list[ProblemJson]:
+    return present(["tor"], lambda _: health, lambda _: failing, obstacles or {})
+
+
+def broken(fault: RelayFault) -> RelayHealth:
+    return RelayHealth(failures=1, fault=NotedFault(fault, 1.0, 2.0, "why"))
+
+
+@pytest.mark.parametrize(
+    ("health", "text", "do"),
+    [
+        (
+            RelayHealth(last_error=f"relay socks5h://u:{SECRET}@h broke off"),
+            "Relay tor keeps failing: relay socks5h://u:***@h broke off",
+            "byway relay test tor",
+        ),
+        (
+            broken(RelayFault.CREDENTIALS_REFUSED),
+            "Relay tor fails: user or password refused.",
+            "correct its user and password in config.toml, then byway relay test tor",
+        ),
+        (
+            broken(RelayFault.SILENT),
+            "Relay tor fails: no answer.",
+            "check that the relay runs, and its scheme and port in config.toml, then byway relay test tor",
+        ),
+        (
+            broken(RelayFault.CONNECTION_REFUSED),
+            "Relay tor fails: connection refused.",
+            "start the relay, then byway relay test tor",
+        ),
+    ],
+)
+def test_what_fails_is_told_with_what_to_do(health: RelayHealth, text: str, do: str) -> None:
+    assert [(each.text, each.do) for each in told(health, failing=True)] == [(text, do)]
+
+
+def test_what_is_in_the_way_is_told_beside_that() -> None:
+    way = RelayWay(Destination("vps.test", 443), "192.0.2.1")
+    obstacle = RelayObstacle(Obstacle.SNI_RESET, way, Symptom.RESET, 1.0, replace(way, strategy="tlsrec"))
+    text = (
+        "Relay tor is blocked by SNI on this network (connection reset after the TLS ClientHello). A fragmented "
+        "ClientHello works and is used."
+    )
+    do = "add another name of its certificate (?sni=NAME) or address (?alt=HOST:PORT), then byway relay test tor"
+    assert [(each.text, each.do) for each in told(RelayHealth(worked_at=1.0), obstacles={"tor": obstacle})] == [
+        (text, do)
+    ]
+    both = told(broken(RelayFault.SILENT), obstacles={"tor": obstacle})
+    assert [each.text for each in both] == ["Relay tor fails: no answer.", text]
+
+
+def test_a_fault_alone_is_enough() -> None:
+    """It is certain: nothing has to fail often."""
+    assert [each.text for each in told(broken(RelayFault.SILENT))] == ["Relay tor fails: no answer."]
+
+
+def test_where_all_is_well_nothing_is_said() -> None:
+    assert told(RelayHealth(last_error="relay tor broke off")) == []
