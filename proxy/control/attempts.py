@@ -12,7 +12,7 @@ from proxy.model import Protocol, Stage, Symptom
 from proxy.model.phrase import _, pgettext
 
 Attempt = Mapping[str, Any]
-"""An attempt as a document (`proxy.control.answers.connections.AttemptJson`)."""
+"""An attempt as a document, as in a row of the log."""
 
 _SHORT: Mapping[str, str] = MappingProxyType(
     {

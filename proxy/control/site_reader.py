@@ -10,11 +10,11 @@ from itertools import chain
 from typing import TypeVar, Unpack
 
 from proxy.config.relays import enabled_relays
-from proxy.control.answers.connections import ConnectionJson
 from proxy.control.dependencies import Dependencies
 from proxy.control.site_states import KnownSite, SiteStates, control_hosts
 from proxy.model import Belief, Destination, Inbound, Plan, Request
 from proxy.store.queries import LogFilter
+from proxy.store.rows import Document
 
 FLUSH_S = 1.0
 """How long an answer waits for rows that were just recorded. A disk that takes longer is reported as a problem."""
@@ -65,14 +65,14 @@ class SiteReader:
         request = Request(NO_REQUEST_ID, destination, Inbound.CONNECT, client="")
         return self.belief(destination.host, time.time()), await self._parts.plan(request)
 
-    async def rows(self, **selected: Unpack[LogFilter]) -> list[ConnectionJson]:
-        """Returns rows of the log, with all connections that have ended until now. Raises ValueError for an unknown
-        outcome."""
+    async def rows(self, **selected: Unpack[LogFilter]) -> list[Document]:
+        """Returns rows of the log, as `store.queries.log`, with all connections that have ended until now. Raises
+        ValueError for an unknown outcome."""
         store = self._parts.store
 
-        def read() -> list[ConnectionJson]:
+        def read() -> list[Document]:
             store.flush(FLUSH_S)
-            return list(map(ConnectionJson.of_row, store.log(**selected)))
+            return store.log(**selected)
 
         return await asyncio.to_thread(read)
 

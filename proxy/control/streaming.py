@@ -10,20 +10,15 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from aiohttp import web
 
-from proxy.config.suggestions import quoted
-from proxy.control.access import Refused
 from proxy.control.answers.errors import ErrorAnswer
-from proxy.control.request_parsing import parse_field
-from proxy.model import DIRECT, Outcome
 from proxy.model.document import PHRASES_HEADER, document, phrase_parts
 from proxy.model.errors import BywayError
 from proxy.model.phrase import Phrase, _
-from proxy.probe.site_name import scope
 from proxy.wire.relay_url import redact
 
 log = logging.getLogger(__name__)
@@ -71,32 +66,3 @@ class Followers:
 def phrases_as(request: web.BaseRequest) -> Callable[[Phrase], Any]:
     """Returns what makes JSON of a phrase, as the request asks for it."""
     return phrase_parts if request.headers.get(PHRASES_HEADER) == "parts" else str
-
-
-def outcome_filter(*, site: str | None, route: str | None, outcome: str | None) -> Callable[[Outcome], bool]:
-    """Returns the filter of outcomes by `site`, `route` and `outcome`, which selects as the store does among its rows.
-    Raises Refused for an unknown outcome."""
-    scope_of_site = None if site is None else parse_field(scope, site)
-    if outcome is not None and outcome not in _ENDS:
-        raise Refused(400, f"outcome is one of {', '.join(_ENDS)}, not {quoted(outcome)}")
-
-    def is_wanted(seen: Outcome) -> bool:
-        host = seen.host or seen.request.destination.host
-        return (
-            (scope_of_site is None or host == scope_of_site or host.endswith(f".{scope_of_site}"))
-            and (route is None or any(str(attempt.route) == route for attempt in seen.attempts))
-            and (outcome is None or _ENDS[outcome](seen))
-        )
-
-    return is_wanted
-
-
-_ENDS: Mapping[str, Callable[[Outcome], bool]] = {
-    "direct": lambda outcome: outcome.winner == DIRECT,
-    "relay": lambda outcome: outcome.winner is not None and not outcome.winner.is_direct,
-    "rescued": lambda outcome: (
-        outcome.winner not in (None, DIRECT)
-        and any(attempt.route == DIRECT and not attempt.delivered for attempt in outcome.attempts)
-    ),
-    "failed": lambda outcome: outcome.winner is None,
-}

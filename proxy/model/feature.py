@@ -30,6 +30,7 @@ class Role(StrEnum):
     NOTIFICATIONS = "notifications"  # makes an `app.wiring.Notifications`
     PROFILE_TRUST = "profile trust"  # lets a browser profile open inspected sites
     SITES = "sites"  # says of `control.site_states.KnownSite`s what an answer has of a site: a coroutine function
+    CONNECTIONS = "connections"  # says of rows of the log what an answer has of connections: a coroutine function
     RELAYS = "relays"  # says of a `control.frame.Moment` what an answer has of relays and groups: a coroutine function
 
 

@@ -6,14 +6,16 @@ import asyncio
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession, UnixConnector
 
-from proxy.control import web_apps
-from proxy.control.answers.connections import ConnectionJson
+from proxy.control import streaming, web_apps
+from proxy.control.answers.errors import ErrorAnswer
 from proxy.control.server import ControlServer
 from proxy.model import Symptom
+from proxy.model.document import Document, document
 from proxy.model.errors import BywayError
 from tests.support.control_world import World, follow, read
 from tests.support.outcomes import AWAY, failed, outcome, rescued, works
@@ -68,10 +70,12 @@ async def test_a_fault_on_the_way_is_the_last_line(
 ) -> None:
     """And not the end of the answer, which would look like a Byway that has ended."""
 
-    def fail(*_: object) -> None:
+    def faulty(line: object, *said: Any) -> Document:
+        if isinstance(line, ErrorAnswer):
+            return document(line, *said)
         raise BywayError("the log fell over")
 
-    monkeypatch.setattr(ConnectionJson, "of", fail)
+    monkeypatch.setattr(streaming, "document", faulty)
     (line,) = await follow(api, 1, world, works("some.example"))
     assert line["error"] == "the log fell over"
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
-from proxy.control.answers.connections import AttemptJson, PlanJson
+from proxy.control.answers.plans import PlanJson
 from proxy.control.answers.problems import ProblemJson, ProblemSubject
 from proxy.model import Action
 from proxy.model.document import document, phrase_of, phrase_parts, to_json, versioned
@@ -48,9 +50,14 @@ def test_one_field_or_none_at_all_is_an_object_too() -> None:
     assert to_json(NoneAtAll()) == {}
 
 
+@frozen_dataclass
+class Tried:
+    route: str
+    evidence: Mapping[str, Any]
+
+
 def test_enums_are_their_values_and_read_only_mappings_are_objects() -> None:
-    made = AttemptJson("tor", "done", "", "", 0.0, 0.1, "", MappingProxyType({"relay": Action.BLOCK, "status": 200}))
-    shown = to_json(made)
+    shown = to_json(Tried("tor", MappingProxyType({"relay": Action.BLOCK, "status": 200})))
     assert shown["evidence"] == {"relay": "BLOCK", "status": 200}
     assert type(shown["evidence"]["relay"]) is str
     assert json.loads(json.dumps(shown)) == shown

@@ -1,4 +1,4 @@
-"""What the control API answers: a frozen dataclass for each answer and for each part of one, a module for each subject.
+"""What several features answer: a frozen dataclass for each part of an answer. What one feature says is in its folder.
 
 A class `…Answer` is a whole answer, a class `…Line` a line of a streamed one, and a class `…Json` a part of an answer,
 which its `of` makes from Byway's own values. `proxy.model.document` turns them into JSON; field names are the keys.

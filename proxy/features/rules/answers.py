@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from proxy.control.answers.connections import PlanJson
 from proxy.control.answers.mode import ModeJson
 from proxy.control.answers.overrides import OverrideJson
+from proxy.control.answers.plans import PlanJson
 from proxy.model import Action, Override
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.router import override_text

@@ -298,7 +298,7 @@ def _relay_notices(rule: Rule, paths: Paths, client: Client | None) -> Iterator[
 
 
 def _tested_offline(call: Invocation, url: str, process: str, network: str | None) -> dict[str, Any]:
-    from proxy.control.answers.connections import PlanJson
+    from proxy.control.answers.plans import PlanJson
     from proxy.model import UNKNOWN_NETWORK, Belief, Inbound, NetworkId, Request
     from proxy.model.document import versioned
     from proxy.probe.site_name import site

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from proxy.control.answers.connections import PlanJson
 from proxy.control.answers.mode import ModeJson
+from proxy.control.answers.plans import PlanJson
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame
 from proxy.control.request_parsing import parse_field

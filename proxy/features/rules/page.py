@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from proxy.control.access import Refused
-from proxy.control.answers.connections import PlanJson
 from proxy.control.answers.overrides import OverrideJson
+from proxy.control.answers.plans import PlanJson
 from proxy.control.dashboard.override_forms import override_text
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.detect.verdict.labels import cause_in_words

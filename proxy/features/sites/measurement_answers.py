@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Annotated, Any
 
-from proxy.control.answers.connections import ConnectionJson, PlanJson
 from proxy.control.answers.mode import ModeJson
+from proxy.control.answers.plans import PlanJson
 from proxy.control.answers.relay_faults import RelayFaultJson, RelayObstacleJson
 from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.labels import cause_in_words
@@ -16,6 +16,7 @@ from proxy.detect.verdict.site_status import SiteStatus
 from proxy.detect.verdict.verdict import Verdict
 from proxy.features.sites.answers import ChangeJson, SiteJson, SpellJson
 from proxy.model import Destination, MeasurementStep, State, StepKind, StepResult
+from proxy.model.feature import Role, SaidBy
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import redact
 
@@ -196,7 +197,7 @@ class KnownSiteAnswer:
     plan: PlanJson
     mode: ModeJson
     advice: str
-    connections: tuple[ConnectionJson, ...]
+    connections: Annotated[tuple[Any, ...], SaidBy(Role.CONNECTIONS)]
     timeline: tuple[SpellJson, ...]
     changes: tuple[ChangeJson, ...]
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from aiohttp import web
 from markupsafe import Markup
 
-from proxy.control.answers.connections import ConnectionJson, PlanJson
+from proxy.control.answers.plans import PlanJson
 from proxy.control.dashboard.charts import Period, Series, timeline
 from proxy.control.dashboard.override_forms import (
     LENGTHS,
@@ -39,6 +39,7 @@ from proxy.model import Cause, Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, pgettext
 from proxy.probe.site_name import scope
+from proxy.store.rows import Document
 
 _CONNECTIONS = 50
 """On the card of a site, at most."""
@@ -90,7 +91,7 @@ class SiteView:
     picture: Markup
     conclusion: str
     legend: Sequence[Series]
-    connections: Sequence[ConnectionJson]
+    connections: Sequence[Document]
     no_connections: str
     no_history: str
     evidence: Evidence | None
@@ -103,7 +104,7 @@ class SiteView:
 def site_view(
     answer: SiteAnswer,
     known: KnownSiteAnswer,
-    connections: Sequence[ConnectionJson],
+    connections: Sequence[Document],
     measured: Sequence[MeasurementJson],
     *,
     relays: Sequence[str],

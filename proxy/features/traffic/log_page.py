@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from proxy.control.access import Refused
-from proxy.control.answers.connections import ConnectionJson
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field, parse_number
 from proxy.features.traffic.cells import to_csv
@@ -24,6 +23,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, pgettext, sentences
 from proxy.probe.site_name import scope
 from proxy.store.queries import OUTCOMES
+from proxy.store.rows import Document
 
 OUTCOME_NAMES: Mapping[str, str] = {
     "direct": pgettext("outcome", "direct"),
@@ -86,17 +86,17 @@ class LogView:
     asked: LogFilterForm
     outcomes: Mapping[str, str]
     lengths: Mapping[str, str]
-    rows: Sequence[ConnectionJson]
+    rows: Sequence[Document]
     older: str
     empty: str
 
 
-def log_view(rows: Sequence[ConnectionJson], asked: LogFilterForm, hosts: str, *, error: str = "") -> LogView:
+def log_view(rows: Sequence[Document], asked: LogFilterForm, hosts: str, *, error: str = "") -> LogView:
     """Returns the page. `rows` may have one more than it shows, which tells that there are older ones. `hosts` is the
     setting `[log] hosts`, `error` what is wrong with the filter."""
-    older = asked.query(rows[ROWS - 1].id) if len(rows) > ROWS else ""
+    older = asked.query(rows[ROWS - 1]["id"]) if len(rows) > ROWS else ""
     rows = rows[:ROWS]
-    failed = sum(row.winner is None for row in rows)
+    failed = sum(row["winner"] is None for row in rows)
     if asked.before:
         many = ngettext("{count} older connection.", "{count} older connections.", len(rows))
     elif older:
@@ -139,7 +139,7 @@ async def _csv(visit: Visit) -> web.StreamResponse:
         while rows or has_heading:
             yield await asyncio.to_thread(partial(to_csv, to_json(rows), has_heading=has_heading))
             has_heading = False
-            rows = await _rows(visit, replace(chosen, before=str(rows[-1].id)), _CSV_ROWS) if rows else []
+            rows = await _rows(visit, replace(chosen, before=str(rows[-1]["id"])), _CSV_ROWS) if rows else []
 
     return await visit.stream_file(parts(), "byway-log.csv", "text/csv")
 
@@ -156,7 +156,7 @@ def _chosen(visit: Visit) -> LogFilterForm:
     )
 
 
-async def _rows(visit: Visit, chosen: LogFilterForm, limit: int) -> Sequence[ConnectionJson]:
+async def _rows(visit: Visit, chosen: LogFilterForm, limit: int) -> Sequence[Document]:
     """Returns the rows that are asked for, the newest first. Raises Refused."""
     now = time.time()
     hours = parse_field(lambda text: parse_number(text, least=1, most=_HOURS_MAX), chosen.hours) if chosen.hours else 0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.control.answers.connections import ConnectionJson
-from proxy.features.traffic.answers import LogAnswer
+from proxy.features.traffic.answers import ConnectionJson, LogAnswer
 from proxy.probe.site_name import scope
 from proxy.store import queries
 from proxy.terminal.stored import Stored

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from proxy.control.answers.connections import ConnectionJson
+from proxy.features.traffic.answers import ConnectionJson
 from proxy.features.traffic.cells import HEADINGS
 from proxy.features.traffic.filter import OUTCOMES
 from proxy.model import Stage, Symptom

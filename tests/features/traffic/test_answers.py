@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from proxy.config.schema import Log
-from proxy.control.answers.connections import ConnectionJson
+from proxy.features.traffic.answers import ConnectionJson
 from proxy.store.store import Store
 from tests.support.outcomes import HOME, TOR, delivered, failed, outcome, rescued
 
