@@ -49,6 +49,7 @@ check-types:
 
 check-imports:
 	$(BIN)/lint-imports
+	$(BIN)/lint-imports tests/importlinter.toml
 
 # The tests come last: what was left out as slow, and what could not run for want of a program, is listed at the end.
 PYTEST := $(BIN)/pytest --numprocesses 3 --dist loadfile --max-worker-restart 0

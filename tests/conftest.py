@@ -19,8 +19,11 @@ from tests.support.hanging import Hanging
 from tests.support.scheduling import Durations, SlowFirst, marks_of
 
 if TYPE_CHECKING:
+    from typer import Typer
     from xdist.remote import Producer
     from xdist.workermanage import WorkerController
+
+    from proxy.model.feature import Feature
 
 hanging = Hanging()
 durations = Durations()
@@ -97,6 +100,23 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
     if inspection.missing() and inspection.imports_mitmproxy(module_path):
         return _NotImported.from_parent(parent, path=module_path)
     return None  # pytest makes it
+
+
+@pytest.fixture
+def features() -> Sequence[Feature]:
+    """All features, for tests of what takes them as an argument. Tests of the core, and those of one feature, import no
+    other: that, and all commands, they have from here."""
+    from proxy.features.table import FEATURES
+
+    return FEATURES
+
+
+@pytest.fixture
+def commands() -> Typer:
+    """All commands in one tree."""
+    from proxy.cli.commands import app
+
+    return app
 
 
 @pytest.fixture

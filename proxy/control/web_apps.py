@@ -40,12 +40,16 @@ _LINGER_S = 2.0
 _IDLE_S = 15.0
 
 
+_HERE = frozenset((Role.FRONT_PAGE, Role.SITES, Role.RELAYS, Role.CONNECTIONS))
+"""What a feature is for answers and pages."""
+
+
 def import_features(features: Sequence[Feature]) -> None:
     """Imports what the API and the front page will use of features: on the loop, connections would wait for it. What
     cannot be imported is told of where it is used."""
     for feature in features:
-        pages = [name for role, name in feature.provides.items() if role is Role.FRONT_PAGE]
-        for name in filter(None, (*feature.endpoints, *pages, feature.problems, feature.forgets)):
+        here = [name for role, name in feature.provides.items() if role in _HERE]
+        for name in filter(None, (*feature.endpoints, *here, feature.problems, feature.forgets)):
             with contextlib.suppress(BrokenFeature):
                 feature.load(name)
 

@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from typer import Typer
 
-from proxy.cli.commands import app
 from proxy.config.load import load as load_configuration
 from proxy.extend.guard.time_limit import BUDGET_S, FAULTS_MAX, LIMIT_S, PATIENCE_S
 from proxy.extend.hooks import HOOKS
@@ -64,14 +64,16 @@ def test_the_configuration_is_taken(folder: Path) -> None:
     assert load(folder / "quiet.py", table).addon.options.sites == ("example.org", "example.net")
 
 
-def test_the_commands_work(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_work(folder: Path, tmp_path: Path, commands: Typer, capsys: pytest.CaptureFixture[str]) -> None:
     (folder.parent / "config.toml").touch()
     for name in TESTS:
         (folder / name).unlink()
     assert len(COMMANDS) == 6
     for words in map(shlex.split, COMMANDS):
         with pytest.raises(SystemExit) as ended:
-            app(["--config", str(folder.parent / "config.toml"), "--state", str(tmp_path), *words], prog_name="byway")
+            commands(
+                ["--config", str(folder.parent / "config.toml"), "--state", str(tmp_path), *words], prog_name="byway"
+            )
         said = capsys.readouterr()
         if "replay" in words:
             assert "no log yet" in said.err

@@ -12,7 +12,6 @@ import pytest
 
 from proxy.app.wiring import Subscribers, _from_the_first, subscribe
 from proxy.config.detect_tuning import DetectTuning
-from proxy.features.table import FEATURES
 from proxy.model import UNKNOWN_NETWORK, ClosedBy, Outcome
 from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.tunnel.flow_monitor import FlowMonitor
@@ -54,7 +53,7 @@ def events_of(recorder: Recorder, **given: Any) -> Events:
         shared,
         Subscribers(
             shared,
-            FEATURES,
+            (),
             part,
             part,
             cast(Any, SimpleNamespace()),

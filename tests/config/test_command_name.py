@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.command_name import COMMANDS, as_typed, command_name, command_words
+from proxy.config.command_name import as_typed, command_name, command_words
 
 
 @pytest.fixture
@@ -76,9 +76,3 @@ def test_as_a_module_it_is_the_interpreter_and_the_module() -> None:
 def test_the_commands_in_a_text_are_said_as_they_are_typed(text: str, said: str) -> None:
     assert as_typed(text, "bin/byway") == said
     assert as_typed(text, "byway") == text
-
-
-def test_every_command_is_known_to_the_texts() -> None:
-    from proxy.cli.commands import names
-
-    assert sorted({*names(), "help", "version"}) == sorted(COMMANDS)

@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import stat
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import pytest
 from proxy.config.schema import Log
 from proxy.control.server import ControlServer
 from proxy.model import Action, Belief, Change, Override, State
+from proxy.model.feature import Feature
 from proxy.store import store as writer
 from proxy.store.store import Store
 from tests.support.control_world import World
@@ -47,10 +48,10 @@ def path(tmp_path: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def running(path: Path) -> AsyncIterator[tuple[World, aiohttp.ClientSession]]:
+async def running(path: Path, features: Sequence[Feature]) -> AsyncIterator[tuple[World, aiohttp.ClientSession]]:
     """A Byway whose log is a file with something of everything in it."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    world = World(store_file=path)
+    world = World(store_file=path, features=features)
     server = ControlServer(lambda: world.parts, path.with_name("c.sock"), "unused", port=8119)
     await server.start()
     connector = aiohttp.UnixConnector(path=str(server.address["socket"]))
@@ -123,12 +124,12 @@ def flip(path: Path, rng: random.Random) -> None:
 
 @pytest.mark.parametrize("decade", range(20))
 async def test_H4_two_hundred_random_flips_while_it_runs(
-    path: Path, decade: int, caplog: pytest.LogCaptureFixture
+    path: Path, features: Sequence[Feature], decade: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Ten seeds a test."""
     for seed in range(decade * 10, decade * 10 + 10):
         shutil.rmtree(path.parent, ignore_errors=True)
-        async with running(path) as (world, api):
+        async with running(path, features) as (world, api):
             fill(world)
             move_into_file(path)
             flip(path, random.Random(seed))
@@ -283,9 +284,9 @@ DAMAGES: dict[str, Damage] = {
 @pytest.mark.parametrize("name", DAMAGES)
 @pytest.mark.parametrize("at_rest", [True, False], ids=["at rest", "in the write-ahead log"])
 async def test_H4_H5_H6_a_damaged_log_takes_nothing_down(
-    path: Path, name: str, at_rest: bool, caplog: pytest.LogCaptureFixture
+    path: Path, features: Sequence[Feature], name: str, at_rest: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with running(path) as (world, api):
+    async with running(path, features) as (world, api):
         fill(world)
         if at_rest:
             move_into_file(path)

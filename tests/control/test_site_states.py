@@ -124,8 +124,8 @@ def test_another_network_has_what_is_stored() -> None:
     beliefs.measured(HOST, LastResult(SiteStatus.SITE_DOWN, NOW, Source.CONNECTION), network=HOME)
     at = states(beliefs, NOW)
     assert sorted(listed(at)[HOST]) == [("blocked", NOW), ("site down", NOW)]
-    assert [site.words for site in at.elsewhere(HOST)] == ["blocked"]
-    assert [site.network for site in at.elsewhere(SIBLING)] == []
+    assert [site.state.status for site in at.elsewhere(HOST)] == ["blocked"]
+    assert [site.stored.network for site in at.elsewhere(SIBLING)] == []
 
 
 async def test_the_reader_gives_what_is_known_of_now(world: World) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from proxy.model.feature import Feature
 from tests.support.chromium import Tab, tab
 from tests.support.control_world import World
 from tests.support.dashboard import Pages, dashboard
@@ -14,8 +15,8 @@ from tests.support.seeded import SeededWorld
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    world = SeededWorld()
+def world(features: Sequence[Feature]) -> Iterator[World]:
+    world = SeededWorld(features=features)
     yield world
     world.close()
 

@@ -86,7 +86,7 @@ async def picture(page: Tab) -> bytes:
 
 async def take(folder: Path) -> None:
     """Takes a picture of each page."""
-    world = AtHome()
+    world = AtHome(features=FEATURES)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:  # Chromium ends a little later
         async with dashboard(world, Path(name)) as pages, tab(Path(name) / "browser") as page:
             world.see(rescued(host="new.example.org", at=time.time()))

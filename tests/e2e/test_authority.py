@@ -22,6 +22,7 @@ from proxy.features.inspection.authority import Authority, certificate_file, ope
 from proxy.features.inspection.leaf import Leaves
 from proxy.features.inspection.nss_stores import NssStore
 from proxy.features.inspection.trust_stores import trust, untrust
+from proxy.features.table import FEATURES
 from tests.features.inspection.test_authority import secrets_of
 from tests.support.byway import Byway
 from tests.support.chromium import browse
@@ -79,7 +80,7 @@ async def test_chromium_takes_a_leaf_as_long_as_its_store_trusts_the_authority(t
 
 def questions() -> list[str]:
     """Every path of the control server that answers and ends, and some that somebody might try."""
-    world = World()
+    world = World(features=FEATURES)
     try:
         app = make_app(Frame(world.parts, SignIn()), SameUser())
     finally:

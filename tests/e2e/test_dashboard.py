@@ -10,13 +10,14 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proxy.model.feature import Feature
 from proxy.net.tasks import spawn
 from tests.e2e.test_own_pages import check_looks
 from tests.support.byway import Byway
@@ -38,8 +39,8 @@ SHOWN = {"home": "", "sites": "sites", "site": f"sites/{BLOCKED}", "new": "sites
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    world = SeededWorld()
+def world(features: Sequence[Feature]) -> Iterator[World]:
+    world = SeededWorld(features=features)
     open_three(world, at=time.time() - 90)
     yield world
     world.close()

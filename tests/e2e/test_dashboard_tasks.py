@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import Action, Belief, State, Symptom
+from proxy.model.feature import Feature
 from tests.e2e.test_dashboard import shows, sign_in
 from tests.support.chromium import Tab, tab
 from tests.support.control_world import World
@@ -62,9 +63,9 @@ class Person:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def world(features: Sequence[Feature]) -> Iterator[World]:
     """livejournal.com is blocked since eight days; yesterday evening no route opened it."""
-    world, now = SeededWorld(), time.time()
+    world, now = SeededWorld(features=features), time.time()
     held = Belief(
         SITE, HOME, State.BLOCKED, "sni_reset", score=4.0, since=now - 8 * _DAYS_S, until=now + 9e5, last_good="tor",
         last_good_at=now - 600, scored_at=now, signal_at=now - 8 * _DAYS_S,

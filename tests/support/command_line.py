@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer import Typer
 
-from proxy.cli.commands import app
 from proxy.control.server import ControlServer
+from proxy.model.feature import Feature
 from proxy.terminal.output import Output
 from tests.support.control_world import World
 from tests.support.documented import watch
@@ -64,13 +65,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 
 @pytest.fixture
-def byway(home: Home, own_log: None, capsys: pytest.CaptureFixture[str]) -> Byway:
+def byway(home: Home, commands: Typer, own_log: None, capsys: pytest.CaptureFixture[str]) -> Byway:
     """Runs `byway …` with these folders."""
 
     def run(*words: str) -> Ran:
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            app([*home.flags, *words], prog_name="byway")
+            commands([*home.flags, *words], prog_name="byway")
         said = capsys.readouterr()
         return Ran(int(ended.value.code or 0), said.out, said.err)
 
@@ -109,9 +110,9 @@ class Running:
 
 
 @pytest.fixture
-def make_world(home: Home) -> Callable[[], World]:
+def make_world(home: Home, features: Sequence[Feature]) -> Callable[[], World]:
     """Makes the world that `running` serves; a module may define its own."""
-    return lambda: World(path=home.config)
+    return lambda: World(path=home.config, features=features)
 
 
 @pytest.fixture

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from proxy.control.server import ControlServer
+from proxy.model.feature import Feature
 from tests.support.control_world import World
 from tests.support.documented import Documented, watch
 
@@ -22,8 +23,8 @@ def documented(monkeypatch: pytest.MonkeyPatch) -> Iterator[Documented]:
 
 
 @pytest.fixture
-def world(documented: Documented) -> Iterator[World]:
-    world = World()
+def world(documented: Documented, features: Sequence[Feature]) -> Iterator[World]:
+    world = World(features=features)
     yield world
     world.close()
 

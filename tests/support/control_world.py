@@ -27,7 +27,6 @@ from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.detect.relay_ways import RelayObstacle
 from proxy.extend.manager import AddonState
-from proxy.features.table import FEATURES
 from proxy.model import (
     AutoMode,
     Change,
@@ -251,6 +250,7 @@ class World:
     rules: str = RULES
     lists: dict[str, DomainList] = field(default_factory=dict)
     list_texts: dict[str, str] = field(default_factory=dict)
+    features: Sequence[Feature] = ()
     path: Path | None = None
     sources: dict[str, str] = field(default_factory=dict)
     reads_file: bool = False  # a reload takes the settings of the file
@@ -318,7 +318,7 @@ class World:
     @property
     def parts(self) -> Parts:
         return Parts(
-            features=FEATURES,
+            features=self.features,
             broken_features=dict,
             setup=lambda: self._setup,
             beliefs=self.beliefs,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -19,7 +20,10 @@ from proxy.control import api
 from proxy.control.access import Handler
 from proxy.control.streaming import Followers
 from proxy.model.document import document, phrase_of
-from tests.whole.openapi import FILE, Schema
+
+FILE = Path(__file__).parents[2] / "docs" / "openapi.json"
+
+Schema = dict[str, Any]
 
 
 class Documented:

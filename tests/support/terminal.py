@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 
 from tests.support.waiting import GIVEN_UP_S, until
 
+BYWAY = [sys.executable, "-m", "proxy"]
+
 _TAKE_CONTROL = """
 import fcntl, os, signal, sys, termios
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup make test` ignores it for all that it starts
@@ -107,3 +109,22 @@ class Terminal:
             return
         asyncio.get_running_loop().remove_reader(self._master)
         os.close(self._master)
+
+
+def on_terminal(words: list[str], **environment: str) -> str:
+    """What a command prints on a terminal of 100 columns."""
+    master, slave = pty.openpty()
+    env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "TERM")}
+    env |= {"COLUMNS": "100", "TERM": "xterm", **environment}
+    process = subprocess.Popen(words, stdin=slave, stdout=slave, stderr=subprocess.DEVNULL, env=env)
+    os.close(slave)
+    said = b""
+    try:
+        while chunk := os.read(master, 65536):
+            said += chunk
+    except OSError:
+        pass  # EIO: the other side has ended
+    finally:
+        os.close(master)
+        assert process.wait(30) == 0
+    return said.decode()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from proxy.config.paths import Paths
 from proxy.config.schema import Log
-from proxy.features.table import FEATURES
 from proxy.model import Action, Belief, Change, NetworkId, Override, Stage, State, StoredResult, Symptom
 from proxy.model.errors import BywayError
+from proxy.model.feature import Feature
 from proxy.store.file import open_reader
 from proxy.store.store import Store
 from proxy.terminal import stored
@@ -162,8 +163,8 @@ def test_a_folder_that_cannot_be_written_can_be_read(kept: Path, monkeypatch: py
     assert stored._ask(kept, lambda db: db.execute("SELECT count(*) FROM outcome").fetchone()) == (3,)
 
 
-def test_only_what_the_files_hold_is_answered(home: Home, kept: Path) -> None:
-    reader = stored.Stored(Paths.locate({}, config=home.config, state=home.state), FEATURES)
+def test_only_what_the_files_hold_is_answered(home: Home, kept: Path, features: Sequence[Feature]) -> None:
+    reader = stored.Stored(Paths.locate({}, config=home.config, state=home.state), features)
     assert reader.get("/v1/measurements/x.example")["measurements"] == []
     with pytest.raises(BywayError, match="needs a running Byway"):
         reader.get("/v1/status")
@@ -171,7 +172,7 @@ def test_only_what_the_files_hold_is_answered(home: Home, kept: Path) -> None:
         reader.get("/v1/log", outcome="odd")
 
 
-def test_it_answers_as_the_running_byway_does(home: Home, kept: Path) -> None:
+def test_it_answers_as_the_running_byway_does(home: Home, kept: Path, features: Sequence[Feature]) -> None:
     """The same keys; values that a running Byway alone knows aside."""
     from tests.support.control_world import World
 
@@ -182,7 +183,7 @@ def test_it_answers_as_the_running_byway_does(home: Home, kept: Path) -> None:
         (row, _) = world.store.log()
     finally:
         world.close()
-    reader = stored.Stored(Paths.locate({}, config=home.config, state=home.state), FEATURES)
+    reader = stored.Stored(Paths.locate({}, config=home.config, state=home.state), features)
     assert set(reader.get("/v1/log")["rows"][0]) == set(row)
     assert isinstance(reader.get("/v1/sites")["network"], str)
     assert NetworkId(reader.get("/v1/sites")["network"]) == HOME

@@ -20,12 +20,13 @@ from pathlib import Path
 
 from proxy.config.schema import GroupConfig, ListConfig
 from proxy.control.server import ControlServer
+from proxy.features.table import FEATURES
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.lists.formats import parse_list
 from tests.support.control_world import World
+from tests.support.documented import FILE
 from tests.support.opened import open_three
 from tests.support.outcomes import failed, outcome, rescued, works
-from tests.whole.openapi import FILE
 
 TOKEN = "0123456789abcdef" * 4
 _CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
@@ -43,7 +44,7 @@ class Fuzzed:
 
 def make_world() -> World:
     """A world with something to say: a list, a group, rows of the log, and a site that is rescued."""
-    world = World()
+    world = World(features=FEATURES)
     gfw, text = ListConfig(name="gfw", source="gfw.txt"), "a.example\nb.example\n"
     group = GroupConfig(name="any", relays=("tor", "vps"), policy="select")
     world.settings = replace(world.settings, list=(gfw,), group=(group,))

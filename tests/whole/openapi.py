@@ -12,7 +12,6 @@ import inspect
 import json
 import re
 from dataclasses import make_dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_type_hints
 
@@ -26,11 +25,9 @@ from proxy.control.frame import Frame
 from proxy.features.table import FEATURES
 from proxy.model.document_version import VERSION
 from proxy.model.feature import SaidBy, provided
+from tests.support.documented import FILE, Schema
 
-FILE = Path(__file__).parents[2] / "docs" / "openapi.json"
 _JSON, _LINES = "application/json", "application/x-ndjson"
-
-Schema = dict[str, Any]
 
 _DESCRIPTION = """\
 What the commands use to reach a running Byway. It listens on a Unix socket of the user, which `run.json` in the state

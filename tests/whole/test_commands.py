@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import subprocess
 import sys
 import time
@@ -15,14 +14,14 @@ import pytest
 
 from proxy import __version__
 from proxy.cli import commands
+from proxy.config import command_name
 from proxy.model.errors import BywayError, ConfigError
 from proxy.terminal import exit_codes
 from proxy.terminal.command import Flags
 from proxy.terminal.exit_codes import Exit, Misused, NotAllowed, NotRunning, translated
 from tests.support.command_line import Byway, Home, Running
 from tests.support.outcomes import rescued
-
-BYWAY = [sys.executable, "-m", "proxy"]
+from tests.support.terminal import BYWAY, on_terminal
 
 COMMANDS = [
     "browser", "open", "stop", "restart",
@@ -59,6 +58,10 @@ def test_every_command_of_the_tree_is_listed_here() -> None:
                 yield from leaves(child, (*path, name))
 
     assert sorted(leaves(get_command(commands.app))) == sorted(COMMANDS)
+
+
+def test_every_command_is_known_to_the_texts() -> None:
+    assert sorted({*commands.names(), "help", "version"}) == sorted(command_name.COMMANDS)
 
 
 @pytest.mark.parametrize("word", ["--version", "version"])
@@ -184,25 +187,6 @@ def test_reading_commands_load_neither_aiohttp_nor_the_proxy(home: Home, running
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-
-
-def on_terminal(words: list[str], **environment: str) -> str:
-    """What a command prints on a terminal of 100 columns."""
-    master, slave = pty.openpty()
-    env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "TERM")}
-    env |= {"COLUMNS": "100", "TERM": "xterm", **environment}
-    process = subprocess.Popen(words, stdin=slave, stdout=slave, stderr=subprocess.DEVNULL, env=env)
-    os.close(slave)
-    said = b""
-    try:
-        while chunk := os.read(master, 65536):
-            said += chunk
-    except OSError:
-        pass  # EIO: the other side has ended
-    finally:
-        os.close(master)
-        assert process.wait(30) == 0
-    return said.decode()
 
 
 def test_a_terminal_gets_tables_and_no_color_is_honoured(home: Home, running: Running) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from proxy.config.schema import Ui
 from proxy.extend.loading.addon import AddonFile
 from proxy.extend.manager import AddonState
 from proxy.model import Action, Override
+from proxy.model.feature import Feature
 from tests.support.control_world import World
 from tests.support.dashboard import Browser
 from tests.support.opened import open_three
@@ -52,8 +53,8 @@ HOSTS = (BLOCKED, "new.example.org", "never.example", "blog.example.net")
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    world = SeededWorld()
+def world(features: Sequence[Feature]) -> Iterator[World]:
+    world = SeededWorld(features=features)
     world.see(rescued(host="new.example.org", at=time.time()))
     yield world
     world.close()

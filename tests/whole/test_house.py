@@ -20,13 +20,17 @@ DRAWERS = {"util", "utils", "helper", "helpers", "common", "misc", "shared", "li
 IDS = [str(path.relative_to(ROOT)) for path in MODULES]
 
 
-def _lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
-    tool = Path(sys.executable).with_name("lint-imports")
-    return subprocess.run([tool, "--no-cache"], cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+OF_TESTS = "tests/importlinter.toml"
 
 
-def test_imports_run_one_way() -> None:
-    done = _lint_imports(ROOT)
+def _lint_imports(folder: Path, config: str = "pyproject.toml") -> subprocess.CompletedProcess[str]:
+    words = [str(Path(sys.executable).with_name("lint-imports")), config, "--no-cache"]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.mark.parametrize("config", ["pyproject.toml", OF_TESTS])
+def test_imports_run_one_way(config: str) -> None:
+    done = _lint_imports(ROOT, config)
     assert done.returncode == 0, done.stdout
 
 
@@ -55,6 +59,37 @@ def test_an_import_the_wrong_way_is_found(tmp_path: Path, module: str, line: str
     broken = [said for said in done.stdout.splitlines() if "BROKEN" in said]
     assert len(broken) == 1, done.stdout
     assert contract in broken[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "contract"),
+    [
+        ("tests/control/test_endpoint.py", "import proxy.features.rules.lists", "rules is imported by its own tests"),
+        ("tests/features/rules/test_lists.py", "import proxy.features.sites.reader", "sites is imported by its own"),
+        ("tests/support/outcomes.py", "import tests.features.relays.test_edit", "relays is imported by its own tests"),
+        ("tests/support/control_world.py", "from proxy.features.table import FEATURES", "the table of features"),
+        ("tests/features/today/test_traffic.py", "from tests.whole import openapi", "no test imports tests of the"),
+    ],
+)
+def test_a_test_that_needs_more_than_its_feature_is_found(
+    tmp_path: Path, module: str, line: str, contract: str
+) -> None:
+    for package in ("proxy", "tests"):
+        ignored = shutil.ignore_patterns("__pycache__", "node_modules")
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=ignored)
+    with (tmp_path / module).open("a") as source:
+        source.write(f"\n{line}\n")
+    done = _lint_imports(tmp_path, OF_TESTS)
+    broken = [said for said in done.stdout.splitlines() if "BROKEN" in said]
+    assert (done.returncode, len(broken)) == (1, 1), done.stdout
+    assert contract in broken[0]
+
+
+def test_the_tests_of_each_feature_are_under_contract() -> None:
+    written = (ROOT / OF_TESTS).read_text()
+    for folder in (ROOT / "proxy" / "features").glob("*/"):
+        if (folder / "__init__.py").exists():
+            assert f'["proxy.features.{folder.name}", "tests.features.{folder.name}"]\n' in written
 
 
 def _imports(name: str, source: str, modules: set[str]) -> set[str]:

@@ -5,7 +5,7 @@ measured again."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_health import Health
 from proxy.detect.verdict.labels import cause_in_words
 from proxy.languages.amounts import clock, moment
+from proxy.model.feature import Feature
 from tests.support.control_world import World
 from tests.support.dashboard import dashboard
 from tests.support.situations import (
@@ -49,8 +50,8 @@ MOMENTS: dict[str, Callable[[World], None]] = {
 
 
 @pytest.mark.parametrize("then", MOMENTS)
-async def test_every_surface_says_the_same_of_a_site(tmp_path: Path, then: str) -> None:
-    world = World(store_file=tmp_path / "byway.sqlite")
+async def test_every_surface_says_the_same_of_a_site(tmp_path: Path, features: Sequence[Feature], then: str) -> None:
+    world = World(store_file=tmp_path / "byway.sqlite", features=features)
     happen_all(world)
     MOMENTS[then](world)
     async with dashboard(world, tmp_path) as pages, pages.signed_in() as browser:

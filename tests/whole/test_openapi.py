@@ -14,8 +14,8 @@ from proxy.control import api
 from proxy.control.dashboard.sign_in import SignIn
 from proxy.control.frame import Frame
 from tests.support.control_world import World, read
-from tests.support.documented import Documented
-from tests.whole.openapi import FILE, as_text, make_document
+from tests.support.documented import FILE, Documented
+from tests.whole.openapi import as_text, make_document
 
 DOCUMENT: dict[str, Any] = json.loads(FILE.read_text())
 OPERATIONS = [(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods]

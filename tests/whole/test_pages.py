@@ -6,7 +6,7 @@ import asyncio
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from proxy.config.schema import Log
 from proxy.extend.loading.addon import AddonFile
 from proxy.extend.manager import AddonState
 from proxy.model import Action, Override
+from proxy.model.feature import Feature
 from proxy.net.tasks import spawn
 from tests.support.control_world import SECRET, World
 from tests.support.dashboard import Browser, Pages, dashboard
@@ -27,16 +28,16 @@ HOSTILE = "<script>alert(1)</script>"
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    world = SeededWorld()
+def world(features: Sequence[Feature]) -> Iterator[World]:
+    world = SeededWorld(features=features)
     yield world
     world.close()
 
 
 @pytest.fixture
-async def empty(tmp_path: Path) -> AsyncIterator[Browser]:
+async def empty(tmp_path: Path, features: Sequence[Feature]) -> AsyncIterator[Browser]:
     """A browser at a Byway that has just been installed."""
-    world = World()
+    world = World(features=features)
     folder = tmp_path / "empty"
     folder.mkdir()
     async with dashboard(world, folder) as pages, pages.signed_in() as browser:

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from proxy.config.paths import Paths
 from proxy.features.relays.answers import TrialJson
 from proxy.features.sites.measurement_answers import RouteResultJson, StepJson
 from proxy.model import UNKNOWN_NETWORK, StepResult
+from proxy.model.feature import Feature
 from proxy.net.uplink.network_id import network_id, read_uplink
 from proxy.terminal.output import Output
 from tests.support.command_line import Byway, Home, Ran
@@ -87,8 +88,8 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
 
 
 @pytest.fixture
-def make_world(home: Home) -> Callable[[], World]:
-    return lambda: SeededWorld(path=home.config)
+def make_world(home: Home, features: Sequence[Feature]) -> Callable[[], World]:
+    return lambda: SeededWorld(path=home.config, features=features)
 
 
 @pytest.fixture

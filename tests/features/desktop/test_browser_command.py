@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import sys
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from proxy.features.desktop import browsers
 from proxy.features.desktop.browser_command import _arguments
@@ -100,15 +104,15 @@ def test_print_starts_nothing(byway: Byway, home: Home, here: Browsers) -> None:
 def test_a_rule_that_inspects_makes_the_ca_trusted_in_this_profile(
     byway: Byway, home: Home, running: Running, here: Browsers
 ) -> None:
-    from proxy.features.inspection.authority import key_hash, read_certificate
-
     running.world.rules = "DOMAIN,a.test,AUTO,INSPECT\n"
     running.do(running.world.overrides_changed)
     here.install("chromium")
     assert byway("browser").code == 0
-    certificate = read_certificate(home.state / "ca")
-    assert certificate is not None
-    assert f"--ignore-certificate-errors-spki-list={key_hash(certificate)}" in here.words
+    (pem,) = [file.read_bytes() for file in (home.state / "ca").iterdir() if b"CERTIFICATE" in file.read_bytes()][:1]
+    key = x509.load_pem_x509_certificate(pem).public_key()
+    public = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    hashed = base64.b64encode(hashlib.sha256(public).digest()).decode()
+    assert f"--ignore-certificate-errors-spki-list={hashed}" in here.words
 
 
 @pytest.mark.usefixtures("here")

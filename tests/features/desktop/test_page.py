@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
 
 from proxy.config.schema import Listen
 from proxy.model.errors import BywayError
+from proxy.model.feature import Feature
 from proxy.setup.desktop.system_proxy import Restored
 from tests.features.desktop.test_own_pages import CHROMIUM, FIREFOX
 from tests.support.control_world import World
@@ -17,8 +18,8 @@ from tests.support.seeded import SeededWorld
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    world = SeededWorld()
+def world(features: Sequence[Feature]) -> Iterator[World]:
+    world = SeededWorld(features=features)
     yield world
     world.close()
 

@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer import Typer
 
-from proxy.features.demo.byway_process import command
 from tests.features.relays.real_relays import PASSWORD, USER, RealRelays, real_relays
 from tests.support.command_line import Byway, Home, Running
+from tests.support.terminal import BYWAY
 
 PROGRAMS = pytest.mark.needs("microsocks", "tinyproxy", "stunnel")
 HISTORY = (
@@ -281,7 +282,7 @@ def test_nobody_is_asked_without_a_terminal(byway: Byway, home: Home, monkeypatc
 
 def test_a_password_typed_on_a_terminal_is_not_shown(home: Home) -> None:
     ours, theirs = pty.openpty()
-    words = command("relay", "add", "https://me@relay.example", "--no-test", *home.flags)
+    words = [*BYWAY, "relay", "add", "https://me@relay.example", "--no-test", *home.flags]
     process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
     try:
         shown = b""
@@ -335,13 +336,15 @@ def test_a_running_byway_that_cannot_says_so(byway: Byway, home: Home, running: 
 
 
 def test_the_file_of_the_running_byway_is_changed_unless_another_is_named(
-    home: Home, running: Running, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Home,
+    running: Running,
+    commands: Typer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from proxy.cli.commands import app
-
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home.state / "none"))
     with pytest.raises(SystemExit) as ended:
-        app(["--state", str(home.state), "relay", "add", "socks5h://127.0.0.1:9150", "--no-test", "--json"])
+        commands(["--state", str(home.state), "relay", "add", "socks5h://127.0.0.1:9150", "--no-test", "--json"])
     assert ended.value.code == 0
     assert f'"config": "{home.config}"' in capsys.readouterr().out
     assert len(configured(home)) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 from proxy.config.load import load
 from proxy.features.relays.handshakes import CHARTS, RelayHours, handshakes_view
 from proxy.model import Action, Override, Stage, Symptom, as_evidence
+from proxy.model.feature import Feature
 from tests.support.control_world import SECRET, World
 from tests.support.dashboard import Browser
 from tests.support.outcomes import TOR, VPS, delivered, failed, outcome
@@ -46,10 +47,11 @@ policy = "select"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path, features: Sequence[Feature]) -> Iterator[World]:
     file = tmp_path / "config.toml"
     file.write_text(CONFIG)
-    world = World(settings=load(file).settings, path=file, reads_file=True, rules="DOMAIN,a.example,RELAY:vps\n")
+    rules = "DOMAIN,a.example,RELAY:vps\n"
+    world = World(settings=load(file).settings, path=file, reads_file=True, rules=rules, features=features)
     yield world
     world.close()
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 
 from proxy.config.schema import ListConfig
 from proxy.model import Belief, State
+from proxy.model.feature import Feature
 from proxy.net.dialers import tls
 from proxy.routing.lists.formats import parse_list
 from proxy.store.list_copies import CopyInfo, ListCopies
@@ -32,9 +33,9 @@ GOOD = b"".join(b"site%d.test\n" % number for number in range(10))
 
 
 @pytest.fixture
-def make_world(home: Home) -> Callable[[], World]:
+def make_world(home: Home, features: Sequence[Feature]) -> Callable[[], World]:
     def make() -> World:
-        world = World(path=home.config)
+        world = World(path=home.config, features=features)
         world.settings = replace(world.settings, list=(OWN, GFW))
         world.lists = {"own": parse_list(iter([TEXT]), size=len(TEXT), source="own.txt")}
         world.overrides_changed()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 from proxy.extend.loading.addon import AddonFile
 from proxy.extend.manager import AddonState
 from proxy.model import Action, Override
+from proxy.model.feature import Feature
 from tests.support.control_world import RULES, World
 from tests.support.dashboard import Browser
 from tests.support.seeded import BLOCKED, SeededWorld
@@ -22,8 +23,8 @@ LONGER = f"{RULES}DOMAIN,new.example,BLOCK\n"
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    world = SeededWorld()
+def world(features: Sequence[Feature]) -> Iterator[World]:
+    world = SeededWorld(features=features)
     yield world
     world.close()
 

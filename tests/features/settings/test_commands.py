@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from typer import Typer
 
-from proxy.cli import commands
 from tests.support.command_line import Byway, Home, Running
 
 SECRET = "correct-horse"
@@ -81,11 +81,11 @@ def test_a_good_configuration_has_no_fault(byway: Byway, home: Home) -> None:
 
 
 def test_no_configuration_is_no_fault(
-    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Home, commands: Typer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home.state))
     with pytest.raises(SystemExit) as ended:
-        commands.app(["config", "check", "--state", str(home.state)])
+        commands(["config", "check", "--state", str(home.state)])
     assert ended.value.code == 0
     assert (
         capsys.readouterr().out == f"{home.state}/byway/config.toml: no such file; all settings have their defaults\n"
@@ -159,11 +159,11 @@ def test_a_setting_is_set_and_comments_are_kept(byway: Byway, home: Home) -> Non
 
 
 def test_a_file_is_made_for_the_first_setting(
-    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Home, commands: Typer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home.state))
     with pytest.raises(SystemExit) as ended:
-        commands.app(["config", "set", "dns.secure", "always", "--state", str(home.state)])
+        commands(["config", "set", "dns.secure", "always", "--state", str(home.state)])
     assert ended.value.code == 0
     made = home.state / "byway" / "config.toml"
     assert 'secure = "always"' in made.read_text()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import unescape
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from proxy.config.schema import Settings
 from proxy.extend.loading.addon import AddonFile
 from proxy.extend.manager import AddonState
 from proxy.features.settings.page import SETTINGS, parse_settings, settings_fields
+from proxy.model.feature import Feature
 from proxy.store.forgetting import Forgotten
 from tests.support.control_world import World
 from tests.support.dashboard import Browser
@@ -32,10 +32,10 @@ office = "{"a" * 16}"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path, features: Sequence[Feature]) -> Iterator[World]:
     file = tmp_path / "config.toml"
     file.write_text(CONFIG)
-    world = World(settings=load(file).settings, path=file, reads_file=True, rules="")
+    world = World(settings=load(file).settings, path=file, reads_file=True, rules="", features=features)
     yield world
     world.close()
 
@@ -142,14 +142,6 @@ def fields_of(html: str) -> dict[str, str]:
     return {name: unescape(value) for name, value in [*inputs, *selects] if name != "token"}
 
 
-async def test_of_two_names_at_once_a_network_has_one(world: World, browser: Browser) -> None:
-    token, id_ = await browser.token(), "a" * 16
-    forms = [{"token": token, "id": id_, "name": name} for name in ("work", "desk")]
-    answers = await asyncio.gather(*(browser.post(f"{browser.base}networks/name", form) for form in forms))
-    assert [status for status, _ in answers] == [303, 303]
-    assert [*world.settings.networks.values()] == [id_]
-
-
 async def test_settings_of_safety_are_not_on_the_page(world: World, browser: Browser) -> None:
     assert not {each.table for each in SETTINGS} & {"listen", "safety", "relay", "list", "addons", "networks", "detect"}
     keys = {each.key for each in SETTINGS}
@@ -212,21 +204,6 @@ async def test_forgetting_is_asked_for_first(world: World, browser: Browser) -> 
         assert (await browser.get(f"{browser.base}forget{query}"))[0] == 400
     for form in ({}, {"what": "all", "path": "/"}, {"what": "network"}):
         assert (await browser.post(f"{browser.base}forget", {"token": await browser.token(), **form}))[0] == 400
-
-
-async def test_a_network_is_named(world: World, browser: Browser) -> None:
-    id_ = "b" * 16
-    await browser.send("networks/name", id=id_, name="home")
-    assert world.settings.networks == {"office": "a" * 16, "home": id_}
-    await browser.send("networks/name", id=id_, name="flat")
-    assert world.settings.networks == {"office": "a" * 16, "flat": id_}
-    assert text_of(world).startswith(CONFIG)
-    assert "Another network has the name office." in await refused(browser, "networks/name", id=id_, name="office")
-    for form in ({"id": id_, "name": "my home"}, {"id": "../x", "name": "x"}, {"id": id_, "name": "x" * 40}):
-        assert "config.toml:" in await refused(browser, "networks/name", **form)
-    await browser.send("networks/name", id=id_, name="")
-    assert world.settings.networks == {"office": "a" * 16}
-    assert text_of(world) == CONFIG
 
 
 async def test_an_addon_is_enabled_and_disabled(world: World, browser: Browser) -> None:

@@ -7,10 +7,11 @@ import io
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
+from proxy.model.feature import Feature
 from tests.support import ooni
 from tests.support.control_world import SECRET, World
 from tests.support.dashboard import Browser
@@ -21,8 +22,8 @@ BLOG = "blog.example.net"
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    world = SeededWorld()
+def world(features: Sequence[Feature]) -> Iterator[World]:
+    world = SeededWorld(features=features)
     yield world
     world.close()
 

@@ -38,8 +38,8 @@ from tests.support.environment import FakeEnvironment
 from tests.support.origin import Origin
 from tests.support.outcomes import rescued
 from tests.support.relay import Relay as RelayServer
+from tests.support.terminal import BYWAY, on_terminal
 from tests.support.waiting import until
-from tests.whole.test_commands import BYWAY, on_terminal
 
 T = TypeVar("T")
 

@@ -6,13 +6,14 @@ import csv
 import io
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import unescape
 
 import pytest
 
 from proxy.features.traffic import log_page as log
 from proxy.features.traffic.log_page import ROWS
+from proxy.model.feature import Feature
 from tests.support.control_world import World
 from tests.support.dashboard import Browser
 from tests.support.outcomes import failed, outcome, rescued, works
@@ -21,8 +22,8 @@ BLOG = "blog.example.net"
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
+def world(features: Sequence[Feature]) -> Iterator[World]:
+    world = World(features=features)
     now = time.time()
     world.see(works("fine.example", at=now - 7200), rescued(host=BLOG, at=now - 60))
     world.see(outcome(failed(), host="evil.example", at=now - 30, error="=1+1"))

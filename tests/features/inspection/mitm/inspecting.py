@@ -28,12 +28,15 @@ from proxy.extend.loading.addon import Addon
 from proxy.features.inspection import authority as ca
 from proxy.features.inspection.engine import Engine
 from proxy.features.inspection.inspector import MitmInspector
-from proxy.features.table import FEATURES
 from proxy.model import Outcome
+from proxy.model.feature import Feature, Role
 from proxy.net.dialers import tls
 from proxy.net.faults import Faults
 from proxy.session.events import Ended
 from tests.support.authority import Authority
+
+INSPECTION = (Feature("inspection", provides={Role.INSPECTOR: "inspector:make"}),)
+"""No other feature is needed."""
 
 RULES = "DOMAIN-SUFFIX,inside.test,AUTO,INSPECT\n"
 HOSTS = """
@@ -55,7 +58,7 @@ class Inspecting(App):
         self.folder = folder
         self.outcomes: list[Outcome] = []
         loaded = load(paths.config_to_read, env={}, flags=options.flags)
-        super().__init__(Run(options, paths, loaded, FEATURES, Ending(), Faults()))
+        super().__init__(Run(options, paths, loaded, INSPECTION, Ending(), Faults()))
         self._services.events.on(Ended, lambda ended: self.outcomes.append(ended.outcome))
 
     def add(

@@ -1,0 +1,87 @@
+"""The page of the networks: what was learned where, and the names that they get."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from proxy.config.load import load
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.model import Belief, State
+from proxy.model.feature import Feature
+from tests.support.control_world import World
+from tests.support.dashboard import Browser
+from tests.support.outcomes import AWAY, HOME
+
+CONFIG = f"""\
+# Mine.
+[networks]
+office = "{"a" * 16}"
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path, features: Sequence[Feature]) -> Iterator[World]:
+    file = tmp_path / "config.toml"
+    file.write_text(CONFIG)
+    world = World(settings=load(file).settings, path=file, reads_file=True, rules="", features=features)
+    now = time.time()
+    world.beliefs = Beliefs(
+        world.settings.detect,
+        [
+            Belief("a.example", HOME, State.BLOCKED, "sni_reset", score=4.0, since=now - 60, until=now + 9e5),
+            Belief("b.example", HOME, State.SUSPECT, "sni_reset", score=1.0, since=now - 60, until=now + 9e5),
+            Belief("a.example", AWAY, State.BLOCKED, "sni_reset", score=4.0, since=now - 60, until=now + 9e5),
+        ],
+    )
+    yield world
+    world.close()
+
+
+def text_of(world: World) -> str:
+    assert world.path is not None
+    return world.path.read_text()
+
+
+async def refused(browser: Browser, **form: str) -> str:
+    status, html = await browser.post(f"{browser.base}networks/name", {"token": await browser.token(), **form})
+    assert status in (400, 409), html
+    return html
+
+
+async def test_the_present_one_is_first_with_what_was_learned_there(world: World, browser: Browser) -> None:
+    assert "This network has no name. With one, rules can name it" in await browser.text("networks")
+    world.settings = replace(world.settings, networks={"Home Wi-Fi": HOME, "office": AWAY})
+    world.overrides_changed()
+    text = await browser.text("networks")
+    assert "This is Home Wi-Fi." in text
+    assert "Home Wi-Fi (this one) Internet access works. 2 2" in text
+    assert text.index("Home Wi-Fi (this one)") < text.index("office – 1 1")
+
+
+async def test_of_two_names_at_once_a_network_has_one(world: World, browser: Browser) -> None:
+    token, id_ = await browser.token(), "a" * 16
+    forms = [{"token": token, "id": id_, "name": name} for name in ("work", "desk")]
+    answers = await asyncio.gather(*(browser.post(f"{browser.base}networks/name", form) for form in forms))
+    assert [status for status, _ in answers] == [303, 303]
+    assert [*world.settings.networks.values()] == [id_]
+
+
+async def test_a_network_is_named(world: World, browser: Browser) -> None:
+    id_ = "b" * 16
+    await browser.send("networks/name", id=id_, name="home")
+    assert world.settings.networks == {"office": "a" * 16, "home": id_}
+    await browser.send("networks/name", id=id_, name="flat")
+    assert world.settings.networks == {"office": "a" * 16, "flat": id_}
+    assert text_of(world).startswith(CONFIG)
+    assert "Another network has the name office." in await refused(browser, id=id_, name="office")
+    for form in ({"id": id_, "name": "my home"}, {"id": "../x", "name": "x"}, {"id": id_, "name": "x" * 40}):
+        assert "config.toml:" in await refused(browser, **form)
+    await browser.send("networks/name", id=id_, name="")
+    assert world.settings.networks == {"office": "a" * 16}
+    assert text_of(world) == CONFIG
