@@ -29,7 +29,7 @@ from proxy.detect.relay_health import Health
 from proxy.detect.relay_ways import RelayWays
 from proxy.extend.dispatch import Addons
 from proxy.extend.manager import AddonManager
-from proxy.model.feature import Feature, Role, offers, provided
+from proxy.model.feature import Feature, Role, provided
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import ClientPrograms
 from proxy.net.faults import Faults
@@ -174,7 +174,7 @@ def parts_of_setups(run: Run, poller: Poller, kept: Kept, known: Known, port: in
         relay_addresses=kept.relay_addresses,
         tcp_info=known.tcp_info,
         recent_clients=known.recent_clients,
-        inspects=offers(run.features, Role.INSPECTOR),
+        features=run.features,
     )
 
 

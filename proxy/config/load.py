@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -20,9 +20,10 @@ from proxy.config.file_owners import read_obeyed
 from proxy.config.files import shown
 from proxy.config.overlay import Overlay, from_environment, from_flags, frozen
 from proxy.config.read_settings import read_settings
-from proxy.config.schema import Settings
+from proxy.config.schema import SECTIONS_OF, Settings
 from proxy.config.setting_types import Section, bare, is_section, keys_of
 from proxy.model.errors import ConfigError
+from proxy.model.feature import Feature
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import relay_url
 
@@ -76,6 +77,17 @@ class Loaded:
     places: Places = field(default_factory=Places)
     runs_commands: bool = True
     """False when another user may be able to change the file: no command from it is run."""
+
+    def unused(self, features: Sequence[Feature]) -> Iterator[str]:
+        """Yields a sentence for each section that is set and that no other than a feature reads which is not among
+        these."""
+        here = {section for feature in features for section in feature.settings}
+        for section, name in SECTIONS_OF.items():
+            keys = [key for key in self.sources if key.startswith(f"{section}.")]
+            is_written = (section,) in self.places.lines
+            if section not in here and (keys or is_written):
+                place = self.place(section) if is_written else self.sources[keys[0]]
+                yield f"{place}: [{section}] is not used: the feature {name} is not here"
 
     def place(self, *path: str | int) -> str:
         """Returns where a value came from, for messages about it; the nearest table when it was not set."""

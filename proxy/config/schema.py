@@ -7,6 +7,7 @@ Nothing here reads a file.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from proxy.config.detect_tuning import DetectTuning
@@ -275,3 +276,7 @@ class Settings(Section):
     inspect: Inspect = setting(Inspect(), "inspection of connections by INSPECT rules")
     detect: DetectTuning = setting(DetectTuning(), "tuning of detection")
     limits: Limits = setting(Limits(), "timeouts and sizes, and the event loop")
+
+
+SECTIONS_OF: Mapping[str, str] = MappingProxyType({"desktop": "desktop", "inspect": "inspection"})
+"""The sections that one feature alone reads, each with its name: without the feature they are valid, and not used."""

@@ -98,6 +98,7 @@ FEATURES = (
             "service": "service_command:add_to",
         },
         endpoints=("endpoints:SystemProxyEndpoints",),
+        settings=("desktop",),
         hints="profiles:hints",
         provides={
             Role.FRONT_PAGE: "own_pages:front_page",
@@ -110,6 +111,7 @@ FEATURES = (
     Feature(
         "inspection",
         commands={"ca": "commands:add_to"},
+        settings=("inspect",),
         provides={Role.INSPECTOR: "inspector:make", Role.PROFILE_TRUST: "trust:trust_in_profile"},
     ),
     Feature("doctor", commands={"doctor": "command:add_to"}),

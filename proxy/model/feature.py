@@ -77,6 +77,8 @@ class Feature:
     checks: str = ""
     """The name of a function that takes a `terminal.command.Invocation` and yields `terminal.findings.Finding`s, for
     `doctor` while no Byway runs and its configuration can be used."""
+    settings: Sequence[str] = ()
+    """The sections of the configuration that it alone reads: those that `config.schema.SECTIONS_OF` gives to it."""
     hints: str = ""
     """The name of a function that takes the Paths. It yields the remains that `forget` could not delete, with the
     remedy."""

@@ -6,7 +6,7 @@ at start and at each reload, and told together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from proxy.config.paths import Paths
 from proxy.config.relays import enabled_relays, expanded
 from proxy.config.schema import RelayConfig
 from proxy.model.errors import ConfigError
+from proxy.model.feature import Feature, Role, offers
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import unsupported
 from proxy.net.dialers.registry import Relay
@@ -54,10 +55,15 @@ class Parts:
     relay_addresses: RelayAddresses = field(default_factory=lambda: RelayAddresses(None))
     tcp_info: TcpInfo = field(default_factory=TcpInfo)
     recent_clients: RecentClients = field(default_factory=RecentClients)
-    inspects: bool = True
-    """Whether a feature can INSPECT."""
+    features: Sequence[Feature] | None = None
+    """Those that are here; None: all."""
     passwords: Passwords = field(default_factory=Passwords)
     """An edit runs no password command again."""
+
+    @property
+    def inspects(self) -> bool:
+        """Whether a feature can INSPECT."""
+        return self.features is None or offers(self.features, Role.INSPECTOR)
 
 
 @frozen_dataclass
@@ -92,6 +98,9 @@ def check(parts: Parts, loaded: Loaded, *, pause_s: float = 0.0) -> Checked:
         pages = block_pages(parts.paths)
     if problems:
         raise ConfigError(dict.fromkeys(problems))
+    if parts.features is not None:
+        notices = dict.fromkeys((*loaded.notices, *loaded.unused(parts.features)))  # it may be checked again
+        loaded = replace(loaded, notices=tuple(notices))
     return Checked(loaded, relays, credentials, rules, servers, pages)
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 
 from proxy.config.load import Loaded, load
 from proxy.config.paths import Paths
 from proxy.config.schema import Settings
+from proxy.model.feature import Feature
 from proxy.net.poller import make_poller
 from proxy.session.setup import Setup
 from proxy.setup.checked import Parts
@@ -23,19 +25,19 @@ def read_configuration(paths: Paths) -> Loaded:
     return load(paths.config_to_read, env=os.environ)
 
 
-def make_setup(paths: Paths, *, inspects: bool = True) -> Setup:
+def make_setup(paths: Paths, features: Sequence[Feature] | None = None) -> Setup:
     """Builds the setup that a start of Byway would have now, without flags and without overrides of `site set`. It is
-    for reading: its routes must not be dialed. `inspects`: whether a feature can INSPECT. Raises ConfigError with all
-    problems."""
-    return asyncio.run(_make(paths, inspects=inspects))
+    for reading: its routes must not be dialed. `features` are those that are here; None: all. Raises ConfigError with
+    all problems."""
+    return asyncio.run(_make(paths, features))
 
 
-async def _make(paths: Paths, *, inspects: bool) -> Setup:
+async def _make(paths: Paths, features: Sequence[Feature] | None) -> Setup:
     loaded = read_configuration(paths)
     poller = make_poller(asyncio.get_running_loop())
     try:
         without_commands = replace(loaded, settings=without_passwords(loaded.settings))
-        return make(Parts(poller, paths, loaded.settings.listen.port, inspects=inspects), without_commands, {})
+        return make(Parts(poller, paths, loaded.settings.listen.port, features=features), without_commands, {})
     finally:
         poller.close()
 

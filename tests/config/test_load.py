@@ -17,6 +17,7 @@ from proxy.config.load import CONFIG_LIMIT, LINE_LIMIT, PROBLEMS_SHOWN, Loaded, 
 from proxy.config.schema import ListConfig, RelayConfig, Settings
 from proxy.config.setting_types import Section, is_section, keys_of
 from proxy.model.errors import ConfigError
+from proxy.model.feature import Feature
 
 Load = Callable[..., Loaded]
 
@@ -483,3 +484,29 @@ def test_a_command_that_needs_a_shell_is_refused(faults: Faults, loaded: Load, o
 def test_a_quoted_argument_of_a_command_is_no_operator(loaded: Load, command: str) -> None:
     relay = '[[relay]]\nname = "a"\nurl = "http://u@127.0.0.1:1"\npassword_cmd = '
     assert loaded(f"{relay}'''{command}'''").settings.relay[0].password_cmd == command
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("[log]\nkeep_days = 3\n[desktop]\nnotify = false\n", "config.toml:3"),
+        ("[desktop]\n", "config.toml:1"),
+        ("config_version = 1\ndesktop.notify = true\n", "config.toml:2"),
+        ("desktop = {notify = true}\n", "config.toml:1"),
+    ],
+)
+def test_a_section_of_a_feature_that_is_not_here_is_told_of_once(loaded: Load, text: str, place: str) -> None:
+    found = loaded(text)
+    (told,) = found.unused([Feature("inspection", settings=("inspect",))])
+    assert told.endswith(f"/{place}: [desktop] is not used: the feature desktop is not here")
+    assert [*found.unused([Feature("desktop", settings=("desktop",))])] == []
+
+
+def test_so_is_one_that_no_file_sets() -> None:
+    by_variable = load(None, env={"BYWAY_INSPECT__PASS_S": "60", "BYWAY_INSPECT__VOUCHED_S": "60"})
+    assert [*by_variable.unused(())] == [
+        "environment BYWAY_INSPECT__PASS_S: [inspect] is not used: the feature inspection is not here"
+    ]
+    by_flag = load(None, flags={"desktop.notify": False})
+    assert [*by_flag.unused(())] == ["command line: [desktop] is not used: the feature desktop is not here"]
+    assert [*load(None).unused(())] == []

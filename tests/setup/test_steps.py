@@ -12,13 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config.load import load
+from proxy.config.paths import Paths
 from proxy.detect.pages.page_classifier import PageKind, classify_page
 from proxy.model import DIRECT, Destination, IPAddress, Route, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dns.resolver import Resolver
+from proxy.net.poller import make_poller
 from proxy.net.tasks import spawn
 from proxy.session.setup import Setup
 from proxy.setup import checked
+from proxy.setup.checked import Parts, check
 from tests.support.configured import Maker, making
 
 
@@ -186,3 +190,16 @@ async def test_B4_E29_a_relay_whose_name_leads_to_ourselves_is_never_dialed(
         accepted.close()  # the control: any other port of this computer is fine
         await asyncio.wait([dialing])
         assert isinstance(dialing.exception(), DialError)
+
+
+async def test_a_section_whose_feature_is_not_here_is_told_of_once_however_often_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[desktop]\nnotify = false\n")
+    paths = Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path / "state")
+    poller = make_poller(asyncio.get_running_loop())
+    try:
+        parts = Parts(poller, paths, 8119, features=())
+        again = check(parts, check(parts, load(paths.config_to_read, env={})).loaded)
+    finally:
+        poller.close()
+    (told,) = again.loaded.notices
+    assert told.endswith("config.toml:1: [desktop] is not used: the feature desktop is not here")

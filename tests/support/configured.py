@@ -38,6 +38,6 @@ async def making(folder: Path, knowledge: Knowledge = NOTHING_KNOWN, *, inspects
     poller = make_poller(asyncio.get_running_loop())
     paths = Paths.locate({}, config=folder / "config.toml", state=folder / "state")
     try:
-        yield Maker(folder, Parts(poller, paths, 8119, knowledge=knowledge, inspects=inspects))
+        yield Maker(folder, Parts(poller, paths, 8119, knowledge=knowledge, features=None if inspects else ()))
     finally:
         poller.close()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import proxy.features
+from proxy.config.schema import SECTIONS_OF, Settings
 from proxy.features.table import FEATURES
 from proxy.model.feature import Feature, Page, Role, pages_of, provided
 
@@ -38,6 +40,11 @@ def test_nothing_is_named_twice() -> None:
         [path.name for path in FOLDER.glob("*/templates/*")],
     ):
         assert [name for name, count in Counter(found).items() if count > 1] == []
+
+
+def test_each_section_of_a_feature_is_one_of_the_configuration() -> None:
+    assert {section: feature.name for feature in FEATURES for section in feature.settings} == SECTIONS_OF
+    assert {field.name for field in fields(Settings)}.issuperset(SECTIONS_OF)
 
 
 def test_each_role_is_taken() -> None:

@@ -17,7 +17,7 @@ from tests.support.client import fetch
 from tests.support.origin import Origin
 from tests.support.relay import Relay
 from tests.support.waiting import until
-from tests.support.without import copy_of_byway, remove_folder, remove_line
+from tests.support.without import ROOT, copy_of_byway, remove_folder, remove_line
 
 IMPORT_ALL = """
 import importlib, pkgutil, proxy
@@ -97,6 +97,25 @@ async def test_a_rule_that_inspects_is_refused_with_its_place(tmp_path: Path) ->
     for words in ("config check", "rule check"):
         done = await byway.command(*words.split(), check=False)
         assert (done.returncode, "rules.txt:1: INSPECT needs" in done.stdout + done.stderr) == (7, True), done
+
+
+@pytest.mark.parametrize(
+    ("name", "section", "setting"), [("desktop", "desktop", "notify = false"), ("inspection", "inspect", "pass_s = 60")]
+)
+async def test_a_section_of_it_is_said_not_to_be_used(tmp_path: Path, name: str, section: str, setting: str) -> None:
+    """By `run`, `status`, `config check`, `config show` and doctor alike, in one sentence; with the feature by none."""
+    (feature,) = (feature for feature in FEATURES if feature.name == name)
+    told = f"config.toml:3: [{section}] is not used: the feature {name} is not here"
+    for at, times in ((without(tmp_path / "copy", feature), 1), (ROOT, 0)):
+        folder, path = tmp_path / at.name, {"PYTHONPATH": str(at)}
+        async with Byway(folder, config=f"\n[{section}]\n{setting}\n", environment=path) as byway:
+            notices = (await byway.read("status"))["notices"]
+            assert len([notice for notice in notices if told in notice]) == times, notices
+            assert await byway.stop() == 0
+        assert byway.said.read_text().count(told) == times
+        for words in ("config check", "config show", "doctor"):
+            done = await byway.command(*words.split(), check=False)
+            assert (done.stdout + done.stderr).count(told) == times, done
 
 
 # -- half removed, or broken -------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from proxy.wire.relay_url import redact
 if TYPE_CHECKING:
     from proxy.config.paths import Paths
     from proxy.config.schema import Settings
+    from proxy.model.feature import Feature
     from proxy.terminal.client import Client
 
 
@@ -113,7 +114,7 @@ def _findings(call: Invocation, running: Client | None, refusal: str) -> Iterato
     yield from local_checks.file_modes(paths)
     disk = list(local_checks.disk(paths))
     yield from disk
-    configuration, settings = _configuration(paths, files, inspects=call.inspects)
+    configuration, settings = _configuration(paths, files, call.features)
     yield from configuration
     if running is not None:
         status = running.get("/v1/status")
@@ -146,14 +147,16 @@ def _findings(call: Invocation, running: Client | None, refusal: str) -> Iterato
         yield from network_checks.of_relays([{"name": relay.name, "enabled": False} for relay in settings.relay])
 
 
-def _configuration(paths: Paths, files: Sequence[Finding], *, inspects: bool) -> tuple[list[Finding], Settings | None]:
+def _configuration(
+    paths: Paths, files: Sequence[Finding], features: Sequence[Feature]
+) -> tuple[list[Finding], Settings | None]:
     """Returns what `byway config check` says beside `files`, which others could change, and the settings; None: they
     cannot be used."""
     from proxy.features.doctor import local_checks
     from proxy.terminal.offline import make_setup, read_configuration
 
     try:
-        setup = make_setup(paths, inspects=inspects)
+        setup = make_setup(paths, features)
     except ConfigError as error:
         problems = [each for each in error.problems if not any(file.text in each for file in files)]
         try:

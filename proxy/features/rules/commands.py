@@ -82,7 +82,7 @@ def list_rules(call: Invocation) -> Exit | None:
         from proxy.terminal.offline import make_setup
 
         call.output.hint("No Byway is running. These are the rules in the file.")
-        answer = document(RulesAnswer.of(make_setup(call.paths, inspects=call.inspects).router.rules, {}))
+        answer = document(RulesAnswer.of(make_setup(call.paths, call.features).router.rules, {}))
     if call.output.as_json:
         call.output.document(answer)
         return None
@@ -306,7 +306,7 @@ def _tested_offline(call: Invocation, url: str, process: str, network: str | Non
     from proxy.routing.rule_values import parse_network
     from proxy.terminal.offline import make_setup
 
-    setup = make_setup(call.paths, inspects=call.inspects)
+    setup = make_setup(call.paths, call.features)
     networks = setup.settings.networks
     with as_misuse():
         destination = site(url)

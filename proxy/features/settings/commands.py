@@ -60,7 +60,7 @@ def show(
     )
     if not everything and call.output.fancy:
         call.output.hint(f"{len(rows) - len(changed)} more settings have their defaults: `byway config show --all`.")
-    for notice in loaded.notices:
+    for notice in (*loaded.notices, *loaded.unused(call.features)):
         call.output.hint(notice)
     return None
 
@@ -148,7 +148,7 @@ def check(call: Invocation) -> Exit | None:
     Every error is shown with its file and line. Exit code 7: there are errors."""
     from proxy.terminal.offline import make_setup
 
-    setup = make_setup(call.paths, inspects=call.inspects)
+    setup = make_setup(call.paths, call.features)
     loaded, rules = setup.loaded, setup.router.rules
     notices = [*loaded.notices, *rules.notices]
     if call.output.as_json:
@@ -247,7 +247,7 @@ def import_file(
     given = ConfigFile.parse(read_text(file, limit=FILE_LIMIT), str(file))
     paths, client = edited_configuration(call)
     before = overrides_now(call)
-    made = check(given, paths, before, str(file), inspects=call.inspects)
+    made = check(given, paths, before, str(file), call.features)
     if not call.output.as_json:
         call.output.table(("what", "change"), made.changes)
     for sentence in (*made.notices, *made.review, *made.runs):

@@ -14,7 +14,7 @@ import tempfile
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -32,6 +32,7 @@ from proxy.config.toml_lines import key_lines
 from proxy.features.settings.import_review import review
 from proxy.model import Override
 from proxy.model.errors import BywayError, ConfigError, reason_of
+from proxy.model.feature import Feature
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.lists.formats import parse_list
 from proxy.routing.lists.v2fly import inline_includes
@@ -301,10 +302,14 @@ class Import:
 
 
 def check(
-    given: ConfigFile, paths: Paths, overrides: Mapping[str, Override], source: str, *, inspects: bool = True
+    given: ConfigFile,
+    paths: Paths,
+    overrides: Mapping[str, Override],
+    source: str,
+    features: Sequence[Feature] | None = None,
 ) -> Import:
     """Checks a file as a whole, as `byway config check` would after the import. Raises ConfigError with all problems.
-    `overrides` are those of now. `inspects`: whether a feature can INSPECT."""
+    `overrides` are those of now. `features`: see `make_setup`."""
     before = _settings(paths)
     config, notices = _with_passwords_of(given.files[CONFIG], before)
     files = {**given.files, CONFIG: config}
@@ -316,7 +321,7 @@ def check(
         except (OSError, BywayError) as error:
             raise ConfigError(f"{source}: its files cannot be written: {_reason(error, folder)}") from None
         try:
-            setup = make_setup(replace(paths, config_file=Path(folder, CONFIG), config_given=True), inspects=inspects)
+            setup = make_setup(replace(paths, config_file=Path(folder, CONFIG), config_given=True), features)
             after = load(Path(folder, CONFIG)).settings
         except ConfigError as error:
             raise ConfigError(

@@ -85,17 +85,23 @@ class HomeView:
     hours: Sequence[Sequence[str | int]]
     blocked: Sequence[NewStatus]
     free: Sequence[NewStatus]
-    relays: Sequence[Any]
-    """What the feature with this role says of each."""
+    relays: Sequence[Any] | None
+    """As the status has them; None: there is no page of relays."""
     known: Sequence[str]
     """Names of sites, to complete what is typed."""
 
 
 def home_view(
-    status: StatusAnswer, sites: Sequence[KnownSite], hours: Sequence[RouteHour], changes: Sequence[Document]
+    status: StatusAnswer,
+    sites: Sequence[KnownSite],
+    hours: Sequence[RouteHour],
+    changes: Sequence[Document],
+    *,
+    has_relays: bool,
 ) -> HomeView:
     """Returns the page. `sites` are those in trouble on this network, `hours` those since `first_hour`, `changes` those
-    of status in the last day, on any network, as the store returns them."""
+    of status in the last day, on any network, as the store returns them. `has_relays`: whether there is a page of
+    relays."""
     series = _series(hours, status.now)
     newest = {change["scope"]: change for change in sorted(changes, key=_at) if change["network"] == status.network}
     troubled = {site.stored.scope for site in sites}
@@ -130,7 +136,7 @@ def home_view(
             for change in newest.values()
             if change["before"] in TROUBLED and change["after"] == State.WORKS and change["scope"] not in troubled
         ),
-        relays=status.relays,
+        relays=status.relays if has_relays else None,
         known=names_of(site.stored.scope for site in sites),
     )
 
@@ -250,7 +256,8 @@ async def _home(visit: Visit) -> web.Response:
     status = await visit.frame.one(StatusEndpoints).of(moment)
     rows = await asyncio.to_thread(visit.parts.store.route_hours, first_hour(status.now))
     changes = await asyncio.to_thread(_changes, visit.parts.store, status.now - _DAY_S)
-    view = home_view(status, await moment.troubled(), rows, changes)
+    has_relays = "relays" in visit.frame.pages
+    view = home_view(status, await moment.troubled(), rows, changes, has_relays=has_relays)
     return await visit.page("home.html", here="", view=view)
 
 

@@ -63,7 +63,7 @@ def _restart(call: Invocation, now: AtOnce = False) -> Exit | None:
 
     client = call.client()
     before = client.get("/v1/status")
-    make_setup(call.for_config_of(client).paths, inspects=call.inspects)
+    make_setup(call.for_config_of(client).paths, call.features)
     answer = client.post("/v1/stop", {"restart": True, "at_once": now})
     after = _wait_for_start(call, answer, float(before["live"].get("started_at", 0.0)))
     if call.output.as_json:
