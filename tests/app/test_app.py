@@ -27,6 +27,7 @@ pytestmark = pytest.mark.waits
 HOSTS = '[dns.hosts]\n"one.test" = "127.0.0.1"\n'
 
 
+@pytest.mark.uses("today")
 @pytest.mark.parametrize("name", ["with spaces", "юникод", "x" * 200])
 async def test_G10_any_folder_will_do(tmp_path: Path, name: str) -> None:
     async with Byway(tmp_path / name) as byway:
@@ -90,6 +91,7 @@ async def test_K1_a_shortage_is_said_once_a_second_and_got_over(tmp_path: Path, 
         await until_read(served, within_s=20)
 
 
+@pytest.mark.uses("today")
 async def test_a_list_that_was_hardly_read_is_told_at_the_start_and_in_status(tmp_path: Path) -> None:
     byway = Byway(tmp_path, config='[[list]]\nname = "gfw"\nsource = "gfw.txt"\n', rules="LIST,gfw,AUTO\n")
     byway.config.with_name("gfw.txt").write_text("<html>\n<p>Not found</p>\n</html>\n")

@@ -207,6 +207,7 @@ async def test_G11_who_can_find_it_can_stop_it(tmp_path: Path) -> None:
     assert not (tmp_path / "state" / "run.json").exists()
 
 
+@pytest.mark.uses("today")
 async def test_G12_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
     """As in `byway run | head -1`, but that the reader has surely left. It serves on, and ends well."""
     gone = "import os, sys; r, w = os.pipe(); os.close(r); os.dup2(w, 1); os.execv(sys.argv[1], sys.argv[1:])"

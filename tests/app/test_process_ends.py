@@ -33,6 +33,7 @@ def test_a_second_interrupt_hurries_and_a_restart_that_is_interrupted_is_an_end(
 # -- the terminal is gone ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.uses("today")
 @pytest.mark.parametrize("shell", ["", '"$@"; true', 'exec "$@"'], ids=["alone", "by a shell", "by make"])
 async def test_closing_the_window_ends_it_and_the_next_one_starts(tmp_path: Path, shell: str) -> None:
     byway = Byway(tmp_path)
@@ -46,6 +47,7 @@ async def test_closing_the_window_ends_it_and_the_next_one_starts(tmp_path: Path
         assert (await byway.read("status"))["pid"] == byway.pid
 
 
+@pytest.mark.uses("rules", "today")
 async def test_a_hangup_signal_at_a_terminal_that_is_there_reloads(tmp_path: Path) -> None:
     byway = Byway(tmp_path)
     with byway.at_terminal(*RUN, columns=80, controls=True) as terminal:
@@ -64,6 +66,7 @@ async def test_a_hangup_signal_at_a_terminal_that_is_there_reloads(tmp_path: Pat
         assert await terminal.ends() == 0
 
 
+@pytest.mark.uses("today")
 async def test_what_nohup_started_outlives_its_window(tmp_path: Path) -> None:
     byway = Byway(tmp_path)
     with byway.at_terminal(*RUN, columns=80, controls=True, shell="trap '' HUP; \"$@\" > /dev/null 2>&1") as terminal:
@@ -80,6 +83,7 @@ async def test_what_nohup_started_outlives_its_window(tmp_path: Path) -> None:
 # -- by a command ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.uses("today")
 async def test_stop_ends_it_and_frees_its_port_and_folder(tmp_path: Path) -> None:
     async with Byway(tmp_path) as byway:
         assert byway.process is not None
@@ -112,6 +116,7 @@ async def test_the_refusal_of_a_second_one_names_the_command_that_ends_the_first
         assert f"To end it: `{TYPED} stop`." in ran.stderr
 
 
+@pytest.mark.uses("today")
 async def test_restart_keeps_the_process_and_its_terminal_and_reads_what_needs_a_restart(tmp_path: Path) -> None:
     byway = Byway(tmp_path)
     with byway.at_terminal(*RUN, columns=80, controls=True) as terminal:
@@ -127,6 +132,7 @@ async def test_restart_keeps_the_process_and_its_terminal_and_reads_what_needs_a
         await until(lambda: not is_locked(byway.state / "lock"))
 
 
+@pytest.mark.uses("today")
 async def test_a_restart_with_a_broken_configuration_stops_nothing(tmp_path: Path) -> None:
     async with Byway(tmp_path) as byway:
         before = (await byway.read("status"))["live"]["started_at"]

@@ -189,6 +189,7 @@ async def test_I5_a_preflight_gets_no_permission(loopback: ControlServer) -> Non
         assert "Access-Control" not in answer
 
 
+@pytest.mark.uses("rules", "sites")
 @pytest.mark.parametrize("path", ["/v1/../v1/rules", "/v1/%2e%2e/v1/rules", "/v1/rules%00", "/v1\\rules", "//v1/rules",
                                   "/v2/rules", "/", "/v1/rules/", "/v1/sites/%2e%2e", "/v1/sites/%00",
                                   "/v1/sites/..%5c"])  # fmt: skip
@@ -213,6 +214,7 @@ async def test_I15_connect_is_refused(loopback: ControlServer) -> None:
     assert status in (400, 405)
 
 
+@pytest.mark.uses("rules")
 async def test_every_answer_carries_the_security_headers(loopback: ControlServer) -> None:
     for path, authorization in (("/v1/rules", BEARER), ("/v1/rules", ""), ("/nothing", BEARER)):
         _, answer = await ask(loopback.address, f"GET {path} HTTP/1.1", ours(loopback) + authorization)

@@ -281,6 +281,7 @@ DAMAGES: dict[str, Damage] = {
 }
 
 
+@pytest.mark.uses("traffic")
 @pytest.mark.parametrize("name", DAMAGES)
 @pytest.mark.parametrize("at_rest", [True, False], ids=["at rest", "in the write-ahead log"])
 async def test_H4_H5_H6_a_damaged_log_takes_nothing_down(

@@ -94,6 +94,7 @@ Promise.allSettled(URLS.map(url => fetch(url, { mode: "no-cors" }))).then(() => 
 </script>"""
 
 
+@pytest.mark.uses("traffic")
 @pytest.mark.needs("chromium")
 @pytest.mark.parametrize("path", ["/proxy.pac", "/strict.pac"])
 async def test_chromium_goes_where_it_should(path: str, tmp_path: Path) -> None:

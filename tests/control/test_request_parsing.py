@@ -91,12 +91,14 @@ async def test_I7_a_body_of_ten_megabytes_is_refused(api: ClientSession) -> None
         assert answer.status == 413
 
 
+@pytest.mark.uses("relays")
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
 async def test_I7_what_json_does_not_know_is_refused_wherever_it_stands(api: ClientSession, constant: str) -> None:
     async with api.post("/v1/relays/test", data=f'{{"names": [{constant}]}}', headers=JSON) as answer:
         assert answer.status == 400
 
 
+@pytest.mark.uses("traffic")
 async def test_the_nearest_field_is_named(api: ClientSession) -> None:
     async with api.put(SITE, json={"acton": "direct"}) as answer:
         assert "action" in (await answer.json())["error"]
@@ -104,6 +106,7 @@ async def test_the_nearest_field_is_named(api: ClientSession) -> None:
         assert "since" in (await answer.json())["error"]
 
 
+@pytest.mark.uses("today")
 async def test_a_query_where_none_is_taken_is_refused(api: ClientSession) -> None:
     async with api.get("/v1/status?watch=1") as answer:
         assert answer.status == 400
@@ -120,6 +123,7 @@ def test_what_is_no_number_within_bounds_is_not(text: str) -> None:
         request_parsing.parse_number(text, least=0, most=1e6)
 
 
+@pytest.mark.uses("today")
 @pytest.mark.parametrize(
     ("path", "body", "says"),
     [
@@ -141,6 +145,7 @@ async def test_a_field_of_another_type_or_out_of_bounds_is_named(
     assert world.overrides == {}
 
 
+@pytest.mark.uses("relays")
 @pytest.mark.parametrize("names", ["tor", ["tor", 1], [None], {"tor": 1}])
 async def test_a_list_of_names_has_only_texts(api: ClientSession, names: object) -> None:
     async with api.post("/v1/relays/test", json={"names": names}) as answer:
@@ -148,6 +153,7 @@ async def test_a_list_of_names_has_only_texts(api: ClientSession, names: object)
         assert (await answer.json())["error"] == "names must be a list of str."
 
 
+@pytest.mark.uses("today")
 async def test_a_whole_number_may_stand_for_a_float(api: ClientSession) -> None:
     """JSON has one kind of number, and other languages print 600.0 as 600."""
     async with api.put("/v1/mode", json={"pause_s": 600}) as answer:

@@ -158,6 +158,7 @@ async def test_I3_under_another_name_there_is_nothing(server: ControlServer, hos
     assert "Byway" not in answer
 
 
+@pytest.mark.uses("settings", "today", "traffic")
 @pytest.mark.parametrize(
     "path",
     ["/v1/status", "/v1/config", "/v1/log", "/v1/log/follow", "/index.html", "/favicon.ico", "//", "/%2e%2e/v1/status"],
@@ -167,6 +168,7 @@ async def test_I14_the_proxy_port_leads_to_no_api(server: ControlServer, path: s
     assert answer.startswith("HTTP/1.1 404 ")
 
 
+@pytest.mark.uses("settings", "sites")
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/v1/reload"), ("PUT", "/v1/sites/x"), ("DELETE", "/v1/sites/x"), ("POST", "/")]
 )

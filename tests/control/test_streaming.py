@@ -26,6 +26,7 @@ NOW = time.time()
 """Rows have to be young: old ones are retired."""
 
 
+@pytest.mark.uses("traffic")
 async def test_follow_gives_what_ends_from_now_on_in_the_shape_of_the_log(api: ClientSession, world: World) -> None:
     world.see(works("before.example", at=time.time()))
     (line,) = await follow(api, 1, world, rescued(host=BLOG, at=NOW))
@@ -34,6 +35,7 @@ async def test_follow_gives_what_ends_from_now_on_in_the_shape_of_the_log(api: C
     assert {k: v for k, v in line.items() if k not in ("version", "id")} == {k: v for k, v in row.items() if k != "id"}
 
 
+@pytest.mark.uses("traffic")
 async def test_follow_tells_the_network_where_a_connection_began(api: ClientSession, world: World) -> None:
     async with asyncio.timeout(10), api.get("/v1/log/follow") as answer:
         await until(lambda: world.followers == 1)
@@ -60,6 +62,7 @@ async def test_follow_can_be_narrowed(api: ClientSession, world: World, query: d
     assert line["host"] == host
 
 
+@pytest.mark.uses("traffic")
 async def test_follow_refuses_an_outcome_that_there_is_not(api: ClientSession) -> None:
     async with api.get("/v1/log/follow?outcome=odd") as answer:
         assert answer.status == 400
@@ -80,6 +83,7 @@ async def test_a_fault_on_the_way_is_the_last_line(
     assert line["error"] == "the log fell over"
 
 
+@pytest.mark.uses("traffic")
 async def test_I10_a_follower_that_leaves_is_forgotten(server: ControlServer, world: World) -> None:
     connector = UnixConnector(path=str(server.address["socket"]))
     async with ClientSession("http://byway", connector=connector) as api, api.get("/v1/log/follow"):
@@ -87,6 +91,7 @@ async def test_I10_a_follower_that_leaves_is_forgotten(server: ControlServer, wo
     await until(lambda: world.followers == 0)
 
 
+@pytest.mark.uses("traffic")
 async def test_a_follower_does_not_hold_up_the_end(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from tests.support.client import fetch
 from tests.support.origin import Origin
 
 
+@pytest.mark.uses("today")
 async def test_a_real_byway_serves_answers_stops_and_starts_again(tmp_path: Path) -> None:
     byway = Byway(tmp_path, config='[dns.hosts]\n"a.test" = "127.0.0.1"\n', rules="DOMAIN,no.test,BLOCK\nMATCH,AUTO\n")
     async with Origin() as origin, byway:
@@ -39,6 +40,7 @@ async def test_a_failing_test_hears_what_byway_said(tmp_path: Path) -> None:
     assert any("Byway listens on 127.0.0.1:" in note for note in failure.value.__notes__)
 
 
+@pytest.mark.uses("today")
 async def test_a_command_that_fails_fails_the_test(tmp_path: Path) -> None:
     byway = Byway(tmp_path)
     with pytest.raises(AssertionError, match="exit 3"):

@@ -58,6 +58,7 @@ def run_file(home: Home, **told: object) -> None:
     (home.state / "run.json").write_text(json.dumps({"socket": None, "token": None, "control_port": None, **told}))
 
 
+@pytest.mark.uses("rules", "traffic")
 def test_the_running_one_is_found_and_asked(home: Home, running: Running) -> None:
     client = Client.find(home.state)
     assert client.get("/v1/rules")["version"] == 2

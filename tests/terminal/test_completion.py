@@ -35,6 +35,7 @@ def relays(home: Home) -> None:
     (home.config.parent / "addons" / "mine.py").write_text("")
 
 
+@pytest.mark.uses("sites")
 @pytest.mark.usefixtures("relays")
 def test_from_the_running_byway(byway: Byway, home: Home, running: Running) -> None:
     running.see(rescued(host=BLOG, at=time.time()))

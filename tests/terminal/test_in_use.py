@@ -28,6 +28,7 @@ def call(home: Home, config: Path | None = None) -> Invocation:
     return Invocation(Flags(config=config or home.config, state=home.state), Output())
 
 
+@pytest.mark.uses("rules")
 def test_the_running_byway_has_read_the_edit_when_the_command_ends(byway: Byway, running: Running) -> None:
     ran = byway(*RULE)
     assert (ran.code, ran.err) == (0, "The running Byway uses it.\n")
@@ -36,6 +37,7 @@ def test_the_running_byway_has_read_the_edit_when_the_command_ends(byway: Byway,
     assert running.world.reloads == 2
 
 
+@pytest.mark.uses("rules")
 def test_without_a_running_byway_nothing_is_said_of_one(byway: Byway) -> None:
     assert byway(*RULE).err == ""
     assert byway("rule", "rm", "1", "--json").json["running"] is False

@@ -27,6 +27,7 @@ def russian(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "ru_RU.UTF-8")
 
 
+@pytest.mark.uses("today")
 @pytest.mark.usefixtures("person", "russian")
 def test_status_speaks_the_language_of_the_terminal(byway: Byway, running: Running) -> None:
     running.see(rescued(host=BLOG, at=time.time()))
@@ -37,6 +38,7 @@ def test_status_speaks_the_language_of_the_terminal(byway: Byway, running: Runni
     assert BLOG in out
 
 
+@pytest.mark.uses("sites")
 @pytest.mark.usefixtures("person", "russian")
 def test_why_says_what_the_running_byway_found_in_the_language_of_the_terminal(byway: Byway, running: Running) -> None:
     ran = byway("why", "never.example")
@@ -48,6 +50,7 @@ def test_why_says_what_the_running_byway_found_in_the_language_of_the_terminal(b
     assert "измерено" in byway("why", "never.example", "-vv").out
 
 
+@pytest.mark.uses("doctor")
 @pytest.mark.usefixtures("person", "russian")
 def test_doctor_speaks_the_language_of_the_terminal(byway: Byway) -> None:
     ran = byway("doctor")
@@ -55,6 +58,7 @@ def test_doctor_speaks_the_language_of_the_terminal(byway: Byway) -> None:
     assert "Byway не запущен" in ran.err
 
 
+@pytest.mark.uses("today")
 @pytest.mark.usefixtures("person", "russian")
 def test_a_command_fails_in_the_language_of_the_terminal(byway: Byway) -> None:
     ran = byway("status")
@@ -63,6 +67,7 @@ def test_a_command_fails_in_the_language_of_the_terminal(byway: Byway) -> None:
     assert "Byway is not running" in byway("status", "--json").err
 
 
+@pytest.mark.uses("sites")
 @pytest.mark.usefixtures("person")
 def test_a_persian_terminal_gets_no_escapes_of_ours(
     byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch
@@ -73,6 +78,7 @@ def test_a_persian_terminal_gets_no_escapes_of_ours(
     assert "\\u" not in out
 
 
+@pytest.mark.uses("today")
 @pytest.mark.usefixtures("person", "russian")
 def test_text_from_outside_is_inert_in_every_language(byway: Byway, running: Running) -> None:
     running.see(rescued(host="evil\u202e.example.org", at=time.time()))
@@ -98,6 +104,7 @@ def test_what_programs_read_is_never_translated(byway: Byway, running: Running, 
     assert json.loads(byway(*words, "--json").out)["version"]
 
 
+@pytest.mark.uses("today")
 @pytest.mark.usefixtures("person", "russian")
 def test_the_setting_is_stronger_than_the_locale(
     byway: Byway, home: Home, running: Running, monkeypatch: pytest.MonkeyPatch

@@ -13,6 +13,7 @@ from tests.support.byway import Byway
 CONFIG = "".join(f'[[relay]]\nname = "relay-number-{n}"\nurl = "socks5h://127.0.0.1:{n}"\n' for n in range(1, 7))
 
 
+@pytest.mark.uses("today")
 @pytest.mark.parametrize("config", ["", CONFIG], ids=["no relay", "relays"])
 async def test_no_line_of_a_run_is_wider_than_its_terminal(tmp_path: Path, config: str) -> None:
     byway = Byway(tmp_path, config=config)

@@ -49,6 +49,7 @@ def kept(home: Home, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
+@pytest.mark.uses("traffic")
 def test_the_log(byway: Byway, kept: Path) -> None:
     ran = byway("log")
     assert (ran.code, ran.err) == (0, SAID)
@@ -59,6 +60,7 @@ def test_the_log(byway: Byway, kept: Path) -> None:
     assert byway("log", "-f").code == 3  # that needs one
 
 
+@pytest.mark.uses("sites")
 def test_the_sites(byway: Byway, kept: Path) -> None:
     ran = byway("site", "list")
     assert (ran.code, ran.err) == (0, SAID)
@@ -72,6 +74,7 @@ def test_the_sites(byway: Byway, kept: Path) -> None:
     assert byway("site", "show", "a..b").code == 2
 
 
+@pytest.mark.uses("sites")
 def test_what_last_happened_is_said_as_a_running_byway_says_it(byway: Byway, kept: Path) -> None:
     """As long as it holds, in the list as on its own."""
     now = time.time()
@@ -101,6 +104,7 @@ def test_what_last_happened_is_said_as_a_running_byway_says_it(byway: Byway, kep
     )
 
 
+@pytest.mark.uses("sites")
 def test_a_report(byway: Byway, kept: Path) -> None:
     ran = byway("report", BLOG)
     assert ran.code == 0
@@ -109,6 +113,7 @@ def test_a_report(byway: Byway, kept: Path) -> None:
     assert len(byway("report", "--json").json["sites"]) == 1
 
 
+@pytest.mark.uses("relays")
 def test_the_relays_with_what_became_of_them(byway: Byway, kept: Path) -> None:
     ran = byway("relay", "list", "--json")
     assert SAID in ran.err
@@ -140,6 +145,7 @@ def test_the_state_of_another_user_is_told_in_a_sentence(
     assert (ran.code, ran.err) == (4, f"byway: {kept} belongs to another user\n")
 
 
+@pytest.mark.uses("traffic")
 def test_a_damaged_log_is_told_in_a_sentence(byway: Byway, kept: Path) -> None:
     kept.write_bytes(b"SQLite format 3\0" + bytes(4096))
     ran = byway("log")
@@ -163,6 +169,7 @@ def test_a_folder_that_cannot_be_written_can_be_read(kept: Path, monkeypatch: py
     assert stored._ask(kept, lambda db: db.execute("SELECT count(*) FROM outcome").fetchone()) == (3,)
 
 
+@pytest.mark.uses("sites", "today", "traffic")
 def test_only_what_the_files_hold_is_answered(home: Home, kept: Path, features: Sequence[Feature]) -> None:
     reader = stored.Stored(Paths.locate({}, config=home.config, state=home.state), features)
     assert reader.get("/v1/measurements/x.example")["measurements"] == []
@@ -172,6 +179,7 @@ def test_only_what_the_files_hold_is_answered(home: Home, kept: Path, features: 
         reader.get("/v1/log", outcome="odd")
 
 
+@pytest.mark.uses("sites", "traffic")
 def test_it_answers_as_the_running_byway_does(home: Home, kept: Path, features: Sequence[Feature]) -> None:
     """The same keys; values that a running Byway alone knows aside."""
     from tests.support.control_world import World

@@ -13,6 +13,7 @@ from tests.support.origin import Origin
 CONFIG = 'config_version = 1\n[safety]\nallow = ["127.0.0.1:*"]\n'
 
 
+@pytest.mark.uses("today")
 async def test_starts_serves_answers_and_ends(tmp_path: Path) -> None:
     async with Origin() as origin, instance.start(tmp_path, CONFIG) as byway:
         answer = await fetch(f"http://127.0.0.1:{origin.http_port}/part/1", via=("127.0.0.1", byway.port))

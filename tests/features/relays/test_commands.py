@@ -177,6 +177,7 @@ def test_groups_are_listed_and_a_relay_is_selected_without_a_running_byway(byway
     assert byway("relay", "use", "any", "a").code == 2
 
 
+@pytest.mark.uses("sites")
 def test_a_relay_is_selected_in_a_running_byway(byway: Byway, running: Running) -> None:
     groups = (GroupConfig("any", ("vps", "tor"), "sticky"), GroupConfig("eu", ("tor", "vps"), "select"))
     running.world.settings = replace(running.world.settings, group=groups)
@@ -395,6 +396,7 @@ def test_without_a_log_nothing_is_remembered(byway: Byway, home: Home, street: S
     assert not (home.state / "relay-tests.json").exists()
 
 
+@pytest.mark.uses("today")
 def test_a_running_byway_remembers_too(byway: Byway, running: Running) -> None:
     assert byway("relay", "test", "tor").code == 5
     ran = byway("relay", "list")
@@ -462,6 +464,7 @@ def test_a_group_stands_for_the_relays_that_are_enabled(byway: Byway, home: Home
         assert (ran.code, ran.err) == (2, NONE_ENABLED)
 
 
+@pytest.mark.uses("today")
 def test_disabled_relays_are_no_way_around_a_block(byway: Byway, running: Running) -> None:
     running.see(*(rescued(host="blog.example.net", at=time.time() + number) for number in range(3)))
     assert [site["words"] for site in byway("status", "--json").json["sites"]] == ["likely blocked"]
@@ -485,6 +488,7 @@ def test_a_disabled_relay_is_shown_and_not_tested(byway: Byway, home: Home, stre
     )  # fmt: skip
 
 
+@pytest.mark.uses("settings")
 def test_a_password_that_may_not_be_sent_is_named(byway: Byway, home: Home) -> None:
     configure(home, vps=f"socks5h://127.0.0.1:1>http://u:{SECRET}@relay.example:1")
     withheld = (
@@ -498,6 +502,7 @@ def test_a_password_that_may_not_be_sent_is_named(byway: Byway, home: Home) -> N
     assert byway("config", "check").err == ""
 
 
+@pytest.mark.uses("today")
 def test_a_test_that_succeeds_ends_what_was_wrong(
     byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -515,6 +520,7 @@ def test_a_test_that_succeeds_ends_what_was_wrong(
     assert not running.world.health.is_open("tor", time.time())
 
 
+@pytest.mark.uses("today")
 def test_an_open_path_says_nothing_of_a_relay_that_delivers_nothing(
     byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:

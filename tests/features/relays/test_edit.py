@@ -102,6 +102,7 @@ def test_the_order_is_changed(byway: Byway, configured: Home) -> None:
     ]
 
 
+@pytest.mark.uses("rules")
 def test_a_relay_is_disabled_and_enabled(byway: Byway, configured: Home) -> None:
     (configured.config.parent / "rules.txt").write_text("DOMAIN,a.example,RELAY:vps\nMATCH,AUTO\n")
     ran = byway("relay", "disable", "vps")
@@ -132,6 +133,7 @@ def test_a_running_byway_takes_the_edit(byway: Byway, configured: Home, running:
     assert running.world.reloads == 4
 
 
+@pytest.mark.uses("sites")
 def test_overrides_of_a_running_byway_count(byway: Byway, configured: Home, running: Running) -> None:
     assert byway("site", "set", "c.example", "relay:vps").code == 0
     ran = byway("relay", "rm", "vps", "both")
@@ -146,6 +148,7 @@ def test_a_faulty_configuration_is_left_alone(byway: Byway, home: Home) -> None:
     assert home.config.read_text() == "[listen\n"
 
 
+@pytest.mark.uses("rules")
 async def test_a_real_one_uses_it_at_once(tmp_path: Path) -> None:
     """A relay that is disabled while Byway runs is no route any more, and is one again when it is enabled."""
     tables = '[[relay]]\nname = "a"\nurl = "127.0.0.1:9"\n[[relay]]\nname = "b"\nurl = "127.0.0.1:10"\n'

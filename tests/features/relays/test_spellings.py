@@ -221,6 +221,7 @@ DAMAGED = [
 ]
 
 
+@pytest.mark.uses("settings")
 @pytest.mark.parametrize(("typed", "name", "url"), GOOD)
 def test_a_good_spelling_is_added(byway: Byway, home: Home, typed: str, name: str, url: str) -> None:
     ran = byway("relay", "add", typed, "--no-test")

@@ -176,6 +176,7 @@ def test_C7_a_list_line_that_is_a_public_suffix_is_left_out(byway: Byway, files:
     assert f'{gfwlist}:2: "com" is a public suffix, and is left out; to list every site below it' in ran.err
 
 
+@pytest.mark.uses("settings")
 @pytest.mark.parametrize("content", [b"\x00\x01\x02", b"\xff\xfe\x00a", b"caf\xe9.example\n"])
 def test_a_list_that_is_no_text_is_an_error(byway: Byway, files: Home, gfwlist: Path, content: bytes) -> None:
     gfwlist.write_bytes(content)

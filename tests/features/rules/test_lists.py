@@ -67,6 +67,7 @@ async def test_lists_are_listed_in_use_or_not(api: ClientSession) -> None:
     assert [(it["name"], it["in_use"], it["entries"]) for it in shown] == [("own", True, 3), ("gfw", False, 0)]
 
 
+@pytest.mark.uses("today")
 async def test_a_fetch_is_told_list_by_list(api: ClientSession, world: World) -> None:
     lines = await posted(api, {"names": ["gfw"]})
     assert [line.get("list") for line in lines] == ["gfw", None]

@@ -128,6 +128,7 @@ def test_a_named_file_has_to_be_there(byway: Byway, home: Home) -> None:
     assert byway("config", "check").code == 7
 
 
+@pytest.mark.uses("rules")
 def test_nobody_is_asked_for_a_password(byway: Byway, home: Home) -> None:
     mark = home.state / "asked"
     home.config.write_text(

@@ -353,6 +353,7 @@ def test_certificates_that_a_relay_needs_are_named(byway: Byway, filled: Home) -
     assert "The certificates of relay vps are left out: copy ca.pem too before the import." in ran.err
 
 
+@pytest.mark.uses("rules")
 def test_what_a_list_includes_moves_with_it(byway: Byway, filled: Home, tmp_path: Path) -> None:
     """Else a site that a RELAY rule is about would go direct on the other computer."""
     lists = filled.config.parent / "lists"

@@ -206,6 +206,7 @@ async def test_forgetting_is_asked_for_first(world: World, browser: Browser) -> 
         assert (await browser.post(f"{browser.base}forget", {"token": await browser.token(), **form}))[0] == 400
 
 
+@pytest.mark.uses("addons")
 async def test_an_addon_is_enabled_and_disabled(world: World, browser: Browser) -> None:
     a, b = (AddonFile(name, Path(f"/home/me/{name}.py"), shipped=False, enabled=name == "b") for name in "ab")
     world.addons = (AddonState(a), AddonState(b, running="1", since=time.time()))

@@ -117,6 +117,7 @@ def test_a_retest_that_is_due_waits_for_a_visit() -> None:
     assert _retest({"retest_at": time.time() + 7300}) == "direct is tested again in 2 h"
 
 
+@pytest.mark.uses("rules")
 def test_set_covers_what_is_below_and_can_be_undone(byway: Byway, running: Running) -> None:
     ran = byway("site", "set", "https://Example.org/", "block")
     assert ran.out == "example.org and its subdomains: BLOCK\n"
@@ -144,6 +145,7 @@ def test_what_cannot_be_set_is_wrong_usage(byway: Byway, running: Running, site:
     assert running.world.overrides == {}
 
 
+@pytest.mark.uses("today")
 def test_an_override_for_a_time_is_shown_with_its_end(
     byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +193,7 @@ def test_an_override_is_set_and_removed_while_no_byway_runs(byway: Byway, home: 
     assert [each["scope"] for each in byway("site", "list", "--json").json["overrides"]] == ["other.example"]
 
 
+@pytest.mark.uses("traffic")
 def test_what_is_stored_of_a_site_is_forgotten_while_no_byway_runs_and_its_log_is_kept(
     byway: Byway, home: Home
 ) -> None:
