@@ -78,6 +78,7 @@ async def test_without_one_all_others_work(tmp_path: Path, feature: Feature) -> 
             await visits_work(byway, origin, relay)
             if feature.name != "today":
                 assert (await byway.read("status"))["pid"] == byway.pid
+                await byway.command("status", "--plain")
             for path in ("", "sign-in"):
                 status = 404 if (feature.name, path) == ("desktop", "") else 200
                 assert (await fetch(f"{byway.url}/{path}")).status == status
