@@ -42,6 +42,9 @@ NETWORKS_MAX = 64
 FAILING_MAX = 512
 """Failing domains remembered on one network: five make it restricted, and there relays go first for each."""
 
+CONTROLS_MAX = 64
+"""Control pages whose last result on one network is remembered: a configuration that changes may name ever more."""
+
 PREFIXES_MAX = 1024
 """Prefixes that are suspect, and those that are on the way to it."""
 PREFIX_HOSTS_MAX = 8
@@ -156,7 +159,7 @@ class NetworkRecord:
     before_at: float = NEVER
     state: NetworkState = NetworkState.OK
     failing: Bounded[str, float] = field(default_factory=lambda: Bounded(FAILING_MAX))
-    control_results: dict[str, ControlResult] = field(default_factory=dict)  # by host
+    control_results: Bounded[str, ControlResult] = field(default_factory=lambda: Bounded(CONTROLS_MAX))  # by host
     passes: int = 0  # foreign controls that passed in a row
     failed_relay_count: int = 0  # while restricted: connections in a row for which no relay got through
     control_at: float = NEVER

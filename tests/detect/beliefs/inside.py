@@ -93,7 +93,7 @@ TABLES: Mapping[str, Table] = {
     "NetworkRecord.failing": Table(By.HOST, _FAILING),
     "NetworkRecord.stalls": Table(By.HOST, _FAILING),
     "NetworkRecord.resigned": Table(By.HOST, _NETWORKS, _FAILING),
-    "NetworkRecord.control_results": Table(By.HOST, None, why="as many as `[auto] controls` names"),
+    "NetworkRecord.control_results": Table(By.HOST, _fixed(state.CONTROLS_MAX)),
     # Re-tests.
     "BeliefState.claims": Table(By.HOST, _claims),
     "BeliefState.spent": Table(By.NETWORK, _NETWORKS, lambda s: s.retest_per_hour),

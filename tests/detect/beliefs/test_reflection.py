@@ -15,7 +15,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.basis import Basis
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import Carried, ControlAnswered, FlowStalled, ResolverMeasured
-from proxy.detect.beliefs.state import NETWORKS_MAX, NetworkRecord, Working
+from proxy.detect.beliefs.state import CONTROLS_MAX, NETWORKS_MAX, NetworkRecord, Working
 from proxy.detect.beliefs.tables import NameCounter
 from proxy.detect.scopes import is_host
 from proxy.model import Belief, ConnectivityResult, NetworkId, Protocol, Stage, Symptom
@@ -43,7 +43,6 @@ MONTH = 29 * 86_400.0
 UNBOUNDED = {
     "BeliefState.untold",
     "BeliefState.ignored",
-    "NetworkRecord.control_results",
 }
 """Tables without a bound of their own. Take a name away with its mend; none may be added."""
 
@@ -150,6 +149,13 @@ def test_signals_of_many_networks_wait_within_a_bound() -> None:
     networks = [NetworkId(f"network-{number}") for number in range(NETWORKS_MAX + 5)]
     beliefs = learned(*(Visit("rescued", "waits.test").call(network, T0) for network in networks))
     assert [*beliefs._state.at_control] == networks[5:]
+
+
+def test_results_of_many_control_pages_are_kept_within_a_bound() -> None:
+    """The pages of a configuration that changes."""
+    pages = [f"page{number}.control.test" for number in range(CONTROLS_MAX + 5)]
+    beliefs = learned(*(learn(ControlAnswered(page, ConnectivityResult.FAILED, T0), HOME, T0) for page in pages))
+    assert [*beliefs._state.networks[HOME].control_results] == pages[5:]
 
 
 def everywhere(network: NetworkId = HOME, start: float = T0) -> Iterator[Call]:
