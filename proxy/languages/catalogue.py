@@ -1,18 +1,19 @@
 """Translates phrases: takes the translation of the message from a catalogue, and inserts the values.
 
 A catalogue is a gettext file (`ru.po`). It is read when its language is first used, and it is not compiled, so a
-translator sees a change at the next start. A message without a translation stays English.
+translator sees a change at the next start. A message without a translation stays English. The pseudo-locale is English
+with accents, made from each message: text without accents was never wrapped in `_()`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
 from proxy.languages.language import Language
-from proxy.languages.pseudo import pseudo
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import Phrase
 
@@ -21,6 +22,14 @@ FOLDER = Path(__file__).parent
 
 _FIRST_STRONG_ISOLATE, _POP_ISOLATE = "\u2068", "\u2069"
 """Around a value whose direction may differ from that of the sentence (UAX #9): a host in a Persian sentence."""
+
+_ACCENTED = str.maketrans(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    "àƀçđéƒğĥîĵķļɱñöþǫŕšţûṽŵẋýžÀƁÇĐÉƑĞĤÎĴĶĻṀÑÖÞǪŔŠŢÛṼŴẊÝŽ",
+)
+
+_KEPT = re.compile(r"(\{[^{}]*\}|`[^`]*`)")
+"""Values and commands, which no translation changes."""
 
 _PERSIAN_DIGITS = str.maketrans("0123456789.", "۰۱۲۳۴۵۶۷۸۹٫")
 _DECIMAL_COMMA = str.maketrans(".", ",")
@@ -113,7 +122,7 @@ class Catalogue:
                 return forms[form] if phrase.plural else forms[0]
             form = _english_form(phrase.number)
         english = phrase.plural if phrase.plural and form else phrase.message
-        return pseudo(english) if self.language is Language.PSEUDO else english
+        return _pseudo(english) if self.language is Language.PSEUDO else english
 
     def number(self, text: str) -> str:
         """Returns an English number with the digits and the decimal sign of this language."""
@@ -182,3 +191,14 @@ def _message(fields: Mapping[str, str], *, is_fuzzy: bool) -> Message:
     )
     is_translated = all(forms) and not is_fuzzy
     return Message(fields.get("msgctxt", ""), fields["msgid"], plural, tuple(forms) if is_translated else (), is_fuzzy)
+
+
+def _pseudo(message: str) -> str:
+    """Returns a message in the pseudo-locale: `⟦Šîţéš · · ⟧`. One without letters of its own stays as it is.
+    It is longer, as translations are, so that a page shows where its layout cuts them."""
+    parts = _KEPT.split(message)
+    letters = sum(letter.isalpha() for part in parts[::2] for letter in part)
+    if not letters:
+        return message
+    parts[::2] = [part.translate(_ACCENTED) for part in parts[::2]]
+    return f"⟦{''.join(parts)}{' ·' * max(1, letters // 8)}⟧"

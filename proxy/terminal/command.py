@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from proxy.languages.language import Language, language_of_terminal
 from proxy.model.feature import Role, offers
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.terminal.exit_codes import Exit, NotRunning, translated
 from proxy.terminal.help import Command
-from proxy.terminal.language import spoken_here
 from proxy.terminal.output import Output, say
 
 if TYPE_CHECKING:
     from proxy.config.paths import Paths
+    from proxy.languages.catalogue import Catalogue
     from proxy.model.feature import Feature
     from proxy.terminal.client import Client
     from proxy.terminal.stored import Stored
@@ -47,6 +48,8 @@ class Flags:
         """Returns these flags, completed by `weaker` ones where they are not given."""
         return replace(weaker, **{name: value for name in FLAG_NAMES if (value := getattr(self, name))})
 
+
+_LANGUAGE_VARIABLE = "BYWAY_UI__LANGUAGE"
 
 FLAG_NAMES = ("config", "state", "json", "plain", "quiet", "verbose")
 
@@ -198,3 +201,35 @@ def dress(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> 
     """Gives a function the parameters that typer reads."""
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what inspect looks for
     function.__annotations__ = {p.name: p.annotation for p in parameters}
+
+
+def spoken_here(paths: Paths) -> Catalogue | None:
+    """Returns the language in which a command speaks; None for English: by the setting `[ui] language`, else by the
+    locale of the terminal. Where that is English and nothing set, no catalogue is read and no configuration parsed."""
+    language = language_of_terminal(_language_setting(paths), os.environ)
+    if language is Language.ENGLISH:
+        return None
+    from proxy.languages.catalogue import catalogue
+
+    return catalogue(language).for_terminal()
+
+
+def _language_setting(paths: Paths) -> str:
+    """Returns the setting; empty where there is none, or the configuration cannot be used: `byway config check` says
+    why."""
+    if given := os.environ.get(_LANGUAGE_VARIABLE, ""):
+        return given if given in list(Language) else ""
+    try:
+        text = paths.config_to_read.read_text("utf-8") if paths.config_to_read is not None else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+    if "language" not in text:
+        return ""
+    import tomllib
+
+    try:
+        section = tomllib.loads(text).get("ui")
+    except tomllib.TOMLDecodeError:
+        return ""
+    chosen = section.get("language") if isinstance(section, dict) else ""
+    return str(chosen) if chosen in list(Language) else ""

@@ -124,7 +124,7 @@ def test_no_catalogue_is_loaded_for_english() -> None:
         "import sys, proxy.cli.commands, proxy.features.doctor.command;"
         "import proxy.features.today.commands, proxy.features.sites.why_command;"
         "from pathlib import Path; from proxy.config.paths import Paths;"
-        "from proxy.terminal.language import spoken_here;"
+        "from proxy.terminal.command import spoken_here;"
         "assert spoken_here(Paths.locate({'HOME': '/nowhere'})) is None;"
         "assert 'proxy.languages.catalogue' not in sys.modules and 'tomllib' not in sys.modules"
     )

@@ -95,3 +95,21 @@ async def test_byway_starts_with_it_and_goes_on(tmp_path: Path) -> None:
         assert await byway.stop() == 0
     assert "Traceback" not in byway.said.read_text()
     assert not [path.name for path in byway.state.iterdir() if "corrupt" in path.name]
+
+
+async def test_a_log_in_a_layout_before_that_version_is_set_aside_and_status_says_so(tmp_path: Path) -> None:
+    byway = Running(tmp_path)
+    byway.state.mkdir(mode=0o700, exist_ok=True)
+    with sqlite3.connect(byway.state / "byway.sqlite") as db:
+        db.executescript((Path(__file__).parents[1] / "store" / "layout_3.sql").read_text("utf-8"))
+    db.close()
+    before = (byway.state / "byway.sqlite").read_bytes()
+    async with byway:
+        (notice,) = (each for each in (await byway.read("status"))["notices"] if "an early Byway" in each)
+        (aside,) = byway.state.glob("byway.sqlite.layout-3-*")
+        assert aside.name in notice
+        assert aside.read_bytes() == before
+        sites = await byway.read("site", "list")
+        assert [(each["scope"], each["action"]) for each in sites["overrides"]] == [("bank.example", "RELAY")]
+        assert await byway.stop() == 0
+    assert aside.name in byway.said.read_text()
