@@ -11,6 +11,8 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from proxy.app.greeting import print_greeting
@@ -35,8 +37,8 @@ from proxy.setup.rule_files import try_lists
 from proxy.store.salvage import read_overrides
 
 if TYPE_CHECKING:
-    from proxy.app.control_backend import ControlBackend
     from proxy.app.override_clock import OverrideClock
+    from proxy.control.dependencies import Dependencies
 
 log = logging.getLogger("proxy")
 
@@ -77,7 +79,7 @@ class App:
         )
         subscribe(services, subscribers)
         self._lists = ListFetching(services, kept.copies, settings.list, self.reload)
-        limit, adopted = clients_max(settings.limits), lambda: presence.adopted
+        limit, adopted = clients_max(settings.limits), partial(attrgetter("adopted"), presence)
         self._server = Server(self._poller, services, clients_max=limit, adopted=adopted)
         self._active: ActiveSetup
         self._system_proxy = SystemProxySwitch(
@@ -121,7 +123,7 @@ class App:
                     "RELAY and BLOCK, by rules or addons, do not cover programs that now connect direct: "
                     "`byway system on`."
                 )
-        await self._presence.open(self._control_backend, port)
+        await self._presence.open(self._dependencies, port)
         await known.network.start()
         await asyncio.to_thread(self._relays.keep_health, self._active.setup)
         self._sleep_watch.start()
@@ -283,25 +285,37 @@ class App:
         if changes := self._known.beliefs.forget_home(is_home):
             self._services.events.emit(Learned(changes))
 
-    def _control_backend(self) -> ControlBackend:
-        from proxy.app.control_backend import ControlBackend  # a run that nobody asks anything does without
-        from proxy.app.outcome_feed import OutcomeFeed
+    def _dependencies(self) -> Dependencies:
+        from proxy.control.dependencies import Dependencies  # a run that nobody asks anything does without
+        from proxy.control.outcome_feed import OutcomeFeed
         from proxy.setup.rule_edits import RulesFileEditor
 
-        run, copies = self._run, self._kept.copies
-        return ControlBackend(
-            run=run,
-            kept=self._kept,
-            known=self._known,
-            serving=self._serving,
-            relays=self._relays,
+        run, kept, serving, options = self._run, self._kept, self._serving, self._run.options
+        inspects = offers(run.features, Role.INSPECTOR)
+        return Dependencies(
+            features=run.features,
+            paths=run.paths,
+            services=self._services,
             active=self._active,
             server=self._server,
+            inspector=serving.inspector,
+            addon_manager=serving.addon_manager,
             feed=OutcomeFeed(self._services.events),
+            store=kept.store,
+            relay_tests=kept.relay_tests,
+            ways_file=kept.ways_file,
+            copies=kept.copies,
             list_refresh=self._lists.refresh,
+            recent_clients=self._known.recent_clients,
             system_proxy=self._system_proxy,
             modes=self._modes,
-            rules_file=RulesFileEditor(self._active, run.paths, copies, inspects=offers(run.features, Role.INSPECTOR)),
+            rules_file=RulesFileEditor(self._active, run.paths, kept.copies, inspects=inspects),
+            ending=run.ending,
+            faults=run.faults,
+            saved_health=lambda: self._relays.saved_health,
             broken_features=lambda: self.broken_features,
+            listen_address=run.settings.listen.address,
             started_at=self._started_at,
+            not_stored=options.not_stored,
+            selection_file=None if options.ephemeral else run.paths.relay_selection_file,
         )

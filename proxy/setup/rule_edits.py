@@ -123,8 +123,10 @@ def remove_rule(paths: Paths, settings: Settings, number: int) -> RemovedRule:
 
 
 class RulesFileEditor:
-    """Edits rules.txt while Byway runs: an edit is in use when its method returns. Implements
-    `control.dependencies.RulesFile`. Belongs to one loop; files are read and written in threads."""
+    """Edits rules.txt while Byway runs: an edit is in use when its method returns. Nothing is written that does
+    not check. Each method raises ConfigError with all problems, each with its line, and BywayError when the file cannot
+    be read or written; also when another user could change it. Those that write raise NotInUse when it is written, and
+    something else keeps it from being used. Belongs to one loop; files are read and written in threads."""
 
     def __init__(self, active: ActiveSetup, paths: Paths, copies: ListCopies, *, inspects: bool = True) -> None:
         self._inspects = inspects

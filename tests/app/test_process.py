@@ -228,7 +228,7 @@ before anything in it runs."""
 LATER = frozenset((
     "aiohttp", "pydantic", "cryptography", "mitmproxy", "rich", "importlib.metadata",
     "csv", "http",
-    "proxy.app.control_backend",  # when somebody asks
+    "proxy.control.dependencies",  # when somebody asks
     "proxy.features.desktop.notifications",
     "proxy.setup.rule_edits",
     "proxy.control.pac",  # with the first browser that asks for its file

@@ -5,18 +5,22 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from proxy.app.wiring import Subscribers, _from_the_first, subscribe
+from proxy.app.wiring import ListFetching, Subscribers, _from_the_first, subscribe
 from proxy.config.detect_tuning import DetectTuning
+from proxy.config.schema import ListConfig
 from proxy.model import UNKNOWN_NETWORK, ClosedBy, Outcome
 from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import TunnelResult
-from proxy.session.events import Ended, Events, HostsForgotten, Learned
+from proxy.session.events import Delivered, Ended, Events, HostsForgotten, Learned, Rescued
+from proxy.store.list_copies import ListCopies
 from tests.support.outcomes import works
 from tests.support.services import services
 
@@ -178,3 +182,30 @@ def test_a_handler_that_comes_with_the_first_event_is_told_of_each_once() -> Non
     for number, where in enumerate((copy, events, copy, events)):
         where.emit(Ended(works(f"{number}.example"), UNKNOWN_NETWORK))
     assert told == [f"{number}.example" for number in range(4)]
+
+
+# -- lists that are fetched --------------------------------------------------------------------------------------------
+
+
+async def test_visits_are_told_to_who_fetches_lists_while_one_may_become_due(tmp_path: Path) -> None:
+    """What is called for each visit costs."""
+    shared = services()
+    copies = ListCopies(tmp_path, ephemeral=True)
+    by_hand = ListConfig(name="mine", source="https://lists.test/mine.txt")
+    weekly = replace(by_hand, refresh="7d")
+
+    async def apply() -> None:
+        """Nothing was fetched."""
+
+    def told() -> list[int]:
+        return [len(shared.events._handlers.get(kind, ())) for kind in (Delivered, Rescued)]
+
+    before = told()
+    fetching = ListFetching(shared, copies, [by_hand], apply)
+    assert told() == before
+    assert "refresh" not in vars(fetching), "and it is not imported"
+    for _ in range(2):
+        fetching.follow([by_hand, weekly])
+        assert told() == [count + 1 for count in before]
+    fetching.follow([by_hand])
+    assert told() == before

@@ -275,7 +275,8 @@ async def test_a_start_that_fails_is_tried_again_for_the_client_who_waits(
         asked += 1
         if asked < 3:
             raise OSError(24, "Too many open files")
-        return world.parts
+        made: Dependencies = world.parts
+        return made
 
     server = ControlServer(parts, tmp_path / "c.sock", "unused", port=8119)
     await server.start()

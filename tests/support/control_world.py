@@ -21,7 +21,6 @@ from proxy.app.run_options import Ending
 from proxy.config.load import load
 from proxy.config.relays import expanded, groups_of, relay_names
 from proxy.config.schema import ListConfig, Log, RelayConfig, Settings
-from proxy.control import dependencies
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
@@ -200,7 +199,7 @@ class Parts:
 
     features: Sequence[Feature]
     broken_features: Callable[[], Mapping[str, str]]
-    setup: Callable[[], dependencies.SetupView]
+    setup: Callable[[], Setup]
     beliefs: Beliefs
     health: Health
     groups: RelayGroups
@@ -225,10 +224,10 @@ class Parts:
     configured_lists: Callable[[], Coroutine[Any, Any, Sequence[ListConfig]]]
     select: Callable[[str, str], Coroutine[Any, Any, None]]
     list_text: Callable[[ListConfig], Coroutine[Any, Any, str]]
-    system_proxy: dependencies.SystemProxyControl
-    modes: dependencies.ModeControl
-    ending: dependencies.EndControl
-    rules_file: dependencies.RulesFile
+    system_proxy: SystemProxy
+    modes: ModeSwitch
+    ending: Ending
+    rules_file: RulesFile
     forget: Callable[[Forgotten], Coroutine[Any, Any, list[str]]]
     forget_status: Callable[[Forgotten], list[Change]]
     config_file: Path
@@ -316,7 +315,7 @@ class World:
             self.events.emit(Ended(outcome, network))
 
     @property
-    def parts(self) -> Parts:
+    def parts(self) -> Any:
         return Parts(
             features=self.features,
             broken_features=dict,

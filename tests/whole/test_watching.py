@@ -59,7 +59,7 @@ class Watching(App):
         return rule.action if rule is not None else Action.AUTO
 
     def problems(self) -> list[str]:
-        live = self._control_backend().counters()
+        live = self._dependencies().counters()
         found = [
             *present(StatusSnapshot(live, NetworkState.OK, "")),
             *of_addons([], live.get("addons_missing")),

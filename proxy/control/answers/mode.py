@@ -8,7 +8,7 @@ from proxy.model import AutoMode
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 if TYPE_CHECKING:
-    from proxy.control.dependencies import ModeControl
+    from proxy.setup.mode_switch import ModeSwitch
 
 
 @frozen_dataclass
@@ -19,5 +19,5 @@ class ModeJson:
     paused_until: float | None
 
     @classmethod
-    def of(cls, modes: ModeControl) -> ModeJson:
+    def of(cls, modes: ModeSwitch) -> ModeJson:
         return cls(modes.mode, modes.paused_until or None)

@@ -18,7 +18,7 @@ from proxy.control.dashboard.answer import PAGE_HEADERS, html, log_fault
 from proxy.control.dashboard.guard import FORM_LIMIT, SIGNED_OUT, posted_form
 from proxy.control.dashboard.rendering import STREAM, render, render_part
 from proxy.control.dashboard.sign_in import Session
-from proxy.control.dependencies import Dependencies, ModeControl
+from proxy.control.dependencies import Dependencies
 from proxy.control.frame import Frame
 from proxy.control.request_parsing import query_fields
 from proxy.control.streaming import FAULT
@@ -28,6 +28,7 @@ from proxy.languages.language import Language
 from proxy.model import AutoMode
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _
+from proxy.setup.mode_switch import ModeSwitch
 from proxy.wire.html_page import element
 
 STREAMS_MAX = 16
@@ -166,7 +167,7 @@ class Visit:
                 streams.discard(task)
 
 
-def mode_mark(modes: ModeControl) -> str:
+def mode_mark(modes: ModeSwitch) -> str:
     """Returns what stands on every page while a pause or a mode replaces AUTO; empty: none does."""
     if modes.paused_until:
         return _("Paused until {time}", time=clock(modes.paused_until)[11:16])

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from proxy.config.relays import enabled_relays
-from proxy.control.dependencies import Dependencies, SetupView
+from proxy.control.dependencies import Dependencies
 from proxy.control.frame import Frame
 from proxy.detect.beliefs.events import ClockMeasured, ControlAnswered, ResolverMeasured
 from proxy.detect.scopes import registrable
@@ -53,6 +53,7 @@ from proxy.probe.measure.inputs import MeasurementRequest, is_at_home, measured_
 from proxy.probe.measure.measurement import measure
 from proxy.probe.target import ProbeTarget
 from proxy.session.events import Learned
+from proxy.session.setup import Setup
 from proxy.store.forgetting import Forgotten
 
 CACHED_MAX = 256
@@ -77,7 +78,7 @@ Planned = Callable[[Destination], Awaitable[tuple[Belief, Plan]]]
 class Circumstances:
     """What a measurement rests on: it says nothing any more once one of them has changed."""
 
-    setup: SetupView
+    setup: Setup
     network_state: NetworkState
     failing: frozenset[str]  # relays that have failed since they worked last
     said: tuple[SiteStatus, Cause | str]  # of the site: the word and the cause

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from proxy.config.suggestions import one_of, quoted
-from proxy.control.dependencies import ModeControl
 from proxy.model import PAUSE_MAX_S, AutoMode
+from proxy.setup.mode_switch import ModeSwitch
 
 
-def change_mode(modes: ModeControl, name: str | None, pause_s: float | None) -> None:
+def change_mode(modes: ModeSwitch, name: str | None, pause_s: float | None) -> None:
     """Sets the mode with this name, or begins a pause of so many seconds (0: ends one); exactly one is given. Raises
     ValueError with a sentence, and BywayError when it cannot be stored."""
     if (name is None) == (pause_s is None):

@@ -159,7 +159,7 @@ async def test_J10_a_host_whose_client_refuses_our_certificate_passes_from_then_
         said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
         assert [text for text in said if "certificate" in text] == [said[0]] * 2, "once for each"
         assert "inside.test" not in "".join(said), "who that is, only the status tells"
-        assert byway._control_backend().counters()["uninspected"] == f"{HOST}, other.inside.test"
+        assert byway._dependencies().counters()["uninspected"] == f"{HOST}, other.inside.test"
 
 
 async def test_J10_what_was_refused_is_tried_again_once_the_configuration_is_read_again(tmp_path: Path) -> None:

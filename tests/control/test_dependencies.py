@@ -14,17 +14,17 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 
-from proxy.app import control_backend
-from proxy.app.control_backend import ControlBackend
-from proxy.app.run_options import RunOptions
 from proxy.config.paths import Paths
 from proxy.config.schema import Settings
+from proxy.control import dependencies
+from proxy.control.dependencies import Dependencies
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.store.forgetting import Forgotten
 from proxy.store.relay_selection import read_selection, write_selection
+from tests.support.control_world import Parts
 from tests.support.outcomes import AWAY, HOME
 
 
@@ -40,11 +40,10 @@ async def test_of_two_selections_at_once_both_are_stored(tmp_path: Path, monkeyp
         write_selection(to, selected)
         second.set()
 
-    monkeypatch.setattr(control_backend, "write_selection", write)
+    monkeypatch.setattr(dependencies, "write_selection", write)
     groups = RelayGroups(Health(Settings().detect))
-    run = Mock(paths=Mock(relay_selection_file=file), options=RunOptions())
-    backend = _backend(serving=Mock(services=SimpleNamespace(groups=groups)), run=run)
-    await asyncio.gather(backend.select("eu", "vps"), backend.select("us", "tor"))
+    parts = _dependencies(services=SimpleNamespace(groups=groups), selection_file=file)
+    await asyncio.gather(parts.select("eu", "vps"), parts.select("us", "tor"))
     assert read_selection(file) == dict(groups.selected) == {"eu": "vps", "us": "tor"}
 
 
@@ -71,14 +70,16 @@ async def test_of_what_is_open_and_forgotten_nothing_is_learned_or_recorded(
     beliefs.forget.return_value = beliefs.forget_unstored.return_value = []
     open_connections = Mock(newest_first=lambda: iter(connections))
     services = Mock(beliefs=beliefs, request_ids=itertools.count(7), open_connections=open_connections)
-    backend = _backend(
-        serving=Mock(services=services),
-        kept=Mock(store=store, ways_file=ways_file),
+    parts = _dependencies(
+        services=services,
+        inspector=Mock(),
+        store=store,
         active=Mock(),
-        relays=Mock(saved_health=None),
-        run=Mock(paths=Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path)),
+        ways_file=ways_file,
+        saved_health=lambda: None,
+        paths=Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path),
     )
-    await backend.forget(what)
+    await parts.forget(what)
     for told in (beliefs.ignore, store.leave_out):
         (requests,) = told.call_args.args
         assert {number for number in range(1, 99) if number in requests} == begun
@@ -88,21 +89,27 @@ async def test_the_last_results_since_a_moment_are_forgotten_with_the_beliefs(tm
     beliefs = Beliefs(Settings().detect)
     for host, at in (("old.test", 40.0), ("new.test", 60.0)):
         beliefs.measured(host, LastResult(SiteStatus.SITE_DOWN, at, Source.CONNECTION), network=HOME)
-    backend = _backend(
-        serving=Mock(
-            services=Mock(beliefs=beliefs, now=lambda: 99.0, open_connections=Mock(newest_first=lambda: iter([])))
-        ),
-        kept=Mock(ways_file=Mock(written=AsyncMock())),
+    parts = _dependencies(
+        services=Mock(beliefs=beliefs, now=lambda: 99.0, open_connections=Mock(newest_first=lambda: iter([]))),
+        inspector=Mock(),
+        store=Mock(),
         active=Mock(),
-        relays=Mock(saved_health=None),
-        run=Mock(paths=Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path)),
+        ways_file=Mock(written=AsyncMock()),
+        saved_health=lambda: None,
+        paths=Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path),
     )
-    await backend.forget(Forgotten(since=50.0))
+    await parts.forget(Forgotten(since=50.0))
     left = {host for host, _ in beliefs.recent_results(network=HOME, now=99.0)}
     assert left == {"old.test"}
 
 
-def _backend(**parts: Any) -> ControlBackend:
-    """One with these parts alone."""
-    others: dict[str, Any] = {each.name: None for each in fields(ControlBackend) if each.default_factory is MISSING}
-    return ControlBackend(**{**others, **parts})
+def _dependencies(**parts: Any) -> Dependencies:
+    """Those with these parts alone."""
+    others: dict[str, Any] = {each.name: None for each in fields(Dependencies) if each.default_factory is MISSING}
+    return Dependencies(**{**others, **parts})
+
+
+def test_what_tests_have_instead_has_no_other_names() -> None:
+    """The parts of a World stand in for these, and no type checker compares them."""
+    real = {*dir(Dependencies), *(each.name for each in fields(Dependencies))}
+    assert {each.name for each in fields(Parts)} <= real

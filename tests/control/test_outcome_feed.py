@@ -7,8 +7,8 @@ from contextlib import aclosing
 
 import pytest
 
-from proxy.app import outcome_feed as feed
-from proxy.app.outcome_feed import OutcomeFeed
+from proxy.control import outcome_feed as feed
+from proxy.control.outcome_feed import OutcomeFeed
 from proxy.net.tasks import spawn
 from proxy.session.events import Ended, Events
 from tests.support.outcomes import AWAY, HOME, works

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import yarl
 
-from proxy.app.library_caches import empty_library_caches
+from proxy.control.library_caches import empty_library_caches
 
 
 def test_what_libraries_remember_is_forgotten() -> None:
