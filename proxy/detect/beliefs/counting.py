@@ -238,8 +238,8 @@ def failed_again_later(state: BeliefState, key: Key, host: Key, sent: float, now
 
 
 def release_waiting(state: BeliefState, key: Key, now: float) -> list[Change]:
-    """Counts the signals for which this host is a control, if it has just delivered direct."""
-    if not state.at_control or not well_since(state, key[0], "", now):
+    """Counts the signals for which this host is a control, since direct has just delivered it."""
+    if not state.at_control or state.is_near(key[1]):
         return []
     return on_other_host_delivered(state, registrable(key[1]), key[0], now)
 

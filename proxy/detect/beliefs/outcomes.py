@@ -188,28 +188,28 @@ def compare(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[
     winner, direct = outcome.winner, outcome.direct_attempt
     uncounted = counting.uncounted_signals(state, outcome, key, now)
     network_health.learn_network(state, outcome, key, now)
+    is_control = winner is not None and not winner.relays
     # Another route is redirected to the same place as direct: then direct reaches the site.
     is_sites_own = direct is not None and direct.symptom is Symptom.REDIRECTED and same_for_all(outcome, direct)
-    if is_sites_own or (direct.stage is Stage.DONE if direct is not None else winner == DIRECT):
-        if direct is not None and not is_sites_own and (uncounted or direct.symptom):
-            return spoiled(state, key, uncounted, direct, now) + counting.release_waiting(state, key, now)
+    is_direct = is_sites_own or (direct.stage is Stage.DONE if direct is not None else winner == DIRECT)
+    if is_direct and direct is not None and not is_sites_own and (uncounted or direct.symptom):
+        changes = spoiled(state, key, uncounted, direct, now)
+    elif is_direct:
         late = direct is not None and winner != DIRECT
         if late:
+            is_control = True
             network_health.on_host_delivery(state, key, now)
         changes = _direct_delivered(state, key, outcome, late=late, now=now)
         if direct is not None:
             changes += note_success(state, key[0], direct.address, now)
-        return changes + refused(state, outcome, key, now) + counting.release_waiting(state, key, now)
-    if winner is None or winner == DIRECT:  # the latter: direct's invalid answer was the best there was
+        changes += refused(state, outcome, key, now)
+    elif winner is None or winner == DIRECT:  # the latter: direct's invalid answer was the best there was
         return _nothing_delivered(state, key, outcome, uncounted, now)
-    if direct is not None and direct.symptom not in NOT_JUDGED:
-        changes = counting.on_rescue(state, key, winner, outcome.protocol, uncounted, _story(direct, winner), now)
-        changes += counting.prefix_failed(state, key, winner, uncounted, now)
     else:
-        changes = _other_delivered(state, key, winner, outcome, now)
-    changes += _learn_strategies(state, outcome, key, now)
-    changes += refused(state, outcome, key, now) + counting.release_waiting(state, key, now)
-    if outcome.bytes_down >= state.settings.proof_bytes:
+        changes = _another_delivered(state, key, winner, outcome, uncounted, now)
+    if is_control:
+        changes += counting.release_waiting(state, key, now)
+    if not is_direct and outcome.bytes_down >= state.settings.proof_bytes and winner is not None:
         changes += carried(state, key, winner, now)
     return changes
 
@@ -282,6 +282,19 @@ def _nothing_delivered(
     )  # fmt: skip
     set_transient(state, key, State.DOWN, Cause.DOWN, why, lasts_s=state.settings.down_s, now=now)
     return changes
+
+
+def _another_delivered(
+    state: BeliefState, key: Key, winner: Route, outcome: Outcome, uncounted: list[Observed], now: float
+) -> list[Change]:
+    """Learns that another route delivered, and what stopped direct if it was tried."""
+    direct = outcome.direct_attempt
+    if direct is not None and direct.symptom not in NOT_JUDGED:
+        changes = counting.on_rescue(state, key, winner, outcome.protocol, uncounted, _story(direct, winner), now)
+        changes += counting.prefix_failed(state, key, winner, uncounted, now)
+    else:
+        changes = _other_delivered(state, key, winner, outcome, now)
+    return changes + _learn_strategies(state, outcome, key, now) + refused(state, outcome, key, now)
 
 
 def _other_delivered(state: BeliefState, host: Key, winner: Route, outcome: Outcome, now: float) -> list[Change]:

@@ -410,8 +410,6 @@ def is_ordered_today(pair: Sequence[Visit | Beside], waiting: Collection[str]) -
     """Whether the order of two events shows with the code of today. `waiting`: hosts with signals at the control
     gate."""
     opening = {each.host for each in pair if each.opens_direct}
-    if "L11" in KNOWN and len(opening) == 1 and {*map(registrable, opening)} & {*map(registrable, waiting)}:
-        return True
     if "L19" in KNOWN and opening and any(isinstance(each, Beside) and each.is_of_a_stranger for each in pair):
         return True
     return "L12" in KNOWN and any(each.host in waiting and opening - {each.host} for each in pair)

@@ -157,6 +157,15 @@ def test_a_re_test_that_fails_just_after_waking_never_counts() -> None:
     assert made.stored[HOME, ALPHA].score == pytest.approx(before + 2.0, abs=0.01), "the next one does"
 
 
+def test_a_host_that_a_relay_opened_is_no_control_whatever_else_happens_at_that_instant() -> None:
+    """What waits is about a host of the domain that delivered, which is no control for it."""
+    waits = learn(Intercepted(ALPHA, "stranger", known=False), HOME, T0)
+    direct = learn(DirectDelivered(BETA), HOME, T0 + 1)
+    relayed = Visit("relay", NEWS).call(HOME, T0 + 1)
+    assert order_of(waits, one=direct, other=relayed) == {}
+    assert told(waits, direct, relayed).beliefs.lookup(ALPHA, network=HOME, now=T0 + 1).score == 0.0
+
+
 @pytest.mark.parametrize("up", ["late", "relay"])
 @pytest.mark.parametrize("fault", SYMPTOMS[:9], ids=lambda fault: fault[0])
 def test_a_site_that_is_down_on_all_routes_and_then_up_was_not_rescued(fault: tuple[Symptom, Stage], up: str) -> None:
@@ -238,16 +247,6 @@ def test_L7_the_date_of_a_re_test_is_corrected_without_a_Change() -> None:
 def order_of(*before: Call, one: Call, other: Call) -> dict[str, tuple[object, object]]:
     here, there = (told(*before, *both).beliefs for both in ((one, other), (other, one)))
     return {name: (first, second) for name, first, second in differences(here, there, T0 + 1)}
-
-
-def test_L11_a_host_that_a_relay_opened_opens_the_gate_if_another_delivered_at_this_very_instant() -> None:
-    """What waits is about a host of the domain that delivered, which is no control for it."""
-    waits = learn(Intercepted(ALPHA, "stranger", known=False), HOME, T0)
-    direct = learn(DirectDelivered(BETA), HOME, T0 + 1)
-    relayed = Visit("relay", NEWS).call(HOME, T0 + 1)
-    found = order_of(waits, one=direct, other=relayed)
-    assert found[f"{ALPHA}: score"] == (6.0, 0.0)
-    assert found["waiting"] == (set(), {(HOME, ALPHA)})
 
 
 def test_L12_what_is_released_in_an_instant_and_what_its_host_shows_in_it_do_not_commute() -> None:

@@ -58,7 +58,6 @@ from tests.support.outcomes import AWAY, HOME, TOR, VPS, delivered, failed, outc
 KNOWN = {
     "L4": "what lapses is told with the next event alone",
     "L7": "a date of a re-test is corrected without a Change",
-    "L11": "at the control gate a host counts as delivered if any other one delivered direct at this very instant",
     "L12": "whether what waits at the control gate counts first, or what its host shows at the instant of the release",
     "L17": "two hosts of a domain that are each reset once block the domain",
     "L19": "certificates of a stranger make a domain suspect only if they waited at the control gate",
