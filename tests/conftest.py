@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import inspection, other_users, programs
+from tests.support import inspection, loops, other_users, programs
 from tests.support.hanging import Hanging
 from tests.support.scheduling import Durations, SlowFirst, marks_of
 
@@ -71,6 +71,14 @@ def pytest_collection_finish() -> None:
     many tests ask for, leave them out: of a full one they took half a second."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where Byway has an event loop of its own, `make test` leaves out the tests on the other one."""
+    for item in items:
+        if loops.ASYNCIO in item.name and loops.runs_own():
+            item.add_marker(_SLOW)
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:

@@ -33,6 +33,7 @@ def test_a_second_interrupt_hurries_and_a_restart_that_is_interrupted_is_an_end(
 # -- the terminal is gone ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.uses("today")
 @pytest.mark.parametrize("shell", ["", '"$@"; true', 'exec "$@"'], ids=["alone", "by a shell", "by make"])
 async def test_closing_the_window_ends_it_and_the_next_one_starts(tmp_path: Path, shell: str) -> None:
@@ -47,6 +48,7 @@ async def test_closing_the_window_ends_it_and_the_next_one_starts(tmp_path: Path
         assert (await byway.read("status"))["pid"] == byway.pid
 
 
+@pytest.mark.slow
 @pytest.mark.uses("rules", "today")
 async def test_a_hangup_signal_at_a_terminal_that_is_there_reloads(tmp_path: Path) -> None:
     byway = Byway(tmp_path)
@@ -66,6 +68,7 @@ async def test_a_hangup_signal_at_a_terminal_that_is_there_reloads(tmp_path: Pat
         assert await terminal.ends() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.uses("today")
 async def test_what_nohup_started_outlives_its_window(tmp_path: Path) -> None:
     byway = Byway(tmp_path)
@@ -97,6 +100,7 @@ async def test_stop_ends_it_and_frees_its_port_and_folder(tmp_path: Path) -> Non
         assert json.loads((await byway.command("stop", "--now", "--json")).stdout)["stopped"] is True
 
 
+@pytest.mark.slow
 async def test_no_process_that_has_the_written_pid_is_touched(tmp_path: Path) -> None:
     """A Byway that was killed left its run.json, and its pid is another program's by now: this one's, say."""
     byway = Byway(tmp_path)
@@ -108,6 +112,7 @@ async def test_no_process_that_has_the_written_pid_is_touched(tmp_path: Path) ->
         assert (await byway.command(command, check=False)).returncode == 3
 
 
+@pytest.mark.slow
 async def test_the_refusal_of_a_second_one_names_the_command_that_ends_the_first(tmp_path: Path) -> None:
     async with Byway(tmp_path) as byway:
         ran = await byway.command(*RUN, check=False)
@@ -116,6 +121,7 @@ async def test_the_refusal_of_a_second_one_names_the_command_that_ends_the_first
         assert f"To end it: `{TYPED} stop`." in ran.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.uses("today")
 async def test_restart_keeps_the_process_and_its_terminal_and_reads_what_needs_a_restart(tmp_path: Path) -> None:
     byway = Byway(tmp_path)
@@ -132,6 +138,7 @@ async def test_restart_keeps_the_process_and_its_terminal_and_reads_what_needs_a
         await until(lambda: not is_locked(byway.state / "lock"))
 
 
+@pytest.mark.slow
 @pytest.mark.uses("today")
 async def test_a_restart_with_a_broken_configuration_stops_nothing(tmp_path: Path) -> None:
     async with Byway(tmp_path) as byway:

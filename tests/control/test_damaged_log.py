@@ -31,6 +31,8 @@ from tests.support.control_world import World
 from tests.support.outcomes import HOME, rescued, works
 from tests.support.wal import move_into_file
 
+pytestmark = pytest.mark.slow
+
 AT = time.time() // 3600 * 3600 - 3600  # sums are kept by the hour, and these rows are of one hour
 SAID = {f"bank{number}.example": Override(Action.RELAY, "tor") for number in range(3)}
 Damage = Callable[[Path], None]

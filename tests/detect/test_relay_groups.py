@@ -266,6 +266,7 @@ def test_a_hedged_member_that_another_overtook_keeps_its_site(world: World) -> N
     assert world.order(STICKY, site)[0] == "a"
 
 
+@pytest.mark.slow
 def test_the_sites_that_were_moved_are_bounded(world: World) -> None:
     world.order(STICKY, SITES[0])
     world.fail("a")
@@ -452,6 +453,7 @@ def _restarts(rng: random.Random, name: str, at: float) -> float | None:
     return None if (at + 700 * "abc".index(name)) % 2000 < 20 else rng.uniform(0.1, 0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("policy", [GroupPolicy.FALLBACK, GroupPolicy.FASTEST])
 @pytest.mark.parametrize("delay", [_random_delays, _waves, _comes_and_goes, _all_fail_at_times, _restarts])
@@ -469,6 +471,7 @@ def test_a_group_changes_at_most_once_a_minute(
 REFUSED, SILENT = Symptom.RELAY_DOWN, Symptom.SILENT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [GroupPolicy.FALLBACK, GroupPolicy.FASTEST])
 @pytest.mark.parametrize(
     "deaths",
@@ -532,6 +535,7 @@ def test_a_member_on_trial_goes_first_until_a_visit_shows_whether_it_delivers(wo
     assert world.groups.leading(FALLBACK, world.now) == "a"
 
 
+@pytest.mark.slow
 def test_random_delays_do_move_a_fastest_group() -> None:
     """The control: the bound above is kept by the policy, and not since nothing would change."""
     assert len(_hours(GroupPolicy.FASTEST, 0, _waves)) > 30

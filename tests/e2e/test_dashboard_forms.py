@@ -20,7 +20,7 @@ from tests.support.origin import Origin
 from tests.support.relay import Relay
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.needs("chromium", "axe-core")
+pytestmark = [pytest.mark.needs("chromium", "axe-core"), pytest.mark.slow]
 
 
 async def type_text(page: Tab, text: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import cache
 
 from proxy.net.loop.choice import new_loop
 from proxy.net.loop.polling_loop import PollingLoop
@@ -23,6 +24,7 @@ def both_loops() -> Factories:
     return {OWN: new_loop, ASYNCIO: asyncio.new_event_loop} if runs_own() else ONLY_ASYNCIO
 
 
+@cache
 def runs_own() -> bool:
     """Whether Byway's own loop exists here."""
     loop = new_loop()

@@ -28,12 +28,14 @@ def _lint_imports(folder: Path, config: str = "pyproject.toml") -> subprocess.Co
     return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["pyproject.toml", OF_TESTS])
 def test_imports_run_one_way(config: str) -> None:
     done = _lint_imports(ROOT, config)
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "line", "contract"),
     [
@@ -61,6 +63,7 @@ def test_an_import_the_wrong_way_is_found(tmp_path: Path, module: str, line: str
     assert contract in broken[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "line", "contract"),
     [

@@ -27,7 +27,7 @@ from tests.support.client import fetch
 from tests.support.origin import Origin
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.needs("unshare")]
+pytestmark = [pytest.mark.namespaces, pytest.mark.needs("unshare"), pytest.mark.slow]
 
 HOSTS = '[dns.hosts]\n"one.test" = "127.0.0.1"\n'
 _MOUNT = 'mount -t tmpfs -o size=64k,mode=0700 tmpfs "$1" && {then} && shift && exec "$@"'

@@ -20,6 +20,8 @@ from proxy.net.poller import make_poller
 from tests.support.byway import Byway
 from tests.support.terminal import steady
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PAGES = README + (ROOT / "docs" / "guide.md").read_text()

@@ -39,6 +39,8 @@ from tests.support.desktops import stand_ins
 from tests.support.outcomes import HOME
 from tests.support.seeded import BLOCKED, DOWN, LONG, SeededWorld, leave
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).with_name("snapshots")
 WRITES = os.environ.get("BYWAY_SNAPSHOTS") == "write"
 

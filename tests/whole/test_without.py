@@ -41,6 +41,14 @@ def without(to: Path, feature: Feature) -> Path:
     return at
 
 
+EACH = pytest.mark.parametrize(
+    "feature",
+    [
+        pytest.param(feature, id=feature.name, marks=() if feature.name == "relays" else pytest.mark.slow)
+        for feature in FEATURES
+    ],
+)
+
 RULES = "DOMAIN,far.test,RELAY\nMATCH,AUTO\n"
 
 
@@ -56,7 +64,7 @@ async def visits_work(byway: Byway, origin: Origin, relay: Relay) -> None:
         assert (answer.status, origin.requests[-1].peer) == (200, peer)
 
 
-@pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.name)
+@EACH
 async def test_without_one_all_others_work(tmp_path: Path, feature: Feature) -> None:
     at = without(tmp_path / "copy", feature)
     done = python(at, "-c", IMPORT_ALL)
@@ -134,7 +142,7 @@ def broken(to: Path, name: str) -> tuple[Path, Path]:
     return at, modules[-1]
 
 
-@pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.name)
+@EACH
 async def test_one_that_does_not_work_is_named_with_its_place_and_all_others_work(
     tmp_path: Path, feature: Feature
 ) -> None:

@@ -19,6 +19,8 @@ from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered, Retest
 from proxy.model import Attempt, Change, ConnectivityResult, Outcome, Stage, State, Symptom
 from tests.support.outcomes import HOME, TOR, delivered, down, failed, outcome, pending, works
 
+pytestmark = pytest.mark.slow
+
 T0 = 1_700_000_000.0
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 

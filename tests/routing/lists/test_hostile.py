@@ -25,6 +25,7 @@ def _read(text: str, source: str = "l") -> DomainList:
     return parse_list(iter([text]), size=len(text), source=source)
 
 
+@pytest.mark.slow
 def test_no_text_takes_long_to_read() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.routing.lists.hostile"], capture_output=True, text=True, cwd=ROOT, check=True

@@ -19,6 +19,8 @@ from tests.routing.lists.judges.mihomo import Mihomo
 from tests.routing.lists.judges.questions import PINNED, judged
 from tests.routing.lists.judges.rule_providers import Behavior, Format, rule_provider
 
+pytestmark = pytest.mark.slow
+
 LINES = 80
 
 

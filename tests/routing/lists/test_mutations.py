@@ -12,6 +12,8 @@ from proxy.routing.lists.formats import FORMATS, ListFormat
 from proxy.routing.lists.list_builder import ListBuilder
 from tests.routing.lists.mutations import read_damaged, samples
 
+pytestmark = pytest.mark.slow
+
 LINES_EACH = 500
 
 

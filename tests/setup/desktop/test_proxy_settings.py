@@ -79,6 +79,7 @@ def _kde(run: RunProgram) -> Kde:
     return Kde(run, lambda program: program)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "place"), [(_kde, ONLY_PLACE), (MacOs, "USB 10/100 LAN"), (Windows, ONLY_PLACE)])
 def test_others(tmp_path: Path, make: Callable[[RunProgram], ProxySettings], place: str) -> None:
     _check(make(run_in(stand_ins(tmp_path))), place)
