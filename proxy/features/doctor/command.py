@@ -118,7 +118,7 @@ def _findings(call: Invocation, running: Client | None, refusal: str) -> Iterato
     yield from configuration
     if running is not None:
         status = running.get("/v1/status")
-        answers = _ask_why(running) if has_link else []
+        answers = _ask_why(running, settings) if has_link else []
         why, steps = answers[0] if answers else (None, [])
         works = ["direct" in answer["verdict"]["through"] for answer, _ in answers]
         only_domestic = len(works) > 2 and works[-1] and not any(works[:-1])
@@ -168,11 +168,13 @@ def _configuration(
     return list(local_checks.configuration((), notices)), setup.settings
 
 
-def _ask_why(running: Client) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+def _ask_why(running: Client, settings: Settings | None) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Returns what `why` says about control pages, each with its steps: the first, and where that does not work direct,
-    the others too, the domestic one last."""
+    the others too, the domestic one last. The pages are those of the files, or, where these cannot be used, those that
+    the running Byway uses."""
     answers = []
-    for page in running.get("/v1/config")["settings"]["auto"]["controls"]:
+    in_use = settings.auto.controls if settings else running.get("/v1/config")["settings"]["auto"]["controls"]
+    for page in in_use:
         steps: list[dict[str, Any]] = []
         for line in running.post_and_follow("/v1/why", {"site": page, "fresh": True}):
             if "verdict" in line:
