@@ -64,6 +64,9 @@ def run(at: Path, name: str, words: list[str]) -> int:
     byway = python.with_name("byway")
     byway.write_text(f"#!{python}\nfrom proxy.cli import main\n\nmain()\n")
     byway.chmod(0o755)
+    for program in Path(sys.executable).parent.iterdir():  # linters, and others of which none is Byway
+        if not (beside := python.with_name(program.name)).exists():
+            beside.symlink_to(program)
     command = [str(python), "-m", "pytest", "-p", "tests.support.left_out"]
     command += (f"--ignore={folder}" for folder in OF_THE_WHOLE)
     done = subprocess.run([*command, *words], cwd=at, env={**os.environ, WITHOUT: name}, check=False)

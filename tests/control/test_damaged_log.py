@@ -124,6 +124,7 @@ def flip(path: Path, rng: random.Random) -> None:
         opened.write(damaged)
 
 
+@pytest.mark.uses("sites", "today", "traffic")
 @pytest.mark.parametrize("decade", range(20))
 async def test_H4_two_hundred_random_flips_while_it_runs(
     path: Path, features: Sequence[Feature], decade: int, caplog: pytest.LogCaptureFixture
@@ -283,7 +284,7 @@ DAMAGES: dict[str, Damage] = {
 }
 
 
-@pytest.mark.uses("traffic")
+@pytest.mark.uses("sites", "today", "traffic")
 @pytest.mark.parametrize("name", DAMAGES)
 @pytest.mark.parametrize("at_rest", [True, False], ids=["at rest", "in the write-ahead log"])
 async def test_H4_H5_H6_a_damaged_log_takes_nothing_down(

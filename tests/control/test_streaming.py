@@ -43,6 +43,7 @@ async def test_follow_tells_the_network_where_a_connection_began(api: ClientSess
         assert json.loads(await answer.content.readline())["network"] == AWAY
 
 
+@pytest.mark.uses("traffic")
 @pytest.mark.parametrize(
     ("query", "host"),
     [
@@ -68,6 +69,7 @@ async def test_follow_refuses_an_outcome_that_there_is_not(api: ClientSession) -
         assert answer.status == 400
 
 
+@pytest.mark.uses("traffic")
 async def test_a_fault_on_the_way_is_the_last_line(
     api: ClientSession, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

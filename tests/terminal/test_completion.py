@@ -35,7 +35,7 @@ def relays(home: Home) -> None:
     (home.config.parent / "addons" / "mine.py").write_text("")
 
 
-@pytest.mark.uses("sites")
+@pytest.mark.uses("sites", "traffic")
 @pytest.mark.usefixtures("relays")
 def test_from_the_running_byway(byway: Byway, home: Home, running: Running) -> None:
     running.see(rescued(host=BLOG, at=time.time()))
@@ -57,6 +57,7 @@ def test_from_the_files(home: Home) -> None:
     assert "notify" in completed(home, "addons enable n")
 
 
+@pytest.mark.uses("traffic")
 @pytest.mark.parametrize(
     ("line", "found"),
     [

@@ -38,7 +38,7 @@ def test_status_speaks_the_language_of_the_terminal(byway: Byway, running: Runni
     assert BLOG in out
 
 
-@pytest.mark.uses("sites")
+@pytest.mark.uses("sites", "traffic")
 @pytest.mark.usefixtures("person", "russian")
 def test_why_says_what_the_running_byway_found_in_the_language_of_the_terminal(byway: Byway, running: Running) -> None:
     ran = byway("why", "never.example")

@@ -179,6 +179,7 @@ async def test_signing_out(pages: Pages, browser: Browser) -> None:
     assert (await browser.get(browser.base))[0] == 401
 
 
+@pytest.mark.uses("traffic")
 async def test_the_api_tells_whether_the_code_was_used(pages: Pages) -> None:
     async with pages.api.post("/v1/sign-in", json={"page": "log"}) as answer:
         code = (await answer.content.readline()).decode()

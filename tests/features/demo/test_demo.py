@@ -13,6 +13,7 @@ from proxy.features.demo.demo_world import DemoWorld
 from proxy.model.document_version import VERSION
 
 
+@pytest.mark.uses("sites", "today", "traffic")
 def test_tells_a_story_that_came_true(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-m", "proxy", "demo"],
@@ -37,6 +38,7 @@ def test_tells_a_story_that_came_true(tmp_path: Path) -> None:
     assert max(map(len, lines)) <= 80  # a command has its line alone, since the path to it may be long
 
 
+@pytest.mark.uses("sites", "today", "traffic")
 def test_for_programs_it_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
     assert demo.main(as_json=True) == 0
     told = json.loads(capsys.readouterr().out)
@@ -62,6 +64,7 @@ def test_for_programs_what_did_not_happen_is_in_the_document(
     assert "no such luck" in told["error"]
 
 
+@pytest.mark.uses("sites", "today", "traffic")
 def test_the_users_own_settings_do_not_change_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

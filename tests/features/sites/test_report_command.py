@@ -361,6 +361,7 @@ def test_each_connection_is_one_line() -> None:
 # -- the command -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.uses("traffic")
 def test_what_was_measured_and_seen_is_reported(byway: Byway, running: Running, home: Home, tmp_path: Path) -> None:
     byway("why", f"https://{BLOG}/")
     running.see(rescued(host=BLOG, at=time.time()))
@@ -381,6 +382,7 @@ def test_what_was_measured_and_seen_is_reported(byway: Byway, running: Running, 
     assert "relay-1" in text
 
 
+@pytest.mark.uses("traffic")
 def test_a_report_has_no_visit_to_the_second_and_no_place_unless_asked(byway: Byway, running: Running) -> None:
     noon = time.time() // DAY_S * DAY_S - DAY_S / 2  # yesterday
     running.see(*(rescued(host=BLOG, at=noon + later) for later in (0, 1, 2)))
@@ -398,6 +400,7 @@ def test_a_report_has_no_visit_to_the_second_and_no_place_unless_asked(byway: By
     assert refused.err == "byway: A country is two letters of ISO 3166, such as KZ.\n"
 
 
+@pytest.mark.uses("traffic")
 def test_all_that_is_held(byway: Byway, running: Running) -> None:
     running.see(rescued(host=BLOG, at=time.time()))
     told = byway("report", "--json").json
@@ -405,6 +408,7 @@ def test_all_that_is_held(byway: Byway, running: Running) -> None:
     assert "\n## blog.example.net\n" in byway("report").out
 
 
+@pytest.mark.uses("traffic")
 def test_a_site_of_which_nothing_is_known_is_an_error(byway: Byway, running: Running) -> None:
     ran = byway("report", "never.example", "--redact", "none")
     assert (ran.code, ran.out) == (2, "")
@@ -418,6 +422,7 @@ def test_nothing_to_report(byway: Byway, running: Running) -> None:
     assert "Warning: this report is not redacted." in ran.err
 
 
+@pytest.mark.uses("traffic")
 def test_a_site_that_is_named_twice_is_reported_once(byway: Byway, running: Running) -> None:
     running.see(rescued(host=BLOG, at=time.time()))
     running.world.store.flush()

@@ -20,6 +20,7 @@ def facts(ran: Ran) -> dict[str, str]:
     return {row[0]: row[1] for row in ran.rows}
 
 
+@pytest.mark.uses("traffic")
 def test_everything_known_is_told(byway: Byway, running: Running) -> None:
     running.see(rescued(host=BLOG, at=time.time()))
     ran = byway("why", f"https://{BLOG}/entry")
@@ -76,6 +77,7 @@ def test_a_person_gets_the_verdict_and_a_row_for_each_route(byway: Byway, runnin
     assert max(map(len, lines)) <= 80
 
 
+@pytest.mark.uses("traffic")
 @pytest.mark.usefixtures("person")
 def test_verbose_adds_the_steps_and_the_reasons(byway: Byway, running: Running) -> None:
     running.see(rescued(host=BLOG, at=time.time()))
