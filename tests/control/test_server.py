@@ -30,6 +30,7 @@ from tests.support.waiting import until
 OURS = "Host: 127.0.0.1:8119\r\n"
 
 
+@pytest.mark.uses("today")
 async def test_features_are_imported_beside_the_loop(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,10 @@ from pathlib import Path
 import aiohttp
 
 from proxy.control.server import ControlServer
+from proxy.model.feature import Page, pages_of
 from tests.support.control_world import World
+
+HOME = Page("home", "Home", ())
 
 
 @dataclass
@@ -26,6 +29,8 @@ class Pages:
     port: int
     api: aiohttp.ClientSession
     accepted: list[socket.socket] = field(default_factory=list)
+    first: Page = HOME
+    """The first page of the menu."""
 
     @property
     def url(self) -> str:
@@ -48,8 +53,9 @@ class Pages:
         """Yields a browser with a session. It keeps cookies by path, and sends the headers of a browser's visit."""
         async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
             browser = Browser(self, session)
-            _, page = await browser.post("/sign-in", {"code": await self.code()}, origin="null", site="cross-site")
-            found = re.search(r'url=(/s/[0-9a-f]{32}/)"', page)
+            code = await self.code(self.first.name)
+            _, page = await browser.post("/sign-in", {"code": code}, origin="null", site="cross-site")
+            found = re.search(rf'url=(/s/[0-9a-f]{{32}}/){self.first.path}"', page)
             assert found is not None, page
             browser.base = found[1]
             yield browser
@@ -86,7 +92,9 @@ class Browser:
 
     async def token(self) -> str:
         """Returns the token of the forms."""
-        found = re.search(r'name="token" value="([0-9a-f]{32})"', (await self.get(self.base))[1])
+        found = re.search(
+            r'name="token" value="([0-9a-f]{32})"', (await self.get(self.base + self.pages.first.path))[1]
+        )
         assert found is not None
         return found[1]
 
@@ -117,7 +125,8 @@ async def dashboard(world: World, folder: Path) -> AsyncIterator[Pages]:
     connector = aiohttp.UnixConnector(path=str(server.address["socket"]))
     try:
         async with aiohttp.ClientSession("http://byway", connector=connector) as api:
-            yield Pages(port, api, accepted)
+            first = next(iter(pages_of(world.features).values()), HOME)
+            yield Pages(port, api, accepted, first)
     finally:
         loop.remove_reader(listening)
         listening.close()

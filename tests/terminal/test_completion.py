@@ -57,7 +57,7 @@ def test_from_the_files(home: Home) -> None:
     assert "notify" in completed(home, "addons enable n")
 
 
-@pytest.mark.uses("traffic")
+@pytest.mark.uses("today", "traffic")
 @pytest.mark.parametrize(
     ("line", "found"),
     [

@@ -94,6 +94,7 @@ def test_values_of_a_phrase_are_inert_and_the_joiners_of_persian_stay() -> None:
     assert shown("a\u200cb") == "a\\u200cb", "text from outside"
 
 
+@pytest.mark.uses("today")
 @pytest.mark.usefixtures("russian")
 @pytest.mark.parametrize("words", [("status",), ("why", "never.example"), ("doctor",)])
 def test_what_programs_read_is_never_translated(byway: Byway, running: Running, words: tuple[str, ...]) -> None:
@@ -119,6 +120,7 @@ def test_the_setting_is_stronger_than_the_locale(
     assert "No problem sites on this network." in byway("status").out
 
 
+@pytest.mark.uses("today")
 def test_no_catalogue_is_loaded_for_english() -> None:
     code = (
         "import sys, proxy.cli.commands, proxy.features.doctor.command;"

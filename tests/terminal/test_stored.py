@@ -130,6 +130,7 @@ def test_a_broken_configuration_keeps_nobody_from_reading(byway: Byway, home: Ho
     assert byway(*words.split()).code == 0
 
 
+@pytest.mark.uses("today")
 @pytest.mark.parametrize("words", ["why x.example", "status", "test x.example"])
 def test_what_needs_a_running_byway_says_so(byway: Byway, kept: Path, words: str) -> None:
     ran = byway(*words.split())

@@ -159,6 +159,7 @@ async def test_fields_are_known_and_given_once(world: World, browser: Browser) -
     assert world.modes.mode == "auto"
 
 
+@pytest.mark.uses("today")
 async def test_a_stolen_code_used_twice_lets_nobody_in(pages: Pages) -> None:
     code = await pages.code()
     async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:

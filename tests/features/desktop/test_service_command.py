@@ -90,6 +90,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     made("service", "uninstall")
 
 
+@pytest.mark.uses("today")
 def test_a_service_is_installed_answers_and_is_removed(machine: Machine) -> None:
     nothing = machine("service", "status")
     assert (nothing.returncode, nothing.stdout) == (
@@ -134,6 +135,7 @@ def test_one_that_does_not_answer_is_said_to_be_so(machine: Machine) -> None:
     assert "does not answer; see `journalctl --user --unit byway`" in ran.stderr
 
 
+@pytest.mark.uses("today")
 def test_one_that_runs_in_a_terminal_is_not_replaced(machine: Machine) -> None:
     with subprocess.Popen(
         ["byway", "--state", str(machine.state), "run"],
