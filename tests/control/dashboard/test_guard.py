@@ -18,6 +18,7 @@ from tests.support.dashboard import Browser, Pages
 POSTS = {"mode": {"mode": "relay"}, "pause": {"minutes": "15"}, "sites/open.example/override": {"action": "direct"}}
 
 
+@pytest.mark.uses("today")
 async def test_a_page_needs_path_and_cookie(pages: Pages, browser: Browser) -> None:
     assert (await browser.get(browser.base))[0] == 200
     async with pages.signed_in() as other, aiohttp.ClientSession() as stranger:
@@ -33,6 +34,7 @@ async def test_a_page_needs_path_and_cookie(pages: Pages, browser: Browser) -> N
     assert (await browser.get(browser.base))[0] == 200
 
 
+@pytest.mark.uses("today")
 @pytest.mark.parametrize(
     "headers",
     [
@@ -62,6 +64,7 @@ async def test_another_host_is_refused_before_anything_else(pages: Pages, browse
         assert (await browser.get(path, **headers))[0] == 421
 
 
+@pytest.mark.uses("today")
 @pytest.mark.parametrize("place", ["before", "behind", "both", "another field"])
 async def test_another_cookie_of_the_name_signs_nobody_out_and_nobody_in(
     pages: Pages, browser: Browser, place: str
@@ -82,6 +85,7 @@ async def test_another_cookie_of_the_name_signs_nobody_out_and_nobody_in(
                 assert answer.status == status, own
 
 
+@pytest.mark.uses("today")
 @pytest.mark.parametrize("count", [2, 14])
 async def test_long_cookies_of_another_server_lock_nobody_out(pages: Pages, browser: Browser, count: int) -> None:
     """A browser keeps 4 KiB each, and sends all in one field."""
@@ -95,6 +99,7 @@ async def test_long_cookies_of_another_server_lock_nobody_out(pages: Pages, brow
                 assert answer.status == 200, await answer.text()
 
 
+@pytest.mark.uses("today")
 @pytest.mark.parametrize("field", ["Origin", "Referer", "Sec-Fetch-Site"])
 async def test_two_fields_that_say_where_a_request_comes_from_are_refused(browser: Browser, field: str) -> None:
     first, second = (
@@ -105,6 +110,7 @@ async def test_two_fields_that_say_where_a_request_comes_from_are_refused(browse
             assert answer.status == status
 
 
+@pytest.mark.uses("today")
 async def test_a_form_needs_our_origin_and_its_token(world: World, browser: Browser) -> None:
     token = await browser.token()
     async with browser.pages.signed_in() as other:
@@ -130,6 +136,7 @@ async def test_a_form_needs_our_origin_and_its_token(world: World, browser: Brow
     assert list(world.overrides) == ["open.example"]
 
 
+@pytest.mark.uses("today")
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "multipart/form-data; boundary=x"])
 async def test_a_form_is_a_form(browser: Browser, kind: str) -> None:
     headers = {"Origin": browser.pages.url, "Content-Type": kind}
@@ -140,6 +147,7 @@ async def test_a_form_is_a_form(browser: Browser, kind: str) -> None:
         assert answer.status == 415
 
 
+@pytest.mark.uses("today")
 async def test_fields_are_known_and_given_once(world: World, browser: Browser) -> None:
     token = await browser.token()
     headers = {"Origin": browser.pages.url, "Content-Type": "application/x-www-form-urlencoded"}
@@ -194,6 +202,7 @@ async def test_the_api_tells_whether_the_code_was_used(pages: Pages) -> None:
         assert "unknown page “shell”" in await answer.text() or "shell" in await answer.text()
 
 
+@pytest.mark.uses("today")
 async def test_the_policy_of_a_page_allows_nothing_from_elsewhere(browser: Browser) -> None:
     async with browser.session.get(browser.pages.url + browser.base) as answer:
         policy = answer.headers["Content-Security-Policy"]
