@@ -19,6 +19,7 @@ SITE = "/v1/sites/example.org"
 JSON = {"Content-Type": "application/json"}
 
 
+@pytest.mark.uses("sites")
 @pytest.mark.parametrize(
     "kind",
     ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp", ""],
@@ -39,6 +40,7 @@ async def test_I6_a_compressed_body_is_refused(api: ClientSession, world: World,
     assert world.overrides == {}
 
 
+@pytest.mark.uses("sites")
 async def test_A17_a_body_that_stops_is_refused(
     server: ControlServer, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,6 +55,7 @@ async def test_A17_a_body_that_stops_is_refused(
     assert world.overrides == {}
 
 
+@pytest.mark.uses("sites")
 @pytest.mark.parametrize(
     "body",
     [
@@ -85,6 +88,7 @@ async def test_I7_a_body_that_is_not_the_object_asked_for_is_refused(
     assert world.overrides == {}
 
 
+@pytest.mark.uses("sites")
 async def test_I7_a_body_of_ten_megabytes_is_refused(api: ClientSession) -> None:
     body = io.BytesIO(b'{"action": "' + b"x" * 10_000_000 + b'"}')
     async with api.put(SITE, data=body, headers=JSON) as answer:
@@ -98,7 +102,7 @@ async def test_I7_what_json_does_not_know_is_refused_wherever_it_stands(api: Cli
         assert answer.status == 400
 
 
-@pytest.mark.uses("traffic")
+@pytest.mark.uses("sites", "traffic")
 async def test_the_nearest_field_is_named(api: ClientSession) -> None:
     async with api.put(SITE, json={"acton": "direct"}) as answer:
         assert "action" in (await answer.json())["error"]
@@ -123,7 +127,7 @@ def test_what_is_no_number_within_bounds_is_not(text: str) -> None:
         request_parsing.parse_number(text, least=0, most=1e6)
 
 
-@pytest.mark.uses("today")
+@pytest.mark.uses("sites", "today")
 @pytest.mark.parametrize(
     ("path", "body", "says"),
     [

@@ -35,7 +35,7 @@ def relays(home: Home) -> None:
     (home.config.parent / "addons" / "mine.py").write_text("")
 
 
-@pytest.mark.uses("sites", "traffic")
+@pytest.mark.uses("relays", "sites", "traffic")
 @pytest.mark.usefixtures("relays")
 def test_from_the_running_byway(byway: Byway, home: Home, running: Running) -> None:
     running.see(rescued(host=BLOG, at=time.time()))
@@ -49,6 +49,7 @@ def test_from_the_running_byway(byway: Byway, home: Home, running: Running) -> N
     assert completed(home, "why b") == [BLOG]
 
 
+@pytest.mark.uses("relays", "sites")
 @pytest.mark.usefixtures("relays")
 def test_from_the_files(home: Home) -> None:
     assert completed(home, "site set x.org relay:") == ["relay:filed"]
@@ -57,7 +58,7 @@ def test_from_the_files(home: Home) -> None:
     assert "notify" in completed(home, "addons enable n")
 
 
-@pytest.mark.uses("today", "traffic")
+@pytest.mark.uses("relays", "sites", "today", "traffic")
 @pytest.mark.parametrize(
     ("line", "found"),
     [
@@ -77,6 +78,7 @@ def test_words_and_nothing_where_nothing_is_known(home: Home, line: str, found: 
     assert completed(home, line) == found
 
 
+@pytest.mark.uses("relays", "sites")
 def test_nobody_who_types_is_told_of_an_error(home: Home) -> None:
     home.config.write_text("nonsense")
     home.state.rmdir()

@@ -27,7 +27,7 @@ def russian(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "ru_RU.UTF-8")
 
 
-@pytest.mark.uses("today")
+@pytest.mark.uses("sites", "today")
 @pytest.mark.usefixtures("person", "russian")
 def test_status_speaks_the_language_of_the_terminal(byway: Byway, running: Running) -> None:
     running.see(rescued(host=BLOG, at=time.time()))
@@ -78,7 +78,7 @@ def test_a_persian_terminal_gets_no_escapes_of_ours(
     assert "\\u" not in out
 
 
-@pytest.mark.uses("today")
+@pytest.mark.uses("sites", "today")
 @pytest.mark.usefixtures("person", "russian")
 def test_text_from_outside_is_inert_in_every_language(byway: Byway, running: Running) -> None:
     running.see(rescued(host="evil\u202e.example.org", at=time.time()))
@@ -94,7 +94,7 @@ def test_values_of_a_phrase_are_inert_and_the_joiners_of_persian_stay() -> None:
     assert shown("a\u200cb") == "a\\u200cb", "text from outside"
 
 
-@pytest.mark.uses("today")
+@pytest.mark.uses("sites", "today")
 @pytest.mark.usefixtures("russian")
 @pytest.mark.parametrize("words", [("status",), ("why", "never.example"), ("doctor",)])
 def test_what_programs_read_is_never_translated(byway: Byway, running: Running, words: tuple[str, ...]) -> None:
@@ -120,7 +120,7 @@ def test_the_setting_is_stronger_than_the_locale(
     assert "No problem sites on this network." in byway("status").out
 
 
-@pytest.mark.uses("today")
+@pytest.mark.uses("sites", "today")
 def test_no_catalogue_is_loaded_for_english() -> None:
     code = (
         "import sys, proxy.cli.commands, proxy.features.doctor.command;"

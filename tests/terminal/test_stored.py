@@ -104,7 +104,7 @@ def test_what_last_happened_is_said_as_a_running_byway_says_it(byway: Byway, kep
     )
 
 
-@pytest.mark.uses("sites", "traffic")
+@pytest.mark.uses("relays", "sites", "traffic")
 def test_a_report(byway: Byway, kept: Path) -> None:
     ran = byway("report", BLOG)
     assert ran.code == 0
@@ -123,14 +123,14 @@ def test_the_relays_with_what_became_of_them(byway: Byway, kept: Path) -> None:
     assert relay["worked_at"] == pytest.approx(time.time() - 30, abs=60)
 
 
-@pytest.mark.uses("sites", "traffic")
+@pytest.mark.uses("relays", "sites", "traffic")
 @pytest.mark.parametrize("words", ["log", "site list", f"site show {BLOG}", "report", "relay list"])
 def test_a_broken_configuration_keeps_nobody_from_reading(byway: Byway, home: Home, kept: Path, words: str) -> None:
     home.config.write_text("nonsense")
     assert byway(*words.split()).code == 0
 
 
-@pytest.mark.uses("today")
+@pytest.mark.uses("sites", "today")
 @pytest.mark.parametrize("words", ["why x.example", "status", "test x.example"])
 def test_what_needs_a_running_byway_says_so(byway: Byway, kept: Path, words: str) -> None:
     ran = byway(*words.split())
@@ -138,7 +138,7 @@ def test_what_needs_a_running_byway_says_so(byway: Byway, kept: Path, words: str
     assert "Byway is not running" in ran.err
 
 
-@pytest.mark.uses("traffic")
+@pytest.mark.uses("sites", "traffic")
 @pytest.mark.parametrize("words", ["log", "site list", "report"])
 def test_the_state_of_another_user_is_told_in_a_sentence(
     byway: Byway, kept: Path, words: str, monkeypatch: pytest.MonkeyPatch
@@ -200,7 +200,7 @@ def test_it_answers_as_the_running_byway_does(home: Home, kept: Path, features: 
     assert NetworkId(reader.get("/v1/sites")["network"]) == HOME
 
 
-@pytest.mark.uses("traffic")
+@pytest.mark.uses("sites", "traffic")
 @pytest.mark.parametrize("words", ["site list", "site show a.example", "report a.example", "log --json"])
 def test_a_state_folder_that_is_a_file_is_told_in_a_sentence(byway: Byway, tmp_path: Path, words: str) -> None:
     state = tmp_path / "file"

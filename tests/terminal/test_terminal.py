@@ -37,6 +37,7 @@ def test_no_traceback_where_utf_8_cannot_be_shown(
         assert done.stderr.isascii()
 
 
+@pytest.mark.uses("sites")
 def test_what_utf_8_shows_stays(home: Home) -> None:
     done = run([*home.flags, "report", "--format", "…é"], LC_ALL="C.UTF-8")
     assert "…é" in done.stderr.decode()

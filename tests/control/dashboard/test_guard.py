@@ -110,7 +110,7 @@ async def test_two_fields_that_say_where_a_request_comes_from_are_refused(browse
             assert answer.status == status
 
 
-@pytest.mark.uses("today")
+@pytest.mark.uses("sites", "today")
 async def test_a_form_needs_our_origin_and_its_token(world: World, browser: Browser) -> None:
     token = await browser.token()
     async with browser.pages.signed_in() as other:

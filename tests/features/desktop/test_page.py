@@ -46,6 +46,7 @@ async def test_whether_this_browser_uses_byway_and_how_to_set_it(world: World, b
     assert "byway system on" in html
 
 
+@pytest.mark.uses("relays")
 async def test_addresses_and_what_is_wrong(world: World, browser: Browser) -> None:
     text = await browser.text("setup")
     assert "http://127.0.0.1:8119/proxy.pac goes direct while Byway does not run" in text

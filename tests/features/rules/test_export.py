@@ -75,6 +75,7 @@ def test_subdomains_alone_are_exported_with_their_domain_where_a_format_has_no_w
     ]
 
 
+@pytest.mark.uses("sites")
 def test_sites_that_were_found_blocked_are_exported(byway: Byway, files: Path, running: Running) -> None:
     beliefs = running.world.beliefs
 

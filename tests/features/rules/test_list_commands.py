@@ -261,6 +261,7 @@ def test_a_diff_keeps_the_ends_of_the_lines(byway: Byway, running: Running, end:
     assert patched(text, diff) == f"b.test{end}"
 
 
+@pytest.mark.uses("sites")
 def test_a_report_names_free_and_blocked_sites(byway: Byway, running: Running) -> None:
     running.see(works("www.a.test", at=time.time()), works("other.test", at=time.time()))
     blocked = Belief("blocked.test", HOME, State.BLOCKED, "sni_reset", since=time.time(), until=time.time() + 1e6)

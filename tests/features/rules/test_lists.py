@@ -133,6 +133,7 @@ def visited(world: World) -> World:
     return world
 
 
+@pytest.mark.uses("sites")
 async def test_a_list_is_compared_with_visits(visited: World, api: ClientSession) -> None:
     told = await read(api, "/v1/lists/own/report")
     free = [(it["host"], it["entry"]) for it in told["free"]]

@@ -663,6 +663,7 @@ async def test_who_is_asked_may_interrupt(byway: Byway, filled: Home, tmp_path: 
     assert files(filled) == before
 
 
+@pytest.mark.uses("sites")
 def test_a_running_byway_takes_it_at_once(byway: Byway, filled: Home, running: Running, tmp_path: Path) -> None:
     exported = ConfigFile({"config.toml": CONFIG}, {"a.example": Override(Action.RELAY, "tor", time.time() + 3600)})
     file = tmp_path / "x.toml"

@@ -39,6 +39,7 @@ def test_people_get_what_is_wrong_first_with_what_to_do(byway: Byway, running: R
     assert byway("status", "-q").err == ""
 
 
+@pytest.mark.uses("relays")
 @pytest.mark.usefixtures("person")
 def test_a_relay_that_fails_is_shown_with_its_fault(byway: Byway, running: Running) -> None:
     refused = failed(Symptom.RELAY_AUTH, Stage.RELAY, TOR, error="the relay refused the password")

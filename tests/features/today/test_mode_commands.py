@@ -39,7 +39,7 @@ def test_a_length_with_a_dash_is_refused_in_one_sentence(byway: Byway) -> None:
     assert "-frsh" in byway("pause", "--frsh").err
 
 
-@pytest.mark.uses("sites")
+@pytest.mark.uses("relays", "sites")
 async def test_the_next_byway_has_what_was_set_meanwhile(tmp_path: Path) -> None:
     byway = RealByway(tmp_path, config=RELAY)
     await byway.command("mode", "relay")
