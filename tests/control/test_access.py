@@ -55,6 +55,7 @@ def ours(server: ControlServer) -> str:
 BEARER = f"Authorization: Bearer {TOKEN}\r\n"
 
 
+@pytest.mark.uses("rules")
 async def test_the_token_lets_in(loopback: ControlServer) -> None:
     status, answer = await ask(loopback.address, "GET /v1/rules HTTP/1.1", ours(loopback) + BEARER)
     assert status == 200
@@ -141,6 +142,7 @@ def test_I3_two_hosts_are_refused_even_where_the_parser_lets_them_through() -> N
         guard.check_host(make_mocked_request("GET", "/", headers=headers), hosts_of(1))
 
 
+@pytest.mark.uses("rules")
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"])
 async def test_our_own_names_are_ours(loopback: ControlServer, name: str) -> None:
     host = f"Host: {name}:{loopback.address['control_port']}\r\n"
@@ -228,6 +230,7 @@ async def test_I5_no_answer_allows_another_origin(server: ControlServer) -> None
     assert "Access-Control" not in answer
 
 
+@pytest.mark.uses("rules")
 async def test_another_user_is_refused(server: ControlServer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (await ask(server.address, "GET /v1/rules HTTP/1.1", "Host: byway\r\n"))[0] == 200
     monkeypatch.setattr(guard, "peer_uid", lambda sock: os.getuid() + 1)
@@ -236,6 +239,7 @@ async def test_another_user_is_refused(server: ControlServer, monkeypatch: pytes
     assert "another user" in answer
 
 
+@pytest.mark.uses("rules")
 async def test_where_the_system_does_not_tell_the_file_mode_decides(
     server: ControlServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

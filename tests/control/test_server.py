@@ -66,6 +66,7 @@ async def test_the_socket_is_the_users_alone_whatever_the_umask(world: World, tm
     assert not path.exists()
 
 
+@pytest.mark.uses("rules")
 async def test_a_socket_that_a_killed_byway_left_is_replaced(world: World, tmp_path: Path) -> None:
     path = tmp_path / "c.sock"
     left = socket.socket(socket.AF_UNIX)
@@ -143,6 +144,7 @@ async def test_a_request_may_come_in_pieces(server: ControlServer) -> None:
         assert answer.startswith("HTTP/1.1 200 ")
 
 
+@pytest.mark.uses("rules")
 @pytest.mark.parametrize(
     "host", ["127.0.0.1:8119", "LOCALHOST:8119", "[::1]:8119", "byway.internal", "byway.internal:80"]
 )
@@ -262,6 +264,7 @@ async def test_clients_of_the_page_are_counted_until_they_are_gone(server: Contr
     await until(lambda: server.adopted == 0)
 
 
+@pytest.mark.uses("rules")
 async def test_a_start_that_fails_is_tried_again_for_the_client_who_waits(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def test_without_a_running_byway_nothing_is_said_of_one(byway: Byway) -> None:
     assert byway("rule", "rm", "1", "--json").json["running"] is False
 
 
+@pytest.mark.uses("rules")
 @pytest.mark.parametrize("words", [RULE, ("addons", "enable", "refuse"), ("addons", "new", "mine")])
 def test_an_edit_that_is_refused_is_said_to_be_saved_and_not_in_use(
     byway: Byway, running: Running, words: tuple[str, ...]

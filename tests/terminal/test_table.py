@@ -46,6 +46,7 @@ def test_wide_characters_take_two_columns() -> None:
 words = st.text(st.sampled_from("abc .-"), max_size=60)
 
 
+@pytest.mark.uses("rules")
 @given(st.lists(st.tuples(words, words, words), min_size=1, max_size=5), st.integers(40, 120))
 def test_no_line_is_wider_than_the_terminal_but_for_a_word_that_is(rows: list[tuple[str, ...]], width: int) -> None:
     for line in lay_out(("one", "two", "three"), rows, width):

@@ -64,7 +64,7 @@ ACTIONS = [
 ]
 
 
-@pytest.mark.uses("sites", "today")
+@pytest.mark.uses("rules", "sites", "today")
 @pytest.mark.parametrize(("words", "then"), ACTIONS)
 @pytest.mark.parametrize("as_json", [(), ("--json",)])
 def test_each_command_warns_without_a_relay(
@@ -82,7 +82,7 @@ def test_an_action_without_relays_has_no_warning(byway: Byway, words: tuple[str,
     assert "relay" not in byway(*words).err.replace("`byway site forget", "")
 
 
-@pytest.mark.uses("relays", "sites", "today")
+@pytest.mark.uses("relays", "rules", "sites", "today")
 @pytest.mark.parametrize(("words", "then"), ACTIONS)
 def test_each_command_warns_of_relays_that_fail(
     byway: Byway, running: Running, words: tuple[str, ...], then: str

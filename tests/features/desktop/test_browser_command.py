@@ -56,6 +56,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Browsers:
     return Browsers(tmp_path / "bin")
 
 
+@pytest.mark.uses("rules")
 def test_the_first_browser_that_is_installed_opens(byway: Byway, home: Home, running: Running, here: Browsers) -> None:
     here.install("firefox")
     chromium = here.install("chromium")
@@ -70,6 +71,7 @@ def test_the_first_browser_that_is_installed_opens(byway: Byway, home: Home, run
     assert not any("spki" in word for word in here.words), "no rule INSPECTs"
 
 
+@pytest.mark.uses("rules")
 @pytest.mark.usefixtures("running")
 def test_one_by_name_with_a_page_and_options_of_its_own(byway: Byway, home: Home, here: Browsers) -> None:
     here.install("firefox")
@@ -81,6 +83,7 @@ def test_one_by_name_with_a_page_and_options_of_its_own(byway: Byway, home: Home
     assert "8119" in (home.state / "browser" / "firefox" / "user.js").read_text()
 
 
+@pytest.mark.uses("rules")
 @pytest.mark.usefixtures("running")
 def test_print_starts_nothing(byway: Byway, home: Home, here: Browsers) -> None:
     here.install("chromium")
@@ -100,6 +103,7 @@ def test_print_starts_nothing(byway: Byway, home: Home, here: Browsers) -> None:
     assert not here.started.exists()
 
 
+@pytest.mark.uses("rules")
 @pytest.mark.usefixtures("running")
 def test_a_rule_that_inspects_makes_the_ca_trusted_in_this_profile(
     byway: Byway, home: Home, running: Running, here: Browsers
@@ -142,6 +146,7 @@ def test_folders_that_may_not_be_read_are_named(byway: Byway, monkeypatch: pytes
     )  # fmt: skip
 
 
+@pytest.mark.uses("rules")
 @pytest.mark.usefixtures("running")
 @pytest.mark.parametrize("name", ["chromium", "firefox"])
 def test_a_browser_that_ends_at_once_is_an_error(
@@ -154,6 +159,7 @@ def test_a_browser_that_ends_at_once_is_an_error(
     assert "ended with exit code 7; `-v` shows what it prints" in ran.err
 
 
+@pytest.mark.uses("rules")
 @pytest.mark.usefixtures("running")
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such variables")
 def test_without_a_display_the_reason_is_told(byway: Byway, here: Browsers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +171,7 @@ def test_without_a_display_the_reason_is_told(byway: Byway, here: Browsers, monk
     assert "`-v` shows" in byway("browser", "--", "--headless=new").err, "that needs no display"
 
 
+@pytest.mark.uses("rules")
 @pytest.mark.usefixtures("running")
 def test_root_is_told_why_chromium_does_not_run(byway: Byway, here: Browsers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -179,6 +186,7 @@ def test_root_is_told_why_chromium_does_not_run(byway: Byway, here: Browsers, mo
     assert byway("browser", "firefox").code == 0
 
 
+@pytest.mark.uses("rules")
 def test_a_byway_that_stores_nothing_gets_a_profile_that_goes(
     byway: Byway, home: Home, running: Running, here: Browsers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
