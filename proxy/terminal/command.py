@@ -18,7 +18,7 @@ import typer
 from proxy.languages.language import Language, language_of_terminal
 from proxy.model.feature import Role, offers
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.terminal.exit_codes import Exit, NotRunning, translated
+from proxy.terminal.exit_codes import Exit, Misused, NotRunning, translated
 from proxy.terminal.help import Command
 from proxy.terminal.output import Output, say
 
@@ -112,7 +112,10 @@ class Invocation:
         returned as it is."""
         if running is None or self.flags.config is not None:
             return self
-        used = running.get("/v1/config")["path"]
+        try:
+            used = running.get("/v1/config")["path"]
+        except Misused:  # without the feature settings it is not told
+            return self
         return self if used is None else replace(self, flags=replace(self.flags, config=Path(used)))
 
     def reader(self) -> Client | Stored:
