@@ -11,6 +11,8 @@ import pytest
 
 from tests.bench.time_to_rescue import PATIENCE_S, Waited, charts, table
 
+pytestmark = pytest.mark.slow
+
 _FOUND = [
     Waited("sni-drop-records", 0.8, math.inf),
     Waited("sni-drop-records", 0.5, math.inf),

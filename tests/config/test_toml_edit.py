@@ -293,6 +293,7 @@ def check_every_removal_of_an_element(text: str, path: Path, value: Any) -> int:
     return len(removals)
 
 
+@pytest.mark.slow
 @given(documents(), st.booleans())
 def test_fuzz_every_edit_of_one_key_changes_its_characters_alone(
     document: tuple[str, dict[Path, int]], crlf: bool

@@ -128,6 +128,7 @@ async def counted(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         yield country, rule.deed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "punished"), [(1, 0), (3, 0), (6, 1)])
 async def test_a_client_without_byway_is_punished_for_six_at_once(
     counted: tuple[Country, CountHellos], number: int, punished: int

@@ -92,9 +92,16 @@ async def test_a_download_through_it_is_ended_and_comes_by_another_relay(
 @pytest.mark.parametrize(
     ("only", "rules", "secure"),
     [
-        *((only, rules, True) for only in ("socks", "http", "https") for rules in (RULES, ONLY_RELAYS)),
-        ("socks", RULES, False),
-        ("https", ONLY_RELAYS, False),
+        ("socks", RULES, True),
+        *(
+            pytest.param(*row, marks=pytest.mark.slow)
+            for row in (
+                *((only, RULES, True) for only in ("http", "https")),
+                *((only, ONLY_RELAYS, True) for only in ("socks", "http", "https")),
+                ("socks", RULES, False),
+                ("https", ONLY_RELAYS, False),
+            )
+        ),
     ],
     ids=lambda value: {RULES: "a control page", ONLY_RELAYS: "no control page", True: "TLS", False: "plain"}.get(value),
 )

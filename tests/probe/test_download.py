@@ -265,6 +265,7 @@ async def test_no_connection_stays_open(to_relays: TcpDialer) -> None:
             await ended.wait()
 
 
+@pytest.mark.slow
 async def test_plain_http_answers_are_not_taken(to_relays: TcpDialer) -> None:
     async with answering(to_relays, page(TEXT)) as dialer:
         with pytest.raises(DownloadFailed):

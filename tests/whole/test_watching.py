@@ -25,6 +25,8 @@ from proxy.model import Action, Destination, NetworkState
 from proxy.net.faults import Faults
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.waits
+
 PARTS = (
     "watching config.toml, rules.txt and the lists",
     "watching the mode",

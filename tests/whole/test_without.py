@@ -108,6 +108,7 @@ async def test_a_rule_that_inspects_is_refused_with_its_place(tmp_path: Path) ->
         assert (done.returncode, "rules.txt:1: INSPECT needs" in done.stdout + done.stderr) == (7, True), done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "section", "setting"), [("desktop", "desktop", "notify = false"), ("inspection", "inspect", "pass_s = 60")]
 )

@@ -249,6 +249,7 @@ def test_those_used_last_are_kept(leaves: Leaves) -> None:
     assert leaves.leaf("second.example") is not second
 
 
+@pytest.mark.slow
 def test_J7_ten_thousand_hosts_take_little_memory(tmp_path: Path) -> None:
     """In a process of its own; each leaf has as many long names as it may."""
     script = (

@@ -104,6 +104,7 @@ def test_tinyproxy(tmp_path: Path, auth: str) -> None:
             assert leads_out(port, origin) == (True, True)
 
 
+@pytest.mark.slow
 @pytest.mark.needs("squid")
 def test_squid(tmp_path: Path) -> None:
     port, settings = free_port(), tmp_path / "squid.conf"

@@ -22,6 +22,7 @@ from proxy.net.poller import Poller
 from proxy.net.stream import SocketStream, Stream
 from proxy.net.tasks import spawn
 from proxy.wire.relay_url import parse
+from tests.support.descriptors import descriptors
 from tests.support.late import stall
 from tests.support.lying import HTTP, SOCKS4, SOCKS5, SOCKS5_AUTH, Lie, LyingRelay, Turn
 from tests.support.sockets import tcp_pair
@@ -316,16 +317,17 @@ async def test_a_relay_that_is_slow_for_a_crowd_does_not_lead_back(
     comes meanwhile comes by chance, or by a clock, as a program that checks a site."""
     is_open = asyncio.Event()
 
-    async with asyncio.timeout(20), RelayThatAsksBack(is_open.wait).listening() as port:
-        dialer = Socks5Dialer(to_relays, parse(f"socks5h://127.0.0.1:{port}"), timeout_s=15)
+    with descriptors(4 * crowd):
+        async with asyncio.timeout(20), RelayThatAsksBack(is_open.wait).listening() as port:
+            dialer = Socks5Dialer(to_relays, parse(f"socks5h://127.0.0.1:{port}"), timeout_s=15)
 
-        async def visit() -> None:
-            (await dialer.dial(SITE)).close()
+            async def visit() -> None:
+                (await dialer.dial(SITE)).close()
 
-        async with asyncio.TaskGroup() as visits:
-            for number in range(crowd):
-                visits.create_task(visit())
-                if number > relay_handshake.LOOP_REQUESTS:
-                    await asyncio.sleep(pause_s())
-            await asyncio.sleep(1.5)
-            is_open.set()
+            async with asyncio.TaskGroup() as visits:
+                for number in range(crowd):
+                    visits.create_task(visit())
+                    if number > relay_handshake.LOOP_REQUESTS:
+                        await asyncio.sleep(pause_s())
+                await asyncio.sleep(1.5)
+                is_open.set()
