@@ -45,12 +45,18 @@ class Durations:
         self._seconds[_file(report.nodeid)] += report.duration  # type: ignore[assignment]  # typeshed: int only
 
     def keep(self, config: pytest.Config) -> None:
-        if config.cache is not None and self._seconds:
-            config.cache.set(_SECONDS, _known(config) | {file: round(s, 1) for file, s in self._seconds.items()})
+        if (cache := _cache(config)) is not None and self._seconds:
+            cache.set(_SECONDS, _known(config) | {file: round(s, 1) for file, s in self._seconds.items()})
+
+
+def _cache(config: pytest.Config) -> pytest.Cache | None:
+    """Returns None with `-p no:cacheprovider`."""
+    return getattr(config, "cache", None)
 
 
 def _known(config: pytest.Config) -> dict[str, float]:
-    found = config.cache.get(_SECONDS, None) if config.cache is not None else None
+    cache = _cache(config)
+    found = cache.get(_SECONDS, None) if cache is not None else None
     return found if isinstance(found, dict) else {}
 
 

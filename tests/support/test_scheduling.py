@@ -137,3 +137,9 @@ pytestmark = [
 def test_it(): pass
 """)
     assert marks_of(file) == {"needs", "waits"}
+
+
+def test_a_run_without_a_cache_ends_as_its_tests_do(tmp_path: Path) -> None:
+    (tmp_path / "test_a.py").write_text("def test_it(): pass\n")
+    done = run(tmp_path, 2, "-p", "no:cacheprovider")
+    assert done.returncode == 0, done.stdout + done.stderr
