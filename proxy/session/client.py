@@ -10,9 +10,11 @@ import asyncio
 import contextlib
 from typing import TypeVar
 
+from proxy.config.schema import Limits
 from proxy.model import ClosedBy, Protocol
 from proxy.net.deadline import deadline
 from proxy.net.notify import Notify
+from proxy.net.race.race import OpenPath, Race
 from proxy.net.stream import SocketStream
 from proxy.wire.flight import Flight
 from proxy.wire.reader import Parser, Reader
@@ -99,6 +101,26 @@ class Client:
             ends = flight.ended and (not flight.data or flight.protocol is Protocol.TLS)
             self.has_left = ends or not is_open
         return not self.has_left
+
+    async def receive_flight(self, flight: Flight, race: Race, limits: Limits) -> OpenPath:
+        """Waits for the flight, after "connected" was sent; nothing is sent on the path meanwhile. Browsers open
+        tunnels ahead of need, so the flight may come after the path has closed. If the server speaks first, the wait
+        ends.
+
+        Feeds `flight` until it is complete, the server has spoken, the client has left, or the time is over:
+        `idle_timeout_s`, and `late_flight_s` once the path has closed. Returns the state of the path."""
+        loop = asyncio.get_running_loop()
+        ends_at, path = loop.time() + limits.idle_timeout_s, OpenPath.QUIET
+        while self.read_flight(flight) and not flight.complete:
+            was_closed, path = path is OpenPath.CLOSED, race.poll_open_path()
+            if path is OpenPath.SERVER_FIRST:
+                return path
+            if path is OpenPath.CLOSED and not was_closed:
+                ends_at = min(ends_at, loop.time() + limits.late_flight_s)
+            if loop.time() >= ends_at:  # an incomplete flight notifies, too
+                break
+            await self.news.wait(ends_at)
+        return race.poll_open_path()
 
     def ended(self, otherwise: ClosedBy) -> ClosedBy:
         """Returns who ended a connection on which no route delivered: the client if it has left, else `otherwise`."""

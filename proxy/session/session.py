@@ -13,13 +13,11 @@ this session from then on. Plain HTTP requests are served by `http_requests`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from proxy.config.schema import Limits
 from proxy.model import ClosedBy, Outcome
 from proxy.model.errors import PeerError
 from proxy.net.race.race import OpenPath, Race, Winner
@@ -87,7 +85,7 @@ class Session:
             if client.reader:  # bytes that the client sent right after the request
                 flight.receive_data(client.reader.rest())
             while True:
-                path = await receive_flight(client, flight, race, limits)
+                path = await client.receive_flight(flight, race, limits)
                 if client.unsent_reply:  # nothing else may come before it
                     client.send_reply()
                 if path is OpenPath.SERVER_FIRST:
@@ -187,23 +185,3 @@ class Session:
             client.stream, winner.stream, record.on_tunnel_ended, to_upstream=winner.unsent, to_client=winner.answer
         )
         return record.on_won(race, winner, tunnel)
-
-
-async def receive_flight(client: Client, flight: Flight, race: Race, limits: Limits) -> OpenPath:
-    """Waits for the flight of a client that got "connected"; nothing is sent on its path meanwhile. Browsers open
-    tunnels ahead of need, so the flight may come after the path has closed. If the server speaks first, the wait ends.
-
-    Feeds `flight` until it is complete, the server has spoken, the client has left, or the time is over:
-    `idle_timeout_s`, and `late_flight_s` once the path has closed. Returns the state of the path."""
-    loop = asyncio.get_running_loop()
-    ends_at, path = loop.time() + limits.idle_timeout_s, OpenPath.QUIET
-    while client.read_flight(flight) and not flight.complete:
-        was_closed, path = path is OpenPath.CLOSED, race.poll_open_path()
-        if path is OpenPath.SERVER_FIRST:
-            return path
-        if path is OpenPath.CLOSED and not was_closed:
-            ends_at = min(ends_at, loop.time() + limits.late_flight_s)
-        if loop.time() >= ends_at:  # an incomplete flight notifies, too
-            break
-        await client.news.wait(ends_at)
-    return race.poll_open_path()
