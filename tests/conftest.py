@@ -3,7 +3,9 @@ machine, but never in CI."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import logging
 import os
 import signal
@@ -58,12 +60,28 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SlowFir
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """To import what is not run takes long. Returns None where others decide."""
-    if config.option.markexpr != _LEAVES_OUT or not collection_path.name.startswith("test_"):
-        return None
-    if collection_path.suffix != ".py" or _SLOW not in marks_of(collection_path):
+    if not collection_path.match("test_*.py") or not _is_left_out(collection_path, config):
         return None
     _left_out.add(str(collection_path.relative_to(config.rootpath)))
     return True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """In a fresh clone each worker would compile all tests. So each imports its share first, and finds the others'
+    compiled when it collects them."""
+    config, tests = session.config, session.config.rootpath / "tests"
+    worker = getattr(config, "workerinput", None)
+    if worker is None or config.args != config.getini("testpaths"):
+        return
+    files = [file for file in sorted(tests.rglob("test_*.py")) if not _is_left_out(file, config)]
+    for file in files[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
+        with contextlib.suppress(Exception):  # collection imports it again, and reports the error
+            importlib.import_module(".".join(file.relative_to(config.rootpath).with_suffix("").parts))
+
+
+def _is_left_out(file: Path, config: pytest.Config) -> bool:
+    return config.option.markexpr == _LEAVES_OUT and _SLOW in marks_of(file)
 
 
 def pytest_collection_finish() -> None:
