@@ -1,6 +1,7 @@
 """The configuration and the rules as the files have them, for commands that need no running Byway.
 
-Everything is checked as `byway run` would check it, except that no password command is run: no connection is opened.
+Everything is checked as `byway run` would check it, but no password command is run unless a command asks for it: no
+connection is opened.
 """
 
 from __future__ import annotations
@@ -25,19 +26,21 @@ def read_configuration(paths: Paths) -> Loaded:
     return load(paths.config_to_read, env=os.environ)
 
 
-def make_setup(paths: Paths, features: Sequence[Feature] | None = None) -> Setup:
+def make_setup(
+    paths: Paths, features: Sequence[Feature] | None = None, *, runs_password_commands: bool = False
+) -> Setup:
     """Builds the setup that a start of Byway would have now, without flags and without overrides of `site set`. It is
     for reading: its routes must not be dialed. `features` are those that are here; None: all. Raises ConfigError with
     all problems."""
-    return asyncio.run(_make(paths, features))
+    return asyncio.run(_make(paths, features, runs_password_commands=runs_password_commands))
 
 
-async def _make(paths: Paths, features: Sequence[Feature] | None) -> Setup:
+async def _make(paths: Paths, features: Sequence[Feature] | None, *, runs_password_commands: bool) -> Setup:
     loaded = read_configuration(paths)
     poller = make_poller(asyncio.get_running_loop())
     try:
-        without_commands = replace(loaded, settings=without_passwords(loaded.settings))
-        return make(Parts(poller, paths, loaded.settings.listen.port, features=features), without_commands, {})
+        used = loaded if runs_password_commands else replace(loaded, settings=without_passwords(loaded.settings))
+        return make(Parts(poller, paths, loaded.settings.listen.port, features=features), used, {})
     finally:
         poller.close()
 

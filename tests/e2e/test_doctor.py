@@ -261,6 +261,40 @@ async def test_all_faults_of_one_file_are_found(tmp_path: Path) -> None:
     assert places == ["rules.txt:1:", "rules.txt:2:"]
 
 
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ('[[relay]]\nname = "vps"\nurl = "https://me@relay.test"\npassword_cmd = "false"\n', "[[relay]] vps: "),
+        (f'user = "me"\npassword_cmd = "false"\n{DEAD}', "[listen] password_cmd: "),
+    ],
+    ids=["of a relay", "of the proxy itself"],
+)
+async def test_a_password_command_that_fails_is_found(tmp_path: Path, config: str, reason: str) -> None:
+    """As `byway run` says, which does not start with it."""
+    byway = _stopped(tmp_path, config)
+    (found,) = await _all(byway, code=1)
+    assert found["step"] == "configuration"
+    assert found["text"] == f"{reason}its password command failed with exit code 1"
+    ran = await byway.command("run", check=False)
+    assert (ran.returncode, found["text"] in ran.stderr) == (7, True)
+
+
+@pytest.mark.slow
+async def test_a_running_byway_runs_its_password_commands_itself(tmp_path: Path) -> None:
+    """A keyring may ask its user. Without one, doctor runs each command once, and tells no password."""
+    runs = tmp_path / "runs"
+    command = f"sh -c 'echo >> {runs}; echo correct-horse'"
+    byway = _stopped(
+        tmp_path / "byway", f'[[relay]]\nname = "vps"\nurl = "https://me@127.0.0.1:1"\npassword_cmd = "{command}"\n'
+    )
+    done = await byway.command("doctor")
+    assert "correct-horse" not in done.stdout + done.stderr
+    assert runs.read_text() == "\n"
+    async with byway:
+        assert await _all(byway, code=0) == []
+        assert runs.read_text() == "\n" * 2
+
+
 @pytest.mark.slow
 async def test_an_addon_that_does_not_load_is_found(tmp_path: Path) -> None:
     byway = _stopped(tmp_path)

@@ -1,7 +1,8 @@
 """`byway doctor`: an ordered ladder of what can be wrong, each step with one thing to do; `--fix` mends what is
 Byway's own.
 
-With a running Byway its knowledge is used, and `why` about control pages. Without one, nothing is sent.
+With a running Byway its knowledge is used, and `why` about control pages. Without one, nothing is sent, and password
+commands are run as a start would run them.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ def _doctor(
     """Find out what keeps Byway from working, and what to do about it.
 
     It finds what `run`, `config check`, `addons check` and `status` would say, too. Nothing is requested but control
-    pages, by the running Byway. --fix mends a system proxy that was left over, file modes, a stale socket and a damaged
-    log. Exit code 1: Byway does not start with what was found."""
+    pages, by the running Byway; while none runs, password commands are run as at a start. --fix mends a system proxy
+    that was left over, file modes, a stale socket and a damaged log. Exit code 1: Byway does not start with what was
+    found."""
     from proxy.terminal.findings import LABELS, NO_NETWORK
 
     try:
@@ -114,7 +116,7 @@ def _findings(call: Invocation, running: Client | None, refusal: str) -> Iterato
     yield from local_checks.file_modes(paths)
     disk = list(local_checks.disk(paths))
     yield from disk
-    configuration, settings = _configuration(paths, files, call.features)
+    configuration, settings = _configuration(paths, files, call.features, is_running=running is not None)
     yield from configuration
     if running is not None:
         status = running.get("/v1/status")
@@ -148,15 +150,15 @@ def _findings(call: Invocation, running: Client | None, refusal: str) -> Iterato
 
 
 def _configuration(
-    paths: Paths, files: Sequence[Finding], features: Sequence[Feature]
+    paths: Paths, files: Sequence[Finding], features: Sequence[Feature], *, is_running: bool
 ) -> tuple[list[Finding], Settings | None]:
-    """Returns what `byway config check` says beside `files`, which others could change, and the settings; None: they
-    cannot be used."""
+    """Returns what a start would say of the configuration beside `files`, which others could change, and the settings;
+    None: they cannot be used. A running Byway has run its password commands itself."""
     from proxy.features.doctor import local_checks
     from proxy.terminal.offline import make_setup, read_configuration
 
     try:
-        setup = make_setup(paths, features)
+        setup = make_setup(paths, features, runs_password_commands=not is_running)
     except ConfigError as error:
         problems = [each for each in error.problems if not any(file.text in each for file in files)]
         try:

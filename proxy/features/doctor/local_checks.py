@@ -167,9 +167,9 @@ def open_configuration(paths: Paths) -> Iterator[Finding]:
 
 
 def configuration(problems: Sequence[str], notices: Sequence[str]) -> Iterator[Finding]:
-    """What `byway config check` says: the problems and the notices of the configuration, the rules and the lists."""
+    """What a start would say: the problems and the notices of the configuration, the rules and the lists."""
     for problem in problems:
-        do = _("correct it, then run `byway config check`")
+        do = _("correct it, then run `byway doctor` again")
         yield Finding(Step.CONFIGURATION, problem, do, prevents_start=True)
     for notice in notices:
         yield Finding(Step.CONFIGURATION, notice, "byway config check")
