@@ -112,7 +112,7 @@ def parse_network(text: str, networks: Mapping[str, str]) -> str:
         if names
         else f'; name it in config.toml under [networks]: {text or "home"} = "ID"'
     )
-    raise ValueError(f"unknown network {quoted(text)}{hint}; `byway status` shows the id of the network in use")
+    raise ValueError(f"unknown network {quoted(text)}{hint}; `byway status -v` shows the id of the network in use")
 
 
 def _checked_keyword(text: str) -> str:

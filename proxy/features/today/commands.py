@@ -58,7 +58,7 @@ def _show(call: Invocation, answer: dict[str, Any]) -> None:
         out.line(problem["do"], before="  → ")
     if answer["problems"] or any(mode_sentences(answer["mode"])):
         out.line()
-    out.line(_headline(answer))
+    out.line(_headline(answer, with_id=out.verbose > 0))
     for title, headings, rows in (
         (_("Routes, last {hours} h", hours=answer["routes_hours"]), (
             pgettext("column", "route"),
@@ -97,19 +97,20 @@ def _show(call: Invocation, answer: dict[str, Any]) -> None:
         out.hint(notice)
 
 
-def _headline(answer: dict[str, Any]) -> str:
+def _headline(answer: dict[str, Any], *, with_id: bool) -> str:
+    """`with_id`: also with the id of the network, which says nothing to people, but names it in `[networks]`."""
     live = answer["live"]
-    is_unknown = answer["network"] == "unknown"
     started = ago(live.get("started_at"), now=answer["now"])
     listens: str = _("Byway {version} listens on {address}", version=answer["byway"], address=answer["listen"])
     if started:
         listens = commas([listens, _("started {when}", when=started)])
     connections = int(live.get("tunnels", 0))
-    network = (
-        _("unknown network: results are not stored") if is_unknown else _("network {network}", network=_network(answer))
-    )
-    opened = ngettext("{count} open connections", "{count} open connections", connections)
-    return _("{facts}.", facts=semicolons([listens, opened, network]))
+    facts: list[str] = [listens, ngettext("{count} open connections", "{count} open connections", connections)]
+    if answer["network"] == "unknown":
+        facts.append(_("unknown network: results are not stored"))
+    elif name := _network(answer) if with_id else answer["network_name"]:
+        facts.append(_("network {network}", network=name))
+    return _("{facts}.", facts=semicolons(facts))
 
 
 def _status_word(site: dict[str, Any]) -> str:

@@ -59,3 +59,20 @@ def test_a_network_with_a_name_is_shown_by_it(byway: Byway, running: Running) ->
     world.settings = replace(world.settings, networks={"office": HOME})
     running.do(world.overrides_changed)
     assert byway("status").rows[1][3].endswith(f", network office ({HOME})")
+
+
+@pytest.mark.usefixtures("person")
+def test_people_read_no_id_of_a_network_unless_they_ask(byway: Byway, running: Running) -> None:
+    world = running.world
+    assert "network" not in _headline(byway)
+    assert _headline(byway, "-v").endswith(f"; network {HOME}.")
+    world.settings = replace(world.settings, networks={"office": HOME})
+    running.do(world.overrides_changed)
+    assert _headline(byway).endswith("; network office.")
+    assert _headline(byway, "-v").endswith(f"; network office ({HOME}).")
+
+
+def _headline(byway: Byway, *words: str) -> str:
+    """The sentence about the instance, in one line."""
+    told = byway("status", *words).out
+    return " ".join(told[told.index("Byway ") :].partition("\n\n")[0].split())
