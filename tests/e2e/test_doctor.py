@@ -405,9 +405,11 @@ async def test_a_state_folder_that_cannot_be_written_is_found(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-async def test_traffic_that_fails_as_a_whole_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("logged", ["decisions", "off"])
+async def test_traffic_that_fails_as_a_whole_is_found(tmp_path: Path, logged: str) -> None:
     hosts = "[dns.hosts]\n" + "".join(f'"s{n}.test" = "127.0.0.1"\n' for n in range(8))
-    async with Byway(tmp_path, config=f"{hosts}{DEAD}", rules="MATCH,DIRECT\n") as byway:
+    config = f'[log]\nhosts = "{logged}"\n{hosts}{DEAD}'
+    async with Byway(tmp_path, config=config, rules="MATCH,DIRECT\n") as byway:
         for number in range(8):
             assert (await fetch(f"http://s{number}.test:1/", via=byway.proxy)).status == 502
         (found,) = [each for each in await _all(byway) if each["step"] == "traffic"]

@@ -16,6 +16,7 @@ from proxy.control.answers.overrides import overrides_json
 from proxy.control.answers.problems import ProblemJson
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame, Moment
+from proxy.detect.verdict.site_status import Source
 from proxy.features.today.answers import ModeAnswer, RouteSuccessJson, StatusAnswer, StopAnswer, TrafficJson
 from proxy.features.today.mode_change import change_mode
 from proxy.features.today.problems import StatusSnapshot, present
@@ -56,6 +57,9 @@ async def _traffic(moment: Moment) -> TrafficJson | None:
         return failed_visits(db, now - WITHIN_S, network), delivered_at(db, network)
 
     failed, logged_at = await asyncio.to_thread(parts.store.read, read)
+    if parts.setup().settings.log.hosts == "off":  # no visit is logged by name: the last one to each site must do
+        results = parts.beliefs.recent_results(network=network, now=now)
+        failed = [FailedVisit(result.at, host) for host, result in results if result.source is Source.CONNECTION]
     relays_at = moment.frame.relays.worked_at()
     return failing_traffic(failed, max(logged_at, relays_at, parts.beliefs.delivered_at(network)), now)
 
