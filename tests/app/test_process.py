@@ -72,6 +72,14 @@ async def test_G1_a_bad_file_ends_with_7_and_its_place(tmp_path: Path, content: 
     assert not (tmp_path / "state" / "run.json").exists()
 
 
+async def test_no_password_of_a_faulty_configuration_is_printed(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[safety]\nallow = ["http://me:correct-horse@relay.example/"]\n')
+    code, err = await run(tmp_path)
+    assert code == 7
+    assert "correct-horse" not in err
+    assert "me:***@relay.example" in err
+
+
 def folder(path: Path) -> None:
     path.mkdir()
 
