@@ -29,6 +29,7 @@ from proxy.setup.knowledge import SetupInUse
 from proxy.setup.rule_files import Fingerprint, fingerprint, fingerprint_of_included, read_list_text
 from proxy.setup.steps import build
 from proxy.store.list_copies import ListCopies
+from proxy.wire.relay_url import redact
 
 log = logging.getLogger(__name__)
 
@@ -265,11 +266,12 @@ class ActiveSetup:
         return fingerprint_of_included(checked.loaded.settings, self._paths, checked.rules.lists)
 
     def _refuse(self, problems: Sequence[str]) -> list[str]:
-        for problem in problems:
+        told = [redact(problem) for problem in problems]  # a value that is wrong may hold a password
+        for problem in told:
             log.error("%s", problem)
         log.error("Keeping the previous configuration until this is fixed")
-        self.problem = "; ".join(problems)
-        return list(problems)
+        self.problem = "; ".join(told)
+        return told
 
     def log_notices(self) -> None:
         """Logs what is not an error in the configuration but should be known."""
@@ -281,7 +283,7 @@ class ActiveSetup:
         if settings.detect != at_start.detect:
             log.warning("[detect]: the change takes full effect after a restart")
         for notice in (*self.setup.loaded.notices, *self.setup.router.rules.notices):
-            log.warning("%s", notice)
+            log.warning("%s", redact(notice))
 
     def _check_stays_closed(self, loaded: Loaded) -> None:
         """Byway keeps the listening address of the start. Raises ConfigError when that would now serve other computers

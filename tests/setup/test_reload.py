@@ -133,6 +133,14 @@ async def test_rules_whose_folder_is_gone_stay_until_it_is_back(tmp_path: Path) 
     configured.close()
 
 
+async def test_no_password_of_a_wrong_edit_is_told(configured: Configured, caplog: pytest.LogCaptureFixture) -> None:
+    configured.paths.config_file.write_text('[safety]\nallow = ["http://me:correct-horse@relay.example/"]\n')
+    problems = await configured.in_use.reload()
+    for told in (problems[0], configured.in_use.problem, caplog.text):
+        assert "me:***@relay.example" in told
+        assert "correct-horse" not in told
+
+
 async def test_what_site_set_says_outlives_an_edit(configured: Configured) -> None:
     in_use = configured.in_use
     in_use.override("a.example", Override(Action.BLOCK))
