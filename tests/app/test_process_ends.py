@@ -139,12 +139,29 @@ async def test_restart_keeps_the_process_and_its_terminal_and_reads_what_needs_a
 
 
 @pytest.mark.slow
-@pytest.mark.uses("today")
-async def test_a_restart_with_a_broken_configuration_stops_nothing(tmp_path: Path) -> None:
+@pytest.mark.uses("today", "addons")
+@pytest.mark.parametrize(
+    ("file", "text", "problem"),
+    [
+        ("rules.txt", "NONSENSE\n", "rules.txt:1"),
+        ("addons/mine.py", "def plan(:\n", "mine.py:1"),
+        (
+            "config.toml",
+            '[[relay]]\nname = "vps"\nurl = "https://me@127.0.0.1:1"\npassword_cmd = "false"\n',
+            "[[relay]] vps: its password command failed",
+        ),
+    ],
+    ids=["rules", "an addon", "a password command"],
+)
+async def test_a_restart_with_what_prevents_a_start_stops_nothing(
+    tmp_path: Path, file: str, text: str, problem: str
+) -> None:
     async with Byway(tmp_path) as byway:
         before = (await byway.read("status"))["live"]["started_at"]
-        byway.rules.write_text("NONSENSE\n")
+        edited = byway.config.parent / file
+        edited.parent.mkdir(mode=0o700, exist_ok=True)
+        edited.write_text(text)
         ran = await byway.command("restart", check=False)
         assert ran.returncode == 7
-        assert "rules.txt:1" in ran.stderr
+        assert problem in ran.stderr
         assert (await byway.read("status"))["live"]["started_at"] == before

@@ -5,13 +5,15 @@ No process is sent a signal: a pid that was written down may be another process 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from proxy.config.state_lock import is_locked
-from proxy.model.errors import BywayError
+from proxy.model.errors import BywayError, ConfigError
+from proxy.model.feature import BrokenFeature
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.exit_codes import Exit
 
@@ -57,13 +59,21 @@ def _stop(call: Invocation, now: AtOnce = False) -> Exit | None:
 def _restart(call: Invocation, now: AtOnce = False) -> Exit | None:
     """Restart the running Byway with the same options.
 
-    It stays in its terminal, or the same service. The configuration is checked first: with an error, nothing is
-    stopped. Exit code 3: none runs."""
+    It stays in its terminal, or the same service. The configuration, the addons and the password commands are checked
+    first: with an error, nothing is stopped. Exit code 3: none runs."""
     from proxy.terminal.offline import make_setup
 
     client = call.client()
     before = client.get("/v1/status")
-    make_setup(call.for_config_of(client).paths, call.features)
+    there = call.for_config_of(client)
+    make_setup(there.paths, call.features, runs_password_commands=True)
+    problems = list[str]()
+    for feature in call.features:
+        with contextlib.suppress(BrokenFeature):  # one that does not work prevents no start
+            found = feature.load(feature.checks)(there) if feature.checks else ()
+            problems += (each.text for each in found if each.prevents_start)
+    if problems:
+        raise ConfigError(problems)
     answer = client.post("/v1/stop", {"restart": True, "at_once": now})
     after = _wait_for_start(call, answer, float(before["live"].get("started_at", 0.0)))
     if call.output.as_json:
