@@ -18,8 +18,8 @@ def bundled(name: str, *, package: Path = _PACKAGE) -> Path:
 
 
 def bundled_folder(name: str, *, package: Path = _PACKAGE) -> Path | None:
-    """Returns the folder of that name, such as `addons`; None when it was not installed. Beside the package only in a
-    checkout: files beside an installed package are not Byway's."""
+    """Returns the folder of that name, such as `addons`; None when it was not installed. A folder beside the package
+    counts only in a checkout: beside an installed package it is not Byway's."""
     installed, beside = package / "_bundled" / name, package.parent / name
     if installed.is_dir():
         return installed

@@ -1,7 +1,7 @@
-"""Checks of settings that depend on each other: faults, and keys that do less than they seem to.
+"""Checks settings that depend on each other: finds faults, and keys that have less effect than their names suggest.
 
-A fault is the path of a key and a sentence; `load` adds file and line. The most important check is the first: listening
-beyond this computer without a password makes an open proxy.
+A fault is the path of a key and a sentence; `load` adds file and line. The most important check is the first: a proxy
+that other computers can reach without a password is an open proxy.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Path = tuple[str | int, ...]
 
 
 class Fault(NamedTuple):
-    """An error in the settings: the path of the key, and a sentence without its place."""
+    """An error in the settings: the path of the key, and a sentence that does not contain file and line."""
 
     path: Path
     sentence: str
 
 
 def faults(settings: Settings) -> Iterator[Fault]:
-    """Yields everything that must be corrected before Byway can start."""
+    """Yields the errors with which Byway cannot start."""
     yield from _listen_faults(settings)
     yield from _name_faults(settings)
     yield from _dns_faults(settings)
@@ -43,7 +43,7 @@ def faults(settings: Settings) -> Iterator[Fault]:
 
 
 def notices(settings: Settings) -> Iterator[Fault]:
-    """Yields warnings about valid settings that do less than their author may expect."""
+    """Yields warnings about valid settings that have less effect than the user may expect."""
     for number, relay in enumerate(settings.relay):
         if withheld := relays.withheld_credentials(relay):
             yield Fault(("relay", number, "url"), withheld)
@@ -75,7 +75,7 @@ def _listen_faults(settings: Settings) -> Iterator[Fault]:
 def _addon_faults(settings: Settings) -> Iterator[Fault]:
     if not settings.addons:
         return
-    from proxy.config.mitmproxy_version import FORBIDDEN_OPTIONS  # a run without addons does without it
+    from proxy.config.mitmproxy_version import FORBIDDEN_OPTIONS  # needed only with addons
 
     for name, table in settings.addons.items():
         for key in table.options:
@@ -109,7 +109,7 @@ def _dns_faults(settings: Settings) -> Iterator[Fault]:
 
 
 def _relay_faults(settings: Settings, number: int, chains: Mapping[str, tuple[str, ...]]) -> Iterator[Fault]:
-    """Yields what is wrong with one relay's URL. No sentence contains a password."""
+    """Yields the faults of one relay's URL. No sentence contains a password."""
     path: Path = ("relay", number, "url")
     relay = settings.relay[number]
     try:
@@ -140,7 +140,7 @@ def _relay_faults(settings: Settings, number: int, chains: Mapping[str, tuple[st
 
 
 def _source_faults(number: int, source: ListConfig) -> Iterator[Fault]:
-    """Yields what is wrong with where a list comes from. No sentence contains the URL."""
+    """Yields the faults of a list's source. No sentence contains the URL."""
     path: Path = ("list", number, "source")
     if source.url:
         if source.url.lower().startswith("http://"):
@@ -160,7 +160,7 @@ def _source_faults(number: int, source: ListConfig) -> Iterator[Fault]:
 
 
 def _group_faults(settings: Settings, number: int) -> Iterator[Fault]:
-    """Yields what is wrong with one group."""
+    """Yields the faults of one group."""
     group = settings.group[number]
     by_name = {relay.name: relay for relay in settings.relay}
     groups = [each.name for each in settings.group]
@@ -183,7 +183,7 @@ def _group_faults(settings: Settings, number: int) -> Iterator[Fault]:
 
 
 def _unknown_relay(item: str, others: list[str]) -> str:
-    if "@" in item:  # what stands before it may be the rest of a password with a > in it
+    if "@" in item:  # the text before it may be the rest of a password that contains a >
         return "the relay's host or port cannot be read; write a > in a user or password as %3E"
     return f"unknown relay {quoted(item)}{suggestion(item, others) or '; a host needs a port'}"
 
@@ -201,8 +201,8 @@ def _contains_itself(name: str, chains: Mapping[str, tuple[str, ...]]) -> bool:
 
 
 def _is_us(host: str, listening: str) -> bool:
-    """Whether a relay's host is where Byway listens. All loopback and wildcard addresses count: a connection to any of
-    them reaches Byway."""
+    """Whether a relay's host is the address where Byway listens. All loopback and wildcard addresses count: a
+    connection to any of them reaches Byway."""
     if host == listening or host == "localhost" or host.endswith((".localhost", "localhost.localdomain")):
         return True
     try:

@@ -1,7 +1,7 @@
-"""How a user starts Byway's commands, so that a printed command can be copied as it is.
+"""Writes commands in the form that works in this user's shell, so that a printed command can be copied.
 
-Texts name them as `byway …`; `as_typed` says them as they are typed here, where a text reaches a terminal or a page. In
-JSON and in the log they stay as they are: who reads those may have another terminal.
+Texts contain commands as `byway …`. `as_typed` replaces them when a text is shown on a terminal or a page. JSON and the
+log keep `byway …`: their readers may use another shell.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ COMMANDS = (
     "pac", "pause", "relay", "report", "restart", "resume", "rule", "run", "service", "site", "status", "stop",
     "system", "test", "version", "why",
 )  # fmt: skip
-"""The commands that texts name."""
+"""The commands that texts contain."""
 
 _BARE = re.compile(r"[\w./\\:~+,@-]+" if sys.platform == "win32" else r"[\w./:~+,@-]+")
-"""A word that every shell takes as it is."""
+"""A word that needs no quotes in any shell."""
 
 _COMMAND = rf"(?<![\w./-]){_NAME}(?= (?:(?:{'|'.join(COMMANDS)})(?!\w|[.:]\w)|--\w))"
 
 
 def command_words(started_as: str, env: Mapping[str, str]) -> tuple[str, ...]:
-    """Returns `byway` where PATH leads to this installation; else the way in which it was started, such as
+    """Returns `byway` when PATH leads to this installation; otherwise the words that started it, such as
     `.venv/bin/byway`. `started_as` is `sys.argv[0]`."""
     file = os.path.basename(started_as)
     if file == "__main__.py":
         return (sys.orig_argv[0], "-m", "proxy")
     if file.removesuffix(".exe") != _NAME:  # another program that uses Byway's code
         return (_NAME,)
-    found = _found_in(env.get("PATH", ""), file)
-    is_in_path = found is not None and os.path.exists(started_as) and os.path.samefile(found, started_as)
+    program = _first_in(env.get("PATH", ""), file)
+    is_in_path = program is not None and os.path.exists(started_as) and os.path.samefile(program, started_as)
     return (_NAME if is_in_path else started_as,)
 
 
 def command_name(started_as: str, env: Mapping[str, str]) -> str:
-    """Returns `command_words` as they are typed: quoted where a folder has a space in its name."""
+    """Returns `command_words` as one text, with quotes where a folder has a space in its name."""
     return " ".join(map(_quoted, command_words(started_as, env)))
 
 
@@ -50,29 +50,29 @@ def _quoted(word: str) -> str:
         return word
     if sys.platform == "win32":
         return f'"{word}"'
-    import shlex  # hardly any path needs it
+    import shlex  # few paths need quotes
 
     return shlex.quote(word)
 
 
-def _found_in(path: str, file: str) -> str | None:
+def _first_in(path: str, file: str) -> str | None:
     """Returns the first program of that name in PATH. shutil.which would load the modules of bz2 and xz."""
     places = (os.path.join(folder, file) for folder in path.split(os.pathsep))
     return next((place for place in places if os.path.isfile(place) and os.access(place, os.X_OK)), None)
 
 
 def as_typed(text: str, command: str) -> str:
-    """Returns a text with the commands in it as they are typed: `command` is what `command_name` returns."""
+    """Returns the text with `command` in place of `byway` in its commands. `command` comes from `command_name`."""
     return text if command == _NAME or _NAME not in text else re.sub(_COMMAND, lambda _: command, text)
 
 
 @cache
 def typed_here() -> str:
-    """Returns how commands are typed for the user of this process."""
+    """Returns `command_name` for this process."""
     return command_name(sys.argv[0], os.environ)
 
 
 @cache
 def words_here() -> tuple[str, ...]:
-    """Returns the words of `typed_here`, for texts that quote them in their own way."""
+    """Returns `command_words` for this process, for callers that quote by other rules."""
     return command_words(sys.argv[0], os.environ)

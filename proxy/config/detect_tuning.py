@@ -6,7 +6,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 @frozen_dataclass
 class Weights(Section):
-    """What one signal adds to a scope's score (docs/detection.md, "Signals")."""
+    """The weight by which one signal raises a scope's score (docs/detection.md, "Signals")."""
 
     dns_failed: Weight = setting(1.0, "the name resolves only at a relay")
     dns_bogon: Weight = setting(3.0, "an address that is not public")
@@ -42,12 +42,13 @@ class Weights(Section):
 
 @frozen_dataclass
 class DetectTuning(Section):
-    """The constants of detection; docs/detection.md, "What blocked means" and the sections after it, says why.
+    """The constants of detection. Their reasons are in docs/detection.md, "What blocked means" and the sections after
+    it.
 
-    They are private, but for those that CHANGELOG.md names: a later version may rename or drop them. The
-    table `[detect]` sets each of them, which is how tests that start Byway shorten the times."""
+    They are private, except those that CHANGELOG.md names: a later version may rename or remove them. The table
+    `[detect]` sets each; tests that start Byway shorten times by it."""
 
-    # How long the user waits before the next route is started as well (docs/detection.md, "Two clocks").
+    # The wait before the next route is started as well (docs/detection.md, "Two clocks").
     known_s: Seconds = setting(86_400, "a host is known while its last direct success is younger than this")
     hedge_syn_s: Seconds = setting(
         1.5, "DNS or SYN unanswered for this time starts the next route; one lost SYN must not"
@@ -83,18 +84,18 @@ class DetectTuning(Section):
     )
     hedge_reserve_s: Seconds = setting(1, "how long an open reserve path waits once direct failed or looks dropped")
 
-    # How many ClientHellos Byway sends beside those of clients (docs/detection.md, "Own ClientHellos").
+    # The number of ClientHellos that Byway sends beside those of clients (docs/detection.md, "Own ClientHellos").
     hello_apart_s: Seconds = setting(1, "minimum time between two ClientHellos of Byway's own with one name")
     hello_near_s: Seconds = setting(0.45, "ClientHellos with one name less than this time apart are a burst")
     hello_burst: Count = setting(3, "ClientHellos in a burst after which Byway adds none")
 
-    # When a failing direct attempt is judged (docs/detection.md, "What the kernel knows").
+    # The times at which a failing direct attempt is judged (docs/detection.md, "What the kernel knows").
     syn_s: Seconds = setting(5, "SYN unanswered for this time is tcp_timeout")
     silent_s: Seconds = setting(7, "no answer for this time is *_silent; also how long a slower attempt is kept")
     dropped_s: Seconds = setting(3, "request unacknowledged for at least this time is *_dropped")
     dropped_rtos: Number = setting(4, "the same in retransmission timeouts; the longer of both counts")
 
-    # What is believed (docs/detection.md, "Two gates", "Score and states").
+    # Beliefs (docs/detection.md, "Two gates", "Score and states").
     weights: Weights = setting(Weights(), "weight of each signal")
     rescue_window_s: Seconds = setting(30, "another route must deliver within this time for anything to be learned")
     rescue_suspect_s: Seconds = setting(120, "how long a host that another route delivered stays suspect")
@@ -111,7 +112,7 @@ class DetectTuning(Section):
     last_good_s: Seconds = setting(86_400, "how long the route that last worked is remembered")
     whole_page_divisor: Divisor = setting(4, "a complete page over direct divides the score by this")
 
-    # The way back (docs/detection.md, "Re-tests").
+    # Re-tests (docs/detection.md, "Re-tests").
     retest_suspect_s: Seconds = setting(120, "time until a suspect host is re-tested")
     retest_blocked_s: Steps = setting(
         (900, 3_600, 14_400, 57_600, 100_800),
@@ -177,7 +178,7 @@ class DetectTuning(Section):
     relay_handshakes_max: Count = setting(8, "concurrent handshakes with one relay on another computer")
     relay_paths_max: Count = setting(128, "connections being opened at once through one relay on another computer")
 
-    # Measuring a site on purpose (`byway why`, `byway test`).
+    # Measurements that the user asks for (`byway why`, `byway test`).
     measure_bytes: Count = setting(65_536, "maximum bytes of a page read on each route")
     measure_answer_s: Seconds = setting(15, "timeout for the answer of a page")
     measure_stall_s: Seconds = setting(5, "a page that stops for this time before its end is frozen")
@@ -188,7 +189,7 @@ class DetectTuning(Section):
     measure_site_s: Seconds = setting(90, "maximum time for one site")
     measure_control_s: Seconds = setting(30, "how long the result of a control page is reused")
 
-    # Flows that stop, crawl or break after they delivered (docs/detection.md, "What the kernel knows").
+    # Flows that stall, slow down or break after the first byte (docs/detection.md, "What the kernel knows").
     stalled_s: Seconds = setting(2, "a transfer without a byte for this time is probed with TCP keep-alive")
     stalled_again_s: Seconds = setting(10, "time until a transfer that answered is probed again")
     frozen_probes: Count = setting(3, "unanswered probes, while other transfers receive, that mean frozen")
@@ -201,7 +202,7 @@ class DetectTuning(Section):
     throttled_faster: Number = setting(5, "while another host's transfer is this many times faster")
     throttled_times: Count = setting(3, "this many times within an hour")
 
-    # Time that passed without us.
+    # Sleep, and jumps of the clock.
     asleep_s: Seconds = setting(5, "the computer slept if the timer did not run for this time")
     wake_stale_s: Seconds = setting(60, "open connections are probed after a sleep of at least this time")
     clock_jump_s: Seconds = setting(10, "a clock change of at least this much is a jump")

@@ -1,6 +1,6 @@
-"""Edits the configuration file and preserves everything else in it: comments, order, spacing.
+"""Edits the configuration file, and preserves its comments, order and spacing.
 
-The new file is checked as a whole before it takes the old one's place, in one step, readable by its owner alone.
+The new text is checked as a whole. Then it replaces the file atomically, readable by its owner alone.
 """
 
 from __future__ import annotations
@@ -34,23 +34,24 @@ _WELL_KNOWN = {
 
 
 Value = bool | int | float | str | list[str]
-"""What a setting can be set to."""
+"""The value of one setting."""
 
 
 @frozen_dataclass
 class NewRelay:
-    """A relay to add: a URL or chain, and a name for it that the user or its URL suggests."""
+    """A relay to add: a URL or chain, and the sources of its name."""
 
     url: str
-    name: str | None = None  # given by the user: taken as it is
-    label: str = ""  # what stood behind the # of the URL
+    name: str | None = None  # the name that the user gave; it is not changed
+    label: str = ""  # the text after the # of the URL
     allow_plaintext_credentials: bool = False
     public_only: bool = False
 
 
 @frozen_dataclass
 class Added:
-    """A relay that is in the file now. `url` has no password; `was_there`: it was there already, as `name`."""
+    """A relay that is in the file after the edit. `url` has no password. `was_there` is the relay that the file had
+    before, under `name`; None: it is new."""
 
     name: str
     url: str
@@ -58,20 +59,20 @@ class Added:
 
 
 def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
-    """Adds `[[relay]]` tables behind those in `file`, which is made when there is none, for the relays that are not
-    there yet: same host, port and user.
+    """Adds a `[[relay]]` table after those in `file` for each relay that is new: the file has none with the same host,
+    port and user. Creates a missing file.
 
-    Raises ValueError with a sentence for a URL or name that cannot be, ConfigError when the file is faulty as it is or
-    would be with the relays, and BywayError when it cannot be written."""
+    Raises ValueError with a sentence for an invalid URL or name, ConfigError when the file is faulty before or after
+    the edit, and BywayError when it cannot be edited or written."""
     edited = _Edited(file)
     there = {relay.name: (_identity(relay.url), relay) for relay in edited.relays}
     added, is_changed = [], False
     for new in relays:
         url = new.url.strip()
         identity = _identity(url)
-        same = next((relay for known, relay in there.values() if known == identity), None)
+        same = next((relay for other, relay in there.values() if other == identity), None)
         if same is not None:
-            if same.public_only and not new.public_only:  # who adds it in a terminal may reach the local network
+            if same.public_only and not new.public_only:  # a relay added in a terminal may be in the local network
                 edited.set("relay", edited.place(same.name), "public_only", value=False)
                 is_changed = True
             added.append(Added(same.name, relay_url.redact(same.url), was_there=same))
@@ -93,8 +94,8 @@ def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
 
 @frozen_dataclass
 class Removal:
-    """Relays that were removed: each with its name, its position, and its table as it was written, which may hold a
-    password; and the whole file before and after."""
+    """Removed relays: name, position and table text of each, and the text of the file before and after. The texts may
+    contain passwords."""
 
     tables: tuple[tuple[str, int, str], ...] = field(repr=False)
     before: str = field(repr=False)
@@ -102,9 +103,9 @@ class Removal:
 
 
 def add_list(file: Path, table: Mapping[str, str | bool]) -> None:
-    """Adds a `[[list]]` table behind those in `file`, which is made when there is none.
+    """Adds a `[[list]]` table after those in `file`. Creates a missing file.
 
-    Raises ConfigError when the file is faulty as it is or would be with the list, and BywayError when it cannot be
+    Raises ConfigError when the file is faulty before or after the edit, and BywayError when it cannot be edited or
     written."""
     edited = _Edited(file)
     edited.append("list", table)
@@ -112,15 +113,16 @@ def add_list(file: Path, table: Mapping[str, str | bool]) -> None:
 
 
 def relays_in(file: Path) -> Callable[[NewRelay], bool]:
-    """Whether a relay is in the file already. Raises ConfigError when the file is faulty."""
+    """Returns a function that tells whether a relay is in the file. Raises ConfigError when the file is faulty."""
     there = {_identity(relay.url) for relay in _Edited(file).relays}
     return lambda new: _identity(new.url) in there
 
 
 def remove_relays(file: Path, names: Sequence[str]) -> Removal:
-    """Removes these relays. The caller has checked that nothing refers to them.
+    """Removes these relays. The caller has checked that no chain, group or rule names them.
 
-    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError."""
+    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError when it cannot be edited
+    or written."""
     edited = _Edited(file)
     names = list(dict.fromkeys(names))
     places = [edited.place(name) for name in names]
@@ -130,10 +132,10 @@ def remove_relays(file: Path, names: Sequence[str]) -> Removal:
 
 
 def restore_relays(file: Path, removed: Removal) -> None:
-    """Undoes a removal. A file that was edited since gets the relays back at their positions.
+    """Undoes a removal. If the file was edited since, the relays are inserted at their old positions.
 
-    Raises ValueError when another relay has such a name now, ConfigError when the file is faulty or would be, and
-    BywayError."""
+    Raises ValueError when another relay now has one of the names, ConfigError when the file is faulty before or after
+    the edit, and BywayError when it cannot be edited or written."""
     edited = _Edited(file)
     for name, _, _ in removed.tables:
         if any(relay.name == name for relay in edited.relays):
@@ -143,9 +145,10 @@ def restore_relays(file: Path, removed: Removal) -> None:
 
 
 def move_relay(file: Path, name: str, *, by: int) -> int:
-    """Moves a relay by so many positions, at most to an end, and returns its position, counted from 1.
+    """Moves a relay by `by` positions, at most to the first or last. Returns its new position, counted from 1.
 
-    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError."""
+    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError when it cannot be edited
+    or written."""
     edited = _Edited(file)
     place = edited.place(name)
     order = [each for each in range(len(edited.relays)) if each != place]
@@ -158,9 +161,10 @@ def move_relay(file: Path, name: str, *, by: int) -> int:
 
 
 def order_relays(file: Path, names: Sequence[str]) -> list[str]:
-    """Puts these relays first, in this order; the others follow as they stood. Returns all names in their new order.
+    """Puts these relays first, in this order; the others keep their order. Returns all names in the new order.
 
-    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError."""
+    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError when it cannot be edited
+    or written."""
     edited = _Edited(file)
     first = list(dict.fromkeys(edited.place(name) for name in names))
     order = [*first, *(place for place in range(len(edited.relays)) if place not in first)]
@@ -171,9 +175,10 @@ def order_relays(file: Path, names: Sequence[str]) -> list[str]:
 
 
 def enable_relays(file: Path, names: Sequence[str], enabled: bool) -> list[str]:
-    """Sets `enabled` of these relays. Returns those for which that was a change.
+    """Sets `enabled` of these relays. Returns the names of those that it changed.
 
-    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError."""
+    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError when it cannot be edited
+    or written."""
     edited = _Edited(file)
     changed = [name for name in dict.fromkeys(names) if edited.relays[edited.place(name)].enabled is not enabled]
     for name in changed:
@@ -184,9 +189,10 @@ def enable_relays(file: Path, names: Sequence[str], enabled: bool) -> list[str]:
 
 
 def allow_plaintext_credentials(file: Path, name: str) -> None:
-    """Lets a relay have its user and password unencrypted.
+    """Allows sending a relay its user and password without TLS.
 
-    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError."""
+    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError when it cannot be edited
+    or written."""
     edited = _Edited(file)
     place = edited.place(name)
     if not edited.relays[place].allow_plaintext_credentials:
@@ -195,10 +201,11 @@ def allow_plaintext_credentials(file: Path, name: str) -> None:
 
 
 def change_settings(file: Path, values: Mapping[tuple[str, str], Value | None]) -> bool:
-    """Sets keys of tables, such as ("log", "keep_days"), in `file`, which is made when there is none; None removes a
-    key, so that its default holds. Returns False when nothing had to change.
+    """Sets keys of tables, such as ("log", "keep_days"); None removes a key. Creates a missing file. Returns False when
+    the file had these values already.
 
-    Raises ConfigError when the file is faulty as it is or would be, and BywayError when it cannot be written."""
+    Raises ConfigError when the file is faulty before or after the edit, and BywayError when it cannot be edited or
+    written."""
     edited = _Edited(file)
     changed = [edited.set(table, key, value=value) for (table, key), value in values.items()]
     if any(changed):
@@ -207,28 +214,28 @@ def change_settings(file: Path, values: Mapping[tuple[str, str], Value | None]) 
 
 
 def text_of(file: Path) -> str:
-    """Returns the text of the file that an edit would start from. Raises ConfigError."""
+    """Returns the text of the file, or that of a new one when it is missing. Raises ConfigError."""
     return _read(file)[1]
 
 
 def put_back(file: Path, text: str, *, instead_of: str) -> None:
-    """Writes the text that `text_of` returned before an edit. Raises ConfigError, and BywayError, also when the file
-    is not as that edit left it any more."""
+    """Undoes an edit: writes `text`, which `text_of` returned before it. `instead_of` is the text after the edit.
+    Raises ConfigError, and BywayError when the file cannot be written or was edited since."""
     _replace(file.resolve(), text, before=instead_of)
 
 
 class _Edited:
-    """A configuration file being edited, and its settings without the edits."""
+    """An edit of a configuration file. `settings`, `relays` and `groups` are those before the edit."""
 
     def __init__(self, file: Path) -> None:
-        """Raises ConfigError when the file is faulty as it is."""
+        """Raises ConfigError when the file is faulty."""
         self._file, self._before, self.settings = _read(file)
         self._toml = TomlText(self._before)
         self.relays = self.settings.relay
         self.groups = {group.name: group.relays for group in self.settings.group}
 
     def place(self, name: str) -> int:
-        """Raises ValueError for an unknown relay."""
+        """Returns the position of a relay, from 0. Raises ValueError for an unknown one."""
         names = [relay.name for relay in self.relays]
         check_relay(name, names, self.groups)
         return names.index(name)
@@ -238,7 +245,7 @@ class _Edited:
         self._toml.append(array, table)
 
     def set(self, *path: str | int, value: Value | None) -> bool:
-        """Sets a key, or removes it. Returns whether that is a change."""
+        """Sets the key at a path; None removes it. Returns whether the value changed."""
         there: Any = self._toml.document
         for name in path[:-1]:
             there = there.get(name, {}) if isinstance(name, str) else there[name]
@@ -252,7 +259,7 @@ class _Edited:
         return True
 
     def remove_relays(self, places: Sequence[int]) -> list[str]:
-        """Returns the tables as they were written. Raises BywayError for relays that are written inline."""
+        """Removes relays, and returns the texts of their tables. Raises BywayError for relays in an inline array."""
         try:
             tables = [self._toml.written("relay", place) for place in places]
         except ValueError:
@@ -274,14 +281,14 @@ class _Edited:
         self._toml.reorder_tables("relay", order)
 
     def save(self) -> tuple[str, str]:
-        """Writes the text, and returns it with that of before. Raises BywayError for a file that cannot be edited, and
-        what `_replace` raises."""
+        """Writes the file. Returns its text before and after. Raises BywayError when it cannot be edited, and the
+        errors of `_replace`."""
         try:
             text = self._toml.finished()
         except ValueError:
             raise self._by_hand() from None
         comments = {line for line in self._before.splitlines() if line.lstrip().startswith("#")}
-        if not comments <= set(text.splitlines()):  # such as those in the value of before
+        if not comments <= set(text.splitlines()):  # an edit would lose a comment within a value
             raise self._by_hand()
         _replace(self._file, text, before=self._before)
         return self._before, text
@@ -291,8 +298,8 @@ class _Edited:
 
 
 def _read(file: Path) -> tuple[Path, str, Settings]:
-    """Returns the file that a symbolic link leads to, so that the link stays one, with its text and its settings; those
-    of a new file when there is none. Raises ConfigError when the file is faulty."""
+    """Returns the target of a symbolic link, so that an edit keeps the link, its text and its settings; those of a new
+    file when it is missing. Raises ConfigError when the file is faulty."""
     file = file.resolve()
     if not file.exists():
         return file, _NEW_FILE, load(None).settings
@@ -300,13 +307,14 @@ def _read(file: Path) -> tuple[Path, str, Settings]:
 
 
 def _identity(url: str) -> tuple[object, ...]:
-    """The identity of a relay: host, port and user of each hop, or its name. Raises ValueError."""
+    """Returns the identity of a relay: host, port and user of each hop, or the hop's name. Raises ValueError for an
+    invalid URL."""
     hops = ((item, _hop(item)) for item in relay_url.parse_chain(url))
     return tuple(item if hop is None else (hop.host, hop.port, hop.user) for item, hop in hops)
 
 
 def same_relay(url: str, other: str) -> bool:
-    """Whether two URLs are of one relay: same host, port and user of each hop. False when one cannot be parsed."""
+    """Whether two URLs have the same host, port and user in each hop. False when one cannot be parsed."""
     try:
         return _identity(url) == _identity(other)
     except ValueError:
@@ -314,7 +322,7 @@ def same_relay(url: str, other: str) -> bool:
 
 
 def _checked_name(name: str, taken: Container[str]) -> str:
-    """Raises ValueError."""
+    """Returns the name. Raises ValueError for one that is invalid or taken."""
     if not _NAME.match(name):
         raise ValueError("a relay's name has 1 to 32 letters, digits, dots, dashes and underscores")
     if name in taken:
@@ -323,9 +331,9 @@ def _checked_name(name: str, taken: Container[str]) -> str:
 
 
 def set_addon(file: Path, name: str, enabled: bool) -> bool:
-    """Enables or disables an addon in `file`, which is created when missing. Returns False when nothing had to change.
+    """Enables or disables an addon. Creates a missing file. Returns False when the addon was in this state already.
 
-    Raises ConfigError when the file is faulty as it is, and BywayError when it cannot be written."""
+    Raises ConfigError when the file is faulty, and BywayError when it cannot be edited or written."""
     edited = _Edited(file)
     configured = edited.settings.addons.get(name)
     if configured is not None and configured.enabled is enabled:
@@ -336,8 +344,8 @@ def set_addon(file: Path, name: str, enabled: bool) -> bool:
 
 
 def _replace(file: Path, text: str, *, before: str) -> None:
-    """Checks the text as a configuration, then replaces the file atomically. Raises ConfigError, and BywayError, also
-    when the file is not as it was `before` any more: another edit must not be lost."""
+    """Checks the text as a configuration, then replaces the file atomically. Raises ConfigError for a faulty text, and
+    BywayError when the file cannot be written or its text is no longer `before`: another edit must not be lost."""
     try:
         make_folder(file.parent)
     except OSError as error:
@@ -361,23 +369,24 @@ def _replace(file: Path, text: str, *, before: str) -> None:
 
 
 def check_relay(name: str, relays: Sequence[str], groups: Mapping[str, Sequence[str]]) -> None:
-    """Raises ValueError, with a sentence, for what is no relay: a group, or nothing."""
+    """Raises ValueError, with a sentence, for the name of a group, and for an unknown name."""
     if name in groups:
         raise ValueError(f"{name} is a group, not a relay: name its relays, {', '.join(groups[name])}")
     if name not in relays:
-        known = suggestion(name, relays) if relays else "; no relay is configured"
-        raise ValueError(f"there is no relay {quoted(name)}{known}")
+        hint = suggestion(name, relays) if relays else "; no relay is configured"
+        raise ValueError(f"there is no relay {quoted(name)}{hint}")
 
 
 def _hop(item: str) -> relay_url.RelayUrl | None:
-    """The URL of a chain's item; None for the name of another relay, which the check of the whole file looks up."""
+    """Returns the URL in a chain's item; None for the name of another relay, which the check of the whole file looks
+    up. Raises ValueError."""
     if ":" not in item and _NAME.match(item):
         return None
     return relay_url.parse(item)
 
 
 def _free_name(new: NewRelay, taken: Container[str]) -> str:
-    """A name after the URL's label, else after the relay's host, with a number when it is taken."""
+    """Returns a name from the URL's label, or from the relay's host without a label. A number follows a taken name."""
     last = _hop(relay_url.parse_chain(new.url)[-1])
     wanted = _NOT_OF_NAMES.sub("-", new.label).strip("-._")[:28].rstrip("-._")
     if not wanted and last is None:

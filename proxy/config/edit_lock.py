@@ -1,7 +1,7 @@
-"""Keeps two commands from editing the same file at once: one edit would be lost, although both are reported as done.
+"""Keeps two commands from editing one file at the same time: one edit would be lost, although both report success.
 
-The lock is on the folder, so that no file is left behind. It ends with the process that has it. Editors do not know it:
-whoever saves also looks whether the file is still the one that was read.
+The lock is on the folder, so it leaves no file behind, and it ends with the process that holds it. Editors do not take
+it, so code that saves a file also checks that the file is unchanged since it was read.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from proxy.config.files import shown
 from proxy.model.errors import BywayError
 
 WAIT_S = 20.0
-"""For another edit to end. One that reads lists of a million lines takes two seconds."""
+"""Seconds to wait for another edit. An edit that reads lists of a million lines takes two seconds."""
 
 _TRY_AGAIN_S = 0.02
 
 
 @contextmanager
 def edit_lock(folder: Path) -> Iterator[None]:
-    """Holds the lock on a folder, once no other edit has it. Without one where there is no such folder yet, or where
-    the system has no locks. Raises BywayError after WAIT_S."""
+    """Waits for the lock on a folder, and holds it. There is no lock when the folder is missing, or the system has no
+    locks. Raises BywayError after WAIT_S."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -32,7 +32,7 @@ def edit_lock(folder: Path) -> Iterator[None]:
         return
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:  # whoever reads or writes a file there says why
+    except OSError:  # reading or writing a file there reports the reason
         yield
         return
     try:

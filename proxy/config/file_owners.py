@@ -1,12 +1,12 @@
 """Checks whether another user of this computer can change a file that controls Byway.
 
-A configuration names commands to run, and rules decide what goes direct, so a user who can write them controls the
-owner's Byway. A file is used ("obeyed") only when the user and root alone can change it: by its owner and mode, and
-those of every folder and symbolic link on the way to it. A folder that no other user can enter (0700) protects
-everything below it. Groups without other members and sticky folders such as /tmp are safe.
+A configuration contains commands to run, and rules decide which sites go direct, so a user who can write these files
+controls the owner's Byway. A file is used ("obeyed") only when nobody except the user and root can change it, by its
+owner and mode and by those of every folder and symbolic link on its path. A folder that no other user can enter (0700)
+protects its content. Groups without other members and sticky folders such as /tmp are safe.
 
-Where owners or modes carry no information (vfat, a Windows drive under WSL, owners that a container does not know),
-`doubt` says so: such a file is obeyed with a warning, but no command from it is run.
+Where owners or modes carry no information (vfat, a Windows drive under WSL, an owner that is unknown in a container),
+`doubt` says so: such a file is obeyed with a warning, but its commands are not run.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if os.name == "posix":
     import pwd
 
 _LINKS_LIMIT = 40
-"""As many symbolic links as Linux follows for one path."""
+"""The most symbolic links that Linux follows in one path."""
 
 _MODELESS = frozenset(
     {"9p", "cifs", "drvfs", "exfat", "fuseblk", "msdos", "ntfs", "ntfs3", "prl_fs", "smb3", "vboxsf", "vfat"}
     | {"fuse.grpcfuse", "fuse.osxfs", "fuse.vmhgfs-fuse"}
 )
-"""Filesystems whose owners and modes come from the mount or from another system: chmod and chown change nothing."""
+"""File systems whose owners and modes come from the mount or from another system: chmod and chown have no effect."""
 
 _OVERFLOW_ID = 65534
-"""What the kernel shows for an owner that a user namespace does not map."""
+"""The id that the kernel shows for an owner that the user namespace does not map."""
 
 _ROOT = 0
 _ACL = "system.posix_acl_access"
@@ -46,12 +46,12 @@ _ACL_NAMED = (0x02, 0x08)  # ACL_USER and ACL_GROUP: entries for someone by name
 
 @frozen_dataclass
 class Trust:
-    """The result of checking one file. Without problems and doubt it can be obeyed."""
+    """The result of checking one file. It can be obeyed when there are no problems."""
 
     problems: tuple[str, ...] = ()
-    """Why the file is not used: a sentence for each cause, with the command that repairs it."""
+    """The reasons why the file is not used: a sentence for each, with the command that repairs it."""
     doubt: str = ""
-    """Why it is unknown which users could change the file; empty when it is known."""
+    """The reason why it is unknown which users can change the file; empty when it is known."""
 
 
 @frozen_dataclass
@@ -64,13 +64,13 @@ class Obeyed:
 
     @property
     def text(self) -> str:
-        """The content as text. Raises ConfigError, with the line of what is no text."""
+        """The content as text. Raises ConfigError, with the line, for bytes that are not text."""
         return decode(self.path, self.data)
 
 
 def read_obeyed(path: Path, *, limit: int) -> Obeyed:
-    """A file of at most `limit` bytes, as `read_bytes` reads it. Raises ConfigError, also when another user could
-    change the file. The check is of the file that was read, even if its path leads to another one by now."""
+    """Reads a file of at most `limit` bytes. Raises ConfigError as `read_bytes` does, and when another user can change
+    the file. It checks the file that was read, even if the path now leads to another one."""
     data, status = read_file(path, limit=limit)
     trust = trust_in(path, opened=status)
     if trust.problems:
@@ -79,7 +79,7 @@ def read_obeyed(path: Path, *, limit: int) -> Obeyed:
 
 
 def check_obeyed(path: Path) -> None:
-    """Raises ConfigError when another user could change a file that other code reads. A missing file passes: the code
+    """Raises ConfigError when another user can change a file that other code reads. A missing file passes: the code
     that reads it reports that."""
     if problems := trust_in(path).problems:
         raise ConfigError(problems)
@@ -91,7 +91,7 @@ def trust_in(path: Path, *, opened: os.stat_result | None = None) -> Trust:
         return Trust()
     try:
         faults, last = _follow(path)
-    except OSError:  # missing, or a part of the way cannot be read: the code that reads the file reports it
+    except OSError:  # missing, or a part of the path cannot be read: the code that reads the file reports it
         return Trust()
     if opened is not None and (opened.st_dev, opened.st_ino) != (last.st_dev, last.st_ino):
         return Trust((f"{shown(path)}: not used: it was replaced while it was read; try again",))
@@ -102,9 +102,9 @@ def trust_in(path: Path, *, opened: os.stat_result | None = None) -> Trust:
 
 
 def close_to_others(path: Path, folder: Path) -> None:
-    """Takes from other users the right to change `path`, and the configuration's `folder` unless that is the user's
-    home, where they are this user's own and the mode alone is wrong. Raises BywayError when others still can change
-    `path`: by another folder above it, or an owner."""
+    """Removes the write permission of other users from `path` and from `folder`, which is the configuration's, where
+    these belong to this user. It does not change the user's home folder. Raises BywayError when others can still change
+    `path`: through another folder above it, or as an owner."""
     ours = {path.absolute(), folder.absolute()} - {Path.home()}
     try:
         faults, _ = _follow(path)
@@ -117,12 +117,12 @@ def close_to_others(path: Path, folder: Path) -> None:
         raise BywayError(problems[0])
 
 
-# -- who may change what -----------------------------------------------------------------------------------------------
+# -- permissions -------------------------------------------------------------------------------------------------------
 
 
 @frozen_dataclass
 class _Fault:
-    """Another user owns a folder or link on the way to the file, or may write to it."""
+    """A file, folder or link on the path that another user owns or may write to."""
 
     place: Path
     status: os.stat_result
@@ -139,7 +139,7 @@ class _Fault:
 
 @frozen_dataclass
 class _Step:
-    """A folder, or the file, that the path has led to, and what is wrong with the way there from the folder above."""
+    """A folder on the path, or the file, and the faults of its entry in the folder above."""
 
     place: Path
     status: os.stat_result
@@ -147,8 +147,8 @@ class _Step:
 
 
 def _follow(path: Path) -> tuple[list[_Fault], os.stat_result]:
-    """Walks the path as the kernel does, one name at a time. Returns the faults of the file and of everything on the
-    way to it, and the status of the file. Raises OSError."""
+    """Walks the path as the kernel does, one name at a time. Returns the faults of the file and of everything on its
+    path, and the status of the file. Raises OSError."""
     way = [_Step(Path("/"), os.lstat("/"))]
     ahead = list(reversed(path.absolute().parts[1:]))
     faults: list[_Fault] = []
@@ -178,15 +178,15 @@ def _follow(path: Path) -> tuple[list[_Fault], os.stat_result]:
 
 
 def _faults_on(way: Sequence[_Step]) -> list[_Fault]:
-    """Returns the faults of all steps; none when one step is a folder that no other user can enter. Faults above that
-    folder do not matter either: a folder put in its place would belong to another user."""
+    """Returns the faults of all steps; none when one step is a folder that no other user can enter. Faults above such a
+    folder do not count either: a folder in its place would belong to another user."""
     if any(_is_private(step.status) for step in way[:-1] if stat.S_ISDIR(step.status.st_mode)):
         return []
     return [fault for step in way for fault in step.faults]
 
 
 def _faults_of_entry(folder: _Step, place: Path, status: os.stat_result) -> Iterator[_Fault]:
-    """Yields why other users could replace this entry of a folder."""
+    """Yields the faults by which other users can replace this entry of a folder."""
     if not _is_trusted(folder.status.st_uid):
         yield _Fault(folder.place, folder.status, is_owner=True)
     elif _is_writable(folder.place, folder.status):
@@ -215,7 +215,7 @@ def _is_trusted(uid: int) -> bool:
 
 
 def _is_writable(place: Path, status: os.stat_result) -> bool:
-    """Whether a user other than its owner may write to it."""
+    """Whether a user other than the owner may write to it."""
     if status.st_mode & stat.S_IWOTH:
         return True
     if not status.st_mode & stat.S_IWGRP:
@@ -224,7 +224,7 @@ def _is_writable(place: Path, status: os.stat_result) -> bool:
 
 
 def _names_others(place: Path) -> bool:
-    """Whether an access control list lets a named user or group write; its mask stands in the group's bits."""
+    """Whether an access control list lets a named user or group write. Its mask is in the group's mode bits."""
     try:
         entries = os.getxattr(place, _ACL)[4:]
     except (OSError, AttributeError):
@@ -234,8 +234,8 @@ def _names_others(place: Path) -> bool:
 
 @lru_cache(maxsize=64)
 def _has_other_members(gid: int, us: int) -> bool:
-    """Whether a group has members besides this user and root. A group that the system does not list, or not completely,
-    counts as one that has."""
+    """Whether a group has members besides this user and root. True for a group that the system does not list
+    completely."""
     accounts = pwd.getpwall()
     ours = {account.pw_name for account in accounts if account.pw_uid in (us, _ROOT)}
     try:
@@ -245,7 +245,7 @@ def _has_other_members(gid: int, us: int) -> bool:
     if any(member not in ours for member in group.gr_mem):
         return True
     if gid == os.getegid() and us not in (account.pw_uid for account in accounts):
-        # A directory service that lists no accounts: then only the usual private group, named after its user, is safe.
+        # A directory service that lists no accounts: only the usual private group, named after its user, is safe.
         try:
             return group.gr_name != pwd.getpwuid(us).pw_name
         except KeyError:
@@ -253,11 +253,11 @@ def _has_other_members(gid: int, us: int) -> bool:
     return any(account.pw_gid == gid and account.pw_name not in ours for account in accounts)
 
 
-# -- where owners and modes mean nothing -------------------------------------------------------------------------------
+# -- owners and modes without information ------------------------------------------------------------------------------
 
 
 def _is_known(uid: int) -> bool:
-    """False for the overflow id, which stands for every owner that this user namespace does not map."""
+    """False for the overflow id when it stands for an owner that this user namespace does not map."""
     return uid != _OVERFLOW_ID or _is_mapped(uid)
 
 
@@ -272,7 +272,7 @@ def _is_mapped(uid: int) -> bool:
 
 
 def _filesystem(device: int) -> str:
-    """The type of the filesystem with this device number, as in /proc/self/mountinfo; "" when unknown."""
+    """Returns the type of the file system with this device number, as in /proc/self/mountinfo; empty when unknown."""
     number = f"{os.major(device)}:{os.minor(device)}"
     try:
         lines = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
@@ -285,7 +285,7 @@ def _filesystem(device: int) -> str:
     return ""
 
 
-# -- in words ----------------------------------------------------------------------------------------------------------
+# -- messages ----------------------------------------------------------------------------------------------------------
 
 
 def _sentence(fault: _Fault, file: Path) -> str:
@@ -299,7 +299,8 @@ def _sentence(fault: _Fault, file: Path) -> str:
 
 
 def _command(fault: _Fault, file: Path) -> str:
-    """The command that fixes it. Closing the file's own folder, when it is ours, is enough whatever is above it."""
+    """Returns the command that repairs a fault. For a fault above the file's folder it closes that folder, when it is
+    this user's: that protects the file."""
     sudo = "" if os.geteuid() == _ROOT else "sudo "
     place = shlex.quote(str(fault.place))
     if fault.status.st_uid != os.geteuid() and fault.place not in (file.absolute(), file.absolute().parent):

@@ -1,5 +1,5 @@
-"""Detects edits of files by polling them with stat(), which works where inotify does not: through symbolic links and in
-network folders."""
+"""Detects edits of files by polling them with stat(), which also works through symbolic links and in network folders,
+where inotify does not."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from pathlib import Path
 class FileWatch:
     """Detects an edit that is complete: two polls in a row have the same new state.
 
-    An editor empties or removes a file before it writes the new one, and half a file must not take effect. A state is
-    any value that changes when the files do.
+    Many editors empty or remove a file before they write the new one, and half a file must not take effect. A state is
+    any value that changes with the files.
     """
 
     def __init__(self, state: object = None) -> None:
         self._in_use = self._last = state
 
     def reset(self, state: object) -> None:
-        """Starts again: `state` is in use, and was the state at the last poll."""
+        """Starts anew: `state` is the one in use and that of the last poll."""
         self._in_use = self._last = state
 
     def use(self, state: object) -> None:
-        """The files were read in this state."""
+        """Notes that the files were read in this state."""
         self._in_use = state
 
     def changed(self, state: object) -> bool:
-        """Whether `state` differs from the one in use and was the same at the last call. It is in use from then on."""
+        """Whether `state` differs from the one in use and equals that of the last call. If so, it becomes the one in
+        use."""
         settled = state == self._last != self._in_use
         self._last = state
         if settled:
@@ -35,7 +36,7 @@ class FileWatch:
 
 
 def file_stamp(path: Path | str) -> tuple[int, int, int] | None:
-    """Returns a value that changes with the file's content; None when there is no file. Symbolic links are followed."""
+    """Returns a value that changes with the file's content; None for a missing file. Follows symbolic links."""
     try:
         status = os.stat(path)
     except OSError:

@@ -1,6 +1,6 @@
-"""Reads the user's files without hanging or filling memory, and says what is wrong with them.
+"""Reads the user's files with bounded time and memory, and reports their faults.
 
-A path may lead to a folder, a pipe, a device or ten gigabytes: opening does not block and reading is bounded.
+A path may lead to a folder, a pipe, a device or ten gigabytes: opening does not block, and reading has a limit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from proxy.model.errors import ConfigError, reason_of
 
 PIECE = 24 * 1024
-"""Bytes of a piece of text. The lines of a list that are in one are read in a millisecond."""
+"""Bytes of a piece of text. A list parser takes a millisecond for one."""
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -45,26 +45,25 @@ _NO_TEXT = (
     (b"MRS\1", "is a binary rule provider of mihomo; take its source (.yaml or .list)"),
     (b"SQLite format 3\0", "is a database, not a text file"),
 )
-"""How files of other kinds begin. Some of them have lines of text."""
+"""The first bytes of other file formats, some of which contain lines of text, and the rest of the error message."""
 
 _V2RAY = rb"\n[\x80-\xff]{0,4}[\0-\x7f]\n[\1-\x40][!-~]{1,64}\x12"
-"""How a geosite.dat or geoip.dat begins, which is protobuf: a list, and in it its name and its first entry."""
+"""The first bytes of a geosite.dat or geoip.dat (protobuf): a list, and in it its name and its first entry."""
 
 
 def shown(path: Path) -> str:
-    """Returns the path for messages: printable, also where its bytes are not."""
+    """Returns the path for messages, with escapes for characters that are not printable."""
     text = os.fsencode(path).decode(errors="replace")
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def read_bytes(path: Path, *, limit: int) -> bytes:
-    """Returns the content of a regular file of at most `limit` bytes. Symbolic links are followed. Raises
-    ConfigError."""
+    """Returns the content of a regular file of at most `limit` bytes. Follows symbolic links. Raises ConfigError."""
     return read_file(path, limit=limit)[0]
 
 
 def read_file(path: Path, *, limit: int) -> tuple[bytes, os.stat_result]:
-    """As `read_bytes`; returns also the status of the file that was read."""
+    """As `read_bytes`; also returns the status of the file that was read."""
     try:
         # O_NONBLOCK: opening a FIFO without a writer would wait for one.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
@@ -88,8 +87,8 @@ def read_file(path: Path, *, limit: int) -> tuple[bytes, os.stat_result]:
 
 
 def read_own_file(path: Path, *, limit: int) -> bytes:
-    """Returns at most `limit` bytes of a file that Byway wrote, such as one of the state folder. Raises OSError, also
-    for what is no file: a pipe there is not waited for. FileNotFoundError: there is nothing."""
+    """Returns at most `limit` bytes of a file that Byway wrote, such as one of the state folder. Does not wait for a
+    pipe. Raises FileNotFoundError when it is missing, and OSError when it is no regular file or cannot be read."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
         status = os.fstat(descriptor)
@@ -102,20 +101,20 @@ def read_own_file(path: Path, *, limit: int) -> bytes:
 
 
 def read_text(path: Path, *, limit: int) -> str:
-    """As `read_bytes`; returns UTF-8 text without a byte order mark. Raises ConfigError, with the line of what is no
-    text."""
+    """Reads a file as `read_bytes` does. Returns its UTF-8 text without a byte order mark. Raises ConfigError, with the
+    line for bytes that are not text."""
     return decode(path, read_bytes(path, limit=limit))
 
 
 def decode(path: Path, data: bytes) -> str:
-    """Returns the content of a file as text. Raises ConfigError, with the line of what is no text."""
+    """Returns the content of a file as text. Raises ConfigError, with the line, for bytes that are not text."""
     return "".join(decode_pieces(path, data))
 
 
 def decode_pieces(path: Path, data: bytes, *, pause_s: float = 0.0) -> Iterator[str]:
-    """Yields the content of a file as text, in pieces of whole lines: other threads wait for each call that decodes or
-    parses one. `pause_s` is slept after each, for a thread beside which others work. Raises ConfigError, with the line
-    of what is no text."""
+    """Yields the content of a file as text, in pieces of whole lines: decoding or parsing a piece blocks the other
+    threads. Sleeps `pause_s` after each piece, so that they get their turn. Raises ConfigError, with the line, for
+    bytes that are not text."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ConfigError(f"{shown(path)}: is UTF-16 text; save it as UTF-8")
     if kind := next((sentence for begins, sentence in _NO_TEXT if data.startswith(begins)), ""):
@@ -144,8 +143,8 @@ def decode_pieces(path: Path, data: bytes, *, pause_s: float = 0.0) -> Iterator[
 
 
 def _end_of_line(data: bytes, place: int) -> int:
-    """Returns where the next line begins. One line may be all of a large file, and `find` takes a tenth of the time of
-    an expression."""
+    """Returns the offset of the line after the one at `place`. A whole file may be one line, and `find` takes a tenth
+    of the time of a regular expression."""
     line_feed = data.find(b"\n", place)
     end = line_feed if line_feed >= 0 else len(data)
     carriage_return = data.find(b"\r", place, end)
@@ -155,8 +154,8 @@ def _end_of_line(data: bytes, place: int) -> int:
 
 
 def _read(descriptor: int, limit: int, *, at_once: int) -> bytes:
-    """Returns at most `limit` bytes, also of a file that grows while it is read. What one call reads need not be
-    joined, for which other threads would wait."""
+    """Returns at most `limit` bytes, also of a file that grows while it is read. The first call reads `at_once` bytes,
+    the size of the file: joining pieces blocks the other threads."""
     pieces, remaining = [], limit
     while remaining > 0:
         piece = os.read(descriptor, min(remaining, at_once))

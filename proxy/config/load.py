@@ -1,8 +1,8 @@
 """Loads Settings from a file, the environment and the command line, with the place of every value.
 
-The command line overrides the environment, which overrides the file. A syntax error is reported alone, since nothing
-after it can be trusted; everything else is reported at once, each fault with file and line, or with the variable or
-flag that it came from. No message ever shows a password.
+The command line overrides the environment, which overrides the file. A syntax error is reported alone, since the text
+after it cannot be understood. All other faults are reported together, each with file and line, or with its variable or
+flag. No message contains a password.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CONFIG_LIMIT = 1024 * 1024
 LINE_LIMIT = 4096
 
 KEY_PARTS_LIMIT = 32
-"""tomllib's work on a dotted key grows with the square of its parts: a megabyte of them takes a minute."""
+"""The most parts of a dotted key. tomllib's time grows with their square: a megabyte of them takes a minute."""
 
 PROBLEMS_SHOWN = 50
 
@@ -41,14 +41,14 @@ _POSITION = r" \(at (?:line (\d+), column (\d+)|end of document)\)$"
 
 @frozen_dataclass
 class Places:
-    """Where each value came from."""
+    """The places of all values: file and line, environment variable or flag."""
 
     file: str = ""
     lines: Mapping[checks.Path, int] = field(default_factory=dict)
     overlaid: Mapping[checks.Path, str] = field(default_factory=dict)
 
     def line(self, path: checks.Path) -> int:
-        """Returns the line in the file, 0 for what is not from it: problems are sorted by it."""
+        """Returns the line in the file, by which problems are sorted; 0 for a value from elsewhere."""
         place, _, line = self.of(path).rpartition(":")
         return int(line) if place == self.file and line.isdecimal() else 0
 
@@ -65,22 +65,22 @@ class Places:
 
 @frozen_dataclass
 class Loaded:
-    """A configuration that can be used."""
+    """A valid configuration."""
 
     settings: Settings
     path: Path | None = None
-    """The file, if there was one."""
+    """The file; None: there is none."""
     notices: tuple[str, ...] = ()
-    """Warnings about valid settings, a sentence each, with its place."""
+    """Warnings about valid settings: a sentence with its place for each."""
     sources: Mapping[str, str] = field(default_factory=dict)
-    """Place of each key that was set, by its dotted name; the others have their defaults."""
+    """The place of each key that is set, by its dotted name; all other keys have their defaults."""
     places: Places = field(default_factory=Places)
     runs_commands: bool = True
-    """False when another user may be able to change the file: no command from it is run."""
+    """False when another user may be able to change the file: its commands are not run."""
 
     def unused(self, features: Sequence[Feature]) -> Iterator[str]:
-        """Yields a sentence for each section that is set and that no other than a feature reads which is not among
-        these."""
+        """Yields a sentence for each section that is set, but whose only reader is a feature that is not in
+        `features`."""
         here = {section for feature in features for section in feature.settings}
         for section, name in SECTIONS_OF.items():
             keys = [key for key in self.sources if key.startswith(f"{section}.")]
@@ -90,7 +90,7 @@ class Loaded:
                 yield f"{place}: [{section}] is not used: the feature {name} is not here"
 
     def place(self, *path: str | int) -> str:
-        """Returns where a value came from, for messages about it; the nearest table when it was not set."""
+        """Returns the place of a value, for messages about it; that of the nearest table when it was not set."""
         return self.places.of(path)
 
 
@@ -99,8 +99,8 @@ def load(
 ) -> Loaded:
     """Loads a file (None: there is none), `BYWAY_SECTION__KEY` variables and dotted flags (`listen.port`).
 
-    Flags set to None count as not given, and `safety.allow` adds to what the others allow. Raises ConfigError with all
-    problems.
+    A flag that is None is not set. The flag `safety.allow` adds to the exceptions of the file and the environment.
+    Raises ConfigError with all problems.
     """
     text, doubt = "", ""
     if path is not None:
@@ -126,7 +126,7 @@ def load(
 
 def _parse(path: Path, text: str) -> tuple[dict[str, Any], dict[checks.Path, int]]:
     """Returns the document and the lines of its keys. Raises ConfigError."""
-    import tomllib  # 2 ms and 0.4 MiB, which a start without a configuration does not need
+    import tomllib  # 2 ms and 0.4 MiB, not needed without a configuration file
 
     from proxy.config.toml_lines import key_lines
 
@@ -183,8 +183,8 @@ def _set_keys(table: Mapping[str, Any], kind: type[Section], path: checks.Path =
 
 
 def _guard_passwords(path: Path, settings: Settings) -> Iterator[str]:
-    """Makes a file private that contains a relay's password and that other users can read. Raises ConfigError when that
-    fails: every user of this computer could use the relay."""
+    """Makes the file private when it contains a relay's password and other users can read it. Yields a notice then.
+    Raises ConfigError when that fails: every user of this computer could use the relay."""
     if os.name != "posix" or not any(_holds_password(relay.url) for relay in settings.relay):
         return
     try:

@@ -1,8 +1,8 @@
-"""Whether connections can be inspected here: Python is new enough, and mitmproxy installed in a supported version.
+"""Checks whether connections can be inspected here: Python is new enough, and a supported mitmproxy is installed.
 
-Nothing of it is imported to find out, since that costs a second and 60 MB: the version comes from the metadata of the
-installation. The supported versions are listed here and in `pyproject.toml`. Older ones pin an h11 that lets requests
-be smuggled; later ones ship a certificate authority whose private key is public.
+It reads the version from the metadata of the installation, because importing mitmproxy takes a second and 60 MB. The
+supported versions are here and in `pyproject.toml`. Older ones require an h11 that allows request smuggling; later ones
+ship a certificate authority whose private key is public.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import sys
 EXTRA = "byway[inspect]"
 
 FORBIDDEN_OPTIONS = "emudhra"
-"""What options of mitmproxy begin with that bring the authority with the public key."""
+"""The beginning of the names of mitmproxy options that enable the authority with the public key."""
 
-_PYTHON = (3, 12)  # the oldest that a supported mitmproxy runs on; the rest of Byway needs 3.11
+_PYTHON = (3, 12)  # the oldest Python of a supported mitmproxy; the rest of Byway needs 3.11
 _FIRST = (12, 2, 3)
 _BELOW = (12, 3)
 
 
 def unavailable() -> str:
-    """Why nothing can be inspected here, in a sentence; empty when it can."""
+    """Returns the reason why connections cannot be inspected here, in a sentence; empty when they can."""
     if sys.version_info[:2] < _PYTHON:
         return f"INSPECT needs Python {_dotted(_PYTHON)} or newer; this is {_dotted(sys.version_info[:2])}"
-    from importlib import metadata  # with all that it imports, as long as a twentieth of a start
+    from importlib import metadata  # it takes a twentieth of a start
 
     try:
         installed = metadata.version("mitmproxy")

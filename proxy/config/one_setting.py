@@ -1,7 +1,7 @@
-"""One setting as a person names it in a command: `log.keep_days`, and the value that some words mean.
+"""Finds the setting that a command names, such as `log.keep_days`, and parses its value.
 
-What cannot be is refused before a file is touched, with the sentence that the whole file would have got, and with what
-the setting means, its unit and its default.
+An invalid value is refused before the file is changed. The message is that of the check of the whole file, followed by
+the meaning of the setting, its unit and its default.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from proxy.config.suggestions import nearest, quoted
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 _UNITS = {"s": "seconds", "days": "days"}
-"""The unit of a number by the end of its key, where the key does not spell it out."""
+"""The units of numbers, by the last part of the key."""
 
 _ELSEWHERE = {
     "relay": "relays are edited with `byway relay`",
@@ -28,7 +28,7 @@ _ELSEWHERE = {
     "addons": "addons are enabled with `byway addons enable`; their own settings are edited in the file",
     "config_version": "config_version belongs to Byway",
 }
-"""What is said of the parts of the file that have no single settings."""
+"""For each part of the file without single settings: how it is edited."""
 
 
 @frozen_dataclass
@@ -40,40 +40,40 @@ class OneSetting:
     kind: Any
     description: str
     default: str
-    """As it is written in a command; empty: there is none, or it is empty."""
+    """The default as written in a command; empty: there is none, or it is an empty text or array."""
 
     @property
     def name(self) -> str:
-        """`log.keep_days`."""
+        """The dotted name, such as `log.keep_days`."""
         return f"{self.table}.{self.key}"
 
     @property
     def element(self) -> Any:
-        """The type of the elements of an array; None: it is no array."""
+        """The type of an array's elements; None when the setting is no array."""
         return bare(get_args(self.kind)[0]) if get_origin(self.kind) is tuple else None
 
     @property
     def needs_restart(self) -> bool:
-        """Whether a running Byway uses a change fully only after a restart."""
+        """Whether a change takes full effect only after a restart."""
         return self.table == "detect" or self.name in ("listen.address", "listen.port", "limits.event_loop")
 
     def meaning(self) -> str:
-        """What it takes, in a line."""
+        """Returns name, unit, description and default in one line."""
         unit = None if self.key.endswith("_bytes_s") else _UNITS.get(self.key.rpartition("_")[2])
         in_unit = f" (in {unit})" if unit is not None else ""
         return f"{self.name}{in_unit}: {self.description}; default: {self.default or 'empty'}"
 
 
 def settings_by_name() -> dict[str, OneSetting]:
-    """Returns every setting that a command can set, by its name."""
+    """Returns all settings that a command can change, by name."""
     return {each.name: each for each in _all()}
 
 
 def find_setting(name: str) -> OneSetting:
-    """Raises ValueError, with a sentence, for what is no such setting."""
-    known = settings_by_name()
-    if name in known:
-        return known[name]
+    """Returns the setting with this name. Raises ValueError, with a sentence, when there is none."""
+    settings = settings_by_name()
+    if name in settings:
+        return settings[name]
     table, dot, key = name.partition(".")
     if table in _ELSEWHERE:
         raise ValueError(f"{table} has no single settings: {_ELSEWHERE[table]}")
@@ -85,14 +85,14 @@ def find_setting(name: str) -> OneSetting:
         raise ValueError(f"{table} is a table; name one of its keys: {', '.join(f'{table}.{it}' for it in keys)}")
     if key.partition(".")[0] in keys:
         raise ValueError(f"{table}.{key.partition('.')[0]} is a table: edit it in the file")
-    meant = nearest(name, known)
+    meant = nearest(name, settings)
     hint = f"did you mean {meant}?" if meant is not None else "`byway config show --all` shows all"
     raise ValueError(f"unknown setting {quoted(name)}; {hint}")
 
 
 def read_value(setting: OneSetting, words: Sequence[str]) -> Value:
-    """Returns the value that the words mean: one word for a value, several for an array. Raises ValueError with what
-    is wrong and what the setting takes."""
+    """Parses the value of a setting from the words of a command: one word for a value, several for an array. Raises
+    ValueError with the fault and the meaning of the setting."""
     value: Any
     if setting.element is not None:
         value = tuple(item for word in words for item in _items(word, setting))
@@ -106,15 +106,15 @@ def read_value(setting: OneSetting, words: Sequence[str]) -> Value:
     else:
         read = parse_value(words[0], setting.kind)
         value = words[0] if read is None else read
-    found = read_settings({setting.table: {setting.key: value}})
-    if not isinstance(found, Settings):
-        sentence = found[0].sentence
+    checked = read_settings({setting.table: {setting.key: value}})
+    if not isinstance(checked, Settings):
+        sentence = checked[0].sentence
         raise ValueError(f"{sentence}{'' if sentence.endswith('?') else '.'} {setting.meaning()}")
     return list(value) if isinstance(value, tuple) else value
 
 
 def _items(word: str, setting: OneSetting) -> tuple[Any, ...]:
-    """Returns the elements that one word means: an array as in the file, or texts with commas between them."""
+    """Parses the elements in one word: an array as in the file, or texts with commas between them."""
     read = parse_value(word, setting.kind)
     if read is None:
         return ()
@@ -138,7 +138,7 @@ def _all() -> Iterator[OneSetting]:
 
 
 def written(value: Any) -> str:
-    """Returns a value as it is written in a command."""
+    """Returns a value as written in a command."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list | tuple):

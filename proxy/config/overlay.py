@@ -1,7 +1,7 @@
-"""Lays the environment and the command line over the settings of the file.
+"""Overrides the settings of the file by those of the environment and the command line.
 
-`BYWAY_LISTEN__PORT=8120` sets `listen.port`. A variable is one value of one key, read by the type that the key has, so
-text cannot smuggle a second key in: a quote or a line break in a user's name is a part of the name.
+`BYWAY_LISTEN__PORT=8120` sets `listen.port`. A variable is the value of one key and is parsed by that key's type, so
+it cannot inject a second key: a quote or a line break in a user name is a part of the name.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ NOT_SETTINGS = ("BYWAY_CONFIG", "BYWAY_STATE")
 VALUE_LIMIT = 65_536
 
 ADDING_FLAGS = ("safety.allow",)
-"""`--allow` opens one exception more; it does not close those of the file."""
+"""Flags that add to the value of the file: `--allow` adds exceptions and keeps those of the file."""
 
 
 class Overlay:
-    """A document that records where each value comes from."""
+    """A document, and the places of the values that were set in it."""
 
     __slots__ = ("document", "notices", "places")
 
@@ -34,7 +34,7 @@ class Overlay:
         self.notices: list[str] = []
 
     def set(self, path: tuple[str, ...], value: Any, place: str) -> None:
-        """Sets one value. A table that is no table is left for validation to name."""
+        """Sets one value. Does nothing when the path leads through a value that is no table: validation reports it."""
         table = self.document
         for key in path[:-1]:
             inner = table.get(key, {})
@@ -46,6 +46,7 @@ class Overlay:
         self.places[path] = place
 
     def get(self, path: tuple[str, ...]) -> Any:
+        """Returns the value at a path; None when there is none."""
         value: Any = self.document
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
@@ -53,7 +54,7 @@ class Overlay:
 
 
 def from_environment(overlay: Overlay, env: Mapping[str, str]) -> list[str]:
-    """Lays the variables over the document. Returns the problems with their names."""
+    """Sets the values of the environment in the document. Returns the problems, each with the variable's name."""
     problems = []
     for name in sorted(env):
         if not name.startswith(PREFIX) or name in NOT_SETTINGS:
@@ -74,7 +75,7 @@ def from_environment(overlay: Overlay, env: Mapping[str, str]) -> list[str]:
 
 
 def from_flags(overlay: Overlay, flags: Mapping[str, object]) -> None:
-    """Lays dotted flags over the document; None is not given."""
+    """Sets the values of dotted flags in the document. A flag that is None is not set."""
     for dotted, value in flags.items():
         if value is None:
             continue
@@ -89,7 +90,7 @@ def from_flags(overlay: Overlay, flags: Mapping[str, object]) -> None:
 
 
 def kind_of(path: tuple[str, ...]) -> Any:
-    """Returns the type of the setting at a path. Raises ValueError, with the nearest one, for an unknown path."""
+    """Returns the type of the setting at a path. Raises ValueError, with the nearest name, for an unknown path."""
     kind: Any = Settings
     for depth, key in enumerate(path):
         if get_origin(kind) is dict:
@@ -106,15 +107,15 @@ def kind_of(path: tuple[str, ...]) -> Any:
 
 
 def parse_value(text: str, kind: Any) -> Any:
-    """Returns the text as a value of that type; what does not fit stays text, which the validation refuses. None: not
-    set. Raises ValueError."""
+    """Parses a text as a value of the type `kind`. Returns None for a blank text, which sets nothing, and the text
+    itself when it does not fit: validation refuses it. Raises ValueError when it is too long."""
     if len(text) > VALUE_LIMIT:
         raise ValueError(f"the value is longer than {VALUE_LIMIT} characters")
     if kind is str or (get_origin(kind) is Literal and all(isinstance(choice, str) for choice in get_args(kind))):
         return text
     if not text.strip():
         return None
-    import tomllib  # few starts need it
+    import tomllib  # rarely needed at a start
 
     try:
         parsed = tomllib.loads(f"value = {text.strip()}")
@@ -128,20 +129,21 @@ def parse_value(text: str, kind: Any) -> Any:
 
 
 def frozen(value: Any) -> Any:
-    """Returns the value with tuples for arrays, as strict settings require."""
+    """Returns the value with tuples in place of lists."""
     if isinstance(value, dict):
         return {key: frozen(inner) for key, inner in value.items()}
     return tuple(frozen(inner) for inner in value) if isinstance(value, list) else value
 
 
 def _notice_near_miss(overlay: Overlay, name: str) -> None:
-    """Warns of a variable that looks like a setting with a missing underscore. Others belong to other programs."""
-    known = [
+    """Adds a notice when a variable looks like a setting with a missing underscore. Other variables may belong to other
+    programs."""
+    names = [
         f"{PREFIX}{section}__{key}".upper()
         for section, field in keys_of(Settings).items()
         if is_section(field.type)
         for key in keys_of(field.type)
     ]
-    near = nearest(name, known)
+    near = nearest(name, names)
     if near is not None and near.replace("_", "") == name.replace("_", ""):
         overlay.notices.append(f"environment {name}: unknown setting; did you mean {near}?")

@@ -1,7 +1,7 @@
 """Runs `password_cmd`, for passwords that are stored outside the configuration.
 
-A command is run once, since a keyring may ask its user, and again when the user asks for that (SIGHUP). Neither what it
-printed nor the command itself is ever part of an error: a command may contain the password.
+A command is run once, since a keyring may ask its user, and again after SIGHUP. An error contains neither the output
+nor the command, which may itself contain the password.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import subprocess
 from proxy.model.errors import reason_of
 
 _TIMEOUT_S = 30.0
-"""A keyring may have to ask its user."""
+"""Seconds for one command: a keyring may ask its user."""
 
 
 class Passwords:
-    """The passwords that commands printed, so that an edit of the configuration runs no command again."""
+    """The passwords that commands printed. They are kept, so that a reload does not run the commands again."""
 
     def __init__(self) -> None:
         self._by_command: dict[str, str] = {}
 
     def forget(self) -> None:
-        """Each command is run again when its password is next needed."""
+        """Forgets all passwords, so that each command is run again."""
         self._by_command.clear()
 
     def ask(self, command: str) -> str:
@@ -43,7 +43,7 @@ def _run(command: str) -> bytes:
         raise ValueError(f"its password command did not finish within {_TIMEOUT_S:g} s") from None
     except OSError as error:
         raise ValueError(f"its password command cannot be run: {reason_of(error)}") from None
-    except (ValueError, IndexError):  # a quote that does not end, or nothing at all
+    except (ValueError, IndexError):  # a missing closing quote, or an empty command
         raise ValueError("its password command is not a valid command line") from None
     return done.stdout
 

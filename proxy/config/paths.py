@@ -1,7 +1,7 @@
 """The paths of Byway's files.
 
-The configuration's folder holds config.toml, rules.txt and addons/; the state folder holds what Byway writes,
-with mode 0700. Tests, the demo and a second instance use a state folder of their own and share nothing.
+The configuration's folder has config.toml, rules.txt and addons/. The state folder, of mode 0700, has the files that
+Byway writes. Tests, the demo and a second instance have their own state folders and share nothing.
 """
 
 from __future__ import annotations
@@ -24,46 +24,46 @@ from proxy.model.errors import BywayError, reason_of
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 SOCKET_PATH_LIMIT = 100
-"""Bytes; the kernel's own limit is 108 on Linux and 104 on BSD, with the closing NUL."""
+"""Bytes of a socket's path. The kernel's limit is 108 on Linux and 104 on BSD, with the closing NUL."""
 
 ROOM = 128 * 1024
-"""Bytes that have to fit into the state folder at the start: an empty log with its write-ahead log takes about as
-many."""
+"""Bytes that must fit into the state folder at the start: about the size of an empty log with its write-ahead log."""
 
 _NOT_NOW = frozenset(
     {errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
 )
-
+"""Errors after which Byway runs without writing (`NotWritable`)."""
 
 _BACKUP = re.compile(r"backup-\d{8}T\d{6}\.toml")
-"""A user's own file, such as backup-home.toml, is none."""
+"""The name of a backup by `byway config import`. A user's own file, such as backup-home.toml, has another one."""
 
 
 def is_backup(name: str) -> bool:
-    """Whether a file of the configuration folder has the name of a backup, for a file system that knows no case too."""
+    """Whether a file name is that of a backup, in any case: some file systems ignore case."""
     return re.fullmatch(_BACKUP.pattern, name, re.IGNORECASE) is not None
 
 
 class NotWritable(BywayError):
-    """Raised when nothing can be written in a folder at the moment. Byway then runs without it."""
+    """Raised when a folder cannot be written at present. Byway then runs without it."""
 
 
 @frozen_dataclass
 class Paths:
-    """All paths. Creates no folder: see `private_folder`."""
+    """All paths. Only the methods that say so create folders."""
 
     config_file: Path
     config_given: bool
-    """The user named the file, so it must exist."""
+    """Whether the user named the file: then it must exist."""
     state_dir: Path
     runtime_dir: Path | None
-    """For sockets, gone after logout; None where the system has none."""
+    """The folder for sockets, which is removed at logout; None when the system has none."""
     run_dir: Path | None = None
-    """The folder of lock and run.json when the state folder is not writable; None: they lie in the state folder."""
+    """The folder of lock and run.json when the state folder is not writable; None: they are in the state folder."""
 
     @classmethod
     def locate(cls, env: Mapping[str, str], *, config: Path | None = None, state: Path | None = None) -> Paths:
-        """Flags, then BYWAY_CONFIG and BYWAY_STATE, then the platform's folders. Raises BywayError without a home."""
+        """Returns the paths: by the flags, else by BYWAY_CONFIG and BYWAY_STATE, else in the platform's folders. Raises
+        BywayError when the home folder is unknown."""
         config = config or _from_env(env, "BYWAY_CONFIG")
         state = state or _from_env(env, "BYWAY_STATE")
         return cls(
@@ -78,7 +78,7 @@ class Paths:
         return self.config_file.parent
 
     def named(self, text: str) -> Path:
-        """The path of a file that the configuration names, relative to the configuration's folder."""
+        """Returns the path of a file that the configuration names, relative to the configuration's folder."""
         return self.config_dir / Path(text).expanduser()
 
     @property
@@ -97,7 +97,7 @@ class Paths:
 
     @property
     def backups(self) -> list[Path]:
-        """What `byway config import` has replaced, one file for each import, the oldest first."""
+        """The configurations that `byway config import` has replaced, one file for each import, the oldest first."""
         try:
             names = sorted(filter(_BACKUP.fullmatch, os.listdir(self.config_dir)))
         except OSError:
@@ -110,8 +110,8 @@ class Paths:
 
     @property
     def fallback_run_dir(self) -> Path:
-        """Where the command line looks for run.json when it is not in the state folder: under a name that no other
-        state folder has, in the runtime folder, else in the temporary one. See `without_state`."""
+        """The folder where commands look for run.json when it is not in the state folder: in the runtime folder, else
+        in the temporary one. Each state folder has another name there. See `without_state`."""
         folder = _temporary_folder() if self.runtime_dir is None else self.runtime_dir / "byway"
         return folder / _short_name(self.state_dir)
 
@@ -121,7 +121,7 @@ class Paths:
 
     @property
     def run_file(self) -> Path:
-        """The file through which the command line finds a running Byway."""
+        """The file by which commands find a running Byway."""
         return (self.run_dir or self.state_dir) / "run.json"
 
     @property
@@ -145,17 +145,17 @@ class Paths:
 
     @property
     def relay_ways_file(self) -> Path:
-        """What is believed of the ways to relays."""
+        """The beliefs about the ways to relays."""
         return self.state_dir / "relay-ways.json"
 
     @property
     def relay_health_file(self) -> Path:
-        """What is known of the health of relays."""
+        """The health of relays."""
         return self.state_dir / "relay-health.json"
 
     @property
     def override_clock_file(self) -> Path:
-        """Where the clock stood, while overrides with an end are set."""
+        """The position of the clock, while overrides with an end are set."""
         return self.state_dir / "override-clock.json"
 
     @property
@@ -165,12 +165,12 @@ class Paths:
 
     @property
     def system_proxy_file(self) -> Path:
-        """What the system proxy was before `byway system on`; it is there while Byway is the system proxy."""
+        """The system proxy before `byway system on`. The file exists while Byway is the system proxy."""
         return self.state_dir / "system-proxy.json"
 
     @property
     def mode_file(self) -> Path:
-        """What `byway mode` and `byway pause` have set."""
+        """The mode that `byway mode` and `byway pause` have set."""
         return self.state_dir / "mode.json"
 
     @property
@@ -179,18 +179,19 @@ class Paths:
 
     @property
     def ca_dir(self) -> Path:
-        """The folder of the local certificate authority; created on first use, and nothing else lies there."""
+        """The folder of the local certificate authority alone; created on first use."""
         return self.state_dir / "ca"
 
     @property
     def engine_dir(self) -> Path:
-        """The configuration folder of mitmproxy and its addons; empty unless an addon writes there."""
+        """The configuration folder of mitmproxy. It is empty unless an addon of mitmproxy writes there."""
         return (self.run_dir or self.state_dir) / "mitmproxy"
 
     @property
     def control_socket(self) -> Path:
-        """In the runtime folder under a name that no other state folder has, else in the state folder, else, when that
-        path is too long for a socket, in a folder of ours below the temporary one. See `make_socket_folder`."""
+        """The socket of the control API: in the runtime folder, under a name of this state folder alone; without one in
+        the state folder; when that path is too long for a socket, in Byway's folder below the temporary one. See
+        `make_socket_folder`."""
         name = f"{_short_name(self.state_dir)}.sock"
         candidates = [(self.run_dir or self.state_dir) / "control.sock"]
         if self.runtime_dir is not None:
@@ -199,7 +200,7 @@ class Paths:
         return next(fitting, None) or _temporary_folder() / name
 
     def make_socket_folder(self) -> None:
-        """Raises BywayError."""
+        """Creates the folder of the control socket. Raises BywayError."""
         folder = self.control_socket.parent
         if folder == self.state_dir:
             private_folder(folder)
@@ -207,20 +208,20 @@ class Paths:
             own_folder(folder)
 
     def without_state(self) -> Paths:
-        """Returns the paths to use without a writable state folder, and creates their folder. Raises BywayError."""
+        """Returns the paths for a run without a writable state folder, and creates their folder. Raises BywayError."""
         own_folder(self.fallback_run_dir.parent)
         return replace(self, run_dir=own_folder(self.fallback_run_dir))
 
 
 def snap_name(state_dir: Path) -> str:
-    """Returns the name of the folder that stands for a state folder within a snap, which reads no hidden folder of the
-    user. Each state folder has its own."""
+    """Returns the name of the folder that replaces a state folder for a program in a snap, which cannot read hidden
+    folders of the user. Each state folder has another name."""
     return state_dir.as_posix().strip("/").replace("/", "-")
 
 
 def own_folder(path: Path) -> Path:
-    """Creates a private folder in a place where others may write, such as /tmp, and returns it. It has mode 0700 from
-    the start, and an existing one is accepted only when it belongs to this user alone. Raises BywayError."""
+    """Creates a private folder in a place where other users may write, such as /tmp, and returns it. It has mode 0700
+    from the start. An existing folder is accepted only when it belongs to this user alone. Raises BywayError."""
     try:
         os.mkdir(path, 0o700)
         os.chmod(path, 0o700)  # also where the umask cleared bits
@@ -237,14 +238,14 @@ def own_folder(path: Path) -> Path:
 
 
 def is_own_folder(path: Path) -> bool:
-    """Whether `path` is a folder (no link to one) that belongs to this user and is closed to all others."""
+    """Whether `path` is a folder (no link to one) that belongs to this user and that no other user can enter."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except OSError:
         return False
     if os.name != "posix":
-        return stat.S_ISDIR(found.st_mode)
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+        return stat.S_ISDIR(status.st_mode)
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
 
 
 def check_room(folder: Path) -> None:
@@ -258,7 +259,7 @@ def check_room(folder: Path) -> None:
 
 
 def private_folder(path: Path) -> Path:
-    """Creates the folder, or takes one that the user owns, gives it mode 0700 and returns it. Raises BywayError."""
+    """Creates a folder, or takes an existing one of this user. Gives it mode 0700 and returns it. Raises BywayError."""
     try:
         make_folder(path)
         check_own(path)
@@ -270,11 +271,11 @@ def private_folder(path: Path) -> Path:
 
 
 def check_own(folder: Path) -> None:
-    """Raises BywayError when a folder is not this user's alone, and OSError when it cannot be looked at."""
-    found = folder.stat()
-    if found.st_mode & stat.S_ISVTX:
+    """Raises BywayError when a folder is shared or another user's, and OSError when its status cannot be read."""
+    status = folder.stat()
+    if status.st_mode & stat.S_ISVTX:
         raise BywayError(f"{shown(folder)} is shared with other users; choose a folder of your own with --state")
-    if os.name == "posix" and found.st_uid != os.getuid():
+    if os.name == "posix" and status.st_uid != os.getuid():
         raise BywayError(f"{shown(folder)} belongs to another user; choose a folder of your own with --state")
 
 
@@ -286,17 +287,17 @@ def _unusable(path: Path, error: OSError | ValueError) -> BywayError:
 
 
 def make_folder(path: Path) -> None:
-    """Creates the folder and its missing parents, each with mode 0700. `parents=True` would leave the parents to the
-    umask, and another user who may write to one of them could replace our folder. Raises OSError."""
+    """Creates a folder and its missing parents, each with mode 0700. With `mkdir(parents=True)` the umask would decide
+    the parents' modes, and another user who may write to one could replace our folder. Raises OSError."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
-        path.chmod(0o700)  # also where the umask cleared bits: the next folder is created in it
+        path.chmod(0o700)  # the umask may have cleared bits, and the next folder is created in this one
 
 
 def write_private(path: Path, content: bytes | str, *, durable: bool = False) -> None:
-    """Replaces a file by one of mode 0600, atomically: a reader sees the old content or the new. `durable`: it is on
-    the disk when this returns, and outlives a power cut. Raises BywayError."""
+    """Replaces a file by one of mode 0600, atomically: a reader sees the old content or the new. With `durable` it is
+    synced to the disk, so that it survives a power cut. Raises BywayError; NotWritable when that may be temporary."""
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -320,7 +321,7 @@ def write_private(path: Path, content: bytes | str, *, durable: bool = False) ->
 
 
 def _sync_folder(folder: Path) -> None:
-    """Writes the names in a folder to the disk. Raises OSError."""
+    """Syncs the entries of a folder to the disk. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -333,11 +334,10 @@ def _from_env(env: Mapping[str, str], name: str) -> Path | None:
 
 
 def _platform(kind: Literal["config", "state"]) -> Path:
-    """Returns Byway's folder of this kind on this platform."""
+    """Returns Byway's folder for configuration or state on this platform. Raises BywayError when it is unknown."""
     home = os.environ.get("HOME", "")
     if sys.platform == "linux" and home.startswith("/"):
-        # The usual case of what platformdirs does (XDG Base Directory Specification), without the 28 modules and the
-        # 1.5 MiB that it loads.
+        # The usual case of platformdirs (XDG Base Directory Specification) without its 28 modules and 1.5 MiB.
         variable, default = {"config": ("XDG_CONFIG_HOME", ".config"), "state": ("XDG_STATE_HOME", ".local/state")}[
             kind
         ]
@@ -348,7 +348,7 @@ def _platform(kind: Literal["config", "state"]) -> Path:
     find = platformdirs.user_config_path if kind == "config" else platformdirs.user_state_path
     try:
         path = find("byway", False)
-    except RuntimeError:  # recent versions refuse, older ones leave the ~ standing
+    except RuntimeError:  # recent versions raise it, older ones return a path with ~
         path = Path("~")
     if not path.is_absolute():
         raise BywayError(f"the home folder is unknown (HOME is not set); set the path with --{kind}")
@@ -365,16 +365,16 @@ def _absolute(path: Path, flag: str) -> Path:
 
 
 def _runtime_dir(env: Mapping[str, str]) -> Path | None:
-    """XDG_RUNTIME_DIR, when it is an absolute path of a folder of this user; None otherwise."""
+    """Returns XDG_RUNTIME_DIR when it is the absolute path of a folder of this user; None otherwise."""
     path = _from_env(env, "XDG_RUNTIME_DIR")
     if path is None or not path.is_absolute():
         return None
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    ours = os.name != "posix" or found.st_uid == os.getuid()
-    return path if ours and stat.S_ISDIR(found.st_mode) else None
+    ours = os.name != "posix" or status.st_uid == os.getuid()
+    return path if ours and stat.S_ISDIR(status.st_mode) else None
 
 
 def _short_name(state_dir: Path) -> str:
@@ -382,6 +382,6 @@ def _short_name(state_dir: Path) -> str:
 
 
 def _temporary_folder() -> Path:
-    import tempfile  # it loads half a MiB, and hardly any run needs it
+    import tempfile  # half a MiB, rarely needed
 
     return Path(tempfile.gettempdir()) / f"byway-{os.getuid() if os.name == 'posix' else 'user'}"

@@ -1,7 +1,7 @@
-"""Reads settings from the tables and values of a configuration: strictly, and with a sentence for every fault.
+"""Reads settings from the tables and values of a configuration: strictly, with a sentence for every fault.
 
-A value that is text is never repeated: in a wrong key it may be a password. File and line say where it is. Numbers are
-repeated where they are too large or too small.
+A message does not contain a text value, which may be a password under a wrong key: file and line tell where it is. A
+message contains a number that is out of bounds.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from proxy.config.setting_types import Bounds, Parsed, Section, Size, is_section
 from proxy.config.suggestions import nearest, one_of, quoted, suggestion
 
 _QUOTED = r"""^(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") """
-"""Matches the value with which the sentence of a `Parsed` begins. Compiled with the first fault."""
+"""Matches the quoted value at the beginning of a message of a `Parsed`."""
 
 
 _HINTS_MAX = 200
-"""A file of a megabyte may have a hundred thousand faults, and no more than 50 are shown."""
+"""The number of faults that get a suggestion, which takes time. A file of a megabyte may have a hundred thousand
+faults; at most 50 are shown."""
 
 _WRONG = object()
-"""Stands for a value that was refused. Its fault is noted, so nothing is made of it."""
+"""Replaces a value that was refused. Since its fault is noted, no settings are made."""
 
 
 def read_settings(document: Mapping[str, Any]) -> Settings | list[Fault]:
-    """Returns the settings that a document describes, or everything that is wrong with it. Arrays are tuples."""
+    """Returns the settings of a document, or all its faults. Arrays in it are tuples."""
     reader = _Reader()
     settings: Settings = reader.section(Settings, document, ())
     return reader.faults or settings
@@ -76,7 +77,7 @@ class _Reader:
             read = self._table_of(get_args(kind), value, path)
         elif origin is Literal:
             return self._choice([str(choice) for choice in get_args(kind)], get_args(kind), value, path)
-        elif origin is UnionType:  # `bool | None`: None is what is not set
+        elif origin is UnionType:  # `bool | None`: None means not set
             return self.value(get_args(kind)[0], value, path)
         else:
             read = self._scalar(kind, value, path)
@@ -99,7 +100,7 @@ class _Reader:
         return {self.value(key, name, (*path, name)): self.value(kind, it, (*path, name)) for name, it in value.items()}
 
     def _choice(self, shown: list[str], choices: tuple[Any, ...], value: object, path: Path) -> Any:
-        """`log.hosts must be "decisions", "all" or "off"; did you mean "all"?`."""
+        """Checks that the value is a choice: `log.hosts must be "decisions", "all" or "off"; did you mean "all"?`."""
         for choice in choices:
             if type(value) is type(choice) and value == choice:
                 return choice
@@ -111,10 +112,10 @@ class _Reader:
         return self._refuse(path, f"{_dotted(path)} must be {words}{hint}")
 
     def _scalar(self, kind: Any, value: object, path: Path) -> Any:
-        """Checks the type. A whole number may stand for any number; nothing else is converted."""
+        """Checks the type. An integer is accepted for a float; nothing else is converted."""
         if kind is float and type(value) in (int, float):
             try:
-                number = float(value)  # type: ignore[arg-type]  # one of the two
+                number = float(value)  # type: ignore[arg-type]  # an int or a float, as checked above
             except OverflowError:
                 number = math.inf
             if math.isfinite(number):
@@ -159,7 +160,7 @@ class _Reader:
 
     @property
     def _hints(self) -> bool:
-        """Whether a fault may be looked at for what was meant, which takes time."""
+        """Whether the next fault gets a suggestion."""
         return len(self.faults) < _HINTS_MAX
 
     def _refuse(self, path: Path, sentence: str) -> Any:
@@ -169,7 +170,7 @@ class _Reader:
 
 
 def _plain(number: float) -> int | float:
-    """Returns the number as it was written: a whole one is read as a number for a time, too."""
+    """Returns the number as the user wrote it: an integer may have been read as a float."""
     return int(number) if number == int(number) else number
 
 
@@ -177,7 +178,7 @@ _KINDS = {int: "a whole number", float: "a number", str: "text in quotes", bool:
 
 
 def _dotted(path: Path) -> str:
-    """`relay[0].name`, counted from 1 as people do: `relay 1: name` would be two things."""
+    """Returns a path as text, with elements of arrays counted from 1: `relay[1].name`."""
     return "".join(f"[{key + 1}]" if isinstance(key, int) else f".{_inert(key)}" for key in path).removeprefix(".")
 
 

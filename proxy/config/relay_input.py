@@ -1,6 +1,6 @@
-"""Reads relays as users paste them: a URL or a chain, links of other clients, or lines with one each.
+"""Parses relays that users paste: a URL or a chain, a link of another client, or one of these in each line.
 
-A line that cannot be read is reported with its number, and the others are read. No message shows a password.
+A line that cannot be parsed is reported with its number, and the others are used. No message contains a password.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ RELAYS_MAX = 256
 
 @frozen_dataclass
 class Given:
-    """The relays in the input, and a sentence with its place for each line that is none."""
+    """The relays in the input, and a sentence with its place for each line that cannot be parsed."""
 
     relays: tuple[NewRelay, ...]
     problems: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
-    """Those lines."""
-    from_arguments: bool = False  # a command line stays in the shell's history
+    """The lines that cannot be parsed."""
+    from_arguments: bool = False  # from the command line, which stays in the shell's history
 
 
 def read_lines(text: str, source: str) -> Given:
-    """Reads one URL a line; a # at the start of a line, or after a space, begins a comment. Raises ConfigError when
-    there is none, or too many."""
+    """Parses one relay a line. A # at the start of a line, or after a space, begins a comment. `source` names the input
+    in messages. Raises ConfigError when there is no relay, or more than RELAYS_MAX."""
     first = as_meant(text.strip().partition("\n")[0])
     if "://" not in first and not first.startswith("#") and (sentence := share_links.explain(text.strip())):
         raise ConfigError(f"{source}: {sentence}")
@@ -50,14 +50,14 @@ def read_lines(text: str, source: str) -> Given:
 
 
 def read_relay(text: str) -> NewRelay:
-    """Reads a URL, a chain or a link, also one that was copied with the quotation marks around it or with invisible
-    characters. Raises ValueError with a sentence."""
+    """Parses a URL, a chain or a link, also with quotation marks around it or invisible characters in it. Raises
+    ValueError with a sentence."""
     text = as_meant(text)
     items = [relay_url.without_label(item) for item in share_links.to_relay_url(text).split(">")]
     url, label = ">".join(item for item, _ in items), items[-1][1]
     is_chain = ">" in url.strip("<>")
     for item in relay_url.parse_chain(url) if is_chain else (url,):
-        if ":" in item or not is_chain:  # a name stands for a relay in a chain only
+        if ":" in item or not is_chain:  # only an item of a chain may be the name of a relay
             relay_url.parse(item)
     if "://" not in url and not is_chain:
         url = f"{RelayKind.SOCKS5H}://{url}"

@@ -1,8 +1,8 @@
-"""Properties of the configured relays: which are in use, what chains refer to, groups, and which passwords must not be
-sent.
+"""Properties of the configured relays: whether they are in use, their chains and groups, and whether their passwords
+may be sent.
 
 A relay is in use unless it, or a relay that its chain names, has `enabled = false`. A chain that names a group is a
-group too: `far = "vps>eu"` has a chain for each relay of `eu`, such as `far/a`, so that each has its own health.
+group too: `far = "vps>eu"` expands to a chain for each relay of `eu`, such as `far/a`, so that each has its own health.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from proxy.wire import relay_url
 from proxy.wire.relay_url import RelayKind, RelayUrl
 
 LOST_SHOWN = 10
-"""Overrides of relays that are gone: a removed group may have had thousands."""
+"""The most overrides that are reported as lost: a removed group may have had thousands."""
 
 _VERIFIED_TLS = (RelayKind.HTTPS,)
 
 
 def is_name(item: str) -> bool:
-    """Whether a chain's item is a relay's name and no URL: only a URL has a colon."""
+    """Whether a chain's item is the name of a relay. A URL has a colon."""
     return ":" not in item
 
 
@@ -40,24 +40,24 @@ def group_in(url: str, groups: Collection[str]) -> str:
 
 
 def relay_names(settings: Settings) -> tuple[str, ...]:
-    """Returns the names that rules and overrides may give a relay: those of relays, then those of groups."""
+    """Returns the names that rules and overrides may use: those of relays, then those of groups."""
     return (*(relay.name for relay in settings.relay), *(group.name for group in settings.group))
 
 
 def lost_overrides(settings: Settings, overrides: Mapping[str, Override]) -> list[str]:
-    """Returns a sentence for each override that names a relay or group that is not configured, or whose site does not
-    open because no relay that it may use is enabled; LOST_SHOWN at most."""
+    """Returns a sentence for each override that names an unknown relay or group, or that has no enabled relay, so that
+    its site does not open. LOST_SHOWN at most."""
     return list(itertools.islice(_lost_overrides(settings, overrides), LOST_SHOWN))
 
 
 def _lost_overrides(settings: Settings, overrides: Mapping[str, Override]) -> Iterator[str]:
-    known = frozenset(relay_names(settings))
+    configured = frozenset(relay_names(settings))
     in_use = {relay.name for relay in enabled_relays(expanded(settings).relay)}
     members = {group.name: group.members for group in groups_of(settings)}
     written = {group.name: group.relays for group in settings.group}
     for host, override in overrides.items():
         relay, forget = override.relay, f"run `byway site forget {host}`"
-        if relay and relay not in known:
+        if relay and relay not in configured:
             yield f"the override of {host} names relay {relay}, which is not configured: set another, or {forget}"
         elif override.action is not Action.RELAY:
             continue  # it goes direct
@@ -75,7 +75,7 @@ def _lost_overrides(settings: Settings, overrides: Mapping[str, Override]) -> It
 
 
 def expanded(settings: Settings) -> Settings:
-    """Returns the settings with a chain for each member in place of a chain that names a group."""
+    """Returns the settings with each chain over a group replaced by a chain for each member."""
     if not settings.group:
         return settings
     members = {group.name: group.relays for group in settings.group}
@@ -89,8 +89,8 @@ def expanded(settings: Settings) -> Settings:
 
 
 def groups_of(settings: Settings) -> tuple[RelayGroup, ...]:
-    """Returns the groups of the configuration, then the chains over a group. Members that are not in use are left out,
-    save of a group of which the user selects one: no other may take the place of that one."""
+    """Returns the groups of the configuration, then the chains over a group. Relays that are not in use are left out. A
+    group of the policy "select" keeps them: no other relay may replace the selected one."""
     if not settings.group:
         return ()
     in_use = {relay.name for relay in enabled_relays(expanded(settings).relay)}
@@ -114,8 +114,8 @@ def check_selection(settings: Settings, group: str, relay: str) -> None:
             raise ValueError(f"{group} is a chain over group {over}: run `byway relay use {over} RELAY`")
         if any(each.name == group for each in settings.relay):
             raise ValueError(f"{group} is a relay, not a group")
-        known = suggestion(group, groups) if groups else "; no group is configured"
-        raise ValueError(f"there is no group {quoted(group)}{known}")
+        hint = suggestion(group, groups) if groups else "; no group is configured"
+        raise ValueError(f"there is no group {quoted(group)}{hint}")
     if (policy := groups[group].policy) != "select":
         raise ValueError(f'group {group} chooses by itself ({policy}); to choose yourself, set policy = "select"')
     if relay not in groups[group].relays:
@@ -125,22 +125,22 @@ def check_selection(settings: Settings, group: str, relay: str) -> None:
 
 
 def group_to_select_in(groups: Mapping[str, Sequence[str]], relay: str) -> str:
-    """Returns the one group in which the user can select `relay`; `groups` are those to select in, with their relays.
-    Raises ValueError, with a sentence, unless there is exactly one."""
+    """Returns the one group in which the user can select `relay`. `groups` are the relays of each group of the policy
+    "select". Raises ValueError, with a sentence, unless exactly one group has the relay."""
     if relay in groups:
         raise ValueError(f"{relay} is a group: run `byway relay use {relay} RELAY`")
     having = [name for name, relays in groups.items() if relay in relays]
     if len(having) > 1:
         raise ValueError(f"groups {' and '.join(having)} have {relay}: run `byway relay use {having[0]} {relay}`")
     if not having:
-        known = dict.fromkeys(name for relays in groups.values() for name in relays)
-        raise ValueError(f'no group with policy = "select" has a relay {quoted(relay)}{suggestion(relay, known)}')
+        members = dict.fromkeys(name for relays in groups.values() for name in relays)
+        raise ValueError(f'no group with policy = "select" has a relay {quoted(relay)}{suggestion(relay, members)}')
     return having[0]
 
 
 def relays_meant(names: Iterable[str], groups: Iterable[RelayGroup], in_use: Collection[str]) -> list[str]:
-    """Returns the relays that `names` stand for, each once: a group for those members that are in use. Raises
-    ValueError, with a sentence, for a group that has none."""
+    """Returns the relays with these names, each once; for the name of a group, its members that are in use. Raises
+    ValueError, with a sentence, for a group without such members."""
     members = {group.name: group.members for group in groups}
     meant: dict[str, None] = {}
     for name in names:
@@ -152,7 +152,7 @@ def relays_meant(names: Iterable[str], groups: Iterable[RelayGroup], in_use: Col
 
 
 def _over_member(relay: RelayConfig, group: str, member: str) -> RelayConfig:
-    """Returns a chain that names a group, with one member in its place."""
+    """Returns a chain over a group with the group replaced by one member."""
     items = (member if item.strip() == group else item for item in relay.url.split(">"))
     return replace(relay, name=_member_name(relay.name, member), url=">".join(items))
 
@@ -162,8 +162,7 @@ def _member_name(chain: str, member: str) -> str:
 
 
 def enabled_relays(relays: Sequence[RelayConfig]) -> tuple[RelayConfig, ...]:
-    """Returns the relays that are enabled, and whose chain names only enabled ones, in the order of the
-    configuration."""
+    """Returns the relays that are enabled and whose chains name only enabled relays, in the configuration's order."""
     by_name = {relay.name: relay for relay in relays}
 
     def is_usable(name: str, path: frozenset[str]) -> bool:
@@ -176,9 +175,9 @@ def enabled_relays(relays: Sequence[RelayConfig]) -> tuple[RelayConfig, ...]:
 
 
 def withheld_credentials(relay: RelayConfig) -> str:
-    """Returns why Byway does not send this relay's user and password, and what to do; empty: it sends them.
+    """Returns the reason why Byway does not send this relay's user and password, with the remedy; empty when it does.
 
-    Only the relay's own URLs are checked: each relay that its chain names has a sentence of its own."""
+    It checks only the URLs in the relay's own chain. Relays that the chain names are checked by themselves."""
     if relay.allow_plaintext_credentials:
         return ""
     for place, url in _hops(relay):
@@ -203,7 +202,8 @@ def _hops(relay: RelayConfig) -> Iterator[tuple[int, RelayUrl]]:
 
 
 def public_only_hosts(settings: Settings) -> frozenset[str]:
-    """Returns the names that must not lead into the local network, unless a relay without that limit has them too."""
+    """Returns the hosts of relays with `public_only`, without those that a relay without it has, too. They must not
+    resolve to local addresses."""
     names: dict[bool, set[str]] = {True: set(), False: set()}
     for relay in settings.relay:
         for item in relay_url.parse_chain(relay.url):
@@ -213,7 +213,7 @@ def public_only_hosts(settings: Settings) -> frozenset[str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a relay's host is a literal of this computer or `localhost`; names are not resolved."""
+    """Whether a relay's host is a loopback address or `localhost`. Names are not resolved."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,9 +1,8 @@
 """Every setting: its name, default, unit and meaning, one line each.
 
-A type defines the shape of a value and refuses single values that can never work; combinations of settings are checked
-in `checks`. Unknown keys are errors and nothing is converted silently (`port = "80"` is a mistake, not a port), because
-a setting that does not do what its writer expects puts the user at risk. Key names carry their unit: `_s` is seconds.
-Nothing here reads a file.
+A type defines the form of a value and refuses values that can never work; `checks` has the rules for combinations of
+settings. Unknown keys are errors, and no type is converted (`port = "80"` is an error), because a setting without its
+expected effect puts the user at risk. A key ends with its unit: `_s` is seconds.
 """
 
 from collections.abc import Mapping
@@ -39,7 +38,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 @frozen_dataclass
 class Listen(Section):
-    """Where clients connect."""
+    """The address where clients connect, and their user and password."""
 
     address: Address = setting("127.0.0.1", "listening address; any but loopback needs listen.user")
     port: Port = setting(8119, "port for HTTP, SOCKS4 and SOCKS5; 0: any free port")
@@ -51,7 +50,7 @@ class Listen(Section):
 
 @frozen_dataclass
 class Auto(Section):
-    """How AUTO gets around a block."""
+    """How AUTO bypasses a block."""
 
     ladder: tuple[Literal["doh", "tlsrec", "split", "tlsrec|split", "disorder", "hostcase"], ...] = setting(
         ("doh", "tlsrec", "tlsrec|split", "split", "hostcase"),
@@ -102,7 +101,7 @@ class Safety(Section):
 
 @frozen_dataclass
 class Log(Section):
-    """What is logged."""
+    """The log: its content, and how long it is kept."""
 
     hosts: Literal["decisions", "all", "off"] = setting("decisions", "which hosts are logged by name")
     keep_days: Days = setting(14, "how many days log entries are kept")
@@ -135,7 +134,7 @@ ListFormatName = Literal[
 
 @frozen_dataclass
 class GroupConfig(Section):
-    """Relays under one name, which may stand wherever a relay's name may: in rules, overrides, chains and addons."""
+    """A group of relays. Rules, overrides, chains and addons may use its name like that of a relay."""
 
     name: RelayName = required("name of the group; no relay may have it too")
     relays: Annotated[tuple[RelayName, ...], Size(at_most=256)] = required("names of its relays")
@@ -147,9 +146,8 @@ class GroupConfig(Section):
 
 @frozen_dataclass
 class ListConfig(Section):
-    """One imported list. LIST rules decide what happens to its domains. Without such a rule they count as likely
-    blocked: they are resolved by encrypted DNS only, and the first signal against one weighs more. They still go direct
-    first."""
+    """One imported list. LIST rules decide how its domains are routed. Without such a rule its domains are likely
+    blocked: they still go direct first, but are resolved by encrypted DNS only, and the first signal weighs more."""
 
     name: RelayName = required("name of the list in LIST rules")
     source: Url = required(
@@ -171,18 +169,18 @@ class ListConfig(Section):
 
     @property
     def url(self) -> str:
-        """The source, when it is fetched; empty when it is a file."""
+        """The URL from which the list is fetched; empty when the source is a file."""
         return self.source if "://" in self.source else ""
 
     @property
     def refresh_s(self) -> int:
-        """Seconds; 0: fetched only when the user asks."""
+        """Seconds between two fetches; 0: it is fetched only on request."""
         return seconds_of(self.refresh) if self.refresh else 0
 
 
 @frozen_dataclass
 class AddonConfig(Section):
-    """The table of one addon: `enabled` belongs to Byway, all other keys to the addon."""
+    """The table of one addon. Byway reads `enabled`; all other keys are the addon's options."""
 
     enabled: bool | None = setting(None, "default: true for your own addons, false for those that ship with Byway")
     options: Mapping[str, Any] = other_keys("what the addon's own settings are set to")
@@ -190,14 +188,14 @@ class AddonConfig(Section):
 
 @frozen_dataclass
 class Desktop(Section):
-    """What Byway shows on the desktop."""
+    """Notifications on the desktop."""
 
     notify: bool = setting(True, "notify of the first blocked site on a network, and when all relays fail")
 
 
 @frozen_dataclass
 class Ui(Section):
-    """How Byway speaks to people."""
+    """The language of pages and commands."""
 
     language: Literal["", "en", "ru", "fa", "en-XA"] = setting(
         "", "language of pages, and of why, status and doctor; empty: that of the browser, or of the terminal"
@@ -216,7 +214,7 @@ class Inspect(Section):
 
 
 EventLoop = Literal["auto", "asyncio"]
-"""Event loops of `net.loop.choice`."""
+"""The event loops of `net.loop.choice`."""
 
 
 @frozen_dataclass
@@ -279,4 +277,5 @@ class Settings(Section):
 
 
 SECTIONS_OF: Mapping[str, str] = MappingProxyType({"desktop": "desktop", "inspect": "inspection"})
-"""The sections that one feature alone reads, each with its name: without the feature they are valid, and not used."""
+"""The sections that only one feature reads, each with the feature's name. Without the feature they are valid, and have
+no effect."""

@@ -1,8 +1,7 @@
-"""The types of settings: a table, and the bounds and the form of single values.
+"""The types of settings: tables, and the bounds and forms of single values.
 
-`Annotated[float, Bounds(more_than=0)]` is a type and what else must hold of the value; `read_settings` checks it. These
-are dataclasses and not models of a library, since every start needs the settings: the library would take a fifth of the
-time of a start and of the memory.
+`Annotated[float, Bounds(more_than=0)]` is a type with a constraint on its values, which `read_settings` checks. Every
+start needs the settings, so these are plain dataclasses: pydantic would take a fifth of a start's time and memory.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _OTHERS = "others"
 
 @frozen_dataclass
 class Section:
-    """One table of the configuration. Its fields are its keys, made by `setting`."""
+    """One table of the configuration. Its fields are the keys; `setting` makes them."""
 
 
 def setting(default: Any, description: str) -> Any:
@@ -35,12 +34,12 @@ def setting(default: Any, description: str) -> Any:
 
 
 def required(description: str, *, shown: bool = True) -> Any:
-    """Returns the field of a key that must be set. `shown`: whether its value may stand in a message."""
+    """Returns the field of a key that must be set. `shown`: whether messages may contain its value."""
     return dataclasses.field(metadata={"description": description}, repr=shown)
 
 
 def other_keys(description: str) -> Any:
-    """Returns the field that takes all keys of the table which have no field: their values, of any type, by name."""
+    """Returns the field for all other keys of the table: their values, of any type, by name."""
     return dataclasses.field(default_factory=dict, repr=False, metadata={"description": description, _OTHERS: True})
 
 
@@ -50,17 +49,17 @@ def keys_of(section: type[Section]) -> dict[str, dataclasses.Field[Any]]:
 
 
 def others_of(section: type[Section]) -> str | None:
-    """Returns the name of the field that takes the other keys, if the section has one."""
+    """Returns the name of the field made by `other_keys`; None when the section has none."""
     return next((field.name for field in dataclasses.fields(section) if _OTHERS in field.metadata), None)
 
 
 def is_section(kind: Any) -> TypeGuard[type[Section]]:
-    """Whether a type is that of a table with fixed keys."""
+    """Whether a type is a section."""
     return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def bare(kind: Any) -> Any:
-    """Returns a type without what `Annotated` says of it."""
+    """Returns the type without the constraints of `Annotated`."""
     return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
@@ -75,7 +74,7 @@ class Bounds:
 
 @frozen_dataclass
 class Size:
-    """The number of characters of a text, of elements of an array, of keys of a table."""
+    """The bounds of a size: characters of a text, elements of an array, or keys of a table."""
 
     at_least: int = 0
     at_most: int = 1_000_000
@@ -83,8 +82,8 @@ class Size:
 
 @frozen_dataclass
 class Parsed:
-    """The form of a text: `parse` returns it in its one spelling. It raises ValueError with a sentence without its
-    subject, which may begin with the quoted text."""
+    """The form of a text: `parse` returns its canonical spelling. It raises ValueError with a predicate such as `is not
+    an IP address`, which may begin with the quoted text."""
 
     parse: Callable[[str], str]
 
@@ -98,7 +97,8 @@ def _address(text: str) -> str:
 
 
 def _suffix(text: str) -> str:
-    """A name with its subdomains, or an address. A leading star and dot, as other tools write them, are removed."""
+    """Returns a domain name, which covers its subdomains, or an address. Removes a leading `*.` or dot, which other
+    tools write."""
     return hostnames.host(text.removeprefix("*").removeprefix("."))
 
 
@@ -106,7 +106,7 @@ _OF_A_SHELL = ("|", "||", "&&", "&", ";", ">", "<", ">/dev/null", "2>/dev/null",
 
 
 def _command(text: str) -> str:
-    """Refuses what only a shell would understand: `echo secret | tr …` would print another password."""
+    """Refuses shell syntax: without a shell, `echo secret | tr …` would print another password."""
     try:
         words = shlex.split(text)
     except ValueError as error:
@@ -142,7 +142,7 @@ _UNITS_S = {"m": 60, "h": 3600, "d": 86_400}
 
 
 def seconds_of(duration: str) -> int:
-    """Returns the length of a Duration, such as `15m`, `6h` or `1d`. Raises ValueError."""
+    """Returns the seconds of a duration such as `15m`, `6h` or `1d`. Raises ValueError."""
     match = _DURATION.match(duration)
     if match is None:
         raise ValueError(f"{quoted(duration)} is not a duration such as 15m, 6h or 1d")
@@ -156,7 +156,7 @@ def _refresh(text: str) -> str:
 
 
 def relay_name(text: str) -> str:
-    """Returns the name of a relay, a group or a list. Raises ValueError for what cannot be one."""
+    """Returns the name of a relay, a group or a list. Raises ValueError for an invalid one."""
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", text) is None:
         raise ValueError(
             f"{quoted(text)} must start with a letter or digit and have at most 32 letters, digits, dots, - and _"

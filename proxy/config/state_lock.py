@@ -1,4 +1,7 @@
-"""The lock of a state folder: one Byway, or one command that writes there, at a time."""
+"""The lock of a state folder: one Byway, or one command that writes there, at a time.
+
+The kernel releases it when the process ends for any reason.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,12 @@ class StateLock:
     """The lock of a state folder, while it is held."""
 
     def __init__(self, paths: Paths) -> None:
-        """Takes it. Raises BywayError when another Byway has it."""
+        """Takes the lock. Raises BywayError when another process holds it."""
         self._paths = paths
         self._descriptor = _taken(paths)
 
     def renew(self) -> None:
-        """Takes it again where its file was removed, with the folder: another Byway would take the new one. Raises
+        """Takes the lock anew when its file was removed with the folder: otherwise another Byway could take it. Raises
         BywayError."""
         if not os.path.lexists(self._paths.lock_file):
             private_folder(self._paths.lock_file.parent)
@@ -39,8 +42,7 @@ class StateLock:
 
 @contextlib.contextmanager
 def alone(paths: Paths) -> Iterator[StateLock]:
-    """Holds the lock of the state folder. The kernel lets go of it however the process ends. Raises BywayError when
-    another Byway has it."""
+    """Holds the lock of the state folder. Raises BywayError when another process holds it."""
     lock = StateLock(paths)
     try:
         yield lock
@@ -49,7 +51,7 @@ def alone(paths: Paths) -> Iterator[StateLock]:
 
 
 def _taken(paths: Paths) -> int:
-    """Returns the descriptor that holds the lock. Raises BywayError."""
+    """Takes the lock. Returns the descriptor that holds it. Raises BywayError."""
     try:
         descriptor = os.open(paths.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
@@ -65,7 +67,7 @@ def _taken(paths: Paths) -> int:
 
 
 def is_locked(file: Path) -> bool:
-    """Whether a process holds the lock in this file. Raises BywayError when it cannot be looked at."""
+    """Whether a process holds the lock of this file. Raises BywayError when the file cannot be opened."""
     try:
         descriptor = os.open(file, os.O_RDWR)
     except FileNotFoundError:
@@ -94,7 +96,7 @@ else:
 
 
 def _locked(paths: Paths) -> str:
-    """Says which process uses the state folder, as far as its run.json tells."""
+    """Returns a message that names the process that uses the state folder, when its run.json can be read."""
     who = "another Byway"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         running = json.loads(read_own_file(paths.run_file, limit=_RUN_FILE_LIMIT))

@@ -1,8 +1,8 @@
-"""Edits of a TOML text in place: only the characters of a value, a key or a table change, and all else stays as it was
-written, with its comments, order, spacing and line ends.
+"""Edits a TOML text in place: an edit changes only the characters of a value, a key or a table. Comments, order,
+spacing and line ends stay.
 
-Positions come from `toml_lines`, meanings from tomllib: in the end the text must mean what the edits are for, and
-nothing else. (Why not tomlkit: CONTRIBUTING.md.)
+Positions come from `toml_lines`, values from tomllib: at the end the text is parsed and must equal the edited document.
+(Why not tomlkit: CONTRIBUTING.md.)
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
 _COMMA = re.compile(r"(?:[ \t\r\n]|#[^\n]*\n)*,")
 _REST_OF_LINE = re.compile(r"[ \t]*+(,?)[ \t]*+(?:#[^\n]*)?\r?\n")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-"""What a string on one line may not have."""
+"""Characters that a string on one line must escape."""
 
 
 def literal(value: Value) -> str:
-    """Returns a value as TOML writes it on one line."""
+    """Returns a value as TOML on one line."""
     if isinstance(value, str):
         escaped = _CONTROL.sub(_code_point, value.replace("\\", "\\\\").replace('"', '\\"'))
         return f'"{escaped}"'
@@ -37,8 +37,8 @@ def literal(value: Value) -> str:
     return f"[{', '.join(map(literal, value))}]"
 
 
-def _code_point(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+def _code_point(character: re.Match[str]) -> str:
+    return f"\\u{ord(character[0]):04x}"
 
 
 def _key(name: str | int) -> str:
@@ -47,8 +47,8 @@ def _key(name: str | int) -> str:
 
 @frozen_dataclass
 class _Block:
-    """Lines of a table with a header, numbered from 0: comments directly above the header from `top`, the header, keys
-    to `bottom`, then comments and blank lines to `end`."""
+    """The lines of a table with a header, numbered from 0: comments directly above the header from `top`, the header,
+    keys up to `bottom`, then comments and blank lines up to `end`."""
 
     top: int
     header: int
@@ -57,17 +57,17 @@ class _Block:
 
 
 class TomlText:
-    """A valid TOML text under edit. Paths are as in the parsed document: `("relay", 0, "enabled")`. Every method
-    raises ValueError where an edit before has left no TOML."""
+    """A valid TOML text that is edited. Paths are those of the parsed document: `("relay", 0, "enabled")`. Every method
+    raises ValueError when an earlier edit has made the text invalid."""
 
     def __init__(self, text: str) -> None:
-        self._read(text)  # first: it refuses keys for which tomllib would take minutes
+        self._read(text)  # before tomllib, which would take minutes for some keys that this refuses
         self.document: dict[str, Any] = tomllib.loads(text)
-        """What the text is to mean."""
+        """The parsed document, with the edits."""
 
     def finished(self) -> str:
-        """Returns the text. Raises ValueError when it does not mean what it should: it was written in a way that is
-        not edited here."""
+        """Returns the edited text. Raises ValueError when it does not parse as `document`: its style is not
+        supported."""
         if tomllib.loads(self._text) != self.document:
             raise ValueError("the text is written in a way that cannot be edited")
         return self._text
@@ -75,8 +75,8 @@ class TomlText:
     # -- keys ----------------------------------------------------------------------------------------------------------
 
     def set(self, path: Path, value: Value) -> None:
-        """Replaces a value, or adds a key behind the last one of its table; a table that is missing is added. Of an
-        array only what differs is removed and added, so that comments stay beside the other elements."""
+        """Replaces a value, or adds a key after the last one of its table. Adds a missing table. In an array it removes
+        and adds only the elements that differ, so that the others keep their comments."""
         *outer, key = path
         table: Any = self.document
         for name in outer:
@@ -89,7 +89,8 @@ class TomlText:
             self._splice(place.value, place.end, literal(value))
 
     def _set_elements(self, path: Path, before: Sequence[object], wanted: Sequence[str]) -> bool:
-        """Makes an array have the wanted elements, when it has some of them in this order. Returns whether it does."""
+        """Removes and adds elements of an array until it has those that are wanted. Returns False, without an edit,
+        when it would keep none."""
         kept, gone = 0, list[int]()
         for number, element in enumerate(before):
             if kept < len(wanted) and element == wanted[kept]:
@@ -105,7 +106,7 @@ class TomlText:
         return True
 
     def _cut_element(self, place: Place) -> None:
-        """Removes an element of an array: where it has lines of its own, with them and the comment behind it."""
+        """Removes an element of an array. If it has its own lines, removes these with the comment after it."""
         first = self._starts[self._line(place.start)]
         rest = _REST_OF_LINE.match(self._text, place.end)
         is_first = not self._text[first : place.start].strip()
@@ -115,7 +116,7 @@ class TomlText:
             self._cut_from_braces(place)
 
     def remove(self, path: Path) -> None:
-        """Removes a key, or a table and all in it; comments above stay. Raises KeyError when there is none."""
+        """Removes a key, or a table with its content. Comments above it stay. Raises KeyError when it is missing."""
         tables: list[Any] = [self.document]
         for name in path[:-1]:
             tables.append(tables[-1][name])
@@ -131,13 +132,13 @@ class TomlText:
                 if each[: len(path)] == path:
                     removed.update(range(self._line(place.start), self._line(place.end) + 1))
             self._read("".join(line for number, line in enumerate(self._lines) if number not in removed))
-        for depth in range(len(path) - 1, 0, -1):  # a table of dotted keys goes with its last one
+        for depth in range(len(path) - 1, 0, -1):  # a table of dotted keys ends with its last key
             if tables[depth] or any(each[:depth] == path[:depth] for each in (*self._at.values, *self._at.headers)):
                 break
             del tables[depth - 1][path[depth - 1]]
 
     def _add(self, table: Path, assignment: str) -> None:
-        """Adds a key to a table, however that is written."""
+        """Adds a key to a table of any style: with a header, with dotted keys, inline, or missing."""
         values, depth = self._at.values, len(table)
         dotted = [
             place for path, place in values.items()
@@ -157,7 +158,7 @@ class TomlText:
             self._add_text(f"[{'.'.join(map(_key, table))}]\n{assignment}\n", gap=self._ending)
 
     def _add_in_braces(self, path: Path, item: str) -> None:
-        """Adds to an inline table or an array, behind what is in it and the comments there."""
+        """Adds an item to an inline table or an array, after its items and comments."""
         place = self._at.values[path]
         close = place.end - 1
         last = max((each for each in self._at.values.values() if each.table == path), default=None)
@@ -185,7 +186,7 @@ class TomlText:
     # -- arrays of tables ----------------------------------------------------------------------------------------------
 
     def append(self, array: str, table: Mapping[str, Value]) -> None:
-        """Adds a table behind those of an array: with a header, or inline where they are."""
+        """Adds a table after those of an array: with a header, or inline when those are inline."""
         lines = [f"{_key(key)} = {literal(value)}" for key, value in table.items()]
         if self.document.get(array) and (array,) in self._at.values:
             self.document[array].append(dict(table))
@@ -196,11 +197,11 @@ class TomlText:
         self._append(array, "\n".join([f"[[{array}]]", *lines, ""]), gap="")
 
     def append_written(self, array: str, table: str) -> None:
-        """The same for a table as it is written."""
+        """Adds a table, given as TOML text, after those of an array."""
         self._append(array, table, gap=self._ending)
 
     def _append(self, array: str, table: str, *, gap: str) -> None:
-        """`gap` is for the first table, at the end of the text."""
+        """Adds a table. `gap` goes before it when it is the first of the array, at the end of the text."""
         self.document.setdefault(array, []).extend(tomllib.loads(table)[array])
         blocks = self._tables(array)
         if not blocks:
@@ -211,7 +212,7 @@ class TomlText:
         self._read("".join([*before, *content, self._ending, self._with_endings(table), *blanks, *after]))
 
     def written(self, array: str, number: int) -> str:
-        """Returns the header and the keys of a table, as they are written. Raises ValueError for one without header."""
+        """Returns the text of a table's header and keys. Raises ValueError when it has no header."""
         blocks = self._tables(array)
         if number >= len(blocks):
             raise ValueError(f"there are no [[{array}]] tables")
@@ -219,7 +220,7 @@ class TomlText:
         return "".join(map(self._closed, self._lines[block.header : block.bottom]))
 
     def remove_tables(self, array: str, numbers: Sequence[int]) -> None:
-        """Removes the headers and keys of these tables; comments around them stay."""
+        """Removes the headers and keys of these tables. Comments around them stay."""
         self.document[array] = [each for number, each in enumerate(self.document[array]) if number not in numbers]
         if not self.document[array]:
             del self.document[array]
@@ -233,7 +234,7 @@ class TomlText:
         self._read("".join(remaining))
 
     def reorder_tables(self, array: str, order: Sequence[int]) -> None:
-        """Puts the tables in this order, each with the comments above it; the text between them stays where it is."""
+        """Puts the tables in this order, each with the comments above it. The text between them stays in place."""
         self.document[array] = [self.document[array][number] for number in order]
         blocks, lines, at = self._tables(array), list[str](), 0
         for slot, block in zip(blocks, [blocks[number] for number in order if blocks], strict=True):
@@ -244,13 +245,13 @@ class TomlText:
         self._read("".join([*lines, *self._lines[at:]]))
 
     def _tables(self, array: str) -> list[_Block]:
-        """Of those that have a header."""
+        """Returns the tables of an array that have a header."""
         return [block for path, block in self._blocks().items() if len(path) == 2 and path[0] == array]
 
     # -- lines ---------------------------------------------------------------------------------------------------------
 
     def _add_text(self, table: str, *, gap: str) -> None:
-        """Adds lines at the end, after a gap if there is none."""
+        """Adds lines at the end, after a gap unless the text ends with one."""
         text = self._closed(self._text)
         has_gap = not text.strip() or text.endswith(("\n\n", "\n\r\n"))
         self._read(f"{text}{'' if has_gap else gap}{self._with_endings(table)}")
@@ -276,7 +277,7 @@ class TomlText:
         }
 
     def _parted(self, block: _Block) -> tuple[list[str], list[str]]:
-        """Returns the lines of a block, each with a line ending, and apart from them the blank lines at its end."""
+        """Returns the lines of a block, each with a line end, and separately the blank lines after them."""
         lines = self._lines[block.top : block.end]
         used = next((number for number in range(len(lines), 0, -1) if lines[number - 1].strip()), 0)
         return [self._closed(line) for line in lines[:used]], lines[used:]

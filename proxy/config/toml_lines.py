@@ -1,8 +1,8 @@
-"""Where each key of a TOML document stands.
+"""Finds the position of each key of a TOML document, for messages with a line and for edits.
 
-tomllib reads values but keeps no positions, and an error without a line is a hunt. This goes once through a document
-that tomllib has accepted, so it need not judge anything: it only follows keys, headers, inline tables and arrays, and
-steps over values. Paths are as in the parsed document: names for keys, numbers for elements of arrays.
+tomllib parses values without their positions. This parser walks once through a document that tomllib has accepted, so
+it checks nothing: it follows keys, headers, inline tables and arrays, and skips values. Paths are those of the parsed
+document: names for keys, numbers for elements of arrays.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import NamedTuple
 Path = tuple[str | int, ...]
 
 PARTS_LIMIT = 32
-"""Of a key. The time for one grows with their square, here and in tomllib: half an hour for a megabyte. `load` checks
-config.toml itself; this is for what is read beside it."""
+"""The most parts of a key. The time for a key grows with their square, here and in tomllib: half an hour for a
+megabyte. `load` checks config.toml by itself; this limit is for other documents."""
 
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
@@ -31,41 +31,41 @@ _SCALAR = re.compile(r"[^,\]}\r\n#]+")
 
 
 class Place(NamedTuple):
-    """Where an assignment or an element of an array stands, by offsets in the text."""
+    """The position of an assignment or of an element of an array, as offsets in the text."""
 
-    start: int  # of its key; of an element, of its value
-    value: int
-    end: int  # of its value
-    table: Path  # whose header or brace it stands behind; () for the top of the document
+    start: int  # of the key; for an element, of the value
+    value: int  # the start of the value
+    end: int  # of the value
+    table: Path  # the table or array in whose section or braces it is; () at the top of the document
 
 
 class Positions(NamedTuple):
-    """Where everything stands, in the order of the text."""
+    """The positions in a document, in the order of the text."""
 
-    lines: dict[Path, int]  # from 1: of every key, header and element; the first, where there are several
-    values: dict[Path, Place]  # of every assignment and element
-    headers: dict[Path, int]  # offset of the header of each table, which for `[[…]]` has a number at its end
+    lines: dict[Path, int]  # the line, from 1, of every key, header and element; the first of several
+    values: dict[Path, Place]  # every assignment and element
+    headers: dict[Path, int]  # the offset of every header; the path of a `[[…]]` ends with a number
 
 
 def key_lines(text: str) -> dict[Path, int]:
-    """The line, from 1, of every key, header and array element of a valid document; the first, where a table is
-    mentioned more than once. Raises ValueError for a key of more than PARTS_LIMIT parts and, perhaps, for a document
-    that is not valid."""
+    """Returns the line, from 1, of every key, header and array element of a valid document; the first line of a table
+    with several headers. Raises ValueError for a key of more than PARTS_LIMIT parts, and may raise it for an invalid
+    document."""
     return positions(text).lines
 
 
 def positions(text: str) -> Positions:
-    """Returns where everything of a valid document stands. Raises ValueError as `key_lines` does."""
+    """Returns the positions in a valid document. Raises ValueError as `key_lines` does."""
     return _Walk(text).positions()
 
 
 class _Walk:
-    __slots__ = ("_at", "_found", "_headers", "_latest", "_line_starts", "_text", "_values")
+    __slots__ = ("_at", "_headers", "_latest", "_line_starts", "_lines", "_text", "_values")
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
-        self._found: dict[Path, int] = {}
+        self._lines: dict[Path, int] = {}
         self._values: dict[Path, Place] = {}
         self._headers: dict[Path, int] = {}
         self._latest: dict[Path, int] = {}  # array of tables → number of its latest element
@@ -77,7 +77,7 @@ class _Walk:
             self._skip(_BLANK)
             start = self._at
             if start >= len(self._text):
-                return Positions(self._found, self._values, self._headers)
+                return Positions(self._lines, self._values, self._headers)
             if self._accept("[["):
                 table = self._header(of_array=True)
                 self._headers[table] = start
@@ -104,7 +104,7 @@ class _Walk:
         return path
 
     def _element(self, path: Path) -> Path:
-        """The table that a name in a header means: of an array of tables, its latest element."""
+        """Returns the path of the table that a name in a header refers to: for an array of tables, its last element."""
         return (*path, self._latest[path]) if path in self._latest else path
 
     def _assignment(self, table: Path) -> None:
@@ -161,15 +161,15 @@ class _Walk:
             self._skip(_BLANK)
 
     def _note(self, path: Path, line: int) -> None:
-        self._found.setdefault(path, line)
+        self._lines.setdefault(path, line)
 
     def _line(self) -> int:
         return bisect_right(self._line_starts, self._at)
 
     def _accept(self, text: str) -> bool:
-        found = self._text.startswith(text, self._at)
-        self._at += len(text) if found else 0
-        return found
+        is_next = self._text.startswith(text, self._at)
+        self._at += len(text) if is_next else 0
+        return is_next
 
     def _skip(self, pattern: re.Pattern[str]) -> str:
         match = pattern.match(self._text, self._at)
