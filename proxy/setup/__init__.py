@@ -1,1 +1,1 @@
-"""Makes what serves connections out of the configuration, and replaces it when the configuration changes."""
+"""Makes the Setup, which serves connections, from the configuration, and replaces it when the configuration changes."""

@@ -1,7 +1,7 @@
-"""What a Setup is made of: the parts of the process, and the configuration, read and checked.
+"""The inputs of a Setup: the parts that all Setups share, and the configuration after it was read and checked.
 
-Every file that the configuration names is read here, and every password command is run. All problems are found at once,
-at start and at each reload, and told together.
+`check` reads every file that the configuration names and runs every password command. It reports all problems together,
+at the start and at each reload.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ if TYPE_CHECKING:
 
 @frozen_dataclass
 class Parts:
-    """What all Setups of one process share. A command gives the first three."""
+    """The parts that all Setups of one process share. A command sets only the first three."""
 
     poller: Poller
     paths: Paths
     port: int
-    """The one that Byway listens on, which the guard refuses."""
+    """The port that Byway listens on. The guard refuses it."""
     knowledge: Knowledge = NOTHING_KNOWN
     copies: ListCopies | None = None
-    """Of the lists that were fetched; None: those in the state folder."""
+    """The copies of fetched lists; None: those in the state folder."""
     relay_addresses: RelayAddresses = field(default_factory=lambda: RelayAddresses(None))
     tcp_info: TcpInfo = field(default_factory=TcpInfo)
     recent_clients: RecentClients = field(default_factory=RecentClients)
     features: Sequence[Feature] | None = None
-    """Those that are here; None: all."""
+    """The features of this installation; None: all."""
     passwords: Passwords = field(default_factory=Passwords)
-    """An edit runs no password command again."""
+    """The passwords that commands have printed; a reload does not run the commands again."""
 
     @property
     def inspects(self) -> bool:
@@ -75,13 +75,13 @@ class Checked:
     credentials: Credentials | None
     rules: Rules
     servers: tuple[SecureServer, ...]
-    """Those of `[dns] servers`; none with "never"."""
+    """The servers of `[dns] servers`; none when `[dns] secure` is "never"."""
     pages: Callable[[], BlockPages]
 
 
 def check(parts: Parts, loaded: Loaded, *, pause_s: float = 0.0) -> Checked:
-    """Reads every file, and runs every password command, that `loaded` names. It blocks for as long as that takes, and
-    may run in a thread; `pause_s` as in `read_rules`. Raises ConfigError with all problems."""
+    """Reads every file and runs every password command that `loaded` names. It blocks, and may run in a thread;
+    `pause_s` is as in `read_rules`. Raises ConfigError with all problems."""
     problems = _Problems()
     with problems:
         relays = _relays(parts, loaded)
@@ -99,16 +99,16 @@ def check(parts: Parts, loaded: Loaded, *, pause_s: float = 0.0) -> Checked:
     if problems:
         raise ConfigError(dict.fromkeys(problems))
     if parts.features is not None:
-        notices = dict.fromkeys((*loaded.notices, *loaded.unused(parts.features)))  # it may be checked again
+        notices = dict.fromkeys((*loaded.notices, *loaded.unused(parts.features)))  # once, also after a second check
         loaded = replace(loaded, notices=tuple(notices))
     return Checked(loaded, relays, credentials, rules, servers, pages)
 
 
 class _Problems(list[str]):
-    """Takes the problems of each ConfigError within its block, so that the next part is checked too.
+    """Collects the problems of a ConfigError raised in its block, so that the next block runs, too.
 
-    It is no generator: an error that one catches knows its frame, which knows the error. So what was read until then,
-    such as a long list, would stay in memory until the next collection."""
+    It is no generator-based context manager: there the error and the generator's frame would refer to each other, and
+    keep a long list in memory until the next garbage collection."""
 
     def __enter__(self) -> None:
         pass
@@ -137,8 +137,9 @@ def _relays(parts: Parts, loaded: Loaded) -> tuple[Relay, ...]:
 
 
 def _relay(parts: Parts, config: RelayConfig, *, runs_command: bool) -> Relay:
-    """With `runs_command` false the relay is used without its password, and refuses if it needs one. Raises ValueError,
-    and ConfigError when another user could change the file of `?ca=`."""
+    """Returns a relay with its password and the path of its `?ca=` file. Without `runs_command` it has no password, and
+    the relay refuses connections if it needs one. Raises ValueError, and ConfigError when another user can change the
+    file."""
     relay = Relay.parse(
         config.name,
         config.url,
@@ -172,13 +173,13 @@ def _credentials(parts: Parts, loaded: Loaded) -> Credentials | None:
 
 
 def _secure_servers(parts: Parts, loaded: Loaded) -> tuple[SecureServer, ...]:
-    """Raises ConfigError for a `?ca=` that cannot be used."""
+    """Returns the encrypted DNS servers. Raises ConfigError when the file of a `?ca=` cannot be used."""
     if loaded.settings.dns.secure == "never":
         return ()
     servers, problems = [], list[str]()
     for server in map(dns_url.parse, loaded.settings.dns.servers):
         if server.ca:
-            from proxy.net.dialers.tls import context_trusting  # few servers have a certificate of their own
+            from proxy.net.dialers.tls import context_trusting  # few servers have `?ca=`
 
             file = parts.paths.named(server.ca)
             server = replace(server, ca=str(file))
@@ -197,11 +198,11 @@ _NO_INSPECTION = "INSPECT needs the feature inspection, which is not here; insta
 
 
 def check_supported(rules: Rules, *, inspects: bool) -> None:
-    """Raises ConfigError when a rule asks for what is not available here: INSPECT, or PROCESS-NAME. `inspects`: whether
+    """Raises ConfigError when a rule needs INSPECT or PROCESS-NAME, and that is not available here. `inspects`: whether
     a feature can INSPECT."""
     rule = next(rules.rules.of_kind(lambda kind: kind.intercept), None)
     if rule is not None:
-        from proxy.config.mitmproxy_version import unavailable  # a run without such a rule does without it
+        from proxy.config.mitmproxy_version import unavailable  # needed only with such a rule
 
         if reason := unavailable() if inspects else _NO_INSPECTION:
             raise ConfigError(f"{rule.source}:{rule.line}: {reason}")

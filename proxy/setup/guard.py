@@ -1,7 +1,6 @@
-"""The address guard with the facts about this computer that it needs.
+"""Makes address guards, with the names and addresses of this computer.
 
-The guard itself is pure. Here it gets this computer's names and addresses, and whether another proxy on this computer
-answers names with fake addresses. It is asked about every address before a connection to it is opened.
+`routing.address_guard` is pure: it gets these facts from here. A guard checks every address before Byway connects.
 """
 
 from __future__ import annotations
@@ -18,11 +17,12 @@ from proxy.routing.address_guard import Guard
 from proxy.wire import hostnames as names
 
 _PUBLIC = tuple(map(ipaddress.ip_address, ("192.0.2.1", "2001:db8::1")))
-"""Public addresses, to which nothing is sent: those for documentation (RFC 5737, RFC 3849)."""
+"""Public addresses for documentation (RFC 5737, RFC 3849). Nothing is sent to them."""
 
 
 def guard_of(loaded: Loaded, *, port: int) -> Guard:
-    """The guard for clients' requests, with Byway listening on `port`. Raises ConfigError."""
+    """Returns the guard for clients' requests. `port` is the one that Byway listens on. Raises ConfigError for an
+    invalid `[safety] allow`."""
     safety, dns = loaded.settings.safety, loaded.settings.dns
     try:
         return Guard(safety.allow, dns.local, own_ports=(port,), own_names=_own_names(), own_addresses=_own_addresses())
@@ -31,19 +31,19 @@ def guard_of(loaded: Loaded, *, port: int) -> Guard:
 
 
 def guard_of_relays(*, port: int) -> Guard:
-    """The guard for relays: a relay may have any address except Byway's own, where every request would loop. What its
-    name resolves to is known only when it is dialed."""
+    """Returns the guard for relays: a relay may have any address except Byway's own, where every request would loop.
+    `config.checks` checks relays with an address; a name is resolved when the relay is dialed."""
     return Guard(("0.0.0.0/0", "::/0"), own_ports=(port,), own_addresses=_own_addresses())
 
 
 def public_addresses() -> Callable[[IPAddress], bool]:
-    """Returns whether an address is beyond the local network, and not this computer's."""
+    """Returns a function that tells whether an address is public, and not this computer's."""
     guard, anywhere = Guard((), own_addresses=_own_addresses()), Destination("relay.invalid", 443)
     return lambda address: guard.refuse_address(anywhere, address) is None
 
 
 def _own_names() -> tuple[str, ...]:
-    """Returns this computer's name, where that is a valid host name."""
+    """Returns this computer's name; none when it is not a valid host name."""
     try:
         return (names.host(socket.gethostname()),)
     except ValueError:

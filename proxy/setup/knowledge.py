@@ -1,7 +1,7 @@
-"""What is known while Byway runs, for `net`: of the network, of names and relays, of pages, and by addons.
+"""Answers the questions of `net` (`net.knowledge`) about the network, names, relays, pages and addons.
 
-It is made before any Setup, and is given to each. A Setup is frozen and is replaced by each reload; what is known
-changes with every connection. What the rules and lists of the Setup say is asked of the one in use.
+The answers change with every connection, while a Setup is frozen and is replaced by each reload. So this object is made
+before any Setup and is given to each. It reads rules and lists from the Setup in use.
 """
 
 from __future__ import annotations
@@ -36,26 +36,25 @@ def _valid(status: int) -> ClassifiedAnswer:
 
 
 class SetupInUse:
-    """Holds the Setup in use. It is made before the first one, for all that asks of whichever is in use; `ActiveSetup`
-    replaces what it holds."""
+    """A reference to the Setup in use. It exists before the first Setup; `ActiveSetup` sets it."""
 
     setup: Setup
 
     def __init__(self) -> None:
         self.get: Callable[[], Setup] = partial(attrgetter("setup"), self)
-        """Returns the Setup. Each connection asks several times, so it is no function of Python's."""
+        """Returns the Setup. It is called several times for each connection, so it is not a Python function."""
 
     def is_near(self, host: str) -> bool:
         """Whether a host is in this computer's own network."""
-        return self.setup.guard.is_near(host)  # for each connection
+        return self.setup.guard.is_near(host)
 
     def known_addresses(self, host: str) -> Sequence[IPAddress]:
         """Returns the cached addresses of a name, without a query."""
-        return self.setup.resolver.known(host)  # for each first visit
+        return self.setup.resolver.known(host)
 
     def is_listed(self, host: str) -> bool:
         """Whether an imported list names a host as likely blocked."""
-        return self.setup.router.rules.is_listed(host)  # for each first visit
+        return self.setup.router.rules.is_listed(host)
 
 
 class BywayKnows:
@@ -72,7 +71,7 @@ class BywayKnows:
         addons: Addons,
     ) -> None:
         self._in_use = in_use
-        self.network: Callable[[], NetworkId] = network.current  # asked a dozen times for each lookup
+        self.network: Callable[[], NetworkId] = network.current  # called a dozen times for each lookup
         self._network_watch = network
         self._beliefs = beliefs
         self._findings = findings
@@ -108,11 +107,11 @@ class BywayKnows:
         self._beliefs.note(FlightAnswered(address, host), network=self.network(), now=time.time())
 
     def on_forged(self, host: str, finding: DnsFinding) -> None:
-        """A race that waits for a direct route to `host` starts the next one."""
+        """Marks direct routes to `host` as failed: a race that waits for one starts the next route."""
         self._findings.mark_down(host)
 
     def classify(self, answer: bytes, host: str, *, complete: bool) -> ClassifiedAnswer:
-        from proxy.detect.pages.page_classifier import PageKind, classify_page  # TLS has no pages that could be read
+        from proxy.detect.pages.page_classifier import PageKind, classify_page  # needed only for plain HTTP
 
         by_addons = self._addons.classify if self._addons.classifies else None
         page = classify_page(answer, host, ended=complete, pages=self._in_use.setup.pages(), classify=by_addons)

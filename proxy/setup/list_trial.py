@@ -1,10 +1,10 @@
-"""The process in which a list is tried out: it reads the list to the end, or to its first fault, and tells no more.
+"""A separate process that parses a list first, with limits on its time and memory (`store/list_trials.py`).
 
     python -m proxy.setup.list_trial FORMAT OPTION FOLDER < LIST
 
-OPTION is `allow_suffixes`, or empty. FOLDER has the files that the list may include; empty: there are none. Exits with
-0 also when the list is refused: the process that asked reads it then by itself, and tells why. It is ended from outside
-when it takes too long, or ends by itself when that process has ended. See `store/list_trials.py`.
+OPTION is `allow_suffixes`, or empty. FOLDER has the files that the list may include; empty: there are none. The exit
+code is 0 also for a list with faults: the parent then parses it itself and reports them. The parent ends this process
+when it takes too long; when the parent has ended, it ends by itself.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from proxy.store.list_trials import CPU_S, MEMORY_LIMIT, NEEDS_MEMORY, TRIAL_S
 if sys.platform == "win32":
 
     def _bound() -> None:
-        """Windows bounds no process for itself: the clock alone does there."""
+        """Sets no limits: Windows has none that a process sets for itself. Only the time is limited there."""
 
 else:
     import resource
@@ -41,15 +41,15 @@ else:
         ):
             _, most = resource.getrlimit(kind)
             limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
-            with contextlib.suppress(OSError, ValueError):  # macOS bounds no memory
+            with contextlib.suppress(OSError, ValueError):  # macOS has no limit of memory
                 resource.setrlimit(kind, (limit, most))
 
 
 def main() -> int:
-    """Reads the list on standard input. Returns the exit code."""
+    """Parses the list on standard input. Returns the exit code."""
     format_name, option, folder = sys.argv[1:4]
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this at once
-    # A thread without the interpreter's lock, which ends also a search of `re`; later than who waits for this process.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this process at once
+    # Its thread needs no interpreter lock, so it can end a search of `re`, too. The parent's time limit comes first.
     faulthandler.dump_traceback_later(TRIAL_S + 5, exit=True)
     _bound()
     try:
@@ -70,7 +70,7 @@ def main() -> int:
 
 
 class _Siblings:
-    """The files in a folder; as `rule_files.Siblings`, which also looks at their owners."""
+    """The files in a folder, as in `rule_files.Siblings`, which also checks their owners."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

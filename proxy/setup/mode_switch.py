@@ -1,7 +1,7 @@
-"""What AUTO means at the moment: `byway mode` and `byway pause`, which outlive a restart.
+"""The mode that replaces AUTO: set by `byway mode` and `byway pause`, and kept over a restart.
 
-They replace AUTO alone: rules, overrides and `[auto] never_relay` hold. A pause ends by itself, a mode stays. Both are
-stored; if the file cannot be understood, the mode is relay, because direct could expose whoever had set it.
+A mode changes AUTO only: rules, overrides and `[auto] never_relay` stay in effect. A pause ends by itself, a mode does
+not. Both are stored. If the file is damaged, the mode is relay, because direct could expose a user who had set relay.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ class ModeSwitch:
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`apply` is called with the mode in effect whenever it changes. `file` is where the mode is stored; with
-        `stores` false it is only read."""
+        """`file` has the stored mode (None: it is not stored); without `stores` it is only read. `apply` is called with
+        the mode in effect whenever that changes."""
         self._file = file
         self._apply = apply
         self._stores = stores
         self._now = now
         self._monotonic = monotonic
         self.mode = AutoMode.AUTO
-        """As it was set; PAUSED is none that can be set."""
+        """The mode that was set; never PAUSED."""
         self.paused_until = 0.0
         """Seconds since the epoch; 0: not paused."""
         self._resumes_at = math.inf
-        """By the monotonic clock, so that a wall clock that is set back makes no pause longer."""
+        """The end of the pause by the monotonic clock: setting the wall clock back does not extend a pause."""
 
     @property
     def in_effect(self) -> AutoMode:
         return AutoMode.PAUSED if self.paused_until else self.mode
 
     def load(self) -> None:
-        """Takes what was stored, and applies it."""
+        """Applies the stored mode and pause."""
         if self._file is None:
             return
         try:
@@ -80,22 +80,22 @@ class ModeSwitch:
             self._apply(self.in_effect)
 
     def set_mode(self, mode: AutoMode) -> None:
-        """Sets the mode, and ends a pause. Raises BywayError when it cannot be stored; it is in effect then."""
+        """Sets the mode, and ends a pause. Raises BywayError when it cannot be stored; it is still in effect."""
         self._change(mode, 0.0)
 
     def pause(self, seconds: float) -> None:
-        """Pauses for so long from now. Raises BywayError when it cannot be stored; it is in effect then."""
+        """Pauses for so many seconds. Raises BywayError when it cannot be stored; it is still in effect."""
         self._change(self.mode, seconds)
 
     def resume(self) -> None:
-        """Ends a pause. Raises BywayError when that cannot be stored; it is in effect then."""
+        """Ends a pause. Raises BywayError when that cannot be stored; it is still in effect."""
         self._change(self.mode, 0.0)
 
     def poll(self) -> None:
-        """Ends a pause that is over. To be called a few times a second."""
+        """Ends a pause whose time is over. Called a few times a second."""
         if self.paused_until and (self._now() >= self.paused_until or self._monotonic() >= self._resumes_at):
             log.info("The pause is over")
-            with contextlib.suppress(BywayError):  # the stored end has passed, too
+            with contextlib.suppress(BywayError):  # the stored pause is over as well
                 self.resume()
 
     def _change(self, mode: AutoMode, pause_s: float) -> None:

@@ -1,8 +1,8 @@
-"""The Setup in use, and how an edited configuration replaces it: completely or not at all.
+"""Keeps the Setup in use, and replaces it after an edit of the configuration: completely or not at all.
 
 Edited files are read again and become a new Setup for the next request; open connections keep theirs. When an edit has
-a problem, the problem is reported and the previous Setup stays. The listening address and the stored status of sites
-follow the configuration of the start.
+a problem, the problem is reported and the previous Setup stays. A change of the listening address, the event loop or
+`[detect]` takes full effect after a restart.
 """
 
 from __future__ import annotations
@@ -34,33 +34,33 @@ from proxy.wire.relay_url import redact
 log = logging.getLogger(__name__)
 
 READING_LIMIT_S = 120.0
-"""For all files together. The largest lists take seconds of a processor, and a minute beside busy programs; a disk or a
+"""Seconds for reading all files. The largest lists take seconds of CPU, and a minute on a busy computer. A disk or a
 password command that hangs takes longer."""
 
 PAUSE_S = 0.001
-"""Between the pieces of a list, which take as long. Beside a thread that only computes, the loop makes an eighth of the
-system calls that it makes alone; with the pauses, a third to a half (measured)."""
+"""Seconds of sleep between two pieces of a list; parsing a piece takes as long. Beside a thread that computes without a
+pause, the loop makes an eighth of its usual system calls; with the pauses, a third to a half (measured)."""
 
 
 JUMP_S = 30.0
-"""A clock that is corrected by less has not jumped."""
+"""A change of the clock by more seconds is a jump; less is a correction."""
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
-"""Goes on while the computer sleeps: on Linux CLOCK_BOOTTIME, on macOS CLOCK_MONOTONIC, on Windows `time.monotonic`."""
+"""A clock that runs during sleep: on Linux CLOCK_BOOTTIME, on macOS CLOCK_MONOTONIC, on Windows `time.monotonic`."""
 
 
 def steady_clock() -> float:
-    """Seconds since some moment, whatever the clock is set to."""
+    """Returns seconds since a fixed moment. Setting the computer's clock does not change it."""
     return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
 class OverrideEnds:
-    """When the overrides of one Byway end: by a clock that is never set.
+    """The ends of the overrides of one Byway, by the steady clock.
 
-    An override with an end closes what would be open without it. Who can set this computer's clock, such as a network
-    that forges NTP, must not end it. So its time is counted by a steady clock from when it was set, or from the start
-    of Byway. The stored end is a time of day, since a steady clock begins anew with each boot; it follows the clock
-    when that jumps."""
+    An override with an end may protect the user until then. A network that forges NTP can set this computer's clock,
+    and must not end it. So the time runs by the steady clock, from when the override was set or Byway was started. The
+    stored end is a time of day, since the steady clock starts anew with each boot; when the clock jumps, the stored end
+    is moved by as much."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class OverrideEnds:
             self.set(host, override)
 
     def set(self, host: str, override: Override | None) -> None:
-        """Notes an override that was set, or removed."""
+        """Notes that the override of a host was set, or removed (None)."""
         if override is None or not override.until:
             self._ends_at.pop(host, None)
         else:
@@ -97,7 +97,7 @@ class OverrideEnds:
         return [host for host, ends_at in self._ends_at.items() if ends_at <= steady]
 
     def moved(self, overrides: Mapping[str, Override]) -> dict[str, Override]:
-        """Returns those whose end is another time of day, because the clock has jumped."""
+        """Returns the overrides whose end is now another time of day because the clock has jumped, with that end."""
         if not self._ends_at:
             return {}
         offset = self._now() - self._steady()
@@ -109,7 +109,7 @@ class OverrideEnds:
 
 
 class ActiveSetup:
-    """Makes the Setup in use, and replaces it. Raises ConfigError when the first one cannot be made."""
+    """Makes the Setup in use, and replaces it. Belongs to one loop."""
 
     def __init__(
         self,
@@ -121,8 +121,10 @@ class ActiveSetup:
         flags: Mapping[str, object],
         on_replaced: Callable[[Setup], None],
     ) -> None:
-        """`in_use` gets each Setup. `loaded` is the configuration of the start, `flags` are the settings of the command
-        line, `overrides` those of `byway site set`. `on_replaced` is called with each Setup that replaces another."""
+        """Makes the first Setup. Raises ConfigError when it cannot be made.
+
+        `in_use` gets each Setup. `loaded` is the configuration of the start, `flags` are the settings of the command
+        line, `overrides` those of `byway site set`. `on_replaced` is called with each Setup of a reload."""
         self._in_use = in_use
         self._parts = parts
         self._paths = parts.paths
@@ -139,19 +141,18 @@ class ActiveSetup:
         self._in_use.setup = self._build(self._checked)
         self._reloading = asyncio.Lock()
         self.problem = ""
-        """Why an edited configuration is not in use; empty when it is."""
+        """The reason why an edited configuration is not in use; empty when it is."""
 
     @property
     def setup(self) -> Setup:
-        """The Setup in use."""
         return self._in_use.setup
 
     def forget_caches(self) -> None:
-        """Replaces the Setup by one whose resolver and plans know no name yet."""
+        """Replaces the Setup by one with empty caches of names and plans."""
         self._in_use.setup = self._build(self._checked)
 
     def set_mode(self, mode: AutoMode) -> None:
-        """Replaces AUTO from the next request on. The new Setup has kept no plan."""
+        """Replaces AUTO by a mode from the next request on."""
         self._mode = mode
         self._in_use.setup = replace(self.setup, router=self.setup.router.with_mode(mode))
 
@@ -172,21 +173,21 @@ class ActiveSetup:
         self._in_use.setup = replace(self.setup, router=self.setup.router.with_overrides(self._overrides))
 
     def ended_overrides(self) -> list[str]:
-        """Returns the hosts whose override has ended. To be called a few times a second."""
+        """Returns the hosts whose override has ended. Called a few times a second."""
         return self._override_ends.ended()
 
     @property
     def has_override_ends(self) -> bool:
-        """Whether an override will end by itself."""
+        """Whether an override has an end."""
         return bool(self._override_ends)
 
     def moved_overrides(self) -> Mapping[str, Override]:
-        """Returns the overrides that end at another time of day now, because the clock has jumped."""
+        """As `OverrideEnds.moved`."""
         return self._override_ends.moved(self._overrides)
 
     async def configured(self) -> Settings:
-        """Returns the settings of the configuration file as it is now: it may not be in use yet because a rule needs a
-        list that has not been fetched. When the file cannot be used, returns those in use."""
+        """Returns the settings of the configuration file as it is now, or those in use when it is faulty. A valid file
+        may not be in use, because a rule needs a list that has not been fetched."""
         try:
             loaded = await asyncio.to_thread(load, self._paths.config_to_read, env=os.environ, flags=self._flags)
         except ConfigError:
@@ -194,17 +195,17 @@ class ActiveSetup:
         return loaded.settings
 
     async def list_text(self, item: ListConfig, copies: ListCopies) -> str:
-        """Returns the text of a list as it is now. Raises ConfigError."""
+        """As `read_list_text`, in a thread. Raises ConfigError."""
         return await asyncio.to_thread(read_list_text, item, self._paths, copies)
 
     async def poll(self) -> None:
-        """Reloads after an edit. To be called a few times a second."""
+        """Reloads after an edit of a file. Called a few times a second."""
         if self._watch.changed(self._state()):
             await self.reload()
 
     async def reload(self, *, ask_passwords: bool = False) -> list[str]:
         """Reads all files again, in a thread: a large list takes seconds, and connections must not wait. Returns the
-        problems; with any, the previous Setup stays. `ask_passwords`: the password commands are run again, too."""
+        problems; if there are any, the previous Setup stays. `ask_passwords`: runs the password commands again."""
         async with self._reloading:
             if ask_passwords:
                 self._parts.passwords.forget()
@@ -218,7 +219,7 @@ class ActiveSetup:
                 return self._refuse([f"reading the configuration took longer than {READING_LIMIT_S:g} s"])
             except ConfigError as error:
                 return self._refuse(error.problems)
-            except Exception as error:  # a fault of ours, which the next edit may not meet
+            except Exception as error:  # a fault of ours, which may not occur after the next edit
                 report_fault("reading the configuration", error)
                 return self._refuse([f"a fault of Byway stopped the reading ({place_of(error)}): please report it"])
             self.problem = ""
@@ -228,8 +229,9 @@ class ActiveSetup:
             return []
 
     def _read_files(self) -> tuple[Checked, Fingerprint]:
-        """Returns the content of the files, and their fingerprint from before they were read: an edit meanwhile is then
-        noticed by the next poll. Which files a list includes is known only then. Raises ConfigError."""
+        """Returns the content of the files, and their fingerprint from before they were read, so that the next poll
+        detects an edit during the reading. The fingerprint of included files is from afterwards, since only then are
+        they known. Raises ConfigError."""
         self._check_folder_stays()
         config, *_ = fingerprint(self.setup.settings, self._paths)
         loaded = load(self._paths.config_to_read, env=os.environ, flags=self._flags)
@@ -240,15 +242,15 @@ class ActiveSetup:
         return checked, (config, *others, *self._included(checked))
 
     def _check_folder_stays(self) -> None:
-        """Raises ConfigError when rules are in use and their folder is gone: it was moved, or its disk was unmounted.
-        Without it BLOCK and RELAY rules would end, and nobody removed one."""
+        """Raises ConfigError when rules are in use and their folder is missing: it was moved, or its disk was
+        unmounted. Without this check BLOCK and RELAY rules would end although the user removed none."""
         folder = self._paths.rules_file.parent
         if len(self.setup.router.rules) and not folder.is_dir():
             raise ConfigError(f"{shown(folder)}: the configuration's folder is gone; put it back, or restart Byway")
 
     def _check_lists_stay(self, checked: Checked) -> None:
-        """Raises ConfigError when a list that is in use can no longer be read, whatever the rules do with it: a proxy
-        in between sent a page, or a download was cut short. What was read of it before is better than nothing."""
+        """Raises ConfigError when a list in use now has a problem, whatever rules use it: a middlebox may have sent a
+        page in its place, or a download was incomplete. The earlier content is better than none."""
         before = self._checked.rules.lists
         broken = [
             f"{listed.problem}. To use it as it is, set allow_empty = true in its [[list]]"
@@ -274,7 +276,7 @@ class ActiveSetup:
         return told
 
     def log_notices(self) -> None:
-        """Logs what is not an error in the configuration but should be known."""
+        """Logs the notices of the configuration, and the changes that need a restart."""
         settings, at_start = self.setup.settings, self._at_start.settings
         if (settings.listen.address, settings.listen.port) != (at_start.listen.address, at_start.listen.port):
             log.warning("[listen] address and port: the change takes effect after a restart")
@@ -286,8 +288,8 @@ class ActiveSetup:
             log.warning("%s", redact(notice))
 
     def _check_stays_closed(self, loaded: Loaded) -> None:
-        """Byway keeps the listening address of the start. Raises ConfigError when that would now serve other computers
-        without a password."""
+        """Raises ConfigError when Byway would serve other computers without a password: it keeps the listening address
+        of the start, and the new configuration has no user."""
         address = self._at_start.settings.listen.address
         if not ipaddress.ip_address(address).is_loopback and not loaded.settings.listen.user:
             raise ConfigError(

@@ -1,7 +1,7 @@
-"""How names are resolved, as `[dns]` says: by the system, and by encrypted DNS servers.
+"""Makes the resolvers of a Setup from `[dns]`: they use the system's DNS and encrypted DNS servers.
 
-There are two resolvers. The one for direct routes may reach encrypted servers through every relay as well. The one for
-the relays' own names only through those that need no lookup themselves, and it asks no other DNS for them.
+There are two. The resolver for direct routes reaches encrypted servers by address and through every relay. The resolver
+for the names of relays reaches them by address and through the relays that need no lookup, and uses no other DNS.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from proxy.setup.guard import public_addresses
 
 
 def for_direct(parts: Parts, checked: Checked, guard: BogonCheck, query_paths: Sequence[Dialer]) -> Resolver:
-    """Returns the resolver of direct routes. `query_paths` dial the encrypted DNS servers, the preferred one first."""
+    """Returns the resolver for direct routes. `query_paths` dial the encrypted DNS servers, the preferred
+    first."""
     settings = checked.loaded.settings
     controls = tuple(host for page in settings.auto.controls if (host := urlsplit(page).hostname))
     return Resolver(
@@ -40,11 +41,11 @@ def for_direct(parts: Parts, checked: Checked, guard: BogonCheck, query_paths: S
 
 
 def for_relays(parts: Parts, checked: Checked, query_paths: Sequence[Dialer]) -> RelayLookup:
-    """Returns the lookup of the relays' own names. `[dns.hosts]` is for direct only, and a relay may be anywhere. It
-    knows the network alone. Names of relays that are for public addresses only lead to no others."""
+    """Returns the lookup for the names of relays. It does not use `[dns.hosts]`, which is for direct routes, nor a
+    guard, since a relay may have any address. Names of relays with `public_only` resolve to public addresses only."""
     settings = checked.loaded.settings
     options = _options(settings)
-    if options.encrypted_for is EncryptedFor.SUSPECTS:  # a relay's name is always hidden, whatever is believed of sites
+    if options.encrypted_for is EncryptedFor.SUSPECTS:  # a relay's name is always hidden, whatever the beliefs
         options = replace(options, encrypted_for=EncryptedFor.PUBLIC)
     resolver = Resolver(
         options=options,
@@ -88,11 +89,11 @@ def _encrypted_dns(parts: Parts, checked: Checked, query_paths: Sequence[Dialer]
 
 
 _FILES_EVERY_S = 0.1
-"""The names of one page are looked up at once: the machine's files are looked at once for them."""
+"""Seconds between two checks of the hosts file and resolv.conf: the names of one page need only one check."""
 
 
 def _system_dns(parts: Parts, settings: Settings) -> StubResolver | None:
-    """Returns None except on Linux: elsewhere only the system knows its DNS servers."""
+    """Returns the stub resolver; None except on Linux, because elsewhere only the system knows its DNS servers."""
     if sys.platform != "linux":
         return None
     return StubResolver(

@@ -1,7 +1,7 @@
 """Edits rules.txt, for commands and for the dashboard.
 
-The new text is checked as Byway would check it, and takes the place of the old one in one step; a text with a fault is
-not written. With an edit of one line every other line, its end and a byte order mark stay as they were.
+The new text is checked as at a reload, and replaces the old one atomically; a text with a fault is not written. An edit
+of one line preserves all other lines with their line ends, and a byte order mark.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _SOURCE = "the new rule"
-_VERSION_LENGTH = 16  # hex digits: an edit by chance has another one
+_VERSION_LENGTH = 16  # hex digits of a hash: no two versions of the file have the same by chance
 _COMMENT = re.compile(r"\s*(?:#|//)")
 
 
@@ -49,12 +49,12 @@ def add_rule(
     lists: Mapping[str, DomainList] | None = None,
     inspects: bool = True,
 ) -> AddedRule:
-    """Adds a rule to rules.txt, which is made when there is none. It becomes rule number `at`; by default it goes
-    before the first MATCH, or to the end. `lists` are those that rules may name; None: they are read. `inspects`:
-    whether a feature can INSPECT.
+    """Adds a rule to rules.txt. Creates a missing file. The rule becomes number `at`; by default it goes before the
+    first MATCH, or to the end. `lists` are those that rules may name; None: they are read. `inspects`: whether a
+    feature can INSPECT.
 
-    Raises ValueError for a number that cannot be, ConfigError when the rule or the file has a fault, and BywayError
-    when the file cannot be written."""
+    Raises ValueError for an invalid number, ConfigError when the rule or the file has a fault, and BywayError when the
+    file cannot be written."""
     lists = read_lists(settings.list, paths) if lists is None else lists
     line = expr.strip()
     if "\n" in line or "\r" in line:
@@ -90,7 +90,7 @@ def add_rule(
 
 
 def add_rules(paths: Paths, settings: Settings, lines: Sequence[str], *, inspects: bool) -> int:
-    """Adds rules to rules.txt in one step, before the first MATCH or to the end. Returns the number of the first.
+    """Adds rules to rules.txt in one edit, before the first MATCH or to the end. Returns the number of the first.
 
     Raises ConfigError when a rule or the file has a fault, and BywayError when the file cannot be written."""
     lists = read_lists(settings.list, paths)
@@ -105,7 +105,7 @@ def add_rules(paths: Paths, settings: Settings, lines: Sequence[str], *, inspect
 
 
 def remove_rule(paths: Paths, settings: Settings, number: int) -> RemovedRule:
-    """Removes the rule with this number from rules.txt.
+    """Removes the rule with this number, from 1, from rules.txt.
 
     Raises ValueError when there is none, ConfigError when the file has a fault, and BywayError when it cannot be
     written."""
@@ -123,10 +123,11 @@ def remove_rule(paths: Paths, settings: Settings, number: int) -> RemovedRule:
 
 
 class RulesFileEditor:
-    """Edits rules.txt while Byway runs: an edit is in use when its method returns. Nothing is written that does
-    not check. Each method raises ConfigError with all problems, each with its line, and BywayError when the file cannot
-    be read or written; also when another user could change it. Those that write raise NotInUse when it is written, and
-    something else keeps it from being used. Belongs to one loop; files are read and written in threads."""
+    """Edits rules.txt while Byway runs: an edit is in use when its method returns.
+
+    Each method raises ConfigError with all problems, each with its line, also when another user can change the file,
+    and BywayError when the file cannot be read or written. Methods that write raise NotInUse when the file is written
+    but another problem keeps it from being used. Belongs to one loop; files are read and written in threads."""
 
     def __init__(self, active: ActiveSetup, paths: Paths, copies: ListCopies, *, inspects: bool = True) -> None:
         self._inspects = inspects
@@ -136,15 +137,19 @@ class RulesFileEditor:
         self._editing = asyncio.Lock()
 
     async def read(self) -> RulesText:
+        """Returns the text and its version, by which `replace` detects another edit."""
         settings = await self._active.configured()
         file = await asyncio.to_thread(self._open, settings)
         return RulesText(file.text, file.version)
 
     async def check(self, text: str) -> Rules:
+        """Parses a text that is not written."""
         settings = await self._active.configured()
         return await asyncio.to_thread(lambda: self._open(settings).check(text))
 
     async def replace(self, text: str, *, version: str) -> Rules | None:
+        """Replaces the text of that version. Returns its rules; None, without an edit, when the file has another
+        version."""
         settings = await self._active.configured()
         async with self._editing:
             rules = await asyncio.to_thread(self._replace, text, settings, version)
@@ -153,6 +158,7 @@ class RulesFileEditor:
             return rules
 
     async def add(self, line: str) -> AddedRule:
+        """Adds a rule as `add_rule` does by default."""
         settings = await self._active.configured()
         async with self._editing:
             added = await asyncio.to_thread(
@@ -166,14 +172,14 @@ class RulesFileEditor:
         with edit_lock(self._paths.rules_file.resolve().parent):
             file = _File.open(self._paths, settings, lists, inspects=self._inspects)
             rules = file.replace(text)
-            if file.is_changed:  # a form that is posted twice finds its own text there
+            if file.is_changed:  # not so when a form with the same text is posted twice
                 if file.version != version:
                     return None
                 file.save()
         return rules
 
     async def _use(self) -> None:
-        """Takes what was written into use. Raises NotInUse."""
+        """Reloads. Raises NotInUse when there is a problem."""
         if problems := await self._active.reload():
             name = self._paths.rules_file.name
             raise NotInUse([f"{name} is saved, but not in use yet: {problems[0]}", *problems[1:]])
@@ -182,14 +188,14 @@ class RulesFileEditor:
         return _File.open(self._paths, settings, self._lists(settings), inspects=self._inspects)
 
     def _lists(self, settings: Settings) -> Mapping[str, DomainList]:
-        """Returns the lists in use, and those that the configuration has had for less time than a reload takes."""
+        """Returns the lists in use, and those that were added to the configuration since the last reload."""
         in_use = self._active.setup.router.rules.lists
         new = [item for item in settings.list if item.name not in in_use]
         return {**in_use, **read_lists(new, self._paths, copies=self._copies)}
 
 
 class _File:
-    """rules.txt while it is edited: its lines, each with its end. `check` parses a text as Byway would."""
+    """An edit of rules.txt: its lines, each with its line end. `check` parses a text as a reload does."""
 
     def __init__(self, path: Path, data: bytes, check: Callable[[str], Rules], *, inspects: bool) -> None:
         self._inspects = inspects
@@ -203,7 +209,7 @@ class _File:
 
     @classmethod
     def open(cls, paths: Paths, settings: Settings, lists: Mapping[str, DomainList], *, inspects: bool = True) -> _File:
-        """Raises ConfigError when it cannot be read, or when another user could change it."""
+        """Reads the file. Raises ConfigError when it cannot be read, or another user can change it."""
         path, data = paths.rules_file, b""
         # A link to a missing target (a folder that is not mounted) is an error: it must not count as no rules.
         if os.path.lexists(path):
@@ -219,31 +225,31 @@ class _File:
 
     @cached_property
     def rules(self) -> Rules:
-        """What the text meant before. Raises ConfigError when it has a fault."""
+        """The rules before the edit. Raises ConfigError when the text has a fault."""
         return self._check(self.text)
 
     def check(self, text: str) -> Rules:
-        """Returns what a text means. Raises ConfigError when it has a fault."""
+        """Parses a text. Raises ConfigError when it has a fault."""
         decode(Path(self._path.name), text.encode())
         checked = self._check(text)
         check_supported(checked, inspects=self._inspects)
         return checked
 
     def replace(self, text: str) -> Rules:
-        """Takes another text, with the line ends of the old one. Returns what it means."""
+        """Replaces the text, and keeps the line ends of the old one. Returns the rules."""
         rules = self.check(text)
         ending = next((line[len(line.rstrip("\r\n")) :] for line in self._lines), "") or "\n"
         self._lines = [line.rstrip("\r\n") + ending for line in _LINE.findall(text)]
         return rules
 
     def insert(self, added: Sequence[str], number: int) -> Rules:
-        """Adds lines, of which the first makes its rule number `number`. Returns what the text then means."""
+        """Inserts lines so that the first becomes rule number `number`. Returns the rules."""
         lines = self._lines
         if number <= len(self.rules):
             place = self._top(self.rules.rules[number - 1].line - 1)
         else:
             place = next((n for n in range(len(lines), 0, -1) if lines[n - 1].strip()), 0)
-        # That of a line beside it: where ends are mixed, another one could be one with the end that follows.
+        # The end of a neighbouring line: where ends are mixed, another one could merge with the next line's end.
         ends = (each[len(each.rstrip("\r\n")) :] for each in (*reversed(lines[:place]), *lines[place:]))
         ending = next(filter(None, ends), "\n")
         if place and not lines[place - 1].endswith(("\r", "\n")):
@@ -252,14 +258,14 @@ class _File:
         return self.check("".join(lines))
 
     def remove(self, number: int) -> str:
-        """Removes a line by its number, and returns it without its end."""
+        """Removes a line by its number, from 1. Returns it without its line end."""
         line = self._lines.pop(number - 1).rstrip("\r\n")
         self.check("".join(self._lines))
         return line
 
     @property
     def is_changed(self) -> bool:
-        """Whether it is another one than when it was opened."""
+        """Whether the content differs from that of the file."""
         return self._content != self._data
 
     @property
@@ -267,7 +273,8 @@ class _File:
         return self._mark + "".join(self._lines).encode()
 
     def save(self) -> None:
-        """Raises BywayError, also when the file was changed since it was read: that edit must not be lost."""
+        """Writes the file. Raises BywayError when it cannot be written, or was changed since it was read: the other
+        edit must not be lost."""
         try:
             make_folder(self._path.parent)
         except OSError as error:
@@ -278,8 +285,8 @@ class _File:
         write_private(self._path, self._content)
 
     def _top(self, place: int) -> int:
-        """Returns where the comments directly above a line begin: they belong to its rule, unless they begin the
-        file."""
+        """Returns the index of the first comment directly above a line: such comments belong to its rule, unless they
+        begin the file. `place` is the line's index."""
         top = place
         while top > 0 and _COMMENT.match(self._lines[top - 1]):
             top -= 1

@@ -1,7 +1,7 @@
-"""The files beside config.toml: rules.txt, the lists it names, and imported block pages.
+"""Reads the files beside config.toml: rules.txt, lists, and imported block pages.
 
-They are read into values and polled for edits. A missing file counts as empty; one that exists and cannot be read or
-parsed is an error with its line. The formats of lists are a tenth of all code that a start would load, so they are
+They are read into values, and polled for edits. Without rules.txt there are no rules; a file that cannot be read or
+parsed is an error with its line. The parsers of lists would be a tenth of the code that a start loads, so they are
 imported with the first list.
 """
 
@@ -48,11 +48,11 @@ def read_rules(
     pause_s: float = 0.0,
     copies: ListCopies | None = None,
 ) -> Rules:
-    """Reads the rules of rules.txt, which may be missing, or of `file`, with the lists that they name, which are read
-    as in `read_lists`. `lists` take the place of those with their names, whose files may then be missing or damaged.
+    """Reads rules.txt, which may be missing, or `file`, and the configured lists as `read_lists` does. `lists` replace
+    configured lists of the same names, whose files are then not read.
 
-    Raises ConfigError with all problems, also when another user could change rules.txt or a list. `file` is only
-    checked and not applied, so any user may own it."""
+    Raises ConfigError with all problems, also when another user can change rules.txt or a list. `file` is checked but
+    not applied, so another user may own it."""
     others = [item for item in settings.list if item.name not in lists]
     lists = {**read_lists(others, paths, pause_s=pause_s, copies=copies), **lists}
     # A link to a missing target (a folder that is not mounted) is an error: it must not count as no rules.
@@ -67,11 +67,11 @@ def read_rules(
 def read_lists(
     configured: Sequence[ListConfig], paths: Paths, *, pause_s: float = 0.0, copies: ListCopies | None = None
 ) -> dict[str, DomainList]:
-    """Reads lists: from their files, and those whose source is a URL from their last good copy in `copies` (None: in
-    the state folder). Without a copy a list is empty, and its `problem` says what to do. Returns them by name.
+    """Reads lists from their files, or from the last good copy of a fetched list in `copies` (None: in the state
+    folder). A list without a copy is empty, and its `problem` has the remedy. Returns the lists by name.
 
-    `pause_s` is slept after each thousand lines of a list or so: for a thread beside which others work. Raises
-    ConfigError, with the problems of all lists."""
+    Sleeps `pause_s` after about a thousand lines, so that other threads get their turn. Raises ConfigError with the
+    problems of all lists."""
     if not configured:
         return {}
     from proxy.routing.lists.domain_list import DomainList
@@ -80,7 +80,7 @@ def read_lists(
     from proxy.routing.lists.matcher import NO_ENTRIES
 
     return_large_blocks()
-    copies = copies or ListCopies(paths.lists_dir, ephemeral=True)  # who only reads writes nothing
+    copies = copies or ListCopies(paths.lists_dir, ephemeral=True)  # only to read
     lists = {}
     problems: list[str] = []
     for item in configured:
@@ -117,8 +117,8 @@ def read_lists(
 
 
 def try_lists(configured: Sequence[ListConfig], paths: Paths, copies: ListCopies) -> None:
-    """Tries out each list, as `read_lists` does before it reads one, so that it then need not wait. What cannot be read
-    is left to it to tell."""
+    """Tries each list in a separate process, as `read_lists` does before it reads one, so that it then does not wait.
+    `read_lists` reports the problems."""
     for item in configured:
         file = copies.file(item.url) if item.url else paths.named(item.source)
         with contextlib.suppress(ConfigError):
@@ -135,12 +135,12 @@ def _require(copies: ListCopies, data: bytes, item: ListConfig, source: str, fil
 def _changed_at(file: Path) -> float:
     try:
         return file.stat().st_mtime
-    except OSError:  # a copy that is in memory, or a file that was removed since it was read
+    except OSError:  # a copy in memory, or a file that was removed since it was read
         return 0.0
 
 
 def read_list_text(item: ListConfig, paths: Paths, copies: ListCopies) -> str:
-    """Returns the text of a list: of its file, or of its last good copy. Raises ConfigError, also without a copy."""
+    """Returns the text of a list: of its file, or of its last good copy. Raises ConfigError; also without a copy."""
     from proxy.routing.lists.formats import LIST_LIMIT
 
     file = copies.file(item.url) if item.url else paths.named(item.source)
@@ -151,17 +151,17 @@ def read_list_text(item: ListConfig, paths: Paths, copies: ListCopies) -> str:
 
 
 def check_rules(text: str, settings: Settings, *, source: str, lists: Mapping[str, DomainList]) -> Rules:
-    """Parses rules under these settings; `source` names them in messages. Raises ConfigError with all problems."""
+    """Parses rules under these settings. `source` names them in messages. Raises ConfigError with all problems."""
     relays = relay_names(settings)
     networks = {name: NetworkId(text) for name, text in settings.networks.items()}
     return parse_rules(text, source=source, lists=lists, relays=relays, networks=networks)
 
 
 class Siblings:
-    """Reads files in the folder of a list, which the list includes. All of them together may be as large as a list."""
+    """Reads the files that a list includes, from its folder. Their sizes together are limited to that of one list."""
 
     def __init__(self, list_file: Path, *, only_obeyed: bool = True, pause_s: float = 0.0) -> None:
-        """Without `only_obeyed` the files may be somebody else's: the user asked for them."""
+        """Without `only_obeyed` the files may belong to another user."""
         from proxy.routing.lists.formats import LIST_LIMIT
 
         self._folder = list_file.parent
@@ -179,9 +179,9 @@ class Siblings:
 
 
 def block_pages(paths: Paths) -> Callable[[], BlockPages]:
-    """Returns what returns the fingerprints of block pages. Imported ones are read now, so that their faults are told.
-    Without any, those that Byway ships are read when the first answer of plain HTTP is to be compared: that takes some
-    milliseconds, and with what it imports a start would be a fiftieth longer. Raises ConfigError."""
+    """Returns a function that returns the fingerprints of block pages. Imported fingerprints are read now, to report
+    their faults: raises ConfigError. The shipped ones alone are read with the first answer of plain HTTP, because that
+    takes a fiftieth of a start."""
     if not os.path.lexists(paths.block_pages_file):
         return _shipped_pages
     pages = read_block_pages(paths)
@@ -189,7 +189,7 @@ def block_pages(paths: Paths) -> Callable[[], BlockPages]:
 
 
 def read_block_pages(paths: Paths) -> BlockPages:
-    """Reads the fingerprints of block pages that Byway ships, and those that were imported. Raises ConfigError."""
+    """Reads the shipped fingerprints of block pages, and the imported ones. Raises ConfigError."""
     from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
 
     texts = [(_SHIPPED_PAGES, read_text(_SHIPPED_PAGES, limit=FILE_LIMIT))]
@@ -212,23 +212,23 @@ Fingerprint = tuple[object, ...]
 
 
 def fingerprint(settings: Settings, paths: Paths) -> Fingerprint:
-    """Returns the state of the configuration file, which is first, and of each file that the settings name. It changes
-    when one is edited, replaced, made or removed, and when its owner or mode, or that of its folder, is changed.
-    Copies of fetched lists are not among them: who replaces one asks for a reload."""
+    """Returns the states of the configuration file, which is first, and of each file that the settings name. A state
+    changes when the file is edited, replaced, created or removed, and with the owner or mode of the file or its folder.
+    Copies of fetched lists are not included: a fetch causes a reload."""
     lists = (paths.named(item.source) for item in settings.list if not item.url)
     files = [paths.config_file, paths.rules_file, paths.block_pages_file, *lists]
     return tuple((*_state(file, with_content=True), *_state(file.parent, with_content=False)) for file in files)
 
 
 def fingerprint_of_included(settings: Settings, paths: Paths, lists: Mapping[str, DomainList]) -> Fingerprint:
-    """Returns the same of the files that the lists included when they were read."""
+    """Returns the states of the files that the lists included when they were read."""
     folders = {item.name: paths.named(item.source).parent for item in settings.list if not item.url}
     files = [folders[name] / file for name, it in lists.items() if name in folders for file in it.included]
     return tuple(_state(file, with_content=True) for file in files)
 
 
 def _state(path: Path, *, with_content: bool) -> tuple[int, ...]:
-    """Returns what changes with a file or a folder, () when it cannot be read. Symbolic links are followed."""
+    """Returns the state of a file or a folder; () when it is missing. Follows symbolic links."""
     try:
         status = path.stat()
     except OSError:

@@ -1,8 +1,7 @@
-"""What is known of the health of relays, saved whenever it has changed, so that after a restart one that fails is named
-before the next visit.
+"""Saves the health of relays after each change, so that after a restart a failing relay is reported before a visit.
 
-A small file of the user's alone, of the same kind as that of the relay tests: it names relays, with a hash of their
-URLs, the network by its hash, and no host that was visited.
+Like the file of relay tests it is small and readable by the user alone. It contains relay names with a hash of their
+URLs and the network's hash, and no visited host.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _NUMBERS = ("failed_at", "worked_at", "usual_s", "open_until", "rests_until", "r
 
 @frozen_dataclass
 class SavedHealth:
-    """The health of a relay on a network. `urls` is a hash of the URLs of its relays: of others nothing is known."""
+    """The health of a relay on a network. `urls` is a hash of the relay's URLs: with other URLs it does not apply."""
 
     network: NetworkId
     urls: str
@@ -38,18 +37,18 @@ class SavedHealth:
 
 
 def place(paths: Paths, settings: Log, *, ephemeral: bool = False) -> Path | None:
-    """Returns the file; None: in memory only, as `--ephemeral` and `[log] hosts = "off"` ask for."""
+    """Returns the file; None when nothing is stored, because of `--ephemeral` or `[log] hosts = "off"`."""
     return None if ephemeral or settings.hosts == "off" else paths.relay_health_file
 
 
 def saved(known: Sequence[KnownHealth], network: NetworkId, relays: Sequence[RelayConfig]) -> list[SavedHealth]:
-    """Returns the health of the configured relays as it is saved."""
+    """Returns the entries to save for the configured relays."""
     urls = {relay.name: relay.url for relay in relays}
     return [SavedHealth(network, hashed, health) for health in known if (hashed := _hash(health.relay, urls))]
 
 
 def known_here(entries: Sequence[SavedHealth], network: NetworkId, relays: Sequence[RelayConfig]) -> list[KnownHealth]:
-    """Returns what was saved of the configured relays on this network: on another one it says nothing."""
+    """Returns the saved health of the configured relays on this network. Entries of other networks do not apply."""
     urls = {relay.name: relay.url for relay in relays}
     return [
         entry.health for entry in entries if entry.network == network and entry.urls == _hash(entry.health.relay, urls)
@@ -57,16 +56,16 @@ def known_here(entries: Sequence[SavedHealth], network: NetworkId, relays: Seque
 
 
 def _hash(relay: str, urls: Mapping[str, str]) -> str:
-    """A hash of the URLs of a relay or a chain; empty when one of them is not configured."""
+    """Returns a hash of the URLs of a relay or a chain; empty when one of its relays is not configured."""
     names = relay.split(">")
     return url_hash(" ".join(urls[name] for name in names)) if urls.keys() >= set(names) else ""
 
 
 class RelayHealthFile(SavedValues[SavedHealth]):
-    """The file."""
+    """The file of the health of relays."""
 
     def __init__(self, file: Path | None) -> None:
-        """`file` None: nothing is kept."""
+        """Without a `file` nothing is kept."""
         super().__init__(file, encode=_document, decode=_saved, most=RELAYS_MAX, what="the health of relays")
 
 
@@ -89,7 +88,7 @@ def _fault(fault: NotedFault) -> dict[str, object]:
 
 
 def _saved(entry: Mapping[str, Any]) -> SavedHealth:
-    """Raises KeyError, TypeError and ValueError for what is none."""
+    """Parses an entry of the file. Raises KeyError, TypeError and ValueError for an invalid one."""
     health = KnownHealth(
         text(entry["relay"], _TEXT_LIMIT),
         failures=int(number(entry["failures"])),
@@ -109,7 +108,7 @@ def _noted(value: Any) -> NotedFault | None:
 
 
 class SavedRelayHealth(SavedChanges[SavedHealth]):
-    """Saves `health` in `file`."""
+    """Saves `health` in `file` after each change."""
 
     def __init__(
         self,
@@ -119,7 +118,7 @@ class SavedRelayHealth(SavedChanges[SavedHealth]):
         network: Callable[[], NetworkId],
         relays: Callable[[], Sequence[RelayConfig]],
     ) -> None:
-        """`network` is the present one, `relays` are those that are configured."""
+        """`network` returns the current network, `relays` the configured relays."""
         super().__init__(
             file,
             version=lambda: health.revision,
@@ -130,6 +129,6 @@ class SavedRelayHealth(SavedChanges[SavedHealth]):
         self._relays = relays
 
     def restore(self) -> None:
-        """Takes what the file has of this network. Waits for the disk."""
+        """Restores the health on this network from the file. Waits for the disk."""
         self._health.restore(known_here(self.file.load(), self._network(), self._relays()))
         self.is_saved()

@@ -1,8 +1,6 @@
-"""Makes a Setup step by step: each takes values and returns one. `check` reads files; the others open and read nothing.
+"""Makes a Setup in steps: each step makes a value from earlier values. Only `check` reads files.
 
     Loaded → Checked → QueryPaths → Resolvers → Dialers → Registry → Router → Setup
-
-A Setup is complete or not made.
 """
 
 from __future__ import annotations
@@ -36,12 +34,12 @@ from proxy.wire.hostnames import OWN_NAME
 
 
 def make(parts: Parts, loaded: Loaded, overrides: Mapping[str, Override]) -> Setup:
-    """Reads and builds the Setup of `loaded`. Raises ConfigError with all problems."""
+    """Returns the Setup of a configuration. Reads its files. Raises ConfigError with all problems."""
     return build(parts, check(parts, loaded), overrides)
 
 
 def build(parts: Parts, checked: Checked, overrides: Mapping[str, Override]) -> Setup:
-    """Builds what sessions use. Raises ConfigError when the guard or a relay cannot be made."""
+    """Returns the Setup of a checked configuration. Raises ConfigError when the guard or a relay cannot be made."""
     guard, relay_guard = guard_of(checked.loaded, port=parts.port), refusal_by(guard_of_relays(port=parts.port))
     paths = query_paths(parts, checked, relay_guard)
     resolvers = Resolvers(
@@ -73,22 +71,22 @@ class QueryPaths:
     """The paths of encrypted DNS queries, the preferred one first."""
 
     for_direct: tuple[Dialer, ...]
-    """By address, and through all relays."""
+    """Paths for names of direct routes: by address, and through all relays."""
     for_relays: tuple[Dialer, ...]
-    """By address, and through those relays that have no name: a lookup through a relay that needs a lookup could have
-    no end."""
+    """Paths for names of relays: by address, and through relays that are configured by address. A lookup through a
+    relay that needs a lookup itself might never end."""
     through: tuple[PathThroughRelay, ...]
 
     def bind(self, registry: Registry) -> None:
-        """To be called before anything is dialed. This is the one cycle of a Setup: the registry holds the direct
-        dialer, and that one's resolver asks through relays, which the registry dials."""
+        """Sets the registry of the paths, before anything is dialed. This is the one cycle in a Setup: the registry has
+        the direct dialer, whose resolver sends queries through relays, which the registry dials."""
         for path in self.through:
             path.registry = registry
 
 
 @frozen_dataclass
 class Resolvers:
-    """What resolves the names of relays, and what those of direct destinations."""
+    """The resolvers for the names of relays and of direct destinations."""
 
     relays: RelayLookup
     direct: Resolver
@@ -96,16 +94,16 @@ class Resolvers:
 
 @frozen_dataclass
 class Dialers:
-    """What connects from this computer, each to addresses that its guard allows."""
+    """The dialers that connect from this computer, each to addresses that its guard allows."""
 
     to_relays: TcpDialer
     direct: TcpDialer
     secure: TcpDialer | None
-    """Direct, to addresses from encrypted DNS; None: there is none."""
+    """Direct, to addresses from encrypted DNS; None when there is no encrypted DNS."""
 
 
 class PathThroughRelay:
-    """The path through one relay, which `registry` dials."""
+    """The path through one relay. `bind` sets `registry`."""
 
     registry: Registry
 
@@ -121,7 +119,7 @@ class PathThroughRelay:
 
 
 def query_paths(parts: Parts, checked: Checked, relay_guard: GuardAddress) -> QueryPaths:
-    """By address resolves nothing, so that the first query has a path."""
+    """Returns the paths of queries. The path by address needs no lookup, so the first query has a path."""
     by_address = TcpDialer(
         parts.poller,
         Resolver(),
@@ -136,7 +134,7 @@ def query_paths(parts: Parts, checked: Checked, relay_guard: GuardAddress) -> Qu
 def guarded(
     parts: Parts, checked: Checked, resolvers: Resolvers, guard: GuardAddress, relay_guard: GuardAddress
 ) -> Dialers:
-    """A relay may be anywhere but where Byway listens."""
+    """Returns the dialers. `guard` is for direct connections, `relay_guard` for relays."""
     limits, lookup = checked.loaded.settings.limits, EncryptedLookup(resolvers.direct)
     return Dialers(
         to_relays=TcpDialer(
@@ -154,7 +152,7 @@ def guarded(
 
 
 def make_registry(parts: Parts, checked: Checked, resolvers: Resolvers, dialers: Dialers) -> Registry:
-    """The dialer of every route."""
+    """Returns the registry, which has the dialer of every route."""
     settings = checked.loaded.settings
     detect, never_relay = settings.detect, DomainSet.of(settings.auto.never_relay)
     return Registry(
@@ -185,7 +183,7 @@ def make_registry(parts: Parts, checked: Checked, resolvers: Resolvers, dialers:
 def make_router(
     checked: Checked, guard: Guard, resolvers: Resolvers, registry: Registry, overrides: Mapping[str, Override]
 ) -> Router:
-    """What plans requests."""
+    """Returns the router, which plans requests."""
     settings, resolver = checked.loaded.settings, resolvers.direct
     return Router(
         checked.rules,
@@ -198,7 +196,7 @@ def make_router(
 
 
 def _is_ours(settings: Settings, port: int) -> Callable[[str], bool]:
-    """Whether a Host header names this proxy itself."""
+    """Returns a function that tells whether a Host header names this proxy."""
     listen = settings.listen.address
     names = {"127.0.0.1", "localhost", "[::1]", bracketed(listen)}
     hosts = frozenset({OWN_NAME, *(f"{name}:{port}" for name in names)})
@@ -208,5 +206,5 @@ def _is_ours(settings: Settings, port: int) -> Callable[[str], bool]:
 def _own_url(settings: Settings, port: int) -> str:
     listen = Destination(settings.listen.address, port)
     if listen.address is not None and listen.address.is_unspecified:
-        return f"http://{OWN_NAME}/"  # clients reach several addresses; through the proxy this opens for all
+        return f"http://{OWN_NAME}/"  # clients connect to several addresses; through the proxy this works for all
     return f"http://{listen}/"

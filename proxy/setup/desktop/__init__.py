@@ -1,1 +1,1 @@
-"""The system proxy of the desktop, which is restored at the end whatever fails."""
+"""The system proxy of the desktop, and notifications."""

@@ -1,4 +1,4 @@
-"""Shows a notification by the desktop's own service. It is transient: no history of notifications keeps it."""
+"""Shows notifications by the desktop's service. They are transient: the desktop's history does not keep them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN_MS = "10000"
 
 
 def has_desktop(env: Mapping[str, str], platform: str = sys.platform) -> bool:
-    """Whether there is a desktop session that can show one. Runs no program."""
+    """Whether there is a desktop session that can show notifications. Runs no program."""
     if platform != "linux":
         return platform == "darwin"
     if address := env.get("DBUS_SESSION_BUS_ADDRESS"):
@@ -33,7 +33,7 @@ def show_notification(
     which: Callable[[str], str | None] = find_program,
     platform: str = sys.platform,
 ) -> None:
-    """Shows it, where there is a program for that; on Windows nothing is shown. `title` and `text` cannot become an
+    """Shows a notification. Does nothing on Windows, or without a program for it. `title` and `text` cannot become an
     option or a script. Raises DesktopError."""
     if platform == "darwin":
         run("osascript", "-e", _SCRIPT, title, text)
@@ -53,11 +53,11 @@ def show_notification(
 log = logging.getLogger(__name__)
 
 Show = Callable[[str, str], None]
-"""Shows a title and a text. Raises DesktopError."""
+"""Shows a notification with a title and a text. Raises DesktopError."""
 
 
 async def show_aside(show: Show, title: str, text: str) -> None:
-    """Shows it in a thread. A desktop that shows none is no fault of Byway's: only -vv says so."""
+    """Shows a notification in a thread. A failure of the desktop is logged with -vv only."""
     try:
         await asyncio.to_thread(show, title, text)
     except DesktopError as error:

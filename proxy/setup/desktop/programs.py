@@ -1,7 +1,7 @@
-"""Runs the desktop's own programs, such as gsettings, without a shell and for a bounded time.
+"""Runs the desktop's programs, such as gsettings, without a shell and with a time limit.
 
-Byway has no binding to any desktop: their programs are part of every installation, and a fault in one of them cannot
-harm the proxy. A program that is missing, fails or hangs is a DesktopError with one sentence.
+Byway uses no library of a desktop: the programs are part of every installation, and their faults cannot harm the proxy.
+A program that is missing, fails or hangs raises a DesktopError with one sentence.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from typing import Protocol
 from proxy.model.errors import BywayError, reason_of
 
 TIMEOUT_S = 5.0
-"""Each takes some 30 ms. One that waits for a session bus that does not answer must not hold up the end of Byway."""
+"""Seconds for one program, which usually takes 30 ms. One that waits for a session bus that does not answer must not
+delay the end of Byway."""
 
 
 class DesktopError(BywayError):
-    """The desktop did not do what it was asked."""
+    """A request to the desktop failed."""
 
 
 class ProgramFailed(DesktopError):
     """A program of the desktop ended with an exit code other than 0."""
 
     def __init__(self, words: Sequence[str], code: int, said: str) -> None:
-        """`said` is what it printed; the first line says what is wrong."""
+        """`said` is the program's output; its first line is the reason."""
         reason, *_ = said.strip().splitlines() or [f"exit code {code}"]
         super().__init__(f"`{' '.join(words)}` failed: {reason}")
 
@@ -33,20 +34,20 @@ class RunProgram(Protocol):
     """Runs programs of the desktop."""
 
     def __call__(self, *words: str) -> str:
-        """Runs a program, given as its words, and returns what it prints. Raises ProgramFailed, and DesktopError when
-        it cannot be run or takes longer."""
+        """Runs a program, given as its words, and returns its output. Raises ProgramFailed for another exit code than
+        0, and DesktopError when it cannot be run or takes too long."""
         ...
 
 
 def find_program(name: str) -> str | None:
     """Returns the path of a program; None when it is not installed."""
-    import shutil  # it loads the modules of bz2 and xz, which no start of Byway needs
+    import shutil  # it loads the modules of bz2 and xz, which a start does not need
 
     return shutil.which(name)
 
 
 def run_program(*words: str, within_s: float = TIMEOUT_S) -> str:
-    """See RunProgram; the program is ended after `within_s`."""
+    """As RunProgram. Ends the program after `within_s`."""
     try:
         done = subprocess.run(
             words,
@@ -56,7 +57,7 @@ def run_program(*words: str, within_s: float = TIMEOUT_S) -> str:
             errors="replace",
             timeout=within_s,
             check=False,
-            start_new_session=True,  # Ctrl-C in the terminal ends Byway, which then still has to restore the setting
+            start_new_session=True,  # Ctrl-C must not end it: Byway restores the setting after Ctrl-C
         )
     except FileNotFoundError:
         raise DesktopError(f"{words[0]} is not installed") from None

@@ -1,8 +1,8 @@
 """The system proxy setting of GNOME, KDE, macOS and Windows, behind one interface.
 
-Each has one or more places (macOS: one for each network service) with values of the desktop's own: a mode, the URL of a
-PAC file, the address of a proxy, hosts without a proxy. This module reads and writes them; when a value is restored is
-`system_proxy`'s to decide.
+Each has one or more places (macOS: one for each network service) with values in the desktop's format: a mode, the URL
+of a PAC file, the address of a proxy, hosts without a proxy. This module reads and writes them; `system_proxy` decides
+when a value is restored.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from proxy.setup.desktop.programs import DesktopError, RunProgram, find_program,
 from proxy.wire.home_network import DESKTOP_BYPASS
 
 Values = Mapping[str, str]
-"""Values of one place by their names; empty: not set."""
+"""The values of one place by name; an empty value is not set."""
 
 ONLY_PLACE = ""
-"""The place of a desktop that has one."""
+"""The name of the place on a desktop with only one."""
 
 _FOUND = "the one that the network names (WPAD)"
 
 MODE = "mode"
-"""The name of the value that says which of the others count."""
+"""The name of the value that selects which of the others apply."""
 
 
 class DesktopName(StrEnum):
@@ -49,38 +49,38 @@ class ProxySettings(Protocol):
 
     name: DesktopName
     off: Values
-    """The values with which programs use no proxy."""
+    """The values for no proxy."""
 
     def read(self) -> Mapping[str, Values]:
         """Returns the values of each place."""
         ...
 
     def write(self, place: str, key: str, value: str) -> None:
-        """Writes one value of a place; empty: removes it."""
+        """Writes one value of a place. An empty one removes it."""
         ...
 
     def in_use(self, values: Values) -> str:
-        """Returns the proxy or the PAC file that programs use by the values of a place; empty: none."""
+        """Returns the proxy or the PAC file that programs use with the values of a place; empty: none."""
         ...
 
     def by_pac(self, url: str) -> Values:
-        """Returns the values for a PAC file: the one that names it first, the mode last."""
+        """Returns the values for a PAC file: its URL first, the mode last."""
         ...
 
     def by_address(self, host: str, port: int) -> Values:
-        """Returns the values for the HTTP proxy of an address: the one that names it first, the mode last."""
+        """Returns the values for an HTTP proxy: its address first, the mode last."""
         ...
 
 
 class Gnome:
-    """GSettings, which GNOME, Cinnamon, MATE, Unity and most programs on other desktops use."""
+    """GSettings: used by GNOME, Cinnamon, MATE, Unity, and most programs on other desktops."""
 
     name = DesktopName.GNOME
     off: Values = {"autoconfig-url": "", "http.host": "", MODE: "none"}  # noqa: RUF012  # a Mapping, never changed
     _SCHEMA = "org.gnome.system.proxy"
     _KEYS = (MODE, "autoconfig-url", "ignore-hosts", "http.host", "http.port", "https.host", "https.port")
     _NOT_TEXT = frozenset({"ignore-hosts", "http.port", "https.port"})
-    """Values that are kept as GVariant writes them."""
+    """Values that stay in GVariant's text format."""
 
     def __init__(self, run: RunProgram = run_program) -> None:
         self._run = run
@@ -122,7 +122,7 @@ def _gvariant_string(text: str) -> str:
 
 
 class Kde:
-    """KDE's kioslaverc, by the programs of Plasma 6 or 5."""
+    """KDE's kioslaverc, read and written by the programs of Plasma 6 or 5."""
 
     name = DesktopName.KDE
     off: Values = {"Proxy Config Script": "", "httpProxy": "", MODE: "0"}  # noqa: RUF012
@@ -143,7 +143,7 @@ class Kde:
             f"kwriteconfig{self._version}", *self._GROUP, _kde_key(key), *((value,) if value else ("--delete", ""))
         )
         if key == MODE:
-            with contextlib.suppress(DesktopError):  # without it, open programs notice when they are started again
+            with contextlib.suppress(DesktopError):  # without the signal, running programs keep the old setting
                 self._run(*self._CHANGED, "string:")
 
     def in_use(self, values: Values) -> str:
@@ -164,8 +164,8 @@ def _kde_key(key: str) -> str:
 
 
 class MacOs:
-    """networksetup. Every enabled network service has a setting of its own. The mode says whether the PAC file, the
-    HTTP and the HTTPS proxy are on."""
+    """networksetup. Every enabled network service is a place. The mode tells whether the PAC file, the HTTP and the
+    HTTPS proxy are on."""
 
     name = DesktopName.MACOS
     off: Values = {"url": "", "web": "", MODE: "No No No"}  # noqa: RUF012
@@ -193,7 +193,7 @@ class MacOs:
             else:
                 host, _, port = value.rpartition(":")
                 self._run("networksetup", f"-set{key}proxy", place, host, port)
-            self.write(place, MODE, mode)  # an address that is set is also turned on
+            self.write(place, MODE, mode)  # networksetup turns on an address that it sets
 
     def in_use(self, values: Values) -> str:
         places = zip(("url", "web", "secureweb"), values.get(MODE, "").split(), strict=False)
@@ -215,7 +215,7 @@ class MacOs:
             "url": auto.get("URL", "").replace("(null)", ""),
             "web": _mac_address(web),
             "secureweb": _mac_address(secure),
-            "bypass": "" if " " in bypass else bypass,  # a sentence: there are none
+            "bypass": "" if " " in bypass else bypass,  # networksetup prints a sentence when there are none
         }
 
     def _facts(self, flag: str, service: str) -> Mapping[str, str]:
@@ -228,7 +228,7 @@ def _mac_address(facts: Mapping[str, str]) -> str:
 
 
 class Windows:
-    """The Internet Settings of this user in the registry. A URL there is used before an address."""
+    """The Internet Settings of this user in the registry. The URL of a PAC file takes precedence over an address."""
 
     name = DesktopName.WINDOWS
     off: Values = {"AutoConfigURL": "", "ProxyServer": "", MODE: "0x0"}  # noqa: RUF012
@@ -270,8 +270,8 @@ class Windows:
 
 
 def _windows_patterns(host: str) -> Iterator[str]:
-    """Windows knows no prefixes, only stars: 172.16.0.0/12 are 16 patterns. Those of IPv6 are left to Byway, which goes
-    direct there too."""
+    """Yields a host's patterns. Windows has wildcards and no prefixes: 172.16.0.0/12 takes 16 patterns. IPv6 prefixes
+    have none; Byway goes direct there."""
     address, _, bits = host.partition("/")
     if not bits:
         yield f"[{address}]" if ":" in address else address
@@ -306,7 +306,7 @@ def settings_of(name: DesktopName) -> ProxySettings:
 
 
 def this_desktop(env: Mapping[str, str], platform: str = sys.platform) -> DesktopName:
-    """Returns the desktop of this session. Any but KDE on Linux is taken for one that follows GNOME's setting."""
+    """Returns the desktop of this session. On Linux every desktop except KDE is assumed to use GNOME's setting."""
     if platform == "darwin":
         return DesktopName.MACOS
     if platform == "win32":

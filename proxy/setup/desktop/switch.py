@@ -1,8 +1,7 @@
-"""The system proxy while Byway runs: turned on and off on request, kept strict or lenient as the rules need it, and
-given back at the end and after a crash.
+"""Turns the system proxy on and off, makes it strict or lenient by the rules, and restores it at the end and after a
+crash.
 
-The programs of the desktop run in a thread, one change at a time. As long as Byway is not the system proxy, nothing of
-it runs.
+The desktop's programs run in a thread, one change at a time. None runs while Byway is not the system proxy.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ log = logging.getLogger(__name__)
 
 @frozen_dataclass
 class SystemProxyOn:
-    """How Byway is the system proxy now."""
+    """The system proxy while it is Byway."""
 
     desktop: DesktopName
     url: str
-    """Of the PAC file, or, if strict, of the proxy."""
+    """The URL of the PAC file; when strict, of the proxy."""
     strict_by: str
-    """The rule or override for which it is strict; empty: it is lenient."""
+    """The rule or override that makes it strict; empty when it is lenient."""
 
 
 class SystemProxySwitch:
@@ -48,9 +47,9 @@ class SystemProxySwitch:
         refusal: str,
         make: Callable[[Path], SystemProxy] | None = None,
     ) -> None:
-        """`file` holds what was there before, while Byway is the system proxy. `address` returns where Byway listens;
-        `closing` the first rule or override that is RELAY or BLOCK, empty without one. `refusal`: why Byway cannot be
-        the system proxy in this run; empty when it can. `make` is for tests."""
+        """`file` has the earlier setting while Byway is the system proxy. `address` returns the address and port where
+        Byway listens, `closing` the first rule or override that is RELAY or BLOCK, or an empty text. `refusal` is the
+        reason why this run cannot be the system proxy; empty when it can. `make` is for tests."""
         self._file = file
         self._make = make or _system_proxy
         self._address = address
@@ -64,8 +63,8 @@ class SystemProxySwitch:
         return self._is_on
 
     async def is_in_use(self) -> bool:
-        """Whether Byway is the system proxy: this run has set it, and no other program has changed it since. Raises
-        BywayError."""
+        """Whether Byway is the system proxy: this run has set it, and no other program has changed it since. Runs the
+        desktop's programs. Raises BywayError."""
         async with self._lock:
             return self._is_on and await asyncio.to_thread(self._make(self._file).is_in_use)
 
@@ -75,7 +74,7 @@ class SystemProxySwitch:
             raise BywayError(self._refusal)
         async with self._lock:
             strict_by = self._closing()
-            # While it is tried, and when it fails half-way, it is not on: what there is to restore, the file tells.
+            # It is not on until this has succeeded. After a failure half-way, the file has what must be restored.
             self._is_on = False
             url = await asyncio.to_thread(
                 self._make(self._file).turn_on, desktop, *self._address(), strict=bool(strict_by)
@@ -84,14 +83,14 @@ class SystemProxySwitch:
             return SystemProxyOn(desktop, url, strict_by)
 
     async def turn_off(self) -> Restored:
-        """Gives back what was there before. Raises BywayError."""
+        """Restores the earlier setting. Raises BywayError."""
         async with self._lock:
             restored = await asyncio.to_thread(self._make(self._file).restore)
             self._is_on = False
             return restored
 
     def on_rules_changed(self) -> None:
-        """Makes it strict or lenient, as the rules and overrides now need it."""
+        """Makes the system proxy strict or lenient, by the current rules and overrides."""
         if self._is_on:
             spawn(self._change(), name="the system proxy follows the rules")
 
@@ -100,8 +99,8 @@ class SystemProxySwitch:
         return os.path.exists(self._file)
 
     async def release(self) -> bool:
-        """Gives back what was there before, at the end of Byway or after a crash. What fails is logged; the next start
-        tries again. Returns whether all is as it was before Byway; False, too, when Byway was not the system proxy."""
+        """Restores the earlier setting, at the end of Byway or after a crash. Logs a failure; the next start tries
+        again. Returns whether the whole setting was restored; False also when Byway was not the system proxy."""
         if not self._has_saved:
             return False
         try:
@@ -131,6 +130,6 @@ def _sentence(error: BywayError) -> str:
 
 
 def _system_proxy(file: Path) -> SystemProxy:
-    from proxy.setup.desktop.system_proxy import SystemProxy  # most runs are never the system proxy
+    from proxy.setup.desktop.system_proxy import SystemProxy  # rarely needed
 
     return SystemProxy(file)

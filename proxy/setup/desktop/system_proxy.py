@@ -1,11 +1,11 @@
-"""Makes Byway the system proxy, and gives back what was there before.
+"""Makes Byway the system proxy, and restores the earlier setting.
 
-What was there is on the disk before anything is written, so it can be restored after a crash or a power cut, too. It is
-restored only where the setting is still Byway's: a newer value of somebody else's stays.
+The earlier setting is saved on the disk before anything is written, so it can be restored after a crash or a power cut.
+It is restored only in places that still have Byway's values: a newer value by another program stays.
 
 Lenient is the URL of a PAC file: while Byway does not run, programs connect direct. Strict is the address of the proxy:
-then they do not connect at all. A strict PAC file would not do, because programs that cannot load theirs connect direct
-(seen with Chromium).
+then they cannot connect. A PAC file cannot be strict, because programs that cannot load it connect direct (seen with
+Chromium).
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ _FILE_LIMIT = 256 * 1024
 
 
 class Restored(StrEnum):
-    """What became of the setting."""
+    """The result of restoring the setting."""
 
     NOTHING = "nothing"
     """Byway was not the system proxy."""
     RESTORED = "restored"
     KEPT_NEWER = "kept_newer"
-    """Somebody else has changed it since; that value stays."""
+    """Another program has changed it since, and that value stays."""
 
 
 @frozen_dataclass
 class Saved:
-    """What the system proxy was, and the values that are Byway's."""
+    """The earlier system proxy, and Byway's own values."""
 
     desktop: DesktopName
     before: Mapping[str, Values]
     """The values of each place."""
     ours: tuple[Values, ...]
-    """Values that Byway may have written: lenient and strict ones, and those for an earlier port. The first value of
-    each tells whose a place is."""
+    """Values that Byway may have written: lenient, strict, and those for an earlier port. A place is Byway's when it
+    has the first value of one of them."""
 
     def to_json(self) -> str:
         return json.dumps({"desktop": self.desktop, "before": self.before, "ours": self.ours})
 
     @classmethod
     def parse(cls, text: str) -> Saved:
-        """Raises ValueError, KeyError, TypeError and AttributeError for a damaged file."""
+        """Parses the file. Raises ValueError, KeyError, TypeError and AttributeError when it is damaged."""
         document = json.loads(text)
         before = {str(place): _parse_values(values) for place, values in document["before"].items()}
         return cls(DesktopName(document["desktop"]), before, tuple(map(_parse_values, document["ours"])))
@@ -68,8 +68,8 @@ def _parse_values(document: Mapping[str, object]) -> Values:
 
 
 def given_back(now: Values, before: Values, ours: Sequence[Values]) -> Values:
-    """Returns what a place should hold without Byway: what was there before, where the value is still Byway's, else
-    what is there now. A place whose first value is nobody's of `ours` is somebody else's."""
+    """Returns the values that a place should have without Byway: the earlier one for each value that is Byway's, the
+    present one for the others. In a place that has no first value of `ours`, no value is Byway's."""
     active = [own for own in ours if _is_named(now, own)]
     return {
         key: before.get(key, "") if any(own.get(key) == value for own in active) else value
@@ -83,16 +83,16 @@ def _is_named(now: Values, own: Values) -> bool:
 
 
 def is_in_use(now: Values, own: Values) -> bool:
-    """Whether a place holds exactly these values of Byway's."""
+    """Whether a place has all these values of Byway."""
     return all(now.get(key) == value for key, value in own.items())
 
 
 class SystemProxy:
-    """The system proxy setting of this user, as Byway uses it. Methods run programs of the desktop (some 0.1 s), and
-    two must not run at a time."""
+    """The system proxy setting of this user. Methods run the desktop's programs (0.1 s), and must not run
+    concurrently."""
 
     def __init__(self, file: Path, settings: Callable[[DesktopName], ProxySettings] = settings_of) -> None:
-        """`file` holds what was there before, while Byway is the system proxy."""
+        """`file` has the earlier setting while Byway is the system proxy."""
         self._file = file
         self._settings = settings
 
@@ -102,8 +102,8 @@ class SystemProxy:
         return os.path.exists(self._file)
 
     def load(self) -> Saved | None:
-        """Returns what was there before; None when Byway is not the system proxy. Raises DesktopError when the file
-        cannot be read."""
+        """Returns the earlier setting; None when Byway is not the system proxy. Raises DesktopError when the file
+        cannot be read or is damaged."""
         try:
             return Saved.parse(read_own_file(self._file, limit=_FILE_LIMIT).decode())
         except FileNotFoundError:
@@ -126,9 +126,9 @@ class SystemProxy:
         return {place: values for place, values in places if any(is_in_use(values, own) for own in saved.ours)}
 
     def turn_on(self, name: DesktopName, listen: str, port: int, *, strict: bool) -> str:
-        """Makes the Byway that listens there the system proxy, or changes it between lenient and strict. `listen` is an
-        IP address. Returns the URL of the PAC file, or, if strict, of the proxy. Raises BywayError; the setting may
-        then be changed in part, and `restore` restores that too."""
+        """Makes Byway the system proxy, or changes it between lenient and strict. `listen` and `port` are the IP
+        address and port of Byway. Returns the URL of the PAC file; when strict, of the proxy. Raises BywayError; then
+        part of the setting may be changed, which `restore` restores."""
         saved = self.load()
         if saved is not None and saved.desktop is not name:
             self.restore()
@@ -140,8 +140,8 @@ class SystemProxy:
         return self._turn_on(desktop, now, saved, listen, port, strict=strict)
 
     def change(self, listen: str, port: int, *, strict: bool) -> bool:
-        """Makes it strict or lenient, in the places where Byway is still the system proxy. Returns whether there are
-        any. Raises BywayError."""
+        """Makes the setting strict or lenient in the places where Byway is still the system proxy. Returns whether
+        there are any. Raises BywayError."""
         saved = self.load()
         if saved is None:
             return False
@@ -167,14 +167,14 @@ class SystemProxy:
         ours = tuple({str(own): own for own in (by_pac, by_address, *older)}.values())
         before = {} if saved is None else dict(saved.before)
         for place, values in now.items():
-            lost = {**values, **desktop.off}  # what was there, if it is not known
+            lost = {**values, **desktop.off}  # the earlier values, if they are unknown
             before[place] = given_back(values, before.get(place, lost), ours)
         write_private(self._file, Saved(desktop.name, before, ours).to_json(), durable=True)
         target = by_address if strict else by_pac
         self._write(desktop, now, dict.fromkeys(now, target), order=[*target])
         after = desktop.read()
         if not all(is_in_use(values, target) for place, values in after.items() if place in now):
-            if saved is None and after == now:  # gsettings claims success where no session bus answers
+            if saved is None and after == now:  # gsettings reports success without a session bus
                 self._delete()
                 raise DesktopError(
                     f"The setting of {desktop.name.label} cannot be changed from here, so the system proxy was not "
@@ -184,18 +184,18 @@ class SystemProxy:
         return url if strict else url + LENIENT_PAC
 
     def restore(self) -> Restored:
-        """Gives back what was there before, where the setting is still Byway's. Raises DesktopError; a later call then
-        tries again."""
+        """Restores the earlier values in places that are still Byway's. Raises DesktopError; a later call tries
+        again."""
         saved = self.load()
         if saved is None:
             return Restored.NOTHING
         desktop = self._settings(saved.desktop)
         now = {place: values for place, values in desktop.read().items() if place in saved.before}
         target = {place: given_back(values, saved.before[place], saved.ours) for place, values in now.items()}
-        # The mode first, and last the value that tells that the place is Byway's: who is killed goes on later.
-        telling = {next(iter(own)) for own in saved.ours}
+        # The mode first. The value by which a place is Byway's goes last, so that a restore that was killed can resume.
+        marks = {next(iter(own)) for own in saved.ours}
         keys = dict.fromkeys(key for values in now.values() for key in values)
-        order = sorted(keys, key=lambda key: (key != MODE, key in telling))
+        order = sorted(keys, key=lambda key: (key != MODE, key in marks))
         self._write(desktop, now, target, order=order)
         after = desktop.read()
         if any(is_in_use(after.get(place, {}), own) for place in now for own in saved.ours):
@@ -220,6 +220,6 @@ class SystemProxy:
 
 
 def _address(listen: str, port: int) -> tuple[str, str]:
-    """Returns the host and the URL by which programs of this computer reach the Byway that listens there."""
+    """Returns the host and the URL by which programs of this computer reach Byway at a listening address."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen, listen)  # noqa: S104  # all addresses: loopback is one
     return host, f"http://{bracketed(host)}:{port}"
