@@ -1,1 +1,1 @@
-"""The application: built from a configuration, wired, reloaded, ended."""
+"""The application: makes the parts of a run, subscribes them to events, and starts, reloads and ends it."""

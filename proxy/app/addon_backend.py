@@ -1,4 +1,4 @@
-"""What the Api of addons may use of a running Byway. Implements `extend.api.ApiBackend`."""
+"""The parts of a running Byway that the Api of addons uses. Implements `extend.api.ApiBackend`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class AddonBackend:
     """The clock, the network and the relays of an App."""
 
     setup: Callable[[], Setup]
-    """Returns the Setup in use, which a reload replaces."""
+    """Returns the Setup in use."""
     watch: NetworkWatch
     folder: Path | None
     show: Show | None
-    """Shows a notification; None: there is no desktop."""
+    """Shows a notification; None when there is no desktop."""
 
     @property
     def relays(self) -> tuple[str, ...]:
@@ -43,6 +43,6 @@ class AddonBackend:
 
     async def notify(self, title: str, text: str) -> None:
         if self.show is not None:
-            from proxy.setup.desktop.notification import show_aside  # few addons show any
+            from proxy.setup.desktop.notification import show_aside  # few addons show notifications
 
             await show_aside(self.show, title, text)

@@ -1,7 +1,7 @@
-"""Wires every part by constructor arguments, starts them, and takes them down again. There is no global context.
+"""Wires every part by constructor arguments, starts the parts, and closes them. There is no global context.
 
-`parts` makes what is shared, in groups, and `wiring` subscribes it to events; here is what follows from an edit. A
-reload replaces one frozen Setup, so that a session never sees half of a change.
+`parts` makes the parts in groups, and `wiring` subscribes them to events. App also applies edits of the configuration.
+A reload replaces one frozen Setup, so a session never sees half of a change.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("proxy")
 
 _POLL_S = 0.3
-"""Between two polls of edited files: an edit takes effect within 1 s, after two polls (config/file_watch.py)."""
+"""Seconds between two polls of files: an edit takes effect within 1 s, after two polls (config/file_watch.py)."""
 
 _REMEMBERED_S = 60.0
-"""How long what clients and servers said may be remembered to save time; it may hold cookies."""
+"""Seconds after which cached values from clients and servers are dropped (model/remembered.py): they may contain
+cookies."""
 
 _HTTPS = 443
 
@@ -54,7 +55,7 @@ _DRAIN_POLL_S = 0.05
 
 
 class App:
-    """A Byway, built and wired. Call `start`, then `drain` and `close`."""
+    """A Byway, built and wired. Call `start`, then `drain` and `close`. Belongs to one loop."""
 
     def __init__(self, run: Run) -> None:
         """Waits for the disk."""
@@ -93,15 +94,15 @@ class App:
         self._override_clock: OverrideClock | None = None
         self._started_at, self._forgot_at, self._has_released = time.time(), time.monotonic(), False
         self.broken_features: Mapping[str, str] = {}
-        """By name, why a feature does not work."""
+        """The reason why a feature does not work, in a sentence, by its name."""
 
     async def start(self) -> None:
-        """Listens, and serves. Raises ConfigError, and BywayError when the address or the control socket cannot be
-        used."""
+        """Starts listening and serving. Raises ConfigError, and BywayError when the address or the control socket
+        cannot be used."""
         run, kept, known = self._run, self._kept, self._known
-        port = self._listen()  # a port that another program has is told before lists are read
+        port = self._listen()  # before lists are read, so that a port in use is reported at once
         stored = self._stored_overrides()
-        if run.settings.list:  # in a thread: a signal ends the wait, and with it Byway
+        if run.settings.list:  # in a thread, so that a signal ends Byway meanwhile
             await asyncio.to_thread(try_lists, run.settings.list, run.paths, kept.copies)
         self._active = ActiveSetup(
             known.in_use,
@@ -114,7 +115,7 @@ class App:
         self._modes.load()
         self._relays.take(self._active.setup)
         self._forget_home(self._active.setup)
-        await self._serving.addon_manager.start(run.loaded)  # before a client can reach what an addon blocks
+        await self._serving.addon_manager.start(run.loaded)  # before the first client, since an addon may block sites
         self._server.serve()
         if await self._system_proxy.release():
             log.warning("The system proxy, which the last run could not restore, was restored.")
@@ -130,7 +131,8 @@ class App:
         spawn(keep_watching(self._watched(), every_s=_POLL_S), name="watch the configuration")
 
     def _listen(self) -> int:
-        """Returns the port. Who connects from now on waits. Raises BywayError when the address cannot be used."""
+        """Starts listening, and returns the port. Clients that connect wait until `serve`. Raises BywayError when the
+        address cannot be used."""
         listen = self._run.settings.listen
         try:
             return self._server.listen(listen.address, listen.port)
@@ -141,8 +143,7 @@ class App:
             ) from None
 
     def _stored_overrides(self) -> dict[str, Override]:
-        """Returns the overrides that have not ended. With --ephemeral nothing is written, but those of the user
-        apply."""
+        """Returns the stored overrides that have not ended. They also apply with --ephemeral, which writes nothing."""
         store = self._kept.store
         stored = read_overrides(self._run.paths.store_file) if self._run.options.ephemeral else store.load_overrides()
         if any(override.until for override in stored.values()):
@@ -156,16 +157,16 @@ class App:
         return stored
 
     def announce(self) -> None:
-        """Writes run.json, by which commands find this process. Signals are handled from here on."""
+        """Writes run.json, by which commands find this process. Signal handlers must be installed before."""
         self._presence.announce()
 
     async def reload(self) -> list[str]:
-        """Reads the configuration again, and runs its password commands again: a password may have changed where it is
-        stored. Returns the problems: with any, all stays as it was."""
+        """Reads the configuration again, and runs its password commands again: a stored password may have changed.
+        Returns the problems; if there are any, the previous configuration stays."""
         return await self._active.reload(ask_passwords=True)
 
     async def check_features(self) -> None:
-        """Finds features that do not work, and warns of each."""
+        """Checks all features, and warns of each that does not work."""
         from proxy.app.feature_check import broken_features
 
         try:
@@ -176,15 +177,15 @@ class App:
             log.warning("%s", sentence)
 
     def print_greeting(self) -> None:
-        """Prints where Byway listens and what to do next, unless `--quiet`."""
+        """Prints the listening address and the next steps, unless `--quiet`."""
         if not self._run.options.quiet:
             address = Destination(self._run.settings.listen.address, self._active.port)
             print_greeting(self._active, address, self._poller, self._run.features)
 
     async def drain(self, hurry: asyncio.Event) -> None:
-        """Gives back the system proxy, takes no more clients and lets those there are finish, for a bounded time or
-        until `hurry`."""
-        await self._release_system_proxy()  # while Byway still serves those who use it
+        """Restores the system proxy, stops listening, and lets open connections finish, for `[limits] drain_s` or until
+        `hurry`."""
+        await self._release_system_proxy()  # first: Byway serves the programs that use it until then
         self._server.stop_listening()
         ends_at = time.monotonic() + self._setup.settings.limits.drain_s
         pump = self._services.pump
@@ -193,7 +194,7 @@ class App:
                 await hurry.wait()
 
     async def close(self) -> None:
-        """Takes everything down. Harmless when `start` failed half-way."""
+        """Closes all parts. May be called after `start` has failed half-way."""
         self._kept.copies.end_trials()
         await self._release_system_proxy()
         self._server.stop_listening()
@@ -213,7 +214,7 @@ class App:
         self._poller.close()
 
     async def _release_system_proxy(self) -> None:
-        """Once: programs of a desktop that does not answer take seconds."""
+        """Restores the system proxy, only the first time: a desktop that does not answer takes seconds."""
         if not self._has_released:
             self._has_released = True
             await self._system_proxy.release()
@@ -223,7 +224,7 @@ class App:
         return self._known.in_use.setup
 
     def _closing(self) -> str:
-        """What keeps sites from going direct; see Router and Addons."""
+        """Returns the first rule, override or addon that is RELAY or BLOCK; empty: none. See Router and Addons."""
         return self._setup.router.closing or self._known.addons.closing
 
     def _set_mode(self, mode: AutoMode) -> None:
@@ -231,7 +232,7 @@ class App:
         self._system_proxy.on_rules_changed()
 
     def _watched(self) -> Mapping[str, Callable[[], Awaitable[object] | None]]:
-        """What is done a few times a second as long as Byway runs, by what a fault of it is called."""
+        """Returns the functions that are called every _POLL_S, by the name of each in the report of a fault."""
         return {
             "watching config.toml, rules.txt and the lists": self._active.poll,
             "watching the mode": self._modes.poll,
@@ -267,7 +268,7 @@ class App:
             forget_remembered()
 
     def _on_setup_replaced(self, setup: Setup) -> None:
-        """Applies the new configuration to the parts that are not in a Setup."""
+        """Applies the new configuration to the parts outside the Setup."""
         keep_as_set(self._run, self._kept, setup.settings.log)
         self._relays.take_replaced(setup)
         self._forget_home(setup)
@@ -277,7 +278,8 @@ class App:
         self._system_proxy.on_rules_changed()
 
     def _forget_home(self, setup: Setup) -> None:
-        """An older version, or another configuration, may have learned of what belongs to the home network."""
+        """Forgets beliefs about hosts of the home network, which an older version or another configuration may have
+        stored."""
 
         def is_home(host: str) -> bool:
             return setup.router.is_home(Destination(host, _HTTPS), host)
@@ -286,7 +288,7 @@ class App:
             self._services.events.emit(Learned(changes))
 
     def _dependencies(self) -> Dependencies:
-        from proxy.control.dependencies import Dependencies  # a run that nobody asks anything does without
+        from proxy.control.dependencies import Dependencies  # with the first client of the control server
         from proxy.control.outcome_feed import OutcomeFeed
         from proxy.setup.rule_edits import RulesFileEditor
 

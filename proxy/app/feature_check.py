@@ -1,9 +1,9 @@
-"""Finds features that do not work, once for each version of their code, in a process of its own.
+"""Checks once for each version of the code that all features can be imported, in a separate process.
 
-A run imports of a feature what it uses, so that a broken one would show as late as its page is asked for. The check
-imports everything, which costs half a second of CPU and memory; both end with its process. What was found well is
-noted beside the compiled code, and is not checked again. Where nothing can be noted, this user cannot have changed
-the code, and nothing is checked.
+A run imports a module of a feature when it is used, so a broken feature would show only when its page is opened. The
+check imports all of them. That takes half a second of CPU, and memory that its process frees. A version without faults
+is recorded beside the compiled code, and is not checked again. If the user cannot write there, the user cannot have
+changed the code either, and there is no check.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _FOLDER = Path(proxy.__file__).parent / "features"
 
 async def broken_features(folder: Path = _FOLDER) -> Mapping[str, str]:
     """Returns a sentence for each feature that does not work, by its name. Raises BywayError when the check fails."""
-    noted = folder / "__pycache__" / f"checked.{sys.implementation.cache_tag}"
+    record = folder / "__pycache__" / f"checked.{sys.implementation.cache_tag}"
     version = await asyncio.to_thread(_version, folder)
-    if not os.access(noted.parent, os.W_OK) or await asyncio.to_thread(_read, noted) == version:
+    if not os.access(record.parent, os.W_OK) or await asyncio.to_thread(_read, record) == version:
         return {}
     process = await asyncio.create_subprocess_exec(
         *_WORKER, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
@@ -38,20 +38,20 @@ async def broken_features(folder: Path = _FOLDER) -> Mapping[str, str]:
     try:
         async with asyncio.timeout(_LIMIT_S):
             out, _ = await process.communicate()
-        found: Mapping[str, str] = json.loads(out)
+        broken: Mapping[str, str] = json.loads(out)
     except (TimeoutError, ValueError) as error:
         raise BywayError(f"the features could not be checked: {type(error).__name__}") from error
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    if not found:
-        await asyncio.to_thread(_write, noted, version)
-    return found
+    if not broken:
+        await asyncio.to_thread(_write, record, version)
+    return broken
 
 
 def _version(folder: Path) -> str:
-    """Returns what changes when a file of the features does."""
+    """Returns a text that changes with any file of the features."""
     stats = [(str(path.relative_to(folder)), path.stat()) for path in sorted(folder.rglob("*.py"))]
     return "\n".join(f"{name} {stat.st_mtime_ns} {stat.st_size}" for name, stat in stats)
 

@@ -1,4 +1,4 @@
-"""What a run says when it listens: where it is, and what to do next."""
+"""Prints the listening address and the next steps at a start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from proxy.setup.reload import ActiveSetup
 
 
 class FirstSteps(Protocol):
-    """What is told at a terminal besides."""
+    """Prints the next steps at a terminal: those for a browser, or all, which include a search for relays."""
 
     def print_line(self, text: str) -> None: ...
     def print_browser(self) -> None: ...
@@ -24,8 +24,8 @@ class FirstSteps(Protocol):
 
 
 def print_greeting(active: ActiveSetup, address: Destination, poller: Poller, features: Sequence[Feature]) -> None:
-    """Prints that Byway listens at `address`, and logs the notices of the configuration. At a terminal the next steps
-    follow as they become known (`FirstSteps`)."""
+    """Prints that Byway listens at `address`, and logs the notices of the configuration. At a terminal it prints the
+    next steps as well (`FirstSteps`)."""
     active.log_notices()
     listens = f"Byway listens on {address} for HTTP, SOCKS4 and SOCKS5"
     relays = active.setup.registry.relay_names

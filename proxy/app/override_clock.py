@@ -1,8 +1,8 @@
-"""Where the clock of this computer stands beside one that is never set, kept while overrides with an end are set.
+"""Stores the offset between the computer's clock and the steady clock, while overrides with an end are set.
 
-An override with an end may close what would be open without it. Its stored end is a time of day. A clock that is set
-forward while no Byway runs, such as by a network that forges NTP, would end it at the next start. Within one boot of
-the computer the steady clock tells how far the clock was set meanwhile; after a reboot nothing does.
+An override with an end may protect the user until then. Its stored end is a time of day. A clock that is set forward
+while Byway does not run, for example by a network that forges NTP, would end it at the next start. Within one boot of
+the computer the steady clock shows by how much the clock was set meanwhile; after a reboot that is unknown.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _BOOT_LIMIT = 64
 
 
 @frozen_dataclass
-class _Standing:
+class _Offset:
     boot: str
     offset: float
-    """Seconds since the epoch when the steady clock began."""
+    """The time of day at zero of the steady clock, in seconds since the epoch."""
 
 
 class OverrideClock:
-    """Keeps that in `file`. Belongs to one loop."""
+    """Keeps the offset in `file`. Belongs to one loop."""
 
     def __init__(
         self,
@@ -41,32 +41,33 @@ class OverrideClock:
         steady: Callable[[], float] = steady_clock,
         boot_file: Path = _BOOT_FILE,
     ) -> None:
-        """With `ephemeral` the file is only read. A system without `boot_file` keeps nothing. Waits for the disk."""
+        """With `ephemeral` the file is only read. Without `boot_file`, which identifies the boot, nothing is written.
+        Waits for the disk."""
         self._now = now
         self._steady = steady
         self._boot = _boot(boot_file)
         self._file = SavedValues(
-            file, encode=_document, decode=_standing, most=1, what="the clock that overrides are measured by"
+            file, encode=_document, decode=_parse, most=1, what="the clock that overrides are measured by"
         )
         self._was = next(iter(self._file.load()), None)
-        self._kept: _Standing | None = self._was
+        self._kept: _Offset | None = self._was
         self._ephemeral = ephemeral or not self._boot
 
     def set_meanwhile(self) -> float:
-        """Returns by how many seconds the clock was set since the last Byway; 0 when that is not known."""
+        """Returns the seconds by which the clock was set since the last Byway; 0 when unknown or below JUMP_S."""
         if self._was is None or not self._boot or self._was.boot != self._boot:
             return 0.0
         by = self._offset() - self._was.offset
         return by if abs(by) > JUMP_S else 0.0
 
     def moved(self, overrides: Mapping[str, Override]) -> dict[str, Override]:
-        """Returns the overrides whose end was stored by a clock that was set since, with the end that they have now."""
+        """Returns the overrides whose end has moved because the clock was set since the last Byway, with that end."""
         by = self.set_meanwhile()
         return {host: replace(it, until=it.until + by) for host, it in overrides.items() if it.until and by}
 
     def keep(self, *, has_ends: bool) -> None:
-        """Has it written where the clock stands, if that has changed; nothing without overrides that end. To be called
-        a few times a second."""
+        """Writes the offset when it has changed by a jump; without overrides with an end, removes it. Called a few
+        times a second."""
         if self._ephemeral:
             return
         if not has_ends:
@@ -74,14 +75,13 @@ class OverrideClock:
                 self._kept = None
                 self._file.save(())
             return
-        standing = _Standing(self._boot, self._offset())
-        kept = self._kept
-        if kept is None or kept.boot != standing.boot or abs(standing.offset - kept.offset) > JUMP_S:
-            self._kept = standing
-            self._file.save([standing])
+        now, kept = _Offset(self._boot, self._offset()), self._kept
+        if kept is None or kept.boot != now.boot or abs(now.offset - kept.offset) > JUMP_S:
+            self._kept = now
+            self._file.save([now])
 
     async def close(self) -> None:
-        """Waits until all is written."""
+        """Waits until the file is written."""
         await self._file.written()
 
     def _offset(self) -> float:
@@ -95,10 +95,10 @@ def _boot(file: Path) -> str:
         return ""
 
 
-def _document(standing: _Standing) -> dict[str, object]:
-    return {"boot": standing.boot, "offset": standing.offset}
+def _document(offset: _Offset) -> dict[str, object]:
+    return {"boot": offset.boot, "offset": offset.offset}
 
 
-def _standing(entry: Mapping[str, Any]) -> _Standing:
-    """Raises KeyError and ValueError for what is none."""
-    return _Standing(text(entry["boot"], _BOOT_LIMIT), float(number(entry["offset"])))
+def _parse(entry: Mapping[str, Any]) -> _Offset:
+    """Parses an entry of the file. Raises KeyError and ValueError for an invalid one."""
+    return _Offset(text(entry["boot"], _BOOT_LIMIT), float(number(entry["offset"])))

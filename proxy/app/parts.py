@@ -1,8 +1,8 @@
-"""The parts of a running Byway, in groups. Each group is a frozen value, made by a function from the groups before it:
+"""The parts of a running Byway, in groups. Each group is a frozen value, made by a function from earlier groups:
 
     Run → Kept → Known → Serving
 
-So nothing here reaches for a part that is not made yet.
+So no function uses a part that does not exist yet.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 
 @frozen_dataclass
 class Run:
-    """What one run of Byway was started with."""
+    """The inputs of one run of Byway."""
 
     options: RunOptions
     paths: Paths
@@ -74,21 +74,22 @@ class Run:
     ending: Ending
     faults: Faults
     renew_lock: Callable[[], None] = lambda: None
-    """Takes the lock of the state folder again, where that was removed."""
+    """Takes the lock of the state folder anew when its file was removed."""
 
     @property
     def settings(self) -> Settings:
-        """Those of the start."""
+        """The settings at the start."""
         return self.loaded.settings
 
     def file(self, place: Callable[..., Path | None], log: Log) -> Path | None:
-        """Returns where something is kept, by the `place` of its module; None: in memory only."""
+        """Returns the file that `place`, a function of a module of `store`, gives for this run; None: in memory
+        only."""
         return place(self.paths, log, ephemeral=self.options.ephemeral)
 
 
 @frozen_dataclass
 class Kept:
-    """What is kept on the disk; in memory alone where nothing is to be stored."""
+    """The parts that store something on the disk, or in memory when nothing may be stored."""
 
     store: Store
     relay_tests: RelayTests
@@ -98,7 +99,7 @@ class Kept:
 
 
 def open_state(run: Run) -> Kept:
-    """Opens the state folder. Waits for the disk."""
+    """Opens the files of the state folder. Waits for the disk."""
     log, ephemeral = run.settings.log, run.options.ephemeral
     store = Store(None if ephemeral else run.paths.store_file, log)
     store.start()
@@ -112,7 +113,7 @@ def open_state(run: Run) -> Kept:
 
 
 def keep_as_set(run: Run, kept: Kept, log: Log) -> None:
-    """Has the log and the files kept as edited settings say."""
+    """Applies an edited `[log]` to the store and the files."""
     kept.store.configure(log)
     kept.relay_tests.keep_in(run.file(relay_tests.place, log))
     kept.relay_addresses.keep_in(run.file(relay_addresses.place, log))
@@ -120,7 +121,7 @@ def keep_as_set(run: Run, kept: Kept, log: Log) -> None:
 
 @frozen_dataclass
 class Known:
-    """What is known while Byway runs."""
+    """The knowledge of a running Byway: beliefs, health of relays, the network, and others."""
 
     in_use: SetupInUse
     network: NetworkWatch
@@ -135,7 +136,7 @@ class Known:
 
 
 def make_known(run: Run, kept: Kept) -> Known:
-    """Takes up what was learned by earlier runs. Waits for the disk."""
+    """Restores the knowledge of earlier runs. Waits for the disk."""
     detect, in_use, addons = run.settings.detect, SetupInUse(), Addons()
     health = Health(detect)
     return Known(
@@ -162,7 +163,7 @@ def make_known(run: Run, kept: Kept) -> Known:
 
 
 def parts_of_setups(run: Run, poller: Poller, kept: Kept, known: Known, port: int) -> Parts:
-    """Returns what all Setups of the run share."""
+    """Returns the parts that all Setups of the run share."""
     return Parts(
         poller,
         run.paths,
@@ -180,14 +181,14 @@ def parts_of_setups(run: Run, poller: Poller, kept: Kept, known: Known, port: in
 
 @frozen_dataclass
 class Serving:
-    """What sessions share."""
+    """The parts that all sessions share."""
 
     services: Services
     inspector: InspectorOnDemand
     """The inspector of `services`."""
     addon_manager: AddonManager
     show: Show | None
-    """Shows a notification; None: there is no desktop."""
+    """Shows a notification; None when there is no desktop."""
 
 
 def make_serving(
@@ -199,7 +200,7 @@ def make_serving(
     transfer_check: Callable[[], TransferChecker | None],
     adopt: Callable[[SocketStream, bytes], None],
 ) -> Serving:
-    """`transfer_check` and `adopt` as in Services."""
+    """Makes the parts that sessions share. `transfer_check` and `adopt` are as in Services."""
 
     def make_inspector() -> MadeInspector:
         made: MadeInspector = provided(run.features, Role.INSPECTOR)(
@@ -245,7 +246,7 @@ def make_serving(
 
 @cache
 def _known_roots() -> KnownRoots:
-    from proxy.detect.tls_interception import KnownRoots  # with the first certificate
+    from proxy.detect.tls_interception import KnownRoots  # needed with the first certificate
 
     file = bundled("certs/known_roots.json")
     return KnownRoots.parse(file.read_text("utf-8"), str(file))

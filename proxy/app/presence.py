@@ -1,4 +1,4 @@
-"""By what commands find this process: run.json, and the control server with its socket."""
+"""Makes this process reachable for commands: by run.json, and the control server with its socket."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger("proxy")
 
 
 class Presence:
-    """Belongs to one loop."""
+    """The control server and run.json of one run. Belongs to one loop."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -34,8 +34,8 @@ class Presence:
         self._is_announced = False
 
     async def open(self, dependencies: Callable[[], Dependencies], port: int) -> None:
-        """Starts the control server of a Byway that listens on `port`. `dependencies` is called when somebody asks.
-        Raises BywayError when its socket cannot be used."""
+        """Starts the control server. `port` is the proxy's port. `dependencies` is called with the first client. Raises
+        BywayError when the control socket cannot be used."""
         self._port = port
         socket_path = self._paths.control_socket if hasattr(asyncio, "start_unix_server") else None
         if socket_path is not None:
@@ -45,7 +45,7 @@ class Presence:
 
     @property
     def adopted(self) -> int:
-        """How many clients of the proxy port the control server has taken over."""
+        """The number of clients of the proxy port that the control server is serving."""
         return self._control.adopted if self._control is not None else 0
 
     def adopt(self, client: SocketStream, received: bytes) -> None:
@@ -63,8 +63,9 @@ class Presence:
         }))  # fmt: skip
 
     def keep(self) -> Awaitable[object] | None:
-        """Makes anew what was removed with its folder: Byway serves on, and must be stopped and asked all the same. The
-        folder of the socket goes by itself when the user logs out. To be called a few times a second."""
+        """Creates run.json and the socket again when they were removed with their folder: commands must still reach a
+        Byway that runs on. The system removes the socket's folder when the user logs out. Called a few times a
+        second."""
         if not self._is_announced or self._control is None:
             return None
         if not os.path.lexists(self._paths.run_file):
@@ -81,11 +82,11 @@ class Presence:
     def withdraw(self) -> None:
         """Removes run.json."""
         self._is_announced = False
-        # A disk that has become read-only keeps the file; its readers find that no process has that pid.
+        # On a disk that has become read-only the file stays; its readers see that no process has that pid.
         with contextlib.suppress(OSError):
             self._paths.run_file.unlink(missing_ok=True)
 
     async def close(self) -> None:
-        """Ends the control server."""
+        """Closes the control server."""
         if self._control is not None:
             await self._control.close()

@@ -1,7 +1,7 @@
-"""The process of `byway run`: one per state folder, controlled by signals, with its messages on standard error.
+"""The process of `byway run`: one for each state folder, controlled by signals, with its messages on standard error.
 
-An App is started, serves until a signal or `byway stop` ends it, and is closed; the reason is the exit code. No message
-names a destination unless the user asked for that with -v.
+It starts an App, waits for a signal or `byway stop`, and closes the App. The reason is the exit code. Messages contain
+no destination without -v.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ _TERMINAL = "/dev/tty"
 
 
 def run(options: RunOptions, features: Sequence[Feature]) -> int:
-    """Runs Byway in the foreground until it is stopped. Returns the exit code; a restart begins a new process."""
+    """Runs Byway in the foreground until it is stopped. Returns the exit code. A restart does not return: a new process
+    replaces this one."""
     _log_to_stderr(options)
     try:
         paths = Paths.locate(os.environ, config=options.config, state=options.state)
@@ -63,47 +64,47 @@ def run(options: RunOptions, features: Sequence[Feature]) -> int:
         return 1
 
 
-# -- how it ends -------------------------------------------------------------------------------------------------------
-# SIGHUP means two things. A service manager, or `kill -HUP`, asks for a reload. A terminal whose window was closed says
-# that its user has left: then Byway ends as at Ctrl-C, since the user would not find a Byway without a window.
+# -- the end -----------------------------------------------------------------------------------------------------------
+# SIGHUP has two meanings. A service manager, or `kill -HUP`, requests a reload. The kernel sends it when the window of
+# the terminal was closed: then Byway ends as at Ctrl-C, since the user would not find a Byway without a window.
 
 
 class LoginTerminal:
-    """The terminal that controls this process, which its shell gave it at the start."""
+    """The terminal that controls this process since its start."""
 
     def __init__(self) -> None:
-        """To be made before SIGHUP has a handler: when it is ignored, by `nohup`, the process outlives its terminal."""
+        """To be made before SIGHUP has a handler: when `nohup` ignores SIGHUP, the process outlives its terminal."""
         self._was_there = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _is_there()
 
     def has_gone(self) -> bool:
-        """Whether there was one, and its window was closed."""
+        """Whether there was a terminal, and its window was closed."""
         return self._was_there and not _is_there()
 
 
 def _is_there() -> bool:
     try:
         descriptor = os.open(_TERMINAL, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
-    except OSError:  # ENXIO: no terminal controls this process, or none any more
+    except OSError:  # ENXIO: no terminal controls this process, or no longer
         return False
     os.close(descriptor)
     return True
 
 
 def begin_again() -> None:
-    """Replaces this process by a new one of the same command line and the same pid: its terminal, or the service
-    manager that watches it, stays. Raises OSError."""
+    """Replaces this process by a new one with the same command line and the same pid, so that it keeps its terminal and
+    its service manager. Raises OSError."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # the command line that started it
 
 
-# -- its life ----------------------------------------------------------------------------------------------------------
+# -- the run -----------------------------------------------------------------------------------------------------------
 
 
 def _with_room(options: RunOptions, paths: Paths) -> tuple[RunOptions, Paths]:
-    """Makes the state folder and checks that it can be written. If it cannot, the run stores nothing, and its lock and
-    run.json are elsewhere. Raises BywayError."""
+    """Creates the state folder and checks that it can be written. If it cannot, the run stores nothing, and has its
+    lock and run.json in another folder. Raises BywayError."""
     try:
         private_folder(paths.state_dir)
         check_room(paths.state_dir)
@@ -114,7 +115,7 @@ def _with_room(options: RunOptions, paths: Paths) -> tuple[RunOptions, Paths]:
 
 
 def _remove_left_over(features: Sequence[Feature], paths: Paths) -> None:
-    """Removes what earlier runs should have removed. Takes seconds for much."""
+    """Removes temporary files of earlier runs that were killed. May take seconds."""
     if (remove := usable(features, Role.LEFT_OVER)) is not None:
         for problem in remove(paths):
             log.warning("%s", problem)
@@ -123,15 +124,15 @@ def _remove_left_over(features: Sequence[Feature], paths: Paths) -> None:
 async def _live(
     options: RunOptions, paths: Paths, loaded: Loaded, features: Sequence[Feature], lock: StateLock
 ) -> tuple[int, bool]:
-    """Returns the exit code, and whether it is to begin again."""
+    """Runs an App until its end. Returns the exit code, and whether to restart."""
     faults = Faults()
     asyncio.get_running_loop().set_exception_handler(partial(_log_fault, faults))
     ending = Ending()
     app = App(Run(options, paths, loaded, features, ending, faults, lock.renew))
     try:
-        # What was imported and made so far lives as long as the process: no collection need scan it again. The Setup,
-        # which is made next, does not: another one takes its place, and its objects refer to each other. No collection
-        # is made before: it would take a tenth of the start, and find some hundred kilobytes.
+        # All objects so far live as long as the process, so no garbage collection need scan them. The Setup, which is
+        # made next, does not: a reload replaces it, and its objects refer to each other. There is no collection before
+        # the freeze: it would take a tenth of the start, and free some hundred kilobytes.
         gc.freeze()
         await app.start()
         _on_signals(ending, app)  # before run.json: a program that finds the pid there may send one
@@ -149,8 +150,8 @@ async def _live(
 
 
 def _on_signals(ending: Ending, app: App) -> None:
-    """Installs the handlers: SIGINT and SIGTERM drain, a second one of them ends at once, and SIGHUP reloads, or ends
-    Byway when its terminal has gone."""
+    """Installs the signal handlers. SIGINT and SIGTERM drain, and a second one ends Byway at once. SIGHUP reloads, or
+    ends Byway when its terminal was closed."""
     loop = asyncio.get_running_loop()
 
     def on_ctrl_c() -> None:
@@ -175,8 +176,8 @@ def _on_signals(ending: Ending, app: App) -> None:
 
 
 def _log_fault(faults: Faults, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Notes an internal error, and logs it in one line, with its place in the code; one that comes again and again only
-    once. The traceback needs -vv. Names of tasks and texts of exceptions may hold destinations, so they need -v."""
+    """Records an internal error, and logs it in one line with its place in the code; an error that repeats is logged
+    once. Names of tasks and texts of exceptions may contain destinations, so they need -v. The traceback needs -vv."""
     error = context.get("exception")
     if not faults.note(context):
         log.debug("again: %s: %r", context.get("message", "internal error"), error)
@@ -189,14 +190,14 @@ def _log_fault(faults: Faults, loop: asyncio.AbstractEventLoop, context: dict[st
 
 
 class _Formatter(logging.Formatter):
-    """Says commands as the user types them, in lines that fit a terminal."""
+    """Replaces commands by those that work in this user's shell, and wraps lines to the width of a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         typed = as_typed(text, typed_here()) if "byway " in text else text
         if sys.stderr is None or not sys.stderr.isatty():
             return typed
-        from proxy.terminal.lines import fitted  # a service does without it
+        from proxy.terminal.lines import fitted  # needed only at a terminal
 
         return fitted(typed, sys.stderr)
 

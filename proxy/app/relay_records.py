@@ -1,6 +1,6 @@
-"""What is remembered of relays beside the Setup: their health and their ways, over an edit and over a restart.
+"""Keeps the health of relays and the ways to them over a reload and over a restart.
 
-A reload may remove relays, and give one another URL. What was learned of the old ones is forgotten then.
+A reload may remove a relay or change its URL. The records of the old relay are forgotten then.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ log = logging.getLogger("proxy")
 
 
 class SavedRelayWays(SavedChanges[KnownWay]):
-    """Saves `ways` in `file`."""
+    """Saves `ways` in `file` after each change."""
 
     def __init__(self, ways: RelayWays, file: RelayWaysFile) -> None:
-        """Restores what the file has. Waits for the disk."""
+        """Restores the ways from the file. Waits for the disk."""
         ways.restore(file.load(), time.time())
         super().__init__(file, version=lambda: ways.version, values=ways.remembered)
 
 
 class RelayRecords:
-    """Belongs to one loop."""
+    """The records of the relays of one run. Belongs to one loop."""
 
     def __init__(self, run: Run, kept: Kept, known: Known) -> None:
-        """Waits for the disk."""
+        """Restores the ways. Waits for the disk."""
         self._run = run
         self._known = known
         self._configured = run.settings.relay
         self.saved_ways = SavedRelayWays(known.ways, kept.ways_file)
         self.saved_health: SavedRelayHealth | None = None
-        """None: no relay was configured so far."""
+        """None until a relay is configured."""
         self.transfer_check: TransferChecker | None = None
-        """None: no relay has had alternatives so far."""
+        """None until a relay has alternatives."""
         self.get_transfer_check: Callable[[], TransferChecker | None] = partial(attrgetter("transfer_check"), self)
-        """Returns it. Each connection asks, so it is no function of Python's."""
+        """Returns `transfer_check`. It is called for each connection, so it is not a Python function."""
 
     def take(self, setup: Setup) -> None:
-        """Takes the relays of the first Setup."""
+        """Applies the relays of the first Setup."""
         self._keep_ways(setup)
         self._warn_of_lost_selections(setup)
 
     def take_replaced(self, setup: Setup) -> None:
-        """Takes those of a Setup that replaces another."""
+        """Applies the relays of a Setup that replaces another."""
         self.saved_ways.keep_in(self._run.file(relay_ways.place, setup.settings.log))
         self.keep_health(setup)
         self._known.health.keep(setup.registry.relay_names)
@@ -84,7 +84,7 @@ class RelayRecords:
             )
 
     def keep_health(self, setup: Setup) -> None:
-        """Has the health of relays kept over a restart, once there are any. Waits for the disk then."""
+        """Saves the health of relays from the first relay on, and restores it then. Waits for the disk."""
         if not setup.registry.relay_names and self.saved_health is None:
             return
         from proxy.setup.saved_relay_health import RelayHealthFile, SavedRelayHealth, place  # with the first relay
@@ -103,7 +103,7 @@ class RelayRecords:
         self.saved_health.restore()
 
     def save_health(self) -> None:
-        """Saves it if it has changed. To be called a few times a second."""
+        """Saves the health of relays if it has changed. Called a few times a second."""
         if self.saved_health is not None:
             self.saved_health.save()
 
@@ -112,7 +112,7 @@ class RelayRecords:
             log.warning("%s", sentence)
 
     async def close(self) -> None:
-        """Waits until all is written."""
+        """Waits until the files are written."""
         await self.saved_ways.close()
         if self.saved_health is not None:
             await self.saved_health.close()

@@ -1,4 +1,4 @@
-"""What is asked of a run: by the command line at its start, and by the command that ends it."""
+"""The options of a run, from the command line, and the requests to end it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 @frozen_dataclass
 class RunOptions:
-    """What the command line asks of `app.process.run`."""
+    """The options of the command line for `app.process.run`."""
 
     config: Path | None = None
     state: Path | None = None
@@ -19,13 +19,13 @@ class RunOptions:
     allow: tuple[str, ...] = ()
     ephemeral: bool = False
     not_stored: str = ""
-    """Why nothing can be written to the state folder; `ephemeral` is set then."""
+    """The reason why the state folder cannot be written, with `ephemeral` set; empty when it can."""
     verbose: int = 0
     quiet: bool = False
 
     @property
     def flags(self) -> dict[str, object]:
-        """Settings given on the command line, by their dotted keys."""
+        """The settings of the command line, by their dotted keys."""
         given: dict[str, object] = {
             "listen.port": self.port,
             "listen.address": self.listen,
@@ -35,7 +35,7 @@ class RunOptions:
 
     @property
     def no_system_proxy(self) -> str:
-        """Why this run cannot be the system proxy; empty when it can."""
+        """The reason why this run cannot be the system proxy; empty when it can."""
         if self.not_stored:
             return (
                 f"Nothing can be stored ({self.not_stored}), so the present system proxy could not be restored after a "
@@ -50,19 +50,19 @@ class RunOptions:
 
 
 class Ending:
-    """What a run waits for. Belongs to one loop."""
+    """The request to end a run. Belongs to one loop."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
-        """It is to end: open tunnels may finish."""
+        """Set when Byway is to end; open tunnels may finish."""
         self.hurry = asyncio.Event()
-        """They may not."""
+        """Set when open tunnels may not finish."""
         self.interrupts = 0
         self.begins_again = False
-        """The process starts Byway anew, with the same command line."""
+        """Whether Byway restarts with the same command line."""
 
     def on_interrupt(self) -> None:
-        """The first interrupt ends Byway, the second one at once."""
+        """Ends Byway after its tunnels; the second interrupt ends it at once."""
         self.interrupts += 1
         if self.asked.is_set():
             self.hurry.set()
@@ -70,7 +70,7 @@ class Ending:
         self.begins_again = False
 
     def stop(self, *, restart: bool = False, at_once: bool = False) -> None:
-        """Ends Byway, after its tunnels or `at_once`. `restart`: it begins again then."""
+        """Ends Byway, after its tunnels or `at_once`. `restart`: it restarts then."""
         self.begins_again = restart
         if at_once:
             self.hurry.set()

@@ -1,6 +1,7 @@
-"""Subscribes every handler of the process to the events of sessions and probes, on one screen.
+"""Subscribes every handler of the process to the events of sessions and probes, in one function.
 
-Sessions and probes do not know their subscribers. A handler that raises is logged, and the other handlers still run.
+Sessions and probes do not know their subscribers. An exception of a handler is logged, and the other handlers still
+run.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ E = TypeVar("E", bound=Event)
 
 
 def subscribe(services: Services, to: Subscribers) -> None:
-    """Subscribes the probes, the log, the addons and the warnings to `services.events`, in the order of calling."""
+    """Subscribes the probes, the log, the addons and the warnings to `services.events`, in the order of the calls."""
     on_trouble = _OnTrouble(services, to.features, to.show, ephemeral=to.ephemeral)
 
     events = services.events
@@ -79,15 +80,14 @@ def subscribe(services: Services, to: Subscribers) -> None:
 
 
 def _subscribe_addons(events: Events, to: Subscribers) -> None:
-    """Tells addons of outcomes while one has a hook for them. Else none is told: what is called for each connection
-    costs."""
+    """Subscribes addons to outcomes while one has a hook for them: a handler for each connection costs time."""
     events.off(Ended, to.notify_addons_of_outcome)
     if to.addons.wants_outcomes:
         events.on(Ended, to.notify_addons_of_outcome)
 
 
 class ListFetching:
-    """Has lists fetched beside visits. Belongs to one loop."""
+    """Fetches lists beside visits, while one may become due. Belongs to one loop."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class ListFetching:
         lists: Sequence[ListConfig],
         apply: Callable[[], Awaitable[object]],
     ) -> None:
-        """`lists` are those in use. `apply` takes what was fetched into use."""
+        """`lists` are those in use. `apply` reloads the configuration after a fetch."""
         self._services = services
         self._copies = copies
         self._apply = apply
@@ -105,7 +105,7 @@ class ListFetching:
 
     @cached_property
     def refresh(self) -> ListRefresh:
-        from proxy.probe.list_refresh import ListRefresh, RefreshContext  # many a run has no list to fetch
+        from proxy.probe.list_refresh import ListRefresh, RefreshContext  # needed only for fetched lists
 
         services = self._services
         context = RefreshContext(
@@ -126,8 +126,8 @@ class ListFetching:
         return relays_left_by(await plan_for(request, self._services, setup))
 
     def follow(self, lists: Sequence[ListConfig]) -> None:
-        """Tells of visits while one of the `lists` in use may become due. Else not: what is called for each visit
-        costs."""
+        """Subscribes to visits while one of `lists`, those now in use, may become due: a handler for each visit costs
+        time."""
         may_be_due = any(item.refresh_s for item in lists)
         self._follows |= may_be_due
         if not self._follows:
@@ -141,14 +141,13 @@ class ListFetching:
 
 
 def _from_the_first(events: Events, kind: type[E], handler: Callable[[], Callable[[E], None]]) -> None:
-    """Subscribes the handler that `handler` returns with the first event. The further ones, of which there are many,
-    cost no call more. When it cannot be had, as without a free descriptor to import a module, the next event asks for
-    it again."""
+    """Subscribes the handler that `handler` returns, at the first event. The many later events cost no extra call. When
+    `handler` raises, for example without a free descriptor to import a module, the next event calls it again."""
 
     def first(event: E) -> None:
         handle = handler()
         events.off(kind, first)
-        events.off(kind, handle)  # it is there when this is a copy's event: see `Events.without`
+        events.off(kind, handle)  # it is subscribed already when the event is of a copy: see `Events.without`
         events.on(kind, handle)
         handle(event)
 
@@ -163,8 +162,8 @@ class Notifications(Protocol):
 
 
 class _OnTrouble:
-    """What acts on what visits show, most of it when a site is blocked or the network is not well. Each is imported and
-    made with the first such event."""
+    """The probes and notifications that handle events of visits, most of them about blocked sites or network problems.
+    Each is imported and made at its first event."""
 
     def __init__(self, services: Services, features: Sequence[Feature], show: Show | None, *, ephemeral: bool) -> None:
         self._features = features
@@ -212,7 +211,7 @@ class _OnTrouble:
 
 @frozen_dataclass
 class Subscribers:
-    """Hands events on to the parts that know nothing of events."""
+    """Handlers that pass events to parts that do not know events."""
 
     services: Services
     features: Sequence[Feature]
@@ -220,20 +219,20 @@ class Subscribers:
     addons: Addons
     warnings: NetworkWarnings
     show: Show | None
-    """Shows a notification; None: there is no desktop."""
+    """Shows a notification; None when there is no desktop."""
     ephemeral: bool
     verbose: bool
     """Whether the log may name destinations."""
 
     def store_outcome(self, ended: Ended) -> None:
-        ended_so = ended.routine
-        if ended_so is None or not self.store.count_direct(
-            ended.network, ended_so.request.id, ended_so.at, ended_so.bytes_up, ended_so.bytes_down
+        routine = ended.routine
+        if routine is None or not self.store.count_direct(
+            ended.network, routine.request.id, routine.at, routine.bytes_up, routine.bytes_down
         ):
             self.store.record(ended.outcome, network=ended.network)
 
     def notify_addons_of_outcome(self, ended: Ended) -> None:
-        """Addons do not learn of the hosts of `[log] never`."""
+        """Notifies addons, except of hosts of `[log] never`."""
         if not self.store.is_private(ended.outcome.host):
             self.addons.notify_outcome(ended.outcome)
 
@@ -257,8 +256,8 @@ class Subscribers:
         self.warnings.check_network()
 
     def clear_relay_faults(self, _: Learned | SignalWaits) -> None:
-        """Offline, or behind a captive portal, a failure at a relay is not the relay's fault, nor was it a moment
-        ago."""
+        """Clears the faults of relays when the network is offline or behind a captive portal: then neither the present
+        failures nor those shortly before are the relays' fault."""
         if not self.services.beliefs.may_blame_relays(self.services.network(), time.time()):
             self.services.health.clear_faults()
 
@@ -269,18 +268,18 @@ AGAIN_S = 3600.0
 """Seconds before the same warning is logged again."""
 
 WARNED_MAX = 64
-"""Networks and states of which the time of the last warning is remembered."""
+"""The most networks and states whose last warning is remembered."""
 
 
 class NetworkWarnings:
-    """Warns in the log, at once, when something is wrong with the network as a whole, or TLS is intercepted. All else
-    that is learned waits for `byway status`. There is at most one warning an hour for each network and state, however
-    often the state changes. Belongs to one loop."""
+    """Logs a warning when the whole network has a problem, or TLS is intercepted; `byway status` shows everything else.
+    There is at most one warning an hour for each network and state, however often the state changes. Belongs to one
+    loop."""
 
     def __init__(
         self, beliefs: Beliefs, network: Callable[[], NetworkId], now: Callable[[], float], *, names: bool
     ) -> None:
-        """`names`: whether the log may hold the names of sites."""
+        """`names`: whether the log may contain the names of sites."""
         self._beliefs = beliefs
         self._network = network
         self._now = now
@@ -288,12 +287,12 @@ class NetworkWarnings:
         self._warned_at: dict[tuple[NetworkId, NetworkState], float] = {}
 
     def check_network(self) -> None:
-        """Warns when something is wrong with the network. To be called when its state may have changed."""
+        """Warns when the network has a problem. Called when its state may have changed."""
         network = self._network()
         state = self._beliefs.network_state(network)
         if state is NetworkState.OK:
             return
-        from proxy.detect.verdict.labels import network_in_words  # with the first trouble
+        from proxy.detect.verdict.labels import network_in_words  # needed with the first problem
 
         warning = network_in_words(state, self._beliefs.portal_page(network))
         if warning is None or 0 <= self._now() - self._warned_at.get((network, state), float("-inf")) < AGAIN_S:
@@ -305,7 +304,7 @@ class NetworkWarnings:
         log.warning("%s → %s", text, advice)
 
     def report(self, changes: Sequence[Change]) -> None:
-        """Warns of TLS interception, and logs every other change of state for those who want the details."""
+        """Warns of TLS interception, and logs every change of state with -v."""
         for change in changes:
             if change.before is change.after:
                 continue
@@ -317,19 +316,19 @@ class NetworkWarnings:
         self.check_network()
 
 
-# -- after a change of network, a sleep or a change of the clock: what is untrue now is discarded ----------------------
+# -- after a change of the network, a sleep or a change of the clock ---------------------------------------------------
 
 
 def watch_network(services: Services, network: NetworkWatch, detect: DetectTuning) -> SleepWatch:
-    """Has both done from now on. Returns the watch for sleeps, which the caller starts."""
+    """Subscribes `on_network_change` and `on_resumed`. Returns the watch for sleeps, which the caller starts."""
     network.on_change(partial(on_network_change, services))
     resumed = partial(on_resumed, services, network)
     return SleepWatch(resumed, asleep_s=detect.asleep_s, jump_s=detect.clock_jump_s)
 
 
 def on_network_change(services: Services, change: NetworkChange) -> None:
-    """Closes the tunnels whose local address was lost, so that their clients connect again instead of waiting for a
-    timeout. On another network, also forgets what was measured on the last one."""
+    """Closes the tunnels whose local address was lost, so that their clients reconnect instead of waiting for a
+    timeout. On another network, also discards measurements of the last one."""
     why = "its network is gone"
     lost = services.pump.abort_where(lambda upstream: change.orphans(upstream.lowest_socket), why)
     if change.is_elsewhere:
@@ -342,7 +341,7 @@ def on_network_change(services: Services, change: NetworkChange) -> None:
 
 
 def on_resumed(services: Services, network: NetworkWatch, resumed: Resumed) -> None:
-    """Discards what a sleep, or a change of the clock, has made untrue."""
+    """Discards state that a sleep, or a change of the clock, has made invalid."""
     log.info("Resumed after %.0f s of sleep; the clock moved by %+.0f s", resumed.slept_s, resumed.jumped_s)
     services.beliefs.note(ComputerResumed(), network=services.network(), now=services.now())
     services.health.clear_faults()
