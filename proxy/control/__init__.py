@@ -1,1 +1,1 @@
-"""How the command line (and later the dashboard) speaks to a running Byway."""
+"""The frame of the control API and the dashboard, by which commands and browsers reach a running Byway."""

@@ -1,8 +1,8 @@
-"""Decides who may use the control server.
+"""Decides which clients may use the control server.
 
-On a Unix socket: processes of this user, as the kernel tells of the peer. On loopback, where there is no such socket:
-clients that name this server in Host and have the token. Browsers may not: a request with an Origin, a Referer or a
-Sec-Fetch header is refused, and no answer has a CORS header.
+On a Unix socket: processes of this user, by the peer's uid from the kernel. On loopback, without such a socket: clients
+that name this server in Host and have the token. Browsers are refused: their requests have an Origin, a Referer or a
+Sec-Fetch header, and no answer has a CORS header.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ SECURITY_HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""On every answer (docs/safety.md, "Who attacks, and what must hold": a web page against the control server)."""
+"""Headers of every answer (docs/safety.md, "Who attacks, and what must hold": a web page against the control
+server)."""
 
 _OF_BROWSERS = (
     *("Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Access-Control-Request-Method"),
@@ -35,7 +36,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
 
 
 class Refused(Exception):
-    """A refused request: its HTTP status, and one sentence that tells a stranger nothing about this computer."""
+    """A refused request: its HTTP status, and one sentence that tells an attacker nothing about this computer."""
 
     def __init__(self, status: int, text: str) -> None:
         self.status = status
@@ -51,13 +52,13 @@ def hosts_of(port: int) -> frozenset[str]:
 
 
 def check_shape(request: web.BaseRequest, *, of_browser: bool = False) -> None:
-    """Refuses what no client of ours sends: a target that is not a path, unusual methods, two origins, and browsers'
-    headers unless `of_browser`. Raises Refused."""
+    """Refuses requests that Byway's clients never send: a target that is not a path, an unusual method, a compressed
+    body, two origins, or headers of browsers unless `of_browser`. Raises Refused."""
     if not request.raw_path.startswith("/"):
         raise Refused(400, "The target must be a path.")
     if request.method not in _METHODS:
         raise Refused(405, "Unknown method.")
-    if "Content-Encoding" in request.headers:  # no client of ours compresses, and the unpacked size is not bounded
+    if "Content-Encoding" in request.headers:  # the size after decompression would not be limited
         raise Refused(415, "The body must not be compressed.")
     if any(len(request.headers.getall(name, ())) > 1 for name in _OF_BROWSERS):
         raise Refused(400, "A field says twice where the request comes from.")
@@ -66,15 +67,14 @@ def check_shape(request: web.BaseRequest, *, of_browser: bool = False) -> None:
 
 
 def check_host(request: web.BaseRequest, ours: frozenset[str]) -> None:
-    """Refuses a Host that is not exactly one of ours. Raises Refused."""
+    """Refuses a request without exactly one Host of `ours`. Raises Refused."""
     hosts = request.headers.getall("Host", [])
     if len(hosts) != 1 or hosts[0].lower() not in ours:
         raise Refused(421, "Wrong host.")
 
 
 class SameUser:
-    """Admits clients that run as our own user. The socket's file has mode 0600 as well, but not every file system
-    enforces modes."""
+    """Admits processes of this user. The socket's file also has mode 0600, but not every file system enforces modes."""
 
     def __init__(self, uid: int | None = None) -> None:
         self._uid = os.getuid() if uid is None else uid
@@ -88,7 +88,7 @@ class SameUser:
             uid = peer_uid(sock)
         except OSError:
             raise Refused(403, "The connection is closed.") from None
-        # None: this system does not tell; then the socket's mode and its private folder are the only guard.
+        # None: unknown on this system; then only the socket's mode and its private folder protect it.
         if uid is not None and uid != self._uid:
             raise Refused(403, "This Byway belongs to another user.")
 
@@ -104,11 +104,11 @@ class Bearer:
 
     def check(self, request: web.BaseRequest) -> None:
         """Raises Refused when the Host or the token is wrong."""
-        # Host first: nothing else stops a page that rebinds its own name to 127.0.0.1 (DNS rebinding).
+        # Host first: it is the only protection against a page that rebinds its name to 127.0.0.1 (DNS rebinding).
         check_host(request, self._hosts)
         given = request.headers.getall("Authorization", [])
         scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        # In constant time, so that the time taken does not show how many bytes were right.
+        # In constant time, so that the time does not show how many bytes were right.
         fits = hmac.compare_digest(token.encode("utf-8", "surrogateescape"), self._token)
         if scheme.lower() != "bearer" or not fits:
             raise Refused(401, "The token is missing or wrong.")
@@ -121,8 +121,8 @@ Guard = SameUser | Bearer
 
 
 async def secure_headers(_request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Adds the security headers that an answer does not have of its own, and removes the one that names our software
-    (a response-prepare signal)."""
+    """Adds the security headers that an answer does not set itself, and removes the Server header (a response-prepare
+    signal)."""
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers.pop("Server", None)

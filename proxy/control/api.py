@@ -1,8 +1,8 @@
-"""The control API, which the commands use to reach a running Byway: JSON over HTTP, under /v1.
+"""The control API, by which commands reach a running Byway: JSON over HTTP, under /v1.
 
-Everything is read from Dependencies and answered with the values of `answers`. A request is accepted only in its exact
-form (a body of at most 64 KiB; no unknown, repeated or wrongly typed field). No endpoint takes a path, a command or
-code, and no answer has a password.
+Endpoints read Dependencies, and answer with the classes of `answers` and of features. A request must have the exact
+form: a body of at most 64 KiB, and no unknown, repeated or wrongly typed field. No endpoint accepts a path, a command
+or code, and no answer contains a password.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def make_app(frame: Frame, guard: Guard) -> web.Application:
-    """Returns the API, for the clients that `guard` admits."""
+    """Returns the API as an application for the clients that `guard` admits."""
     followers = Followers()
     app = web.Application(client_max_size=BODY_LIMIT, middlewares=[_guarded(guard)])
     for endpoint in endpoints_of(frame):
@@ -46,13 +46,13 @@ def make_app(frame: Frame, guard: Guard) -> web.Application:
 
 
 def endpoints_of(frame: Frame) -> list[Endpoint]:
-    """Returns all endpoints: those of the features, and that of signing in."""
+    """Returns the endpoints of all features, and that for signing in."""
     kinds = frame.loaded((feature, name) for feature in frame.features for name in feature.endpoints)
     return [endpoint for kind in (*kinds, SignInEndpoints) for endpoint in frame.one(kind).routes()]
 
 
 def _handler(endpoint: Endpoint, followers: Followers) -> Handler:
-    """Returns what parses a request of an endpoint, asks it, and writes the answer."""
+    """Returns a handler that parses a request, calls the endpoint, and writes the answer."""
     asked = endpoint.asked
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -68,7 +68,7 @@ def _handler(endpoint: Endpoint, followers: Followers) -> Handler:
         answer = await endpoint.handler(**given)
         if isinstance(answer, AsyncGenerator):
             return await followers.answer(request, answer)
-        # In a thread: a page of the log has ten thousand rows, and connections go on meanwhile.
+        # In a thread, so that connections go on: a page of the log has ten thousand rows.
         said = phrases_as(request)
         return web.json_response(text=await asyncio.to_thread(lambda: json.dumps(document(answer, said))))
 
@@ -76,7 +76,7 @@ def _handler(endpoint: Endpoint, followers: Followers) -> Handler:
 
 
 def _guarded(guard: Guard) -> Middleware:
-    """Returns the middleware that asks the guard first, and answers every refusal and fault in JSON."""
+    """Returns the middleware that calls the guard first, and answers refusals and errors in JSON."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -86,14 +86,14 @@ def _guarded(guard: Guard) -> Middleware:
             return await handler(request)
         except Refused as refused:
             return _error(refused.status, str(refused))
-        except web.HTTPException as refused:  # no such path, no such method there, a body that is too long
+        except web.HTTPException as refused:  # an unknown path, a wrong method, or a body that is too long
             return _error(refused.status, refused.reason)
         except BywayError as fault:
             return _error(500, redact(str(fault)))
         except Exception:
             resource = request.match_info.route.resource
             log.error("internal error while answering %s %s", request.method, resource.canonical if resource else "?")
-            log.debug("traceback:", exc_info=True)  # the path, and a message, may name a site
+            log.debug("traceback:", exc_info=True)  # the path and the message may contain a site
             return _error(500, FAULT)
 
     return middleware

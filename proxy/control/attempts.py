@@ -1,4 +1,4 @@
-"""The result of an attempt in a few words, the same in `log`, `why` and `site`."""
+"""Describes the result of an attempt in a few words, which are the same in `log`, `why` and `site`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proxy.model import Protocol, Stage, Symptom
 from proxy.model.phrase import _, pgettext
 
 Attempt = Mapping[str, Any]
-"""An attempt as a document, as in a row of the log."""
+"""An attempt as a JSON object, as in a row of the log."""
 
 _SHORT: Mapping[str, str] = MappingProxyType(
     {
@@ -34,14 +34,14 @@ _SHORT: Mapping[str, str] = MappingProxyType(
         Symptom.RELAY_REFUSED: pgettext("attempt", "refused"),
     }
 )
-"""Short words for a symptom, for lists that show all attempts on one line."""
+"""Short words for a symptom, for lists with all attempts on one line."""
 
 _NOT_FAILED = frozenset({Symptom.NONE, Symptom.ABANDONED, Symptom.SKIPPED})
-"""Symptoms that are no evidence about the route."""
+"""Symptoms that are no failure of the route."""
 
 
 def result(tried: Attempt, protocol: str = "") -> str:
-    """Returns `delivered`, or what stopped the attempt. `protocol` is that of the connection's row."""
+    """Returns `delivered`, or the symptom in words. `protocol` is that of the connection's row."""
     if tried["stage"] == Stage.DONE:
         return stage_in_words(Stage.DONE)
     if not tried["symptom"]:
@@ -53,12 +53,12 @@ def result(tried: Attempt, protocol: str = "") -> str:
 
 
 def attempt(tried: Attempt, protocol: str = "") -> str:
-    """Returns one attempt in a line: `direct: connection reset after the TLS ClientHello, after 40 ms (error)`."""
+    """Returns an attempt in one line: `direct: connection reset after the TLS ClientHello, after 40 ms (error)`."""
     time = span(tried["elapsed_s"])
     if tried["stage"] == Stage.DONE:
         what = _("delivered, in {time}", time=time)
         held_s = tried["evidence"].get("held_s")
-        if isinstance(held_s, int | float):  # a damaged log may say anything
+        if isinstance(held_s, int | float):  # a damaged log may have any type
             what = _("{what}, after Byway had held it back for {time}", what=what, time=span(held_s))
     else:
         what = _("{what}, after {time}", what=result(tried, protocol), time=time)
@@ -68,7 +68,7 @@ def attempt(tried: Attempt, protocol: str = "") -> str:
 
 
 def failures(row: Mapping[str, Any]) -> list[str]:
-    """Returns what failed in a connection before a route delivered, or without one: `direct: reset`."""
+    """Returns the failed attempts of a connection, each in a few words: `direct: reset`."""
     return [
         f"{tried['route']}: {_SHORT.get(tried['symptom']) or result(tried)}"
         for tried in row["attempts"]

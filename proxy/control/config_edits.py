@@ -1,6 +1,6 @@
-"""Edits of the configuration file that a page may ask for, one after the other.
+"""Edits the configuration file on request of a page, one edit at a time.
 
-After an edit the running Byway uses the new configuration, or the file is as it was.
+After an edit either the running Byway uses the new configuration, or the file is unchanged.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class ConfigEdits:
         self._editing = asyncio.Lock()
 
     async def run(self, change: Callable[[Path], T]) -> T:
-        """Changes the file with `change`, which raises ValueError or BywayError, and has it read. Raises Refused, with
-        a sentence, and then leaves the file as it was."""
+        """Edits the file with `change`, which may raise ValueError or BywayError, and reloads it. Raises Refused with a
+        sentence; then the file is unchanged."""
         file = self._parts.config_file
         async with self._editing:
             try:
@@ -54,7 +54,7 @@ class ConfigEdits:
 
 
 def refused(error: Exception) -> Refused:
-    """Returns what to answer when an edit raises an error."""
+    """Returns the refusal for an error of an edit."""
     if isinstance(error, ConfigError):
         return Refused(409, semicolons([redact(problem) for problem in error.problems]))
     return Refused(409 if isinstance(error, BywayError) else 400, redact(str(error)))

@@ -1,7 +1,7 @@
-"""What the control server reads of the running application, and the things that it may change: the configuration (a
-reload), rules.txt, an override, the relay selected in a group, what was learned, the system proxy, and the mode.
+"""The parts of the running application that the control server uses.
 
-The server reads. What it changes goes through the methods here, which keep the memory, the store and the plans in step.
+It reads most of them. It may change the configuration (a reload), rules.txt, overrides, the relay selected in a group,
+beliefs, the system proxy, and the mode. The methods here keep memory, store and plans consistent.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class EndControl(Protocol):
     """Ends Byway."""
 
     def stop(self, *, restart: bool = False, at_once: bool = False) -> None:
-        """Ends Byway as Ctrl-C does: after its tunnels, for which it waits a bounded time, or `at_once`. `restart`: it
-        begins again then, with the same command line and as the same process."""
+        """Ends Byway as Ctrl-C does: after its tunnels, within a time limit, or `at_once`. `restart`: it restarts then,
+        with the same command line and the same pid."""
 
 
 @frozen_dataclass
@@ -79,10 +79,10 @@ class Dependencies:
     relay_tests: RelayTests
     ways_file: RelayWaysFile
     copies: ListCopies
-    """Of the lists that were fetched."""
+    """The copies of fetched lists."""
     list_refresh: ListRefresh
     recent_clients: RecentClients
-    """The browsers that have just used the proxy port."""
+    """The browsers that have recently used the proxy port."""
     system_proxy: SystemProxySwitch
     modes: ModeSwitch
     rules_file: RulesFileEditor
@@ -90,16 +90,16 @@ class Dependencies:
     faults: Faults
     saved_health: Callable[[], SavedRelayHealth | None]
     broken_features: Callable[[], Mapping[str, str]]
-    """Returns why a feature does not work, in a sentence, by its name."""
+    """Returns the reason, in a sentence, why a feature does not work, by its name."""
     listen_address: str
     started_at: float  # seconds since the epoch
-    not_stored: str  # why nothing can be written to the state folder; empty when it can
-    selection_file: Path | None  # of `byway relay use`; None: nothing is written
+    not_stored: str  # the reason why the state folder cannot be written; empty when it can
+    selection_file: Path | None  # of `byway relay use`; None: it is not written
     saving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def config_file(self) -> Path:
-        """Where the configuration is, or would be."""
+        """The configuration file, which may be missing."""
         return self.paths.config_file
 
     @property
@@ -131,55 +131,55 @@ class Dependencies:
         return self.services.events
 
     async def select(self, group: str, relay: str) -> None:
-        """Selects the relay that a group of the policy "select" uses, and stores that. Raises BywayError when it cannot
-        be stored; it is in use all the same."""
+        """Selects the relay of a group with the policy "select", and stores the selection. Raises BywayError when it
+        cannot be stored; it is still in use."""
         self.services.groups.select(group, relay)
         if self.selection_file is None:
             return
-        async with self.saving:  # two at once: the file must end with both
+        async with self.saving:  # so that the file gets both of two concurrent selections
             await asyncio.to_thread(write_selection, self.selection_file, dict(self.services.groups.selected))
 
     def relay_obstacles(self) -> Mapping[str, RelayObstacle]:
-        """What is in the way to relays on this network, by relay name."""
+        """Returns the obstacles on the way to relays on this network, by relay name."""
         registry, ways = self.active.setup.registry, self.services.relay_ways
         network, now = self.services.network(), self.services.now()
-        found = {name: ways.obstacle(registry.first_endpoint(name), network, now) for name in registry.relay_names}
-        return {name: obstacle for name, obstacle in found.items() if obstacle is not None}
+        by_name = {name: ways.obstacle(registry.first_endpoint(name), network, now) for name in registry.relay_names}
+        return {name: obstacle for name, obstacle in by_name.items() if obstacle is not None}
 
     def setup(self) -> Setup:
-        """The Setup in use now."""
+        """Returns the Setup in use."""
         return self.active.setup
 
     def network(self) -> NetworkId:
-        """The current network."""
+        """Returns the current network."""
         return self.services.network()
 
     async def reload(self) -> list[str]:
-        """Reads the configuration and the rules again. Returns the problems; without any, it is in use, and the addons
-        that it enables run, or say why not (`addons`)."""
+        """Reads the configuration and the rules again. Returns the problems. Without any, the new configuration is in
+        use, and its addons were started; `addons` has the reason for each that does not run."""
         problems = await self.active.reload()
         await self.addon_manager.settled()
         return problems
 
     async def configured_lists(self) -> Sequence[ListConfig]:
-        """The lists of the configuration file as it is now, also when it is not in use yet."""
+        """Returns the lists of the configuration file as it is now, as `ActiveSetup.configured`."""
         return (await self.active.configured()).list
 
     async def list_text(self, item: ListConfig) -> str:
-        """The text of a list: of its file, or of its last good copy. Raises ConfigError."""
+        """Returns the text of a list: of its file, or of its last good copy. Raises ConfigError."""
         return await self.active.list_text(item, self.copies)
 
     def follow(self) -> AsyncIterator[tuple[Outcome, NetworkId]]:
-        """Outcomes from now on, as they are recorded, each with the network where its connection began."""
+        """Yields outcomes from now on, when they are recorded, each with the network where its connection began."""
         return self.feed.follow()
 
     def forget_status(self, what: Forgotten) -> list[Change]:
-        """Removes from memory and disk what was learned, and from memory all names that are meant; what is logged
-        stays."""
+        """Removes beliefs from memory and disk, and these names from all memory; the log stays. Returns the changes of
+        beliefs."""
         return self._forget_in_memory(what, self._begun(what))
 
     async def forget(self, what: Forgotten) -> list[str]:
-        """Removes visited names from memory and disk. Returns what was deleted beside the log, in words. Raises
+        """Removes visited names from memory and disk. Returns a description of each file that was deleted. Raises
         BywayError."""
         begun = self._begun(what)
         self.store.leave_out(begun)
@@ -189,18 +189,18 @@ class Dependencies:
         health = self.saved_health()
         files: list[SavedValues[Any]] = [self.ways_file, *([] if health is None else [health.file])]
         for file in files:
-            await file.written()  # else it would come back
+            await file.written()  # otherwise a pending write would restore it
         deleted = await asyncio.to_thread(forget_files, self.paths, what)
         if what.is_all:
             self.services.relay_ways.forget()
             for file in files:
-                file.save(())  # what was learned meanwhile
+                file.save(())  # it may have been written meanwhile
                 await file.written()
         return deleted
 
     def _forget_in_memory(self, what: Forgotten, begun: Collection[int]) -> list[Change]:
-        """Forgets it everywhere in memory, and what was learned in the log too. `begun` are requests whose connections
-        may end later."""
+        """Removes the names from all memory, and beliefs from the disk. `begun` are requests whose connections may end
+        later. Returns the changes of beliefs."""
         beliefs, now = self.services.beliefs, self.services.now()
         gone = [it.scope for it in beliefs.all(now=now) if what.covers(it.scope, it.since, it.network)]
         if what.since:
@@ -223,9 +223,9 @@ class Dependencies:
         return changes
 
     def _begun(self, what: Forgotten) -> Collection[int]:
-        """The ids of requests that are to be forgotten, and whose connections may end later."""
+        """Returns the ids of requests to forget whose connections may end later."""
         if what.is_all:
-            return range(next(self.services.request_ids))  # those, too, that have ended and are being judged
+            return range(next(self.services.request_ids))  # including those that have ended and are being judged
         return frozenset(
             each.request.id
             for each in self.open_connections.newest_first()
@@ -233,8 +233,7 @@ class Dependencies:
         )
 
     def override(self, host: str, override: Override | None) -> None:
-        """Sets the override of `byway site set` for a host and its subdomains at once, and stores it for the next
-        start; None removes it."""
+        """Sets the override of a host and its subdomains from the next request on, and stores it; None removes it."""
         self.active.override(host, override)
         self.system_proxy.on_rules_changed()
         if override is None:
@@ -243,21 +242,21 @@ class Dependencies:
             self.store.set_override(host, override)
 
     def probe_environment(self) -> ProbeEnvironment:
-        """What sites are measured with, under the Setup in use now."""
-        from proxy.probe.measure.inputs import SetupEnvironment  # measurements are made when a user asks
+        """Returns the environment for measurements with the Setup in use."""
+        from proxy.probe.measure.inputs import SetupEnvironment  # needed only for measurements
 
         return SetupEnvironment(self.active.setup, self.services)
 
     async def plan(self, request: Request, situation: Situation | None = None) -> Plan:
-        """The plan that a session would make for a request now, or in a situation."""
+        """Returns the plan that a session would make for a request now, or in a situation."""
         return await plan_for(request, self.services, self.active.setup, situation=situation)
 
     def addons(self) -> Sequence[AddonState]:
-        """All addons that were found."""
+        """Returns the states of all addons, also of disabled ones."""
         return self.addon_manager.states()
 
     def counters(self) -> Mapping[str, int | float | str]:
-        """Counters and facts of the moment: port, started_at, sessions, tunnels, …"""
+        """Returns counters and facts about the running Byway: port, started_at, sessions, tunnels, …"""
         fault = next(iter(self.faults.present()), None)
         return {
             "port": self.active.port,

@@ -1,10 +1,9 @@
-"""An endpoint of the control API as a value: its method, its path, and the handler whose types say what it takes and
-answers.
+"""An endpoint of the control API as a value: method, path, and a handler whose types define the request and the answer.
 
-A handler is a coroutine function. It takes the names of the path as text and, where there is more to ask, `asked`: a
-frozen dataclass that is read from the body of a POST or PUT, and from the query of any other method. It returns an
-answer of `proxy.control.answers`, or an AsyncGenerator of lines, which is streamed. The API document
-(docs/openapi.json) is made of the same types, so it cannot say anything else.
+A handler is a coroutine function. Its parameters are the names in the path, as text, and for further fields `asked`, a
+frozen dataclass: of the body of a POST or PUT, and of the query for other methods. It returns an answer (a frozen
+dataclass, see `proxy.control.answers`), or an AsyncGenerator of lines, which is streamed. The API document
+(docs/openapi.json) is generated from the same types.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ ASKED = "asked"
 
 @frozen_dataclass
 class Endpoint:
-    """`refuses` are the statuses of refusals that its handler raises beside 400, and beside 404 where the path has a
-    name."""
+    """An endpoint. `refuses` are the statuses of Refused that the handler may raise, besides 400, and besides 404 when
+    the path has a name."""
 
     method: str
     path: str
@@ -35,7 +34,7 @@ class Endpoint:
 
     @property
     def asked(self) -> type | None:
-        """What is asked; None: neither a body with fields nor a query."""
+        """The type of the request's fields; None when it has no fields."""
         asked: type | None = self._hints.get(ASKED)
         return asked
 
@@ -45,7 +44,7 @@ class Endpoint:
 
     @property
     def answers(self) -> tuple[type, ...]:
-        """The answers that are possible, or the lines of one that is streamed."""
+        """The types of the possible answers, or of the lines of a streamed answer."""
         answer = self._hints["return"]
         if self.streams:
             answer = get_args(answer)[0]

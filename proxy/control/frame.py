@@ -1,5 +1,5 @@
-"""What the endpoints of the API and the pages of the dashboard are made of: the parts of a running Byway, its features,
-and what several of them read and change by."""
+"""The frame for endpoints of the API and pages of the dashboard: the parts of a running Byway, its features, and the
+readers and edits that several features share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Frame:
-    """One for a running Byway."""
+    """The frame of one running Byway. Belongs to one loop."""
 
     def __init__(self, parts: Dependencies, sign_in: SignIn) -> None:
         self.parts = parts
@@ -43,29 +43,29 @@ class Frame:
         self._made: dict[Callable[..., Any], Any] = {}
 
     def one(self, make: Callable[[Frame], T]) -> T:
-        """Returns what `make` makes of this Frame: of each there is one."""
+        """Returns the one object that `make` makes from this Frame. The first call makes it."""
         if make not in self._made:
             self._made[make] = make(self)
         made: T = self._made[make]
         return made
 
     async def set_override(self, host: str, override: Override | None) -> None:
-        """Sets an override, or removes it. Returns once that is stored."""
+        """Sets an override; None removes it. Returns when it is stored."""
         self.parts.override(host, override)
         await asyncio.to_thread(self.parts.store.flush, FLUSH_S)
 
     async def problems(self, moment: Moment) -> tuple[ProblemJson, ...]:
-        """Returns the problems of a moment, in the order of their subjects."""
-        found: list[ProblemJson] = []
+        """Returns the problems that features find, in the order of their subjects."""
+        problems: list[ProblemJson] = []
         for find in self.loaded((feature, feature.problems) for feature in self.features):
-            found += await find(moment)
+            problems += await find(moment)
         broken = {**self.parts.broken_features(), **{name: str(error) for name, error in self.broken.items()}}
-        found += [ProblemJson(ProblemSubject.BYWAY, f"{text}.", _REMEDY) for text in broken.values()]
-        return tuple(sorted(found, key=lambda problem: _SUBJECTS.index(problem.subject)))
+        problems += [ProblemJson(ProblemSubject.BYWAY, f"{text}.", _REMEDY) for text in broken.values()]
+        return tuple(sorted(problems, key=lambda problem: _SUBJECTS.index(problem.subject)))
 
     def loaded(self, named: Iterable[tuple[Feature, str]]) -> Iterator[Any]:
-        """Imports what features name; empty names name nothing. A feature that does not work is left out, and is among
-        the problems."""
+        """Yields the objects with these names, `module:attribute`, of features; empty names are skipped. A feature that
+        cannot be imported is skipped as well, and becomes a problem."""
         for feature, name in named:
             try:
                 if name:
@@ -76,22 +76,23 @@ class Frame:
                 self.broken[feature.name] = error
 
     def provided(self, role: Role) -> Any:
-        """Imports what one of the features is for others in this role; None: none is, or it does not work."""
+        """Returns the object that a feature provides in this role; None when no feature does, or it cannot be
+        imported."""
         return next(self.loaded((feature, feature.provides.get(role, "")) for feature in self.features), None)
 
     def forget(self, what: Forgotten) -> None:
-        """Forgets what features hold in memory."""
+        """Removes names from the memory of features."""
         for forget in self.loaded((feature, feature.forgets) for feature in self.features):
             forget(self, what)
 
     @property
     def pages(self) -> Mapping[str, Page]:
-        """The pages of the menu, by their names, in its order."""
+        """The pages of the menu by name, in the menu's order."""
         return pages_of([feature for feature in self.features if feature.name not in self.broken])
 
 
 class Moment:
-    """One moment, about which several features say something: what they read of it is read once."""
+    """The state at one moment, for an answer to which several features contribute. Each reading is made once."""
 
     def __init__(self, frame: Frame, now: float) -> None:
         self.frame = frame
@@ -99,18 +100,18 @@ class Moment:
         self._read: dict[Callable[..., Any], Any] = {}
 
     async def once(self, read: Callable[[Moment], Awaitable[T]]) -> T:
-        """Returns what `read` reads of this moment."""
+        """Returns the result of `read`, which is called once for a moment."""
         if read not in self._read:
             self._read[read] = await read(self)
-        found: T = self._read[read]
-        return found
+        value: T = self._read[read]
+        return value
 
     async def sites(self) -> Sequence[KnownSite]:
         """Returns all known sites, as `SiteReader.known`."""
         return await self.once(_sites)
 
     async def troubled(self) -> list[KnownSite]:
-        """Returns the sites that are in trouble on this network."""
+        """Returns the sites with a problem on this network."""
         network = self.frame.parts.network()
         return [site for site in await self.sites() if site.stored.network == network and site.is_trouble]
 

@@ -1,7 +1,7 @@
-"""Empties the caches in which libraries keep what they were last asked, such as URLs: names that were visited.
+"""Empties the caches of libraries, which contain recent arguments such as URLs, and so the names of visited sites.
 
-Our own functions are emptied one by one (`model/remembered.py`). Libraries have many such caches, in modules that tell
-nobody of them, and another version has others. A cache by `functools.lru_cache` may be emptied at any time.
+`model/remembered.py` empties the caches of Byway's functions, one by one. Libraries have many undocumented caches, and
+each version has others. A cache by `functools.lru_cache` may be emptied at any time.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ _Cache = type(lru_cache(len))
 
 
 def empty_library_caches() -> None:
-    """Empties every cache by `lru_cache` in the modules of others. Takes a few milliseconds.
+    """Empties every `lru_cache` in the modules of libraries. Takes a few milliseconds.
 
-    The collector's list of all objects would name them too, but who reads that while another thread builds a tuple
-    makes that thread fail."""
+    `gc.get_objects` would find them too, but it can make another thread fail that builds a tuple."""
     for name, module in [*sys.modules.items()]:
         if name.partition(".")[0] != "proxy":
             for one in [*vars(module).values()]:

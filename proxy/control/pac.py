@@ -1,9 +1,8 @@
-"""The proxy configuration files (PAC) that browsers and systems read.
+"""Makes the proxy configuration files (PAC) for browsers and systems.
 
-The text depends on Byway's address alone, never on what was learned: any page can read it with a script tag, and
-browsers keep it for hours. It makes nobody resolve a name: only the text of the host is examined. What cannot reach the
-internet goes direct: what `wire.home_network` has. Another computer's name such as `10.example.com` only resembles an
-address.
+The text depends on Byway's address alone, never on beliefs: any page can read it with a script tag, and browsers cache
+it for hours. It examines the host as text and resolves no name. Hosts of the local network (`wire.home_network`) go
+direct; a name such as `10.example.com` only looks like an address.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _SCRIPT = r"""function FindProxyForURL(url, host) {
 
 
 class Pac(StrEnum):
-    """The two variants. The value is the path."""
+    """The variants of the file, by their paths."""
 
     LENIENT = "/proxy.pac"  # direct when Byway does not answer
     STRICT = "/strict.pac"  # no direct route; a browser that cannot load the file goes direct all the same

@@ -1,4 +1,4 @@
-"""Reads which relays there are, and when one worked."""
+"""Reads the names of relays, and the time when one last worked."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class RelayReader:
         return [relay.name for relay in enabled_relays(self._parts.setup().settings.relay)]
 
     def worked_at(self) -> float:
-        """Returns when any relay last delivered something; 0: never."""
+        """Returns the time when a relay last delivered, in seconds since the epoch; 0: never."""
         return max((self._parts.health.of(name).worked_at for name in self.enabled()), default=0.0)
 
     def configured(self) -> list[str]:
-        """Returns the names of all configured relays, disabled ones too."""
+        """Returns the names of all configured relays, also of disabled ones."""
         return [relay.name for relay in self._parts.setup().settings.relay]
 
     def usable_names(self) -> tuple[str, ...]:
-        """Returns the names that rules and overrides may give a relay: those of relays and of groups."""
+        """Returns the names that rules and overrides may use: those of relays and of groups."""
         return relay_names(self._parts.setup().loaded.settings)
 
     def lost_selections(self) -> Mapping[str, str]:
-        """Returns the problems of groups whose selected relay is no member any more, by group."""
+        """Returns a sentence for each group whose selected relay is no longer a member, by group."""
         return self._parts.groups.lost_selections(self._parts.setup().groups)

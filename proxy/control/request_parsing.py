@@ -1,7 +1,7 @@
 """Parses the fields of API requests, strictly.
 
-What may be asked is a frozen dataclass for each endpoint. A request has only its fields, each once and of its type;
-otherwise it is refused, with a sentence that names the field.
+Each endpoint has a frozen dataclass of its fields. A request with an unknown or repeated field, or one of another type,
+is refused with a sentence that names the field.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
+from dataclasses import fields as dataclass_fields
 from functools import partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -23,29 +24,31 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 T = TypeVar("T")
 
 BODY_LIMIT = 64 * 1024
+"""The most bytes of a body."""
+
 FAR_FUTURE = 1e11
-"""The latest time that a request may name, in seconds since the epoch."""
+"""The latest time in a request, in seconds since the epoch."""
 
 BODY_TIMEOUT_S = 10.0
-"""The default of `[limits] head_timeout_s`, which a client of the proxy port has for a head."""
+"""Seconds for a body: the default of `[limits] head_timeout_s`, which is for the head of a client's request."""
 
 
 @frozen_dataclass
 class Between:
-    """The bounds of a number that is asked, both included: `Annotated[float, Between(0, 1)]`."""
+    """The bounds of a number in a request, both included: `Annotated[float, Between(0, 1)]`."""
 
     least: float
     most: float
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        """Says the bounds in the API document, which pydantic writes."""
+        """Adds the bounds to the API document, which pydantic makes."""
         return {**handler(schema), "minimum": self.least, "maximum": self.most}
 
 
 async def parse_body(request: web.Request, kind: type[T]) -> T:
-    """Returns what the JSON object of a request asks, as the dataclass `kind`.
+    """Parses the JSON object in the body as the dataclass `kind`.
 
-    Raises Refused: 408 too slow, 413 too long, 415 not JSON by its type, 400 anything else."""
+    Raises Refused: 408 too slow, 413 too long, 415 another content type, 400 any other fault."""
     if request.content_type != "application/json":
         raise Refused(415, "The body must be application/json.")
     try:
@@ -61,24 +64,24 @@ async def parse_body(request: web.Request, kind: type[T]) -> T:
         raise Refused(400, "The body is not valid JSON.") from None
     if not isinstance(value, dict):
         raise Refused(400, "The body must be a JSON object.")
-    known = _fields_of(kind)
-    return _made(kind, {name: _typed(name, given, known) for name, given in value.items()})
+    fields = _fields_of(kind)
+    return _made(kind, {name: _typed(name, given, fields) for name, given in value.items()})
 
 
 def parse_query(request: web.Request, kind: type[T]) -> T:
-    """Returns what the query asks, as the dataclass `kind`; each field may be given once. Raises Refused (400)."""
-    known = _fields_of(kind)
-    asked: dict[str, Any] = dict(query_fields(request, *known))
-    for name, text in asked.items():
-        if (bounds := known[name].bounds) is not None:
+    """Parses the query as the dataclass `kind`. Raises Refused (400)."""
+    fields = _fields_of(kind)
+    values: dict[str, Any] = dict(query_fields(request, *fields))
+    for name, text in values.items():
+        if (bounds := fields[name].bounds) is not None:
             number = parse_field(partial(parse_number, least=bounds.least, most=bounds.most), text)
-            asked[name] = known[name].type(number)
-    return _made(kind, asked)
+            values[name] = fields[name].type(number)
+    return _made(kind, values)
 
 
-def query_fields(request: web.Request, *known: str) -> Mapping[str, str]:
-    """Returns the fields of the query, each of which may be given once. Raises Refused (400)."""
-    fields = dict.fromkeys(known)
+def query_fields(request: web.Request, *names: str) -> Mapping[str, str]:
+    """Returns the fields of the query. Each must be one of `names`, and occurs at most once. Raises Refused (400)."""
+    fields = dict.fromkeys(names)
     for name in request.query:
         _check_known(name, fields)
         if len(request.query.getall(name)) > 1:
@@ -88,12 +91,12 @@ def query_fields(request: web.Request, *known: str) -> Mapping[str, str]:
 
 @frozen_dataclass
 class Nothing:
-    """Nothing is asked."""
+    """A request without fields."""
 
 
 @frozen_dataclass
 class _Field:
-    """A field that may be asked. `is_list`: a list of `type`."""
+    """A field of a request. `is_list`: it is a list of `type`."""
 
     type: Any  # str, bool, int or float
     is_list: bool
@@ -102,10 +105,11 @@ class _Field:
 
 
 def _fields_of(kind: type) -> Mapping[str, _Field]:
-    """Reads the annotations: one of str, bool, int, float and tuple[str, ...], within bounds or not, None or not."""
-    known = {}
+    """Returns the fields of a dataclass by name, from the annotations: str, bool, int, float or tuple[str, ...], with
+    bounds or without, optional or not."""
+    by_name = {}
     hints = get_type_hints(kind, include_extras=True)
-    for field in fields(cast(Any, kind)):
+    for field in dataclass_fields(cast(Any, kind)):
         given = hints[field.name]
         if get_origin(given) is UnionType or get_origin(given) is Union:
             (given,) = (part for part in get_args(given) if part is not NoneType)
@@ -114,21 +118,21 @@ def _fields_of(kind: type) -> Mapping[str, _Field]:
             given, bounds = get_args(given)
         is_list = get_origin(given) is tuple
         required = field.default is MISSING and field.default_factory is MISSING
-        known[field.name] = _Field(get_args(given)[0] if is_list else given, is_list, bounds, required)
-    return known
+        by_name[field.name] = _Field(get_args(given)[0] if is_list else given, is_list, bounds, required)
+    return by_name
 
 
-def _made(kind: type[T], asked: Mapping[str, Any]) -> T:
+def _made(kind: type[T], values: Mapping[str, Any]) -> T:
     for name, field in _fields_of(kind).items():
-        if field.required and name not in asked:
+        if field.required and name not in values:
             raise Refused(400, f"{name} is missing")
-    return kind(**asked)
+    return kind(**values)
 
 
-def _typed(name: str, given: Any, known: Mapping[str, _Field]) -> Any:
-    """Returns the value of a field in a body. JSON has one kind of number, so a whole one may stand for a float."""
-    _check_known(name, known)
-    field = known[name]
+def _typed(name: str, given: Any, fields: Mapping[str, _Field]) -> Any:
+    """Returns the value of a field in a body. An integer is accepted for a float, since JSON has one type of number."""
+    _check_known(name, fields)
+    field = fields[name]
     if field.is_list:
         if not isinstance(given, list) or any(type(each) is not field.type for each in given):
             raise Refused(400, f"{name} must be a list of {field.type.__name__}.")
@@ -151,7 +155,7 @@ def parse_field(convert: Callable[[str], T], text: str) -> T:
 
 
 def parse_number(text: str, *, least: float, most: float) -> float:
-    """Parses a plain number within bounds. Raises ValueError."""
+    """Parses a decimal number within bounds, both included. Raises ValueError."""
     try:
         value = float(text) if text.isascii() and "_" not in text else None
     except ValueError:
@@ -174,5 +178,5 @@ def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(text: str) -> float:
-    """NaN and Infinity, which Python's parser would take."""
+    """Refuses NaN and Infinity, which Python's parser accepts."""
     raise ValueError(f"{text} is not JSON")

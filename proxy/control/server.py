@@ -1,7 +1,7 @@
-"""Serves the control API, and the one page that a browser gets when it opens the proxy's own port.
+"""Serves the control API, and the pages on the proxy's port.
 
-The API listens on a Unix socket of this user, or, where there is none, on loopback with a token. The page is a separate
-application without access to the API: a client of the proxy port cannot reach more than that page.
+The API listens on a Unix socket of this user, or, without Unix sockets, on loopback with a token. The pages are a
+separate application without access to the API: a client of the proxy port reaches only them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 _BACKLOG = 64
 
 _RETRY_S = 1.0
-"""After the applications could not be started, until they may be again."""
+"""Seconds after a failed start of the applications until a client can start them again."""
 
 
 class _Applications(NamedTuple):
@@ -40,15 +40,14 @@ class _Applications(NamedTuple):
 
 
 class ControlServer:
-    """The control API and the page. Belongs to one loop.
+    """The control API and the pages. Belongs to one loop.
 
-    It listens from `start` on. aiohttp takes a quarter of the time of a start, and many a run is never asked for
-    anything: it is imported when the first client comes, who waits for it."""
+    It listens from `start` on. aiohttp would take a quarter of a start's time, and many runs never have a client, so it
+    is imported while the first client waits."""
 
     def __init__(self, parts: Callable[[], Dependencies], socket_path: Path | None, token: str, *, port: int) -> None:
-        """`parts` is called in a thread, once, when the first client comes. With `socket_path` the API listens there;
-        without, on loopback, and `token` lets callers in. `port` is the proxy's own, which names us in the Host of
-        adopted clients."""
+        """`parts` is called once, in a thread, with the first client. The API listens at `socket_path`; without one, on
+        loopback, where clients need `token`. `port` is the proxy's port, which is in the Host of adopted clients."""
         self._parts = parts
         self._path = socket_path
         self._token = token
@@ -60,14 +59,13 @@ class ControlServer:
 
     @property
     def address(self) -> dict[str, str | int | None]:
-        """Where callers find the API, for run.json: the socket, or a port on loopback and the token. Known after
-        `start`."""
+        """The address of the API for run.json: the socket, or a port on loopback and the token. Valid after `start`."""
         if self._path is not None:
             return {"socket": str(self._path), "control_port": None, "token": None}
         return {"socket": None, "control_port": self._port, "token": self._token}
 
     async def start(self) -> None:
-        """Listens. Raises BywayError when it cannot."""
+        """Starts listening. Raises BywayError when the socket cannot be opened."""
         try:
             listening = _listen_unix(self._path) if self._path is not None else _listen_loopback()
         except OSError as error:
@@ -76,11 +74,11 @@ class ControlServer:
         if self._path is None:
             self._port = listening.getsockname()[1]
         self._listening = listening
-        # Nothing is accepted here: the first client stays in the backlog until the API serves it.
+        # The first client stays in the backlog until the API accepts it.
         self._await_client(listening)
 
     async def close(self) -> None:
-        """Stops listening and ends all answers. Does nothing the second time."""
+        """Stops listening and ends all answers. A second call does nothing."""
         listening, self._listening = self._listening, None
         if listening is None:
             return
@@ -91,7 +89,7 @@ class ControlServer:
             asyncio.get_running_loop().remove_reader(listening)
         else:
             await asyncio.wait([self._applications])
-            if not self._applications.cancelled() and self._applications.exception() is None:  # else it was reported
+            if not self._applications.cancelled() and self._applications.exception() is None:  # otherwise reported
                 running = self._applications.result()
                 for application in (running.api, running.page):
                     await application.cleanup()
@@ -99,11 +97,11 @@ class ControlServer:
 
     @property
     def is_found(self) -> bool:
-        """Whether callers find it: the file of the socket is there."""
+        """Whether clients can find the socket: its file exists."""
         return self._path is None or _is_there(self._path)
 
     async def listen_again(self) -> None:
-        """Listens anew where the file of the socket was removed, with its folder. Raises OSError and BywayError."""
+        """Listens anew when the file of the socket was removed. Raises OSError and BywayError."""
         if self._path is None or self._listening is None or _is_there(self._path):
             return
         removed, self._listening = self._listening, _listen_unix(self._path)
@@ -116,15 +114,15 @@ class ControlServer:
         running = await self._applications
         from aiohttp.web import SockSite
 
-        await SockSite(running.api, self._listening, backlog=_BACKLOG).start()  # closed with the others
+        await SockSite(running.api, self._listening, backlog=_BACKLOG).start()  # `cleanup` closes it
 
     @property
     def adopted(self) -> int:
-        """How many clients of the proxy port are being served a page."""
+        """The number of clients of the proxy port that are being served."""
         return len(self._adopted)
 
     def adopt(self, sock: socket.socket, received: bytes) -> None:
-        """Takes over a client of the proxy port that asked for our own page; `received` was read from it already. Owns
+        """Takes over a client of the proxy port that requests a page of Byway, with the bytes `received` from it. Owns
         the socket from now on, and closes it after `[limits] head_timeout_s`."""
         if self._listening is None:  # closed meanwhile
             sock.close()
@@ -148,7 +146,7 @@ class ControlServer:
             sock.close()
             self._adopted.discard(client)
             log.debug("a client for our own page left: %s", error)
-        except Exception:  # the applications did not start, which is told by the task that starts them
+        except Exception:  # the applications did not start: the task that starts them reports it
             sock.close()
             self._adopted.discard(client)
         else:
@@ -163,7 +161,7 @@ class ControlServer:
     async def _serve(self, listening: socket.socket) -> _Applications:
         try:
             return await self._serving(listening)
-        except Exception:  # no free descriptor, say: it is tried again for the next client, or the one that waits
+        except Exception:  # for example without a free descriptor: the next client, or the one that waits, tries again
             self._applications = None
             asyncio.get_running_loop().call_later(_RETRY_S, self._await_client, listening)
             raise
@@ -173,7 +171,7 @@ class ControlServer:
             asyncio.get_running_loop().add_reader(listening, self._start_applications, listening)
 
     async def _serving(self, listening: socket.socket) -> _Applications:
-        await asyncio.to_thread(import_module, "proxy.control.web_apps")  # connections go on meanwhile
+        await asyncio.to_thread(import_module, "proxy.control.web_apps")  # in a thread, so that connections go on
         parts = await asyncio.to_thread(self._parts)
         from aiohttp.web import SockSite
 
@@ -190,25 +188,25 @@ class ControlServer:
 
 
 class _Adopted(asyncio.Protocol):
-    """The protocol of a client that the proxy port handed over. Gives `inner`, which serves it, first what was received
-    before, then what comes; calls `ended` when the connection is closed."""
+    """The protocol of a client that the proxy port handed over. Passes to `inner`, which serves it, first the bytes
+    received before, then all others. Calls `ended` when the connection is closed."""
 
     def __init__(self, received: bytes, ended: Callable[[_Adopted], None]) -> None:
         self.inner: asyncio.Protocol
-        """Set before the connection is made."""
+        """Set before `connection_made`."""
         self._received = received
         self._ended = ended
         self._limit: asyncio.TimerHandle | None = None
         self._is_open = True
 
     def closes_at(self, limit: asyncio.TimerHandle) -> None:
-        """Sets the timer that aborts the connection; it is cancelled when the connection ends before."""
+        """Sets the timer that aborts the connection. It is cancelled when the connection ends earlier."""
         self._limit = limit
         if not self._is_open:
             limit.cancel()
 
     def stay_open(self) -> None:
-        """Lifts the time limit: the answer goes on as long as the client wants it."""
+        """Removes the time limit, for a streamed answer."""
         if self._limit is not None:
             self._limit.cancel()
 
@@ -241,12 +239,12 @@ def _is_there(path: Path) -> bool:
 
 
 def _listen_unix(path: Path) -> socket.socket:
-    """Returns a listening socket at `path`, of mode 0600. Replaces the file that a killed Byway left there."""
+    """Returns a listening socket at `path`, of mode 0600. Replaces the socket that a killed Byway left there."""
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISSOCK(path.lstat().st_mode):
             path.unlink()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o177)  # bind makes the file: a chmod afterwards would leave it open for a moment
+    mask = os.umask(0o177)  # bind creates the file; with a later chmod others could connect for a moment
     try:
         sock.bind(str(path))
         sock.listen(_BACKLOG)

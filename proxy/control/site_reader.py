@@ -1,5 +1,4 @@
-"""Reads what is known of sites now: the stored status, the current one, the plan of a request, and their rows of the
-log."""
+"""Reads the stored and current status of sites, plans of requests to them, and their rows of the log."""
 
 from __future__ import annotations
 
@@ -17,27 +16,27 @@ from proxy.store.queries import LogFilter
 from proxy.store.rows import Document
 
 FLUSH_S = 1.0
-"""How long an answer waits for rows that were just recorded. A disk that takes longer is reported as a problem."""
+"""Seconds for which an answer waits until recent rows are written. `status` reports a slower disk as a problem."""
 
 NO_REQUEST_ID = 0
-"""The id of a request that no client made: only its plan is of interest."""
+"""The id of a request that is only planned."""
 
 
 _BLOCK = 250
-"""Sites that are looked at without a pause: about 2 ms, in which no connection goes on."""
+"""The sites between two pauses: about 2 ms, in which connections wait."""
 
 T = TypeVar("T")
 S = TypeVar("S")
 
 
 class SiteReader:
-    """Reads the status of sites on this network, as sessions use it."""
+    """Reads the status of sites on this network."""
 
     def __init__(self, parts: Dependencies) -> None:
         self._parts = parts
 
     def states(self, now: float) -> SiteStates:
-        """Returns what is said of sites on this network now."""
+        """Returns the states of sites on this network at `now`."""
         parts = self._parts
         setup = parts.setup()
         settings = setup.settings
@@ -51,13 +50,13 @@ class SiteReader:
         )
 
     async def known(self, now: float) -> list[KnownSite]:
-        """Returns all sites with a stored status, and those that failed within `known_s` on this network; a port that
-        failed alone is one of its own. Connections go on meanwhile."""
+        """Returns all sites with a stored status, and those that failed within `known_s` on this network. When only a
+        port failed, there is an entry for the port. Pauses regularly, so that connections go on."""
         states = self.states(now)
         return list(chain.from_iterable(await in_blocks(states.rows, states.subjects())))
 
     def belief(self, host: str, now: float) -> Belief:
-        """Returns the belief that sessions use for a host here."""
+        """Returns the belief that sessions use for a host on this network."""
         return self.states(now).belief(host)
 
     async def plan(self, destination: Destination) -> tuple[Belief, Plan]:
@@ -66,7 +65,7 @@ class SiteReader:
         return self.belief(destination.host, time.time()), await self._parts.plan(request)
 
     async def rows(self, **selected: Unpack[LogFilter]) -> list[Document]:
-        """Returns rows of the log, as `store.queries.log`, with all connections that have ended until now. Raises
+        """Returns rows of the log, as `store.queries.log`, including connections that have just ended. Raises
         ValueError for an unknown outcome."""
         store = self._parts.store
 
@@ -78,10 +77,10 @@ class SiteReader:
 
 
 async def in_blocks(function: Callable[[S], T], items: Iterable[S]) -> list[T]:
-    """Returns what a function makes of each of the items. Other tasks run between two blocks of them."""
-    made = []
+    """Returns the results of a function for all items. Other tasks run after each block of items."""
+    results = []
     for count, item in enumerate(items, 1):
-        made.append(function(item))
+        results.append(function(item))
         if count % _BLOCK == 0:
             await asyncio.sleep(0)
-    return made
+    return results

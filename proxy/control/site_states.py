@@ -1,8 +1,8 @@
-"""What is said of sites at one moment: the one source for each list, document, command, report and page, of a running
-Byway and, while none runs, of its files.
+"""The states of sites at one moment: the single source for lists, answers, commands, reports and pages, with a running
+Byway and, without one, from its files.
 
-A host has the belief that sessions use for it, and its last result as long as that holds (`known_s`): a list takes
-neither an older nor a newer one than the site's own page.
+The state of a host comes from the belief that sessions use for it, and from its last result while that is valid
+(`known_s`). So a list shows the same state as the page of the site.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ from proxy.probe.site_name import is_of_same_site, with_or_without_www
 
 @frozen_dataclass
 class KnownSite:
-    """What is said of a site now, and the stored status that this rests on. `name` is what it is said of: a host, or a
-    scope of hosts."""
+    """The state of a site, and the stored belief from which it follows. `name` is a host, or a scope of hosts."""
 
     name: str
     stored: Belief
@@ -38,25 +37,25 @@ class KnownSite:
 
     @property
     def is_trouble(self) -> bool:
-        """Whether the site, or the way to it, is in trouble now."""
+        """Whether the site, or the way to it, has a problem now."""
         return self.state.status.is_trouble
 
     @property
     def called(self) -> frozenset[SiteStatus]:
-        """The present word for it and that for what is stored: behind a portal the present one is the network's."""
+        """The current status and the stored one: behind a captive portal the current one is the network's."""
         return frozenset({self.state.status, status_of(self.stored.state, self.stored.cause)})
 
     @property
     def name_and_port(self) -> str:
-        """What it is called: with the port, where this is said of that port alone."""
+        """The name, with the port when the state is that of one port."""
         return str(Destination(self.name, self.state.port)) if self.state.port else self.name
 
 
 @frozen_dataclass
 class SiteStates:
-    """What the states of all sites rest on at one moment, `now`. `working_relays` have delivered and not failed since,
-    and when each last did; `addresses` returns those that a name is known to have; `controls` are the hosts of control
-    pages."""
+    """The inputs of the states of all sites at one moment, `now`. `working_relays` are the relays that have delivered
+    and not failed since, with the time of the last delivery. `addresses` returns the known addresses of a name.
+    `controls` are the hosts of control pages."""
 
     beliefs: Beliefs
     network: NetworkId
@@ -66,35 +65,36 @@ class SiteStates:
     controls: frozenset[str] = frozenset()
 
     def belief(self, host: str) -> Belief:
-        """Returns the belief that sessions use for a host here. The known addresses of its name count, too."""
+        """Returns the belief that sessions use for a host on this network, also by the known addresses of its name."""
         return self.beliefs.lookup(host, network=self.network, now=self.now, addresses=self.addresses(host))
 
     def host(self, host: str) -> KnownSite:
-        """Returns what is said of a host as a whole."""
+        """Returns the state of a host, without regard to ports."""
         return self._here(host, self.belief(host))
 
     def stored(self, belief: Belief) -> KnownSite:
-        """Returns what is said of a stored status by itself: of hosts beyond one, or on another network."""
+        """Returns the state that follows from a stored belief: of a scope of several hosts, or on another network."""
         if belief.network == self.network:
             return self._here(belief.scope, belief)
         return KnownSite(belief.scope, belief, site_state(belief))
 
     def ports(self, host: str) -> list[KnownSite]:
-        """Returns the ports of a host that are in trouble while the site as a whole is not."""
+        """Returns the ports of a host that have a problem while the host as a whole has none."""
         if self.host(host).is_trouble:
             return []
         results = self.beliefs.results_by_port(host, network=self.network, now=self.now)
         return [site for result in results if (site := self._port(host, result)).is_trouble]
 
     def meant(self, host: str) -> str:
-        """Returns the host that people mean by a name: itself, or with or without `www.` where only that is known."""
+        """Returns the host that the user means: the given one, or the one with or without `www.` when only that is
+        known."""
         other = with_or_without_www(host)
         if not other or not self._is_unknown(host) or self._is_unknown(other):
             return host
         return other
 
     def subjects(self) -> list[Belief | str]:
-        """Returns what lists are made of: each stored status, and each other host with a result on this network."""
+        """Returns the subjects of lists: each stored belief, and each other host with a result on this network."""
         stored = self.beliefs.all(now=self.now)
         named = {belief.scope for belief in stored if belief.network == self.network}
         recent = self.beliefs.recent_results(network=self.network, now=self.now)
@@ -103,27 +103,27 @@ class SiteStates:
         return [*by_name.values(), *hosts]
 
     def rows(self, subject: Belief | str) -> list[KnownSite]:
-        """Returns what lists say of a subject: the site if it is in trouble, or something is stored of it; else those
-        of its ports that are. Nothing of a control page that only Byway asked for."""
+        """Returns the rows of lists for a subject: the site if it has a problem or a stored status, and its ports with
+        a problem. None for a control page that only Byway has requested."""
         if isinstance(subject, str):
             return [] if self._is_own_check(subject) else self._troubles(self.host(subject))
         if subject.network != self.network or not is_host(subject.scope):
-            return _said(self.stored(subject))
+            return _row(self.stored(subject))
         site = self.host(subject.scope)
-        return self._troubles(site) if site.is_trouble else [*_said(site), *self.ports(site.name)]
+        return self._troubles(site) if site.is_trouble else [*_row(site), *self.ports(site.name)]
 
     def of_same_site(self, host: str, sites: Iterable[KnownSite]) -> list[KnownSite]:
-        """Returns what is known, among all `sites`, of the other hosts of a site on this network, those in trouble
+        """Returns those of `sites` that belong to the same site as `host` on this network, those with a problem
         first."""
         here = [site for site in sites if site.stored.network == self.network and not site.state.port]
-        found = [site for site in here if is_of_same_site(site.name, host)]
-        return sorted(found, key=lambda site: (not site.is_trouble, site.name))
+        same = [site for site in here if is_of_same_site(site.name, host)]
+        return sorted(same, key=lambda site: (not site.is_trouble, site.name))
 
     def elsewhere(self, *names: str) -> list[KnownSite]:
-        """Returns what is stored of these hosts on other networks."""
+        """Returns the stored states of these hosts on other networks."""
         stored = self.beliefs.all(now=self.now)
-        found = (belief for belief in stored if belief.scope in names and belief.network != self.network)
-        return [self.stored(belief) for belief in found]
+        others = (belief for belief in stored if belief.scope in names and belief.network != self.network)
+        return [self.stored(belief) for belief in others]
 
     def _here(self, name: str, stored: Belief) -> KnownSite:
         beliefs, here = self.beliefs, self.network
@@ -159,6 +159,6 @@ def control_hosts(settings: Settings) -> frozenset[str]:
     return frozenset(urlsplit(page).hostname or "" for page in settings.auto.controls)
 
 
-def _said(site: KnownSite) -> list[KnownSite]:
-    """Nothing where the reason of a stored status is over."""
+def _row(site: KnownSite) -> list[KnownSite]:
+    """Returns the row of a site; none when the reason of its stored status has ended."""
     return [] if site.state.status is SiteStatus.NOT_TESTED else [site]

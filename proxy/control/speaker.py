@@ -1,4 +1,4 @@
-"""How pages say phrases: in their language, with the commands as they are typed here."""
+"""Translates phrases for pages, with commands in the form that works in this user's shell."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ Say = Callable[[str], str]
 
 
 def speaker(language: Language) -> Say:
-    """Returns what says a phrase in a language, and any other text as it is."""
+    """Returns a function that translates a phrase into a language, and returns any other text unchanged."""
     spoken = catalogue(language)
     return lambda text: as_typed(spoken.say(text), typed_here())

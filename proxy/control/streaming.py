@@ -1,6 +1,6 @@
-"""Streams answers: one JSON object a line, as things happen, until either side closes.
+"""Streams answers: one JSON object a line, sent when it is ready, until either side closes.
 
-`byway log -f` follows connections as they end, `byway why` the steps of a measurement. Each such answer is a task that
+`byway log -f` follows connections that end, `byway why` the steps of a measurement. Each such answer is a task that
 waits for the next line. When Byway ends, these tasks are cancelled.
 """
 
@@ -33,8 +33,8 @@ class Followers:
         self._answering: set[asyncio.Task[Any]] = set()
 
     async def answer(self, request: web.Request, lines: AsyncGenerator[object, None]) -> web.StreamResponse:
-        """Sends each of `lines` as it is yielded, and closes them. An internal error is sent as the last line, `error`:
-        an answer that only stopped would look as if Byway had ended."""
+        """Sends each of `lines` when it is yielded, and closes them. An internal error is sent as the last line,
+        `error`: an answer without it would look as if Byway had ended."""
         said = phrases_as(request)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
@@ -58,11 +58,11 @@ class Followers:
         return response
 
     async def stop(self, _app: web.Application) -> None:
-        """Cancels all answers: aiohttp would wait for them at the end."""
+        """Cancels all answers, since aiohttp would wait for them."""
         for task in tuple(self._answering):
             task.cancel()
 
 
 def phrases_as(request: web.BaseRequest) -> Callable[[Phrase], Any]:
-    """Returns what makes JSON of a phrase, as the request asks for it."""
+    """Returns the function that turns a phrase into JSON in the form that the request's header selects."""
     return phrase_parts if request.headers.get(PHRASES_HEADER) == "parts" else str

@@ -1,6 +1,6 @@
-"""The control API, and the pages of the proxy's own address, as applications of aiohttp, ready to be served.
+"""Makes the two applications of aiohttp: the control API, and the pages on the proxy's port.
 
-`server` imports this module in a thread, when the first client has come.
+`server` imports this module in a thread, with the first client.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from proxy.wire.http1_fields import HEAD_LIMIT
 log = logging.getLogger(__name__)
 
 _CLOSE_S = 1.0
-"""Seconds that answers in progress have when the server closes."""
+"""Seconds for answers in progress when the server closes."""
 _LINGER_S = 2.0
-"""Seconds for which the rest of a body is read and dropped, so that its sender gets the answer."""
+"""Seconds for which the rest of a body is read and dropped, so that its sender receives the answer."""
 _IDLE_S = 15.0
 
 
 _HERE = frozenset((Role.FRONT_PAGE, Role.SITES, Role.RELAYS, Role.CONNECTIONS))
-"""What a feature is for answers and pages."""
+"""The roles of features that the API and the front page use."""
 
 
 def import_features(features: Sequence[Feature]) -> None:
-    """Imports what the API and the front page will use of features: on the loop, connections would wait for it. What
-    cannot be imported is told of where it is used."""
+    """Imports the objects of features that the API and the front page use. Called in a thread, since an import on the
+    loop delays connections. An import that fails is reported where the object is used."""
     for feature in features:
         here = [name for role, name in feature.provides.items() if role in _HERE]
         for name in filter(None, (*feature.endpoints, *here, feature.problems, feature.forgets)):
@@ -57,9 +57,9 @@ def import_features(features: Sequence[Feature]) -> None:
 def make_runners(
     parts: Dependencies, token: str | None, port: int, proxy_port: int
 ) -> tuple[web.AppRunner, web.AppRunner]:
-    """Returns what serves the control API, and what serves pages to clients of the proxy's own port. The API is for
-    those who have the token, on loopback at `port`; without a token for this user's processes. The caller sets both up
-    and cleans them up."""
+    """Returns the runners of the control API and of the pages on the proxy's port. The API admits clients with the
+    token, on loopback at `port`; without a token it admits processes of this user. The caller sets both runners up and
+    cleans them up."""
     frame = Frame(parts, SignIn())
     guard = SameUser() if token is None else Bearer(token, hosts_of(port))
     dashboard = Dashboard(frame, proxy_port)
@@ -67,7 +67,7 @@ def make_runners(
 
 
 class _InOneLine(logging.Filter):
-    """Turns aiohttp's errors into one line without a traceback: bytes that are not HTTP are no fault of ours."""
+    """Turns aiohttp's errors into one line without a traceback: most are about bytes that are not HTTP."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
@@ -87,11 +87,11 @@ def _runner(app: web.Application) -> web.AppRunner:
         access_log=None,
         logger=_protocol_log,
         handle_signals=False,
-        handler_cancellation=True,  # a follower of the log may leave while no line is due
+        handler_cancellation=True,  # a follower of the log may leave between two lines
         keepalive_timeout=_IDLE_S,
         lingering_time=_LINGER_S,
         shutdown_timeout=_CLOSE_S,
-        # Any server on this computer can give the browser long cookies for ours: what the proxy port lets in is read.
+        # Any server on this computer can set long cookies for 127.0.0.1: all that the proxy port accepts is accepted.
         max_line_size=HEAD_LIMIT,
         max_field_size=HEAD_LIMIT,
     )
@@ -102,13 +102,13 @@ def _page_app(frame: Frame, dashboard: Dashboard, port: int) -> web.Application:
     front_page = usable(frame.features, Role.FRONT_PAGE)
 
     def reached(request: web.Request) -> Destination:
-        """The address at which the client has reached us, with the port of the proxy."""
+        """Returns the address at which the client reached Byway, with the proxy's port."""
         name = request.transport.get_extra_info("sockname") if request.transport is not None else None
         address = reached_address(name)
         return Destination("127.0.0.1" if address is None else address.host, port)
 
     def proxy(request: web.Request) -> Destination:
-        """Where this client reaches the proxy: the configured address, unless that is all addresses."""
+        """Returns the proxy's address for this client: the configured one, unless that is a wildcard."""
         listen = Destination(parts.setup().settings.listen.address, port)
         return reached(request) if listen.address is None or listen.address.is_unspecified else listen
 
@@ -121,7 +121,7 @@ def _page_app(frame: Frame, dashboard: Dashboard, port: int) -> web.Application:
 
     @web.middleware
     async def only_ours(request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Checks a request. Each connection is closed after one: the proxy port has read only the first."""
+        """Checks a request. Closes the connection after it: the proxy port has checked only the first request."""
         try:
             check_host(request, hosts(request))
             check_shape(request, of_browser=True)
@@ -139,7 +139,7 @@ def _page_app(frame: Frame, dashboard: Dashboard, port: int) -> web.Application:
         return language_of_browser(parts.setup().settings.ui.language, request.headers.get("Accept-Language", ""))
 
     def refusal(request: web.Request, status: int, title: str, text: str) -> web.Response:
-        """A page for browsers, which does not say what listens here; a sentence for other programs."""
+        """Returns a page for browsers, which does not name Byway, or a sentence for other programs."""
         if prefers_html(tuple(request.headers.items())):
             return message(title, text, status, language_of(request))
         return web.Response(status=status, text=f"{text}\n")
@@ -155,7 +155,7 @@ def _page_app(frame: Frame, dashboard: Dashboard, port: int) -> web.Application:
         return web.Response(text=text, content_type="text/html")
 
     def is_by_name(request: web.Request) -> bool:
-        """Whether it came through the proxy."""
+        """Whether the request came through the proxy: only there does Byway's name resolve."""
         return request.headers["Host"].lower().partition(":")[0] == OWN_NAME
 
     def use(request: web.Request, user_agent: str) -> Use:
@@ -164,11 +164,11 @@ def _page_app(frame: Frame, dashboard: Dashboard, port: int) -> web.Application:
         return Use.RECENT if user_agent and parts.recent_clients.has_used(user_agent) else Use.NOT_SEEN
 
     async def pac(request: web.Request) -> web.Response:
-        # Who has our name has a proxy already. In a frame, a PAC file is a download: it fires no load event, by which a
-        # page would tell our name from one that does not exist, and browsers say of http names not who asks.
+        # A client that uses Byway's name has the proxy set already. In a frame, a PAC file would be a download without
+        # a load event, by which a web page could detect Byway; for http names browsers do not send the initiator.
         if is_by_name(request):
             raise web.HTTPNotFound
-        # Without a charset: it is ASCII, and some systems compare the whole field.
+        # Without a charset: the file is ASCII, and some systems compare the whole field.
         body = pac_text(PATHS[request.path], proxy(request)).encode("ascii")
         return web.Response(body=body, content_type=CONTENT_TYPE)
 

@@ -1,4 +1,4 @@
-"""Why a request was refused, or could not be answered."""
+"""The answer to a request that was refused or failed."""
 
 from __future__ import annotations
 

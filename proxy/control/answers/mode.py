@@ -1,4 +1,4 @@
-"""What AUTO does."""
+"""The mode that replaces AUTO."""
 
 from __future__ import annotations
 

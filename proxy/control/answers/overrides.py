@@ -1,4 +1,4 @@
-"""Overrides: what the user has set for a site, whatever the rules say."""
+"""Overrides, which the user sets for a site. They take precedence over rules."""
 
 from __future__ import annotations
 

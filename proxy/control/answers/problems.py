@@ -1,4 +1,4 @@
-"""The problems of now, which features find, for `status` and the pages."""
+"""The present problems, which features find, for `status` and the pages."""
 
 from __future__ import annotations
 

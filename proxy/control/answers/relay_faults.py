@@ -1,4 +1,4 @@
-"""What is wrong with a relay, or in the way to it: `relay list` and `why` say it."""
+"""Faults of relays, and obstacles on the way to them, for `relay list` and `why`."""
 
 from __future__ import annotations
 

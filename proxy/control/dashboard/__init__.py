@@ -1,1 +1,1 @@
-"""The dashboard: pages for this user's browser, on the proxy's own port."""
+"""The frame of the dashboard: pages for this user's browser, on the proxy's port."""

@@ -1,4 +1,4 @@
-"""Answers that are HTML: their headers, and pages of one sentence for those who are not signed in too."""
+"""HTML answers: their headers, and pages of one sentence, which need no session."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ def message(title: str, text: str, status: int, language: Language) -> web.Respo
 
 
 def log_fault(error: Exception) -> None:
-    """Logs a fault of our own without its message, which may name a site."""
+    """Logs an internal error without its message, which may contain a site."""
     log.error("internal error while answering a page of the dashboard: %s", type(error).__name__)
     log.debug("traceback:", exc_info=True)

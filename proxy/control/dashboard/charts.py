@@ -1,8 +1,7 @@
-"""Charts as SVG, made on the server from plain numbers. Pure.
+"""Makes charts as SVG from numbers. Pure.
 
-A chart says its conclusion in a sentence beside it, and its numbers in a table: the SVG alone is for those who see it,
-so it has no text and is hidden from screen readers. Every kind has a colour and a pattern: `PATTERNS`, which the page
-defines once.
+The page shows the conclusion of a chart in a sentence beside it, and its numbers in a table. So the SVG has no text and
+is hidden from screen readers. Every kind has a colour and a pattern, in `PATTERNS`; the page defines them once.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.rows import HOUR_S
 
 WIDTH, HEIGHT = 600, 120
-"""Of a bar chart, in units of its own; it is as wide as its column."""
+"""The size of a bar chart in SVG units; the browser scales it to its column."""
 
 HOURS = 24
-"""Hours that a chart of hours shows, the present one included."""
+"""The hours of a chart of hours, including the present one."""
 
 LANE = 20
-"""Height of one lane of a timeline."""
+"""The height of one lane of a timeline."""
 
 _FAILURE_MARK, _LINE = 16.0, 3.0
-"""Heights of the row of failures below bands, and of the line of a middle."""
+"""The heights of the failure marks below bands, and of the line for a median."""
 
 _RISING, _FALLING = "M-2 12L12-2M-2 2L2-2M8 12L12 8", "M-2-2L12 12M8-2L12 2M-2 8L2 12"
 _DOTS = "M3 5a2 2 0 1 0 4 0a2 2 0 1 0-4 0"
@@ -44,12 +43,12 @@ PATTERNS: Sequence[tuple[str, str, str]] = (
     ("other", "grey", _FALLING),
     ("middle", "grey", ""),
 )
-"""Of each kind: its name, its colour in the style sheet, and the path that is drawn on it, in a square of 10."""
+"""The kinds: name, colour in the style sheet, and the path of the pattern in a square of 10 units."""
 
 
 @frozen_dataclass
 class Series:
-    """The numbers of one kind, one for each bar, and its kind."""
+    """The numbers of one kind, one for each bar."""
 
     name: str
     kind: str
@@ -58,7 +57,7 @@ class Series:
 
 @frozen_dataclass
 class Period:
-    """A part of a timeline, in seconds since the epoch, and its kind."""
+    """A part of a timeline, from `start` to `end` in seconds since the epoch."""
 
     start: float
     end: float
@@ -66,8 +65,7 @@ class Period:
 
 
 def stacked_bars(series: Sequence[Series]) -> Markup:
-    """Returns bars beside each other, each with the numbers of all series on top of each other. The highest fills the
-    chart."""
+    """Returns a stacked bar chart. The highest bar fills the height."""
     count = max((len(each.values) for each in series), default=0)
     sums = [sum(each.values[place] for each in series) for place in range(count)]
     highest = max(sums, default=0)
@@ -87,7 +85,7 @@ def stacked_bars(series: Sequence[Series]) -> Markup:
 
 @frozen_dataclass
 class Band:
-    """The numbers of one step of time: where most of them lie, and the middle one."""
+    """The numbers of one time step: the range of most of them, and the median."""
 
     low: float
     middle: float
@@ -95,7 +93,7 @@ class Band:
 
 
 def bands(steps: Sequence[Band | None], failures: Sequence[int], top: float) -> Markup:
-    """Returns a box for each step of time from its low to its high, with a line for its middle; `top` is the height of
+    """Returns a box for each time step from low to high, with a line for the median. `top` is the number at the top of
     the chart. A step with failures has a mark at the bottom."""
     if not steps or top <= 0:
         return _svg(HEIGHT, "")
@@ -114,8 +112,7 @@ def bands(steps: Sequence[Band | None], failures: Sequence[int], top: float) -> 
 
 
 def timeline(periods: Sequence[Period], start: float, end: float) -> Markup:
-    """Returns one lane of time from `start` to `end` with the periods on it. One that is too short to be seen is drawn
-    a hair wide."""
+    """Returns a lane of time from `start` to `end` with the periods on it, each at least 2 units wide."""
     if end <= start:
         return _svg(LANE, "")
     scale = WIDTH / (end - start)
@@ -133,7 +130,7 @@ def _rectangle(x: float, y: float, width: float, height: float, kind: str) -> st
 
 
 def _svg(height: int, inner: str) -> Markup:
-    """Of numbers and names of our own alone: nothing in it has to be escaped."""
+    """Returns an SVG of numbers and Byway's own names, so nothing in it needs escaping."""
     return Markup(  # noqa: S704
         f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" preserveAspectRatio="none" aria-hidden="true"'
         f' focusable="false">{inner}</svg>'
@@ -141,5 +138,5 @@ def _svg(height: int, inner: str) -> Markup:
 
 
 def first_hour(now: float) -> int:
-    """Returns when the first hour of the chart began."""
+    """Returns the start of the first hour of a chart of hours, in seconds since the epoch."""
     return (int(now) // HOUR_S - HOURS + 1) * HOUR_S

@@ -1,8 +1,9 @@
-"""Serves the dashboard to clients of the proxy port: what is known, on pages that are whole without JavaScript, and
-forms that change the little that a browser may change.
+"""Serves the dashboard to clients of the proxy port: pages that work without JavaScript, and forms for the few changes
+that a browser may make.
 
-A session here is not the user's shell: nothing takes a command, a path, a password or a setting that decides who may
-use Byway. Every request passes `guard` first. The pages are imported with the first request of a session.
+A session has fewer rights than the user's shell: no form accepts a command, a path, a password or a setting that
+controls access to Byway. Every request passes `guard` first. The pages are imported with the first request of a
+session.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Dashboard:
     """The dashboard of one Byway. Belongs to one loop."""
 
     def __init__(self, frame: Frame, port: int) -> None:
-        """`port` is the proxy's own."""
+        """`port` is the proxy's port."""
         self._frame = frame
         self._parts = frame.parts
         self._sign_in = frame.sign_in
@@ -51,7 +52,7 @@ class Dashboard:
         ]
 
     async def stop(self, _app: web.Application) -> None:
-        """Ends the streams to tabs: aiohttp would wait for them."""
+        """Ends the streams to tabs, since aiohttp would wait for them."""
         for stream in tuple(self._streams):
             stream.cancel()
 
@@ -66,7 +67,7 @@ class Dashboard:
         return _sign_in_form("", self._language(request))
 
     async def _redeem(self, request: web.Request) -> web.Response:
-        """Takes a code. It may come from a file that `byway open` wrote, so any Origin may send it."""
+        """Redeems a code. The form may be in a file that `byway open` wrote, so any Origin is accepted."""
         check_client(request, self._hosts())
         language = self._language(request)
         say = speaker(language)
@@ -76,7 +77,7 @@ class Dashboard:
             error = _("This code is wrong, was used, or is older than {count:.0f} s.", count=CODE_S)
             return _sign_in_form(error, language, status=403)
         session, path = code.session, f"{code.session.path}{code.page}"
-        # The cookie is SameSite=Strict: a redirect of this answer would count as caused by the file, and lack it.
+        # The cookie is SameSite=Strict: after a redirect the browser would not send it, as the file is the initiator.
         content = [
             Html(f'<meta http-equiv="refresh" content="0;url={path}">'),
             element("p", Html(f'<a href="{path}">{prose(say(_("Open the dashboard")))}</a>')),
@@ -90,7 +91,7 @@ class Dashboard:
         return response
 
     async def _signed_in(self, request: web.Request) -> web.StreamResponse:
-        """Answers a request for a page or of a form: only this user's browser gets that far."""
+        """Answers a request for a page or from a form, in a session of this user's browser."""
         check_client(request, self._hosts())
         check_origin(request)
         try:
@@ -117,7 +118,7 @@ class Dashboard:
             await posted_form(request, session)
             self._sign_in.sign_out(session)
             return message(_("Signed out"), _("To sign in again: `byway open`"), 200, language)
-        # In a thread: connections go on while jinja2 and the pages are imported, and a catalogue is read.
+        # In a thread, so that connections go on while jinja2 and the pages are imported and a catalogue is read.
         self._routes = routes = await asyncio.to_thread(_load_pages, language, self._frame, self._routes)
         from proxy.control.dashboard.visit import Visit
 

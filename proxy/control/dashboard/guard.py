@@ -1,8 +1,8 @@
 """Decides whether a request for the dashboard comes from a page of the dashboard, in this user's browser.
 
-One module in front of everything. In this order: the Host is exactly ours (nothing else stops a page that rebinds its
-own name to loopback); the client is on this computer and reached Byway at a loopback address; no other site caused the
-request; the path and the cookie are of the same session; and a form has the session's token and our own Origin.
+It checks, in this order: the Host is exactly ours (the only protection against a page that rebinds its name to
+loopback); the client is on this computer and reached Byway at a loopback address; no other site caused the request; the
+path and the cookie are of the same session; and a form has the session's token and our Origin.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from proxy.control.dashboard.sign_in import Session, SignIn
 from proxy.model.phrase import _
 
 FORM_LIMIT = 64 * 1024
-"""Bytes of a form that is posted, at most."""
+"""The most bytes of a posted form."""
 
 _FIELDS_MAX = 64
 
@@ -29,20 +29,20 @@ _FOREIGN = _("Another site asked for this.")
 
 
 def cookie_name(port: int) -> str:
-    """The name of the cookie, by the port of the proxy: several Byways share the cookies of 127.0.0.1."""
+    """Returns the name of the cookie, which contains the proxy's port: several Byways share the cookies of
+    127.0.0.1."""
     return f"byway-{port}"
 
 
 def cookies_of(request: web.BaseRequest, name: str) -> Sequence[str]:
-    """Returns the values of all cookies of a name. Any server on this computer can set one of ours for all paths of
-    127.0.0.1, at any port, and a browser then sends both. The size of the head bounds them."""
+    """Returns the values of all cookies with a name. Any server on this computer, at any port, can set such a cookie
+    for 127.0.0.1, and the browser then sends both. The limit of the request head limits their number."""
     pairs = (pair.partition("=") for line in request.headers.getall("Cookie", ()) for pair in line.split(";"))
     return [value.strip() for key, _, value in pairs if key.strip() == name]
 
 
 def check_client(request: web.BaseRequest, hosts: frozenset[str]) -> None:
-    """Refuses a request that does not name one of our `hosts`, or whose client is not on this computer. Raises
-    Refused."""
+    """Refuses a request whose Host is not one of `hosts`, or whose client is not on this computer. Raises Refused."""
     check_host(request, hosts)
     check_shape(request, of_browser=True)
     for name in ("peername", "sockname"):
@@ -52,7 +52,7 @@ def check_client(request: web.BaseRequest, hosts: frozenset[str]) -> None:
 
 
 def check_origin(request: web.BaseRequest) -> None:
-    """Refuses a request that another site caused, as far as the browser tells. Raises Refused."""
+    """Refuses a request that another site caused, by the browser's headers. Raises Refused."""
     site = request.headers.get("Sec-Fetch-Site", "none")
     if site not in ("none", "same-origin") or request.headers.get("Sec-Fetch-Dest") in ("iframe", "frame", "embed"):
         raise Refused(403, _FOREIGN)
@@ -65,7 +65,7 @@ def check_origin(request: web.BaseRequest) -> None:
 
 
 def session_of(request: web.BaseRequest, sign_in: SignIn, *, secret: str, port: int, now: float) -> Session:
-    """Returns the session to whose path and cookie a request belongs. Raises Refused."""
+    """Returns the session of a request, by its path and its cookie. Raises Refused when there is none."""
     for cookie in cookies_of(request, cookie_name(port)):
         if (session := sign_in.session(secret, cookie, now)) is not None:
             return session
@@ -75,9 +75,8 @@ def session_of(request: web.BaseRequest, sign_in: SignIn, *, secret: str, port: 
 async def posted_form(
     request: web.Request, session: Session | None, *names: str, limit: int = FORM_LIMIT
 ) -> Mapping[str, str]:
-    """Returns the fields of a form, each of which has to be one of `names` and may be there once. It has at most
-    `limit` bytes. With a session, the form must come from our own Origin and have the session's token; the sign-in form
-    has none. Raises Refused."""
+    """Returns the fields of a form of at most `limit` bytes. Each must be one of `names`, and occurs at most once. With
+    a session, the form must have our Origin and the session's token; the sign-in form has none. Raises Refused."""
     if session is not None and request.headers.get("Origin") is None:
         raise Refused(403, _("The browser did not say where the form comes from."))
     if request.content_type != "application/x-www-form-urlencoded":

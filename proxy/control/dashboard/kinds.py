@@ -1,4 +1,4 @@
-"""How good a state is, as a class in the style sheet: "good", "bad", "warn" or "quiet"."""
+"""The class in the style sheet for a status or a route."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _QUIET = frozenset({SiteStatus.NOT_TESTED, SiteStatus.NO_NETWORK, SiteStatus.POR
 
 
 def status_kind(status: SiteStatus) -> str:
-    """Returns the class in the style sheet of a site's status."""
+    """Returns "good", "bad", "warn" or "quiet"."""
     if status is SiteStatus.WORKS:
         return "good"
     if status in _QUIET:
@@ -18,7 +18,7 @@ def status_kind(status: SiteStatus) -> str:
 
 
 def route_kind(route: str) -> str:
-    """Returns the kind of pattern of a route that delivers."""
+    """Returns the kind, in `charts.PATTERNS`, of a route that delivers."""
     if route == "direct":
         return "direct"
     return "strategy" if route.startswith("direct|") else "relay"

@@ -1,4 +1,4 @@
-"""The override of one site, as forms of several pages show it and post it."""
+"""The forms for the override of a site, which several pages have."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from proxy.model.phrase import _, commas, pgettext
 from proxy.routing.rule_parser import parse_action
 
 NO_OVERRIDE = "none"
-"""What the form posts to remove an override."""
+"""The value by which the form removes an override."""
 
 LENGTHS: Mapping[str, str] = {
     "": _("until I change it"),
@@ -26,18 +26,19 @@ LENGTHS: Mapping[str, str] = {
     "24": _("1 day"),
     "168": _("1 week"),
 }
-"""How long an override can last, by the hours that the form posts."""
+"""The durations of an override, by the hours that the form posts."""
 
 
 def override_text(override: OverrideJson) -> str:
-    """Returns what an override does, and when it ends: `relay tor, ends in 3 h`."""
+    """Returns the action of an override and its end: `relay tor, ends in 3 h`."""
     action = str(override.action).lower()
     what = f"{action} {override.relay}" if override.relay else action
     return commas([what, _("ends {when}", when=ago(override.until))]) if override.until else what
 
 
 def action_names(relays: Sequence[str]) -> Mapping[str, str]:
-    """Returns what can be set for a site, as the form posts it (`routing.rule_parser.parse_action`), with its name."""
+    """Returns the actions for a site with their labels, by the value that the form posts
+    (`routing.rule_parser.parse_action`)."""
     return {
         NO_OVERRIDE: _("no override: rules decide"),
         "auto": _("auto, whatever the rules say"),
@@ -50,14 +51,15 @@ def action_names(relays: Sequence[str]) -> Mapping[str, str]:
 
 
 def action_value(override: OverrideJson) -> str:
-    """Returns an override as the form posts it."""
+    """Returns the value that the form posts for an override."""
     word = str(override.action).lower()
     return f"{word}:{override.relay}" if override.relay else word
 
 
 @frozen_dataclass
 class Undo:
-    """A change of an override that can be undone: the host, what is set again, in words, and what the form posts."""
+    """A change of an override that can be undone: the host, the earlier override in words, and the id that the form
+    posts."""
 
     host: str
     text: str
@@ -65,8 +67,8 @@ class Undo:
 
 
 def undo_of(visit: Visit) -> Undo | None:
-    """Returns the last change of an override by this session, if it can be undone: nothing has been set since, by
-    another tab or a command, and no relay is gone that is needed."""
+    """Returns the last change of an override by this session; None when it cannot be undone, because the override was
+    changed since, by another tab or a command, or the relay of the earlier one is not configured."""
     change, relays = visit.session.override_change, visit.frame.relays.usable_names()
     if change is None or visit.parts.setup().router.overrides.get(change.host) != change.after:
         return None
@@ -81,7 +83,7 @@ def undo_of(visit: Visit) -> Undo | None:
 
 
 async def undo_override(visit: Visit, id_: str) -> str:
-    """Undoes the change of an override that a form names. Returns what was done, in a sentence. Raises Refused."""
+    """Undoes the change of an override with this id. Returns a sentence about the result. Raises Refused."""
     undo, change = undo_of(visit), visit.session.override_change
     if undo is None or change is None or undo.id != id_:
         raise Refused(409, _("Nothing was undone: the override has been changed since. Reload the page to see it."))
@@ -90,8 +92,8 @@ async def undo_override(visit: Visit, id_: str) -> str:
 
 
 async def change_override(visit: Visit, host: str, word: str, hours: str = "") -> str:
-    """Sets the override of a host as a form posts it, an action or NO_OVERRIDE, for one of LENGTHS. The session can
-    undo it. Returns what was done, in a sentence. Raises Refused."""
+    """Sets the override of a host to a posted action or NO_OVERRIDE, for one of LENGTHS. The session can undo it.
+    Returns a sentence about the result. Raises Refused."""
     if hours not in LENGTHS:
         raise Refused(400, _("unknown length {hours}", hours=quoted(hours)))
     override = None

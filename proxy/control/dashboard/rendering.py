@@ -1,7 +1,7 @@
 """Renders the dashboard's pages with jinja2. Every text is escaped; words between two backticks become code.
 
-Phrases are said in the language of the request, wherever they stand on a page: each language has an environment of its
-own. Imported in a thread when the first page is asked for: jinja2 takes 40 ms and 3 MiB.
+Phrases are translated into the language of the request: each language has its own environment. This module is imported
+in a thread with the first page, because jinja2 takes 40 ms and 3 MiB.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _FOLDER = Path(__file__).parent
 _FEATURES = Path(__file__).parents[2] / "features"
 
 STREAM = "<!-- stream -->"
-"""Stands on a page for what is sent later."""
+"""Marks the position on a page of the content that is sent later."""
 
 
 def _attempt(attempt: Document, protocol: str) -> str:
-    """Returns how an attempt ended, and how long it took. `protocol` is that of its connection."""
+    """Returns the result of an attempt, and its duration. `protocol` is that of its connection."""
     if attempt["stage"] == Stage.DONE:
         return _("delivered in {time}", time=span(attempt["elapsed_s"]))
     failed: str
@@ -51,7 +51,7 @@ def _attempt(attempt: Document, protocol: str) -> str:
 
 
 def _attempts(row: Document) -> str:
-    """Returns the attempts of a connection behind each other."""
+    """Returns the attempts of a connection, with semicolons between them."""
     route = Markup('<bdi dir="ltr">{}</bdi>')
     return semicolons(
         [
@@ -63,14 +63,14 @@ def _attempts(row: Document) -> str:
 
 @lru_cache(maxsize=len(Language))
 def environment(language: Language) -> Environment:
-    """Returns what renders pages in a language. Reads its catalogue the first time."""
+    """Returns the environment for pages in a language. Reads its catalogue the first time."""
     spoken = catalogue(language)
 
     def prose_in_language(text: str) -> Markup:
         return Markup(prose(as_typed(spoken.say(text), typed_here())))  # noqa: S704
 
     def remedy(text: str) -> Markup:
-        """What to do: a command as code, a sentence as it is."""
+        """Returns a remedy: a command as code, or a sentence."""
         is_command = text.startswith("byway ") and "`" not in text and not isinstance(text, Phrase)
         return prose_in_language(f"`{text}`" if is_command else text)
 
@@ -80,7 +80,7 @@ def environment(language: Language) -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: _said(value, spoken),
+        finalize=lambda value: _translated(value, spoken),
     )
     made.tests["phrase"] = lambda value: isinstance(value, Phrase)
     made.globals |= {"_": _, "ngettext": ngettext, "pgettext": pgettext, "commas": commas, "language": language}
@@ -106,15 +106,15 @@ def environment(language: Language) -> Environment:
     return made
 
 
-def _said(value: Any, spoken: Catalogue) -> Any:
-    """Returns what a page shows of a value: a phrase in its language, with the markup that its values have."""
+def _translated(value: Any, spoken: Catalogue) -> Any:
+    """Returns a phrase in the page's language, with the markup of its values; any other value unchanged."""
     if not isinstance(value, Phrase):
         return value
     return Markup(as_typed(spoken.say(value, escape=escape), escape(typed_here())))  # noqa: S704  # the phrase is escaped
 
 
 def _token(session: Session) -> Callable[[], Markup]:
-    """Returns what writes the hidden field of a form."""
+    """Returns the function by which templates write a form's hidden field with the token."""
     return lambda: Markup('<input type="hidden" name="token" value="{}">').format(session.form_token)
 
 
@@ -131,9 +131,9 @@ def render(
     is_answer: bool,
     view: Any,
 ) -> str:
-    """Returns a page. `pages` are those of the menu, `here` is its path behind that of the session; `notice` says what
-    the last form did, and `mode` what replaces AUTO, if anything does. `is_answer`: it answers a form, and holds what
-    was typed there."""
+    """Returns a page. `pages` are those of the menu. `here` is the page's path after that of the session, `notice` the
+    result of the last form, and `mode` the mode that replaces AUTO, or an empty text. `is_answer`: it is the answer to
+    a form, with the input of the user."""
     return (
         environment(language)
         .get_template(template)
@@ -159,5 +159,5 @@ def render_part(template: str, session: Session, language: Language, **values: A
 
 
 def asset(name: str) -> bytes:
-    """Returns the style sheet, or the module."""
+    """Returns the file of the style sheet or the script."""
     return (_FOLDER / name).read_bytes()

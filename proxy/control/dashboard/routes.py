@@ -1,4 +1,4 @@
-"""Finds what answers a request of a browser that is signed in: its pages, their forms, and their style and module."""
+"""Finds the handler for a request in a session: pages, forms, style sheet and script."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _OWN = (*tab_updates.ROUTES, Route("GET", "dashboard.css", _style), Route("GET",
 
 
 class Routes:
-    """All routes of the dashboard: those of the features, and its own."""
+    """The routes of all features, and those of the dashboard itself."""
 
     def __init__(self, frame: Frame) -> None:
-        """Imports the pages."""
+        """Imports the pages of all features."""
         named = ((it, name) for it in frame.features for page in it.pages for name in page.routes)
         routes = (route for routes in frame.loaded(named) for route in routes)
         self.all: Sequence[Route] = (*routes, *_OWN)
@@ -45,12 +45,12 @@ class Routes:
         ]
 
     def find(self, method: str, path: str) -> tuple[Handler, Mapping[str, str]]:
-        """Returns what answers a path behind that of the session, and the parts that its Route names. Raises the errors
-        of aiohttp for an unknown path, and for a method that it does not have."""
-        found = [(route, match) for pattern, route in self._patterns if (match := pattern.fullmatch(path)) is not None]
-        if not found:
+        """Returns the handler of a path, without that of the session, and the parts of the path that its Route names.
+        Raises HTTPNotFound for an unknown path, and HTTPMethodNotAllowed."""
+        pairs = [(route, match) for pattern, route in self._patterns if (match := pattern.fullmatch(path)) is not None]
+        if not pairs:
             raise web.HTTPNotFound
-        for route, match in found:
+        for route, match in pairs:
             if route.method == method:
                 return route.handler, match.groupdict()
-        raise web.HTTPMethodNotAllowed(method, [route.method for route, _ in found])
+        raise web.HTTPMethodNotAllowed(method, [route.method for route, _ in pairs])

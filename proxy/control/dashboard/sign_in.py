@@ -1,13 +1,13 @@
-"""Who may use the dashboard: one-time codes, and the sessions that they begin.
+"""Access to the dashboard: one-time codes, and the sessions that they begin.
 
-`byway open` asks the running Byway for a code over the control socket, which only this user reaches, and hands it to a
-browser. The browser posts it, once, and gets a session: a secret path and a cookie.
+`byway open` gets a code from the running Byway over the control socket, which only this user can use, and passes it to
+a browser. The browser posts it, once, and gets a session: a secret path and a cookie.
 
-Browsers send the cookies of 127.0.0.1 to every port of it. So the Path of the cookie holds 128 random bits: a server of
-somebody else on another port does not know them, and never gets the cookie. The path alone opens nothing. Such a
-server can set cookies of the same name, which the browser sends beside ours: one that fits is enough.
+Browsers send the cookies of 127.0.0.1 to all its ports. So the cookie's Path contains 128 random bits: a server of
+another user, on another port, does not know them and never receives the cookie. The path alone gives no access. Such a
+server can set cookies of the same name, which the browser sends as well: one valid cookie is enough.
 
-Times are those of the event loop's clock, in seconds: a wall clock that is set changes nothing.
+Times are those of the event loop's clock, in seconds, so setting the wall clock has no effect.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 
 CODE_S = 60.0
-"""Seconds for which a code is valid."""
+"""The seconds for which a code is valid."""
 
 IDLE_S = 12 * 3600.0
-"""Seconds without a request after which a session ends."""
+"""The seconds without a request after which a session ends."""
 
 SESSIONS_MAX = 16
-"""Sessions at a time; one more ends the one that was used longest ago."""
+"""The most sessions at a time; a further one ends the least recently used."""
 
 _CODES_MAX = 16
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-"""Crockford's base 32: no letters that are taken for digits, or for each other."""
+"""Crockford's base 32: without letters that look like digits or like each other."""
 
 _CODE_LENGTH = 16  # symbols, of 5 bits each
 
@@ -46,8 +46,8 @@ _MISREAD = str.maketrans({"O": "0", "I": "1", "L": "1", "-": None, " ": None})
 
 @frozen_dataclass
 class OverrideChange:
-    """A change of the override of a host, from what was set before to what is set after; None: nothing. A form names it
-    by its `id`: a tab that was opened before another change has a button of an older one."""
+    """A change of the override of a host, from `before` to `after`; None: no override. A form refers to it by `id`,
+    since a tab may have the button for an older change."""
 
     host: str
     before: Override | None
@@ -60,26 +60,26 @@ class Session:
     """A browser that is signed in."""
 
     secret: str
-    """Of its path, 128 bits in hex."""
+    """The secret part of its path, 128 bits in hex."""
     cookie: str
     """The value of its cookie, 256 bits."""
     form_token: str
-    """That every form of its pages posts, 128 bits in hex."""
+    """The token that every form of its pages posts, 128 bits in hex."""
     used_at: float
-    """When its last request came."""
+    """The time of its last request."""
     notice: str = ""
-    """What the last form did, in a sentence, for the next page."""
+    """The result of the last form, in a sentence, for the next page."""
     override_change: OverrideChange | None = None
-    """The last one, to be undone."""
+    """The last change of an override, for undo."""
     page_took_s: float = 0.0
-    """How long its slowest page of late took."""
+    """The seconds that its slowest recent page took."""
 
     removed_relays: Removal | None = None
-    """The relays that were removed last, to be restored."""
+    """The last removal of relays, for undo."""
     streams: set[asyncio.Task[Any]] = field(default_factory=set)
-    """Its answers that go on. They end with it."""
+    """The streamed answers that are being sent. They end with the session."""
     is_over: bool = False
-    """None of its requests that are still under way may begin such an answer."""
+    """Whether the session has ended: then a request in progress may not begin a streamed answer."""
 
     @property
     def path(self) -> str:
@@ -91,25 +91,25 @@ class OneTimeCode:
     """A code that begins one session."""
 
     text: str
-    """As it is typed: four groups of four symbols."""
+    """The code as the user types it: four groups of four symbols."""
     page: str
-    """The page to show first, as the part of its path behind that of the session."""
+    """The path of the first page, without that of the session."""
     ends_at: float
-    """Until when it is valid."""
+    """The time until which the code is valid."""
     used: asyncio.Event = field(default_factory=asyncio.Event)
     session: Session | None = None
-    """What it began."""
+    """The session that it has begun."""
 
 
 class SignIn:
-    """The codes and sessions of one Byway. Both end with it."""
+    """The codes and sessions of one Byway. They are only in memory."""
 
     def __init__(self) -> None:
         self._codes: list[OneTimeCode] = []
         self._sessions: dict[str, Session] = {}  # by secret, the one used last at the end
 
     def new_code(self, page: str, now: float) -> OneTimeCode:
-        """Returns a new code. Of too many the oldest is revoked."""
+        """Returns a new code. Revokes the oldest of more than _CODES_MAX."""
         symbols = "".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH))
         text = "-".join(symbols[start : start + 4] for start in range(0, _CODE_LENGTH, 4))
         code = OneTimeCode(text, page, now + CODE_S)
@@ -117,29 +117,29 @@ class SignIn:
         return code
 
     def redeem(self, text: str, now: float) -> OneTimeCode | None:
-        """Returns the code with the session that it begins; None when it is wrong, or not valid any more.
+        """Begins a session with a code. Returns the code; None when it is wrong or no longer valid.
 
-        A code that comes a second time was seen by two: nobody knows which of them is the user. It ends the session
-        that the first one began."""
+        A code that is used twice is known to two clients, and either may be the attacker. So the second use ends the
+        session that the first one has begun."""
         typed = text.upper().translate(_MISREAD).encode("utf-8", "surrogateescape")
-        found = None
-        for code in self._valid(now):  # all of them, so that the time taken does not tell
+        redeemed = None
+        for code in self._valid(now):  # all codes, so that the time does not show which one matched
             if hmac.compare_digest(code.text.replace("-", "").encode(), typed):
-                found = code
-        if found is None:
+                redeemed = code
+        if redeemed is None:
             return None
-        if found.session is not None:
-            self.sign_out(found.session)
+        if redeemed.session is not None:
+            self.sign_out(redeemed.session)
             return None
-        found.session = Session(secrets.token_hex(16), secrets.token_urlsafe(32), secrets.token_hex(16), now)
-        self._sessions[found.session.secret] = found.session
+        redeemed.session = Session(secrets.token_hex(16), secrets.token_urlsafe(32), secrets.token_hex(16), now)
+        self._sessions[redeemed.session.secret] = redeemed.session
         while len(self._sessions) > SESSIONS_MAX:
             self.sign_out(next(iter(self._sessions.values())))
-        found.used.set()
-        return found
+        redeemed.used.set()
+        return redeemed
 
     def session(self, secret: str, cookie: str, now: float) -> Session | None:
-        """Returns the session of a path and a cookie; None unless both are of the same one, and it has not ended."""
+        """Returns the session with this path and this cookie; None when there is none, or it has ended."""
         session = self._sessions.get(secret)
         if session is None or not hmac.compare_digest(session.cookie.encode(), cookie.encode("utf-8", "replace")):
             return None
@@ -151,7 +151,7 @@ class SignIn:
         return session
 
     def sign_out(self, session: Session) -> None:
-        """Ends a session, and its answers that go on: a measurement names its site."""
+        """Ends a session and its streamed answers, which may name sites."""
         self._sessions.pop(session.secret, None)
         session.is_over = True
         for stream in tuple(session.streams):

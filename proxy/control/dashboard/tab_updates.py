@@ -1,4 +1,4 @@
-"""Tells tabs that something has changed: server-sent events (WHATWG HTML)."""
+"""Notifies tabs of changes by server-sent events (WHATWG HTML)."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from proxy.net.tasks import spawn
 from proxy.session.events import Ended, Learned
 
 _PAUSE_MIN_S, _PAUSE_MAX_S = 1.0, 4.0
-"""Between two events to a tab. A page shows a visit within 5 s."""
+"""Seconds between two events to a tab. A page shows a visit within 5 s."""
 
 _LOOK_S = 0.5
-"""How often the state of the network and of the relays is compared."""
+"""Seconds between two comparisons of the state of the network and the relays."""
 
 _PAUSE_BY_COST = 200.0
-"""A tab waits so many times as long as the last page took: on a busy Byway, or one with very many sites, tabs follow
-less often, and all of them take a few hundredths of its time."""
+"""The pause as a multiple of the time for the last page. On a busy Byway, or one with very many sites, tabs update less
+often, so that together they take a few percent of its time."""
 
 _CONNECTIONS = "connections"
 
 _ALIVE_S = 15.0
-"""After so many seconds without an event a comment is sent, so that a tab that is gone is noticed."""
+"""Seconds without an event after which a comment is sent, to detect a closed tab."""
 
 
 async def _events(visit: Visit) -> web.StreamResponse:
-    """Streams an event when connections have ended or something was learned, with a pause after each, and for a page
-    that `follows` the open connections also as long as one is open. It has no content: the tab asks for its page again.
-    What happens in the pause brings another one."""
+    """Streams an event when a connection has ended or a belief has changed, with a pause after each event. A page that
+    `follows` the open connections also gets events while one is open. Events have no content: the tab requests its page
+    again. A change during the pause causes another event after it."""
     if (follows := visit.query("follows").get("follows", "")) not in ("", _CONNECTIONS):
         raise Refused(400, f"unknown word {quoted(follows)}; a page can follow {_CONNECTIONS}")
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -42,8 +42,8 @@ async def _events(visit: Visit) -> web.StreamResponse:
         changed.set()
 
     def note_learned(learned: Learned) -> None:
-        """A connection that another route has rescued may stay open for hours, and evidence counts once a control site
-        has answered: what was learned shows before an outcome does, or after."""
+        """Notes a change of a belief, which may come long before or after an outcome: a rescued connection may stay
+        open for hours, and evidence may wait for a control page."""
         if learned.changes:
             changed.set()
 
@@ -78,12 +78,12 @@ async def _events(visit: Visit) -> web.StreamResponse:
 
 
 def pause_s(page_took_s: float) -> float:
-    """Returns the pause between two events to a tab whose session last waited so long for a page."""
+    """Returns the pause between two events to a tab, by the time that a page of its session took."""
     return min(max(page_took_s * _PAUSE_BY_COST, _PAUSE_MIN_S), _PAUSE_MAX_S)
 
 
 async def _note_network(parts: Dependencies, changed: asyncio.Event) -> None:
-    """Relays rest, and the network changes or becomes another one, also while no connection ends."""
+    """Sets `changed` when the state of the network or of a relay changes, also without connections."""
 
     def state() -> tuple[object, ...]:
         return parts.health.version, parts.network(), parts.beliefs.network_state(parts.network())
@@ -97,7 +97,7 @@ async def _note_network(parts: Dependencies, changed: asyncio.Event) -> None:
 
 
 async def _note_open(parts: Dependencies, changed: asyncio.Event) -> None:
-    """Ages and bytes change as long as a connection is open."""
+    """Sets `changed` regularly while a connection is open: its age and its bytes change."""
     shown = 0
     while True:
         count = len(parts.open_connections.entries)

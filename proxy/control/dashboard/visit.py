@@ -1,7 +1,6 @@
-"""A request of a browser that is signed in, and the ways to answer it.
+"""A request in a session, and the ways to answer it.
 
-Imported in a thread when the first page is asked for, and with it jinja2 and every page: `dashboard` lets nobody get
-here who has no session.
+`dashboard` imports this module, jinja2 and all pages in a thread, with the first request in a session.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ from proxy.setup.mode_switch import ModeSwitch
 from proxy.wire.html_page import element
 
 STREAMS_MAX = 16
-"""Answers that go on at a time: tabs that are kept up to date, and measurements."""
+"""The most streamed answers at a time: updates of tabs, measurements and files."""
 
 
 @frozen_dataclass
 class Visit:
-    """A request. `language` is that of its answer: two tabs of a session may ask for two at a time. `fields` are the
-    parts of its path that its Route names; `streams` are the answers that go on."""
+    """A request. `language` is that of the answer; two tabs of a session may have different ones. `fields` are the
+    parts of the path that the Route names; `streams` are the streamed answers of all sessions."""
 
     request: web.Request
     session: Session
@@ -49,26 +48,25 @@ class Visit:
 
     @property
     def parts(self) -> Dependencies:
-        """Those of the running Byway."""
         return self.frame.parts
 
     def query(self, *names: str) -> Mapping[str, str]:
-        """Returns the fields of the query, each of which has to be one of `names`. Raises Refused."""
+        """Returns the fields of the query. Each must be one of `names`. Raises Refused."""
         return query_fields(self.request, *names)
 
     async def form(self, *names: str, limit: int = FORM_LIMIT) -> Mapping[str, str]:
-        """Returns the fields of a form that a page of this session posted, of at most `limit` bytes. Raises Refused."""
+        """Returns the fields of a form of this session, as `posted_form`. Raises Refused."""
         return await posted_form(self.request, self.session, *names, limit=limit)
 
     async def page(self, template: str, *, here: str, view: Any, title: str = "", status: int = 200) -> web.Response:
-        """As `render`. It is made in a thread: a long list takes 30 ms."""
+        """Returns a page, rendered in a thread: a long list takes 30 ms. Arguments are as in `render`."""
         text = await asyncio.to_thread(self.render, template, title=title, here=here, view=view)
         return html(text, PAGE_HEADERS, status)
 
     def render(self, template: str, *, here: str, view: Any, title: str = "") -> str:
-        """Returns the text of a page. `here` is its path in the menu, or that of the page of the menu from which it is
-        reached; without a `title` it has that page's. A page that the browser goes to takes the notice;
-        one that another tab asks for, to bring itself up to date, leaves it to that."""
+        """Returns the text of a page. `here` is the path of its page in the menu, or of the one that leads to it;
+        `title` is by default that page's. A navigation of the browser shows the session's notice and removes it; the
+        update of a tab does not."""
         notice, pages = "", [*self.frame.pages.values()]
         if self.request.headers.get("Sec-Fetch-Dest", "document") == "document":
             notice, self.session.notice = self.session.notice, ""
@@ -86,19 +84,19 @@ class Visit:
         )
 
     async def part(self, template: str, view: Any) -> web.Response:
-        """Returns a part of a page, for the module."""
+        """Returns a part of a page, for the script."""
         return html(
             await asyncio.to_thread(render_part, template, self.session, self.language, view=view), PAGE_HEADERS
         )
 
     def file(self, text: str, name: str, content_type: str) -> web.Response:
-        """Returns a file for the browser to save. `name` is of letters, digits, dots and hyphens."""
+        """Returns a file for the browser to save. `name` has only letters, digits, dots and hyphens."""
         headers = {**PAGE_HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
         return web.Response(text=text, content_type=content_type, charset="utf-8", headers=headers)
 
     async def stream_file(self, parts: AsyncIterator[str], name: str, content_type: str) -> web.StreamResponse:
-        """Sends a file for the browser to save as it is made, a part at a time. What fails in its midst breaks the
-        transfer off: a browser shows that, and keeps no file that looks whole."""
+        """Sends a file for the browser to save, part by part. An error aborts the transfer, so that the browser does
+        not keep an incomplete file."""
         headers = {
             **PAGE_HEADERS,
             "Content-Disposition": f'attachment; filename="{name}"',
@@ -108,25 +106,25 @@ class Visit:
         response.force_close()
         with self.streaming():
             await response.prepare(self.request)
-            with contextlib.suppress(ConnectionError):  # the browser wants no more of it
+            with contextlib.suppress(ConnectionError):  # the user has cancelled the download
                 async for part in parts:
                     await response.write(part.encode())
                 await response.write_eof()
         return response
 
     def see_other(self, path: str, notice: str = "") -> web.Response:
-        """Returns what leads the browser to another page, whose path is behind that of the session, after a form. It
-        shows the notice once."""
+        """Returns a redirect to another page after a form. `path` is without that of the session. That page shows the
+        notice once."""
         if notice:
             self.session.notice = notice
         return web.Response(status=303, headers={**PAGE_HEADERS, "Location": f"{self.session.path}{path}"})
 
     async def stream(self, page: str, parts: AsyncGenerator[Part, None]) -> web.StreamResponse:
-        """Sends a page as far as what it tells is done. `page` has STREAM twice: within a list and behind it. Closes
+        """Sends a page part by part. `page` has STREAM twice: in a list and after it, for the two kinds of Part. Closes
         `parts`. Raises Refused."""
         before, between, after = page.split(STREAM)
         response = web.StreamResponse(headers={**PAGE_HEADERS, "Content-Type": "text/html; charset=utf-8"})
-        response.force_close()  # as every answer of the proxy port: this one's head is sent before its end
+        response.force_close()  # every answer on the proxy port closes the connection; here before the head is sent
         with self.streaming():
             await response.prepare(self.request)
             try:
@@ -140,16 +138,17 @@ class Visit:
                 await response.write((between + after).encode())
             except ConnectionError:
                 pass  # the tab was closed
-            except Exception as error:  # the page has begun, and says so in its midst
+            except Exception as error:  # part of the page is sent, so the message goes into it
                 log_fault(error)
-                said = element("p", catalogue(self.language).say(FAULT), role="alert")
+                alert = element("p", catalogue(self.language).say(FAULT), role="alert")
                 with contextlib.suppress(ConnectionError):
-                    await response.write(f"{between}{said}{after}".encode())
+                    await response.write(f"{between}{alert}{after}".encode())
         return response
 
     @contextlib.contextmanager
     def streaming(self) -> Iterator[None]:
-        """Lifts the time limit of the connection, and ends its answer when Byway ends. Raises Refused."""
+        """Removes the time limit of the connection while an answer is streamed. The answer ends with the session, and
+        with Byway. Raises Refused."""
         if self.session.is_over:
             raise Refused(401, SIGNED_OUT)
         if len(self.streams) >= STREAMS_MAX:
@@ -168,7 +167,7 @@ class Visit:
 
 
 def mode_mark(modes: ModeSwitch) -> str:
-    """Returns what stands on every page while a pause or a mode replaces AUTO; empty: none does."""
+    """Returns the text on every page while a pause or a mode replaces AUTO; empty when none does."""
     if modes.paused_until:
         return _("Paused until {time}", time=clock(modes.paused_until)[11:16])
     return _MODE_MARKS.get(modes.mode, "")
@@ -178,7 +177,7 @@ _MODE_MARKS = {AutoMode.DIRECT: _("Mode: direct only"), AutoMode.RELAY: _("Mode:
 
 
 class Part(NamedTuple):
-    """A part of a page that is sent when it is done: an item of the list, or what stands behind the list."""
+    """A part of a page that is sent when it is ready: an item of the list, or content after the list."""
 
     text: str
     is_behind_list: bool = False
@@ -188,15 +187,15 @@ class _Adopted(Protocol):
     """The protocol of a connection that the proxy port handed over."""
 
     def stay_open(self) -> None:
-        """Lifts its time limit."""
+        """Removes the time limit."""
 
 
 Handler = Callable[[Visit], Awaitable[web.StreamResponse]]
 
 
 class Route(NamedTuple):
-    """What answers a method on a path behind that of the session. A part of the path in braces stands for any one, and
-    names it: `sites/{host}`."""
+    """The handler of a method on a path, without that of the session. A part in braces matches any text without a slash
+    and names it: `sites/{host}`."""
 
     method: str
     path: str

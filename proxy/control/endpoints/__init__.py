@@ -1,1 +1,1 @@
-"""The endpoints of the control API: a module for each subject, with a class whose `routes` says what it answers."""
+"""Endpoints of the control API that belong to no feature."""

@@ -22,7 +22,7 @@ class SignInRequest:
 
 
 class SignInEndpoints:
-    """Hands out codes to those who may use the API anyway."""
+    """Gives codes to clients of the API, which already have access to everything that the dashboard shows."""
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
