@@ -7,6 +7,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 @frozen_dataclass
 class ErrorAnswer:
-    """One sentence: what is wrong with the request, or what failed. It may be the last line of a streamed answer."""
+    """The fault of a request, or the error that stopped its answer, in one sentence. It may be the last line of a
+    streamed answer."""
 
     error: str

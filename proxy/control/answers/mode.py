@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @frozen_dataclass
 class ModeJson:
-    """What AUTO does. `paused_until` is null when it is not paused."""
+    """The mode that replaces AUTO. `paused_until` is null when it is not paused."""
 
     mode: AutoMode
     paused_until: float | None

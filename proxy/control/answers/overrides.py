@@ -10,7 +10,8 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 @frozen_dataclass
 class OverrideJson:
-    """What is done with a host and its subdomains, whatever the rules say. `until` is null for one without an end."""
+    """The override of a host and its subdomains, which takes precedence over rules. `until` is null for one without an
+    end."""
 
     scope: str
     action: Action

@@ -8,8 +8,8 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 
 class ProblemSubject(StrEnum):
-    """What a problem is with, in the order in which they are shown: that nothing opens first, and failing relays, since
-    without them no blocked site opens; then the user's files, the network, the sites and the log."""
+    """The subject of a problem, in the order in which problems are shown: first that nothing opens, and failing relays,
+    since without them no blocked site opens; then the user's files, the network, the sites and the log."""
 
     TRAFFIC = "traffic"  # nothing opens
     RELAYS = "relays"
@@ -24,7 +24,7 @@ class ProblemSubject(StrEnum):
 
 @frozen_dataclass
 class ProblemJson:
-    """A problem that the user can end: what it is with, what is wrong in a sentence, and the one thing to do."""
+    """A problem that the user can solve: its subject, a sentence about it, and the remedy."""
 
     subject: ProblemSubject
     text: str

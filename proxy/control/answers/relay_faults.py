@@ -10,7 +10,7 @@ from proxy.wire.relay_url import redact
 
 @frozen_dataclass
 class RelayFaultJson:
-    """A fault of a relay. `fault` is its id, `text` says it in words, `do` is the remedy, which ends with a command;
+    """A fault of a relay. `fault` is its id, `text` describes it, `do` is the remedy, which ends with a command;
     `error` is the sentence of the last failure, with addresses."""
 
     relay: str
@@ -36,8 +36,8 @@ class RelayFaultJson:
 
 @frozen_dataclass
 class RelayObstacleJson:
-    """What is in the way to a relay on this network. `obstacle` is its id, `words` and `text` say it, `do` is the
-    remedy, which ends with a command; `way` is what failed, `instead` what works (empty: nothing)."""
+    """An obstacle on the way to a relay on this network. `obstacle` is its id, `words` and `text` describe it, `do` is
+    the remedy, which ends with a command; `way` is the way that failed, `instead` the one that works (empty: none)."""
 
     relay: str
     obstacle: Obstacle

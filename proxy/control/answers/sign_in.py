@@ -7,7 +7,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 @frozen_dataclass
 class CodeLine:
-    """A code, and for how many seconds it is valid, once."""
+    """A code for one use, and the seconds for which it is valid."""
 
     code: str
     valid_s: float

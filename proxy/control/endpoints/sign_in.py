@@ -31,7 +31,8 @@ class SignInEndpoints:
         return [Endpoint("POST", "/v1/sign-in", self.new_code)]
 
     async def new_code(self, asked: SignInRequest) -> AsyncGenerator[CodeLine | CodeUsedLine, None]:
-        """Makes a code that opens a page: streams it at once, then whether it was used, at the latest when it ends."""
+        """Makes a code that opens a page. Streams the code at once, then whether it was used, at the latest when it
+        expires."""
         pages = self._frame.pages
         if asked.page not in pages:
             raise Refused(400, f"unknown page {quoted(asked.page)}; it can be {one_of(list(pages))}")
