@@ -28,7 +28,7 @@ def moment(at: float | None) -> str:
 
 
 def short_moment(at: float | None) -> str:
-    """The same without the year, for lists of what is recent: `10-07 09:12`."""
+    """Returns the same without the year, for lists of recent entries: `10-07 09:12`."""
     return moment(at)[5:]
 
 

@@ -25,19 +25,19 @@ class Role(StrEnum):
 
     INSPECTOR = "inspector"  # makes a `session.inspector.MadeInspector`
     FRONT_PAGE = "front page"  # the page of the proxy's own address
-    FIRST_STEPS = "first steps"  # what `byway run` tells at a terminal: an `app.greeting.FirstSteps`
-    LEFT_OVER = "left over"  # removes what earlier runs have left, and yields sentences for what it could not
+    FIRST_STEPS = "first steps"  # prints the next steps at a terminal: an `app.greeting.FirstSteps`
+    LEFT_OVER = "left over"  # removes temporary files of earlier runs, and yields a sentence for each failure
     NOTIFICATIONS = "notifications"  # makes an `app.wiring.Notifications`
     PROFILE_TRUST = "profile trust"  # lets a browser profile open inspected sites
-    SITES = "sites"  # says of `control.site_states.KnownSite`s what an answer has of a site: a coroutine function
-    CONNECTIONS = "connections"  # says of rows of the log what an answer has of connections: a coroutine function
-    RELAYS = "relays"  # says of a `control.frame.Moment` what an answer has of relays and groups: a coroutine function
+    SITES = "sites"  # a coroutine function from `control.site_states.KnownSite`s to the sites in an answer
+    CONNECTIONS = "connections"  # a coroutine function from rows of the log to the connections in an answer
+    RELAYS = "relays"  # a coroutine function from a `control.frame.Moment` to the relays and groups in an answer
 
 
 @frozen_dataclass
 class SaidBy:
-    """Marks a field of an answer, in its annotation: the feature with this role says what is there, or what is in this
-    field of its own answer. Without the feature nothing is."""
+    """Marks a field of an answer, in its annotation: its value comes from the feature with this role, or from `field`
+    of that feature's answer. Without the feature it is empty."""
 
     role: Role
     field: str = ""
@@ -47,13 +47,13 @@ class SaidBy:
 class Page:
     """A page of the menu, with the pages that it leads to."""
 
-    name: str  # in `byway open`; its path too, but for that of Home
+    name: str  # in `byway open`; also its path, except for Home
     title: str
     routes: Sequence[str]  # names of tuples of `control.dashboard.visit.Route`
 
     @property
     def path(self) -> str:
-        """The path behind that of the session."""
+        """The path, without that of the session."""
         return "" if self.name == "home" else self.name
 
 

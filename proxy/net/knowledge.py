@@ -1,12 +1,12 @@
-"""What `net` asks of the layers above it, and reports to them: one object, made once, for the whole run of Byway.
+"""The questions of `net` to the layers above it, and its reports to them: a Protocol, with one object for a run.
 
-`net` looks names up, opens paths and sees what comes back. What is believed of a name, a relay or an address, which
-route may help after a failure, and what a page is, is the business of `detect`, `routing` and addons, which `net` does
-not import. `setup/knowledge.py` answers.
+`net` resolves names, opens paths and reads answers. It does not import `detect`, `routing` or addons, which have the
+beliefs about names, relays and addresses, choose the routes that may help after a failure, and classify pages.
+`setup/knowledge.py` implements the Protocol.
 
-Three things are asked elsewhere, since they live otherwise. What the resolver found out about a name is asked of the
-resolver that a race dials with: a reload makes a new one, which has found nothing yet. Which addresses are bogus says
-the guard of a Setup (`BogonCheck`). And the ways to relays (`WayBeliefs`) are asked for by one kind of dialer alone.
+Three questions go to other objects, which have another lifetime or user: DNS findings to the resolver of a race, which
+a reload replaces; bogus addresses to the guard of a Setup (`BogonCheck`); the order of ways to a relay to `WayBeliefs`,
+which only one kind of dialer uses.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from proxy.wire.tls import Verdict
 
 
 class ClassifiedAnswer(NamedTuple):
-    """What the first bytes of an HTTP answer are."""
+    """The class of an HTTP answer, by its first bytes."""
 
-    verdict: Verdict  # MORE: too few bytes to tell; VALID: deliver it; GARBAGE: `symptom` says what is wrong
+    verdict: Verdict  # MORE: too few bytes; VALID: deliver it; GARBAGE: do not, because of `symptom`
     symptom: Symptom = Symptom.NONE
     evidence: Evidence = NO_EVIDENCE
     answer_fingerprint: str = ""
@@ -46,15 +46,15 @@ VALID = ClassifiedAnswer(Verdict.VALID)
 
 
 class Knowledge(Protocol):
-    """What is known above. No method raises, and all answer at once, but for `dial_by_addon`."""
+    """The knowledge of the layers above. Except `dial_by_addon`, no method waits or raises."""
 
     @property
     def ways(self) -> WayBeliefs:
-        """What is believed of the ways to relays."""
+        """The beliefs about the ways to relays."""
         ...
 
     def network(self) -> NetworkId:
-        """The current network."""
+        """Returns the current network."""
         ...
 
     def has_ipv6(self) -> bool:
@@ -62,7 +62,7 @@ class Knowledge(Protocol):
         ...
 
     def is_suspect(self, host: str) -> bool:
-        """Whether `host` must not be resolved in plain text; asked for `EncryptedFor.SUSPECTS` alone."""
+        """Whether `host` must not be resolved in plain text. Called only with `EncryptedFor.SUSPECTS`."""
         ...
 
     def is_portal(self) -> bool:
@@ -83,7 +83,7 @@ class Knowledge(Protocol):
         ...
 
     def report_answered_flight(self, address: str, host: str) -> None:
-        """Ends it again: the flight that looked dropped was answered after all."""
+        """Ends the residual window of `address`: the flight that looked dropped was answered."""
         ...
 
     def on_forged(self, host: str, finding: DnsFinding) -> None:
@@ -93,13 +93,13 @@ class Knowledge(Protocol):
     def may_help(
         self, route: Route, attempts: Sequence[Attempt], *, protocol: FlightProtocol, ech: bool, last_resort: bool
     ) -> bool:
-        """Whether `route` may deliver after what happened to `attempts`. `ech`: the ClientHello is an encrypted one
-        that names another host; `last_resort`: no route is left that answers the symptoms, and no relay may serve."""
+        """Whether `route` may deliver after the failures of `attempts`. `ech`: the ClientHello is an encrypted one that
+        names another host. `last_resort`: no other route fits the symptoms, and no relay may be used."""
         ...
 
     def classify(self, answer: bytes, host: str, *, complete: bool) -> ClassifiedAnswer:
-        """What `answer`, as far as it has come, is for `host`: a block page, a redirect to another site, or the site's.
-        `complete`: no more of it will be read, so the result is never MORE."""
+        """Classifies the bytes of an answer for `host` so far: a block page, a redirect to another site, or the site's
+        answer. `complete`: no more bytes will come, so the result is never MORE."""
         ...
 
     async def dial_by_addon(self, addon: str, route: Route, destination: Destination) -> Stream | None:
@@ -109,8 +109,8 @@ class Knowledge(Protocol):
 
 
 class NothingKnown:
-    """Knows the network at most: nothing is suspect or fails, every route may help, every answer is the site's, and no
-    addon runs. For commands, which run without the rest of Byway."""
+    """Knows at most the network: no name is suspect, no relay fails, every route may help, every answer is the site's,
+    and there are no addons. For commands, which run without the rest of Byway."""
 
     def __init__(self, network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK) -> None:
         self._network = network

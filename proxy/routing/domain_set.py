@@ -27,7 +27,7 @@ class Covers(IntFlag):
     """Every name below it, at any depth."""
     SITE = HOST | SUBDOMAINS
     CHILDREN = 4
-    """The names one label below it: what `*.example.com` means in some formats."""
+    """The names one label below it, as `*.example.com` in some formats."""
 
 
 _CHARACTERS_PER_SLOT = 3

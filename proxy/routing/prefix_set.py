@@ -1,9 +1,9 @@
 """A set of IP prefixes that stays small and quick with a million of them.
 
-Two prefixes are apart, or one holds the other. So those that are in no other are ranges of addresses that stand apart,
-in order: an address is in the last one that begins before it, or in none. All prefixes stand in order too, to tell the
-longest around an address, which only what is shown needs. A million takes 13 bytes each, and for IPv6 49. They come in
-any order and are sorted in runs of some thousand, which are merged: other threads wait while Python sorts.
+Two prefixes are disjoint, or one contains the other. So the prefixes that are in no other are disjoint ranges. Sorted,
+an address is in the last range that begins before it, or in none. All prefixes are kept sorted as well, to find the
+longest one around an address, which only pages and commands need. Of a million, each takes 13 bytes, for IPv6 49. They
+come in any order and are sorted in runs of some thousand, which are merged: sorting blocks the other threads.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from proxy.model import literal
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 OCTETS = tuple({str(number): number << bits for number in range(256)} for bits in (24, 16, 8, 0))
-"""For each octet of an IPv4 address, what it adds to the address, by its one canonical spelling."""
+"""For each octet of an IPv4 address: its value in the address, by its canonical spelling."""
 
 _FIRST, _SECOND, _THIRD, _LAST = OCTETS
 
@@ -93,8 +93,8 @@ class PrefixSet:
         return place > 0 and self.ipv4.ends[place - 1] >= address
 
     def covering(self, host: str) -> str | None:
-        """Returns the longest prefix that contains the address, as `spelled_prefix` spells it; None when there is
-        none, or when the host is a name. It tries each length: to be asked for what is shown."""
+        """Returns the longest prefix that contains the address, as `spelled_prefix` spells it; None when there is none,
+        or when the host is a name. It tries each length, which is too slow for each connection."""
         if not self.contains(host) or (address := literal(host)) is None:
             return None
         known, bits = (self.ipv4, 32) if address.version == 4 else (self.ipv6, 128)

@@ -210,7 +210,7 @@ class HttpRequests:
         """Sends the client the reason why no answer came, or an addon's redirect."""
         if self._client.has_left:
             return
-        from proxy.session.error_page import error_answer  # most runs need no page, nor what it loads
+        from proxy.session.error_page import error_answer  # rarely needed
 
         url = await record.redirect_url()
         reply = http_redirect(url) if url else error_answer(record, self._services, request.head.headers)

@@ -28,7 +28,7 @@ class InspectorOnDemand:
         """See Inspector."""
         try:
             inspector = self.needed()
-        except BywayError as error:  # what cannot be inspected may not pass
+        except BywayError as error:  # a connection that cannot be inspected is refused
             return InspectionDecision(refusal=f"{outcome.request.destination} is not inspected: {error}")
         return await inspector.decide(outcome, flight)
 

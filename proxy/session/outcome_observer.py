@@ -84,7 +84,7 @@ class OutcomeObserver:
         return True
 
     def _tell(self, changes: list[Change]) -> None:
-        """Emits what was learned, and that a signal may wait for a control."""
+        """Emits the changes of beliefs, and SignalWaits, since a signal may wait for a control."""
         if changes:
             self._services.events.emit(Learned(changes))
         self._services.events.emit(SignalWaits())

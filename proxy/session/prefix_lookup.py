@@ -33,6 +33,6 @@ async def is_looked_up(
     try:
         with deadline(setup.settings.detect.hedge_syn_s):
             await setup.resolver.resolve(host)
-    except (DialError, TimeoutError):  # the direct route will say what is wrong
+    except (DialError, TimeoutError):  # the direct route reports the fault
         return False
     return True

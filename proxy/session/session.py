@@ -3,9 +3,9 @@
     accept → sniff → parse → match → plan → dial → flight → first byte → learn → pump → record
 
 Read this first. A Session reads what its client asks for, makes a plan, races the plan's routes until one delivers a
-valid server byte, reports what that teaches, and hands both sockets to the pump. The client gets "connected" when a
-route has really connected. What it sends then is its flight: it is kept until a server byte is back, so that the next
-route can send it again when one fails, and the client notices only the wait. Nothing calls back into a session.
+valid server byte, reports the outcome, and hands both sockets to the pump. The client gets "connected" when a route has
+really connected. The bytes that it sends then are its flight. They are kept until a server byte is back, so that the
+next route can send them again when one fails, and the client notices only the wait. Nothing calls back into a session.
 
 A connection that a rule INSPECTs takes the same way: the inspector takes over the client's socket, and is the client of
 this session from then on. Plain HTTP requests are served by `http_requests`.

@@ -1,8 +1,8 @@
 """The log's database while Byway runs: opened when it is needed, reopened when its file was replaced, begun anew when
 it is damaged.
 
-`file` knows how a file is opened, checked and set aside; this module decides when. Browsing never stops for the log: a
-fault is retried by the next call, and `trouble` says what is wrong meanwhile.
+`file` opens, checks and sets aside a file; this module decides when. Browsing never stops for the log: the next call
+retries after a fault, and `trouble` has the reason until then.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class LogDatabase:
         """`path` None: a database in memory. `state` is read from the file when it is opened, and written to a new one
         that has to take its place."""
         self.next_id = 1
-        """Number of the next connection in the log. Opening sets it; what `run` runs may read it and count it up."""
+        """The number of the next connection in the log. Opening sets it; the `work` of `run` may read and increase
+        it."""
         self.trouble = ""
         """Why the file cannot be used at the moment; empty when it can."""
         self._path = path
@@ -68,8 +69,8 @@ class LogDatabase:
                 self._state.overrides |= read_overrides(self._path)
 
     def run(self, work: Query[object]) -> bool:
-        """Runs `work` on the file, or on a new one when it is damaged. Returns False when neither is possible now. What
-        `work` raises for a value, and not for the file, is raised on."""
+        """Runs `work` on the file, or on a new one when it is damaged. Returns False when neither is possible now.
+        Raises the errors of `work` that are about a value, and not about the file."""
         with self._lock:
             return self._run(work)
 

@@ -1,7 +1,7 @@
 """Reads fields of a DER certificate: public key, issuer, validity, names, and certificate transparency (CT).
 
-The peer that sent the bytes may be lying: the functions tell only what the bytes say, and `signed_by` alone proves
-something. A certificate that cannot be parsed yields an empty value.
+The peer may have sent any bytes: the functions return their content, and only `signed_by` proves anything. A
+certificate that cannot be parsed yields an empty value.
 """
 
 from __future__ import annotations

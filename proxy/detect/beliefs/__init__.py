@@ -1,1 +1,1 @@
-"""What is believed about sites and networks, and how observations change it."""
+"""Beliefs about sites and networks, and the rules by which observations change them."""

@@ -247,8 +247,8 @@ def release_waiting(state: BeliefState, key: Key, now: float) -> list[Change]:
 def on_other_host_delivered(
     state: BeliefState, domain: str, network: NetworkId, now: float, *, came_at: float | None = None
 ) -> list[Change]:
-    """Counts the signals that waited for a control, since a host of `domain` delivered direct. It did so at `came_at`
-    at the earliest (None: now), and is a control for what was sent before."""
+    """Counts the signals that waited for a control, since a host of `domain` delivered direct. That was at `came_at` at
+    the earliest (None: now), and is a control for everything sent before."""
     changes: list[Change] = []
     for host, waiting in release(state, network, domain, now, came_at=came_at):
         if not may_learn(state, network, now):
@@ -275,7 +275,7 @@ def release(
 
 
 def forget_waiting(state: BeliefState, meant: Meant) -> None:
-    """Drops what waits about the hosts that are meant."""
+    """Drops the waiting signals of the hosts that match `meant`."""
     state.unexplained.forget(meant)
     state.unproven.forget(meant)
     for key in [key for waiting in state.at_control.values() for key in waiting if meant(key)]:
@@ -319,7 +319,7 @@ def note_residue(
 
 
 def take_back_residue(state: BeliefState, address: str | IPAddress, network: NetworkId, host: str) -> None:
-    """Ends the residual window that `host` began at `address`, since what looked dropped was answered."""
+    """Ends the residual window that `host` began at `address`, since a flight that looked dropped was answered."""
     found = address_of(str(address))
     if found is not None and state.residual.get((network, found), (0.0, None))[1] == host:
         del state.residual[network, found]

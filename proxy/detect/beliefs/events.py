@@ -1,8 +1,7 @@
-"""What beliefs are learned from: what happened on a network, as values.
+"""The events from which beliefs are learned, as values.
 
-Most often it is the Outcome of a connection. The others are what was found out beside connections: by their flows, by
-control pages, by measurements, by re-tests and by checks of certificates; and what became of this computer and of its
-network.
+The most frequent one is the Outcome of a connection. Others come from flows, control pages, measurements, re-tests and
+checks of certificates, and from changes of this computer and its network.
 """
 
 from __future__ import annotations
@@ -52,8 +51,8 @@ class ControlAnswered:
 @frozen_dataclass
 class BlockMeasured:
     """A measurement of `host` found a block on direct: another site was reached direct meanwhile, and `winner`
-    delivered in `protocol` what direct did not. `signal` is the heaviest sign of it, at `address` ("address:port",
-    empty: at none), and `text` says what was seen."""
+    delivered in `protocol` what direct did not. `signal` is the heaviest signal, at `address` ("address:port"; empty:
+    at none), and `text` describes the observation."""
 
     host: str
     signal: Signal
@@ -65,8 +64,8 @@ class BlockMeasured:
 
 @frozen_dataclass
 class OpenMeasured:
-    """A measurement of `host` opened it direct, at `address` ("address:port"), and had no doubt that the page was the
-    site's own. In `protocol` direct brought what a block would have prevented."""
+    """A measurement of `host` opened it direct, at `address` ("address:port"), and got the site's page without doubt.
+    `protocol` is the one in which direct delivered what a block would have prevented."""
 
     host: str
     protocol: Protocol
@@ -108,7 +107,7 @@ class StrategyTried:
 EventBeside = (
     DirectDelivered | Carried | ControlAnswered | BlockMeasured | OpenMeasured | Intercepted | Retested | StrategyTried
 )
-"""What is found out about a host beside its connections."""
+"""Events about a host besides its connections."""
 
 
 @frozen_dataclass
@@ -117,7 +116,7 @@ class NetworkLeft:
 
 
 Event = Outcome | EventBeside | NetworkLeft
-"""What may change a stored belief: `Beliefs.learn` takes it."""
+"""Events that may change a stored belief: the argument of `Beliefs.learn`."""
 
 
 @frozen_dataclass
@@ -185,4 +184,4 @@ Circumstance = (
     | FlightBroken
     | FlightAnswered
 )
-"""What changes no stored belief, but what may be learned from others: `Beliefs.note` takes it."""
+"""Events that change no stored belief, but decide what may be learned later: the argument of `Beliefs.note`."""

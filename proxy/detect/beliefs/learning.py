@@ -1,7 +1,7 @@
-"""The entries of what is learned: `learn` for events that may change a stored belief, `note` for circumstances.
+"""The entry points of learning: `learn` for events that may change a stored belief, `note` for circumstances.
 
-An Outcome is read in `outcomes`. All other events have their function in `LEARNERS`: what was found out beside
-connections by their flows, control pages, measurements, re-tests and checks of certificates.
+`outcomes` learns from an Outcome. `LEARNERS` has a function for each other kind of event: from flows, control pages,
+measurements, re-tests and checks of certificates.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def _open_measured(state: BeliefState, event: events.OpenMeasured, network: Netw
 
 
 def _direct_opens(state: BeliefState, host_key: Key, now: float, why: str) -> list[Change]:
-    """Learns that direct delivered what the cause of a block would have prevented, as `why` says."""
+    """Learns that direct delivered what the cause of a block would have prevented. `why` describes the observation."""
     network, host = host_key
     key = governing(state, host_key, now)
     represents_scope = represents(state, key, host)

@@ -96,8 +96,8 @@ class HostLru(Generic[T]):
             self._bases.on_scope_changed(key)
 
     def put(self, key: Key, value: T, *, is_change: bool = True) -> list[tuple[Key, T]]:
-        """Sets a value and makes its host the most recently used. Returns what was evicted for it. Without `is_change`,
-        nobody is told: the value of a key that is there is only renewed."""
+        """Sets a value and makes its host the most recently used. Returns the evicted entries. Without `is_change`, the
+        value of an existing key is only renewed, which is not reported."""
         self._values[key] = value
         network, host = key
         domain = (network, registrable(host))

@@ -79,11 +79,11 @@ class ResultStore(Interface):
     """Keeps results over a restart, as far as the user's settings allow. Returns at once and never raises."""
 
     def keep_result(self, result: StoredResult, *, is_troubled: bool = False) -> None:
-        """Takes the place of what was kept of the same port. `is_troubled`: a block of the site is stored."""
+        """Keeps a result in place of an earlier one of the same port. `is_troubled`: a block of the site is stored."""
         ...
 
     def drop_result(self, key: ResultKey) -> None:
-        """Nothing is kept of this port any more."""
+        """Drops the result of a port."""
         ...
 
 
@@ -112,7 +112,7 @@ class Results:
         self._results: HostLru[tuple[LastResult, ...]] = HostLru(**bounds)
         self._visited: HostLru[Visited] = HostLru(**bounds)
         self.waiting: Bounded[tuple[Key, int], LastResult] = Bounded(WAITING_MAX)
-        """By host and port, what a failure will come to if another site works direct at the time. Empty: none waits."""
+        """By host and port, the result of a failure if another site works direct at that time."""
         self._store = store
         for stored in sorted(known, key=lambda stored: stored.at):
             if (result := _from_store(stored)) is not None:
@@ -127,11 +127,11 @@ class Results:
         ):
             self._visited.put(key, Visited(protocol, port))
         if outcome.winner is not None:
-            if (known := self._results.get(key)) is None:
-                return  # most
+            if (results := self._results.get(key)) is None:
+                return  # the usual case
             before = self.of_port(key, port, now)
             is_over = before is None or not _is_lasting(before, outcome)
-            if is_over and any(result.port == port for result in known):
+            if is_over and any(result.port == port for result in results):
                 self._replace(key, port, None)
             return
         from proxy.detect.verdict.failed_visit import result_of  # most visits do not fail
@@ -149,7 +149,8 @@ class Results:
         self.note(key, result)
 
     def on_direct_delivery(self, network: NetworkId, domain: str, now: float) -> None:
-        """A host of `domain` delivered direct: what failed within the minute did not fail for want of a network."""
+        """Learns that a host of `domain` delivered direct: failures of other sites within DIRECT_WORKS_S were not the
+        network's."""
         for (key, port), result in list(self.waiting.items()):
             is_old = not 0 <= now - result.at <= DIRECT_WORKS_S
             if is_old or (key[0] == network and registrable(key[1]) != domain):
@@ -166,7 +167,7 @@ class Results:
         self._replace(key, result.port, result, is_troubled=is_troubled)
 
     def forget_recent(self, network: NetworkId, since: float) -> None:
-        """Forgets what came on a network since then: it was the network's doing, and says nothing about the sites."""
+        """Forgets the results on a network since then: the network was at fault, and not the sites."""
         for key, results in self._results.items():
             for result in results if key[0] == network else ():
                 if result.at >= since:
@@ -308,13 +309,13 @@ _STORED_TEXT = 2_000
 
 
 _NEED_A_ROUTE = (SiteStatus.SITE_DOWN, SiteStatus.DOES_NOT_OPEN, SiteStatus.DOES_NOT_RESOLVE)
-"""What can be said only by a route that works for other sites: direct, or a relay that was asked for this one."""
+"""The statuses that need a route which works for other sites: direct, or a relay that was tried for this site."""
 
 
 def _is_lasting(result: LastResult, outcome: Outcome) -> bool:
-    """Whether a delivered connection does not contradict a result: a tunnel delivers a bad certificate, or a refusal,
-    like the page, and an alert is no page; and that another route than direct delivers is what a block means. What a
-    measurement doubts of a page that opens, another visit leaves as it is."""
+    """Whether a result stays valid after a delivered connection. A tunnel delivers a bad certificate or a refusal like
+    a page, and a TLS alert is no page. A block is not over when another route than direct delivers. A visit does not
+    resolve a measurement's doubt about a page that opens."""
     if result.status is SiteStatus.WORKS:
         return outcome.winner == DIRECT or not _failed_direct(outcome)
     won = [attempt for attempt in outcome.attempts if attempt.route == outcome.winner]

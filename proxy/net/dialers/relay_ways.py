@@ -181,7 +181,7 @@ _SYMPTOMS = {symptom.value: symptom for symptom in Symptom if symptom is not Sym
 
 
 class _WayAttempt:
-    """One way under way; see UnderWay, which is what the hedging policy looks at."""
+    """An attempt on one way. The hedging policy reads it as UnderWay."""
 
     __slots__ = (
         "connected_at",
@@ -276,7 +276,7 @@ class _WayRace:
                 await self._notify.wait(self._check_at)
 
     def close(self) -> None:
-        """Ends what the race leaves under way. Attempts that a winner overtook are judged first."""
+        """Ends all attempts in progress. Attempts that a winner overtook are judged first."""
         self._notify.close()
         for task in self._lookups.values():
             task.cancel()
@@ -375,7 +375,7 @@ class _WayRace:
         return check_at
 
     def _next_starts_at(self, now: float, hedge_at: float) -> float:
-        """When the next way in the queue starts, as things are. `hedge_at` is what `_hedge` returned."""
+        """Returns the time when the next way in the queue starts. `hedge_at` is the result of `_hedge`."""
         following = self._queue[0].endpoint
         if not self._attempts:
             preferred = self._dialer.endpoints[: self._dialer.endpoints.index(following)]
@@ -405,7 +405,7 @@ class _WayRace:
 
     def _win(self, attempt: _WayAttempt, stream: Stream) -> Stream:
         self._is_won = True
-        self._attempts.remove(attempt)  # what is left is ended or judged; it may have looked dropped itself
+        self._attempts.remove(attempt)  # the others are ended or judged; this one may have looked dropped as well
         beliefs, here = self._dialer.road.beliefs, self._dialer.road.here()
         beliefs.used(self._relay, attempt.way, *here)
         for overtaken in self._attempts:

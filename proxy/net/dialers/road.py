@@ -1,6 +1,6 @@
-"""What all dialers of first relays share: how ways to them are ordered, and what is learned of them.
+"""The parts that all dialers of first relays share: the lookup, and the beliefs about the ways to a relay.
 
-`relay_ways` dials by it. That is imported with the first relay that has several ways; this, with every start.
+`relay_ways` dials with them. It is imported with the first relay that has several ways, this module at every start.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from proxy.net.kernel.tcp_info import TcpInfo
 
 
 class WayBeliefs(Protocol):
-    """What is believed of ways, by network. `relay` is the endpoint of its URL, `now` seconds since the epoch."""
+    """The beliefs about ways, by network. `relay` is the endpoint of its URL, `now` seconds since the epoch."""
 
     def order(
         self,
@@ -34,7 +34,7 @@ class WayBeliefs(Protocol):
         ...
 
     def used(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
-        """A dial took the way, which led to the relay."""
+        """Notes that a dial used the way, and reached the relay."""
         ...
 
     def worked(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
@@ -96,9 +96,9 @@ NO_WAY_BELIEFS: WayBeliefs = NoWayBeliefs()
 
 @frozen_dataclass
 class RoadToRelays:
-    """What all dialers of first relays share."""
+    """The parts that all dialers of first relays share."""
 
-    lookup: AddressLookup | None = None  # None: names are left to whoever is dialed through
+    lookup: AddressLookup | None = None  # None: the dialer below resolves names
     beliefs: WayBeliefs = NO_WAY_BELIEFS
     network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK
     tcp_info: TcpInfo = field(default_factory=TcpInfo)
@@ -107,5 +107,5 @@ class RoadToRelays:
     retests: bool = True  # whether failed ways are tried again beside dials that went well
 
     def here(self) -> tuple[NetworkId, float]:
-        """Returns the current network, and now: the ways to a relay are believed of both."""
+        """Returns the current network and time: beliefs about ways depend on both."""
         return self.network(), time.time()

@@ -72,7 +72,7 @@ def write_diff(
             added[domain] = line
         else:
             unwritten.append(domain)
-    has_an_end = list_format in ("clash", "switchyomega")  # what must be last: another key of YAML, the default
+    has_an_end = list_format in ("clash", "switchyomega")  # the last lines must stay last: a YAML key, the default
     last_alike = next(_templates(own_lines, list_format, head, backwards=True), None) if added and has_an_end else None
     at = min(part.stop, len(lines)) if last_alike is None else part.start + last_alike.number + 1
     if added and not _reads([*lines[:at], *added.values(), *lines[at:]], list_format, added):

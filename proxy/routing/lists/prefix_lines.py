@@ -13,17 +13,17 @@ from proxy.routing.prefix_set import OCTETS
 
 _OCTET = r"(?:0|[1-9][0-9]{0,2})"
 IPV4_PREFIX = rf"(?:{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}(?:/[0-9]{{1,2}})?)"
-"""Matches what may be an IPv4 address or prefix: `ipv4_keys` looks at its numbers. None begins with a zero: of an
-address that would be octal, and of a prefix wrong, which the parser of lines tells apart."""
+"""Matches a text with the form of an IPv4 address or prefix; `ipv4_keys` checks its numbers. No number begins with a
+zero: that would be octal in an address and an error in a prefix, which the parser of single lines tells apart."""
 
 IPV6_PREFIX = (
     r"(?:[1-9a-f][0-9a-f]{0,3}:(?:(?:(?:0|[1-9a-f][0-9a-f]{0,3}):){0,2}[1-9a-f][0-9a-f]{0,3}:)?:/[1-9][0-9]{0,2})"
 )
-"""Matches what may be an IPv6 prefix in canonical spelling, with one to four groups before its `::`, as most have: then
-the zeros at the end are the longest run. `ipv6_keys` looks at its length."""
+"""Matches a text with the form of an IPv6 prefix in canonical spelling with one to four groups before its `::`, as most
+have: then the zeros at the end are the longest run. `ipv6_keys` checks its length."""
 
 SHORTEST_PREFIX = {4: 3, 6: 4}
-"""By IP version. A shorter prefix holds a quarter of all addresses, or all that are in use."""
+"""The shortest prefix by IP version. A shorter one contains a quarter of all addresses, or all that are in use."""
 
 _IPV4_PREFIX, _IPV6_PREFIX = re.compile(IPV4_PREFIX), re.compile(IPV6_PREFIX)
 _FIRST, _SECOND, _THIRD, _LAST = OCTETS
@@ -33,7 +33,7 @@ _IPV4_LENGTHS = {
     for length in range(SHORTEST_PREFIX[4], 33)
     for text in (str(length), *([""] if length == 32 else []))
 }
-"""The length of a prefix and its mask, by what stands behind the slash."""
+"""The length of a prefix and its mask, by the text after the slash."""
 
 
 def are_ipv4(lines: str) -> bool:
