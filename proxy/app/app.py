@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from proxy.app.greeting import print_greeting
 from proxy.app.parts import Run, keep_as_set, make_known, make_serving, open_state, parts_of_setups
 from proxy.app.presence import Presence
 from proxy.app.relay_records import RelayRecords
 from proxy.app.wiring import ListFetching, NetworkWarnings, Subscribers, subscribe, watch_network
+from proxy.config.command_name import typed_here
 from proxy.model import AutoMode, Destination, Override
 from proxy.model.errors import BywayError, reason_of
-from proxy.model.feature import Role, offers
+from proxy.model.feature import Role, offers, usable
 from proxy.model.remembered import forget_remembered
 from proxy.net.deadline import deadline
 from proxy.net.poller import make_poller
@@ -52,6 +53,14 @@ cookies."""
 _HTTPS = 443
 
 _DRAIN_POLL_S = 0.05
+
+
+class FirstSteps(Protocol):
+    """Prints the next steps at a terminal: those for a browser, or all, which include a search for relays."""
+
+    def print_line(self, text: str) -> None: ...
+    def print_browser(self) -> None: ...
+    async def print_all(self) -> None: ...
 
 
 class App:
@@ -177,10 +186,29 @@ class App:
             log.warning("%s", sentence)
 
     def print_greeting(self) -> None:
-        """Prints the listening address and the next steps, unless `--quiet`."""
-        if not self._run.options.quiet:
-            address = Destination(self._run.settings.listen.address, self._active.port)
-            print_greeting(self._active, address, self._poller, self._run.features)
+        """Prints the listening address, and logs the notices of the configuration. At a terminal it prints the next
+        steps as well (`FirstSteps`). Does nothing with `--quiet`."""
+        if self._run.options.quiet:
+            return
+        self._active.log_notices()
+        address = Destination(self._run.settings.listen.address, self._active.port)
+        listens = f"Byway listens on {address} for HTTP, SOCKS4 and SOCKS5"
+        relays = self._setup.registry.relay_names
+        through = f"relays: {', '.join(relays)}" if relays else "no relay"
+        is_terminal = sys.stdout is not None and sys.stdout.isatty()
+        make = usable(self._run.features, Role.FIRST_STEPS) if is_terminal else None
+        if make is None:
+            advice = "" if relays else f"; add one with `{typed_here()} relay add URL`"
+            browser = f"Set {address} as your browser's proxy, then see `{typed_here()} status`. Ctrl-C stops."
+            with contextlib.suppress(BrokenPipeError):
+                print(f"{listens} ({through}{advice}).\n{browser}", flush=True)
+            return
+        steps: FirstSteps = make(address.from_here(), self._poller, command=typed_here())
+        steps.print_line(f"{listens} ({through}). Ctrl-C stops it.")
+        if self._setup.settings.relay:
+            steps.print_browser()
+        else:
+            spawn(steps.print_all(), name="print the first steps")
 
     async def drain(self, hurry: asyncio.Event) -> None:
         """Restores the system proxy, stops listening, and lets open connections finish, for `[limits] drain_s` or until

@@ -17,7 +17,6 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.app.addon_backend import AddonBackend
 from proxy.app.run_options import Ending, RunOptions
 from proxy.config.bundled import bundled
 from proxy.config.load import Loaded
@@ -29,6 +28,7 @@ from proxy.detect.relay_health import Health
 from proxy.detect.relay_ways import RelayWays
 from proxy.extend.dispatch import Addons
 from proxy.extend.manager import AddonManager
+from proxy.model import Destination, NetworkId
 from proxy.model.feature import Feature, Role, provided
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import ClientPrograms
@@ -36,7 +36,7 @@ from proxy.net.faults import Faults
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.poller import Poller
 from proxy.net.race.shared_findings import SharedFindings
-from proxy.net.stream import SocketStream
+from proxy.net.stream import SocketStream, Stream
 from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import Pump
 from proxy.net.uplink.network_watch import NetworkWatch
@@ -45,6 +45,7 @@ from proxy.session.inspector import MadeInspector
 from proxy.session.inspector_on_demand import InspectorOnDemand
 from proxy.session.recent_clients import RecentClients
 from proxy.session.services import Services
+from proxy.session.setup import Setup
 from proxy.setup.checked import Parts
 from proxy.setup.desktop.notification import has_desktop, show_notification
 from proxy.setup.knowledge import BywayKnows, SetupInUse
@@ -177,6 +178,37 @@ def parts_of_setups(run: Run, poller: Poller, kept: Kept, known: Known, port: in
         recent_clients=known.recent_clients,
         features=run.features,
     )
+
+
+@frozen_dataclass
+class AddonBackend:
+    """The clock, the network and the relays of an App, for the Api of addons. Implements `extend.api.ApiBackend`."""
+
+    setup: Callable[[], Setup]
+    """Returns the Setup in use."""
+    watch: NetworkWatch
+    folder: Path | None
+    show: Show | None
+    """Shows a notification; None when there is no desktop."""
+
+    @property
+    def relays(self) -> tuple[str, ...]:
+        return self.setup().registry.relay_names
+
+    def now(self) -> float:
+        return time.time()
+
+    def network(self) -> NetworkId:
+        return self.watch.current()
+
+    async def dial(self, url: str, destination: Destination) -> Stream:
+        return await self.setup().registry.dialer_for_url(url).dial(destination)
+
+    async def notify(self, title: str, text: str) -> None:
+        if self.show is not None:
+            from proxy.setup.desktop.notification import show_aside  # few addons show notifications
+
+            await show_aside(self.show, title, text)
 
 
 @frozen_dataclass

@@ -25,7 +25,7 @@ class Role(StrEnum):
 
     INSPECTOR = "inspector"  # makes a `session.inspector.MadeInspector`
     FRONT_PAGE = "front page"  # the page of the proxy's own address
-    FIRST_STEPS = "first steps"  # prints the next steps at a terminal: an `app.greeting.FirstSteps`
+    FIRST_STEPS = "first steps"  # prints the next steps at a terminal: an `app.app.FirstSteps`
     LEFT_OVER = "left over"  # removes temporary files of earlier runs, and yields a sentence for each failure
     NOTIFICATIONS = "notifications"  # makes an `app.wiring.Notifications`
     PROFILE_TRUST = "profile trust"  # lets a browser profile open inspected sites

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from proxy.app.parts import Run, keep_as_set, make_known, make_serving, open_state, parts_of_setups
+from proxy.app.parts import AddonBackend, Run, keep_as_set, make_known, make_serving, open_state, parts_of_setups
 from proxy.config.load import load
+from proxy.model import Destination, NetworkId
 from proxy.net.poller import make_poller
 from proxy.setup.steps import make
 from proxy.store import relay_tests
@@ -76,3 +78,36 @@ def test_without_the_feature_nothing_is_inspected(tmp_path: Path) -> None:
             kept.store.close()
 
     assert not asyncio.run(inspects(run_in(tmp_path)))
+
+
+# -- what addons get of an App -----------------------------------------------------------------------------------------
+
+WHERE = Destination("a.test", 443)
+
+
+class Dialing:
+    """A registry that notes what is dialed."""
+
+    def __init__(self, *relay_names: str) -> None:
+        self.relay_names = relay_names
+        self.dialed: list[tuple[str, Destination]] = []
+
+    def dialer_for_url(self, url: str) -> Any:
+        async def dial(destination: Destination) -> str:
+            self.dialed.append((url, destination))
+            return "stream"
+
+        return SimpleNamespace(dial=dial)
+
+
+async def test_a_reload_replaces_the_relays_and_what_dials_them() -> None:
+    before, after = Dialing("tor"), Dialing("tor", "vps")
+    setups = [SimpleNamespace(registry=before)]
+    watch: Any = SimpleNamespace(current=lambda: NetworkId("home"))
+    in_use: Any = lambda: setups[-1]  # noqa: E731
+    backend = AddonBackend(in_use, watch, None, None)
+    assert (backend.relays, backend.network()) == (("tor",), "home")
+    setups.append(SimpleNamespace(registry=after))
+    assert backend.relays == ("tor", "vps")
+    stream: Any = await backend.dial("vps", WHERE)
+    assert (stream, before.dialed, after.dialed) == ("stream", [], [("vps", WHERE)])
