@@ -156,11 +156,11 @@ def _syntax_problem(file: str, text: str, message: str) -> str:
 def _validate(document: Mapping[str, Any], places: Places) -> tuple[Settings | None, list[str]]:
     """Returns the settings, None when they are invalid, and the problems in the order of the lines."""
     settings = read_settings(document)
-    found = list(checks.faults(settings)) if isinstance(settings, Settings) else settings
-    found.sort(key=lambda fault: places.line(fault.path))
-    problems = [_with_place(places, fault) for fault in found[:PROBLEMS_SHOWN]]
-    if len(found) > PROBLEMS_SHOWN:
-        problems.append(f"{places.file}: and {len(found) - PROBLEMS_SHOWN} more problems")
+    faults = list(checks.faults(settings)) if isinstance(settings, Settings) else settings
+    faults.sort(key=lambda fault: places.line(fault.path))
+    problems = [_with_place(places, fault) for fault in faults[:PROBLEMS_SHOWN]]
+    if len(faults) > PROBLEMS_SHOWN:
+        problems.append(f"{places.file}: and {len(faults) - PROBLEMS_SHOWN} more problems")
     return settings if isinstance(settings, Settings) else None, problems
 
 

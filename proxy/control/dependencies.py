@@ -179,7 +179,7 @@ class Dependencies:
         return self._forget_in_memory(what, self._begun(what))
 
     async def forget(self, what: Forgotten) -> list[str]:
-        """Removes visited names from memory and disk. Returns a description of each file that was deleted. Raises
+        """Removes visited names from memory and disk. Returns the kinds of deleted files, in words. Raises
         BywayError."""
         begun = self._begun(what)
         self.store.leave_out(begun)
