@@ -59,8 +59,8 @@ class DomainSet(Collection[str]):
     `DomainSetBuilder`."""
 
     text: bytearray
-    """The domains in the order in which they were added, each with a line feed after it. A domain that was added twice
-    stands there twice; no entry has its second place."""
+    """The domains in the order of their addition, each with a line feed after it. A domain that was added twice is
+    there twice; the entry has its first place."""
     slots: array[int]
     """By hash, the entry of a domain; 0: the slot is free. If a domain's slot is taken, it is in the next free one. The
     number of slots is a power of two."""

@@ -26,22 +26,22 @@ OCTETS = tuple({str(number): number << bits for number in range(256)} for bits i
 _FIRST, _SECOND, _THIRD, _LAST = OCTETS
 
 _RUN = 8192
-"""Prefixes that are sorted in one call, which takes two milliseconds."""
+"""The prefixes that one call sorts, in two milliseconds."""
 
 _SLOT_BITS = 12
-"""IPv4 addresses are sought among those that share so many first bits: a search in a million halves 20 times."""
+"""The first bits by which IPv4 addresses are divided into slots: without them, a search in a million takes 20 steps."""
 
 _LOW_64 = (1 << 64) - 1
 
 
 def prefix_key(network: int, length: int) -> int:
-    """Returns a prefix as one number: in order of these, each comes after those around it. `network` may have bits set
-    beyond `length`, but the caller knows how many bits it has: they must be none."""
+    """Returns a prefix as one number. In the order of these numbers, a prefix comes after those that contain it.
+    `network` must have no bits set beyond `length`."""
     return network << 8 | length
 
 
 def spelled_prefix(network: int, length: int, *, version: int) -> str:
-    """`192.0.2.0/24`; `192.0.2.1` for one address. `network` has no bits set beyond `length`."""
+    """Returns `192.0.2.0/24`, or `192.0.2.1` for one address. `network` must have no bits set beyond `length`."""
     if version == 6:
         address = str(ipaddress.IPv6Address(network))
         return address if length == 128 else f"{address}/{length}"
@@ -51,8 +51,8 @@ def spelled_prefix(network: int, length: int, *, version: int) -> str:
 
 @frozen_dataclass
 class _Sorted:
-    """The prefixes of one IP version in order of their first addresses, each before those that it holds; and the ranges
-    of those that are in no other. Each address of IPv6 stands in two arrays: its upper half, and its lower one."""
+    """The prefixes of one IP version in the order of their first addresses, each before those that it contains, and the
+    ranges of the prefixes that are in no other. An IPv6 address is in two arrays: its upper and its lower half."""
 
     lengths: bytearray
     firsts: array[int]
@@ -166,15 +166,15 @@ class PrefixSetBuilder:
         return PrefixSet(ipv4, ipv6, slots, 32 - bits)
 
     def __len__(self) -> int:
-        """Different prefixes. Sorts all of them, which takes as long as to build the set."""
+        """Returns the number of different prefixes. Sorts them, which takes as long as building the set."""
         return sum(runs.count() for runs in self._runs.values())
 
 
 class _Runs:
-    """The keys of one IP version: runs, each of them sorted, one behind the other, and those that came since."""
+    """The keys of one IP version: sorted runs, one after the other, and the keys added since the last run."""
 
     def __init__(self, kept: Callable[[list[int]], array[int] | list[int]]) -> None:
-        """`kept` returns keys in the form in which runs are kept."""
+        """`kept` converts keys into the type in which runs are stored."""
         self._kept: Callable[[list[int]], Any] = kept
         self._new: list[int] = []
         self._runs = self._kept([])  # one block: many small ones would leave holes in memory
@@ -186,7 +186,7 @@ class _Runs:
             self._end_run()
 
     def count(self) -> int:
-        """How many are different."""
+        """Returns the number of different keys."""
         runs, ends = self._kept([]), [0]
         for run in self.taken():
             runs += self._kept(run)
@@ -195,7 +195,7 @@ class _Runs:
         return len(runs)
 
     def taken(self) -> Iterator[list[int]]:
-        """Yields all keys in order, each once, in parts of about a run, and keeps none."""
+        """Yields all keys in order, each once, in parts of about a run. Removes them."""
         self._end_run()
         runs, starts, ends = self._runs, self._ends[:-1], self._ends[1:]
         self._runs, self._ends = self._kept([]), [0]
@@ -219,7 +219,7 @@ class _Runs:
 
 
 def _sorted(runs: Iterable[list[int]], bits: int) -> _Sorted:
-    """Returns prefixes, whose keys come in order, as a set has them."""
+    """Returns the tables of a set for prefixes, whose keys come in order."""
     made = _Sorted(bytearray(), *[array(code) for code in ("IQIQIQ" if bits == 32 else "QQQQQQ")])
     until = -1  # the last address of all prefixes before
     for run in runs:
@@ -237,7 +237,7 @@ def _sorted(runs: Iterable[list[int]], bits: int) -> _Sorted:
 
 
 def _append(addresses: list[int], upper: array[int], lower: array[int], bits: int) -> None:
-    """Appends addresses of IPv6 to the arrays of their halves, those of IPv4 to the first one."""
+    """Appends IPv6 addresses to the arrays of their halves, and IPv4 addresses to the first array."""
     upper.fromlist(addresses if bits == 32 else [it >> 64 for it in addresses])
     lower.fromlist([] if bits == 32 else [it & _LOW_64 for it in addresses])
 

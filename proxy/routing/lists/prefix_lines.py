@@ -1,7 +1,6 @@
-"""Lines of IP prefixes in their usual spelling, a piece at a time, in a microsecond each.
+"""Parses lines of IP prefixes in their usual spelling, a piece at a time, in a microsecond each.
 
-A piece in which one prefix is spelled in another way, or is none, is left to the parser of lines, which takes ten times
-as long.
+A piece with a line of another form goes to the parser of single lines, which takes ten times as long.
 """
 
 from __future__ import annotations
@@ -42,13 +41,13 @@ def are_ipv4(lines: str) -> bool:
 
 
 def are_ipv6(lines: str) -> bool:
-    """The same for IPV6_PREFIX."""
+    """As `are_ipv4`, for IPV6_PREFIX."""
     return all(map(_IPV6_PREFIX.fullmatch, lines.split("\n")))
 
 
 def ipv4_keys(prefixes: str) -> Sequence[int]:
-    """Returns the keys (`prefix_set.prefix_key`) of a text of prefixes of the form of IPV4_PREFIX, one a line; none
-    when one of them needs a closer look, since it is no prefix, spelled in another way, or too short."""
+    """Returns the keys (`prefix_set.prefix_key`) of prefixes in the form of IPV4_PREFIX, one a line; none when one of
+    them is invalid, spelled in another way, or too short: then the parser of single lines decides."""
     keys = []
     try:
         for text in prefixes.split("\n"):
@@ -62,7 +61,7 @@ def ipv4_keys(prefixes: str) -> Sequence[int]:
 
 
 def ipv6_keys(prefixes: str) -> Sequence[int]:
-    """The same for prefixes of the form of IPV6_PREFIX."""
+    """As `ipv4_keys`, for prefixes in the form of IPV6_PREFIX."""
     keys = []
     for text in prefixes.split("\n"):
         network, _, after = text.partition("::/")
