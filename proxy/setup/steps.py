@@ -1,6 +1,8 @@
 """Makes a Setup in steps: each step makes a value from earlier values. Only `check` reads files.
 
     Loaded → Checked → QueryPaths → Resolvers → Dialers → Registry → Router → Setup
+
+A failed step raises ConfigError, and there is no Setup.
 """
 
 from __future__ import annotations
