@@ -198,8 +198,8 @@ async def test_an_innocent_page_that_stops_alone_goes_on_and_nothing_is_believed
 ) -> None:
     site = country.add_site("slow.test", conduct=conduct)
     country.rules.set(rules)
-    # After 5 s without a network the server's TCP retransmits about 6, 13, 26 and 51 s after its last segment that
-    # arrived: where two of those are lost, one in a hundred at 10 %, the page takes 30 s without Byway as well.
+    # After 5 s without a network the server's TCP retransmits 6, 13, 26 and 51 s after its last segment that arrived:
+    # where two of those or their ACKs are lost, one in thirty at 10 %, the page takes 30 s without Byway as well.
     seen = await visit(country, byway, site, wait_s=60.0)
     before_its_end = time.monotonic() - 1.0  # then the certificate may be checked: the visitor's request is short
     assert seen.genuine, seen.error

@@ -102,7 +102,7 @@ async def limited(visitor: Visitor, url: str, limit_s: float, *, upload: bytes =
     started = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(limit_s):
-            return await visitor.visit(url, upload=upload)
+            return await visitor.visit(url, upload=upload, limit_s=None)
     except TimeoutError:
         return Visit(url, elapsed_s=asyncio.get_running_loop().time() - started, error="the visitor gave up")
 

@@ -44,14 +44,16 @@ class Visitor:
     socks: bool = False  # asks the proxy by SOCKS5, with names, and not by HTTP
     addresses: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # of names, without a resolver
 
-    async def visit(self, url: str, *, upload: bytes = b"") -> Visit:
-        """Opens a page; sends a form when there is an `upload`. Never raises for anything that a network or a site
-        does."""
+    async def visit(self, url: str, *, upload: bytes = b"", limit_s: float | None = 30.0) -> Visit:
+        """Opens a page; sends a form when there is an `upload`. Gives up after `limit_s`, if there is one. Never raises
+        for anything that a network or a site does."""
         started = time.monotonic()
         try:
             via = None if self.socks else self.via
             method = "POST" if upload else "GET"
-            found = await fetch(url, via=via, trust=self.trust, dial=self._dial, method=method, body=upload)
+            found = await fetch(
+                url, via=via, trust=self.trust, dial=self._dial, method=method, body=upload, limit_s=limit_s
+            )
         except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, ValueError, IndexError) as error:
             return Visit(url, elapsed_s=time.monotonic() - started, error=f"{type(error).__name__}: {error}")
         refused = bool(via) and url.startswith("https") and not found.tunnel

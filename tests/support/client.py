@@ -37,16 +37,17 @@ async def fetch(
     body: bytes = b"",
     headers: Sequence[tuple[str, str]] = (),
     dial: Dial = asyncio.open_connection,
+    limit_s: float | None = _LIMIT_S,
 ) -> Fetched:
     """Fetches `url` on a new connection: CONNECT for https, absolute-form for http, direct without `via`. `dial` opens
     the connection, for example in another network. Raises OSError, or asyncio.IncompleteReadError when the answer
-    breaks off; TimeoutError after half a minute."""
+    breaks off; TimeoutError after `limit_s`."""
     started = time.monotonic()
     target = urlsplit(url)
     secure = target.scheme == "https"
     assert target.hostname is not None
     port = target.port or (443 if secure else 80)
-    async with asyncio.timeout(_LIMIT_S), _connection(dial, *(via or (target.hostname, port))) as (reader, writer):
+    async with asyncio.timeout(limit_s), _connection(dial, *(via or (target.hostname, port))) as (reader, writer):
         if via and secure:
             place = f"[{target.hostname}]:{port}" if ":" in target.hostname else f"{target.hostname}:{port}"
             writer.write(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n".encode())
