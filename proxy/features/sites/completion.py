@@ -10,7 +10,7 @@ from proxy.terminal.completion import paths_typed, starting
 
 
 def complete_surveys(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Tests that can be continued."""
+    """Completes the ids of tests that can be continued."""
     names: list[str] = []
     with contextlib.suppress(Exception):
         names += [file.stem for file in sorted((paths_typed(ctx).state_dir / "surveys").glob("*.jsonl"))]

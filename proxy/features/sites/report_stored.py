@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def gather(client: Client | Stored, hosts: Sequence[str]) -> list[Site]:
-    """Returns what is known about these sites, each once; about all with a stored status when none is named. Raises
-    Misused for a site about which nothing is known."""
+    """Returns the stored data of these sites, each once; without names, of all sites with a stored status. Raises
+    Misused for a site without data."""
     if not hosts:
         scopes = {site["scope"] for site in client.get("/v1/sites")["sites"]}
         # A domain with its subdomains and an address prefix are no sites: their hosts are in the list.
@@ -31,7 +31,8 @@ def gather(client: Client | Stored, hosts: Sequence[str]) -> list[Site]:
 
 
 def private(paths: Paths) -> Collection[str]:
-    """Returns what a report may not tell of the configuration; nothing of a faulty one."""
+    """Returns the values of the configuration that a report must not contain; those of the defaults for a faulty
+    one."""
     from proxy.config.load import load
     from proxy.config.schema import Settings
     from proxy.features.sites.report_redact import private_values
@@ -43,8 +44,8 @@ def private(paths: Paths) -> Collection[str]:
         return private_values(Settings())
 
 
-def _site(client: Client | Stored, named: str) -> Site:
-    place = quote(named, safe="")
-    shown = client.get(f"/v1/sites/{place}")
+def _site(client: Client | Stored, host: str) -> Site:
+    place = quote(host, safe="")
+    answer = client.get(f"/v1/sites/{place}")
     measured = client.get(f"/v1/measurements/{place}")["measurements"]
-    return site_of(shown, measured, client.get("/v1/log", site=shown["host"], limit=ROWS)["rows"])
+    return site_of(answer, measured, client.get("/v1/log", site=answer["host"], limit=ROWS)["rows"])

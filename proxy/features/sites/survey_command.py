@@ -113,8 +113,8 @@ def _test(
 
 
 def _run(view: View, client: Client, survey: SurveyFile, *, at_once: int, jitter: float) -> Exit | None:
-    """Measures the remaining sites. Returns None when all are measured, else how it ended. Raises the BywayError that
-    ends it."""
+    """Measures the remaining sites. Returns None when all are measured, otherwise the exit code. Raises the BywayError
+    that ends it."""
     remaining = survey.remaining
     workers = _WorkerPool(client, remaining, survey.routes, jitter=jitter)
     workers.start(min(at_once, len(remaining)))
@@ -136,8 +136,8 @@ def _run(view: View, client: Client, survey: SurveyFile, *, at_once: int, jitter
 
 
 class _WorkerPool:
-    """Threads that each have the running Byway test one site after another. They are daemons: an interrupt does not
-    wait for the tests under way."""
+    """Threads, each of which makes the running Byway test one site after another. They are daemons: an interrupt does
+    not wait for the tests under way."""
 
     def __init__(self, client: Client, urls: Sequence[str], routes: Sequence[str], *, jitter: float) -> None:
         self._client = client
@@ -192,7 +192,7 @@ class _WorkerPool:
 
 
 def _not_measured(url: str, error: str) -> Row:
-    """The row of a site that the running Byway could not measure."""
+    """Returns the row of a site that the running Byway could not measure."""
     verdict = {"words": "not tested", "glyph": "·", "cause": "", "because": "", "confidence": "none", "anomaly": False,
                "confirmed": False, "seen": error}  # fmt: skip
     return {"asked": url, "url": url, "kept": False, "verdict": verdict, "routes": [],
