@@ -1,6 +1,6 @@
-"""`byway addons`: list, create, check, replay, enable and disable addons.
+"""`byway addons`: lists, creates, checks, replays, enables and disables addons.
 
-No addon's code runs in this process: a file is tried in one of its own (`isolated_run`).
+No addon's code runs in this process: a file is tried in a separate one (`isolated_run`).
 """
 
 from __future__ import annotations
@@ -103,11 +103,11 @@ def check(
 
     They are loaded in a separate process. Exit code 7: an addon has an error."""
     call = for_running_config(call)
-    found, problems = check_files(call, select_files(call, names or []))
+    checked, problems = check_files(call, select_files(call, names or []))
     if call.output.as_json:
-        call.output.document({"version": VERSION, "addons": found, "problems": problems})
-    elif found or not problems:
-        show_checked(call, found)
+        call.output.document({"version": VERSION, "addons": checked, "problems": problems})
+    elif checked or not problems:
+        show_checked(call, checked)
     if problems:
         raise ConfigError(problems)
     return None
@@ -186,7 +186,7 @@ def docs(
 
     if hook is not None and hook not in HOOKS:
         raise Misused(f"unknown hook {quoted(hook)}{suggestion(hook, HOOKS)}")
-    shown = [it for name, it in HOOKS.items() if hook in (None, name)]
+    hooks = [it for name, it in HOOKS.items() if hook in (None, name)]
     if call.output.as_json:
         document = [
             {
@@ -196,11 +196,11 @@ def docs(
                 "waited_for": it.waited_for,
                 "doc": it.doc,
             }
-            for it in shown
+            for it in hooks
         ]
         call.output.document({"version": VERSION, "hooks": document})
         return None
-    for number, it in enumerate(shown):
+    for number, it in enumerate(hooks):
         call.output.line(f"{chr(10) if number else ''}def {it.name}({', '.join(('self', *it.parameters))})")
         for line in _paragraphs(it.doc) if call.output.fancy else it.doc.split("\n"):
             call.output.line(f"    {line}".rstrip())
@@ -229,6 +229,7 @@ def path(call: Invocation) -> Exit | None:
 
 
 def _paragraphs(text: str) -> list[str]:
-    """One line each, so that a terminal's width decides where they are wrapped; with an empty one between two."""
+    """Returns a line for each paragraph, so that the width of the terminal decides where it is wrapped, with an empty
+    line between two."""
     paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
     return "\n\n".join(paragraphs).split("\n")

@@ -10,7 +10,7 @@ from proxy.terminal.completion import paths_typed, starting
 
 
 def complete_addons(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Addons by name: the user's, and those that ship."""
+    """Completes the names of the user's addons and of the shipped ones."""
     names: list[str] = []
     with contextlib.suppress(Exception):
         from proxy.config.bundled import bundled_folder
@@ -22,14 +22,12 @@ def complete_addons(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_hooks(incomplete: str) -> list[str]:
-    """Hooks of addons."""
     from proxy.extend.hooks import HOOKS
 
     return starting(HOOKS, incomplete)
 
 
 def complete_kinds(incomplete: str) -> list[str]:
-    """Templates of `byway addons new`."""
     from proxy.features.addons.skeletons import KINDS
 
     return starting(KINDS, incomplete)
