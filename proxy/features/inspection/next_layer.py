@@ -1,8 +1,8 @@
-"""Decides which protocol a client speaks inside TLS, where it named none by ALPN, and without TLS.
+"""Detects the protocol of a client without TLS, and inside TLS without ALPN.
 
-mitmproxy decides by the first bytes that come, even by one, and passes on what is not clearly HTTP as it is. So a
-request head that is odd, or that comes in pieces, would pass without being parsed. Here the decision waits until enough
-has come, and what a lenient server might take for HTTP counts as HTTP.
+mitmproxy decides by the first received bytes, even by one, and forwards unchanged everything that is not clearly HTTP.
+So an unusual request head, or one in pieces, would pass without being parsed. Here the decision waits for enough bytes,
+and a head that a lenient server might accept as HTTP counts as HTTP.
 """
 
 from __future__ import annotations
