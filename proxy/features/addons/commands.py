@@ -5,13 +5,13 @@ No addon's code runs in this process: a file is tried in a separate one (`isolat
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from proxy.features.addons.completion import complete_addons, complete_hooks, complete_kinds
 from proxy.features.addons.install import copy_and_enable, own_file, print_state, set_enabled, use_addon, write_new
 from proxy.features.addons.lookup import (
     by_name,
@@ -25,6 +25,7 @@ from proxy.features.addons.output import hooks_in_short, show_checked, show_repl
 from proxy.model.document_version import VERSION
 from proxy.model.errors import ConfigError
 from proxy.terminal.command import Invocation, command
+from proxy.terminal.completion import paths_typed, starting
 from proxy.terminal.exit_codes import Exit, Misused
 from proxy.terminal.help import Group
 from proxy.terminal.in_use import hint_in_use
@@ -35,6 +36,30 @@ group = typer.Typer(help="Addons: rules written in Python.", no_args_is_help=Tru
 
 def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="addons", cls=Group)
+
+
+def complete_addons(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Completes the names of the user's addons and of the shipped ones."""
+    names: list[str] = []
+    with contextlib.suppress(Exception):
+        from proxy.config.bundled import bundled_folder
+
+        for folder in (paths_typed(ctx).addons_dir, bundled_folder("addons")):
+            if folder is not None:
+                names += [file.stem for file in sorted(folder.glob("*.py"))]
+    return starting(names, incomplete)
+
+
+def complete_hooks(incomplete: str) -> list[str]:
+    from proxy.extend.hooks import HOOKS
+
+    return starting(HOOKS, incomplete)
+
+
+def complete_kinds(incomplete: str) -> list[str]:
+    from proxy.features.addons.skeletons import KINDS
+
+    return starting(KINDS, incomplete)
 
 
 _Name = Annotated[

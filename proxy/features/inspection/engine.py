@@ -15,8 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mitmproxy import exceptions, hooks, options, version
-from mitmproxy.addons import core, disable_h2c, proxyserver
+from mitmproxy.addons import core, disable_h2c, next_layer, proxyserver
 from mitmproxy.master import Master
+from mitmproxy.proxy import layer, layers
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers.http import HTTPMode
 
 from proxy.config.paths import private_folder
 from proxy.config.schema import Settings
@@ -27,10 +30,13 @@ from proxy.features.inspection.client_context import AddonHooks, InspectedClient
 from proxy.features.inspection.handler import Handler, close_writer, connect_streams
 from proxy.features.inspection.leaf import Leaf
 from proxy.features.inspection.mitm_tls import CIPHERS, LocalCaTls, trust_options
-from proxy.features.inspection.next_layer import NextLayer
 from proxy.net.tasks import spawn
+from proxy.wire.sniff import may_be_http
 
 log = logging.getLogger(__name__)
+
+_TLS = b"\x16"
+"""The first byte of a ClientHello."""
 
 
 class Engine:
@@ -61,7 +67,7 @@ class Engine:
         self.master._legacy_log_events.uninstall()  # it would pass every log record of the process to addons
         signing = LocalCaTls(lambda client: self._handlers[client.id].inspected, leaf)
         self._server = proxyserver.Proxyserver()
-        self.master.addons.add(core.Core(), self._server, disable_h2c.DisableH2C(), NextLayer(), signing)
+        self.master.addons.add(core.Core(), self._server, disable_h2c.DisableH2C(), _NextLayer(), signing)
         self.master.options.update(ciphers_server=CIPHERS, **trust_options())
         signing.sealed = True  # from here on no addon may change how mitmproxy connects or signs
         self.refresh_addons()
@@ -157,6 +163,25 @@ class Engine:
         for guarded in self._guarded:
             self.master.addons.remove(guarded)
         self._guarded.clear()
+
+
+class _NextLayer(next_layer.NextLayer):
+    """Detects the protocol of a client without TLS, and inside TLS without ALPN; replaces mitmproxy's own addon.
+
+    mitmproxy decides by the first received bytes, even by one, and forwards unchanged everything that is not clearly
+    HTTP. So an unusual request head, or one in pieces, would pass without being parsed. Here the decision waits for
+    enough bytes, and a head that a lenient server might accept as HTTP counts as HTTP."""
+
+    def _next_layer(self, context: Context, data_client: bytes, data_server: bytes) -> layer.Layer | None:
+        is_plain = not context.client.tls and not data_client.startswith(_TLS)
+        if (is_plain or context.client.tls_established) and not context.client.alpn and not data_server:
+            is_http = may_be_http(data_client)
+            if is_http is None:
+                raise next_layer.NeedsMoreData
+            if is_http:
+                return layers.HttpLayer(context, HTTPMode.transparent)
+            return layers.TCPLayer(context)
+        return super()._next_layer(context, data_client, data_server)
 
 
 def _quiet_mitmproxy() -> None:

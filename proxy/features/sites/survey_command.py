@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from proxy.features.sites.completion import complete_surveys
 from proxy.model.errors import BywayError
 from proxy.terminal.command import Invocation, command
-from proxy.terminal.completion import complete_sites
+from proxy.terminal.completion import complete_sites, paths_typed, starting
 from proxy.terminal.exit_codes import Exit, Misused, NotAllowed, NotRunning
 from proxy.terminal.options import number, whole
 from proxy.terminal.output import say
@@ -39,6 +38,14 @@ _WAIT_S = 0.5
 
 def add_to(app: typer.Typer) -> None:
     command(app, "test", example="byway test --file sites.txt -o out.csv")(_test)
+
+
+def _complete_surveys(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Completes the ids of tests that can be continued."""
+    names: list[str] = []
+    with contextlib.suppress(Exception):
+        names += [file.stem for file in sorted((paths_typed(ctx).state_dir / "surveys").glob("*.jsonl"))]
+    return starting(names, incomplete)
 
 
 def _test(
@@ -67,7 +74,7 @@ def _test(
     ] = JITTER_S,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", metavar="ID", help="Continue an interrupted test.", autocompletion=complete_surveys),
+        typer.Option("--resume", metavar="ID", help="Continue an interrupted test.", autocompletion=_complete_surveys),
     ] = None,
     matrix: Annotated[bool, typer.Option("--matrix", help="Show a column for each route.")] = False,
     out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write the results to a CSV file.")] = None,
