@@ -25,13 +25,7 @@ from proxy.detect.verdict.evidence import block_measured, open_measured
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.site_status import BLOCKS, LastResult, SiteStatus, Source, site_state
 from proxy.detect.verdict.verdict import Verdict
-from proxy.features.sites.measurement_answers import (
-    MeasurementJson,
-    RouteResultJson,
-    StepJson,
-    StepLine,
-    VerdictJson,
-)
+from proxy.features.sites.measurement_answers import MeasurementJson, RouteResultJson, StepJson, StepLine, VerdictJson
 from proxy.model import (
     Belief,
     Cause,
