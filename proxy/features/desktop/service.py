@@ -182,8 +182,8 @@ class Systemd:
         installed = self.file.exists()
         if not installed:
             return ServiceState(False)
-        shown = self._systemctl("show", NAME, "--property=ActiveState,UnitFileState")
-        values = dict(line.partition("=")[::2] for line in shown.splitlines())
+        output = self._systemctl("show", NAME, "--property=ActiveState,UnitFileState")
+        values = dict(line.partition("=")[::2] for line in output.splitlines())
         return ServiceState(
             True, enabled=values.get("UnitFileState") == "enabled", running=values.get("ActiveState") == "active"
         )

@@ -45,12 +45,12 @@ def list_sites(
         return None
     actions = {it["scope"]: override_of(it, fancy=call.output.fancy) for it in answer["overrides"]}
     here = answer["network"]
-    shown = [site for site in answer["sites"] if everywhere or site["network"] == here]
+    listed = [site for site in answer["sites"] if everywhere or site["network"] == here]
     rows = [
         (site["site"], _status(call.output, site), *([] if call.output.fancy else [site["cause"]]),
          _since(call.output, site), site["works_by"], actions.pop(site["site"], ""),
          *([_network(call.output, site["network"], here)] if everywhere else []))
-        for site in sorted(shown, key=lambda site: (str(site["site"]), str(site["network"])))
+        for site in sorted(listed, key=lambda site: (str(site["site"]), str(site["network"])))
     ]  # fmt: skip
     for scope, action in actions.items():
         empty = [""] * (3 if call.output.fancy else 4)

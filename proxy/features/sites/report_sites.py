@@ -62,15 +62,17 @@ def is_direct(route: str) -> bool:
     return route.split("|", 1)[0] == "direct"
 
 
-def site_of(shown: Mapping[str, Any], measured: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> Site:
+def site_of(
+    answer: Mapping[str, Any], measured: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
+) -> Site:
     """Returns a site from the answers about it: that of `/v1/sites/HOST`, its measurements, and rows of the log. Those
     of another network than that of the status are left out: they would seem to disprove it."""
-    host, network = shown["host"], shown["belief"]["network"]
+    host, network = answer["host"], answer["belief"]["network"]
     examinations = [_of_measurement(one) for one in measured]
     examinations += [_of_connection(row) for row in rows if row["host"] == host and row["attempts"]]
     examinations = sorted((one for one in examinations if one.network == network), key=lambda one: one.at)
-    timeline = tuple(spell for spell in shown["timeline"] if spell["network"] == network)
-    return Site(host, shown["belief"], timeline, tuple(examinations))
+    timeline = tuple(spell for spell in answer["timeline"] if spell["network"] == network)
+    return Site(host, answer["belief"], timeline, tuple(examinations))
 
 
 def _of_measurement(answer: Mapping[str, Any]) -> Examination:
