@@ -133,4 +133,4 @@ def _dotted(path: tuple[str | int, ...]) -> str:
 
 
 def _lower(sentence: str) -> str:
-    return f"{sentence[:1].lower()}{sentence[1:]}"
+    return sentence if sentence[:2].isupper() else f"{sentence[:1].lower()}{sentence[1:]}"  # "URL scheme should …"
