@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 from proxy.detect.verdict.labels import stage_in_words, symptom_in_words
 from proxy.languages.amounts import span
 from proxy.model import Protocol, Stage, Symptom
 from proxy.model.phrase import _, pgettext
-
-Attempt = Mapping[str, Any]
-"""An attempt as a JSON object, as in a row of the log."""
+from proxy.store.logged import LoggedAttempt, LoggedConnection
 
 _SHORT: Mapping[str, str] = MappingProxyType(
     {
@@ -40,37 +37,37 @@ _NOT_FAILED = frozenset({Symptom.NONE, Symptom.ABANDONED, Symptom.SKIPPED})
 """Symptoms that are no failure of the route."""
 
 
-def result(tried: Attempt, protocol: str = "") -> str:
+def result(stage: str, symptom: str, protocol: str = "") -> str:
     """Returns `delivered`, or the symptom in words. `protocol` is that of the connection's row."""
-    if tried["stage"] == Stage.DONE:
+    if stage == Stage.DONE:
         return stage_in_words(Stage.DONE)
-    if not tried["symptom"]:
+    if not symptom:
         return pgettext("attempt", "not finished")
     try:
-        return symptom_in_words(Symptom(tried["symptom"]), Stage(tried["stage"]), Protocol(protocol))
+        return symptom_in_words(Symptom(symptom), Stage(stage), Protocol(protocol))
     except ValueError:  # of another version
-        return str(tried["symptom"])
+        return symptom
 
 
-def attempt(tried: Attempt, protocol: str = "") -> str:
+def attempt(tried: LoggedAttempt, protocol: str = "") -> str:
     """Returns an attempt in one line: `direct: connection reset after the TLS ClientHello, after 40 ms (error)`."""
-    time = span(tried["elapsed_s"])
-    if tried["stage"] == Stage.DONE:
+    time = span(tried.elapsed_s)
+    if tried.stage == Stage.DONE:
         what = _("delivered, in {time}", time=time)
-        held_s = tried["evidence"].get("held_s")
+        held_s = tried.evidence.get("held_s")
         if isinstance(held_s, int | float):  # a damaged log may have any type
             what = _("{what}, after Byway had held it back for {time}", what=what, time=span(held_s))
     else:
-        what = _("{what}, after {time}", what=result(tried, protocol), time=time)
-    if tried["error"]:
-        what = _("{what} ({error})", what=what, error=tried["error"])
-    return _("{route}: {what}", route=tried["route"], what=what)
+        what = _("{what}, after {time}", what=result(tried.stage, tried.symptom, protocol), time=time)
+    if tried.error:
+        what = _("{what} ({error})", what=what, error=tried.error)
+    return _("{route}: {what}", route=tried.route, what=what)
 
 
-def failures(row: Mapping[str, Any]) -> list[str]:
+def failures(row: LoggedConnection) -> list[str]:
     """Returns the failed attempts of a connection, each in a few words: `direct: reset`."""
     return [
-        f"{tried['route']}: {_SHORT.get(tried['symptom']) or result(tried)}"
-        for tried in row["attempts"]
-        if tried["stage"] != Stage.DONE and tried["symptom"] not in _NOT_FAILED
+        f"{tried.route}: {_SHORT.get(tried.symptom) or result(tried.stage, tried.symptom)}"
+        for tried in row.attempts
+        if tried.stage != Stage.DONE and tried.symptom not in _NOT_FAILED
     ]

@@ -12,8 +12,8 @@ from proxy.config.relays import enabled_relays
 from proxy.control.dependencies import Dependencies
 from proxy.control.site_states import KnownSite, SiteStates, control_hosts
 from proxy.model import Belief, Destination, Inbound, Plan, Request
+from proxy.store.logged import LoggedConnection
 from proxy.store.queries import LogFilter
-from proxy.store.rows import Document
 
 FLUSH_S = 1.0
 """Seconds for which an answer waits until recent rows are written. `status` reports a slower disk as a problem."""
@@ -64,12 +64,12 @@ class SiteReader:
         request = Request(NO_REQUEST_ID, destination, Inbound.CONNECT, client="")
         return self.belief(destination.host, time.time()), await self._parts.plan(request)
 
-    async def rows(self, **selected: Unpack[LogFilter]) -> list[Document]:
+    async def rows(self, **selected: Unpack[LogFilter]) -> list[LoggedConnection]:
         """Returns rows of the log, as `store.queries.log`, including connections that have just ended. Raises
         ValueError for an unknown outcome."""
         store = self._parts.store
 
-        def read() -> list[Document]:
+        def read() -> list[LoggedConnection]:
             store.flush(FLUSH_S)
             return store.log(**selected)
 

@@ -40,7 +40,7 @@ _LINGER_S = 2.0
 _IDLE_S = 15.0
 
 
-_HERE = frozenset((Role.FRONT_PAGE, Role.SITES, Role.RELAYS, Role.CONNECTIONS))
+_HERE = frozenset((Role.FRONT_PAGE, Role.SITES, Role.RELAYS))
 """The roles of features that the API and the front page use."""
 
 

@@ -51,7 +51,6 @@ FEATURES = (
         commands={"log": "commands:add_to"},
         endpoints=("log_endpoints:LogEndpoints", "connection_endpoints:ConnectionEndpoints"),
         stored={"log": "stored:log"},
-        provides={Role.CONNECTIONS: "answers:said"},
         pages=(
             Page("live", _("Live"), ("live_page:ROUTES",)),
             Page("log", pgettext("page", "Log"), ("log_page:ROUTES",)),

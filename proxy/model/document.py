@@ -1,4 +1,5 @@
-"""Serializes values, such as those of `proxy.control.answers`, as JSON documents. There is no other serializer.
+"""Serializes values, such as those of `proxy.control.answers`, as JSON documents, and reads them back. There is no
+other serializer.
 
 A dataclass becomes an object with all its fields in their order, an enum becomes its value, and a tuple an array. No
 field is left out: None becomes null.
@@ -11,12 +12,13 @@ from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from operator import attrgetter
 from types import NoneType
-from typing import Any
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from proxy.model.document_version import VERSION
 from proxy.model.phrase import Phrase
 
 Document = dict[str, Any]
+T = TypeVar("T")
 
 
 def versioned(**content: Any) -> Document:
@@ -52,6 +54,16 @@ def to_json(value: Any, said: Callable[[Phrase], Any] = str) -> Any:
     raise TypeError(f"no answer has a {kind.__name__}")
 
 
+def from_json(kind: Callable[..., T], document: Mapping[str, Any]) -> T:
+    """Returns the value of texts, numbers and tuples of such values that `to_json` made this of. Fields that only a
+    later version has are left out."""
+    given = {}
+    for name, inner in _inner_kinds(kind).items():
+        part = document[name]
+        given[name] = part if inner is None else tuple(from_json(inner, each) for each in part)
+    return kind(**given)
+
+
 PHRASES_HEADER = "Byway-Phrases"
 """A request with the value "parts" gets phrases as `phrase_parts` writes them."""
 
@@ -85,6 +97,13 @@ def fields_of(value: Any) -> Mapping[str, Any]:
 
 
 _PLAIN = frozenset({str, int, float, bool, NoneType})
+
+
+@lru_cache(maxsize=256)
+def _inner_kinds(kind: Any) -> Mapping[str, Any]:
+    """Returns the names of the fields, with the class of the values in a tuple of them; None for any other field."""
+    inner = {name: next(iter(get_args(hint)), None) for name, hint in get_type_hints(kind).items()}
+    return {field.name: inner[field.name] if is_dataclass(inner[field.name]) else None for field in fields(kind)}
 
 
 @lru_cache(maxsize=256)

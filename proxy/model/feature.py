@@ -30,7 +30,6 @@ class Role(StrEnum):
     NOTIFICATIONS = "notifications"  # makes an `app.wiring.Notifications`
     PROFILE_TRUST = "profile trust"  # lets a browser profile open inspected sites
     SITES = "sites"  # a coroutine function from `control.site_states.KnownSite`s to the sites in an answer
-    CONNECTIONS = "connections"  # a coroutine function from rows of the log to the connections in an answer
     RELAYS = "relays"  # a coroutine function from a `control.frame.Moment` to the relays and groups in an answer
 
 

@@ -1,8 +1,7 @@
 """Queries of the log: connections with their attempts, changes of status, and the stored beliefs, results and
 overrides.
 
-Each takes a read-only connection. Rows for JSON and tables are plain dictionaries. Queries of routes and relays are in
-`route_queries`.
+Each takes a read-only connection. Queries of routes and relays are in `route_queries`.
 """
 
 from __future__ import annotations
@@ -13,22 +12,18 @@ from typing import Any, TypedDict, Unpack
 
 from proxy.model import Belief, Override, StoredResult
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.store.logged import LoggedAttempt, LoggedConnection, StatusChange, columns
 from proxy.store.rows import (
     BELIEF_COLUMNS,
     MOMENT_MAX,
     RESULT_COLUMNS,
-    Document,
     Read,
     from_text,
     read_beliefs,
-    read_count,
-    read_evidence,
     read_moment,
     read_overrides,
-    read_port,
     read_results,
     read_rows,
-    read_span,
     to_text,
 )
 
@@ -46,44 +41,6 @@ OUTCOMES = {
 """The SQL condition of each value of the filter `outcome`: direct delivered, a relay delivered, another route delivered
 after direct had failed, no route delivered."""
 
-_OUTCOME: Mapping[str, Read] = {
-    "id": int,
-    "at": read_moment,
-    "host": from_text,
-    "port": read_port,
-    "inbound": from_text,
-    "action": from_text,
-    "why": from_text,
-    "winner": lambda value: None if value is None else from_text(value),
-    "error": from_text,
-    "protocol": from_text,
-    "bytes_up": read_count,
-    "bytes_down": read_count,
-    "duration_s": read_span,
-    "closed_by": from_text,
-    "network": from_text,
-}
-_ATTEMPT: Mapping[str, Read] = {
-    "outcome_id": int,
-    "route": from_text,
-    "stage": from_text,
-    "symptom": from_text,
-    "error": from_text,
-    "started_s": read_span,
-    "elapsed_s": read_span,
-    "address": from_text,
-    "evidence": read_evidence,
-}
-_CHANGE: Mapping[str, Read] = {
-    "at": read_moment,
-    "scope": from_text,
-    "network": from_text,
-    "before": from_text,
-    "after": from_text,
-    "cause": from_text,
-    "why": from_text,
-}
-
 
 class LogFilter(TypedDict, total=False):
     """Selects connections of the log. A connection must match every key that is present and not None."""
@@ -98,7 +55,7 @@ class LogFilter(TypedDict, total=False):
     limit: int  # at most this many rows, the newest; default 200, never more than LIMIT_MAX
 
 
-def log(db: sqlite3.Connection, **selected: Unpack[LogFilter]) -> list[Document]:
+def log(db: sqlite3.Connection, **selected: Unpack[LogFilter]) -> list[LoggedConnection]:
     """Returns the connections that match, the newest first, each with its attempts. Raises ValueError for an `outcome`
     that OUTCOMES does not have."""
     # An SQLite column holds values of any type, and texts compare greater than numbers: the upper limit excludes bad
@@ -125,36 +82,39 @@ def log(db: sqlite3.Connection, **selected: Unpack[LogFilter]) -> list[Document]
         if outcome not in OUTCOMES:
             raise ValueError(f"outcome is one of {', '.join(OUTCOMES)}, not {outcome!r}")
         where.append(OUTCOMES[outcome])
+    of_outcome = columns(LoggedConnection)
+    of_attempt: Mapping[str, Read] = {"outcome_id": int, **columns(LoggedAttempt)}
     rows = db.execute(
-        f"SELECT {', '.join(_OUTCOME)} FROM outcome WHERE {' AND '.join(where)}"  # noqa: S608 - our own words
+        f"SELECT {', '.join(of_outcome)} FROM outcome WHERE {' AND '.join(where)}"  # noqa: S608 - our own words
         " ORDER BY at DESC, id DESC LIMIT ?",
         (*values, max(0, min(selected.get("limit", 200), LIMIT_MAX))),
     ).fetchall()
-    outcomes = [{**outcome, "attempts": []} for outcome in read_rows(rows, _OUTCOME)]
-    attempts = {outcome["id"]: outcome["attempts"] for outcome in outcomes}
+    outcomes = read_rows(rows, of_outcome)
+    attempts: dict[int, list[LoggedAttempt]] = {outcome["id"]: [] for outcome in outcomes}
     ids = list(attempts)
     for start in range(0, len(ids), _ATTEMPTS_AT_ONCE):
         some = ids[start : start + _ATTEMPTS_AT_ONCE]
         rows = db.execute(
-            f"SELECT {', '.join(_ATTEMPT)} FROM attempt"  # noqa: S608 - our own words
+            f"SELECT {', '.join(of_attempt)} FROM attempt"  # noqa: S608 - our own words
             f" WHERE outcome_id IN ({', '.join('?' * len(some))}) ORDER BY outcome_id, place",
             some,
         ).fetchall()
-        for attempt in read_rows(rows, _ATTEMPT):
-            if (of_outcome := attempts.get(attempt.pop("outcome_id"))) is not None:  # None: the index is damaged
-                of_outcome.append(attempt)
-    return outcomes
+        for attempt in read_rows(rows, of_attempt):
+            if (tried := attempts.get(attempt.pop("outcome_id"))) is not None:  # None: the index is damaged
+                tried.append(LoggedAttempt(**attempt))
+    return [LoggedConnection(**outcome, attempts=tuple(attempts[outcome["id"]])) for outcome in outcomes]
 
 
-def changes(db: sqlite3.Connection, scope: str | None = None, *, limit: int = 200) -> list[Document]:
+def changes(db: sqlite3.Connection, scope: str | None = None, *, limit: int = 200) -> list[StatusChange]:
     """Returns the changes of status of one scope, or of all scopes, the newest first."""
     where, values = ("", ()) if scope is None else ("AND scope = ?", (to_text(scope),))
+    of_change = columns(StatusChange)
     rows = db.execute(
-        f"SELECT {', '.join(_CHANGE)} FROM change WHERE at <= ? {where}"  # noqa: S608 - our own words
+        f"SELECT {', '.join(of_change)} FROM change WHERE at <= ? {where}"  # noqa: S608 - our own words
         " ORDER BY at DESC, id DESC LIMIT ?",
         (MOMENT_MAX, *values, max(0, min(limit, LIMIT_MAX))),
     )
-    return read_rows(rows, _CHANGE)
+    return [StatusChange(**row) for row in read_rows(rows, of_change)]
 
 
 @frozen_dataclass

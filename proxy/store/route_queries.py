@@ -20,7 +20,6 @@ from proxy.store.rows import (
     read_evidence,
     read_moment,
     read_rows,
-    read_span,
     to_text,
 )
 
@@ -54,6 +53,28 @@ class RelayHour:
 
 
 @frozen_dataclass
+class RouteSuccess:
+    """The success of a route. `share` is delivered of attempts, from 0 to 1."""
+
+    route: str
+    attempts: int
+    delivered: int
+    failed: int
+    share: float
+    bytes_up: int
+    bytes_down: int
+
+
+@frozen_dataclass
+class RelaySuccess:
+    """The success of a relay. `failed` counts failures that may be its own fault."""
+
+    relay: str
+    delivered: int
+    failed: int
+
+
+@frozen_dataclass
 class SiteRoute:
     """The success of a route for a host."""
 
@@ -63,9 +84,8 @@ class SiteRoute:
     failed: int
 
 
-def route_success(db: sqlite3.Connection, since: float) -> list[Document]:
-    """Returns the success of each route since the hour of `since`, the most used first. `share` is the share of
-    attempts that delivered, 0 to 1."""
+def route_success(db: sqlite3.Connection, since: float) -> list[RouteSuccess]:
+    """Returns the success of each route since the hour of `since`, the most used first."""
     rows = db.execute(
         "SELECT route, delivered, failed, bytes_up, bytes_down FROM route_hour WHERE hour >= ?",
         (int(since) // HOUR_S * HOUR_S,),
@@ -76,15 +96,15 @@ def route_success(db: sqlite3.Connection, since: float) -> list[Document]:
         route, *counts = row.values()
         sums[route] = [one + more for one, more in zip(sums.get(route, (0,) * 4), counts, strict=True)]
     return [
-        {
-            "route": route,
-            "attempts": delivered + failed,
-            "delivered": delivered,
-            "failed": failed,
-            "share": round(delivered / (delivered + failed), 4) if delivered + failed else 0.0,
-            "bytes_up": bytes_up,
-            "bytes_down": bytes_down,
-        }
+        RouteSuccess(
+            route=route,
+            attempts=delivered + failed,
+            delivered=delivered,
+            failed=failed,
+            share=round(delivered / (delivered + failed), 4) if delivered + failed else 0.0,
+            bytes_up=bytes_up,
+            bytes_down=bytes_down,
+        )
         for route, (delivered, failed, bytes_up, bytes_down) in sorted(
             sums.items(), key=lambda summed: (-summed[1][0] - summed[1][1], summed[0])
         )
@@ -114,28 +134,17 @@ def site_routes(db: sqlite3.Connection, since: float, network: str) -> list[Site
     return [each for each in routes if each.host in failing]
 
 
-def relay_success(db: sqlite3.Connection, since: float) -> list[Document]:
-    """Returns the success of each relay since the hour of `since`. `failed` counts failures that may be its own fault,
-    `usual_s` is the mean time until it delivered."""
+def relay_success(db: sqlite3.Connection, since: float) -> list[RelaySuccess]:
+    """Returns the success of each relay since the hour of `since`."""
     rows = db.execute(
-        "SELECT relay, delivered, failed, elapsed_s FROM relay_hour WHERE hour >= ?",
-        (int(since) // HOUR_S * HOUR_S,),
+        "SELECT relay, delivered, failed FROM relay_hour WHERE hour >= ?", (int(since) // HOUR_S * HOUR_S,)
     )
-    columns = {"relay": from_text, **_COUNTS, "elapsed_s": read_span}
-    sums: dict[str, tuple[int, int, float]] = {}
-    for row in read_rows(rows, columns):
-        relay, delivered, failed, elapsed_s = row.values()
-        before = sums.get(relay, (0, 0, 0.0))
-        sums[relay] = (before[0] + delivered, before[1] + failed, before[2] + elapsed_s)
-    return [
-        {
-            "relay": relay,
-            "delivered": delivered,
-            "failed": failed,
-            "usual_s": round(elapsed_s / delivered, 4) if delivered else None,
-        }
-        for relay, (delivered, failed, elapsed_s) in sorted(sums.items())
-    ]
+    sums: dict[str, tuple[int, int]] = {}
+    for row in read_rows(rows, {"relay": from_text, **_COUNTS}):
+        relay, delivered, failed = row.values()
+        before = sums.get(relay, (0, 0))
+        sums[relay] = (before[0] + delivered, before[1] + failed)
+    return [RelaySuccess(relay, *counts) for relay, counts in sorted(sums.items())]
 
 
 def relay_handshakes(db: sqlite3.Connection, since: float) -> dict[str, list[float]]:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proxy.model import (
     DIRECT,
@@ -35,6 +34,9 @@ from proxy.model import (
     StoredResult,
     Symptom,
 )
+
+if TYPE_CHECKING:
+    import sqlite3
 
 HOUR_S = 3600
 MOMENT_MAX = 1e11

@@ -26,10 +26,11 @@ from proxy.store import queries, route_queries
 from proxy.store.database import LogDatabase, Query
 from proxy.store.file import check_layout, transaction, truncate_wal
 from proxy.store.forgetting import Forgotten, forget_rows
+from proxy.store.logged import LoggedConnection, StatusChange
 from proxy.store.privacy import Kept, LogPrivacy, is_storable
 from proxy.store.retention import SteadyClock, keep_newest, remove_old
-from proxy.store.route_queries import RelayHour, RouteHour, SiteRoute
-from proxy.store.rows import HOUR_S, Batch, DirectSums, Document
+from proxy.store.route_queries import RelayHour, RelaySuccess, RouteHour, RouteSuccess, SiteRoute
+from proxy.store.rows import HOUR_S, Batch, DirectSums
 from proxy.store.state_copy import StateCopy
 
 log = logging.getLogger(__name__)
@@ -275,15 +276,15 @@ class Store:
         """Returns the result of one of `queries`: see `LogDatabase.query`."""
         return self._database.query(query)
 
-    def log(self, **selected: Unpack[queries.LogFilter]) -> list[Document]:
+    def log(self, **selected: Unpack[queries.LogFilter]) -> list[LoggedConnection]:
         """See `queries.log`."""
         return self.read(lambda db: queries.log(db, **selected))
 
-    def changes(self, scope: str | None = None) -> list[Document]:
+    def changes(self, scope: str | None = None) -> list[StatusChange]:
         """See `queries.changes`."""
         return self.read(lambda db: queries.changes(db, scope))
 
-    def route_success(self, since: float) -> list[Document]:
+    def route_success(self, since: float) -> list[RouteSuccess]:
         """See `route_queries.route_success`."""
         return self.read(lambda db: route_queries.route_success(db, since))
 
@@ -310,7 +311,7 @@ class Store:
         """See `route_queries.relay_openings`."""
         return self.read(lambda db: route_queries.relay_openings(db, hours))
 
-    def relay_success(self, since: float) -> list[Document]:
+    def relay_success(self, since: float) -> list[RelaySuccess]:
         """See `route_queries.relay_success`."""
         return self.read(lambda db: route_queries.relay_success(db, since))
 

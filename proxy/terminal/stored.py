@@ -84,7 +84,7 @@ class Stored:
         if now != UNKNOWN_NETWORK:
             return now
         last = self.ask(lambda db: queries.log(db, limit=1))
-        return NetworkId(str(last[0]["network"])) if last else now
+        return NetworkId(last[0].network) if last else now
 
     def ask(self, query: Query[T]) -> T:
         try:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from proxy.control.attempts import attempt
+from proxy.store.logged import LoggedAttempt
 
 DELIVERED = "tor: delivered, in 300 ms"
 
@@ -21,5 +22,5 @@ DELIVERED = "tor: delivered, in 300 ms"
     ],
 )
 def test_a_visit_that_waited_for_a_check_says_so(evidence: Mapping[str, object], words: str) -> None:
-    tried = {"route": "tor", "stage": "done", "symptom": "", "error": "", "elapsed_s": 0.3, "evidence": evidence}
+    tried = LoggedAttempt("tor", "done", "", "", started_s=0.0, elapsed_s=0.3, address="", evidence=evidence)
     assert attempt(tried) == words

@@ -32,6 +32,7 @@ import aiohttp
 from proxy.model import NetworkState
 from proxy.store import queries
 from proxy.store.file import open_reader
+from proxy.store.logged import LoggedConnection
 from tests.lab import places
 from tests.lab.authorities import STATE_ROOT, Authority
 from tests.lab.interceptor import Middlebox
@@ -347,14 +348,13 @@ class Country:
         return self.readers.get("")
 
 
-def _row_text(row: Mapping[str, Any]) -> str:
+def _row_text(row: LoggedConnection) -> str:
     """One connection of the log, with the end of each attempt."""
     tried = "; ".join(
-        f"{attempt['route']} {attempt['stage']} {attempt['elapsed_s']:.2f} s {attempt['symptom'] or ''} "
-        f"{attempt['error'] or ''}".rstrip()
-        for attempt in row["attempts"]
+        f"{attempt.route} {attempt.stage} {attempt.elapsed_s:.2f} s {attempt.symptom} {attempt.error}".rstrip()
+        for attempt in row.attempts
     )
-    return f"{row['at']:.2f} {row['host']}:{row['port']} by {row['winner'] or 'nothing'}: {tried or 'no attempt'}"
+    return f"{row.at:.2f} {row.host}:{row.port} by {row.winner or 'nothing'}: {tried or 'no attempt'}"
 
 
 def _web(address: str) -> tuple[Address, ...]:
@@ -403,7 +403,7 @@ class Running(Byway):
             f"its last {len(rows)} connections, the newest first:",
             *map(_row_text, rows),
             f"its last {len(changes)} changes:",
-            *(f"{c['at']:.2f} {c['scope']} {c['before']} → {c['after']} {c['cause']}: {c['why']}" for c in changes),
+            *(f"{c.at:.2f} {c.scope} {c.before} → {c.after} {c.cause}: {c.why}" for c in changes),
         ]
 
     def api(self) -> aiohttp.ClientSession:

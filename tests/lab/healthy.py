@@ -23,6 +23,7 @@ from typing import Any
 from proxy.model import State
 from proxy.store import queries
 from proxy.store.file import open_reader
+from proxy.store.logged import StatusChange
 from tests.lab.country import Country, Running
 from tests.lab.links import Link
 from tests.lab.rules import SniDrop
@@ -51,13 +52,13 @@ class Found:
     winners: Counter[str] = field(default_factory=Counter)
     symptoms: Counter[str] = field(default_factory=Counter)  # of direct attempts at healthy sites
     relayed: int = 0  # attempts at healthy sites over the relay
-    ledger: list[dict[str, Any]] = field(default_factory=list)  # changes, the latest first
+    ledger: list[StatusChange] = field(default_factory=list)  # changes, the latest first
     held: list[dict[str, Any]] = field(default_factory=list)  # beliefs at the end
 
     def ever(self, state: State, *, control: bool = False) -> set[str]:
         """Returns the scopes that were held to be in this state at some time: the healthy ones, or the blocked one with
         `control`."""
-        scopes = {row["scope"] for row in self.ledger if row["after"] == state}
+        scopes = {row.scope for row in self.ledger if row.after == state}
         return {scope for scope in scopes if scope.endswith(BLOCKED) == control}
 
     @property
@@ -139,10 +140,10 @@ def _read_ledger(byway: Running, found: Found) -> None:
     with contextlib.closing(open_reader(byway.state / "byway.sqlite")) as db:
         found.ledger = queries.changes(db, limit=_ROWS)
         for row in queries.log(db, limit=_ROWS):
-            if row["host"] != BLOCKED:
-                found.winners[row["winner"] or "nothing"] += 1
-                found.relayed += sum(not a["route"].startswith("direct") for a in row["attempts"])
-                found.symptoms.update(a["symptom"] for a in row["attempts"] if a["route"] == "direct" and a["symptom"])
+            if row.host != BLOCKED:
+                found.winners[row.winner or "nothing"] += 1
+                found.relayed += sum(not a.route.startswith("direct") for a in row.attempts)
+                found.symptoms.update(a.symptom for a in row.attempts if a.route == "direct" and a.symptom)
 
 
 def _counts(counter: Counter[str]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy.model import State
+from proxy.store.logged import StatusChange
 from tests.lab import healthy
 from tests.lab.healthy import BLOCKED, BROKEN, Found, main
 from tests.lab.links import Link
@@ -45,7 +46,7 @@ def test_a_run_says_with_its_exit_code_what_was_believed(
 ) -> None:
     async def watch(*_: object, **__: object) -> Found:
         rows = (("site1.test", healthy_is), (BLOCKED, other_is))
-        return Found(ledger=[{"scope": scope, "after": str(state)} for scope, state in rows])
+        return Found(ledger=[StatusChange(0.0, scope, "", "", str(state), "", "") for scope, state in rows])
 
     monkeypatch.setattr(healthy, "watch", watch)
     assert main([]) == code

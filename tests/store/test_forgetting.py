@@ -43,14 +43,14 @@ def store(tmp_path: Path) -> Store:
 
 
 def scopes(store: Store) -> set[str]:
-    return {str(row["scope"]) for row in store.changes()}
+    return {str(row.scope) for row in store.changes()}
 
 
 @pytest.mark.parametrize("what", [Forgotten(SECRET), Forgotten(since=NOW - 60)])
 def test_a_host_and_a_time_are_forgotten_and_the_rest_stays(tmp_path: Path, store: Store, what: Forgotten) -> None:
     store.forget(what)
     assert left_in(tmp_path, SECRET) == []
-    assert {row["host"] for row in store.log()} == {OTHER}
+    assert {row.host for row in store.log()} == {OTHER}
     assert scopes(store) == {OTHER}
     store.close()
     assert left_in(tmp_path, SECRET) == []
@@ -78,7 +78,7 @@ def test_what_is_said_of_others_does_not_name_a_forgotten_host(tmp_path: Path, s
     store.close()
     again = Store(tmp_path / "byway.sqlite", Log(hosts="all"))
     again.start()
-    assert [row["why"] for row in again.log() if row["host"] == "third.site.example"] == [""]
+    assert [row.why for row in again.log() if row.host == "third.site.example"] == [""]
     assert {belief.scope for belief in again.load_beliefs()} == {"*.site.example", OTHER}
     assert longer in {result.text for result in again.load_results()}, "other names, which have it in the middle"
     again.forget(Forgotten("else.example"))
@@ -94,8 +94,8 @@ def test_a_network_is_forgotten_and_the_others_stay(tmp_path: Path, store: Store
     store.forget(Forgotten(network=HOME))
     for name in (SECRET, OTHER):
         assert left_in(tmp_path, name) == []
-    assert {row["host"] for row in store.log()} == scopes(store) == {"elsewhere.example"}
-    assert [row["delivered"] for row in store.relay_success(0)] == [1]
+    assert {row.host for row in store.log()} == scopes(store) == {"elsewhere.example"}
+    assert [row.delivered for row in store.relay_success(0)] == [1]
     store.close()
     again = Store(tmp_path / "byway.sqlite")
     again.start()
@@ -138,8 +138,8 @@ def test_a_connection_that_was_open_is_not_recorded_when_it_ends(tmp_path: Path,
         assert store.count_direct(HOME, number, NOW, 1, 2) is (host == OTHER)
     assert store.flush()
     assert left_in(tmp_path, SECRET) == []
-    assert [row["host"] for row in store.log()] == [OTHER, OTHER]
-    assert [row["bytes_up"] for row in store.route_success(0) if row["route"] == "direct"] == [2]
+    assert [row.host for row in store.log()] == [OTHER, OTHER]
+    assert [row.bytes_up for row in store.route_success(0) if row.route == "direct"] == [2]
     store.close()
 
 

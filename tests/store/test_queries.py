@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import sqlite3
 from dataclasses import replace
 
@@ -16,15 +15,16 @@ from proxy.model import (
     Symptom,
 )
 from proxy.store import queries
-from proxy.store.rows import Batch, Document
+from proxy.store.logged import LoggedAttempt, LoggedConnection, StatusChange
+from proxy.store.rows import Batch
 from tests.store.written import keep
 from tests.support.outcomes import HOME, TOR, VPS, delivered, down, failed, outcome, rescued, works
 
 AT = 1_700_000_000.0
 
 
-def hosts(rows: list[Document]) -> list[str]:
-    return [row["host"] for row in rows]
+def hosts(rows: list[LoggedConnection]) -> list[str]:
+    return [row.host for row in rows]
 
 
 def test_a_row_says_the_whole_story(db: sqlite3.Connection) -> None:
@@ -41,46 +41,45 @@ def test_a_row_says_the_whole_story(db: sqlite3.Connection) -> None:
 
     (row,) = queries.log(db)
 
-    assert row == {
-        "id": 1,
-        "at": AT,
-        "host": "a.example",
-        "port": 443,
-        "inbound": "connect",
-        "action": "AUTO",
-        "why": "AUTO: nothing is known",
-        "winner": "tor",
-        "error": "",
-        "protocol": "tls",
-        "bytes_up": 517,
-        "bytes_down": 4096,
-        "duration_s": 12.5,
-        "closed_by": "byway",
-        "network": HOME,
-        "attempts": [
-            {
-                "route": "direct",
-                "stage": "first_byte",
-                "symptom": "dropped",
-                "error": "never acknowledged",
-                "started_s": 0.0,
-                "elapsed_s": 0.8,
-                "address": "",
-                "evidence": {"retransmits": 2},
-            },
-            {
-                "route": "tor",
-                "stage": "done",
-                "symptom": "",
-                "error": "",
-                "started_s": 0.8,
-                "elapsed_s": 0.3,
-                "address": "192.0.2.1:443",
-                "evidence": {},
-            },
-        ],
-    }
-    assert json.loads(json.dumps(row)) == row
+    assert row == LoggedConnection(
+        id=1,
+        at=AT,
+        host="a.example",
+        port=443,
+        inbound="connect",
+        action="AUTO",
+        why="AUTO: nothing is known",
+        winner="tor",
+        error="",
+        protocol="tls",
+        bytes_up=517,
+        bytes_down=4096,
+        duration_s=12.5,
+        closed_by="byway",
+        network=HOME,
+        attempts=(
+            LoggedAttempt(
+                route="direct",
+                stage="first_byte",
+                symptom="dropped",
+                error="never acknowledged",
+                started_s=0.0,
+                elapsed_s=0.8,
+                address="",
+                evidence={"retransmits": 2},
+            ),
+            LoggedAttempt(
+                route="tor",
+                stage="done",
+                symptom="",
+                error="",
+                started_s=0.8,
+                elapsed_s=0.3,
+                address="192.0.2.1:443",
+                evidence={},
+            ),
+        ),
+    )
 
 
 @pytest.fixture
@@ -151,12 +150,12 @@ def test_H8_strange_hosts_come_back_as_they_were(db: sqlite3.Connection, host: s
     name = host or "x.example"
 
     (row,) = queries.log(db, site=name)
-    assert (row["host"], row["error"]) == (name, host)
+    assert (row.host, row.error) == (name, host)
     batch = Batch()
     change = Change(AT, host, HOME, State.UNKNOWN, State.SUSPECT, "ip", host, Belief(host, HOME))
     batch.add_change(change, in_ledger=True, stored=True)
     batch.write(db)
-    assert [(found["scope"], found["why"]) for found in queries.changes(db, host)] == [(host, host)]
+    assert [(found.scope, found.why) for found in queries.changes(db, host)] == [(host, host)]
     assert queries.beliefs(db)[0] == [Belief(host, HOME)]
 
 
@@ -174,17 +173,9 @@ def test_the_ledger(db: sqlite3.Connection) -> None:
         batch.add_change(change, in_ledger=True, stored=False)
     batch.write(db)
 
-    assert [row["why"] for row in queries.changes(db, "a.example")] == ["line 2", "line 0"]
+    assert [row.why for row in queries.changes(db, "a.example")] == ["line 2", "line 0"]
     assert queries.changes(db, limit=1) == [
-        {
-            "at": AT + 3,
-            "scope": "b.example",
-            "network": HOME,
-            "before": "unknown",
-            "after": "suspect",
-            "cause": "ip",
-            "why": "line 3",
-        }
+        StatusChange(AT + 3, "b.example", HOME, before="unknown", after="suspect", cause="ip", why="line 3")
     ]
 
 
@@ -193,11 +184,11 @@ def test_many_rows_bring_all_their_attempts(db: sqlite3.Connection) -> None:
 
     rows = queries.log(db, limit=1200)
 
-    assert [len(row["attempts"]) for row in rows] == [2] * 1200
+    assert [len(row.attempts) for row in rows] == [2] * 1200
 
 
 def test_H4_evidence_that_is_no_json_is_left_out(varied: sqlite3.Connection) -> None:
     varied.execute("UPDATE attempt SET evidence = '{' WHERE route = 'tor'")
     varied.execute("UPDATE attempt SET evidence = '[1]' WHERE route = 'direct'")
 
-    assert all(attempt["evidence"] == {} for row in queries.log(varied) for attempt in row["attempts"])
+    assert all(attempt.evidence == {} for row in queries.log(varied) for attempt in row.attempts)

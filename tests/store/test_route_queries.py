@@ -14,7 +14,7 @@ from proxy.model import (
     as_evidence,
 )
 from proxy.store import route_queries
-from proxy.store.route_queries import RelayHour, RouteHour, SiteRoute
+from proxy.store.route_queries import RelayHour, RelaySuccess, RouteHour, RouteSuccess, SiteRoute
 from tests.store.written import keep
 from tests.support.outcomes import HOME, TOR, VPS, delivered, failed, outcome, rescued, works
 
@@ -26,22 +26,14 @@ def test_how_routes_did(db: sqlite3.Connection) -> None:
     keep(db, rescued(by=TOR, at=AT))  # adds to what is there
 
     assert route_queries.route_success(db, AT) == [
-        {
-            "route": "direct",
-            "attempts": 4,
-            "delivered": 2,
-            "failed": 2,
-            "share": 0.5,
-            "bytes_up": 0,
-            "bytes_down": 0,
-        },
-        {"route": "tor", "attempts": 2, "delivered": 2, "failed": 0, "share": 1.0, "bytes_up": 0, "bytes_down": 0},
+        RouteSuccess("direct", attempts=4, delivered=2, failed=2, share=0.5, bytes_up=0, bytes_down=0),
+        RouteSuccess("tor", attempts=2, delivered=2, failed=0, share=1.0, bytes_up=0, bytes_down=0),
     ]
-    assert route_queries.route_success(db, 0.0)[0]["delivered"] == 3
+    assert route_queries.route_success(db, 0.0)[0].delivered == 3
     hours = route_queries.route_hours(db, AT)
     assert [hour for hour in hours if hour.route == "tor"] == [RouteHour(int(AT) // 3600 * 3600, "tor", 2, 0)]
     assert sum(hour.delivered for hour in route_queries.route_hours(db, 0.0) if hour.route == "direct") == 3
-    assert route_queries.relay_success(db, AT) == [{"relay": "tor", "delivered": 2, "failed": 0, "usual_s": 0.1}]
+    assert route_queries.relay_success(db, AT) == [RelaySuccess("tor", delivered=2, failed=0)]
 
 
 def test_how_fast_and_why_not_relays_opened_paths(db: sqlite3.Connection) -> None:
@@ -124,9 +116,9 @@ def test_a_relay_that_is_retried_counts_once_for_a_visit(db: sqlite3.Connection)
         outcome(down, down, delivered(TOR), at=AT),
         outcome(abandoned, failed(Symptom.RELAY_DOWN, Stage.RELAY, VPS), delivered(TOR), at=AT),
     )
-    told = [(it["relay"], it["delivered"], it["failed"]) for it in route_queries.relay_success(db, AT)]
+    told = [(it.relay, it.delivered, it.failed) for it in route_queries.relay_success(db, AT)]
     assert told == [("tor", 2, 1), ("vps", 0, 1)]
-    shown = [(it["route"], it["delivered"], it["failed"]) for it in route_queries.route_success(db, AT)]
+    shown = [(it.route, it.delivered, it.failed) for it in route_queries.route_success(db, AT)]
     assert shown == [("tor", 2, 1), ("vps", 0, 1)]
 
 
@@ -143,7 +135,7 @@ def test_what_sites_did_is_no_failure_of_a_relay(db: sqlite3.Connection) -> None
         outcome(failed(), failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), at=AT),
         outcome(failed(), silent, delivered(VPS), at=AT),  # another relay brought it
     )
-    told = {it["route"]: (it["delivered"], it["failed"]) for it in route_queries.route_success(db, AT)}
+    told = {it.route: (it.delivered, it.failed) for it in route_queries.route_success(db, AT)}
     assert told["tor"] == (3, 2)
-    of_relays = {it["relay"]: (it["delivered"], it["failed"]) for it in route_queries.relay_success(db, AT)}
+    of_relays = {it.relay: (it.delivered, it.failed) for it in route_queries.relay_success(db, AT)}
     assert of_relays["tor"] == (3, 2)

@@ -71,7 +71,7 @@ def change(scope: str = HOST, *, after: State = State.BLOCKED, until: float = 1e
 
 
 def hosts(store: Store) -> set[str]:
-    return {row["host"] for row in store.log(limit=10_000)}
+    return {row.host for row in store.log(limit=10_000)}
 
 
 def on_disk(folder: Path) -> bytes:
@@ -87,9 +87,9 @@ def test_what_is_recorded_can_be_read_while_it_runs(path: Path, open_at: Opener)
     assert store.flush()
 
     (row,) = store.log()
-    assert (row["host"], row["winner"], row["network"]) == ("a.example", "tor", HOME)
-    assert store.route_success(AT)[0]["attempts"] == 1
-    assert store.relay_success(AT)[0]["relay"] == "tor"
+    assert (row.host, row.winner, row.network) == ("a.example", "tor", HOME)
+    assert store.route_success(AT)[0].attempts == 1
+    assert store.relay_success(AT)[0].relay == "tor"
     assert (store.dropped_rows, store.waiting_rows, store.trouble, store.notices) == (0, 0, "", ())
 
 
@@ -124,7 +124,7 @@ def test_connections_that_worked_direct_are_one_entry_until_they_are_written(pat
     assert store.waiting_rows == 2
     store.start()
     assert store.flush()
-    assert sum(row["delivered"] for row in store.route_success(0)) == 101
+    assert sum(row.delivered for row in store.route_success(0)) == 101
     assert (store.log(), store.waiting_rows, store.dropped_rows) == ([], 0, 0)
     store.close()
 
@@ -137,7 +137,7 @@ def test_a_connection_is_counted_without_its_outcome_where_the_log_keeps_no_more
     assert store.count_direct(HOME, 1, AT, 10, 20) is counted
     assert store.count_direct(HOME, 1, AT, 1, 2) is counted
     assert store.flush()
-    sums = [(row["delivered"], row["bytes_up"], row["bytes_down"]) for row in store.route_success(0)]
+    sums = [(row.delivered, row.bytes_up, row.bytes_down) for row in store.route_success(0)]
     assert sums == ([(2, 11, 22)] if counted else [])
     store.close()
     assert store.count_direct(HOME, 1, AT, 1, 2) is False, "then nothing is taken any more"
@@ -162,7 +162,7 @@ def test_beliefs_overrides_and_the_log_are_there_after_a_restart(path: Path, ope
     assert again.lookup(HOST, network=HOME, now=AT + 70).state is State.BLOCKED
     assert second.load_overrides() == {"bank.example": Override(Action.DIRECT)}
     assert hosts(second) == {HOST}
-    assert [row["after"] for row in second.changes(HOST)] == ["blocked", "suspect"]
+    assert [row.after for row in second.changes(HOST)] == ["blocked", "suspect"]
 
 
 def test_row_numbers_go_on_after_a_restart(path: Path, open_at: Opener) -> None:
@@ -171,7 +171,7 @@ def test_row_numbers_go_on_after_a_restart(path: Path, open_at: Opener) -> None:
         store.record(rescued(at=AT), network=HOME)
         store.close()
 
-    assert [row["id"] for row in open_at(path).log()] == [3, 2, 1]
+    assert [row.id for row in open_at(path).log()] == [3, 2, 1]
 
 
 def test_closing_leaves_one_file_of_mode_0600(path: Path, open_at: Opener) -> None:
@@ -246,7 +246,7 @@ def test_by_default_only_hosts_that_needed_a_decision_are_named(path: Path, open
     store.flush()
 
     assert hosts(store) == {"blocked.example", "ruled.example"}
-    assert store.route_success(AT)[0]["delivered"] == 2  # counted all the same
+    assert store.route_success(AT)[0].delivered == 2  # counted all the same
     assert b"quiet" not in on_disk(path.parent)
 
 
@@ -383,7 +383,7 @@ def test_H1_a_killed_process_loses_a_quarter_of_a_second_at_most(path: Path) -> 
         said = _kill_after(path, lines=100)
         store = Store(path, Log(hosts="all"))
         store.start()
-        numbers = sorted(int(row["host"][1:].split(".")[0]) for row in store.log(limit=10_000))
+        numbers = sorted(int(row.host[1:].split(".")[0]) for row in store.log(limit=10_000))
         whole = store.read(lambda db: db.execute("PRAGMA integrity_check").fetchone())
         store.close()
         assert (store.notices, whole) == ((), ("ok",))
@@ -671,8 +671,8 @@ def test_H9_old_rows_go_a_few_at_a_time_and_leave_no_trace(
     retire_now(store)
 
     assert hosts(store) == {"young.example"}
-    assert {row["scope"] for row in store.changes()} == {"young.example"}
-    assert sum(row["attempts"] for row in store.route_success(0)) == 2
+    assert {row.scope for row in store.changes()} == {"young.example"}
+    assert sum(row.attempts for row in store.route_success(0)) == 2
     assert store.read(lambda db: db.execute("SELECT count(*) FROM attempt").fetchone()) == (2,)
     assert b"old" not in on_disk(path.parent)
     store.close()

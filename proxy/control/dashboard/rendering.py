@@ -17,17 +17,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from proxy.config.command_name import as_typed, typed_here
+from proxy.control.attempts import result
 from proxy.control.dashboard.charts import PATTERNS
 from proxy.control.dashboard.kinds import status_kind
 from proxy.control.dashboard.sign_in import Session
-from proxy.detect.verdict.labels import symptom_in_words
 from proxy.languages.amounts import ago, clock, dated, size, span
 from proxy.languages.catalogue import Catalogue, catalogue
 from proxy.languages.language import Language
-from proxy.model import Protocol, Stage, Symptom
+from proxy.model import Stage
 from proxy.model.feature import Page
 from proxy.model.phrase import Phrase, _, commas, ngettext, pgettext, semicolons
-from proxy.store.rows import Document
+from proxy.store.logged import LoggedAttempt, LoggedConnection
 from proxy.wire.html_page import prose
 
 _FOLDER = Path(__file__).parent
@@ -37,26 +37,21 @@ STREAM = "<!-- stream -->"
 """Marks the position on a page of the content that is sent later."""
 
 
-def _attempt(attempt: Document, protocol: str) -> str:
+def _attempt(attempt: LoggedAttempt, protocol: str) -> str:
     """Returns the result of an attempt, and its duration. `protocol` is that of its connection."""
-    if attempt["stage"] == Stage.DONE:
-        return _("delivered in {time}", time=span(attempt["elapsed_s"]))
-    failed: str
-    try:
-        failed = symptom_in_words(Symptom(attempt["symptom"]), Stage(attempt["stage"]), Protocol(protocol))
-    except ValueError:  # of another version
-        failed = attempt["symptom"]
-    what = failed if attempt["symptom"] else pgettext("attempt", "not finished")
-    return _("{what}, after {time}", what=what, time=span(attempt["elapsed_s"]))
+    if attempt.stage == Stage.DONE:
+        return _("delivered in {time}", time=span(attempt.elapsed_s))
+    what = result(attempt.stage, attempt.symptom, protocol)
+    return _("{what}, after {time}", what=what, time=span(attempt.elapsed_s))
 
 
-def _attempts(row: Document) -> str:
+def _attempts(row: LoggedConnection) -> str:
     """Returns the attempts of a connection, with semicolons between them."""
     route = Markup('<bdi dir="ltr">{}</bdi>')
     return semicolons(
         [
-            _("{route} {what}", route=route.format(attempt["route"]), what=_attempt(attempt, row["protocol"]))
-            for attempt in row["attempts"]
+            _("{route} {what}", route=route.format(attempt.route), what=_attempt(attempt, row.protocol))
+            for attempt in row.attempts
         ]
     )
 

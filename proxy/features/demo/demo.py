@@ -24,9 +24,11 @@ from proxy.control.attempts import attempt
 from proxy.features.demo import byway_process
 from proxy.features.demo.byway_process import BywayProcess
 from proxy.features.demo.demo_world import LOOPBACK, DemoWorld, page_of
+from proxy.model.document import from_json, to_json
 from proxy.model.document_version import VERSION
 from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.store.logged import LoggedConnection
 
 OPEN = "open.test"
 BLOCKED = "blocked.test"
@@ -180,22 +182,23 @@ async def _visit(story: _Story, stage: DemoWorld, byway: BywayProcess, *, visit:
 async def _read_log(story: _Story, byway: BywayProcess) -> None:
     """Prints the routes from Byway's log, and checks them."""
     rows = await _rows(byway, 4)
-    logged = [(row["host"], [(tried["route"], tried["symptom"]) for tried in row["attempts"]]) for row in rows]
+    logged = [(row.host, [(tried.route, tried.symptom) for tried in row.attempts]) for row in rows]
     _check(logged == _ROUTES, f"the log has the routes that were tried; it has {logged}")
-    story.log += rows
+    story.log += map(to_json, rows)
     story.show("Byway's log (byway log --long)")
     for row in rows:
-        tried = "; ".join(attempt(it, row["protocol"]) for it in row["attempts"])
-        story.show(textwrap.fill(f"{row['host']:<13} {tried}", _WIDTH, initial_indent="  ", subsequent_indent=_INDENT))
-        story.show(textwrap.fill(f"plan: {row['why']}", _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT))
+        tried = "; ".join(attempt(it, row.protocol) for it in row.attempts)
+        story.show(textwrap.fill(f"{row.host:<13} {tried}", _WIDTH, initial_indent="  ", subsequent_indent=_INDENT))
+        story.show(textwrap.fill(f"plan: {row.why}", _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT))
     story.show("")
 
 
-async def _rows(byway: BywayProcess, enough: int) -> list[dict[str, Any]]:
+async def _rows(byway: BywayProcess, enough: int) -> list[LoggedConnection]:
     """The log, the oldest row first, once it has as many as are asked for."""
-    found: list[dict[str, Any]] = []
+    found: list[LoggedConnection] = []
     for _ in range(_POLLS):
-        found = sorted((await byway.read("log"))["rows"], key=lambda row: float(row["at"]))
+        rows = [from_json(LoggedConnection, row) for row in (await byway.read("log"))["rows"]]
+        found = sorted(rows, key=lambda row: row.at)
         if len(found) >= enough:
             break
     return found

@@ -52,13 +52,13 @@ class _Failure:
 def read_visits(ask: Ask, now: float) -> dict[str, RelayVisits]:
     """Returns what the log has of each relay, by its name."""
     since = now - WINDOW_S
-    sums = {row["relay"]: row for row in ask(lambda db: route_queries.relay_success(db, since))}
+    sums = {each.relay: each for each in ask(lambda db: route_queries.relay_success(db, since))}
     handshakes = ask(lambda db: route_queries.relay_handshakes(db, since))
     faults = {row["relay"]: fault for row in ask(route_queries.relay_failures) if (fault := _noted(row)) is not None}
     return {
         name: RelayVisits(
-            delivered=sums[name]["delivered"] if name in sums else 0,
-            failed=sums[name]["failed"] if name in sums else 0,
+            delivered=sums[name].delivered if name in sums else 0,
+            failed=sums[name].failed if name in sums else 0,
             handshake_s=_median(handshakes.get(name, ())),
             last_fault=faults.get(name),
         )

@@ -86,8 +86,8 @@ class ListEndpoints:
             raise Refused(404, f"unknown list {quoted(name)}{suggestion(name, in_use)}")
         network, visited = parts.network(), dict[str, float]()
         for row in await self.sites.rows(outcome="direct", limit=_VISITS_LIMIT):
-            if row["network"] == network:
-                visited[row["host"]] = max(visited.get(row["host"], 0.0), row["at"])
+            if row.network == network:
+                visited[row.host] = max(visited.get(row.host, 0.0), row.at)
         for host, at in parts.beliefs.working_direct(network=network):
             visited[host] = max(visited.get(host, 0.0), at)
         states = self.sites.states(now)

@@ -9,6 +9,7 @@ from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.site_status import LastResult, SiteState, SiteStatus, Source, site_state, status_of
 from proxy.model import Belief, Destination, State
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.store.logged import StatusChange
 from proxy.wire.relay_url import redact
 
 if TYPE_CHECKING:
@@ -118,19 +119,6 @@ class SiteJson:
 
 
 @frozen_dataclass
-class ChangeJson:
-    """A change of the stored status of a scope. States and causes may be those of the Byway that wrote the row."""
-
-    at: float
-    scope: str
-    network: str
-    before: str
-    after: str
-    cause: str
-    why: str
-
-
-@frozen_dataclass
 class SpellJson:
     """One time for which a scope was in trouble: likely blocked, blocked, or refusing a route; `words` says which.
     `blocked_since` is null when it was never more than likely blocked. While the spell lasts, `until` is null and
@@ -170,7 +158,7 @@ class SiteAnswer:
     elsewhere: tuple[SiteJson, ...]
     override: OverrideJson | None
     timeline: tuple[SpellJson, ...]
-    changes: tuple[ChangeJson, ...]
+    changes: tuple[StatusChange, ...]
 
 
 @frozen_dataclass

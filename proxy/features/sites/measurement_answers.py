@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Annotated, Any
+from typing import Any
 
 from proxy.control.answers.mode import ModeJson
 from proxy.control.answers.plans import PlanJson
@@ -14,10 +14,10 @@ from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.detect.verdict.verdict import Verdict
-from proxy.features.sites.answers import ChangeJson, SiteJson, SpellJson
+from proxy.features.sites.answers import SiteJson, SpellJson
 from proxy.model import Destination, MeasurementStep, State, StepKind, StepResult
-from proxy.model.feature import Role, SaidBy
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.store.logged import LoggedConnection, StatusChange
 from proxy.wire.relay_url import redact
 
 
@@ -197,9 +197,9 @@ class KnownSiteAnswer:
     plan: PlanJson
     mode: ModeJson
     advice: str
-    connections: Annotated[tuple[Any, ...], SaidBy(Role.CONNECTIONS)]
+    connections: tuple[LoggedConnection, ...]
     timeline: tuple[SpellJson, ...]
-    changes: tuple[ChangeJson, ...]
+    changes: tuple[StatusChange, ...]
 
 
 @frozen_dataclass

@@ -28,7 +28,6 @@ from proxy.features.sites.measurement_answers import (
 from proxy.features.sites.measurement_cache import Finished, measurements
 from proxy.features.sites.reader import history
 from proxy.model import DIRECT, Destination, Protocol, Route
-from proxy.model.feature import Role
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.measure.inputs import measured_routes
 from proxy.probe.site_name import scope, site
@@ -126,7 +125,6 @@ class MeasurementEndpoints:
         now = time.time()
         rows = await self.sites.rows(site=destination.host, limit=_LAST_CONNECTIONS)
         changes, timeline = await history(self.parts, destination.host, now)
-        say = self._frame.provided(Role.CONNECTIONS)
         shown = SiteJson.of_known(self.sites.states(now).host(destination.host))
         return KnownSiteAnswer(
             host=destination.host,
@@ -137,7 +135,7 @@ class MeasurementEndpoints:
             plan=PlanJson.of(made),
             mode=ModeJson.of(self.parts.modes),
             advice=advice(stored, made, self.relays.enabled(), shown.words, shown.works_by),
-            connections=() if say is None else await say([row for row in rows if row["host"] == destination.host]),
+            connections=tuple(row for row in rows if row.host == destination.host),
             timeline=timeline,
             changes=changes,
         )
@@ -161,21 +159,17 @@ class MeasurementEndpoints:
         if fold_www:
             page = replace(page, host=self._meant(text, page.host))
         rows = await self.sites.rows(since=0.0, site=page.host, route=None, outcome=None, limit=_LAST_VISITS)
-        rows = sorted((row for row in rows if row["host"] == page.host), key=lambda row: row["at"], reverse=True)
+        rows = sorted((row for row in rows if row.host == page.host), key=lambda row: row.at, reverse=True)
         visited = self.parts.beliefs.visited(page.host, network=self.parts.network())
-        visits = [
-            (protocol, int(row["port"]))
-            for row in rows
-            if (protocol := PAGES.get(Protocol(row["protocol"]) or row["port"]))
-        ]
+        visits = [(protocol, row.port) for row in rows if (protocol := PAGES.get(Protocol(row.protocol) or row.port))]
         if visited is not None:
             visits.insert(0, (visited.protocol, visited.port))
         if not visits:
             return page, replace(page, protocol=Protocol.HTTP, port=HTTP)
         protocol, port = next((visit for visit in visits if visit[1] in USUAL), visits[0])
         if port == HTTP:
-            secure = next((row for row in rows if (row["protocol"], row["port"]) == (Protocol.TLS, HTTPS)), None)
-            if secure is not None and secure["winner"] != str(DIRECT):
+            secure = next((row for row in rows if (row.protocol, row.port) == (Protocol.TLS, HTTPS)), None)
+            if secure is not None and secure.winner != str(DIRECT):
                 return page, None
         return replace(page, protocol=protocol, port=port), None
 

@@ -39,7 +39,7 @@ from proxy.model import Cause, Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, pgettext
 from proxy.probe.site_name import scope
-from proxy.store.rows import Document
+from proxy.store.logged import LoggedConnection
 
 _CONNECTIONS = 50
 """The most connections on the card of a site."""
@@ -90,7 +90,7 @@ class SiteView:
     picture: Markup
     conclusion: str
     legend: Sequence[Series]
-    connections: Sequence[Document]
+    connections: Sequence[LoggedConnection]
     no_connections: str
     no_history: str
     evidence: Evidence | None
@@ -103,7 +103,7 @@ class SiteView:
 def site_view(
     answer: SiteAnswer,
     known: KnownSiteAnswer,
-    connections: Sequence[Document],
+    connections: Sequence[LoggedConnection],
     measured: Sequence[MeasurementJson],
     *,
     relays: Sequence[str],

@@ -466,7 +466,11 @@ def _measurement_section(one: Examination) -> Iterator[str]:
 def _connection_row(moment: str, one: Examination) -> str:
     by = next((route["route"] for route in one.routes if route["result"] == "ok"), "")
     protocol = "http" if one.url.startswith("http:") else "tls"
-    failed = ", ".join(f"{it['route']}: {result(it, protocol)}" for it in one.routes if it["result"] == "failed")
+    failed = ", ".join(
+        f"{it['route']}: {result(it['stage'], it['symptom'], protocol)}"
+        for it in one.routes
+        if it["result"] == "failed"
+    )
     return f"| {moment} | {'✓' if by else '✗'} | {_md(by or 'none')} | {_md(failed)} |"
 
 

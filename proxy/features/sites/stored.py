@@ -10,7 +10,7 @@ from proxy.config.relays import enabled_relays
 from proxy.control.answers.overrides import OverrideJson, overrides_json
 from proxy.control.site_states import KnownSite, SiteStates, control_hosts
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.features.sites.answers import ChangeJson, SiteAnswer, SiteJson, SitesAnswer
+from proxy.features.sites.answers import SiteAnswer, SiteJson, SitesAnswer
 from proxy.features.sites.measurement_answers import MeasurementsAnswer
 from proxy.features.sites.timeline import scopes, spells
 from proxy.routing.router import covering
@@ -32,8 +32,8 @@ def site(stored: Stored, host: str) -> SiteAnswer:
     """The status, the override and the history of a site."""
     states = stored_states(stored)
     meant = states.meant(host)
-    rows = [row for name in scopes(meant) for row in stored.ask(partial(queries.changes, scope=name))]
-    changes = sorted((ChangeJson(**row) for row in rows), key=lambda change: change.at, reverse=True)
+    found = [change for name in scopes(meant) for change in stored.ask(partial(queries.changes, scope=name))]
+    changes = sorted(found, key=lambda change: change.at, reverse=True)
     override = covering(host, stored.overrides())
     return SiteAnswer(
         host=host,

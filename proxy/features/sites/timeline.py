@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from proxy.detect.verdict.site_status import status_of
-from proxy.features.sites.answers import ChangeJson, SpellJson
+from proxy.features.sites.answers import SpellJson
 from proxy.model import TROUBLED, Belief, State
+from proxy.store.logged import StatusChange
 
 
-def spells(changes: Sequence[ChangeJson], held: Iterable[Belief]) -> tuple[SpellJson, ...]:
+def spells(changes: Sequence[StatusChange], held: Iterable[Belief]) -> tuple[SpellJson, ...]:
     """Returns the spells of all scopes and networks in `changes` (in any order), the latest first.
 
     `held` are all present beliefs about these scopes. They know more than the ledger, which has no row for a cause that
@@ -42,7 +43,7 @@ def spells(changes: Sequence[ChangeJson], held: Iterable[Belief]) -> tuple[Spell
     return tuple(sorted(found, key=lambda spell: spell.since, reverse=True))
 
 
-def _begun(change: ChangeJson) -> SpellJson:
+def _begun(change: StatusChange) -> SpellJson:
     return SpellJson(
         scope=change.scope,
         network=change.network,
@@ -57,7 +58,7 @@ def _begun(change: ChangeJson) -> SpellJson:
     )
 
 
-def _extended(spell: SpellJson, change: ChangeJson) -> SpellJson:
+def _extended(spell: SpellJson, change: StatusChange) -> SpellJson:
     """Returns the spell with the worst state, and the last cause that was found."""
     if change.after == State.BLOCKED and spell.blocked_since is None:
         began = change.why or spell.began

@@ -18,8 +18,10 @@ from proxy.detect.verdict.confidence import Confidence, confidence_in_words
 from proxy.detect.verdict.site_status import status_in_words
 from proxy.features.sites.measurement_text import PARTS, grouped_routes, route_result, step_cells
 from proxy.languages.amounts import ago, clock, span
+from proxy.model.document import from_json
 from proxy.model.errors import BywayError
 from proxy.model.phrase import Phrase, _, commas, ngettext, pgettext, semicolons
+from proxy.store.logged import LoggedConnection
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.completion import complete_sites
 from proxy.terminal.exit_codes import Exit
@@ -269,8 +271,8 @@ def _reasons(answer: Document) -> list[tuple[str, str]]:
             _("{routes} ({why})", routes=" → ".join(plan["routes"]) or _("no route"), why=plan["why"]),
         ),
         *(
-            (pgettext("fact", "connection"), _("{moment} {what}", moment=clock(row["at"]), what=result(row)))
-            for row in answer["connections"]
+            (pgettext("fact", "connection"), _("{moment} {what}", moment=clock(row.at), what=result(row)))
+            for row in _connections(answer)
         ),
     ]
 
@@ -326,9 +328,9 @@ def _facts(answer: Document) -> list[tuple[str, str]]:
         ),
         *((pgettext("fact", "step"), step_line(step)) for step in answer["steps"]),
         *(
-            (pgettext("fact", "attempt"), f"{clock(row['at'])} {attempt(tried, row['protocol'])}")
-            for row in answer["connections"]
-            for tried in row["attempts"]
+            (pgettext("fact", "attempt"), f"{clock(row.at)} {attempt(tried, row.protocol)}")
+            for row in _connections(answer)
+            for tried in row.attempts
         ),
         (pgettext("fact", "what to do"), verdict["do"]),
     ]
@@ -349,12 +351,16 @@ def _route(row: Document) -> str:
     )
 
 
-def result(row: Document) -> str:
+def _connections(answer: Document) -> list[LoggedConnection]:
+    return [from_json(LoggedConnection, row) for row in answer["connections"]]
+
+
+def result(row: LoggedConnection) -> str:
     """How one connection ended."""
-    if row["winner"] is not None:
-        return _("delivered by {route}", route=row["winner"])
+    if row.winner is not None:
+        return _("delivered by {route}", route=row.winner)
     failed = pgettext("connection", "failed")
-    return _("{what}: {reason}", what=failed, reason=row["error"]) if row["error"] else failed
+    return _("{what}: {reason}", what=failed, reason=row.error) if row.error else failed
 
 
 def _moment(at: float | None) -> str:

@@ -11,6 +11,7 @@ from proxy.control.answers.problems import ProblemJson
 from proxy.model import NetworkState
 from proxy.model.feature import Role, SaidBy
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.store.route_queries import RouteSuccess
 
 
 @frozen_dataclass
@@ -23,19 +24,6 @@ class TrafficJson:
     since: float
     text: str
     do: str
-
-
-@frozen_dataclass
-class RouteSuccessJson:
-    """What a route did in the last `routes_hours`. `share` is delivered of attempts, from 0 to 1."""
-
-    route: str
-    attempts: int
-    delivered: int
-    failed: int
-    share: float
-    bytes_up: int
-    bytes_down: int
 
 
 @frozen_dataclass
@@ -60,7 +48,7 @@ class StatusAnswer:
     overrides: tuple[OverrideJson, ...]
     relays: Annotated[tuple[Any, ...], SaidBy(Role.RELAYS, "relays")]
     groups: Annotated[tuple[Any, ...], SaidBy(Role.RELAYS, "groups")]
-    routes: tuple[RouteSuccessJson, ...]
+    routes: tuple[RouteSuccess, ...]
     routes_hours: int
     sites: Annotated[tuple[Any, ...], SaidBy(Role.SITES)]
 

@@ -17,7 +17,7 @@ from proxy.control.answers.problems import ProblemJson
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame, Moment
 from proxy.detect.verdict.site_status import Source
-from proxy.features.today.answers import ModeAnswer, RouteSuccessJson, StatusAnswer, StopAnswer, TrafficJson
+from proxy.features.today.answers import ModeAnswer, StatusAnswer, StopAnswer, TrafficJson
 from proxy.features.today.mode_change import change_mode
 from proxy.features.today.problems import StatusSnapshot, present
 from proxy.features.today.traffic import WITHIN_S, failing_traffic
@@ -117,7 +117,7 @@ class StatusEndpoints:
             ),
             relays=() if relays is None else relays.relays,
             groups=() if relays is None else relays.groups,
-            routes=tuple(RouteSuccessJson(**row) for row in success),
+            routes=tuple(success),
             routes_hours=int(_SUCCESS_WINDOW_S / 3600),
             sites=sites,
         )

@@ -33,8 +33,9 @@ from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, commas, ngettext, pgettext, sentences
 from proxy.probe.site_name import names_of
+from proxy.store.logged import StatusChange
 from proxy.store.route_queries import RouteHour
-from proxy.store.rows import HOUR_S, Document
+from proxy.store.rows import HOUR_S
 from proxy.store.store import Store
 
 _DAY_S = 86_400.0
@@ -95,7 +96,7 @@ def home_view(
     status: StatusAnswer,
     sites: Sequence[KnownSite],
     hours: Sequence[RouteHour],
-    changes: Sequence[Document],
+    changes: Sequence[StatusChange],
     *,
     has_relays: bool,
 ) -> HomeView:
@@ -103,7 +104,8 @@ def home_view(
     of status in the last day, on any network, as the store returns them. `has_relays`: whether there is a page of
     relays."""
     series = _series(hours, status.now)
-    newest = {change["scope"]: change for change in sorted(changes, key=_at) if change["network"] == status.network}
+    here = sorted((change for change in changes if change.network == status.network), key=lambda change: change.at)
+    newest = {change.scope: change for change in here}
     troubled = {site.stored.scope for site in sites}
     paused = status.mode.paused_until
     return HomeView(
@@ -132,9 +134,9 @@ def home_view(
             if site.state.status in BLOCKS and site.state.since >= status.now - _DAY_S
         ),
         free=_latest_first(
-            NewStatus(change["scope"], "", change["at"])
+            NewStatus(change.scope, "", change.at)
             for change in newest.values()
-            if change["before"] in TROUBLED and change["after"] == State.WORKS and change["scope"] not in troubled
+            if change.before in TROUBLED and change.after == State.WORKS and change.scope not in troubled
         ),
         relays=status.relays if has_relays else None,
         known=names_of(site.stored.scope for site in sites),
@@ -238,16 +240,11 @@ def _latest_first(found: Iterable[NewStatus]) -> list[NewStatus]:
     return sorted(found, key=lambda site: -site.at)
 
 
-def _at(change: Document) -> float:
-    at: float = change["at"]
-    return at
-
-
-def _changes(store: Store, since: float) -> list[Document]:
+def _changes(store: Store, since: float) -> list[StatusChange]:
     """Returns the changes of status of all sites since then, the newest first; of very many, the newest. Blocks for the
     disk."""
     store.flush(FLUSH_S)
-    return [change for change in store.changes() if change["at"] >= since]
+    return [change for change in store.changes() if change.at >= since]
 
 
 async def _home(visit: Visit) -> web.Response:

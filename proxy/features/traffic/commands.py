@@ -7,8 +7,9 @@ one JSON object a connection.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Annotated
 
 import typer
 
@@ -19,7 +20,9 @@ from proxy.features.traffic.empty_log import why_empty
 from proxy.features.traffic.filter import OUTCOMES, LogSelection, parse_filter
 from proxy.languages.amounts import ago, clock, size, span
 from proxy.model import Destination
+from proxy.model.document import from_json, to_json
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.store.logged import LoggedConnection
 from proxy.terminal.command import Invocation, command, default_command
 from proxy.terminal.completion import complete_routes, complete_sites
 from proxy.terminal.exit_codes import Exit, Misused, as_misuse
@@ -29,8 +32,6 @@ from proxy.terminal.output import Output
 from proxy.terminal.table import GAP, row_lines
 from proxy.terminal.terminal import bold, columns_of, width
 from proxy.wire.inert_text import inert
-
-Row = Mapping[str, Any]
 
 group = typer.Typer()
 
@@ -100,10 +101,11 @@ def show_log(
     # opened before the log is read, so that nothing is missed between the two
     coming = call.client().follow("/v1/log/follow", site=site, route=route, outcome=outcome) if follow else None
     answer = call.reader().get("/v1/log", since=begin, until=end, site=site, route=route, outcome=outcome, limit=shown)
-    rows = sorted(answer["rows"], key=lambda row: (row["at"], row["id"]))
+    documents = sorted(answer["rows"], key=lambda row: (row["at"], row["id"]))
     if coming is None and call.output.as_json:
-        call.output.document({**answer, "rows": rows})
+        call.output.document({**answer, "rows": documents})
         return None
+    rows = [from_json(LoggedConnection, row) for row in documents]
     if coming is None and not rows:
         is_filtered = any(it is not None for it in (site, route, outcome, begin, end))
         call.output.hint(why_empty(answer["hosts"], is_filtered=is_filtered))
@@ -111,7 +113,7 @@ def show_log(
     for row in rows:
         printer.print(row)
     if coming is not None:
-        _follow(printer, rows, coming)
+        _follow(printer, rows, map(partial(from_json, LoggedConnection), coming))
         call.output.hint("The running Byway has ended.")
     return None
 
@@ -132,11 +134,11 @@ def show(
     if call.output.as_json:
         call.output.document({"version": answer["version"], **row})
     else:
-        _show_one(call.output, row)
+        _show_one(call.output, from_json(LoggedConnection, row))
     return None
 
 
-def _follow(printer: _Printer, rows: Sequence[Row], coming: Iterator[Row]) -> None:
+def _follow(printer: _Printer, rows: Sequence[LoggedConnection], coming: Iterator[LoggedConnection]) -> None:
     """Prints connections as they end. One that ended while the log was read comes from both and is printed once."""
     printed = {_mark(row) for row in rows}
     for row in coming:
@@ -144,15 +146,15 @@ def _follow(printer: _Printer, rows: Sequence[Row], coming: Iterator[Row]) -> No
             printer.print(row)
 
 
-def _mark(row: Row) -> tuple[float, str, int]:
+def _mark(row: LoggedConnection) -> tuple[float, str, int]:
     """Returns a key that identifies a row in the log and in the stream alike; its id differs between them."""
-    return (row["at"], row["host"], row["port"])
+    return (row.at, row.host, row.port)
 
 
 class _Printer:
     """Prints rows one by one, for people, as TSV or as JSON lines."""
 
-    def __init__(self, out: Output, version: int, rows: Sequence[Row], *, long: bool) -> None:
+    def __init__(self, out: Output, version: int, rows: Sequence[LoggedConnection], *, long: bool) -> None:
         self._out = out
         self._version = version
         self._long = long
@@ -161,23 +163,23 @@ class _Printer:
         if not out.as_json and not out.fancy:
             out.row(HEADINGS)
 
-    def print(self, row: Row) -> None:
+    def print(self, row: LoggedConnection) -> None:
         if self._out.as_json:
-            self._out.json_line({"version": self._version, **row})
+            self._out.json_line({"version": self._version, **to_json(row)})
         elif self._out.fancy:
             self._print_for_people(row)
         else:
             self._out.row(cells(row))
 
-    def _print_for_people(self, row: Row) -> None:
-        day, _, _ = clock(row["at"]).partition("T")
+    def _print_for_people(self, row: LoggedConnection) -> None:
+        day, _, _ = clock(row.at).partition("T")
         if day != self._day:
             self._out.now(bold(day))
             self._day = day
         self._out.now(self._shape.line(row))
-        for tried in row["attempts"] if self._long else ():
+        for tried in row.attempts if self._long else ():
             for line in row_lines(
-                ("", inert(attempts.attempt(tried, row["protocol"]))), (_INDENT, width() - _INDENT - GAP)
+                ("", inert(attempts.attempt(tried, row.protocol))), (_INDENT, width() - _INDENT - GAP)
             ):
                 self._out.now(line)
 
@@ -193,22 +195,22 @@ class Shape:
     width: int
 
     @classmethod
-    def of(cls, rows: Sequence[Row], width: int) -> Shape:
+    def of(cls, rows: Sequence[LoggedConnection], width: int) -> Shape:
         room = max(12, width - 56)
         site = max((columns_of(_site(row)) for row in rows), default=0)
         route = max((columns_of(_route(row)) for row in rows), default=0)
-        number = max((len(str(row["id"])) for row in rows), default=0)
+        number = max((len(str(row.id)) for row in rows), default=0)
         return cls(max(3, number), min(max(16, site), room), min(max(6, route), 14), width)
 
-    def line(self, row: Row) -> str:
+    def line(self, row: LoggedConnection) -> str:
         """`1234 09:12:33 ✓ blog.example.org  tor     1.2 s  34 kB  direct: reset`."""
-        came = row["winner"] is not None
-        took, moved = (span(row["duration_s"]), size(row["bytes_up"] + row["bytes_down"])) if came else ("", "")
+        came = row.winner is not None
+        took, moved = (span(row.duration_s), size(row.bytes_up + row.bytes_down)) if came else ("", "")
         line = (
-            f"{row['id']:>{self.id}} {clock(row['at'])[11:19]:8} {'✓' if came else '✗'} "
+            f"{row.id:>{self.id}} {clock(row.at)[11:19]:8} {'✓' if came else '✗'} "
             f"{_padded(inert(_site(row)), self.site)} {_padded(inert(_route(row)), self.route)} {took:>6} {moved:>6}"
         )
-        why = failures(row) or ([_reason(row)] if row["error"] else [])
+        why = failures(row) or ([_reason(row)] if row.error else [])
         return f"{line}  {_fitted(list(map(inert, why)), self.width - columns_of(line) - 2)}".rstrip()
 
 
@@ -225,51 +227,55 @@ def _fitted(parts: Sequence[str], room: int) -> str:
     return f"{parts[0][: max(1, room - 1 - len(more))].rstrip()}…{more}"
 
 
-def _reason(row: Row) -> str:
+def _reason(row: LoggedConnection) -> str:
     """Why a connection failed. What was not tried has the reason of its plan, such as an addon's sentence: the site
     stands in the line already."""
-    error, why = str(row["error"]), str(row["why"])
-    return why if why and not row["attempts"] and error.endswith(why) else error
+    return row.why if row.why and not row.attempts and row.error.endswith(row.why) else row.error
 
 
 def _padded(text: str, columns: int) -> str:
     return text + " " * (columns - columns_of(text))
 
 
-def _site(row: Row) -> str:
+def _site(row: LoggedConnection) -> str:
     """The host, with its port unless that is 80 or 443."""
-    destination = Destination(row["host"], row["port"])
-    return row["host"] if row["port"] in _USUAL_PORTS else str(destination)
+    destination = Destination(row.host, row.port)
+    return row.host if row.port in _USUAL_PORTS else str(destination)
 
 
-def _route(row: Row) -> str:
-    return row["winner"] or "none"
+def _route(row: LoggedConnection) -> str:
+    return row.winner or "none"
 
 
-def _show_one(out: Output, row: Row) -> None:
-    route = f"delivered by {row['winner']}" if row["winner"] else f"failed{': ' if row['error'] else ''}{row['error']}"
-    moved = f"{size(row['bytes_up'])} up, {size(row['bytes_down'])} down in {span(row['duration_s'])}"
-    closed = f"; closed by the {row['closed_by']}" if row["closed_by"] in ("client", "server", "user") else ""
+def _show_one(out: Output, row: LoggedConnection) -> None:
+    route = f"delivered by {row.winner}" if row.winner else f"failed{': ' if row.error else ''}{row.error}"
+    moved = f"{size(row.bytes_up)} up, {size(row.bytes_down)} down in {span(row.duration_s)}"
+    closed = f"; closed by the {row.closed_by}" if row.closed_by in ("client", "server", "user") else ""
     facts = [
-        ("site", str(Destination(row["host"], row["port"]))),
-        ("result", f"{'✗' if row['winner'] is None else '✓'} {route}" if out.fancy else route),
-        ("time", f"{clock(row['at'])}, {ago(row['at'])}" if out.fancy else clock(row["at"])),
-        ("plan", row["why"]),
-        ("network", row["network"]),
+        ("site", str(Destination(row.host, row.port))),
+        ("result", f"{'✗' if row.winner is None else '✓'} {route}" if out.fancy else route),
+        ("time", f"{clock(row.at)}, {ago(row.at)}" if out.fancy else clock(row.at)),
+        ("plan", row.why),
+        ("network", row.network),
         ("traffic", f"{moved}{closed}"),
-        ("id", str(row["id"])),
+        ("id", str(row.id)),
     ]
     if out.fancy:
         out.facts(facts)
         out.line()
         headings = ("route", "result", "time", "address")
         out.table(headings, [
-            (tried["route"], attempts.result(tried, row["protocol"]), span(tried["elapsed_s"]), tried["address"])
-            for tried in row["attempts"]
+            (
+                tried.route,
+                attempts.result(tried.stage, tried.symptom, row.protocol),
+                span(tried.elapsed_s),
+                tried.address,
+            )
+            for tried in row.attempts
         ])  # fmt: skip
-        for tried in row["attempts"]:
-            if tried["error"]:
-                out.line(f"{tried['route']}: {tried['error']}")
+        for tried in row.attempts:
+            if tried.error:
+                out.line(f"{tried.route}: {tried.error}")
     else:
-        tried_lines = [("attempt", attempts.attempt(tried, row["protocol"])) for tried in row["attempts"]]
+        tried_lines = [("attempt", attempts.attempt(tried, row.protocol)) for tried in row.attempts]
         out.table(("what", "value"), [*facts, *tried_lines])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from typing import Annotated
 
@@ -10,7 +9,7 @@ from proxy.control.access import Refused
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame
 from proxy.control.request_parsing import FAR_FUTURE, Between, parse_field
-from proxy.features.traffic.answers import ConnectionJson, ConnectionLine, LogAnswer
+from proxy.features.traffic.answers import ConnectionLine, LogAnswer
 from proxy.features.traffic.outcome_filter import outcome_filter
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.site_name import scope
@@ -70,9 +69,7 @@ class LogEndpoints:
             )
         except ValueError as error:
             raise Refused(400, str(error)) from None
-        # In a thread: there may be ten thousand.
-        answered = await asyncio.to_thread(lambda: tuple(map(ConnectionJson.of_row, rows)))
-        return LogAnswer(answered, self.parts.setup().settings.log.hosts)
+        return LogAnswer(tuple(rows), self.parts.setup().settings.log.hosts)
 
     async def follow(self, asked: FollowQuery) -> AsyncGenerator[ConnectionLine, None]:
         """Streams connections as they end, until either side closes."""

@@ -18,12 +18,11 @@ from proxy.features.traffic.cells import to_csv
 from proxy.features.traffic.connection_endpoints import connection_id
 from proxy.features.traffic.empty_log import why_empty
 from proxy.features.traffic.filter import parse_filter
-from proxy.model.document import to_json
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, pgettext, sentences
 from proxy.probe.site_name import scope
+from proxy.store.logged import LoggedConnection
 from proxy.store.queries import OUTCOMES
-from proxy.store.rows import Document
 
 OUTCOME_NAMES: Mapping[str, str] = {
     "direct": pgettext("outcome", "direct"),
@@ -86,17 +85,17 @@ class LogView:
     asked: LogFilterForm
     outcomes: Mapping[str, str]
     lengths: Mapping[str, str]
-    rows: Sequence[Document]
+    rows: Sequence[LoggedConnection]
     older: str
     empty: str
 
 
-def log_view(rows: Sequence[Document], asked: LogFilterForm, hosts: str, *, error: str = "") -> LogView:
+def log_view(rows: Sequence[LoggedConnection], asked: LogFilterForm, hosts: str, *, error: str = "") -> LogView:
     """Returns the page. `rows` may have one more than it shows, which tells that there are older ones. `hosts` is the
     setting `[log] hosts`, `error` what is wrong with the filter."""
-    older = asked.query(rows[ROWS - 1]["id"]) if len(rows) > ROWS else ""
+    older = asked.query(rows[ROWS - 1].id) if len(rows) > ROWS else ""
     rows = rows[:ROWS]
-    failed = sum(row["winner"] is None for row in rows)
+    failed = sum(row.winner is None for row in rows)
     if asked.before:
         many = ngettext("{count} older connection.", "{count} older connections.", len(rows))
     elif older:
@@ -137,9 +136,9 @@ async def _csv(visit: Visit) -> web.StreamResponse:
     async def parts() -> AsyncGenerator[str, None]:
         rows, has_heading = first, True
         while rows or has_heading:
-            yield await asyncio.to_thread(partial(to_csv, to_json(rows), has_heading=has_heading))
+            yield await asyncio.to_thread(partial(to_csv, rows, has_heading=has_heading))
             has_heading = False
-            rows = await _rows(visit, replace(chosen, before=str(rows[-1]["id"])), _CSV_ROWS) if rows else []
+            rows = await _rows(visit, replace(chosen, before=str(rows[-1].id)), _CSV_ROWS) if rows else []
 
     return await visit.stream_file(parts(), "byway-log.csv", "text/csv")
 
@@ -156,7 +155,7 @@ def _chosen(visit: Visit) -> LogFilterForm:
     )
 
 
-async def _rows(visit: Visit, chosen: LogFilterForm, limit: int) -> Sequence[Document]:
+async def _rows(visit: Visit, chosen: LogFilterForm, limit: int) -> Sequence[LoggedConnection]:
     """Returns the rows that are asked for, the newest first. Raises Refused."""
     now = time.time()
     hours = parse_field(lambda text: parse_number(text, least=1, most=_HOURS_MAX), chosen.hours) if chosen.hours else 0

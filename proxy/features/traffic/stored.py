@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.features.traffic.answers import ConnectionJson, LogAnswer
+from proxy.features.traffic.answers import LogAnswer
 from proxy.probe.site_name import scope
 from proxy.store import queries
 from proxy.terminal.stored import Stored
@@ -23,7 +23,7 @@ def log(stored: Stored, **selected: str | int | float | None) -> LogAnswer:
             limit=int(limit or 200),
         )
     )
-    return LogAnswer(tuple(map(ConnectionJson.of_row, rows)), stored.settings.log.hosts)
+    return LogAnswer(tuple(rows), stored.settings.log.hosts)
 
 
 def _text(value: str | float | None) -> str | None:

@@ -469,7 +469,8 @@ def test_options_have_the_declared_types(tmp_path: Path, name: str) -> None:
         if callable(expected):
             assert expected(value), path
         else:
-            assert isinstance(value, type(expected)) and value == expected, path
+            assert isinstance(value, type(expected)), path
+            assert value == expected, path
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from proxy.features.sites.answers import ChangeJson
 from proxy.features.sites.timeline import scopes, spells
 from proxy.model import Belief, NetworkId, State
+from proxy.store.logged import StatusChange
 
 HOME, AWAY = "home", "away"
 
@@ -20,9 +20,9 @@ def now(
 
 def line(
     at: float, before: str, after: str, *, network: str = HOME, scope: str = "a.test", why: str = ""
-) -> ChangeJson:
+) -> StatusChange:
     cause = "sni_drop" if after in ("suspect", "blocked") else ""
-    return ChangeJson(at, scope, network, before, after, cause, why)
+    return StatusChange(at, scope, network, before, after, cause, why)
 
 
 STORY = [

@@ -20,7 +20,6 @@ def facts(ran: Ran) -> dict[str, str]:
     return {row[0]: row[1] for row in ran.rows}
 
 
-@pytest.mark.uses("traffic")
 def test_everything_known_is_told(byway: Byway, running: Running) -> None:
     running.see(rescued(host=BLOG, at=time.time()))
     ran = byway("why", f"https://{BLOG}/entry")

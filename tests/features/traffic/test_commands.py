@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from proxy.features.traffic.answers import ConnectionJson
 from proxy.features.traffic.cells import HEADINGS
 from proxy.features.traffic.filter import OUTCOMES
 from proxy.model import Stage, Symptom
 from proxy.model.document import document
 from proxy.store import queries
+from proxy.store.logged import LoggedConnection
 from proxy.terminal.client import Client
 from proxy.terminal.exit_codes import Misused
 from proxy.terminal.options import moment
@@ -196,7 +196,7 @@ def test_what_ends_while_the_log_is_read_is_printed_once(
     running.see(both)
 
     def follow(*_: object, **__: object) -> Iterator[dict[str, object]]:
-        return iter([document(ConnectionJson.of(seen, HOME)) for seen in (both, later)])
+        return iter([document(LoggedConnection.of(seen, HOME)) for seen in (both, later)])
 
     monkeypatch.setattr(Client, "follow", follow)
     assert [row[2] for row in byway("log", "-f").rows[1:]] == ["both.example", "later.example"]
