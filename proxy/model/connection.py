@@ -44,10 +44,10 @@ def host_and_port(text: str) -> tuple[str, str]:
 
 @frozen_dataclass
 class Destination:
-    """The destination of a request. Made by `wire.hostnames`, so `host` is always in its one canonical spelling:
-    an A-label name in lower case without a trailing dot, or an IP literal (IPv6 compressed, without brackets)."""
+    """The destination of a request. `host` is always in its one canonical spelling: an A-label name in lower case
+    without a trailing dot, or an IP literal (IPv6 compressed, without brackets)."""
 
-    host: str
+    host: str  # made by `wire.hostnames`
     port: int
     address: IPAddress | None = field(init=False, repr=False, compare=False)
     """The address when the host is a literal, else None."""

@@ -1,8 +1,8 @@
 """Serializes values, such as those of `proxy.control.answers`, as JSON documents, and reads them back. There is no
 other serializer.
 
-A dataclass becomes an object with all its fields in their order, an enum becomes its value, and a tuple an array. No
-field is left out: None becomes null.
+A dataclass becomes an object with the fields that its constructor takes, in their order, an enum becomes its value, and
+a tuple an array. No field is left out: None becomes null.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _inner_kinds(kind: Any) -> Mapping[str, Any]:
 def _fields_of(kind: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
     """Returns the names of the fields, and a function that reads all of them at once: a page of the log has ten
     thousand rows."""
-    names = tuple(field.name for field in fields(kind))
+    names = tuple(field.name for field in fields(kind) if field.init)
     if len(names) > 1:
         return names, attrgetter(*names)
     return names, lambda value: tuple(getattr(value, name) for name in names)

@@ -32,7 +32,8 @@ from proxy.model.phrase import _
 
 @frozen_dataclass
 class WeightedSignal:
-    """One signal with its cause, its weight, and the text of the step that shows it."""
+    """One signal of a measurement: its cause, its weight (above 0 when it speaks for a block), and the text of the step
+    that shows it."""
 
     id: SignalId
     weight: float

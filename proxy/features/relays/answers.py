@@ -292,20 +292,8 @@ class SelectionAnswer:
 
 
 @frozen_dataclass
-class DestinationJson:
-    """Where a connection goes. `host` is a name or an address."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def of(cls, value: Destination) -> DestinationJson:
-        return cls(value.host, value.port)
-
-
-@frozen_dataclass
 class RelayTestsAnswer:
     """The results of a test of relays, and the destination that each was to reach."""
 
-    to: DestinationJson
+    to: Destination
     results: tuple[TrialJson, ...]

@@ -17,7 +17,6 @@ from proxy.control.site_reader import FLUSH_S
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import RelayHealth
 from proxy.features.relays.answers import (
-    DestinationJson,
     RelaysAnswer,
     RelayTestsAnswer,
     SelectionAnswer,
@@ -89,7 +88,7 @@ class RelayEndpoints:
         """Opens a path through each relay, and closes it again."""
         test = self.begin_test(asked)
         results = {result.relay: result async for result in test.results}
-        return RelayTestsAnswer(DestinationJson.of(test.to), tuple(results[name] for name in test.names))
+        return RelayTestsAnswer(test.to, tuple(results[name] for name in test.names))
 
     def begin_test(self, asked: RelayTestRequest) -> RelayTest:
         """Checks what is asked. Raises Refused. The test begins when its results are read."""

@@ -17,7 +17,7 @@ from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
 from proxy.config.relays import expanded, relays_meant
 from proxy.config.schema import Settings
-from proxy.features.relays.answers import DestinationJson, TrialJson
+from proxy.features.relays.answers import TrialJson
 from proxy.features.relays.pysocks_check import Opinion, second_opinion
 from proxy.model import Destination
 from proxy.model.document import to_json, versioned
@@ -70,7 +70,7 @@ async def _try(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysock
         poller.close()
     _remember(paths, settings, remembered_tests(trials, settings.relay, time.time(), whatever_target=to is not None))
     return versioned(
-        to=DestinationJson.of(target),
+        to=target,
         results=[_result(trial, opinion) for trial, opinion in zip(trials, opinions, strict=True)],
     )
 

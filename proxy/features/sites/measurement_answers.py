@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from proxy.control.answers.mode import ModeJson
@@ -12,6 +12,7 @@ from proxy.control.answers.relay_faults import RelayFaultJson, RelayObstacleJson
 from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
+from proxy.detect.verdict.measurement_signals import WeightedSignal
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.detect.verdict.verdict import Verdict
 from proxy.features.sites.answers import SiteJson, SpellJson
@@ -49,16 +50,6 @@ class StepJson:
 
 
 @frozen_dataclass
-class SignalJson:
-    """A signal of a measurement. `weight` is above 0 when it speaks for a block."""
-
-    id: str
-    weight: float
-    cause: str
-    text: str
-
-
-@frozen_dataclass
 class VerdictJson:
     """The verdict of a measurement. `confirmed` implies `anomaly` (docs/detection.md, "Explaining a verdict").
     `relay_faults` maps the names of relays that failed themselves to their fault in words. `through` are the routes
@@ -76,7 +67,7 @@ class VerdictJson:
     do: str
     anomaly: bool
     confirmed: bool
-    signals: tuple[SignalJson, ...]
+    signals: tuple[WeightedSignal, ...]
     control: StepResult
     through: tuple[str, ...]
     relay_faults: Mapping[str, str]
@@ -96,9 +87,7 @@ class VerdictJson:
             do=value.advice,
             anomaly=value.anomaly,
             confirmed=value.confirmed,
-            signals=tuple(
-                SignalJson(signal.id, signal.weight, signal.cause, redact(signal.text)) for signal in value.signals
-            ),
+            signals=tuple(replace(signal, text=redact(signal.text)) for signal in value.signals),
             control=value.control,
             through=tuple(map(str, value.delivered_by)),
             relay_faults={name: fault.text for name, fault in value.relay_faults.items()},
