@@ -7,20 +7,20 @@ beliefs, the system proxy, and the mode. The methods here keep memory, store and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from proxy.config.paths import Paths
-from proxy.config.schema import ListConfig
+from proxy.config.schema import ListConfig, Settings
 from proxy.control.library_caches import empty_library_caches
 from proxy.control.outcome_feed import OutcomeFeed
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.extend.manager import AddonManager, AddonState
-from proxy.model import Change, NetworkId, Outcome, Override, Plan, Request
+from proxy.model import Change, Destination, Inbound, IPAddress, NetworkId, Outcome, Override, Plan, RelayGroup, Request
 from proxy.model.feature import Feature
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import ClientPrograms
@@ -41,6 +41,7 @@ from proxy.setup.freed_memory import collect_replaced
 from proxy.setup.mode_switch import ModeSwitch
 from proxy.setup.reload import ActiveSetup
 from proxy.setup.rule_edits import RulesFileEditor
+from proxy.store.database import Query
 from proxy.store.forgetting import Forgotten, forget_files
 from proxy.store.list_copies import ListCopies
 from proxy.store.relay_selection import write_selection
@@ -53,6 +54,12 @@ if TYPE_CHECKING:
     from proxy.detect.relay_ways import RelayObstacle
     from proxy.probe.measure.inputs import ProbeEnvironment
     from proxy.setup.saved_relay_health import SavedRelayHealth
+
+
+T = TypeVar("T")
+
+FLUSH_S = 1.0
+"""Seconds for which an answer waits until recent rows are written. `status` reports a slower disk as a problem."""
 
 
 class EndControl(Protocol):
@@ -149,6 +156,30 @@ class Dependencies:
     def setup(self) -> Setup:
         """Returns the Setup in use."""
         return self.active.setup
+
+    @property
+    def settings(self) -> Settings:
+        return self.active.setup.settings
+
+    @property
+    def overrides(self) -> Mapping[str, Override]:
+        return self.active.setup.router.overrides
+
+    @property
+    def configured_groups(self) -> Sequence[RelayGroup]:
+        return self.active.setup.groups
+
+    def addresses(self, host: str) -> Iterable[IPAddress]:
+        """Those that a name is known to have."""
+        return self.active.setup.resolver.known(host)
+
+    async def flush(self) -> None:
+        """Waits until the connections that have ended are in the log, or the disk is too slow."""
+        await asyncio.to_thread(self.store.flush, FLUSH_S)
+
+    async def read(self, query: Query[T]) -> T:
+        """Runs a query on the log."""
+        return await asyncio.to_thread(self.store.read, query)
 
     def network(self) -> NetworkId:
         """Returns the current network."""
@@ -247,8 +278,9 @@ class Dependencies:
 
         return SetupEnvironment(self.active.setup, self.services)
 
-    async def plan(self, request: Request, situation: Situation | None = None) -> Plan:
-        """Returns the plan that a session would make for a request now, or in a situation."""
+    async def plan(self, destination: Destination, situation: Situation | None = None) -> Plan:
+        """Returns the plan that a session would make for a request to a destination now, or in a situation."""
+        request = Request(0, destination, Inbound.CONNECT, client="")  # no client makes it
         return await plan_for(request, self.services, self.active.setup, situation=situation)
 
     def addons(self) -> Sequence[AddonState]:

@@ -3,7 +3,6 @@ readers and edits that several features share."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -13,7 +12,7 @@ from proxy.control.config_edits import ConfigEdits
 from proxy.control.dashboard.sign_in import SignIn
 from proxy.control.dependencies import Dependencies
 from proxy.control.relay_reader import RelayReader
-from proxy.control.site_reader import FLUSH_S, SiteReader
+from proxy.control.site_reader import SiteReader
 from proxy.control.site_states import KnownSite
 from proxy.model import Override
 from proxy.model.feature import BrokenFeature, Feature, Page, Role, pages_of
@@ -52,7 +51,7 @@ class Frame:
     async def set_override(self, host: str, override: Override | None) -> None:
         """Sets an override; None removes it. Returns when it is stored."""
         self.parts.override(host, override)
-        await asyncio.to_thread(self.parts.store.flush, FLUSH_S)
+        await self.parts.flush()
 
     async def problems(self, moment: Moment) -> tuple[ProblemJson, ...]:
         """Returns the problems that features find, in the order of their subjects."""

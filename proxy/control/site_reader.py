@@ -1,26 +1,26 @@
-"""Reads the stored and current status of sites, plans of requests to them, and their rows of the log."""
+"""Reads the stored and current status of sites, and their rows of the log."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import TypeVar, Unpack
+from typing import TYPE_CHECKING, Protocol, TypeVar, Unpack
 
 from proxy.config.relays import enabled_relays
-from proxy.control.dependencies import Dependencies
 from proxy.control.site_states import KnownSite, SiteStates, control_hosts
-from proxy.model import Belief, Destination, Inbound, Plan, Request
+from proxy.store import queries
 from proxy.store.logged import LoggedConnection
-from proxy.store.queries import LogFilter
 
-FLUSH_S = 1.0
-"""Seconds for which an answer waits until recent rows are written. `status` reports a slower disk as a problem."""
-
-NO_REQUEST_ID = 0
-"""The id of a request that is only planned."""
-
+if TYPE_CHECKING:
+    from proxy.config.schema import Settings
+    from proxy.detect.beliefs.beliefs import Beliefs
+    from proxy.detect.relay_groups import RelayGroups
+    from proxy.detect.relay_health import Health
+    from proxy.detect.relay_ways import RelayObstacle
+    from proxy.model import IPAddress, NetworkId, Override, RelayGroup
+    from proxy.store.database import Query
+    from proxy.store.relay_tests import RelayTests
 
 _BLOCK = 250
 """The sites between two pauses: about 2 ms, in which connections wait."""
@@ -29,24 +29,52 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 
+class ReadableParts(Protocol):
+    """The parts from which sites, relays and the log are answered: those of a running Byway (`Dependencies`), or those
+    made from its files while none runs (`terminal.stored.Stored`)."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def overrides(self) -> Mapping[str, Override]: ...
+    @property
+    def beliefs(self) -> Beliefs: ...
+    @property
+    def health(self) -> Health: ...
+    @property
+    def groups(self) -> RelayGroups: ...
+    @property
+    def configured_groups(self) -> Sequence[RelayGroup]: ...
+    @property
+    def relay_tests(self) -> RelayTests: ...
+    def network(self) -> NetworkId: ...
+    def addresses(self, host: str) -> Iterable[IPAddress]:
+        """Those that a name is known to have."""
+
+    def relay_obstacles(self) -> Mapping[str, RelayObstacle]: ...
+    async def flush(self) -> None:
+        """Waits until the connections that have ended are in the log, or the disk is too slow."""
+
+    async def read(self, query: Query[T]) -> T:
+        """Runs a query on the log."""
+
+
 class SiteReader:
     """Reads the status of sites on this network."""
 
-    def __init__(self, parts: Dependencies) -> None:
+    def __init__(self, parts: ReadableParts) -> None:
         self._parts = parts
 
     def states(self, now: float) -> SiteStates:
         """Returns the states of sites on this network at `now`."""
         parts = self._parts
-        setup = parts.setup()
-        settings = setup.settings
         return SiteStates(
             parts.beliefs,
             parts.network(),
-            parts.health.delivering([relay.name for relay in enabled_relays(settings.relay)]),
+            parts.health.delivering([relay.name for relay in enabled_relays(parts.settings.relay)]),
             now,
-            setup.resolver.known,
-            control_hosts(settings),
+            parts.addresses,
+            control_hosts(parts.settings),
         )
 
     async def known(self, now: float) -> list[KnownSite]:
@@ -55,25 +83,11 @@ class SiteReader:
         states = self.states(now)
         return list(chain.from_iterable(await in_blocks(states.rows, states.subjects())))
 
-    def belief(self, host: str, now: float) -> Belief:
-        """Returns the belief that sessions use for a host on this network."""
-        return self.states(now).belief(host)
-
-    async def plan(self, destination: Destination) -> tuple[Belief, Plan]:
-        """Returns the belief about a destination, and the plan for a request to it now."""
-        request = Request(NO_REQUEST_ID, destination, Inbound.CONNECT, client="")
-        return self.belief(destination.host, time.time()), await self._parts.plan(request)
-
-    async def rows(self, **selected: Unpack[LogFilter]) -> list[LoggedConnection]:
+    async def rows(self, **selected: Unpack[queries.LogFilter]) -> list[LoggedConnection]:
         """Returns rows of the log, as `store.queries.log`, including connections that have just ended. Raises
         ValueError for an unknown outcome."""
-        store = self._parts.store
-
-        def read() -> list[LoggedConnection]:
-            store.flush(FLUSH_S)
-            return store.log(**selected)
-
-        return await asyncio.to_thread(read)
+        await self._parts.flush()
+        return await self._parts.read(lambda db: queries.log(db, **selected))
 
 
 async def in_blocks(function: Callable[[S], T], items: Iterable[S]) -> list[T]:

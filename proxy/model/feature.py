@@ -68,8 +68,8 @@ class Feature:
     """Names of classes of the control API. Each is made with a `control.frame.Frame` and has `routes()`."""
     pages: Sequence[Page] = ()
     stored: Mapping[str, str] = field(default_factory=dict)
-    """By a path of the API, without `/v1/`, the name of the function that answers it from the files while no Byway
-    runs: it takes a `terminal.stored.Stored`, a site for `{host}`, and the query."""
+    """By a path of the API, without `/v1/`, the name of the coroutine function that answers it from the files while no
+    Byway runs: it takes a `control.site_reader.ReadableParts`, a site for `{host}`, and the query."""
     problems: str = ""
     """The name of a coroutine function that takes a `control.frame.Moment` and returns its
     `control.answers.problems.ProblemJson`, for `status` and Home."""

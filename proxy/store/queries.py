@@ -50,7 +50,7 @@ class LogFilter(TypedDict, total=False):
     site: str | None  # this host and its subdomains
     route: str | None  # one of its attempts used this route
     outcome: str | None  # a key of OUTCOMES
-    row_id: int | None
+    id: int | None
     before: int | None  # connections older than that of this row id; none if it is gone
     limit: int  # at most this many rows, the newest; default 200, never more than LIMIT_MAX
 
@@ -62,7 +62,7 @@ def log(db: sqlite3.Connection, **selected: Unpack[LogFilter]) -> list[LoggedCon
     # values of a damaged file.
     where = ["at >= ? AND at <= ?"]
     values: list[Any] = [selected.get("since", 0.0), MOMENT_MAX]
-    if (row_id := selected.get("row_id")) is not None:
+    if (row_id := selected.get("id")) is not None:
         where.append("id = ?")
         values.append(row_id)
     if (until := selected.get("until")) is not None:

@@ -197,18 +197,6 @@ def relay_failures(db: sqlite3.Connection) -> list[Document]:
     })  # fmt: skip
 
 
-def relays_used(db: sqlite3.Connection) -> list[Document]:
-    """Returns when each route through relays last delivered, and when it last failed at a relay, in the connections
-    that are logged by name: {"route", "delivered", "at", "error"}."""
-    rows = db.execute(
-        "SELECT route, stage = 'done', max(at), attempt.error FROM attempt JOIN outcome ON outcome.id = outcome_id"
-        " WHERE route NOT LIKE 'direct%' AND (stage = 'done' OR symptom LIKE 'relay_%')"
-        # With one max() SQLite takes the bare columns from the row that has the maximum (lang_select.html, 2.5).
-        " GROUP BY route, stage = 'done' ORDER BY max(at)"
-    )
-    return read_rows(rows, {"route": from_text, "delivered": bool, "at": read_moment, "error": from_text})
-
-
 def _opened_s(rows: Iterable[Row]) -> dict[str, list[float]]:
     """Returns the seconds that each route through relays took to open its paths, from rows of (route, evidence)."""
     times: dict[str, list[float]] = {}

@@ -1,27 +1,32 @@
-"""Answers read-only commands from the files, while no Byway runs.
+"""The parts of Byway that can be made from its files, for read-only commands while no Byway runs.
 
-`Stored.get` answers as the running Byway would: the same paths, the same documents, from the log and the stored
-beliefs. Each feature answers for its own paths. Nothing is written. What only a running Byway knows (measurements of
-the last minutes, hosts that are not logged) is missing.
+`Stored.get` answers as the running Byway would, by the same functions: they take a `control.site_reader.ReadableParts`,
+and `Stored` is one. Nothing is written. What only a running Byway knows (measurements of the last minutes, hosts that
+are not logged, the state of the network) is missing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
 
 from proxy.config.load import load
 from proxy.config.paths import Paths
-from proxy.config.relays import expanded
+from proxy.config.relays import expanded, groups_of
 from proxy.config.schema import Settings
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
-from proxy.model import UNKNOWN_NETWORK, NetworkId, Override
+from proxy.detect.relay_ways import RelayObstacle
+from proxy.model import UNKNOWN_NETWORK, IPAddress, NetworkId, Override
 from proxy.model.document import Document, document
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.feature import Feature
@@ -31,72 +36,114 @@ from proxy.setup import saved_relay_health
 from proxy.setup.saved_relay_health import RelayHealthFile, known_here
 from proxy.store import queries
 from proxy.store.database import Query
-from proxy.store.file import open_reader
-from proxy.terminal.exit_codes import Misused, NotAllowed, NotRunning, as_misuse
+from proxy.store.file import open_reader, open_store
+from proxy.store.relay_selection import read_selection
+from proxy.store.relay_tests import RelayTests, place
+from proxy.terminal.exit_codes import NotAllowed, NotRunning, as_misuse
 
 T = TypeVar("T")
 
 
 class Stored:
-    """The log and the learned state in one state folder."""
+    """The log, the learned state and the configuration of one user."""
 
-    def __init__(self, paths: Paths, features: Sequence[Feature]) -> None:
-        """Raises NotRunning when there is no log, NotAllowed when it is another user's."""
-        self.paths = paths
+    def __init__(self, paths: Paths, features: Sequence[Feature], *, needs_log: bool = True) -> None:
+        """Raises NotRunning when there is no log and it `needs_log`, NotAllowed when it is another user's."""
+        self._paths = paths
         self._features = features
-        self._file = paths.store_file
-        try:
-            os.stat(self._file)
-        except (FileNotFoundError, NotADirectoryError):
-            raise NotRunning(f"there is no log in {paths.state_dir}") from None
-        except PermissionError:
-            raise NotAllowed(f"{paths.state_dir} belongs to another user") from None
-        if not os.access(self._file, os.R_OK):
-            raise NotAllowed(f"{self._file} belongs to another user")
-        self.settings = _settings(paths)
+        self._file = _log_file(paths, needed=needs_log)
+        configured = _settings(paths)
+        self.settings = expanded(configured)
+        self.configured_groups = groups_of(configured)
 
     def get(self, path: str, **query: str | int | float | None) -> Document:
         """Returns what the running Byway would answer. Raises NotRunning for a path that only a running Byway can
-        answer, and BywayError when the log cannot be read."""
+        answer, Misused for what is asked wrongly, and BywayError when the log cannot be read."""
         name, _, host = path.removeprefix("/v1/").partition("/")
         known = f"{name}/{{host}}" if host else name
         for feature in self._features:
             if known in feature.stored:
-                hosts = [_scope(unquote(host))] if host else []
-                return document(feature.load(feature.stored[known])(self, *hosts, **query))
+                answer = feature.load(feature.stored[known])
+                given = {name: value for name, value in query.items() if value is not None}
+                with as_misuse():
+                    return document(asyncio.run(answer(self, *([scope(unquote(host))] if host else []), **given)))
         raise NotRunning("this needs a running Byway; start it with `byway run`")
 
-    def kept_health(self) -> Health:
+    @cached_property
+    def beliefs(self) -> Beliefs:
+        (beliefs, _), (results, _) = self._read(queries.beliefs), self._read(queries.results)
+        return Beliefs(self.settings.detect, beliefs, results=results)
+
+    @cached_property
+    def health(self) -> Health:
         """What the last Byway kept of the relays, as the next one would know it."""
-        file = RelayHealthFile(saved_relay_health.place(self.paths, self.settings.log))
+        file = RelayHealthFile(saved_relay_health.place(self._paths, self.settings.log))
         kept = Health(self.settings.detect)
-        kept.restore(known_here(file.load(), self.network(), expanded(self.settings).relay))
+        kept.restore(known_here(file.load(), self.network(), self.settings.relay))
         return kept
 
-    def overrides(self) -> dict[str, Override]:
-        overrides, _ = self.ask(queries.overrides)
+    @cached_property
+    def groups(self) -> RelayGroups:
+        return RelayGroups(self.health, read_selection(self._paths.relay_selection_file))
+
+    @property
+    def relay_tests(self) -> RelayTests:
+        return RelayTests(place(self._paths, self.settings.log))
+
+    @cached_property
+    def overrides(self) -> Mapping[str, Override]:
+        overrides, _ = self._read(queries.overrides)
         now = time.time()
         return {host: override for host, override in overrides.items() if not override.has_ended(now)}
 
     def network(self) -> NetworkId:
         """The network that this computer is on; when that is unknown, the network of the last logged connection."""
-        now = network_here(self.paths.network_key_file)
+        now = network_here(self._paths.network_key_file)
         if now != UNKNOWN_NETWORK:
             return now
-        last = self.ask(lambda db: queries.log(db, limit=1))
+        last = self._read(lambda db: queries.log(db, limit=1))
         return NetworkId(last[0].network) if last else now
 
-    def ask(self, query: Query[T]) -> T:
+    def addresses(self, host: str) -> Iterable[IPAddress]:
+        return ()
+
+    def relay_obstacles(self) -> Mapping[str, RelayObstacle]:
+        return {}
+
+    async def flush(self) -> None:
+        """Nothing ends meanwhile."""
+
+    async def read(self, query: Query[T]) -> T:
+        return self._read(query)
+
+    def _read(self, query: Query[T]) -> T:
         try:
             return _ask(self._file, query)
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last: SQLite's message quotes the file
             raise BywayError(f"the log {self._file} cannot be read: {error}") from None
-        except ValueError as error:
-            raise Misused(str(error)) from None
 
 
-def _ask(file: Path, query: Query[T]) -> T:
-    """Runs a query on a log. Raises sqlite3.Error and OSError."""
+def _log_file(paths: Paths, *, needed: bool) -> Path | None:
+    """Returns the file of the log; None: there is none."""
+    file = paths.store_file
+    try:
+        os.stat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        if not needed:
+            return None
+        raise NotRunning(f"there is no log in {paths.state_dir}") from None
+    except PermissionError:
+        raise NotAllowed(f"{paths.state_dir} belongs to another user") from None
+    if not os.access(file, os.R_OK):
+        raise NotAllowed(f"{file} belongs to another user")
+    return file
+
+
+def _ask(file: Path | None, query: Query[T]) -> T:
+    """Runs a query on a log; without one, on an empty log. Raises sqlite3.Error and OSError."""
+    if file is None:
+        with contextlib.closing(open_store(None).db) as db:
+            return query(db)
     try:
         with contextlib.closing(open_reader(file)) as db:
             return query(db)
@@ -116,9 +163,3 @@ def _settings(paths: Paths) -> Settings:
         return load(paths.config_to_read, env=os.environ).settings
     except ConfigError:
         return Settings()
-
-
-def _scope(site: str) -> str:
-    """Raises Misused for what names no site."""
-    with as_misuse():
-        return scope(site)

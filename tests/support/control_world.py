@@ -30,6 +30,7 @@ from proxy.model import (
     AutoMode,
     Change,
     Destination,
+    Inbound,
     IPAddress,
     NetworkId,
     Outcome,
@@ -65,6 +66,7 @@ from proxy.session.rule_hits import RuleHits
 from proxy.setup.desktop.proxy_settings import DesktopName
 from proxy.setup.desktop.system_proxy import Restored
 from proxy.setup.mode_switch import ModeSwitch
+from proxy.store.database import Query
 from proxy.store.forgetting import Forgotten
 from proxy.store.list_copies import ListCopies
 from proxy.store.relay_tests import RelayTests
@@ -232,6 +234,27 @@ class Parts:
     forget_status: Callable[[Forgotten], list[Change]]
     config_file: Path
 
+    @property
+    def settings(self) -> Settings:
+        return self.setup().settings
+
+    @property
+    def overrides(self) -> Mapping[str, Override]:
+        return self.setup().router.overrides
+
+    @property
+    def configured_groups(self) -> Sequence[RelayGroup]:
+        return self.setup().groups
+
+    def addresses(self, host: str) -> Iterable[IPAddress]:
+        return self.setup().resolver.known(host)
+
+    async def flush(self) -> None:
+        await asyncio.to_thread(self.store.flush, 1.0)
+
+    async def read(self, query: Query[Any]) -> Any:
+        return await asyncio.to_thread(self.store.read, query)
+
 
 @dataclass
 class World:
@@ -370,12 +393,13 @@ class World:
             now=time.time,
         )
 
-    async def _plan(self, request: Request, situation: Situation | None = None) -> Plan:
+    async def _plan(self, destination: Destination, situation: Situation | None = None) -> Plan:
         if self.decided is not None:
             return self.decided
         shared = services(
             beliefs=self.beliefs, health=self.health, groups=self.groups, now=time.time, network=lambda: HOME
         )
+        request = Request(0, destination, Inbound.CONNECT, client="")
         return await plan_for(request, shared, cast(Any, self._setup), situation=situation)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -9,12 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config.detect_tuning import DetectTuning
+from proxy.config.load import load
 from proxy.config.paths import Paths
 from proxy.config.schema import Log
+from proxy.detect.relay_health import Health
 from proxy.model import Action, Belief, Change, NetworkId, Override, Stage, State, StoredResult, Symptom
 from proxy.model.document import to_json
 from proxy.model.errors import BywayError
 from proxy.model.feature import Feature
+from proxy.setup.saved_relay_health import RelayHealthFile, saved
 from proxy.store.file import open_reader
 from proxy.store.store import Store
 from proxy.terminal import stored
@@ -115,13 +120,32 @@ def test_a_report(byway: Byway, kept: Path) -> None:
 
 
 @pytest.mark.uses("relays")
-def test_the_relays_with_what_became_of_them(byway: Byway, kept: Path) -> None:
+def test_the_relays_as_the_last_byway_knew_them(byway: Byway, home: Home, kept: Path) -> None:
+    now = time.time()
+    health = Health(DetectTuning())
+    refused = failed(Symptom.RELAY_AUTH, Stage.RELAY, TOR, error="the relay refused the password")
+    for seen in (rescued(at=now - 30), outcome(refused, at=now - 20)):
+        health.learn(seen, seen.at)
+
+    async def save() -> None:
+        file = RelayHealthFile(Paths.locate({}, config=home.config, state=home.state).relay_health_file)
+        file.save(saved(health.remembered(), HOME, load(home.config).settings.relay))
+        await file.written()
+
+    asyncio.run(save())
     ran = byway("relay", "list", "--json")
     assert SAID in ran.err
     (relay,) = ran.json["relays"]
-    assert relay["state"] == "failed"
-    assert relay["error"] == "the relay refused the password"
-    assert relay["worked_at"] == pytest.approx(time.time() - 30, abs=60)
+    assert (relay["state"], relay["error"]) == ("failing", "the relay refused the password")
+    assert relay["words"] == f"fails: {relay['fault']['text']}"
+    assert relay["worked_at"] == pytest.approx(now - 30)
+
+
+@pytest.mark.uses("relays")
+def test_what_visits_showed_of_relays(byway: Byway, kept: Path) -> None:
+    (relay,) = byway("relay", "list", "--json").json["relays"]
+    assert (relay["visits"]["delivered"], relay["visits"]["failed"]) == (1, 1)
+    assert relay["last_fault"]["error"] == "the relay refused the password"
 
 
 @pytest.mark.uses("relays", "sites", "traffic")

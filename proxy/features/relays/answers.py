@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from proxy.config.relays import enabled_relays
 from proxy.config.schema import RelayConfig
 from proxy.control.answers.relay_faults import RelayFaultJson, RelayObstacleJson
+from proxy.control.site_reader import ReadableParts
 from proxy.detect.relay_health import RelayHealth
 from proxy.detect.relay_ways import RelayObstacle
 from proxy.features.relays.visits import NO_VISITS, WINDOW_S, RelayVisits, together
-from proxy.model import Destination, GroupPolicy, RelayGroup
+from proxy.model import Destination, GroupPolicy
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, pgettext
 from proxy.probe.relay_trial import Trial, result_words
@@ -155,26 +156,20 @@ def _relay_words(
 
 
 def relays_json(
-    configured: Sequence[RelayConfig],
-    tests: Mapping[str, RelayTest],
-    health: Callable[[str], RelayHealth],
-    failing: Callable[[str], bool] = lambda _: False,
-    *,
-    visits: Mapping[str, RelayVisits],
-    obstacles: Mapping[str, RelayObstacle] | None = None,
+    parts: ReadableParts, tests: Mapping[str, RelayTest], visits: Mapping[str, RelayVisits], now: float
 ) -> tuple[RelayJson, ...]:
-    """Returns the configured relays in their order, with the last test of each and its visits. `failing`: whether a
-    relay failed so often that it is used last. `obstacles`: what is in the way to each, by name."""
+    """Returns the configured relays in their order, with the last test of each and its visits."""
+    configured, health, obstacles = parts.settings.relay, parts.health, parts.relay_obstacles()
     in_use = {each.name for each in enabled_relays(configured)}
     return tuple(
         RelayJson.of(
             each,
-            health(each.name),
+            health.of(each.name),
             visits.get(each.name, NO_VISITS),
-            failing=failing(each.name),
+            failing=health.is_open(each.name, now),
             in_use=each.name in in_use,
             test=tests.get(each.name),
-            obstacle=(obstacles or {}).get(each.name),
+            obstacle=obstacles.get(each.name),
         )
         for each in configured
     )
@@ -198,17 +193,14 @@ class GroupJson:
 
 
 def groups_json(
-    groups: Sequence[RelayGroup],
-    relays: Sequence[RelayJson],
-    visits: Mapping[str, RelayVisits],
-    leading: Callable[[RelayGroup], str],
-    lost: Mapping[str, str],
+    parts: ReadableParts, relays: Sequence[RelayJson], visits: Mapping[str, RelayVisits], now: float
 ) -> tuple[GroupJson, ...]:
-    """Returns the groups. `relays` are all relays, `lost` the problems by group."""
+    """Returns the groups. `relays` are all relays."""
+    groups, lost = parts.configured_groups, parts.groups.lost_selections(parts.configured_groups)
     by_name = {relay.name: relay for relay in relays}
     made = []
     for group in groups:
-        first = leading(group)
+        first = parts.groups.leading(group, now=now)
         members = [by_name[name] for name in group.members if name in by_name]
         if not group.members or (first in by_name and not by_name[first].enabled):
             text = (

@@ -11,7 +11,6 @@ import typer
 
 from proxy.features.relays.additions import about_passwords, added_document, show_added, test_added, warn_of_withheld
 from proxy.features.relays.display import (
-    configured,
     show_listeners,
     show_results,
     show_table,
@@ -52,7 +51,10 @@ def list_relays(call: Invocation) -> Exit | None:
     try:
         shown = call.reader().get("/v1/relays")
     except NotRunning:
-        shown = configured(call.paths)
+        from proxy.terminal.stored import Stored
+
+        configuration_at(call.paths)  # which says what is wrong with it
+        shown = Stored(call.paths, call.features, needs_log=False).get("/v1/relays")
         call.output.hint("No Byway is running. This is from its configuration.")
     if call.output.as_json:
         call.output.document(shown)

@@ -5,33 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from proxy.features.relays.edit import configuration_at
 from proxy.languages.amounts import ago, clock, span
 from proxy.terminal.command import Invocation
 
 if TYPE_CHECKING:
-    from proxy.config.paths import Paths
     from proxy.features.relays.local_scan import LocalScan
 
 Document = dict[str, Any]
 
 _NO_RELAY = "There is no relay. Add one with `byway relay add URL`."
-
-
-def configured(paths: Paths) -> Document:
-    """Returns the configured relays with their last tests, for when there is no log either."""
-    from proxy.config.relays import expanded
-    from proxy.detect.relay_health import RelayHealth
-    from proxy.features.relays.answers import RelaysAnswer, relays_json
-    from proxy.features.relays.stored import stored_groups
-    from proxy.model.document import document
-    from proxy.store.relay_tests import RelayTests, place
-
-    settings = configuration_at(paths).settings
-    relays = expanded(settings).relay
-    tests = RelayTests(place(paths, settings.log)).of_all(relays)
-    shown = relays_json(relays, tests, lambda _: RelayHealth(), visits={})
-    return document(RelaysAnswer(shown, stored_groups(settings, paths, shown, {})))
 
 
 def state_words(relay: Document) -> str:

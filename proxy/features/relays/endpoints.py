@@ -11,9 +11,8 @@ from proxy.config.relays import check_selection, relays_meant
 from proxy.config.suggestions import quoted, suggestion
 from proxy.control.access import Refused
 from proxy.control.endpoint import Endpoint
-from proxy.control.frame import Frame, Moment
+from proxy.control.frame import Frame
 from proxy.control.request_parsing import parse_field
-from proxy.control.site_reader import FLUSH_S
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import RelayHealth
 from proxy.features.relays.answers import (
@@ -23,7 +22,7 @@ from proxy.features.relays.answers import (
     TrialJson,
 )
 from proxy.features.relays.edits import RelayEdits
-from proxy.features.relays.reader import answer
+from proxy.features.relays.reader import list_relays
 from proxy.model import Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.relay_trial import each_trial, remembered_tests
@@ -74,8 +73,7 @@ class RelayEndpoints:
 
     async def list_relays(self) -> RelaysAnswer:
         """Lists the relays and groups, with their state."""
-        await asyncio.to_thread(self.parts.store.flush, FLUSH_S)  # what visits have just shown counts
-        return await answer(Moment(self._frame, time.time()))
+        return await list_relays(self.parts)
 
     async def select_relay(self, name: str, asked: SelectionRequest) -> SelectionAnswer:
         """Selects the relay of a group whose policy is "select"."""

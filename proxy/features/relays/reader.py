@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+import time
+from typing import TYPE_CHECKING
 
-from proxy.control.frame import Moment
+from proxy.control.site_reader import ReadableParts
 from proxy.features.relays.answers import RelaysAnswer, groups_json, relays_json
 from proxy.features.relays.visits import read_visits
+
+if TYPE_CHECKING:
+    from proxy.control.frame import Moment
 
 
 async def answer(moment: Moment) -> RelaysAnswer:
     """Returns the relays and groups, with their state."""
-    parts, now = moment.frame.parts, moment.now
-    setup, health, groups = parts.setup(), parts.health, parts.groups
-    visits = await asyncio.to_thread(read_visits, parts.store.read, now)
-    tests = await asyncio.to_thread(parts.relay_tests.of_all, setup.settings.relay)
-    relays = relays_json(
-        setup.settings.relay,
-        tests,
-        health.of,
-        lambda name: health.is_open(name, now),
-        visits=visits,
-        obstacles=parts.relay_obstacles(),
-    )
-    leading, lost = partial(groups.leading, now=now), groups.lost_selections(setup.groups)
-    return RelaysAnswer(relays, groups_json(setup.groups, relays, visits, leading, lost))
+    return await _answer(moment.frame.parts, moment.now)
+
+
+async def list_relays(parts: ReadableParts) -> RelaysAnswer:
+    """Returns the relays and groups, with their state: all visits that have ended count."""
+    await parts.flush()
+    return await _answer(parts, time.time())
+
+
+async def _answer(parts: ReadableParts, now: float) -> RelaysAnswer:
+    visits = await parts.read(lambda db: read_visits(db, now))
+    tests = await asyncio.to_thread(parts.relay_tests.of_all, parts.settings.relay)
+    relays = relays_json(parts, tests, visits, now)
+    return RelaysAnswer(relays, groups_json(parts, relays, visits, now))

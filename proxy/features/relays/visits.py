@@ -6,17 +6,14 @@ fault from the connections that are logged by name.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
 
 from proxy.detect.relay_faults import NotedFault, relay_fault
 from proxy.model import Evidence, Symptom, as_evidence
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store import route_queries
-from proxy.store.database import Query
 from proxy.store.rows import Document
-
-T = TypeVar("T")
 
 WINDOW_S = 86_400.0
 
@@ -35,12 +32,6 @@ class RelayVisits:
 NO_VISITS = RelayVisits()
 
 
-class Ask(Protocol):
-    """Runs a query on the log, and blocks for the disk."""
-
-    def __call__(self, query: Query[T], /) -> T: ...
-
-
 @frozen_dataclass
 class _Failure:
     """A logged failure at a relay."""
@@ -49,12 +40,12 @@ class _Failure:
     evidence: Evidence
 
 
-def read_visits(ask: Ask, now: float) -> dict[str, RelayVisits]:
+def read_visits(db: sqlite3.Connection, now: float) -> dict[str, RelayVisits]:
     """Returns what the log has of each relay, by its name."""
     since = now - WINDOW_S
-    sums = {each.relay: each for each in ask(lambda db: route_queries.relay_success(db, since))}
-    handshakes = ask(lambda db: route_queries.relay_handshakes(db, since))
-    faults = {row["relay"]: fault for row in ask(route_queries.relay_failures) if (fault := _noted(row)) is not None}
+    sums = {each.relay: each for each in route_queries.relay_success(db, since)}
+    handshakes = route_queries.relay_handshakes(db, since)
+    faults = {row["relay"]: fault for row in route_queries.relay_failures(db) if (fault := _noted(row)) is not None}
     return {
         name: RelayVisits(
             delivered=sums[name].delivered if name in sums else 0,

@@ -10,9 +10,8 @@ from proxy.control.answers.plans import PlanJson
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame
 from proxy.control.request_parsing import parse_field
-from proxy.control.site_reader import NO_REQUEST_ID
 from proxy.features.rules.answers import RulesAnswer, RuleTestAnswer
-from proxy.model import Inbound, NetworkId, Request
+from proxy.model import NetworkId
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.site_name import site
 from proxy.routing.rule import Situation
@@ -59,7 +58,7 @@ class RuleEndpoints:
             named = parse_field(lambda text: parse_network(text, networks), asked.network)
             network = NetworkId(networks.get(named, named))
         situation = Situation(network, asked.process.lower())
-        made = await self.parts.plan(Request(NO_REQUEST_ID, destination, Inbound.CONNECT, client=""), situation)
+        made = await self.parts.plan(destination, situation)
         trace = self.parts.setup().router.trace(destination, situation, now=time.time())
         return RuleTestAnswer(
             host=destination.host,

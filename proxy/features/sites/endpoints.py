@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
-from proxy.control.answers.overrides import OverrideJson, overrides_json
+from proxy.control.answers.overrides import OverrideJson
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame
 from proxy.control.request_parsing import Between, parse_field
-from proxy.features.sites.answers import ForgottenSiteAnswer, OverrideAnswer, SiteAnswer, SiteJson, SitesAnswer
+from proxy.features.sites.answers import ForgottenSiteAnswer, OverrideAnswer, SiteAnswer, SitesAnswer
 from proxy.features.sites.measurement_cache import measurements
-from proxy.features.sites.reader import history, said
+from proxy.features.sites.reader import list_sites, show_site
 from proxy.model import Override
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.site_name import scope
-from proxy.routing.router import covering, override_text
+from proxy.routing.router import override_text
 from proxy.routing.rule_parser import parse_action
 from proxy.store.forgetting import Forgotten
 
@@ -38,7 +38,6 @@ class SiteEndpoints:
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
         self.parts = frame.parts
-        self.sites = frame.sites
         self.relays = frame.relays
         self.measured = frame.one(measurements)
 
@@ -52,31 +51,11 @@ class SiteEndpoints:
 
     async def list_sites(self) -> SitesAnswer:
         """Lists the sites with a stored status or a recent failure, and the overrides."""
-        overrides = self.parts.setup().router.overrides
-        return SitesAnswer(
-            network=self.parts.network(),
-            sites=await said(await self.sites.known(time.time())),
-            overrides=overrides_json(overrides),
-        )
+        return await list_sites(self.parts)
 
     async def show_site(self, host: str) -> SiteAnswer:
         """Shows the status, the override and the history of a site."""
-        host = parse_field(scope, host)
-        now = time.time()
-        known, states = await self.sites.known(now), self.sites.states(now)
-        meant = states.meant(host)
-        override = covering(host, self.parts.setup().router.overrides)
-        changes, timeline = await history(self.parts, meant, now)
-        return SiteAnswer(
-            host=host,
-            belief=SiteJson.of_known(states.host(meant)),
-            ports=tuple(map(SiteJson.of_known, states.ports(meant))),
-            hosts=tuple(map(SiteJson.of_known, states.of_same_site(meant, known))),
-            elsewhere=tuple(map(SiteJson.of_known, states.elsewhere(host, meant))),
-            override=None if override is None else OverrideJson.of(*override),
-            timeline=timeline,
-            changes=changes,
-        )
+        return await show_site(self.parts, parse_field(scope, host))
 
     async def set_site(self, host: str, asked: OverrideRequest) -> OverrideAnswer:
         """Sets what is done with a site and its subdomains, whatever the rules say."""
@@ -89,7 +68,7 @@ class SiteEndpoints:
     async def forget_site(self, host: str) -> ForgottenSiteAnswer:
         """Forgets the status of a site, and removes its overrides and those below it."""
         host = parse_field(scope, host)
-        overrides = dict(self.parts.setup().router.overrides)
+        overrides = dict(self.parts.overrides)
         below = [name for name in overrides if name == host or name.endswith(f".{host}")]
         for name in below:
             self.parts.rule_hits.forget(override_text(name, overrides[name]))

@@ -27,7 +27,7 @@ from proxy.features.sites.measurement_answers import (
 )
 from proxy.features.sites.measurement_cache import Finished, measurements
 from proxy.features.sites.reader import history
-from proxy.model import DIRECT, Destination, Protocol, Route
+from proxy.model import DIRECT, Belief, Destination, Plan, Protocol, Route
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.measure.inputs import measured_routes
 from proxy.probe.site_name import scope, site
@@ -87,7 +87,7 @@ class MeasurementEndpoints:
     async def measure(self, asked: MeasurementRequest) -> AsyncGenerator[StepLine | MeasuredSiteLine, None]:
         """Measures a site: streams each step as it is done, then the verdict."""
         page, otherwise = await self._page(asked.site, fold_www=True)
-        lines = self.measured.lines(page, self.sites.plan, otherwise=otherwise, skip_cache=asked.fresh)
+        lines = self.measured.lines(page, self._planned, otherwise=otherwise, skip_cache=asked.fresh)
 
         async def steps_then_end() -> AsyncGenerator[StepLine | MeasuredSiteLine, None]:
             async with contextlib.aclosing(lines):
@@ -105,7 +105,7 @@ class MeasurementEndpoints:
         """Measures one site of many, briefly."""
         page, _ = await self._page(asked.site)
         routes = tuple(map(self._route, asked.routes)) or None
-        end = await self.measured.brief(page, self.sites.plan, routes)
+        end = await self.measured.brief(page, self._planned, routes)
         kept = self.parts.setup().settings.log.hosts != "off" and not self.parts.store.is_private(page.host)
         return BriefMeasurementAnswer.of(
             end.measured.to_answer(),
@@ -114,6 +114,10 @@ class MeasurementEndpoints:
             kept=kept and self.parts.store.has_file,
         )
 
+    async def _planned(self, destination: Destination) -> tuple[Belief, Plan]:
+        """Returns the stored status that sessions use for a destination, and the plan for a request to it now."""
+        return self.sites.states(time.time()).belief(destination.host), await self.parts.plan(destination)
+
     async def measurements(self, host: str) -> MeasurementsAnswer:
         """Returns the measurements of a site in the last minutes, for reports."""
         host = parse_field(scope, host)
@@ -121,7 +125,7 @@ class MeasurementEndpoints:
 
     async def known(self, destination: Destination) -> KnownSiteAnswer:
         """Returns all that is stored about a site, and the plan for a request to it now."""
-        stored, made = await self.sites.plan(destination)
+        stored, made = await self._planned(destination)
         now = time.time()
         rows = await self.sites.rows(site=destination.host, limit=_LAST_CONNECTIONS)
         changes, timeline = await history(self.parts, destination.host, now)

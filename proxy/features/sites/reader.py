@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
+import sqlite3
+import time
 from collections.abc import Iterable
 
-from proxy.control.dependencies import Dependencies
-from proxy.control.site_reader import FLUSH_S, in_blocks
+from proxy.control.answers.overrides import OverrideJson, overrides_json
+from proxy.control.site_reader import ReadableParts, SiteReader, in_blocks
 from proxy.control.site_states import KnownSite
-from proxy.features.sites.answers import SiteJson, SpellJson
+from proxy.features.sites.answers import SiteAnswer, SiteJson, SitesAnswer, SpellJson
+from proxy.features.sites.measurement_answers import MeasurementsAnswer
 from proxy.features.sites.timeline import scopes, spells
+from proxy.routing.router import covering
+from proxy.store import queries
 from proxy.store.logged import StatusChange
 
 
@@ -18,14 +22,46 @@ async def said(sites: Iterable[KnownSite]) -> tuple[SiteJson, ...]:
     return tuple(await in_blocks(SiteJson.of_known, sites))
 
 
-async def history(parts: Dependencies, host: str, now: float) -> tuple[tuple[StatusChange, ...], tuple[SpellJson, ...]]:
+async def list_sites(parts: ReadableParts) -> SitesAnswer:
+    """Returns the sites with a stored status or a recent failure, and the overrides."""
+    sites = await said(await SiteReader(parts).known(time.time()))
+    return SitesAnswer(parts.network(), sites, overrides_json(parts.overrides))
+
+
+async def show_site(parts: ReadableParts, host: str) -> SiteAnswer:
+    """Returns the status, the override and the history of a site."""
+    now, reader = time.time(), SiteReader(parts)
+    known, states = await reader.known(now), reader.states(now)
+    meant = states.meant(host)
+    override = covering(host, parts.overrides)
+    changes, timeline = await history(parts, meant, now)
+    return SiteAnswer(
+        host=host,
+        belief=SiteJson.of_known(states.host(meant)),
+        ports=tuple(map(SiteJson.of_known, states.ports(meant))),
+        hosts=tuple(map(SiteJson.of_known, states.of_same_site(meant, known))),
+        elsewhere=tuple(map(SiteJson.of_known, states.elsewhere(host, meant))),
+        override=None if override is None else OverrideJson.of(*override),
+        timeline=timeline,
+        changes=changes,
+    )
+
+
+async def no_measurements(_parts: ReadableParts, host: str) -> MeasurementsAnswer:
+    """Returns none: only a running Byway has those of the last minutes."""
+    return MeasurementsAnswer(host, ())
+
+
+async def history(
+    parts: ReadableParts, host: str, now: float
+) -> tuple[tuple[StatusChange, ...], tuple[SpellJson, ...]]:
     """Returns the changes of status of a host and of the domains above it, the newest first, and the spells that they
     make."""
 
-    def read() -> list[StatusChange]:
-        parts.store.flush(FLUSH_S)
-        changes = [change for scope in scopes(host) for change in parts.store.changes(scope)]
+    def read(db: sqlite3.Connection) -> list[StatusChange]:
+        changes = [change for scope in scopes(host) for change in queries.changes(db, scope)]
         return sorted(changes, key=lambda change: change.at, reverse=True)
 
-    changes = await asyncio.to_thread(read)
+    await parts.flush()
+    changes = await parts.read(read)
     return tuple(changes), spells(changes, parts.beliefs.held(scopes(host), now=now))

@@ -21,7 +21,6 @@ from proxy.control.dashboard.kinds import route_kind
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.frame import Moment
 from proxy.control.request_parsing import parse_field, parse_number
-from proxy.control.site_reader import FLUSH_S
 from proxy.control.site_states import KnownSite
 from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.site_status import BLOCKS, OF_NETWORKS
@@ -33,10 +32,10 @@ from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, commas, ngettext, pgettext, sentences
 from proxy.probe.site_name import names_of
+from proxy.store import queries
 from proxy.store.logged import StatusChange
 from proxy.store.route_queries import RouteHour
 from proxy.store.rows import HOUR_S
-from proxy.store.store import Store
 
 _DAY_S = 86_400.0
 _NAMED = 3
@@ -240,19 +239,13 @@ def _latest_first(found: Iterable[NewStatus]) -> list[NewStatus]:
     return sorted(found, key=lambda site: -site.at)
 
 
-def _changes(store: Store, since: float) -> list[StatusChange]:
-    """Returns the changes of status of all sites since then, the newest first; of very many, the newest. Blocks for the
-    disk."""
-    store.flush(FLUSH_S)
-    return [change for change in store.changes() if change.at >= since]
-
-
 async def _home(visit: Visit) -> web.Response:
     visit.query()
     moment = Moment(visit.frame, time.time())
     status = await visit.frame.one(StatusEndpoints).of(moment)
     rows = await asyncio.to_thread(visit.parts.store.route_hours, first_hour(status.now))
-    changes = await asyncio.to_thread(_changes, visit.parts.store, status.now - _DAY_S)
+    await visit.parts.flush()
+    changes = [change for change in await visit.parts.read(queries.changes) if change.at >= status.now - _DAY_S]
     has_relays = "relays" in visit.frame.pages
     view = home_view(status, await moment.troubled(), rows, changes, has_relays=has_relays)
     return await visit.page("home.html", here="", view=view)

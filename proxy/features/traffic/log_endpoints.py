@@ -8,11 +8,11 @@ from typing import Annotated
 from proxy.control.access import Refused
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame
-from proxy.control.request_parsing import FAR_FUTURE, Between, parse_field
+from proxy.control.request_parsing import FAR_FUTURE, Between
 from proxy.features.traffic.answers import ConnectionLine, LogAnswer
 from proxy.features.traffic.outcome_filter import outcome_filter
+from proxy.features.traffic.reader import read_log
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.probe.site_name import scope
 from proxy.store.file import LAST_ID
 
 LOG_LIMIT = 10_000
@@ -46,7 +46,6 @@ class LogEndpoints:
 
     def __init__(self, frame: Frame) -> None:
         self.parts = frame.parts
-        self.sites = frame.sites
 
     def routes(self) -> list[Endpoint]:
         return [
@@ -57,19 +56,19 @@ class LogEndpoints:
     async def log(self, asked: LogQuery) -> LogAnswer:
         """Reads the log."""
         try:
-            rows = await self.sites.rows(
+            return await read_log(
+                self.parts,
                 since=asked.since,
                 until=asked.until,
-                site=None if asked.site is None else parse_field(scope, asked.site),
+                site=asked.site,
                 route=asked.route,
                 outcome=asked.outcome,
-                row_id=asked.id,
+                id=asked.id,
                 before=asked.before,
                 limit=asked.limit,
             )
         except ValueError as error:
             raise Refused(400, str(error)) from None
-        return LogAnswer(tuple(rows), self.parts.setup().settings.log.hosts)
 
     async def follow(self, asked: FollowQuery) -> AsyncGenerator[ConnectionLine, None]:
         """Streams connections as they end, until either side closes."""

@@ -31,7 +31,7 @@ def test_visits_of_the_last_day_their_handshake_and_the_last_fault_of_any_day(st
     wrong = replace(failed(Symptom.RELAY_AUTH, Stage.RELAY, VPS, error="407"), evidence=as_evidence({}))
     store.record(outcome(wrong, delivered(TOR), at=now - 90_000), network=HOME)
     assert store.flush()
-    visits = read_visits(store.read, now)
+    visits = store.read(lambda db: read_visits(db, now))
     assert visits["tor"] == RelayVisits(delivered=3, failed=0, handshake_s=0.2)
     noted = NotedFault(RelayFault.CREDENTIALS_REFUSED, now - 90_000, now - 90_000, "407")
     assert visits["vps"] == RelayVisits(last_fault=noted)

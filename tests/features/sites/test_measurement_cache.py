@@ -324,8 +324,8 @@ async def test_a_guess_that_a_measurement_refuted_does_not_come_back_with_a_visi
     reader = SiteReader(world.parts)
 
     async def plan(to: Destination) -> tuple[Belief, Plan]:
-        stored, made_ = await reader.plan(to)
-        return stored, replace(made_, learns=learns)
+        made_ = await world.parts.plan(to)
+        return reader.states(time.time()).belief(to.host), replace(made_, learns=learns)
 
     def said() -> tuple[str, str, float]:
         state = reader.states(time.time()).host(host).state
