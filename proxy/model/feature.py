@@ -30,7 +30,7 @@ class Role(StrEnum):
     NOTIFICATIONS = "notifications"  # makes an `app.wiring.Notifications`
     PROFILE_TRUST = "profile trust"  # lets a browser profile open inspected sites
     SITES = "sites"  # a coroutine function from `control.site_states.KnownSite`s to the sites in an answer
-    RELAYS = "relays"  # a coroutine function from a `control.frame.Moment` to the relays and groups in an answer
+    RELAYS = "relays"  # a coroutine function from the parts and the time to the relays and groups in an answer
 
 
 @frozen_dataclass

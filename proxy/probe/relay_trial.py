@@ -77,11 +77,6 @@ class Trial:
     is_relays_fault: bool = False  # it would fail with every destination
     do: str = ""  # the advice, which ends with a command
 
-    @property
-    def words(self) -> str:
-        """`works`, `slow`, or `fails: ` with the fault."""
-        return result_words(ok=self.ok, elapsed_s=self.elapsed_s, fault=self.fault)
-
 
 def result_words(*, ok: bool, elapsed_s: float, fault: str) -> str:
     """Returns the result of a test in the words of lists."""

@@ -73,7 +73,8 @@ _EXAMPLES = {
 
 
 class _Schemas(GenerateJsonSchema):
-    """Describes each class by its docstring. A field that may be left out of a request is not null: null is refused."""
+    """Describes each class by its docstring. A field that may be left out of a request is not null: null is refused.
+    No field is left out of an answer."""
 
     def dataclass_schema(self, schema: Any) -> Schema:
         made = super().dataclass_schema(schema)
@@ -85,6 +86,10 @@ class _Schemas(GenerateJsonSchema):
                     (made["properties"][name],) = (kind for kind in field["anyOf"] if kind != {"type": "null"})
                 if name in _EXAMPLES:
                     made["properties"][name]["examples"] = [_EXAMPLES[name]]
+        else:
+            made["required"] = list(made["properties"])
+            for field in made["properties"].values():
+                field.pop("default", None)
         return made
 
     def enum_schema(self, schema: Any) -> Schema:

@@ -88,18 +88,19 @@ def turn_off(
     try:
         client = call.client()
     except NotRunning:
-        restored = str(_system_proxy(call).restore())
+        from proxy.features.desktop.answers import SystemProxyOffAnswer
+        from proxy.model.document import document
+
+        answer = document(SystemProxyOffAnswer(on=False, restored=_system_proxy(call).restore()))
     else:
         if if_dead:
             call.output.hint("A Byway is running; nothing was changed.")
             return None
-        restored = client.put("/v1/system-proxy", {"on": False})["restored"]
+        answer = client.put("/v1/system-proxy", {"on": False})
     if call.output.as_json:
-        from proxy.model.document_version import VERSION
-
-        call.output.document({"version": VERSION, "on": False, "restored": restored})
-    elif not (if_dead and restored == Restored.NOTHING):
-        call.output.line(inert(_RESTORED[restored]))
+        call.output.document(answer)
+    elif not (if_dead and answer["restored"] == Restored.NOTHING):
+        call.output.line(inert(_RESTORED[answer["restored"]]))
     return None
 
 

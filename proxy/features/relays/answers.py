@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 
 from proxy.config.relays import enabled_relays
@@ -13,6 +14,7 @@ from proxy.detect.relay_health import RelayHealth
 from proxy.detect.relay_ways import RelayObstacle
 from proxy.features.relays.visits import NO_VISITS, WINDOW_S, RelayVisits, together
 from proxy.model import Destination, GroupPolicy
+from proxy.model.document import fields_of
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, pgettext
 from proxy.probe.relay_trial import Trial, result_words
@@ -232,37 +234,19 @@ def groups_json(
 
 
 @frozen_dataclass
-class TrialJson:
+class TrialJson(Trial):
     """A test of a relay. `words` is "works", "slow" or "fails: …" with the fault; `fault` is that alone.
     `is_relays_fault`: whatever the destination is. `do` is the remedy, which ends with a command."""
 
-    relay: str
-    reachable: bool
-    handshake: bool
-    ok: bool
-    elapsed_s: float
-    symptom: str
-    error: str
-    fault: str
-    is_relays_fault: bool
-    do: str
-    words: str
-    obstacle: RelayObstacleJson | None
+    words: str = ""
+    obstacle: RelayObstacleJson | None = None
 
     @classmethod
     def of(cls, value: Trial, obstacle: RelayObstacle | None = None) -> TrialJson:
+        shown = replace(value, elapsed_s=round(value.elapsed_s, 4), error=redact(value.error))
         return cls(
-            relay=value.relay,
-            reachable=value.reachable,
-            handshake=value.handshake,
-            ok=value.ok,
-            elapsed_s=round(value.elapsed_s, 4),
-            symptom=value.symptom,
-            error=redact(value.error),
-            fault=value.fault,
-            is_relays_fault=value.is_relays_fault,
-            do=value.do,
-            words=value.words,
+            **fields_of(shown),
+            words=result_words(ok=value.ok, elapsed_s=value.elapsed_s, fault=value.fault),
             obstacle=None if obstacle is None else RelayObstacleJson.of(value.relay, obstacle),
         )
 

@@ -176,7 +176,8 @@ def use(
         client = call.client()
     except NotRunning:
         from proxy.config.paths import private_folder
-        from proxy.model.document import versioned
+        from proxy.features.relays.answers import SelectionAnswer
+        from proxy.model.document import document
         from proxy.store.relay_selection import read_selection, write_selection
 
         settings = configuration_at(call.paths).settings
@@ -187,7 +188,7 @@ def use(
         file = call.paths.relay_selection_file
         private_folder(file.parent)
         write_selection(file, {**read_selection(file), group_name: relay})
-        answer = versioned(group=group_name, use=relay)
+        answer = document(SelectionAnswer(group_name, relay))
     else:
         shown = client.get("/v1/relays")
         fault = next((each["fault"] for each in shown["relays"] if each["name"] == relay), None)

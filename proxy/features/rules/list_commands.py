@@ -263,7 +263,8 @@ def _say(out: Output, line: Document) -> None:
 def _described_offline(paths: Paths) -> Document:
     """Returns the answer of a running Byway."""
     from proxy.features.rules import lists
-    from proxy.model.document import versioned
+    from proxy.features.rules.list_answers import ListsAnswer
+    from proxy.model.document import document
     from proxy.setup.rule_files import read_lists
     from proxy.store.list_copies import ListCopies
     from proxy.terminal.offline import read_configuration
@@ -271,7 +272,7 @@ def _described_offline(paths: Paths) -> Document:
     configured = read_configuration(paths).settings.list
     copies = ListCopies(paths.lists_dir)
     in_use = read_lists(configured, paths, copies=copies)
-    return versioned(lists=asyncio.run(lists.describe(configured, in_use, copies, time.time())))
+    return document(ListsAnswer(asyncio.run(lists.describe(configured, in_use, copies, time.time()))))
 
 
 async def _refresh_offline(

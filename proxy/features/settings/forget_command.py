@@ -99,7 +99,8 @@ def _without_byway(call: Invocation, request: dict[str, Any]) -> dict[str, Any]:
     """Forgets in the files, with the lock of the state folder, so that no Byway starts meanwhile. Returns the answer of
     a running one. Raises Misused and BywayError."""
     from proxy.config.state_lock import alone
-    from proxy.model.document import versioned
+    from proxy.features.settings.answers import ForgetAnswer
+    from proxy.model.document import document
     from proxy.probe.site_name import scope
     from proxy.store.forgetting import Forgotten, forget_files
     from proxy.store.store import Store
@@ -110,7 +111,7 @@ def _without_byway(call: Invocation, request: dict[str, Any]) -> dict[str, Any]:
         )
     paths = call.paths
     if not paths.state_dir.is_dir():
-        return versioned(deleted=forget_files(paths, what))
+        return document(ForgetAnswer(tuple(forget_files(paths, what))))
     with alone(paths):
         if paths.store_file.exists():
             store = Store(paths.store_file)
@@ -119,4 +120,4 @@ def _without_byway(call: Invocation, request: dict[str, Any]) -> dict[str, Any]:
                 store.forget(what)
             finally:
                 store.close()
-        return versioned(deleted=forget_files(paths, what))
+        return document(ForgetAnswer(tuple(forget_files(paths, what))))

@@ -88,7 +88,7 @@ class StatusEndpoints:
         snapshot = await moment.once(_snapshot)
         problems = await frame.problems(moment)
         say_relays, say_sites = frame.provided(Role.RELAYS), frame.provided(Role.SITES)
-        relays = None if say_relays is None else await say_relays(moment)
+        relays = None if say_relays is None else await say_relays(parts, moment.now)
         sites = () if say_sites is None else await say_sites(await moment.troubled())
         settings = parts.setup().settings
         listen, live = settings.listen, snapshot.live
