@@ -15,7 +15,7 @@ class RelayReader:
         self._parts = parts
 
     def enabled(self) -> list[str]:
-        return [relay.name for relay in enabled_relays(self._parts.setup().settings.relay)]
+        return [relay.name for relay in enabled_relays(self._parts.settings.relay)]
 
     def worked_at(self) -> float:
         """Returns the time when a relay last delivered, in seconds since the epoch; 0: never."""
@@ -23,7 +23,7 @@ class RelayReader:
 
     def configured(self) -> list[str]:
         """Returns the names of all configured relays, also of disabled ones."""
-        return [relay.name for relay in self._parts.setup().settings.relay]
+        return [relay.name for relay in self._parts.settings.relay]
 
     def usable_names(self) -> tuple[str, ...]:
         """Returns the names that rules and overrides may use: those of relays and of groups."""

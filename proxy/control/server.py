@@ -150,7 +150,7 @@ class ControlServer:
             sock.close()
             self._adopted.discard(client)
         else:
-            limit_s = running.parts.setup().settings.limits.head_timeout_s
+            limit_s = running.parts.settings.limits.head_timeout_s
             client.closes_at(loop.call_later(limit_s, transport.abort))
 
     def _start_applications(self, listening: socket.socket) -> asyncio.Task[_Applications]:

@@ -109,11 +109,11 @@ def _page_app(frame: Frame, dashboard: Dashboard, port: int) -> web.Application:
 
     def proxy(request: web.Request) -> Destination:
         """Returns the proxy's address for this client: the configured one, unless that is a wildcard."""
-        listen = Destination(parts.setup().settings.listen.address, port)
+        listen = Destination(parts.settings.listen.address, port)
         return reached(request) if listen.address is None or listen.address.is_unspecified else listen
 
     def hosts(request: web.Request) -> frozenset[str]:
-        listen = parts.setup().settings.listen.address
+        listen = parts.settings.listen.address
         return hosts_of(port) | {
             *(OWN_NAME, f"{OWN_NAME}:80", str(Destination(listen, port)), str(reached(request))),
             *((reached(request).host,) if port == 80 else ()),
@@ -136,7 +136,7 @@ def _page_app(frame: Frame, dashboard: Dashboard, port: int) -> web.Application:
         return response
 
     def language_of(request: web.Request) -> Language:
-        return language_of_browser(parts.setup().settings.ui.language, request.headers.get("Accept-Language", ""))
+        return language_of_browser(parts.settings.ui.language, request.headers.get("Accept-Language", ""))
 
     def refusal(request: web.Request, status: int, title: str, text: str) -> web.Response:
         """Returns a page for browsers, which does not name Byway, or a sentence for other programs."""

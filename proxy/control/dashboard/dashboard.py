@@ -57,7 +57,7 @@ class Dashboard:
             stream.cancel()
 
     def _hosts(self) -> frozenset[str]:
-        listen = Destination(self._parts.setup().settings.listen.address, self._port)
+        listen = Destination(self._parts.settings.listen.address, self._port)
         is_loopback = listen.address is not None and listen.address.is_loopback
         return hosts_of(self._port) | ({str(listen)} if is_loopback else frozenset())
 
@@ -110,7 +110,7 @@ class Dashboard:
             return message(_("Internal error"), FAULT, 500, self._language(request))
 
     def _language(self, request: web.BaseRequest) -> Language:
-        return language_of_browser(self._parts.setup().settings.ui.language, request.headers.get("Accept-Language", ""))
+        return language_of_browser(self._parts.settings.ui.language, request.headers.get("Accept-Language", ""))
 
     async def _answer(self, request: web.Request, session: Session) -> web.StreamResponse:
         path, language = request.match_info["path"], self._language(request)

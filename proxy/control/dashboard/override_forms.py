@@ -70,7 +70,7 @@ def undo_of(visit: Visit) -> Undo | None:
     """Returns the last change of an override by this session; None when it cannot be undone, because the override was
     changed since, by another tab or a command, or the relay of the earlier one is not configured."""
     change, relays = visit.session.override_change, visit.frame.relays.usable_names()
-    if change is None or visit.parts.setup().router.overrides.get(change.host) != change.after:
+    if change is None or visit.parts.overrides.get(change.host) != change.after:
         return None
     if (before := change.before) is None or before.has_ended(time.time()):
         return Undo(change.host, action_names(())[NO_OVERRIDE], change.id)
@@ -105,7 +105,7 @@ async def change_override(visit: Visit, host: str, word: str, hours: str = "") -
 
 
 async def _set(visit: Visit, host: str, override: Override | None) -> str:
-    before = visit.parts.setup().router.overrides.get(host)
+    before = visit.parts.overrides.get(host)
     visit.session.override_change = OverrideChange(host, before, override)
     await visit.frame.set_override(host, override)
     what = _("no override") if override is None else override_text(OverrideJson.of(host, override))

@@ -36,7 +36,7 @@ class SystemProxyEndpoints:
             raise Refused(400, f"unknown desktop {quoted(asked.desktop)}; it can be {one_of(list(DesktopName))}")
         desktop = DesktopName(asked.desktop)
         now = await self.parts.system_proxy.turn_on(desktop)
-        listen = self.parts.setup().settings.listen
+        listen = self.parts.settings.listen
         return SystemProxyOnAnswer(
             on=True,
             desktop=now.desktop,

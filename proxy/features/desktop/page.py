@@ -59,7 +59,7 @@ class SetupView:
 
 async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) -> web.Response:
     parts = visit.parts
-    listen = parts.setup().settings.listen
+    listen = parts.settings.listen
     port = int(parts.counters().get("port", listen.port))
     address = str(parts.counters().get("listen", listen.address))
     proxy = Destination(address, port).from_here()

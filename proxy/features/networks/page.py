@@ -84,7 +84,7 @@ def _is_blocked(site: KnownSite) -> bool:
 
 async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) -> web.Response:
     parts, here = visit.parts, visit.parts.network()
-    names = {id_: name for name, id_ in parts.setup().settings.networks.items()}
+    names = {id_: name for name, id_ in parts.settings.networks.items()}
     sites = await visit.frame.sites.known(time.time())
     state, login = parts.beliefs.network_state(here), parts.beliefs.portal_page(here)
     view = await asyncio.to_thread(networks_view, sites, names, here, state, errors, login)

@@ -58,7 +58,7 @@ class RelayEdits:
             given = read_lines(text, _PASTED)
         except ConfigError as error:
             raise Refused(400, _without_place(redact(str(error)))) from None
-        settings = self._parts.setup().settings
+        settings = self._parts.settings
         ports = frozenset((settings.listen.port, int(self._parts.counters().get("port", 0))))
         guard = Guard((), settings.dns.local, own_ports=ports)
         allowed, problems, left = list[NewRelay](), [_without_place(each) for each in given.problems], [*given.refused]

@@ -124,7 +124,7 @@ class RelayEndpoints:
 
     def _control(self) -> Destination:
         """Returns the destination of a relay test when the user names none."""
-        controls = self.parts.setup().settings.auto.controls
+        controls = self.parts.settings.auto.controls
         if not controls:
             raise Refused(400, "`[auto] controls` is empty: name a destination to connect to.")
         return parse_field(site, controls[0])

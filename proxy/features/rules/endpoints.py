@@ -52,7 +52,7 @@ class RuleEndpoints:
 
     async def test_rules(self, asked: RuleTestRequest) -> RuleTestAnswer:
         """Explains the plan for a URL; nothing is sent."""
-        destination, networks = parse_field(site, asked.url), self.parts.setup().settings.networks
+        destination, networks = parse_field(site, asked.url), self.parts.settings.networks
         network = self.parts.network()
         if asked.network is not None:
             named = parse_field(lambda text: parse_network(text, networks), asked.network)

@@ -81,7 +81,7 @@ class ListEndpoints:
         """Compares a list with the user's visits on this network; with `diff`, returns a diff of its text as well."""
         parts, now = self.parts, time.time()
         in_use = parts.setup().router.rules.lists
-        item = next((item for item in parts.setup().settings.list if item.name == name), None)
+        item = next((item for item in parts.settings.list if item.name == name), None)
         if item is None or name not in in_use:
             raise Refused(404, f"unknown list {quoted(name)}{suggestion(name, in_use)}")
         network, visited = parts.network(), dict[str, float]()

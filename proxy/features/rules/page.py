@@ -190,7 +190,7 @@ async def _page(visit: Visit, editor: RulesEditor, url: str = "") -> web.Respons
 
 async def _trace(visit: Visit, url: str) -> Trace:
     tested = await visit.frame.one(RuleEndpoints).test_rules(RuleTestRequest(url))
-    decides = covering(tested.host, visit.parts.setup().router.overrides)
+    decides = covering(tested.host, visit.parts.overrides)
     override = None if decides is None else OverrideJson.of(*decides)
     states = visit.frame.sites.states(time.time())
     state = states.host(states.meant(tested.host)).state

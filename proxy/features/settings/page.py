@@ -250,7 +250,7 @@ async def _stored(visit: Visit) -> str:
     if not store.has_file:
         return _("Nothing is written to the disk: Byway forgets everything when it ends.")
     length, oldest = await asyncio.to_thread(store.extent)
-    days = visit.parts.setup().settings.log.keep_days
+    days = visit.parts.settings.log.keep_days
     return sentences(
         [
             _("The log takes {length} on the disk.", length=size(length)),
@@ -345,7 +345,7 @@ def forget_view(what: str, value: str, networks: Mapping[str, str]) -> ForgetVie
 
 
 def _names(visit: Visit) -> Mapping[str, str]:
-    return {id_: name for name, id_ in visit.parts.setup().settings.networks.items()}
+    return {id_: name for name, id_ in visit.parts.settings.networks.items()}
 
 
 async def _ask(visit: Visit) -> web.Response:

@@ -139,7 +139,7 @@ async def _list(visit: Visit) -> web.Response:
     chosen = SitesFilter(
         query.get("status", ""), query.get("cause", ""), query.get("network", ""), query.get("name", ""), page
     )
-    overrides, network = visit.parts.setup().router.overrides, visit.parts.network()
+    overrides, network = visit.parts.overrides, visit.parts.network()
     known = await visit.frame.sites.known(time.time())
     rows = await asyncio.to_thread(visit.parts.store.site_routes, time.time() - _MATRIX_S, network)
     # In a thread, because the sort of 10,000 sites takes 20 ms.

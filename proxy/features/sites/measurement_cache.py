@@ -199,7 +199,7 @@ class Measurements:
         cached, but not used by `lines`."""
         network, mark = self._parts.network(), object()
         stored, made = await plan(page.destination)
-        settings = self._parts.setup().settings
+        settings = self._parts.settings
         request = MeasurementRequest(page, made, stored, routes or measured_routes(settings), thorough=thorough)
         measured = self._cached(network, page) if thorough and not skip_cache else None
         was_cached = measured is not None
@@ -265,7 +265,7 @@ class Measurements:
     ) -> Verdict:
         if network != self._parts.network():
             return _MOVED
-        settings = self._parts.setup().settings
+        settings = self._parts.settings
         relays = [relay.name for relay in enabled_relays(settings.relay)]
         state = self._parts.beliefs.network_state(network)
         last = self._parts.beliefs.last_result(host, network=network, now=time.time())

@@ -106,7 +106,7 @@ class MeasurementEndpoints:
         page, _ = await self._page(asked.site)
         routes = tuple(map(self._route, asked.routes)) or None
         end = await self.measured.brief(page, self._planned, routes)
-        kept = self.parts.setup().settings.log.hosts != "off" and not self.parts.store.is_private(page.host)
+        kept = self.parts.settings.log.hosts != "off" and not self.parts.store.is_private(page.host)
         return BriefMeasurementAnswer.of(
             end.measured.to_answer(),
             page.destination,
@@ -178,7 +178,7 @@ class MeasurementEndpoints:
         return replace(page, protocol=protocol, port=port), None
 
     def _route(self, text: str) -> Route:
-        known = measured_routes(self.parts.setup().settings)
+        known = measured_routes(self.parts.settings)
         for route in known:
             if str(route) == text:
                 return route

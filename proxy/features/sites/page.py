@@ -194,7 +194,7 @@ async def _view_of(visit: Visit, host: str) -> SiteView:
     meant = host if answer.belief.port else answer.belief.site
     known = await measurements.known(Destination(meant, 443))
     rows = await frame.sites.rows(site=host, since=now - _CONNECTIONS_S, limit=_CONNECTIONS)
-    networks = {id_: name for name, id_ in visit.parts.setup().settings.networks.items()}
+    networks = {id_: name for name, id_ in visit.parts.settings.networks.items()}
     relays, last = frame.relays.usable_names(), undo_of(visit)
     undo = last if last is not None and last.host == host else None
     measured = (await measurements.measurements(meant)).measurements

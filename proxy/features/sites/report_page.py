@@ -64,7 +64,7 @@ async def _report(visit: Visit) -> web.Response:
     answer = await frame.one(SiteEndpoints).show_site(host)
     measured = await frame.one(MeasurementEndpoints).measurements(host)
     rows = await frame.sites.rows(site=host, limit=REPORT_ROWS)
-    relays = [{"name": relay.name, "url": redact(relay.url)} for relay in visit.parts.setup().settings.relay]
+    relays = [{"name": relay.name, "url": redact(relay.url)} for relay in visit.parts.settings.relay]
     settings = visit.parts.setup().loaded.settings
 
     def write() -> str | None:

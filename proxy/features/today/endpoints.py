@@ -57,7 +57,7 @@ async def _traffic(moment: Moment) -> TrafficJson | None:
         return failed_visits(db, now - WITHIN_S, network), delivered_at(db, network)
 
     failed, logged_at = await asyncio.to_thread(parts.store.read, read)
-    if parts.setup().settings.log.hosts == "off":  # no visit is logged by name: the last one to each site must do
+    if parts.settings.log.hosts == "off":  # no visit is logged by name: the last one to each site must do
         results = parts.beliefs.recent_results(network=network, now=now)
         failed = [FailedVisit(result.at, host) for host, result in results if result.source is Source.CONNECTION]
     relays_at = moment.frame.relays.worked_at()
@@ -90,13 +90,13 @@ class StatusEndpoints:
         say_relays, say_sites = frame.provided(Role.RELAYS), frame.provided(Role.SITES)
         relays = None if say_relays is None else await say_relays(parts, moment.now)
         sites = () if say_sites is None else await say_sites(await moment.troubled())
-        settings = parts.setup().settings
+        settings = parts.settings
         listen, live = settings.listen, snapshot.live
         network = parts.network()
         notices = (
             *parts.setup().loaded.notices,
             *self.relays.lost_selections().values(),
-            *lost_overrides(parts.setup().loaded.settings, parts.setup().router.overrides),
+            *lost_overrides(parts.setup().loaded.settings, parts.overrides),
             *parts.store.notices,
         )
         return StatusAnswer(
@@ -112,9 +112,7 @@ class StatusEndpoints:
             problems=problems,
             notices=tuple(map(redact, notices)),
             live=live,
-            overrides=overrides_json(
-                {host: override for host, override in parts.setup().router.overrides.items() if override.until}
-            ),
+            overrides=overrides_json({host: override for host, override in parts.overrides.items() if override.until}),
             relays=() if relays is None else relays.relays,
             groups=() if relays is None else relays.groups,
             routes=tuple(success),
@@ -155,7 +153,7 @@ class ModeEndpoints:
 
     async def stop(self, asked: StopRequest) -> StopAnswer:
         """Ends Byway, or restarts it."""
-        settings = self.parts.setup().settings
+        settings = self.parts.settings
         drain_s = 0.0 if asked.at_once else settings.limits.drain_s
         port = int(self.parts.counters().get("port", settings.listen.port))
         if asked.restart and sys.platform == "win32":

@@ -236,7 +236,7 @@ async def _add_rule(visit: Visit) -> web.Response:
     except BywayError as error:
         return visit.see_other("live", sentences([_("No rule was added."), str(error)]))
     notices = [_("Added: {rule}.", rule=added.rule.why), *added.notices()]
-    if deciding := covering(host, visit.parts.setup().router.overrides):
+    if deciding := covering(host, visit.parts.overrides):
         notices.append(_("The override of {site} still decides about {host}.", site=deciding[0], host=host))
     elif added.covered_by is None:
         notices.append(_("New connections follow it, open ones keep their route."))

@@ -118,7 +118,7 @@ def log_view(rows: Sequence[LoggedConnection], asked: LogFilterForm, hosts: str,
 
 
 async def _log(visit: Visit) -> web.Response:
-    chosen, hosts = _chosen(visit), visit.parts.setup().settings.log.hosts
+    chosen, hosts = _chosen(visit), visit.parts.settings.log.hosts
     try:
         rows = await _rows(visit, chosen, ROWS + 1)
     except Refused as refused:  # what was typed stays
