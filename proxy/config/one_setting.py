@@ -78,7 +78,7 @@ def find_setting(name: str) -> OneSetting:
     if table in _ELSEWHERE:
         raise ValueError(f"{table} has no single settings: {_ELSEWHERE[table]}")
     if table == "networks" and key:
-        return OneSetting(table, key, str, "id of a network, as `byway status` shows it", "")
+        return OneSetting(table, key, str, "id of a network, as `byway status -v` shows it", "")
     kind = keys_of(Settings)[table].type if table in keys_of(Settings) else None
     keys = keys_of(kind) if is_section(kind) else {}
     if kind is not None and not dot:

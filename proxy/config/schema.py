@@ -267,7 +267,7 @@ class Settings(Section):
     relay: RelayConfigs = setting((), "relays, the preferred first")
     group: GroupConfigs = setting((), "groups of relays")
     list: ListConfigs = setting((), "imported lists")
-    networks: NetworkNames = setting({}, "names for NETWORK rules, each with the id that `byway status` shows")
+    networks: NetworkNames = setting({}, "names for NETWORK rules, each with the id that `byway status -v` shows")
     addons: AddonConfigs = setting({}, "addons by name")
     desktop: Desktop = setting(Desktop(), "what is shown on the desktop")
     ui: Ui = setting(Ui(), "how Byway speaks to people")

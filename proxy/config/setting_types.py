@@ -166,7 +166,7 @@ def relay_name(text: str) -> str:
 
 def _network_id(text: str) -> str:
     if re.fullmatch(r"[0-9a-f]{16}", text) is None:
-        raise ValueError(f"{quoted(text)} is not the id of a network: `byway status` shows the one in use")
+        raise ValueError(f"{quoted(text)} is not the id of a network: `byway status -v` shows the one in use")
     return text
 
 

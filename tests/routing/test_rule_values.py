@@ -49,7 +49,7 @@ def test_G6_all_patterns_of_a_file_together_take_a_bounded_number_of_steps(monke
 
 def test_a_network_that_has_no_name_yet_is_told_how_to_get_one() -> None:
     with pytest.raises(
-        ConfigError, match=r'name it in config.toml under \[networks\]: office = "ID"; `byway status` shows'
+        ConfigError, match=r'name it in config.toml under \[networks\]: office = "ID"; `byway status -v` shows'
     ):
         parse_rules("NETWORK,office,DIRECT", source="rules.txt")
 
