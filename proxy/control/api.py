@@ -16,15 +16,17 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from proxy.config.suggestions import one_of, quoted
 from proxy.control.access import Guard, Handler, Refused, check_shape, secure_headers
 from proxy.control.answers.errors import ErrorAnswer
+from proxy.control.dashboard.sign_in import CODE_S
 from proxy.control.endpoint import ASKED, Endpoint
-from proxy.control.endpoints.sign_in import SignInEndpoints
 from proxy.control.frame import Frame
 from proxy.control.request_parsing import BODY_LIMIT, Nothing, parse_body, parse_query
 from proxy.control.streaming import FAULT, Followers, phrases_as
 from proxy.model.document import document
 from proxy.model.errors import BywayError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import redact
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,57 @@ def endpoints_of(frame: Frame) -> list[Endpoint]:
     """Returns the endpoints of all features, and that for signing in."""
     kinds = frame.loaded((feature, name) for feature in frame.features for name in feature.endpoints)
     return [endpoint for kind in (*kinds, SignInEndpoints) for endpoint in frame.one(kind).routes()]
+
+
+@frozen_dataclass
+class SignInRequest:
+    """The page to open first, by its name in `byway open`."""
+
+    page: str = "home"
+
+
+@frozen_dataclass
+class CodeLine:
+    """A code for one use, and the seconds for which it is valid."""
+
+    code: str
+    valid_s: float
+
+
+@frozen_dataclass
+class CodeUsedLine:
+    """Whether the code was used while it was valid."""
+
+    used: bool
+
+
+class SignInEndpoints:
+    """Gives codes to clients of the API, which already have access to everything that the dashboard shows."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+
+    def routes(self) -> list[Endpoint]:
+        return [Endpoint("POST", "/v1/sign-in", self.new_code)]
+
+    async def new_code(self, asked: SignInRequest) -> AsyncGenerator[CodeLine | CodeUsedLine, None]:
+        """Makes a code that opens a page. Streams the code at once, then whether it was used, at the latest when it
+        expires."""
+        pages = self._frame.pages
+        if asked.page not in pages:
+            raise Refused(400, f"unknown page {quoted(asked.page)}; it can be {one_of(list(pages))}")
+        code = self._frame.sign_in.new_code(pages[asked.page].path, asyncio.get_running_loop().time())
+
+        async def lines() -> AsyncGenerator[CodeLine | CodeUsedLine, None]:
+            yield CodeLine(code.text, CODE_S)
+            try:
+                async with asyncio.timeout_at(code.ends_at):
+                    await code.used.wait()
+            except TimeoutError:
+                pass
+            yield CodeUsedLine(code.used.is_set())
+
+        return lines()
 
 
 def _handler(endpoint: Endpoint, followers: Followers) -> Handler:

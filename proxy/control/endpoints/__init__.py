@@ -1,1 +1,0 @@
-"""Endpoints of the control API that belong to no feature."""
