@@ -1,7 +1,7 @@
-"""The configuration and the rules as the files have them, for commands that need no running Byway.
+"""Reads the configuration and the rules from the files, for commands that need no running Byway.
 
-Everything is checked as `byway run` would check it, but no password command is run unless a command asks for it: no
-connection is opened.
+Everything is checked as by `byway run`, but no password command is run unless the caller requests it: no connection is
+opened.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def read_configuration(paths: Paths) -> Loaded:
 def make_setup(
     paths: Paths, features: Sequence[Feature] | None = None, *, runs_password_commands: bool = False
 ) -> Setup:
-    """Builds the setup that a start of Byway would have now, without flags and without overrides of `site set`. It is
-    for reading: its routes must not be dialed. `features` are those that are here; None: all. Raises ConfigError with
-    all problems."""
+    """Makes the setup of a start of Byway now, without flags and without overrides of `site set`. It is for reading:
+    its routes must not be dialed. `features` are the present ones; None: all. `runs_password_commands`: as a start
+    does. Raises ConfigError with all problems."""
     return asyncio.run(_make(paths, features, runs_password_commands=runs_password_commands))
 
 

@@ -1,8 +1,7 @@
-"""`byway doctor`: an ordered ladder of what can be wrong, each step with one thing to do; `--fix` mends what is
-Byway's own.
+"""`byway doctor`: checks in order, each with one remedy; `--fix` repairs problems of Byway's own.
 
-With a running Byway its knowledge is used, and `why` about control pages. Without one, nothing is sent, and password
-commands are run as a start would run them.
+They use the status of the running Byway, and its `why` about control pages. Without a running one, nothing is sent, and
+password commands are run as by a start.
 """
 
 from __future__ import annotations
@@ -45,19 +44,19 @@ def _doctor(
 
     try:
         running, refusal = call.running(), ""
-    except NotAllowed as error:  # that of another user
+    except NotAllowed as error:  # the Byway of another user
         running, refusal = None, str(error)
-    findings = sorted(_findings(call, running, refusal), key=lambda found: list(LABELS).index(found.step))
+    findings = sorted(_findings(call, running, refusal), key=lambda finding: list(LABELS).index(finding.step))
     fixed: list[Finding] = []
     failures: dict[int, str] = {}
-    for number, found in enumerate(findings):
-        if fix and found.mend is not None:
+    for number, finding in enumerate(findings):
+        if fix and finding.mend is not None:
             try:
-                found.mend()
-                fixed.append(found)
+                finding.mend()
+                fixed.append(finding)
             except BywayError as error:
                 failures[number] = str(error)
-    left = [found for found in findings if found not in fixed]
+    left = [finding for finding in findings if finding not in fixed]
     if call.output.as_json:
         from proxy.model.document_version import VERSION
 
@@ -73,10 +72,10 @@ def _doctor(
         ]
         call.output.document({"version": VERSION, "running": running is not None, "findings": rows})
     elif call.output.fancy:
-        for number, found in enumerate(findings):
-            said = _("✓ fixed {step}: {text}") if found in fixed else _("! {step}: {text}")
-            call.output.line(said.given(step=LABELS[found.step], text=found.text))
-            if found not in fixed and (do := failures.get(number) or found.do):
+        for number, finding in enumerate(findings):
+            text = _("✓ fixed {step}: {text}") if finding in fixed else _("! {step}: {text}")
+            call.output.line(text.given(step=LABELS[finding.step], text=finding.text))
+            if finding not in fixed and (do := failures.get(number) or finding.do):
                 call.output.line(do, before="  → ")
         if not findings:
             call.output.line(_("✓ Nothing is wrong."))
@@ -94,11 +93,12 @@ def _doctor(
         return None
     if left[0].step in NO_NETWORK:
         return Exit.NO_NETWORK
-    return Exit.FAILED if running is None and any(found.prevents_start for found in left) else Exit.BAD
+    return Exit.FAILED if running is None and any(finding.prevents_start for finding in left) else Exit.BAD
 
 
 def _findings(call: Invocation, running: Client | None, refusal: str) -> Iterator[Finding]:
-    """Yields what each step found, in no order. `refusal`: why a Byway that runs cannot be asked."""
+    """Yields the findings of all steps, in no order. `refusal`: the error of a running Byway that cannot be asked;
+    empty: none."""
     from proxy.features.doctor import local_checks, network_checks
     from proxy.net.uplink.network_id import read_uplink
 
@@ -124,15 +124,15 @@ def _findings(call: Invocation, running: Client | None, refusal: str) -> Iterato
         why, steps = answers[0] if answers else (None, [])
         works = ["direct" in answer["verdict"]["through"] for answer, _ in answers]
         only_domestic = len(works) > 2 and works[-1] and not any(works[:-1])
-        asked = running.get("/v1/status")  # what was found out by asking is in it
+        after = running.get("/v1/status")  # with the results of `why`
         network = network_checks.of_network(
-            asked["network_state"], why, steps, has_link=has_link, only_domestic=only_domestic
+            after["network_state"], why, steps, has_link=has_link, only_domestic=only_domestic
         )
-        found = [*disk, *configuration, *network, *network_checks.of_relays(asked["relays"])]
-        yield from found[len(disk) + len(configuration) :]
-        yield from network_checks.of_problems(asked["problems"], found)
+        findings = [*disk, *configuration, *network, *network_checks.of_relays(after["relays"])]
+        yield from findings[len(disk) + len(configuration) :]
+        yield from network_checks.of_problems(after["problems"], findings)
         yield from network_checks.of_traffic(status["traffic"])
-        yield from network_checks.of_notices(asked["notices"], configuration)
+        yield from network_checks.of_notices(after["notices"], configuration)
         yield from local_checks.old_process(status)
         return
     yield from network_checks.of_network("ok", None, [], has_link=has_link)
@@ -142,7 +142,7 @@ def _findings(call: Invocation, running: Client | None, refusal: str) -> Iterato
     if settings is None:
         return
     for finding in _of_features(call):
-        if not any(file.text in finding.text for file in files):  # files that others could change are named already
+        if not any(file.text in finding.text for file in files):  # `files` has the files that others could change
             yield finding
     yield from local_checks.port(settings.listen.address, settings.listen.port)
     if not any(relay.enabled for relay in settings.relay):
@@ -152,8 +152,8 @@ def _findings(call: Invocation, running: Client | None, refusal: str) -> Iterato
 def _configuration(
     paths: Paths, files: Sequence[Finding], features: Sequence[Feature], *, is_running: bool
 ) -> tuple[list[Finding], Settings | None]:
-    """Returns what a start would say of the configuration beside `files`, which others could change, and the settings;
-    None: they cannot be used. A running Byway has run its password commands itself."""
+    """Returns the findings about the configuration besides `files`, those about files that others could change; and the
+    settings; None: they cannot be used. If no Byway is running, the password commands are run."""
     from proxy.features.doctor import local_checks
     from proxy.terminal.offline import make_setup, read_configuration
 
@@ -171,9 +171,9 @@ def _configuration(
 
 
 def _ask_why(running: Client, settings: Settings | None) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Returns what `why` says about control pages, each with its steps: the first, and where that does not work direct,
-    the others too, the domestic one last. The pages are those of the files, or, where these cannot be used, those that
-    the running Byway uses."""
+    """Returns the answers of `why` about control pages, each with its steps: about the first, and if that does not work
+    direct, about the others, the domestic one last. The pages are those of the files; if these cannot be used, those of
+    the running Byway."""
     answers = []
     in_use = settings.auto.controls if settings else running.get("/v1/config")["settings"]["auto"]["controls"]
     for page in in_use:
@@ -190,7 +190,7 @@ def _ask_why(running: Client, settings: Settings | None) -> list[tuple[dict[str,
 
 
 def _of_features(call: Invocation) -> Iterator[Finding]:
-    """Yields what features find out about themselves, and those that do not work."""
+    """Yields the findings of features about themselves, and the features that do not work."""
     for feature in call.features:
         try:
             for name in feature.names():

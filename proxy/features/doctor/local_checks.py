@@ -23,11 +23,11 @@ from proxy.model.phrase import _, ngettext
 from proxy.terminal.findings import Finding, Step
 
 _FILES_MAX = 10_000
-"""Files of the state folder that are looked at."""
+"""The most files of the state folder that are checked."""
 
 
 def system_proxy(paths: Paths) -> Iterator[Finding]:
-    """A system proxy that a Byway which is gone has left over."""
+    """Yields a system proxy setting that an ended Byway left."""
     from proxy.setup.desktop.system_proxy import SystemProxy
 
     system = SystemProxy(paths.system_proxy_file)
@@ -41,7 +41,7 @@ def system_proxy(paths: Paths) -> Iterator[Finding]:
 
 
 def port(address: str, number: int) -> Iterator[Finding]:
-    """A port that another program has, so that Byway cannot start."""
+    """Yields a port on which another program listens, so that Byway cannot start."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -58,22 +58,23 @@ def port(address: str, number: int) -> Iterator[Finding]:
 
 
 def file_modes(paths: Paths) -> Iterator[Finding]:
-    """Files of Byway's that other users could read."""
+    """Yields files of Byway that other users can read."""
     if os.name != "posix" or not paths.state_dir.is_dir():
         return
-    is_open = list(_open_files(paths.state_dir))
-    if is_open:
+    readable = list(_open_files(paths.state_dir))
+    if readable:
         text = ngettext(
             "Other users can read {count} file of Byway, such as {path}.",
             "Other users can read {count} files of Byway, such as {path}.",
-            len(is_open),
-            path=str(is_open[0]),
+            len(readable),
+            path=str(readable[0]),
         )
-        yield Finding(Step.FILE_MODES, text, f"chmod -R go-rwx {paths.state_dir}", lambda: _close(is_open))
+        yield Finding(Step.FILE_MODES, text, f"chmod -R go-rwx {paths.state_dir}", lambda: _close(readable))
 
 
 def _open_files(folder: Path) -> Iterator[Path]:
-    """The folder and what is in it, where others may read it; no links. The browser's profile is the browser's own."""
+    """Yields the folder and its content that other users can read, without links. The browser manages its profile
+    itself."""
     yield from _if_open(folder)
     count = 0
     for root, folders, files in os.walk(folder):
@@ -103,7 +104,7 @@ def _close(files: list[Path]) -> None:
 
 
 def stale_socket(paths: Paths) -> Iterator[Finding]:
-    """run.json and the control socket of a Byway that was killed."""
+    """Yields run.json and the control socket of a killed Byway."""
     left = [path for path in (paths.run_file, paths.control_socket) if os.path.lexists(path) and not path.is_dir()]
     if left:
         text = _("{file} was left behind by a Byway that was killed.", file=str(left[0]))
@@ -119,7 +120,7 @@ def _remove(files: list[Path]) -> None:
 
 
 def disk(paths: Paths) -> Iterator[Finding]:
-    """A state folder in which nothing can be written."""
+    """Yields a state folder that is not writable."""
     if paths.state_dir.is_dir():
         try:
             check_room(paths.state_dir)
@@ -139,7 +140,8 @@ def _how_to_store(folder: Path) -> str:
 
 
 def state_folder(paths: Paths) -> Iterator[Finding]:
-    """A state folder that is not this user's, or has folders in place of its files, with which Byway does not start."""
+    """Yields a state folder with which Byway does not start: it belongs to another user, or has folders in place of its
+    files."""
     try:
         if paths.state_dir.exists():
             check_own(paths.state_dir)
@@ -153,12 +155,12 @@ def state_folder(paths: Paths) -> Iterator[Finding]:
 
 
 def not_ours(refusal: str) -> Finding:
-    """A Byway of another user, who has the state folder."""
+    """Returns the finding about a Byway of another user, who owns the state folder."""
     return Finding(Step.STATE_FOLDER, refusal, "byway run --state DIR", prevents_start=True)
 
 
 def open_configuration(paths: Paths) -> Iterator[Finding]:
-    """Files beside the configuration, and itself, that other users could change, so that Byway does not use them."""
+    """Yields the configuration and files beside it that other users could change: Byway does not use them."""
     for path in (paths.config_file, paths.rules_file, paths.addons_dir, *sorted(paths.addons_dir.glob("*.py"))):
         for problem in trust_in(path).problems:
             sentence, _run, command = problem.rpartition(" Run: ")
@@ -167,7 +169,7 @@ def open_configuration(paths: Paths) -> Iterator[Finding]:
 
 
 def configuration(problems: Sequence[str], notices: Sequence[str]) -> Iterator[Finding]:
-    """What a start would say: the problems and the notices of the configuration, the rules and the lists."""
+    """Yields the problems and notices of a start: of the configuration, the rules and the lists."""
     for problem in problems:
         do = _("correct it, then run `byway doctor` again")
         yield Finding(Step.CONFIGURATION, problem, do, prevents_start=True)
@@ -176,7 +178,7 @@ def configuration(problems: Sequence[str], notices: Sequence[str]) -> Iterator[F
 
 
 def damaged_log(paths: Paths) -> Iterator[Finding]:
-    """A log that cannot be read. A running Byway mends that itself."""
+    """Yields a log that cannot be read. A running Byway repairs its log itself."""
     from proxy.store.file import open_reader
 
     file = paths.store_file
@@ -196,7 +198,8 @@ def damaged_log(paths: Paths) -> Iterator[Finding]:
 
 
 def _renew_log(file: Path) -> None:
-    """As a start of Byway does: the damaged file is set aside, and overrides are kept as far as they can be read."""
+    """Renews the log as a start of Byway does: sets the damaged file aside, and keeps the overrides that can be read.
+    Raises BywayError."""
     from proxy.store.store import Store
 
     store = Store(file)
@@ -207,7 +210,7 @@ def _renew_log(file: Path) -> None:
 
 
 def proxy_package(distribution: Callable[[str], object] = importlib.metadata.distribution) -> Iterator[Finding]:
-    """proxy.py from PyPI, which has a package of the same name."""
+    """Yields an installed proxy.py from PyPI, which has a package of the same name."""
     try:
         distribution("proxy.py")
     except importlib.metadata.PackageNotFoundError:
@@ -220,7 +223,7 @@ def proxy_package(distribution: Callable[[str], object] = importlib.metadata.dis
 
 
 def old_process(status: dict[str, Any], package: Path = Path(proxy.__file__).parent) -> Iterator[Finding]:
-    """A running Byway that began before its files were installed."""
+    """Yields a running Byway that started before its files were installed."""
     newest = max(path.stat().st_mtime for path in package.rglob("*.py"))
     started_at = float(status["live"].get("started_at", status["now"]))
     if status["byway"] != proxy.__version__ or started_at < newest:
