@@ -38,7 +38,6 @@ class Job:
     """The work of one process: tests of one file, or rows of the tables of `lab.run`."""
 
     what: tuple[str, ...]
-    about_s: float  # on a quiet machine: those that take longest begin first
 
     @property
     def is_test(self) -> bool:
@@ -80,14 +79,14 @@ class Run:
     failure: str = ""  # a sentence; empty: it passed
 
 
-def tests(about_s: float, file: str, *names: str) -> Job:
+def tests(file: str, *names: str) -> Job:
     """Returns a job of some tests of a file below tests/, with all their parameters; of the whole file without
     names."""
-    return Job(tuple(f"{file}::{name}" for name in names) or (file,), about_s)
+    return Job(tuple(f"{file}::{name}" for name in names) or (file,))
 
 
-def rows(about_s: float, *names: str) -> Job:
-    return Job(names, about_s)
+def rows(*names: str) -> Job:
+    return Job(names)
 
 
 _COUNT, _FROZEN, _VANISHES = "lab/test_hello_count.py", "lab/test_frozen_alone.py", "lab/test_relay_vanishes.py"
@@ -95,50 +94,50 @@ _DENIED, _PORTALS, _UNCOMPARED = "lab/test_denied_names.py", "lab/test_portals.p
 
 ROWS: tuple[Row, ...] = (
     Row("hello-count", "a network counts hellos; 1 to 3 connections, both readings",
-        (rows(25, "hello-count-*"),
-         tests(30, _COUNT, "test_a_client_with_byway_is_not_punished_for_less",
+        (rows("hello-count-*"),
+         tests(_COUNT, "test_a_client_with_byway_is_not_punished_for_less",
                "test_nor_for_a_site_that_is_blocked_by_name")),
-        (rows(25, "three-at-once", "busy-server"),
-         tests(32, _COUNT, "test_a_client_without_byway_is_punished_for_six_at_once"))),
+        (rows("three-at-once", "busy-server"),
+         tests(_COUNT, "test_a_client_without_byway_is_punished_for_six_at_once"))),
     Row("hellos-sent", "hellos of 1 to 30 connections, healthy and blocked in six ways",
-        (tests(50, _COUNT, "test_it_is_never_more_than_the_clients_and_one_within_a_second"),)),
-    Row("road-hello-count", "hellos to a relay are counted; 3 and 12 hosts", (rows(30, "road-hello-count-*"),),
-        (rows(15, "road-twelve-hosts"),)),
+        (tests(_COUNT, "test_it_is_never_more_than_the_clients_and_one_within_a_second"),)),
+    Row("road-hello-count", "hellos to a relay are counted; 3 and 12 hosts", (rows("road-hello-count-*"),),
+        (rows("road-twelve-hosts"),)),
     Row("freeze-alone-1", "a page that is alone freezes",
-        (tests(18, _FROZEN, "test_a_page_that_freezes_alone_is_ended_and_comes_when_it_is_reloaded",
+        (tests(_FROZEN, "test_a_page_that_freezes_alone_is_ended_and_comes_when_it_is_reloaded",
                "test_a_large_form_that_freezes_is_proven_by_one_that_a_relay_takes"),
-         tests(21, _FROZEN, "test_what_a_measurement_proved_is_known_to_the_first_visit")),
-        (tests(40, _FROZEN, "test_an_innocent_page_that_stops_alone_goes_on_and_nothing_is_believed"),
-         tests(26, _FROZEN, "test_a_server_that_takes_no_large_forms_is_innocent",
+         tests(_FROZEN, "test_what_a_measurement_proved_is_known_to_the_first_visit")),
+        (tests(_FROZEN, "test_an_innocent_page_that_stops_alone_goes_on_and_nothing_is_believed"),
+         tests(_FROZEN, "test_a_server_that_takes_no_large_forms_is_innocent",
                "test_after_a_sleep_in_a_lone_download_no_host_is_blamed",
                "test_a_change_of_network_in_a_lone_stall_is_no_freeze"))),
     Row("freeze-alone-12", "twelve hosts of a provider freeze, at once and in turn",
-        (tests(32, _FROZEN, "test_twelve_hosts_of_a_provider_come_at_the_second_try_and_a_new_one_at_the_first",
+        (tests(_FROZEN, "test_twelve_hosts_of_a_provider_come_at_the_second_try_and_a_new_one_at_the_first",
                "test_hosts_of_a_provider_in_turn_have_one_witness_and_the_fourth_needs_none"),)),
     Row("allow-list", "only what is domestic answers, with a control page of the country and without",
-        (rows(60, "allow-list", "allow-list-abroad"),), (rows(35, "outage-direct"),)),
+        (rows("allow-list", "allow-list-abroad"),), (rows("outage-direct"),)),
     Row("denied-names", "DNS lies and encrypted DNS is dead, with a relay and without",
-        (tests(35, _DENIED, "test_encrypted_dns_that_is_dead_denies_nothing",
+        (tests(_DENIED, "test_encrypted_dns_that_is_dead_denies_nothing",
                "test_with_a_relay_the_site_opens_and_the_typo_is_one"),),
-        (tests(4, _DENIED, "test_a_typo_beside_a_dead_relay_asks_no_relay_and_a_forged_denial_is_rescued"),)),
-    Row("portal", "three styles of captive portals", (tests(130, _PORTALS, "test_a_portal_is_called_that_everywhere"),),
-        (tests(17, _PORTALS, "test_after_the_login_the_portal_is_over"),)),
+        (tests(_DENIED, "test_a_typo_beside_a_dead_relay_asks_no_relay_and_a_forged_denial_is_rescued"),)),
+    Row("portal", "three styles of captive portals", (tests(_PORTALS, "test_a_portal_is_called_that_everywhere"),),
+        (tests(_PORTALS, "test_after_the_login_the_portal_is_over"),)),
     Row("wrong-clock", "this computer's clock is 400 days ahead; its twin is one site that has expired",
-        (tests(80, "lab/test_wrong_clock.py"),)),
+        (tests("lab/test_wrong_clock.py"),)),
     Row("relay-vanishes", "a relay vanishes in a download",
-        (tests(40, _VANISHES, "test_a_download_through_it_is_ended_and_comes_by_another_relay"),
-         tests(85, _VANISHES, "test_a_download_through_the_only_relay_is_ended")),
-        (tests(140, _VANISHES, "test_a_relay_that_lives_is_not_left"),)),
+        (tests(_VANISHES, "test_a_download_through_it_is_ended_and_comes_by_another_relay"),
+         tests(_VANISHES, "test_a_download_through_the_only_relay_is_ended")),
+        (tests(_VANISHES, "test_a_relay_that_lives_is_not_left"),)),
     Row("relay-11-s", "a relay takes 11 s to open, to greet, or for its TLS",
-        (rows(25, "relay-slow-circuit", "relay-slow-greeting", "relay-slow-tls"),)),
+        (rows("relay-slow-circuit", "relay-slow-greeting", "relay-slow-tls"),)),
     Row("uncompared", "sites that direct does not open, where no relay tells why",
-        (tests(36, _UNCOMPARED, "test_without_a_relay_a_block_and_a_fault_look_the_same"),),
-        (tests(9, _UNCOMPARED, "test_a_dead_relay_is_at_fault_and_not_the_site"),)),
+        (tests(_UNCOMPARED, "test_without_a_relay_a_block_and_a_fault_look_the_same"),),
+        (tests(_UNCOMPARED, "test_a_dead_relay_is_at_fault_and_not_the_site"),)),
     Row("socks-filtered", "SOCKS greetings are dropped; its twin is a relay that is not there",
-        (tests(32, "lab/test_socks_filtered.py"),)),
+        (tests("lab/test_socks_filtered.py"),)),
     Row("home-network", "no relay hears of the home network; a rule sends it there",
-        (tests(32, "e2e/test_home_network.py", "test_no_relay_hears_of_the_home_network"),),
-        (tests(4, "e2e/test_home_network.py",
+        (tests("lab/test_home_network.py", "test_no_relay_hears_of_the_home_network"),),
+        (tests("lab/test_home_network.py",
                "test_the_control_a_rule_sends_them_to_a_relay_and_others_are_rescued"),)),
 )  # fmt: skip
 
@@ -183,12 +182,10 @@ def chosen(patterns: Sequence[str]) -> list[Row]:
 async def run(
     table_rows: Sequence[Row], seeds: int, *, at_once: int, make: Made, told: Callable[[str], None]
 ) -> list[Run]:
-    """Runs all jobs of the rows with the seeds from 1 on, `at_once` beside each other: for each seed the longest first.
-    `told` is called with a line when one has ended."""
+    """Runs all jobs of the rows with the seeds from 1 on, `at_once` beside each other. `told` is called with a line
+    when one has ended."""
     room, runs = asyncio.Semaphore(at_once), list[Run]()
-    jobs = sorted(
-        ((row, job) for row in table_rows for job in (*row.jobs, *row.twins)), key=lambda one: -one[1].about_s
-    )
+    jobs = [(row, job) for row in table_rows for job in (*row.jobs, *row.twins)]
 
     async def one(row: Row, job: Job, seed: int) -> None:
         async with room:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.model import State
-from tests.lab.judging import SLACK_S, Seen, Summary, Trial, percentile, summaries, table
+from tests.lab.judging import SLACK_S, Seen, Summary, Trial, summaries, table
 from tests.lab.scenarios import BY_NAME, SCENARIOS, Way
 
 BLOCKED = BY_NAME["sni-reset-records"]
@@ -56,12 +56,6 @@ def test_what_nobody_can_save_is_not_counted() -> None:
     seen = Seen(genuine=False, way=Way.DIRECT, added_s=9.0, state=State.SUSPECT, cause="frozen")
     later = replace(seen, genuine=True, way=Way.RELAY, state=State.BLOCKED)
     assert not Summary(row, (Trial(row.name, 0, (seen, later, later)),)).broken()
-
-
-@pytest.mark.parametrize(("share", "value"), [(0.5, 2.0), (0.95, 4.0), (0.25, 1.0), (1.0, 4.0)])
-def test_a_percentile_is_one_of_the_values(share: float, value: float) -> None:
-    assert percentile([1.0, 2.0, 3.0, 4.0], share) == value
-    assert percentile([], share) == 0.0
 
 
 def test_every_row_says_what_it_is_about() -> None:

@@ -2,16 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
-from tests.support.clock import Clock, run
-
-
-def test_a_clock_moves_when_told_and_never_back() -> None:
-    clock = Clock(5.0)
-    assert (clock.advance(2.5), clock()) == (7.5, 7.5)
-    with pytest.raises(ValueError, match="does not go back"):
-        clock.advance(-1)
+from tests.support.clock import run
 
 
 def test_a_day_of_waiting_happens_in_order_and_at_its_times() -> None:
@@ -28,11 +19,3 @@ def test_a_day_of_waiting_happens_in_order_and_at_its_times() -> None:
 
     run(main())
     assert heard == [("minute", 60.0), ("day", 86_400.0)]
-
-
-def test_what_can_never_go_on_is_said() -> None:
-    async def main() -> None:
-        await asyncio.get_running_loop().create_future()
-
-    with pytest.raises(RuntimeError, match="nothing can wake it"):
-        run(main())

@@ -61,13 +61,6 @@ def run_without_it(*arguments: str, **environment: str) -> subprocess.CompletedP
     )
 
 
-def test_on_an_older_python_they_are_listed_as_not_run(tmp_path: Path) -> None:
-    done = run_without_it("tests/features/inspection/mitm/test_contract.py", "tests/config/test_mitmproxy_version.py")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "not run: INSPECT needs Python 3.12 or newer; this is 3.11" in done.stdout
-    assert "tests/features/inspection/mitm/test_contract.py" in done.stdout
-
-
 def test_ci_does_not_start_without_it() -> None:
     done = run_without_it("tests/config/test_mitmproxy_version.py", CI="true")
     assert done.returncode == 4, done.stdout + done.stderr

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import programs
-
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
@@ -22,35 +20,6 @@ def test_with_relays():
 def test_without():
     pass
 """
-
-
-def test_a_program_that_no_package_brings_is_an_error() -> None:
-    with pytest.raises(LookupError, match="say there which package"):
-        programs.find("no-such-program")
-
-
-def test_programs_of_wheels_are_found_in_the_folder_of_the_judges(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(programs, "JUDGES", tmp_path)
-    assert programs.find("mihomo") is None
-    assert programs.install_command({"mihomo"}) == "make judges"
-    assert programs.install_command({"mihomo", "squid"}).endswith(" squid-openssl && make judges")
-    place = tmp_path / programs.IN_WHEELS["mihomo"]
-    place.parent.mkdir(parents=True)
-    place.touch()
-    assert programs.require("mihomo") == str(place)
-
-
-def test_the_script_prints_each_package_once_and_needs_nothing() -> None:
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", str(ROOT / "tests" / "support" / "programs.py")],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-    )
-    assert done.stdout.split() == " ".join(sorted(set(programs.PACKAGES.values()))).split()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
