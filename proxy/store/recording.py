@@ -38,6 +38,7 @@ _COLUMNS = (
     " network, plan"
 )
 
+
 _UNKNOWN = HttpRequest("GET", "/")
 """Replaces a plain HTTP request, whose method and path are not logged."""
 

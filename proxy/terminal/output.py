@@ -38,7 +38,8 @@ class Output:
     """The language of phrases; None: English."""
 
     def shown(self, text: str) -> str:
-        """Returns a text for the terminal: a phrase in the language of the command, text from outside inert."""
+        """Returns a text as the terminal shows it: a phrase in the language of the command, and all that comes from
+        outside inert."""
         if self.spoken is None or not isinstance(text, Phrase):
             return _typed(inert(text))
         return _typed(self.spoken.say(text.mapped(inert)))
@@ -54,11 +55,11 @@ class Output:
         print(json.dumps(content, indent=2 if is_terminal else None))
 
     def json_line(self, content: Any) -> None:
-        """Prints one of many JSON objects on its own line, at once."""
+        """Prints one of many JSON objects on a line of its own, at once."""
         print(json.dumps(content), flush=True)
 
     def line(self, text: str = "", *, before: str = "") -> None:
-        """Prints a sentence or a paragraph of the result after `before`, wrapped on a terminal."""
+        """Prints a sentence or a paragraph of the result, wrapped on a terminal. `before` stands before it."""
         print("\n".join(_wrapped(self._lines(text, before), wide=not self.fancy)))
 
     def hint(self, text: str) -> None:
@@ -67,7 +68,7 @@ class Output:
             _to_stderr(self._lines(text))
 
     def error(self, text: str) -> None:
-        """Prints the error that ends the command to stderr."""
+        """Prints to stderr why the command fails."""
         _to_stderr(self._lines(text, "byway: "))
 
     def _lines(self, text: str, before: str = "") -> list[str]:
@@ -97,9 +98,9 @@ class Output:
 
     def facts(self, facts: Iterable[tuple[str, str]]) -> None:
         """Prints names and values as two columns; entries without a value are left out."""
-        rows = [(self.shown(name), self.shown(value)) for name, value in facts if value]
-        if rows:
-            print("\n".join(lay_out(("", ""), rows, width())))
+        shown = [(self.shown(name), self.shown(value)) for name, value in facts if value]
+        if shown:
+            print("\n".join(lay_out(("", ""), shown, width())))
 
 
 def say(text: str) -> None:
@@ -108,7 +109,7 @@ def say(text: str) -> None:
 
 
 def _typed(text: str) -> str:
-    """Returns a text in which commands have the name under which this Byway is started."""
+    """Returns a text with the commands in it as they are typed here."""
     return as_typed(text, typed_here())
 
 
@@ -123,12 +124,12 @@ def _wrapped(lines: Sequence[str], *, wide: bool) -> Iterator[str]:
 
 
 def action_of(document: Mapping[str, Any]) -> str:
-    """Returns the action of a rule or an override, with its relay if it names one: `RELAY:tor`."""
+    """The action of a rule or an override, with its relay if it names one: `RELAY:tor`."""
     return f"{document['action']}:{document['relay']}" if document["relay"] else str(document["action"])
 
 
 def override_of(document: Mapping[str, Any], *, fancy: bool) -> str:
-    """Returns an override, with its end if it has one: `RELAY:tor, ends in 20 min`."""
+    """An override, with its end if it has one: `RELAY:tor, ends in 20 min`."""
     until, action = document["until"], action_of(document)
     if not until:
         return action

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.country import tunnel
 from tests.support.byway import Byway
+from tests.support.client import tunnel
 from tests.support.origin import Origin
 from tests.support.waiting import until
 

@@ -36,15 +36,6 @@ def test_sessions_prints_a_row_for_each_kind_of_addon() -> None:
     assert done.stderr == ""
 
 
-def test_rescue_prints_a_row_for_each_case() -> None:
-    script = [sys.executable, "-m", "tests.bench.rescue", "a-reset", "c-refused", "--rounds", "1"]
-    done = subprocess.run(script, capture_output=True, text=True, timeout=60, check=True)
-    rows = [line.split() for line in done.stdout.splitlines()[1:]]
-    assert [name for name, *_ in rows] == ["a-reset", "c-refused"]
-    assert all(float(number) >= 0 for row in rows for number in (*row[1:4], row[-1]))
-    assert done.stderr == ""
-
-
 def test_lists_prints_two_rows_for_each_checkout() -> None:
     script = [sys.executable, "-m", "tests.bench.lists", "--domains", "1000", "--rounds", "1", "--old", "."]
     done = subprocess.run(script, capture_output=True, text=True, timeout=60, check=True)

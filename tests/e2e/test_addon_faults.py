@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.addon_scene import Scene
+from tests.support.dashboard import Pages
 from tests.support.waiting import until_read
 
 PLAN = "def plan(request, plan):\n    "
@@ -204,3 +205,31 @@ async def test_G8_a_start_that_fails_is_a_fault_of_the_file(tmp_path: Path) -> N
         await scene.__aenter__()
     assert scene.said("wild.py:2: start raised AttributeError") == 1
     await scene.__aexit__(None, None, None)
+
+
+async def test_a_broken_addon_is_told_on_the_pages_with_file_and_line(tmp_path: Path) -> None:
+    good, failing = "def plan(request, plan):\n    return None\n", "def plan(request, plan):\n    return 1 // 0\n"
+    async with (
+        Scene(tmp_path, {"mine": good, "failing": failing}) as scene,
+        scene.byway.api() as api,
+        Pages(scene.byway.port, api).signed_in() as browser,
+    ):
+        assert "2 addons run." in await browser.text("addons")
+        scene.write("mine", "def plan(request, plan)\n    return None\n")
+        await scene.says("mine.py:1: not valid Python")
+        home = await browser.text()
+        assert "Addon mine does not load: " in home
+        assert "mine.py:1: not valid Python: expected ':'; the previous version keeps running." in home
+        await scene.get("open.test")
+        text = await browser.text("addons")
+        assert "2 addons run. 1 has a problem." in text
+        assert "mine.py:1: not valid Python" in text
+        assert "failing.py:2" in text
+        assert "plan raised ZeroDivisionError" in text
+        scene.write("mine", good)
+
+        async def mended() -> bool:
+            return "does not load" not in await browser.text()
+
+        await until_read(mended)
+        assert "mine.py:1" not in await browser.text("addons")

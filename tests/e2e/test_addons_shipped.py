@@ -17,8 +17,11 @@ import pytest
 from aiohttp import web
 
 from tests.e2e.addon_scene import Scene
-from tests.e2e.country import Country
-from tests.support.censor import Behaviour
+from tests.support.byway import Byway
+from tests.support.censor import Behaviour, Censor
+from tests.support.client import fetch
+from tests.support.origin import Origin
+from tests.support.relay import Relay
 from tests.support.waiting import until, until_read
 
 pytestmark = [pytest.mark.waits, pytest.mark.slow]
@@ -180,9 +183,19 @@ async def test_notify_tells_a_webhook_that_a_site_became_blocked_and_free(tmp_pa
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     hook = f"http://127.0.0.1:{runner.addresses[0][1]}/"
     soon = "signal_interval_s = 0.05\nepisode_gap_s = 0.05\nblocked_episodes = 1\nblocked_score = 1\n"
-    async with Country(("a.test",)) as country:
-        await country.censor("a.test", Behaviour.RESET)
-        async with country.byway(tmp_path, detect=soon) as byway:
+    async with (
+        Origin() as origin,
+        Relay({"a.test": "127.0.0.1"}) as relay,
+        Censor("127.0.0.2", origin.https_port, origin="127.0.0.1", behaviour=Behaviour.RESET),
+    ):
+        config = (
+            f'[[relay]]\nname = "tor"\nurl = "socks5h://{relay.address}:{relay.port}"\n'
+            '[dns.hosts]\n"a.test" = "127.0.0.2"\n"control.test" = "127.0.0.1"\n'
+            f'[auto]\nladder = []\ncontrols = ["http://control.test:{origin.http_port}/"]\n'
+            f"[detect]\ncontrol_after_s = 0.05\ncontrol_interval_s = 0.05\n{soon}"
+        )
+        trust = {"SSL_CERT_FILE": str(origin.authority.write(tmp_path))}
+        async with Byway(tmp_path / "byway", config=config, environment=trust) as byway:
             text = byway.config.read_text()
             byway.config.write_text(text + table("notify", webhook=hook, desktop=False, proxy=byway.url))
 
@@ -194,7 +207,8 @@ async def test_notify_tells_a_webhook_that_a_site_became_blocked_and_free(tmp_pa
             await until_read(runs)
 
             async def is_told() -> bool:
-                await byway.get(f"https://a.test:{country.origin.https_port}/")
+                url = f"https://a.test:{origin.https_port}/"
+                await fetch(url, via=byway.proxy, trust=origin.authority.client())
                 return bool(told)
 
             await until_read(is_told)

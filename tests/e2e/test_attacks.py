@@ -18,9 +18,8 @@ from pathlib import Path
 import pytest
 
 from proxy.app.app import _POLL_S
-from tests.e2e.country import tunnel
 from tests.support.byway import Byway, NotReady
-from tests.support.client import fetch
+from tests.support.client import fetch, tunnel
 from tests.support.origin import Origin
 from tests.support.relay import Relay
 from tests.support.waiting import until

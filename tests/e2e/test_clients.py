@@ -1,9 +1,8 @@
-"""Real clients and a real Byway: every way in, and whole pages of which a part is blocked.
+"""curl and a real Byway: every way in.
 
 curl goes in by each protocol to each kind of address; the origin confirms what arrived, and Byway's log by which door
-it came. Then five clients, a browser among them, each load a page with 30 pictures over three hosts. One host is reset
-by a censor that sees its name, and the client is to notice nothing. All visits happen at once, in one event loop,
-before the first test; the tests look at what was seen.
+it came. All visits happen at once, in one event loop, before the first test; the tests look at what was seen.
+tests/lab/test_whole_pages.py has other clients.
 """
 
 from __future__ import annotations
@@ -11,21 +10,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-import socks
 
-from tests.e2e import visitors
-from tests.e2e.country import Country, Running
-from tests.e2e.visitors import Visit, Visitor
+from tests.lab import visitors
 from tests.support import programs
 from tests.support.byway import Byway
-from tests.support.censor import Behaviour
 from tests.support.origin import Origin
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="not run: loopback has one address here")
@@ -229,134 +222,3 @@ def test_any_other_is_refused_by_socks(door: str, given: str, scheme: str, told:
     """SOCKS4 has no password, so that door is closed."""
     curled, asked = told[scheme, door, given]
     assert (curled.exit_code, asked) == (97, 0)  # CURLE_PROXY
-
-
-# -- whole pages -----------------------------------------------------------------------------------------------------
-
-PICTURES = 30
-PATIENT = "hedge_syn_s = 30\nhedge_unacked_s = 30\nhedge_silent_s = 30\nhedge_blind_s = 30\n"
-"""What is blocked is reset here. Many clients at once, browsers among them, share the processors with the origin, and a
-part that comes late for that must not be fetched by the relay as well."""
-
-
-@dataclass(frozen=True)
-class Guest:
-    """A client with three hosts of its own, so that each meets the block for the first time."""
-
-    id: str
-    scheme: str
-    visit: Visitor
-    program: str = ""
-
-    @property
-    def hosts(self) -> tuple[str, str, str]:
-        return f"page-{self.id}.test", f"more-{self.id}.test", self.blocked
-
-    @property
-    def blocked(self) -> str:
-        return f"blocked-{self.id}.test"
-
-
-GUESTS = [
-    Guest("curl-http", "https", partial(visitors.curl, scheme="http"), "curl"),
-    Guest("curl-socks5h", "http", partial(visitors.curl, scheme="socks5h"), "curl"),
-    Guest("pysocks-http", "https", partial(visitors.with_pysocks, kind=socks.HTTP)),
-    Guest("pysocks-socks5", "https", partial(visitors.with_pysocks, kind=socks.SOCKS5)),
-    Guest("pysocks-socks4a", "http", partial(visitors.with_pysocks, kind=socks.SOCKS4)),
-    Guest("aiohttp-plain", "http", visitors.with_aiohttp),
-    Guest("aiohttp-tls", "https", visitors.with_aiohttp),
-    Guest("requests-http", "http", partial(visitors.with_requests, scheme="http")),
-    Guest("requests-socks5h", "https", partial(visitors.with_requests, scheme="socks5h")),
-    Guest("chromium-http-plain", "http", partial(visitors.chromium, scheme="http"), "chromium"),
-    Guest("chromium-http-tls", "https", partial(visitors.chromium, scheme="http"), "chromium"),
-    Guest("chromium-socks5-plain", "http", partial(visitors.chromium, scheme="socks5"), "chromium"),
-    Guest("chromium-socks5-tls", "https", partial(visitors.chromium, scheme="socks5"), "chromium"),
-]
-
-
-@dataclass(frozen=True)
-class Visited:
-    """What one guest got, and what was seen of it elsewhere."""
-
-    got: int
-    parts: Mapping[str, list[str]]  # by host, what the origin was asked for
-    peers: Mapping[str, set[str]]  # by host, from where
-    struck: int
-    belief: Mapping[str, Any]
-
-
-async def visit_all(folder: Path, guests: Iterable[Guest]) -> dict[str, Visited | Exception]:
-    async with Country([host for guest in GUESTS for host in guest.hosts]) as country:
-        for guest in guests:
-            for host in guest.hosts:
-                behaviour = Behaviour.RESET if host == guest.blocked else Behaviour.PASS
-                await country.censor(host, behaviour, secure=guest.scheme == "https")
-        byway = country.byway(folder / "byway", detect=PATIENT)
-        async with byway:
-            return dict(await asyncio.gather(*(visit(guest, country, byway, folder) for guest in guests)))
-
-
-async def visit(guest: Guest, country: Country, byway: Running, folder: Path) -> tuple[str, Visited | Exception]:
-    origin = country.origin
-    port = origin.https_port if guest.scheme == "https" else origin.http_port
-    hosts = [f"{host}:{port}" for host in guest.hosts]
-    own = folder / guest.id
-    own.mkdir()
-    page = f"{guest.scheme}://{hosts[0]}/page/{PICTURES}?hosts={','.join(hosts)}"
-    try:
-        got = await guest.visit(Visit(page, byway.proxy, origin.authority, own))
-        return guest.id, Visited(
-            got,
-            {host: sorted(t for t in origin.targets(host) if t.startswith("/part/")) for host in guest.hosts},
-            {host: set(country.peers(host)) for host in guest.hosts},
-            country.censors[guest.blocked].struck,
-            await byway.belief(guest.blocked),
-        )
-    except Exception as error:
-        error.add_note(byway.report())
-        return guest.id, error
-
-
-Tell = Callable[[Guest], Visited]
-
-
-@pytest.fixture(scope="module")
-def tell(tmp_path_factory: pytest.TempPathFactory) -> Tell:
-    able = [guest for guest in GUESTS if not guest.program or programs.find(guest.program)]
-    visits = asyncio.run(visit_all(tmp_path_factory.mktemp("pages"), able))
-
-    def tell(guest: Guest) -> Visited:
-        visited = visits[guest.id]
-        if isinstance(visited, Exception):
-            raise visited
-        return visited
-
-    return tell
-
-
-EACH = pytest.mark.parametrize(
-    "guest",
-    [
-        pytest.param(guest, id=guest.id, marks=[pytest.mark.needs(guest.program)] if guest.program else [])
-        for guest in GUESTS
-    ],
-)
-
-
-@EACH
-def test_a_page_that_is_blocked_in_part_arrives_whole(guest: Guest, tell: Tell) -> None:
-    visited = tell(guest)
-    assert visited.got == PICTURES
-    for place, host in enumerate(guest.hosts):
-        assert visited.parts[host] == sorted(f"/part/{number}" for number in range(place, PICTURES, len(guest.hosts)))
-
-
-@EACH
-def test_only_the_blocked_part_went_through_the_relay(guest: Guest, tell: Tell) -> None:
-    """The control: the censor struck, and what it struck came by the relay and all else direct."""
-    visited = tell(guest)
-    assert visited.struck > 0
-    for host in guest.hosts:
-        assert ("127.0.0.9" in visited.peers[host]) is (host == guest.blocked)
-        assert len(visited.peers[host]) == 1
-    assert (visited.belief["state"], visited.belief["last_good"]) == ("suspect", "vps")

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
-from tests.e2e.ear import Ear
 from tests.e2e.watched import Watched, break_off, connection, say, status
+from tests.lab.ear import Ear
 from tests.support.client import fetch
 from tests.support.origin import Origin, pattern
 from tests.support.waiting import until
@@ -182,7 +183,7 @@ async def test_A17_a_body_that_stops_ends_the_exchange_on_both_sides(hasty: Watc
                 pass
         ended.set()
 
-    async with Ear("127.0.0.1", listen) as ear:
+    async with Ear(socket.socket, ("127.0.0.1", 0), listen) as ear:
         head = get(f"http://one.test:{ear.port}/", b"Content-Length: 100", method="POST")
         answer = await say(hasty.proxy, head, b"ten bytes.")
         await asyncio.wait_for(ended.wait(), 10)

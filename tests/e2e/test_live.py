@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
 import time
 from collections.abc import AsyncIterator
@@ -13,7 +12,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from proxy.model import DIRECT
@@ -128,11 +126,7 @@ async def test_without_javascript_the_page_is_whole_and_filters_and_closes(live:
 @contextlib.asynccontextmanager
 async def browser_of(byway: Byway) -> AsyncIterator[Browser]:
     """A browser that is signed in to a real Byway."""
-    connector = aiohttp.UnixConnector(path=json.loads((byway.state / "run.json").read_text())["socket"])
-    async with (
-        aiohttp.ClientSession("http://byway", connector=connector) as api,
-        Pages(byway.port, api).signed_in() as browser,
-    ):
+    async with byway.api() as api, Pages(byway.port, api).signed_in() as browser:
         yield browser
 
 

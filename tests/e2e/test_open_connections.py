@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -58,8 +57,7 @@ class Connections:
 
 @contextlib.asynccontextmanager
 async def connections_of(byway: Byway) -> AsyncIterator[Connections]:
-    connector = aiohttp.UnixConnector(path=json.loads((byway.state / "run.json").read_text())["socket"])
-    async with aiohttp.ClientSession("http://byway", connector=connector) as api:
+    async with byway.api() as api:
         yield Connections(api)
 
 

@@ -16,9 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.country import tunnel
 from tests.support.byway import Byway
-from tests.support.client import fetch
+from tests.support.client import fetch, tunnel
 from tests.support.origin import Origin
 from tests.support.relay import Relay
 from tests.support.streams import close, listening

@@ -16,10 +16,10 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tests.e2e.country import tunnel
-from tests.net.uplink.moving import CAFE, HOME, PORT, ROUTERS, SERVER, arrive, close, ip, leave, plug_in
+from tests.lab.spaces import Space
+from tests.net.uplink.moving import CAFE, HOME, PORT, ROUTERS, SERVER, arrive, ip, leave, plug_in
 from tests.support.byway import Byway
-from tests.support.netns import Host
+from tests.support.client import tunnel
 from tests.support.waiting import until, until_read
 
 MOVED_S = 3.0  # after a change of network
@@ -31,7 +31,7 @@ ALLOW = ("198.51.100.0/24:*", "192.168.1.0/24:*")
 
 
 @contextlib.asynccontextmanager
-async def serving(router: Host, name: bytes, address: str = SERVER) -> AsyncIterator[None]:
+async def serving(router: Space, name: bytes, address: str = SERVER) -> AsyncIterator[None]:
     """A server behind that router that says its name whenever it is greeted. It hangs up at the end."""
     callers: list[asyncio.StreamWriter] = []
 
@@ -64,7 +64,7 @@ async def is_over(reader: asyncio.StreamReader) -> bool:
         return True
 
 
-async def carried_away(routers: dict[int, Host], byway: Byway) -> None:
+async def carried_away(routers: dict[int, Space], byway: Byway) -> None:
     """The old tunnel is closed, the next one goes by the new network, which is another."""
     async with serving(routers[HOME], b"home"), serving(routers[CAFE], b"cafe"):
         home = (await byway.read("status"))["network"]
@@ -85,7 +85,7 @@ async def carried_away(routers: dict[int, Host], byway: Byway) -> None:
         await until_read(is_home)
 
 
-async def asleep(routers: dict[int, Host], byway: Byway) -> None:
+async def asleep(routers: dict[int, Space], byway: Byway) -> None:
     """One of two tunnels died during the sleep, without a packet that says so."""
     async with (
         serving(routers[HOME], b"dead"),
@@ -104,7 +104,7 @@ async def asleep(routers: dict[int, Host], byway: Byway) -> None:
         assert await greet(live, to_live) == b"live"
 
 
-async def travel(folder: Path, routers: dict[int, Host]) -> None:
+async def travel(folder: Path, routers: dict[int, Space]) -> None:
     async with Byway(folder, config=CONFIG, allow=ALLOW) as byway:
         await carried_away(routers, byway)
         await asleep(routers, byway)
@@ -116,8 +116,8 @@ def main() -> None:
     with contextlib.ExitStack() as undo:
         routers = {}
         for number in (HOME, CAFE):
-            routers[number] = plug_in(number, folder)
-            undo.callback(close, routers[number])
+            routers[number] = plug_in(number)
+            undo.callback(routers[number].close)
         arrive(HOME)
         asyncio.run(travel(folder / "byway", routers))
 

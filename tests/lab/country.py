@@ -15,19 +15,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import signal
 import socket
 import sqlite3
 import ssl
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-
-import aiohttp
 
 from proxy.model import NetworkState
 from proxy.store import queries
@@ -35,45 +32,37 @@ from proxy.store.file import open_reader
 from proxy.store.logged import LoggedConnection
 from tests.lab import places
 from tests.lab.authorities import STATE_ROOT, Authority
+from tests.lab.channel import Buffered, Plain
 from tests.lab.interceptor import Middlebox
 from tests.lab.lateness import Lateness
 from tests.lab.links import Link
 from tests.lab.name_servers import Addresses, NameServer, Provider, Zone
 from tests.lab.origins import GOOD, Conduct, Origins
 from tests.lab.portal import BLOCK_PAGE, PORTAL_PAGE, PageServer, Says
-from tests.lab.relays import Manner, Relay
+from tests.lab.relays import Manner, Relay, copy_both_ways
 from tests.lab.router import Router
 from tests.lab.rules import RuleSet
-from tests.lab.sockets import Address
+from tests.lab.sockets import Address, connect
+from tests.lab.spaces import Space
 from tests.lab.visitor import Visitor
 from tests.support.byway import Byway
-from tests.support.waiting import until, until_read
+from tests.support.client import Fetched, fetch, fetch_in_tunnel
+from tests.support.streams import close, listening
+from tests.support.waiting import until_read
 
 RELAY = "abroad"
 LINK = Link(delay_s=0.01)
 """The link of the person: 20 ms there and back, so that a wait that is counted in round trips is noticeable."""
 _ROWS_REPORTED = 15
-_DISCARD = 9  # the port for what nobody shall answer (RFC 863)
 _ESTABLISHED = "01"  # the state in /proc/net/tcp
 _FIRST_OF_SERVICES = 100  # numbers below are the lab's own sites
 
-_ENTER = """\
-import ctypes, os, sys
-here = os.getcwd()
-libc = ctypes.CDLL(None, use_errno=True)
-libc.prctl(1, 9)  # PR_SET_PDEATHSIG: killed when the lab ends, however that ends
-if os.getppid() != int(sys.argv[3]): sys.exit("the lab has ended")
-for path, kind in ((sys.argv[1], 0x40000000), (sys.argv[2], 0x00020000)):
-    if libc.setns(os.open(path, os.O_RDONLY), kind): sys.exit(f"setns: {os.strerror(ctypes.get_errno())}")
-os.chdir(here)
-os.execvp(sys.argv[4], sys.argv[4:])
-"""
-
-_FILES = {
+FILES: Mapping[str, str] = MappingProxyType({
     "/etc/resolv.conf": f"nameserver {places.PROVIDER_RESOLVER}\noptions timeout:2 attempts:1\n",
     "/etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {socket.gethostname()}\n",
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
-}
+})  # fmt: skip
+"""The person's files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,36 +157,27 @@ class Country:
         text = self.config() if config is None else config
         return Running(self, folder, text, rules=rules, office=office, arguments=arguments, environment=environment)
 
-    @property
-    def entering(self) -> tuple[str, ...]:
-        """Returns the words that a command needs in front to run at that computer. The command is killed when the lab
-        ends."""
-        return (
-            *(sys.executable, "-I", "-S", "-c", _ENTER),
-            *(f"/proc/{os.getpid()}/fd/{descriptor}" for descriptor in (self.client.fd, self.client.mount_fd)),
-            str(os.getpid()),
-        )
-
     def config(
         self,
         *,
         detect: str = "",
         auto: str = "",
         dns: str = "",
-        servers: Sequence[str] = (),
+        servers: Sequence[str] | None = None,
+        controls: Sequence[str] | None = None,
         extra: str = "",
         relays: Sequence[tuple[str, str]] = (),
         no_relay: bool = False,
     ) -> str:
         """Returns the text of its configuration. `detect`, `auto` and `dns` are lines for those tables; `servers` are
-        the encrypted DNS servers in place of one for DoH and one for DoT."""
+        the encrypted DNS servers in place of one for DoH and one for DoT, `controls` the pages in place of three."""
         listed = () if no_relay else relays or ((RELAY, self.socks_url),)
-        controls = ", ".join(f'"https://{name}/"' for name in places.CONTROLS)
-        asked = ", ".join(f'"{server}"' for server in servers or (self.doh_url, self.dot_url))
+        pages = json.dumps([f"https://{name}/" for name in places.CONTROLS] if controls is None else [*controls])
+        asked = json.dumps([self.doh_url, self.dot_url] if servers is None else [*servers])
         tables = "".join(f'[[relay]]\nname = "{name}"\nurl = "{url}"\n' for name, url in listed)
         return (
-            f'[log]\nhosts = "all"\n[auto]\ncontrols = [{controls}]\n{auto}\n'
-            f"[dns]\nservers = [{asked}]\n{dns}\n[detect]\n{detect}\n{extra}\n{tables}"
+            f'[log]\nhosts = "all"\n[auto]\ncontrols = {pages}\n{auto}\n'
+            f"[dns]\nservers = {asked}\n{dns}\n[detect]\n{detect}\n{extra}\n{tables}"
         )
 
     socks_url = f"socks5h://{places.SOCKS_RELAY}:{places.SOCKS_PORT}"
@@ -244,26 +224,8 @@ class Country:
         )
 
     async def caught_up(self) -> float:
-        """Returns a time by the clock of the events; after it, the events hold only packets that the client sends from
-        now on. A packet is noted once it has crossed the client's link: this may be after the Byway that sent it
-        reports later events."""
-        events = self.router.events
-        with self.client.socket(socket.AF_INET, socket.SOCK_DGRAM) as mark:
-            mark.bind(("", 0))
-            port, since = mark.getsockname()[1], events.clock()
-
-            def is_noted() -> bool:
-                packets = events.packets(places.PORTAL, _DISCARD, protocol="udp", since=since)
-                return any(seen.packet.sport == port for seen in packets)
-
-            async def is_seen() -> bool:
-                mark.sendto(b"", (places.PORTAL, _DISCARD))  # once more, since a link may lose it
-                with contextlib.suppress(TimeoutError):
-                    await until(is_noted, within_s=1.0)
-                return is_noted()
-
-            await until_read(is_seen)
-        return events.clock()
+        """Returns a time by the clock of the events: see Router.caught_up."""
+        return await self.router.caught_up(places.PORTAL)
 
     # -- how it is made ----------------------------------------------------------------------------------------------
 
@@ -276,7 +238,7 @@ class Country:
         self.net = add("net", ["203.0.113.2/24", "2001:db8:113::2/64"], prefixes=prefixes)
         relays = [places.RELAYS, places.RELAYS6]
         self.relay_space = add("relay", ["192.0.2.136/25", "2001:db8:7e1a::2/64"], prefixes=relays)
-        for path, text in _FILES.items():
+        for path, text in FILES.items():
             self.client.put_file(path, text.encode())
 
     async def _make_services(self) -> None:
@@ -361,8 +323,24 @@ def _web(address: str) -> tuple[Address, ...]:
     return ((address, 80), (address, 443))
 
 
+@contextlib.asynccontextmanager
+async def door(space: Space, where: Address) -> AsyncIterator[None]:
+    """Leads the address, on this machine's own loopback, to the same one in the space."""
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await connect(space.socket, where)
+        near, far = Plain(reader, writer), Plain(far_reader, far_writer)
+        try:
+            await copy_both_ways(Buffered(near), near, Buffered(far), far)
+        finally:
+            await close(far_writer)
+
+    async with listening(forward, *where):
+        yield
+
+
 class Running(Byway):
-    """A real Byway at the computer in the country. It also answers over its control socket."""
+    """A real Byway at the computer in the country."""
 
     def __init__(
         self,
@@ -383,14 +361,13 @@ class Running(Byway):
             allow=places.ALLOWED,
             arguments=arguments,
             environment={**trust, **environment},
-            prefix=country.entering,
+            prefix=country.client.entering,
         )
-        self._session: aiohttp.ClientSession | None = None
-        self._lateness = country.lateness
+        self._country = country
 
     def report(self) -> str:
         """Returns its last output and log lines, and how late the lab was, for a failure."""
-        return "\n".join([super().report(), *self._logged(), self._lateness.report()])
+        return "\n".join([super().report(), *self._logged(), self._country.lateness.report()])
 
     def _logged(self) -> list[str]:
         try:
@@ -406,33 +383,48 @@ class Running(Byway):
             *(f"{c.at:.2f} {c.scope} {c.before} → {c.after} {c.cause}: {c.why}" for c in changes),
         ]
 
-    def api(self) -> aiohttp.ClientSession:
-        """Returns a session with the control API. The caller closes it."""
-        connector = aiohttp.UnixConnector(str(self.run_file()["socket"]))
-        return aiohttp.ClientSession("http://byway", connector=connector)
-
-    async def ask(self, path: str, **query: str) -> Any:
-        """GET of the control API."""
-        if self._session is None:
-            self._session = self.api()
-        async with self._session.get(path, params=query) as answer:
-            assert answer.status == 200, await answer.text()
-            return await answer.json()
-
-    async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-        return await super().stop(how)
-
     def warned(self, of: str) -> int:
         """Returns the number of lines in its output that warn of it."""
         return sum(of in line for line in self.said.read_text().splitlines())
 
-    async def rows(self, name: str) -> list[dict[str, Any]]:
-        """Returns the log's rows for `name`, the oldest first."""
-        found = (await self.ask("/v1/log", site=name, limit="1000"))["rows"]
+    async def dial(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Opens a connection at its computer."""
+        return await connect(self._country.client.socket, (host, port))
+
+    async def get(self, url: str) -> Fetched:
+        """A GET through it, from its computer: CONNECT for https, absolute-form for http, HTTP within a CONNECT for
+        `tunnel://`. Raises OSError and EOFError."""
+        if url.startswith("tunnel://"):
+            return await fetch_in_tunnel(url.removeprefix("tunnel://"), via=self.proxy, dial=self.dial)
+        return await fetch(url, via=self.proxy, trust=self._country.public.client(), dial=self.dial)
+
+    def door(self) -> AbstractAsyncContextManager[None]:
+        """Leads its port on this machine's own loopback to it, for clients that run there."""
+        return door(self._country.client, self.proxy)
+
+    async def rows(self, name: str, count: int = 0) -> list[dict[str, Any]]:
+        """Returns the log's rows for `name`, the oldest first, once there are `count`."""
+        found: list[dict[str, Any]] = []
+
+        async def read() -> bool:
+            found[:] = (await self.ask("/v1/log", site=name, limit="1000"))["rows"]
+            return len(found) >= count
+
+        await until_read(read)
         return sorted(found, key=lambda row: float(row["at"]))
+
+    async def until_counted(self, name: str) -> None:
+        """Returns once evidence against `name` has counted: the uplink was seen to be well."""
+
+        async def counted() -> bool:
+            return bool((await self.belief(name))["score"])
+
+        await until_read(counted)
+
+    async def ledger(self, name: str) -> list[tuple[str, str]]:
+        """Returns every change of state of `name`, the oldest first."""
+        changes = (await self.ask(f"/v1/sites/{name}"))["changes"]
+        return [(c["before"], c["after"]) for c in reversed(changes) if c["before"] != c["after"]]
 
     async def belief(self, name: str) -> dict[str, Any]:
         """Returns the belief about `name` on this network."""
@@ -452,7 +444,3 @@ class Running(Byway):
             if state == _ESTABLISHED and remote.partition(":")[0] == wanted:
                 return True
         return False
-
-    def run_file(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.state / "run.json").read_text())
-        return found

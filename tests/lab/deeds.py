@@ -143,6 +143,18 @@ class Refuse(Deed):
         return self.begin(packet, flow, now)
 
 
+class Silence(Deed):
+    """Acknowledges what the client sends, and lets none of it go on: the site seems to have it, and never answers."""
+
+    def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        if not packet.outward or not (packet.payload or packet.flags & FIN):
+            return DROP
+        return Verdict(passes=False, injected=(Injection(packets.acknowledge_back(packet)),))
+
+    def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return self.begin(packet, flow, now)
+
+
 @dataclass(eq=False)
 class Unreachable(Deed):
     """Sends an ICMP error for everything that the client sends, as if from the host itself."""

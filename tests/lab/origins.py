@@ -2,6 +2,8 @@
 
     /            a page that names the host and the address that asked
     /big         BIG bytes; /bytes/N that many
+    /page/30     a page that loads 30 pictures, as tests.support.origin has it; /part/7 is one of them
+    /close       answers and closes
 
 The `Conduct` of a site is its behaviour. A site without one behaves well. Every request is remembered with the address
 of its client and with the number of TLS records in which the ClientHello came, so that a test can see by which way the
@@ -23,7 +25,7 @@ from tests.lab.authorities import Authority
 from tests.lab.channel import Buffered, Channel, Plain, Secure, first_flight, server_name
 from tests.lab.places import RELAYS, RELAYS6
 from tests.lab.sockets import Address, MakeSocket, listener
-from tests.support.origin import pattern
+from tests.support.origin import PICTURE, page_of_pictures, pattern
 from tests.support.streams import Connections
 
 BIG = 300 * 1024
@@ -58,9 +60,9 @@ class Conduct:
 GOOD = Conduct()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
-    """One request as it arrived."""
+    """One request as it arrived; its body comes later."""
 
     host: str
     target: str
@@ -68,6 +70,8 @@ class Asked:
     secure: bool
     hello_records: int
     at: float  # time.monotonic()
+    method: str = "GET"
+    body: bytes = b""
 
 
 @dataclass
@@ -79,6 +83,7 @@ class Origins:
     conducts: dict[str, Conduct] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     opened: int = 0
+    server_names: list[str] = field(default_factory=list)  # of each ClientHello
     _served: Counter[str] = field(default_factory=Counter)  # TLS connections now, by name
     _open: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
 
@@ -107,13 +112,15 @@ class Origins:
         return self.conducts.get(host, GOOD)
 
     def peers(self, host: str) -> list[str]:
-        """Returns the addresses that sent requests for the host, in order."""
-        return [asked.peer for asked in self.asked if asked.host == host]
+        """Returns the addresses that sent requests for the host, in order; a re-test of Byway's is a HEAD request, or
+        ends before one."""
+        return [asked.peer for asked in self.asked if asked.host == host and asked.method != "HEAD"]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.opened += 1
         ahead, records = await first_flight(reader)
         name = server_name(ahead) if records else ""
+        self.server_names += [name] if records else []
         if self.conduct(name).at_most and self._served[name] >= self.conduct(name).at_most:
             return
         self._served[name] += 1
@@ -147,18 +154,23 @@ class Origins:
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         length = int(fields.get("content-length", "0"))
         host = fields.get("host", "").partition(":")[0].lower()
-        self.asked.append(Asked(host, target, peer, bool(records), records, time.monotonic()))
+        asked = Asked(host, target, peer, bool(records), records, time.monotonic(), method)
+        self.asked.append(asked)
         conduct = self.conduct(host)
         if 0 < conduct.upload_max < length:
             await channel.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             return False
-        await data.exactly(length)
+        if fields.get("expect") == "100-continue":
+            await channel.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        is_chunked = fields.get("transfer-encoding") == "chunked"
+        asked.body = await _chunks(data) if is_chunked else await data.exactly(length)
         await asyncio.sleep(conduct.delay_s)
-        keep = fields.get("connection", "").lower() != "close"
+        keep = fields.get("connection", "").lower() != "close" and target != "/close"
         status, extra, body = _content(conduct, host, target, peer, secure=bool(records))
         extra += f"Date: {conduct.date}\r\n" if conduct.date else ""
+        content_type = "image/gif" if target.startswith("/part/") else conduct.content_type
         await channel.send(
-            f"HTTP/1.1 {status}\r\nContent-Type: {conduct.content_type}\r\nContent-Length: {len(body)}\r\n{extra}"
+            f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n{extra}"
             f"Connection: {'keep-alive' if keep else 'close'}\r\n\r\n".encode()
         )
         if method != "HEAD":
@@ -176,8 +188,21 @@ def _content(conduct: Conduct, host: str, target: str, peer: str, *, secure: boo
         return "200 OK", "", pattern(BIG)
     if target.startswith("/bytes/"):
         return "200 OK", "", pattern(int(target.removeprefix("/bytes/")))
+    if target.startswith("/page/"):
+        return "200 OK", "", page_of_pictures(target, host)
+    if target.startswith("/part/"):
+        return "200 OK", "", PICTURE
     page = f"<!doctype html><title>{host}</title><p>{host} says hello to {peer}\n"
     return "200 OK", "", page.ljust(conduct.page_bytes).encode()
+
+
+async def _chunks(data: Buffered) -> bytes:
+    """Returns a chunked body."""
+    body = b""
+    while size := int(await data.until(b"\r\n"), 16):
+        body += (await data.exactly(size + 2))[:-2]
+    await data.until(b"\r\n")
+    return body
 
 
 def _is_relay(peer: str) -> bool:

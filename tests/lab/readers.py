@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.languages.amounts import moment
-from tests.lab.country import Country, Running
-from tests.lab.sockets import connect
+from tests.lab.country import Running
 from tests.support.dashboard import Browser, Pages
-from tests.support.streams import close, listening
 
 AT_ONCE = 4
 NEWS = frozenset({"blocked", "likely blocked", "intercepted", "slow"})
@@ -50,11 +48,11 @@ async def states(byway: Running, hosts: Collection[str]) -> States:
     return {host: Said.of((await byway.ask(f"/v1/sites/{host}"))["belief"]) for host in hosts}
 
 
-async def disagreements(country: Country, byway: Running, hosts: Collection[str]) -> tuple[States, Disagreements]:
+async def disagreements(byway: Running, hosts: Collection[str]) -> tuple[States, Disagreements]:
     """Returns the statement about each site, and the places where another one stands."""
     before = await states(byway, hosts)
     tested = [host for host in hosts if before[host].words != "not tested"]
-    documents, read = await asyncio.gather(_documents(byway, hosts, tested), _pages(country, byway, hosts))
+    documents, read = await asyncio.gather(_documents(byway, hosts, tested), _pages(byway, hosts))
     said = await states(byway, hosts)
     settled = {host for host in hosts if before[host] == said[host]}  # else it changed while it was read
     found: Disagreements = {}
@@ -113,8 +111,8 @@ class _Read:
     site: Mapping[str, str]
 
 
-async def _pages(country: Country, byway: Running, hosts: Collection[str]) -> _Read:
-    async with signed_in(country, byway) as browser:
+async def _pages(byway: Running, hosts: Collection[str]) -> _Read:
+    async with signed_in(byway) as browser:
         site = {host: await browser.text(f"sites/{host}") for host in hosts}
         return _Read(await browser.text(), await browser.text("sites"), site)
 
@@ -138,22 +136,7 @@ def _misread(read: _Read, host: str, shown: Mapping[str, Any]) -> dict[str, str]
 
 
 @contextlib.asynccontextmanager
-async def signed_in(country: Country, byway: Running) -> AsyncIterator[Browser]:
-    """Yields a browser at the computer in the country, with a session of the dashboard."""
-    here = ("127.0.0.1", byway.port)
-
-    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far, away = await connect(country.client.socket, here)
-
-        async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-            while data := await source.read(65536):
-                sink.write(data)
-            sink.close()
-
-        try:
-            await asyncio.gather(copy(reader, away), copy(far, writer))
-        finally:
-            await close(away)
-
-    async with listening(forward, *here), byway.api() as api, Pages(byway.port, api).signed_in() as browser:
+async def signed_in(byway: Running) -> AsyncIterator[Browser]:
+    """Yields a browser with a session of the dashboard."""
+    async with byway.door(), byway.api() as api, Pages(byway.port, api).signed_in() as browser:
         yield browser

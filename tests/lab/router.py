@@ -13,12 +13,11 @@ thread, one loop: a change of the rules takes effect with the next packet.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 from ipaddress import ip_address, ip_interface, ip_network
-from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
@@ -29,12 +28,15 @@ from tests.lab.flows import Flow, Flows
 from tests.lab.links import DEVICE, PERFECT, Lane, Link, Schedule, Tap, Veth, Wire
 from tests.lab.netlink import Netlink, has_ipv6
 from tests.lab.packets import Packet
-from tests.lab.pcap import Pcap
 from tests.lab.rules import RuleSet
 from tests.lab.spaces import Space
+from tests.support.waiting import until, until_read
 
 CLIENT = "client"
 """The space whose packets the rules see."""
+
+DISCARD = 9
+"""The port for what nobody shall answer (RFC 863)."""
 
 _BATCH = 64
 """The most packets taken from one link before the others have their turn."""
@@ -59,7 +61,6 @@ class Port:
         self.wire = wire
         self.up, self.down = Lane(link, f"{number} up"), Lane(link, f"{number} down")
         self.gateways: tuple[str, ...] = ()
-        self.pcap: Pcap | None = None
         self._setup = setup
 
     def __repr__(self) -> str:
@@ -113,20 +114,7 @@ class Port:
         found = (ip_address(gateway) for gateway in self.gateways)
         return next((gateway.packed for gateway in found if gateway.version == version), None)
 
-    def record(self, path: Path) -> None:
-        """Writes everything that crosses this link from now on to the file, lost or not."""
-        if self.pcap:
-            self.pcap.close()
-        self.pcap = Pcap(path)
-
-    def receive(self, data: bytes) -> None:
-        if self.pcap:
-            self.pcap.write(time.time(), data)
-        self.wire.write(data)
-
     def close(self) -> None:
-        if self.pcap:
-            self.pcap.close()
         self.wire.close()
         self._setup.close()
         self.space.close()
@@ -137,7 +125,6 @@ class Router:
 
     def __init__(self, *, wires: Literal["any", "tap", "veth"] = "any") -> None:
         self.ports: dict[str, Port] = {}
-        self.strays = 0  # packets to addresses that nobody has
         self._wires = wires
         self._hub: Space | None = None
         self._routes: list[tuple[int, int, int, Port]] = []  # version, network, prefix length, port
@@ -197,6 +184,27 @@ class Router:
         self._routes.sort(key=lambda route: -route[2])
         self._known.clear()
 
+    async def caught_up(self, target: str) -> float:
+        """Returns a time by the clock of the events; after it, the events hold only packets that the client sends from
+        now on. A packet is noted once it has crossed the client's link: this may be after the Byway that sent it
+        reports later events. `target` is the address of some host."""
+        with self.ports[CLIENT].space.socket(socket.AF_INET, socket.SOCK_DGRAM) as mark:
+            mark.bind(("", 0))
+            port, since = mark.getsockname()[1], self.events.clock()
+
+            def is_noted() -> bool:
+                packets = self.events.packets(target, DISCARD, protocol="udp", since=since)
+                return any(seen.packet.sport == port for seen in packets)
+
+            async def is_seen() -> bool:
+                mark.sendto(b"", (target, DISCARD))  # once more, since a link may lose it
+                with contextlib.suppress(TimeoutError):
+                    await until(is_noted, within_s=1.0)
+                return is_noted()
+
+            await until_read(is_seen)
+        return self.events.clock()
+
     def close(self) -> None:
         """Ends every space and the programs that were started in it."""
         self._schedule.close()
@@ -226,8 +234,6 @@ class Router:
                 self._arrive(port, packet)
 
     def _arrive(self, near: Port, data: bytes) -> None:
-        if near.pcap:
-            near.pcap.write(time.time(), data)
         lane = near.up
         if lane.perfect:
             self._pass(near, data)
@@ -237,12 +243,12 @@ class Router:
     def _pass(self, near: Port, data: bytes) -> None:
         """Passes a packet from one link to another: notes it, and lets the rules decide its fate."""
         far = self._towards(data)
-        if far is None:
-            if data[16 if data[0] >> 4 == 4 else 24] not in _MULTICAST:
-                self.strays += 1
+        if far is None and data[16 if data[0] >> 4 == 4 else 24] in _MULTICAST:
             return
         now = self._loop.time()
-        self.events.record(now, near.name, far.name, data)
+        self.events.record(now, near.name, far.name if far else "", data)
+        if far is None:  # nobody has that address
+            return
         from_client, to_client = near.name == CLIENT, far.name == CLIENT
         flow, outward = self.flows.find(data, from_client=from_client, to_client=to_client)
         says = outward and packets.carries(data)
@@ -288,9 +294,9 @@ class Router:
     def _deliver(self, far: Port, data: bytes) -> None:
         lane = far.down
         if lane.perfect:
-            far.receive(data)
+            far.wire.write(data)
         elif (delay := lane.admit(self._loop.time(), len(data))) is not None:
-            self._schedule.after(delay, partial(far.receive, data))
+            self._schedule.after(delay, partial(far.wire.write, data))
 
     def _towards(self, packet: bytes) -> Port | None:
         target = packet[16:20] if packet[0] >> 4 == 4 else packet[24:40]

@@ -10,12 +10,25 @@ troubles that look like them. `share` is the share of connections (of queries, f
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict, Unpack
 
 from tests.lab import deeds
-from tests.lab.deeds import DROP, PASS, Deed, Drop, DropEach, DropThePacket, Forge, Refuse, Reset, Unreachable, Verdict
+from tests.lab.deeds import (
+    DROP,
+    PASS,
+    Deed,
+    Drop,
+    DropEach,
+    DropThePacket,
+    Forge,
+    Refuse,
+    Reset,
+    Silence,
+    Unreachable,
+    Verdict,
+)
 from tests.lab.flows import Flow
 from tests.lab.luck import luck
 from tests.lab.matches import (
@@ -32,7 +45,7 @@ from tests.lab.matches import (
     Opening,
 )
 from tests.lab.messages import NXDOMAIN
-from tests.lab.packets import Packet
+from tests.lab.packets import TCP, Packet
 from tests.lab.views import Names, View
 
 _TAINTED = 1024
@@ -131,6 +144,44 @@ class During(Rule):
         if self.start_s <= now - self.since < self.end_s:
             return self.rule.judge(packet, flow, now)
         return PASS
+
+
+@dataclass(eq=False)
+class Wiretap(Rule):
+    """Keeps what the client says on each connection to an address, byte for byte. Everything passes: it stands before
+    the rules that keep packets."""
+
+    address: str
+    _said: list[dict[int, bytes]] = field(default_factory=list, repr=False)  # segments by their place, of each flow
+
+    def concerns(self, flow: Flow) -> bool:
+        return flow.protocol == TCP and str(flow.server) == self.address
+
+    def judge(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        if packet.outward and flow.isn is not None:
+            if self not in flow.marks:
+                flow.marks[self] = {}
+                self._said.append(flow.marks[self])
+            if packet.payload:
+                flow.marks[self][(packet.seq - flow.isn - 1) % (1 << 32)] = packet.payload
+        return PASS
+
+    @property
+    def connections(self) -> int:
+        return len(self._said)
+
+    @property
+    def flights(self) -> list[bytes]:
+        """What was said on each connection on which anything was."""
+        return [_joined(segments) for segments in self._said if segments]
+
+
+def _joined(segments: Mapping[int, bytes]) -> bytes:
+    """Returns the bytes in their order; those that were sent again count once."""
+    said = b""
+    for place in sorted(segments):
+        said += segments[place][max(0, len(said) - place) :]
+    return said
 
 
 class RuleSet:
@@ -251,14 +302,32 @@ def SniAnswer(*names: str, answer: bytes = b"", view: View = View.RECORDS, **luc
     return When(BySni(Names(*names), view), deeds.Page(answer), **luck)
 
 
+def SniSilence(*names: str, view: View = View.RECORDS, **luck: Unpack[Luck]) -> When:
+    """Acknowledges the hello and all that follows, and never answers."""
+    return When(BySni(Names(*names), view), Silence(), **luck)
+
+
 def HttpReset(
-    *names: str, to: Literal["both", "client"] = "both", view: View = View.RECORDS, **luck: Unpack[Luck]
+    *names: str,
+    to: Literal["both", "client"] = "both",
+    view: View = View.RECORDS,
+    in_path: bool = False,
+    **luck: Unpack[Luck],
 ) -> When:
-    return When(ByHost(Names(*names), view), Reset(to), **luck)
+    return When(ByHost(Names(*names), view), Reset(to, in_path), **luck)
 
 
 def HttpDrop(*names: str, view: View = View.RECORDS, **luck: Unpack[Luck]) -> When:
     return When(ByHost(Names(*names), view), Drop(), **luck)
+
+
+def HttpEof(*names: str, view: View = View.RECORDS, **luck: Unpack[Luck]) -> When:
+    """Hangs up in the place of the site."""
+    return When(ByHost(Names(*names), view), deeds.Page(b""), **luck)
+
+
+def HttpSilence(*names: str, view: View = View.RECORDS, **luck: Unpack[Luck]) -> When:
+    return When(ByHost(Names(*names), view), Silence(), **luck)
 
 
 def HttpRedirect(*names: str, to: str, view: View = View.RECORDS, **luck: Unpack[Luck]) -> When:

@@ -262,6 +262,7 @@ _AROUND = frozenset({Way.RUNG, Way.RELAY})
 _DIRECT_OR_AROUND = frozenset({Way.DIRECT, Way.RUNG, Way.RELAY})
 _NONE = frozenset({Way.NONE})
 _POISONED, _BOGON = (places.POISON,), (places.BOGON,)
+_ALERT = bytes.fromhex("15 0303 0002 02 70")  # record: alert, TLS 1.2, 2 bytes: fatal, unrecognized_name (RFC 6066)
 _NETWORK = Reach.NETWORK
 _OFFLINE, _PORTAL = NetworkState.OFFLINE, NetworkState.PORTAL
 _RESTRICTED, _INSPECTED = NetworkState.RESTRICTED, NetworkState.INSPECTED
@@ -328,6 +329,10 @@ SCENARIOS: tuple[Scenario, ...] = (
     blocking("sni-garbage", "a page without TLS comes in answer to the hello",
              by_name(rules.SniAnswer, answer=b"HTTP/1.1 403 Forbidden\r\n\r\n", view=View.TCP), "sni_reset",
              ways=_AROUND),
+    blocking("sni-alert", "a TLS alert comes in answer to the hello, as from a server that knows no such name",
+             by_name(rules.SniAnswer, answer=_ALERT, view=View.TCP), "sni_reset", ways=_AROUND, **_WEAK),
+    blocking("sni-silence", "the hello is acknowledged, and nothing answers",
+             by_name(rules.SniSilence, view=View.RECORDS), "sni_drop", wait_s=SILENT_S, settle_s=8, **_WEAK),
     # the address
     blocking("address-drop", "nothing passes to the address",
              by_address(rules.AddressDrop), "ip", wait_s=SYN_S, settle_s=8, **_WEAK),
@@ -363,6 +368,8 @@ SCENARIOS: tuple[Scenario, ...] = (
              by_name(rules.HttpReset), "http_host", ways=_AROUND, secure=False),
     blocking("http-drop", "a request that names the site is lost",
              by_name(rules.HttpDrop), "http_host", ways=_AROUND, secure=False, wait_s=DROPPED_S, settle_s=8),
+    blocking("http-silence", "a request that names the site is acknowledged, and nothing answers",
+             by_name(rules.HttpSilence), "http_host", ways=_AROUND, secure=False, wait_s=SILENT_S, settle_s=8, **_WEAK),
     # what is inside
     blocking("intercept-known", "TLS is read with a root that is known for it",
              read_by("known_state"), "interception", first=_BLOCKED, spoiled=1),

@@ -43,6 +43,18 @@ if os.getppid() != int(sys.argv[1]): sys.exit("the lab has ended")
 os.execvp(sys.argv[2], sys.argv[2:])
 """
 
+_ENTER = """\
+import ctypes, os, sys
+here = os.getcwd()
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(1, 9)  # PR_SET_PDEATHSIG: killed when the lab ends, however that ends
+if os.getppid() != int(sys.argv[3]): sys.exit("the lab has ended")
+for path, kind in ((sys.argv[1], 0x40000000), (sys.argv[2], 0x00020000)):
+    if libc.setns(os.open(path, os.O_RDONLY), kind): sys.exit(f"setns: {os.strerror(ctypes.get_errno())}")
+os.chdir(here)
+os.execvp(sys.argv[4], sys.argv[4:])
+"""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -114,6 +126,10 @@ class Space:
         outside."""
         self.run(lambda: _put_file(path, content))
 
+    def mount_memory(self, path: str) -> None:
+        """Makes programs in here see an empty directory at `path`, where a directory must exist already."""
+        self.run(lambda: _mount("none", path, "tmpfs", 0))
+
     def popen(
         self,
         command: Sequence[str | os.PathLike[str]],
@@ -132,12 +148,14 @@ class Space:
             )
         )
 
-    def enter(self) -> None:
-        """Moves the calling process, which must have one thread only (a `preexec_fn`), in here for good."""
-        here = Path.cwd()
-        for descriptor, kind in ((self.fd, _CLONE_NEWNET), (self.mount_fd, _CLONE_NEWNS)):
-            _check(_libc.setns(descriptor, kind), "setns")
-        os.chdir(here)
+    @property
+    def entering(self) -> tuple[str, ...]:
+        """The words that a command needs in front to run in here. The command is killed when the lab ends."""
+        return (
+            *(sys.executable, "-I", "-S", "-c", _ENTER),
+            *(f"/proc/{os.getpid()}/fd/{descriptor}" for descriptor in (self.fd, self.mount_fd)),
+            str(os.getpid()),
+        )
 
     def close(self) -> None:
         """Kills the programs that were started here. The network lasts until its last socket is closed."""

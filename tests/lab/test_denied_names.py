@@ -6,8 +6,6 @@ true typo must not wait for a dead relay.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +17,6 @@ from tests.lab.test_verdicts import DETECT, living, words_for, wrong
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
 CENSORED, TYPO, HEALTHY = "censored.test", "tpyo.test", "healthy.test"
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder with a path that is short enough for a control socket."""
-    with tempfile.TemporaryDirectory(prefix="byway-denied-") as made:
-        yield Path(made)
 
 
 def dns_lies(*, doh_dead: bool) -> list[rules.Rule]:

@@ -3,8 +3,6 @@ takes ten minutes, with the detection's own numbers."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,13 +19,6 @@ HURRIED = (
     "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nretest_suspect_s = 2.0\nretest_jitter = 0.0\nretest_pair_s = 5.0\n"
     "retest_per_hour = 100000\n"
 )
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder with a path that is short enough for a control socket."""
-    with tempfile.TemporaryDirectory(prefix="byway-bad-") as made:
-        yield Path(made)
 
 
 @pytest.mark.namespaces

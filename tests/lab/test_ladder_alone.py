@@ -12,8 +12,7 @@ import contextlib
 import dataclasses
 import os
 import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,13 +164,6 @@ async def _answers(country: Country, site: Site) -> bool:
         return True
     await asyncio.sleep(0.05)
     return False
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder with a path that is short enough for a control socket."""
-    with tempfile.TemporaryDirectory(prefix="byway-ladder-") as made:
-        yield Path(made)
 
 
 SERVERS = (

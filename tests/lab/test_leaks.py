@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
@@ -127,9 +126,8 @@ async def visit_all(
 
 async def measure(byway: Running, site: Site) -> None:
     """Measures a site as `byway why --fresh` does."""
-    connector = aiohttp.UnixConnector(str(byway.run_file()["socket"]))
     async with (
-        aiohttp.ClientSession("http://byway", connector=connector) as session,
+        byway.api() as session,
         session.post("/v1/why", json={"site": site.url(), "fresh": True}) as answer,
     ):
         await answer.read()

@@ -7,8 +7,7 @@ with that name. A name that exists elsewhere differs: there a private answer is 
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,13 +22,6 @@ SEARCHED, ZONE, HOME = "db.office.test", "box.zone.test", "nas.localdomain"
 IN_FILES = "mapped.hosts.test"
 CENSORED = "censored.test"
 RESOLV = f"nameserver {places.PROVIDER_RESOLVER}\noptions timeout:2 attempts:1\nsearch office.test\n"
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder with a path that is short enough for a control socket."""
-    with tempfile.TemporaryDirectory(prefix="byway-zone-") as made:
-        yield Path(made)
 
 
 @pytest.mark.parametrize("secure", [True, False], ids=["https", "http"])

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +36,6 @@ ROWS = [
     )
 ]
 """Each kind of block, and the other troubles of a site."""
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder with a path that is short enough for a control socket."""
-    with tempfile.TemporaryDirectory(prefix="byway-state-") as made:
-        yield Path(made)
 
 
 async def visit_all(country: Country, byway: Running, urls: Mapping[str, str]) -> None:
@@ -100,7 +92,7 @@ async def test_what_was_measured_is_said_in_every_place(folder: Path) -> None:
         await asyncio.sleep(SETTLE_S)
         assert await why(byway, urls) == {}, "what visits show now is what was measured before"
         assert await survey(byway, urls) == {}
-        said, wrong = await disagreements(country, byway, urls)
+        said, wrong = await disagreements(byway, urls)
         assert wrong == {}
         assert len(said) == len(urls), "nothing changes without a visit"
 
@@ -116,7 +108,7 @@ async def test_what_was_measured_is_said_in_every_place(folder: Path) -> None:
         await byway.stop()
         await byway.start()
         assert changed(said, await states(byway, urls)) == {}
-        _, wrong = await disagreements(country, byway, urls)
+        _, wrong = await disagreements(byway, urls)
         assert wrong == {}
 
 
@@ -141,7 +133,7 @@ async def test_relays_that_fail_and_are_mended(folder: Path) -> None:
             country.rules.set([rules.SniReset(RESET)])
             await visit_all(country, byway, urls)
             assert await why(byway, urls, fresh=True) == {}
-            said, wrong = await disagreements(country, byway, urls)
+            said, wrong = await disagreements(byway, urls)
             assert (said[RESET].words, wrong) == ("relays fail", {})
             await byway.stop()
             await byway.start()
@@ -149,12 +141,12 @@ async def test_relays_that_fail_and_are_mended(folder: Path) -> None:
             assert changed(said, await states(byway, urls)) == {}
             async with Relay(country.relay_space.socket, country.zone.truth, address, source=address[0]):
                 await byway.command("relay", "test", "abroad")
-                said, wrong = await disagreements(country, byway, urls)
+                said, wrong = await disagreements(byway, urls)
                 assert (said[RESET].words, wrong) == ("not tested", {}), "it is over with its reason"
                 await visit_all(country, byway, urls)
                 assert await why(byway, urls) == {}
                 assert await survey(byway, urls) == {}
-                said, wrong = await disagreements(country, byway, urls)
+                said, wrong = await disagreements(byway, urls)
                 assert ((said[RESET].words, said[RESET].cause), wrong) == (("blocked", "sni_reset"), {})
 
 
@@ -171,17 +163,17 @@ async def test_a_block_that_was_lifted_and_measured(folder: Path) -> None:
             urls = {name: country.add_site(name).url() for name in (HEALTHY, RESET)}
             country.rules.set([rules.SniReset(RESET)])
             await visit_all(country, byway, urls)
-            said, wrong = await disagreements(country, byway, urls)
+            said, wrong = await disagreements(byway, urls)
             assert (said[RESET].words, wrong) == ("likely blocked", {})
             country.rules.set([])
             assert await why(byway, urls, fresh=True) == {}
-            before, wrong = await disagreements(country, byway, urls)
+            before, wrong = await disagreements(byway, urls)
             assert (before[RESET].words, before[RESET].cause, wrong) == ("works", "", {})
             await byway.command("site", "set", RESET, "relay")
             await visit_all(country, byway, urls)
-            said, wrong = await disagreements(country, byway, urls)
+            said, wrong = await disagreements(byway, urls)
             assert (said[RESET], wrong) == (before[RESET], {})
             await byway.stop()
             await byway.start()
-            said, wrong = await disagreements(country, byway, urls)
+            said, wrong = await disagreements(byway, urls)
             assert (said[RESET], wrong) == (before[RESET], {})

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,6 @@ pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
 SITE = "site.test"
 DOH_CUT = rules.DohBlock(addresses=[places.DOH, places.DOT])
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder with a path that is short enough for a control socket."""
-    with tempfile.TemporaryDirectory(prefix="byway-portal-") as made:
-        yield Path(made)
 
 
 def cuts_https(country: Country) -> Sequence[Rule]:

@@ -69,7 +69,7 @@ async def started(country: Country, kind: str, profile: Path, words: Sequence[st
     """Yields the page of a browser that is started with these words, without any part of Byway."""
     flag = f"--user-data-dir={profile}" if kind == "chromium" else f"--profile={profile}"
     process = await asyncio.create_subprocess_exec(
-        *(*country.entering, programs.require(kind), flag, *OPTIONS[kind], *words, "about:blank"),
+        *(*country.client.entering, programs.require(kind), flag, *OPTIONS[kind], *words, "about:blank"),
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env={**os.environ, "HOME": str(profile), "DBUS_SESSION_BUS_ADDRESS": "disabled:"},
     )  # fmt: skip

@@ -7,8 +7,6 @@ If it fails for one name only, that is DNS tampering.
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,13 +25,6 @@ TUNING = DETECT.replace("rescue_suspect_s = 3", "rescue_suspect_s = 60").replace
 FIRST, SECOND = "first.test", "second.example"
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder with a path that is short enough for a control socket."""
-    with tempfile.TemporaryDirectory(prefix="byway-resolver-") as made:
-        yield Path(made)
-
-
 @pytest.mark.parametrize(("fails", "no_relay"), [(provider_silent, False), (provider_fails, True)])
 async def test_a_dead_resolver_is_no_block(folder: Path, fails: Arrange, no_relay: bool) -> None:
     async with Country(folder) as country:
@@ -45,7 +36,7 @@ async def test_a_dead_resolver_is_no_block(folder: Path, fails: Arrange, no_rela
             await visit_all(country, byway, one)
             await asyncio.sleep(SETTLE_S)
             assert await why(byway, one, fresh=True) == {}
-            said, wrong = await disagreements(country, byway, one)
+            said, wrong = await disagreements(byway, one)
             assert ([each.words for each in said.values()], wrong) == (["works"], {})
             await visit_all(country, byway, one)
             assert await why(byway, one) == {}, "also when it was visited again"
@@ -53,7 +44,7 @@ async def test_a_dead_resolver_is_no_block(folder: Path, fails: Arrange, no_rela
             await visit_all(country, byway, urls)
             await asyncio.sleep(SETTLE_S)
             assert await survey(byway, urls) == {}
-            said, wrong = await disagreements(country, byway, urls)
+            said, wrong = await disagreements(byway, urls)
             assert ({name: each.words for name, each in said.items()}, wrong) == (dict.fromkeys(urls, "works"), {})
 
 
@@ -74,5 +65,5 @@ async def test_visits_to_several_sites_show_it_too_and_one_site_does_not(folder:
             for name in (FIRST, "third.test"):
                 await visit_all(country, byway, {name: urls[name]})
             await asyncio.sleep(SETTLE_S)
-            said, wrong = await disagreements(country, byway, [FIRST, "third.test"])
+            said, wrong = await disagreements(byway, [FIRST, "third.test"])
     assert ({name: each.words for name, each in said.items()}, wrong) == (dict.fromkeys(said, "works"), {})

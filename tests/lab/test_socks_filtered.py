@@ -6,8 +6,6 @@ The twin is a relay that does not exist: its port is closed, and Byway mentions 
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,13 +20,6 @@ from tests.support.waiting import until_read
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
 FILTERED = "the SOCKS protocol may be filtered on this network"
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder with a path that is short enough for a control socket."""
-    with tempfile.TemporaryDirectory(prefix="byway-socks-") as made:
-        yield Path(made)
 
 
 @pytest.mark.parametrize("is_filtered", [True, False], ids=["filtered", "not there"])

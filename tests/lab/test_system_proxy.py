@@ -65,13 +65,13 @@ class Person:
             "--password-store=basic",
             profile=str(self._browsers),
             environment={**self.environment, "XDG_CONFIG_HOME": f"{self.environment['HOME']}/.config"},
-            prefix=self.country.entering,
+            prefix=self.country.client.entering,
         )
         return shown.stdout.decode(errors="replace")
 
     async def gio_cat(self, site: Site) -> str:
         process = await asyncio.create_subprocess_exec(
-            *(*self.country.entering, programs.require("gio"), "cat", site.url(secure=False)),
+            *(*self.country.client.entering, programs.require("gio"), "cat", site.url(secure=False)),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env={**os.environ, **self.environment},
         )  # fmt: skip
@@ -92,13 +92,13 @@ class Person:
 @contextlib.asynccontextmanager
 async def person(folder: Path, rules: str) -> AsyncIterator[Person]:
     """Yields a person while Byway runs and is the system proxy."""
-    async with Country(folder) as country, session_bus(folder, country.entering) as bus:
+    async with Country(folder) as country, session_bus(folder, country.client.entering) as bus:
         own = folder / "programs"
         own.mkdir()
         gsettings = own / "gsettings"
         gsettings.write_text(_HOLD.format(hold=folder / "hold", gsettings=programs.require("gsettings")))
         gsettings.chmod(0o700)
-        settings = Gnome(run_in(bus, country.entering))
+        settings = Gnome(run_in(bus, country.client.entering))
         environment = {**bus, "PATH": f"{own}{os.pathsep}{os.environ['PATH']}"}
         at_port = ["--port", str(PORT)]
         async with country.byway(folder / "byway", rules=rules, arguments=at_port, environment=environment) as byway:

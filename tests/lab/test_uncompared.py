@@ -8,8 +8,6 @@ site.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,13 +21,6 @@ pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
 RESET, SILENT, HEALTHY = "reset.test", "silent.example", "healthy.test"
 OPENS_NOT = {RESET: "does not open", SILENT: "does not open", HEALTHY: "works"}
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder with a path that is short enough for a control socket."""
-    with tempfile.TemporaryDirectory(prefix="byway-uncompared-") as made:
-        yield Path(made)
 
 
 async def test_without_a_relay_a_block_and_a_fault_look_the_same(folder: Path) -> None:

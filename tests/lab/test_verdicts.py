@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,13 +98,6 @@ OF_SITES = (
     Situation("blocked-page", "blocked", "block_page", secure=False, learned=True,
               interfere=lambda country, site: [rules.HttpPage(site.name, body=BLOCK_PAGE)]),
 )  # fmt: skip
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder with a path that is short enough for a control socket."""
-    with tempfile.TemporaryDirectory(prefix="byway-verdicts-") as made:
-        yield Path(made)
 
 
 async def why(byway: Running, url: str) -> Mapping[str, Any]:

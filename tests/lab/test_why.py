@@ -15,11 +15,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from tests.lab import rules
@@ -70,9 +69,8 @@ async def test_a_site_typed_without_www_is_the_one_that_is_known() -> None:
 
 async def why(byway: Running, url: str) -> Told:
     """Returns the last line of the answer, with all the steps."""
-    connector = aiohttp.UnixConnector(str(byway.run_file()["socket"]))
     async with (
-        aiohttp.ClientSession("http://byway", connector=connector) as session,
+        byway.api() as session,
         session.post("/v1/why", json={"site": url, "fresh": True}) as answer,
     ):
         assert answer.status == 200, await answer.text()
@@ -96,13 +94,6 @@ def wrong(row: Scenario, told: Told) -> str:
     else:
         fine = word in TROUBLE and cause == row.cause and verdict["anomaly"]
     return "" if fine else f"{row.name}: {word} {cause}: {said(told)}"
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder with a path that is short enough for a control socket."""
-    with tempfile.TemporaryDirectory(prefix="byway-why-") as made:
-        yield Path(made)
 
 
 @pytest.mark.slow

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -25,13 +23,6 @@ pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
 SITE = "site.test"
 AHEAD = timedelta(days=400)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder with a path that is short enough for a control socket."""
-    with tempfile.TemporaryDirectory(prefix="byway-clock-") as made:
-        yield Path(made)
 
 
 @pytest.mark.parametrize("relay", [False, True], ids=["no relay", "relay"])

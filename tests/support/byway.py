@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import aiohttp
 from watchfiles import awatch
 
 from tests.support.terminal import Terminal
@@ -63,6 +64,7 @@ class Byway:
         self.said = folder / "byway.txt"  # standard output and error, of every start
         self.port = 0
         self.process: asyncio.subprocess.Process | None = None
+        self._session: aiohttp.ClientSession | None = None
         self._arguments = (*(word for entry in allow for word in ("--allow", entry)), *arguments)
         alone = dict(told for key, told in _NOBODY_ELSE.items() if f"\n{key} =" not in config)
         home = folder / "home"  # a command such as `byway ca remove` looks into browsers' folders there
@@ -86,6 +88,7 @@ class Byway:
             if self.process is not None and self.process.returncode is None:
                 await self.stop()
         finally:
+            await self._hang_up()
             if error is not None:
                 error.add_note(self.report())
 
@@ -151,6 +154,7 @@ class Byway:
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Sends it a signal, and returns the exit code. Raises NotReady if it had to be killed."""
         assert self.process is not None
+        await self._hang_up()
         self.process.send_signal(how)
         try:
             return await asyncio.wait_for(self.process.wait(), _STOP_S)
@@ -158,6 +162,11 @@ class Byway:
             self.process.kill()
             await self.process.wait()
             raise NotReady(f"byway did not end within {_STOP_S:g} s of {how.name}") from None
+
+    async def _hang_up(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
 
     async def kill(self) -> None:
         """Kills it."""
@@ -203,6 +212,23 @@ class Byway:
     async def read(self, *arguments: str) -> Any:
         """Returns the document that a command prints with --json."""
         return json.loads((await self.command(*arguments, "--json")).stdout)
+
+    def run_file(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.state / "run.json").read_text())
+        return found
+
+    def api(self) -> aiohttp.ClientSession:
+        """Returns a session with the control API. The caller closes it."""
+        connector = aiohttp.UnixConnector(str(self.run_file()["socket"]))
+        return aiohttp.ClientSession("http://byway", connector=connector)
+
+    async def ask(self, path: str, **query: str) -> Any:
+        """GET of the control API, without a process for each question."""
+        if self._session is None:
+            self._session = self.api()
+        async with self._session.get(path, params=query) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.json()
 
     def report(self) -> str:
         """Returns its output, for a failure."""

@@ -83,6 +83,34 @@ async def _connection(
     await close(writer)
 
 
+async def fetch_in_tunnel(where: str, *, via: tuple[str, int], dial: Dial = asyncio.open_connection) -> Fetched:
+    """Fetches by plain HTTP within a CONNECT, as browsers speak WebSocket and some clients everything. `where` is
+    `host:port/path`."""
+    authority, _, path = where.partition("/")
+    started = time.monotonic()
+    async with tunnel(authority, via, dial=dial) as (reader, writer):
+        writer.write(f"GET /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n".encode())
+        answer = await reader.read()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return Fetched(int(head.split(b" ")[1]), (), body, time.monotonic() - started, tunnel=True)
+
+
+@contextlib.asynccontextmanager
+async def tunnel(
+    authority: str, via: tuple[str, int], *, dial: Dial = asyncio.open_connection
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Yields a tunnel that was granted. Fails when it was not."""
+    async with asyncio.timeout(_LIMIT_S):
+        reader, writer = await dial(*via)
+        try:
+            writer.write(f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.split(b" ")[1] == b"200", head
+            yield reader, writer
+        finally:
+            await close(writer)
+
+
 async def _head(reader: asyncio.StreamReader) -> tuple[int, tuple[tuple[str, str], ...]]:
     while True:
         first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")[:-4].split("\r\n")

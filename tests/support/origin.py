@@ -4,7 +4,6 @@
                        spreads them over hosts
     /part/7            one of them
     /bytes/5000000     that many bytes of `pattern`
-    /chunked/5000      the same in chunks; /eof/5000 ends it by closing
     /hold              answers once `origin.release` is set
     /close             answers and closes
     anything else      a line that names the host; a body that is sent is counted, and its SHA-256 is the answer
@@ -18,7 +17,7 @@ import asyncio
 import hashlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
@@ -64,7 +63,6 @@ class Origin:
     requests: list[Recorded] = field(default_factory=list)
     server_names: list[str | None] = field(default_factory=list)  # of each TLS handshake, in order
     release: asyncio.Event = field(default_factory=asyncio.Event)
-    create_server: Callable[..., socket.socket] = socket.create_server  # another network's, if it is to be there
     http_port: int = 0
     https_port: int = 0
     _servers: list[asyncio.Server] = field(default_factory=list)
@@ -101,7 +99,7 @@ class Origin:
             try:
                 for address in self.addresses:
                     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-                    sockets.append(sock := self.create_server((address, port), family=family, backlog=512))
+                    sockets.append(sock := socket.create_server((address, port), family=family, backlog=512))
                     port = sock.getsockname()[1]
             except OSError:
                 for sock in sockets:
@@ -141,38 +139,37 @@ class Origin:
         if kind == "hold":
             await self.release.wait()
         content_type = {"page": "text/html", "part": "image/gif"}.get(kind, "text/plain")
-        content = _content(kind, number, request, hosts=parse_qs(url.query).get("hosts", [""])[0])
-        keep = keep and kind not in ("close", "eof")
-        framing = {"chunked": "Transfer-Encoding: chunked\r\n", "eof": ""}.get(
-            kind, f"Content-Length: {len(content)}\r\n"
-        )
+        content = _content(kind, number, request)
+        keep = keep and kind != "close"
         writer.write(
-            f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n{framing}"
+            f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {len(content)}\r\n"
             f"Connection: {'keep-alive' if keep else 'close'}\r\n\r\n".encode()
         )
         if request.method != "HEAD":
-            writer.write(_chunks(content) if kind == "chunked" else content)
+            writer.write(content)
         await writer.drain()
         return keep
 
 
-def _content(kind: str, number: int, request: Recorded, *, hosts: str) -> bytes:
+def page_of_pictures(target: str, title: str) -> bytes:
+    """Returns /page/N?hosts=…"""
+    url = urlsplit(target)
+    hosts = parse_qs(url.query).get("hosts", [""])[0]
+    where = [f"//{host}" for host in hosts.split(",")] if hosts else [""]
+    pictures = (f'<img src="{where[n % len(where)]}/part/{n}">' for n in range(int(url.path.removeprefix("/page/"))))
+    return f"<!doctype html><title>{title}</title>{''.join(pictures)}{_COUNT}".encode()
+
+
+def _content(kind: str, number: int, request: Recorded) -> bytes:
     if kind == "page":
-        where = [f"//{host}" for host in hosts.split(",")] if hosts else [""]
-        pictures = "".join(f'<img src="{where[n % len(where)]}/part/{n}">' for n in range(number))
-        return f"<!doctype html><title>{request.host}</title>{pictures}{_COUNT}".encode()
+        return page_of_pictures(request.target, request.host)
     if kind == "part":
         return PICTURE
-    if kind in ("bytes", "chunked", "eof"):
+    if kind == "bytes":
         return pattern(number)
     if request.body:
         return f"{len(request.body)} bytes {hashlib.sha256(request.body).hexdigest()}\n".encode()
     return f"{request.host} says hello\n".encode()
-
-
-def _chunks(content: bytes) -> bytes:
-    pieces = [content[place : place + 1000] for place in range(0, len(content), 1000)]
-    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b""))
 
 
 async def _body(reader: asyncio.StreamReader, fields: dict[str, str]) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""Answers about addons."""
+"""What is said of addons."""
 
 from __future__ import annotations
 

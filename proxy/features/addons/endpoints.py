@@ -1,4 +1,4 @@
-"""Addons: their state."""
+"""The addons that were found."""
 
 from __future__ import annotations
 

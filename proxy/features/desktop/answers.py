@@ -1,4 +1,4 @@
-"""Answers about the system proxy."""
+"""What is said of the system proxy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The configuration in use, its reload, and forgetting."""
+"""Settings that last, and switches that do not: configuration, mode, pause, system proxy, forgetting."""
 
 from __future__ import annotations
 

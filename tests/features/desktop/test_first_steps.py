@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,9 +18,7 @@ from proxy.net.poller import make_poller
 from proxy.probe.local_proxies import KnownPort, Listener
 from proxy.setup.desktop.programs import DesktopError
 from proxy.wire.relay_url import RelayKind
-from tests.support import netns
 from tests.support.byway import Byway
-from tests.support.netns import PROVIDER, Internet
 from tests.support.terminal import Terminal
 from tests.support.waiting import until
 
@@ -133,47 +130,7 @@ async def test_in_a_pipe_and_with_quiet_there_are_no_steps(tmp_path: Path, envir
 
 
 @pytest.mark.namespaces
-@pytest.mark.needs(*netns.NEEDS)
-async def test_a_relay_that_runs_here_is_found_and_not_used_and_nothing_leaves_this_computer(
-    tmp_path: Path, environment: Mapping[str, str]
-) -> None:
-    """One program answers as Tor does, one never does: the line waits for that one, Byway does not."""
-    asked: list[bytes] = []
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(await reader.read(64))
-        writer.write(b"\x05\x00")
-        await writer.drain()
-        asked.append(await reader.read(64))
-        writer.close()
-
-    async with Internet(tmp_path) as internet:
-        here = await internet.host("here", resolver=PROVIDER)
-        tor = here.create_server(("127.0.0.1", 9050))
-        async with await asyncio.start_server(answer, sock=tor):
-            with here.create_server(("127.0.0.1", 1080)):
-                words = [*here.prefix, *command(tmp_path / "byway")]
-                with Terminal(words, environment) as terminal:
-                    await terminal.until("Browser: ")
-                    assert "Relays: " not in terminal.printed, "what answers late delays nothing"
-                    await terminal.until("Relays: ")
-                    terminal.process.send_signal(signal.SIGINT)
-                    assert await terminal.ends() == 0
-        listens, network, browser, relays, _end = terminal.lines
-        with here.make_socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            await internet.capture.settle(sock, PROVIDER)
-        begun = internet.capture.begun_by(here.address)
-    assert listens.endswith("(no relay). Ctrl-C stops it.")
-    assert network.startswith("Network: connected, not tested yet.")
-    assert browser.startswith("Browser: ")
-    assert "port 9050 (SOCKS5 proxy, usually Tor). " in relays
-    assert relays.endswith(" relay scan` adds them.")
-    assert asked == [b"\x05\x01\x00", b""], "a greeting, and no request"
-    assert begun == set()
-
-
-@pytest.mark.namespaces
-@pytest.mark.needs(*netns.NEEDS)
+@pytest.mark.needs("ip", "unshare")
 async def test_without_a_network_it_says_so_and_serves(tmp_path: Path, environment: Mapping[str, str]) -> None:
     alone = ["unshare", "-Urn", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
     with Terminal([*alone, *command(tmp_path)], environment) as terminal:

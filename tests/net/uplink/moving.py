@@ -1,6 +1,6 @@
 """A computer that is carried from one network to the next, with tunnels open. Run by test_network_watch.py as
 
-    unshare -Urnm python -m tests.net.uplink.moving FOLDER
+    unshare -Urnm python -m tests.net.uplink.moving
 
 in a network namespace of its own, since it moves addresses and the default route. Two networks say the same of
 themselves (192.168.1.0/24, router 192.168.1.1), as homes do; a third is wired. Behind each router the same server.
@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from proxy.model import UNKNOWN_NETWORK, NetworkId
 from proxy.net.poller import make_poller
 from proxy.net.stream import SocketStream
 from proxy.net.tunnel.pump import Pump
 from proxy.net.uplink.network_watch import NetworkChange, NetworkWatch
+from tests.lab.spaces import Space
 from tests.support import programs
-from tests.support.netns import Host
 from tests.support.sockets import tcp_pair
 from tests.support.waiting import until
 
@@ -33,16 +32,18 @@ ROUTERS = {HOME: "192.168.1.1", CAFE: "192.168.1.1", WIRED: "10.3.0.1"}
 OURS = {HOME: "192.168.1.2", CAFE: "192.168.1.2", WIRED: "10.3.0.2"}
 
 
-def ip(words: str, *, of: Host | None = None) -> None:
-    prefix = () if of is None else ("nsenter", "-n", "-t", str(of.pid), "--")
-    subprocess.run([*prefix, programs.require("ip"), *words.split()], check=True, timeout=10)
+def ip(words: str, *, of: Space | None = None) -> None:
+    command = [programs.require("ip"), *words.split()]
+    if of is None:
+        subprocess.run(command, check=True, timeout=10)
+    else:
+        assert of.popen(command).wait(10) == 0
 
 
-def plug_in(number: int, folder: Path) -> Host:
+def plug_in(number: int) -> Space:
     """One network's router, with the server behind it. Our end of the wire is down."""
-    (folder / str(number)).mkdir()
-    router = Host(f"router{number}", ROUTERS[number], folder / str(number), ["unshare", "-nm", "--"])
-    ip(f"link add near{number} type veth peer name far netns {router.pid}")
+    router = Space(f"router{number}")
+    ip(f"link add near{number} type veth peer name far netns /proc/{os.getpid()}/fd/{router.fd}")
     ip("link set lo up", of=router)
     ip(f"address add {ROUTERS[number]}/24 dev far", of=router)
     ip(f"address add {SERVER}/32 dev lo", of=router)
@@ -66,7 +67,7 @@ def leave(number: int) -> None:
 class Traveller:
     """What is watched and carried, and what came of it."""
 
-    def __init__(self, routers: dict[int, Host]) -> None:
+    def __init__(self, routers: dict[int, Space]) -> None:
         self.watch = NetworkWatch(b"key")
         self.watch.on_change(self._moved)
         self.pump = Pump(idle_timeout_s=600, half_open_timeout_s=600)
@@ -113,7 +114,7 @@ class Traveller:
             sock.close()
 
 
-async def travel(routers: dict[int, Host]) -> None:
+async def travel(routers: dict[int, Space]) -> None:
     traveller = Traveller(routers)
     try:
         await traveller.watch.start()
@@ -176,17 +177,13 @@ async def lose_the_address(traveller: Traveller) -> None:
     await traveller.notice(lambda: not traveller.open_now)
 
 
-def close(router: Host) -> None:
-    asyncio.run(router.close())
-
-
 def main() -> None:
     ip("link set lo up")
     with contextlib.ExitStack() as undo:
         routers = {}
         for number in ROUTERS:
-            routers[number] = plug_in(number, Path(sys.argv[1]))
-            undo.callback(close, routers[number])
+            routers[number] = plug_in(number)
+            undo.callback(routers[number].close)
         arrive(HOME)
         asyncio.run(travel(routers))
 

@@ -25,11 +25,12 @@ import requests
 import socks
 
 from tests.support import programs
-from tests.support.authority import Authority
 from tests.support.chromium import browse
 from tests.support.origin import PICTURE
 
 _TIMEOUT_S = 60.0
+_AS_ASKED = "--disable-features=HttpsUpgrades,HttpsFirstBalancedModeAutoEnable"
+"""Chromium asks by TLS first, else, for a page that is to be plain."""
 _AT_ONCE = 8
 """Connections of one client: what browsers open to a host is six."""
 
@@ -40,7 +41,7 @@ class Visit:
 
     page: str  # its URL
     proxy: tuple[str, int]
-    authority: Authority
+    trust: Path  # a file with the authority
     folder: Path  # its own, empty
 
 
@@ -70,7 +71,7 @@ async def curl(visit: Visit, *, scheme: str) -> int:
     """curl, all pictures in parallel."""
     common = (
         *(programs.require("curl"), "--silent", "--show-error", "--disable", "--noproxy", ""),
-        *("--cacert", str(visit.authority.write(visit.folder))),
+        *("--cacert", str(visit.trust)),
         *("--proxy", f"{scheme}://{visit.proxy[0]}:{visit.proxy[1]}"),
     )
     page = await run(*common, visit.page)
@@ -85,13 +86,14 @@ async def curl(visit: Visit, *, scheme: str) -> int:
 
 async def with_pysocks(visit: Visit, *, kind: int) -> int:
     """PySocks, in threads; the proxy resolves."""
-    return await asyncio.to_thread(_load, partial(_pysocks_get, visit, visit.authority.client(), kind), visit.page)
+    trust = ssl.create_default_context(cafile=visit.trust)
+    return await asyncio.to_thread(_load, partial(_pysocks_get, visit, trust, kind), visit.page)
 
 
 async def with_requests(visit: Visit, *, scheme: str) -> int:
     """requests, in threads, connections kept."""
     url = f"{scheme}://{visit.proxy[0]}:{visit.proxy[1]}"
-    trusted = str(visit.authority.write(visit.folder))
+    trusted = str(visit.trust)
     with requests.Session() as session:
         session.trust_env = False
 
@@ -106,7 +108,7 @@ async def with_requests(visit: Visit, *, scheme: str) -> int:
 
 async def with_aiohttp(visit: Visit) -> int:
     """aiohttp, all pictures at once."""
-    url, trust = f"http://{visit.proxy[0]}:{visit.proxy[1]}", visit.authority.client()
+    url, trust = f"http://{visit.proxy[0]}:{visit.proxy[1]}", ssl.create_default_context(cafile=visit.trust)
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session:
 
@@ -122,7 +124,7 @@ async def with_aiohttp(visit: Visit) -> int:
 async def chromium(visit: Visit, *, scheme: str) -> int:
     """Chromium without a window and with a profile of its own. It says itself how many pictures it shows."""
     through = f"--proxy-server={scheme}://{visit.proxy[0]}:{visit.proxy[1]}"
-    done = await browse(visit.page, visit.folder, "--ignore-certificate-errors", through)
+    done = await browse(visit.page, visit.folder, "--ignore-certificate-errors", _AS_ASKED, through)
     shown = re.search(rb'data-shown="(\d+)"', done.stdout)
     assert shown is not None, (done.stdout[-2000:], done.stderr[-2000:])
     return int(shown[1])
@@ -137,16 +139,16 @@ def _load(get: Callable[[str], bytes], page: str) -> int:
 def _pysocks_get(visit: Visit, trust: ssl.SSLContext, kind: int, url: str) -> bytes:
     target = urlsplit(url)
     assert target.hostname is not None
-    assert target.port is not None
+    port = target.port or {"http": 80, "https": 443}[target.scheme]
     with contextlib.ExitStack() as opened:
         through = opened.enter_context(socks.socksocket())
         through.set_proxy(kind, *visit.proxy, rdns=True)
         through.settimeout(_TIMEOUT_S)
-        through.connect((target.hostname, target.port))
+        through.connect((target.hostname, port))
         sock: socket.socket = through
         if target.scheme == "https":
             sock = opened.enter_context(trust.wrap_socket(through, server_hostname=target.hostname))
-        connection = http.client.HTTPConnection(target.hostname, target.port)
+        connection = http.client.HTTPConnection(target.hostname, port)
         connection.sock = sock
         connection.request("GET", target.path + (f"?{target.query}" if target.query else ""))
         with connection.getresponse() as answer:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 
+from tests.lab.sockets import Address, MakeSocket, listener
 from tests.support.streams import Connections, shut
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -18,19 +18,19 @@ async def say_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> 
 
 
 class Ear:
-    """`async with Ear("127.0.2.1", answer) as ear:` then `ear.heard`, one entry a connection that said something.
-    `answer` reads what is kept as it reads it."""
+    """`async with Ear(make, (address, 0), answer) as ear:` then `ear.heard`, one entry a connection that said
+    something. `answer` reads what is kept as it reads it."""
 
-    def __init__(self, address: str, answer: Answer = say_nothing, *, port: int = 0) -> None:
-        self.address = address
-        self.port = port
+    def __init__(self, make: MakeSocket, where: Address, answer: Answer = say_nothing) -> None:
+        self.address, self.port = where
         self.heard: list[bytes] = []
+        self._make = make
         self._answer = answer
         self._connections = Connections(self._listen)
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Ear:
-        sock = socket.create_server((self.address, self.port))
+        sock = listener(self._make, (self.address, self.port))
         self.port = sock.getsockname()[1]
         self._server = await asyncio.start_server(self._connections, sock=sock)
         return self

@@ -1,8 +1,8 @@
-"""Real relays, each a host of its own: what is promised of RELAY, as the origin, the name server and the wire saw it.
+"""Real relays, each a host of its own: what is promised of RELAY, as the site, the name servers and the wire saw it.
 
-Everything runs in namespaces of ours (tests/e2e/land.py). Where an address comes from tells which way was taken; what
-must not be sent is looked for among all packets that left Byway's computer, and a control shows that they would be
-found there.
+Everything runs in the country (tests/lab/real_relays.py). The address from which a request comes tells which way was
+taken; what must not be sent is looked for among all packets that left Byway's computer, and a control shows that they
+would be found there.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.e2e.land import CONTROL_PAGE, NAME_SERVER, ORIGIN, PASSWORD, AtHome, Land, nobody_heard_of, untold
-from tests.support.netns import NEEDS
+from tests.lab import places
+from tests.lab.country import Country, Running
+from tests.lab.links import PERFECT
+from tests.lab.real_relays import CONTROL, LIED_ABOUT, PASSWORD, RealRelays
+from tests.lab.test_rescue import came_from
 from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.namespaces,
-    pytest.mark.needs(*NEEDS),
+    pytest.mark.needs("unshare"),
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.waits,
     pytest.mark.slow,
@@ -34,7 +37,7 @@ SSH = ("ssh", "ssh-keygen", "sshd")
 
 @dataclass(frozen=True)
 class Case:
-    """One relay of Byway's configuration. `{…}` in its URL is filled in by Land.url."""
+    """One relay of Byway's configuration. `{…}` in its URL is filled in by RealRelays.url."""
 
     name: str
     url: str
@@ -90,8 +93,9 @@ SAID = {
 }
 """A word of what the client is told when the relay is broken so."""
 
+LITERAL = places.site_address(7)
 RULES = "".join(f"DOMAIN-SUFFIX,{case.name}.test,RELAY:{case.name}\n" for case in (*WORKING, *BROKEN)) + (
-    f"IP-CIDR,{ORIGIN}/32,RELAY:only-addresses\n"
+    f"IP-CIDR,{LITERAL}/32,RELAY:only-addresses\n"
     "DOMAIN-SUFFIX,preferred.test,PREFER-RELAY:gone\n"
     "DOMAIN-SUFFIX,blocked.test,BLOCK\n"
 )
@@ -104,25 +108,25 @@ def cases(table: Iterable[Case]) -> list[Any]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def land(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Land]:
-    async with Land(tmp_path_factory.mktemp("land")) as land:
-        yield land
+async def relays(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RealRelays]:
+    folder = tmp_path_factory.mktemp("relays")
+    async with Country(folder, link=PERFECT) as country, RealRelays(country, folder) as relays:
+        yield relays
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def byway(land: Land) -> AsyncIterator[AtHome]:
+async def byway(relays: RealRelays) -> AsyncIterator[Running]:
     """One with all the relays, whether they work or not."""
-    settings = f"{controls(land)}[detect]\nrelay_retry_s = [0.1]\n"
-    async with land.byway("byway", tables(land), rules=RULES, settings=settings) as byway:
+    detect = "relay_retry_s = [0.1]\n"
+    async with relays.byway("byway", tables(relays), rules=RULES, detect=detect, controls=CONTROLS) as byway:
         yield byway
 
 
-def controls(land: Land) -> str:
-    return f'[auto]\ncontrols = ["http://{CONTROL_PAGE}:{land.origin.http_port}"]\n'
+CONTROLS = (f"http://{CONTROL}/",)
 
 
-def tables(land: Land) -> list[tuple[str, str]]:
-    return [(case.name, f'url = "{land.url(case.url)}"\n{case.more}') for case in (*WORKING, *BROKEN)]
+def tables(relays: RealRelays) -> list[tuple[str, str]]:
+    return [(case.name, f'url = "{relays.url(case.url)}"\n{case.more}') for case in (*WORKING, *BROKEN)]
 
 
 # -- relays that work --------------------------------------------------------------------------------------------------
@@ -130,22 +134,22 @@ def tables(land: Land) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("case", cases(WORKING))
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_name_under_relay_arrives_from_the_relay(land: Land, byway: AtHome, case: Case, scheme: str) -> None:
-    await land.start(*case.starts)
+async def test_a_name_under_relay_arrives_from_the_relay(
+    relays: RealRelays, byway: Running, case: Case, scheme: str
+) -> None:
+    await relays.start(*case.starts)
     name = f"{scheme}.{case.name}.test"
-    port = land.origin.https_port if scheme == "https" else land.origin.http_port
-    seen = len(land.capture.packets)
-    answer = await byway.get(f"{scheme}://{name}:{port}/")
-    assert (answer.status, answer.body) == (200, f"{name}:{port} says hello\n".encode())
+    since = await relays.country.caught_up()
+    answer = await byway.get(f"{scheme}://{name}/")
+    way = [relays.addresses[relay] for relay in case.starts]
+    assert (answer.status, came_from(answer)) == (200, way[-1])
+    assert relays.country.origins.peers(name) == [way[-1]]
+    assert relays.askers(name) == {way[-1]}
+    assert await relays.turned_to(since) == {way[0]} - {relays.addresses["sshd"]}
+    for here, there in itertools.pairwise(case.starts):
+        assert relays.addresses[there] in {place for place, _ in relays.begun(since, sender=here)}
 
-    way = [land.home.address, *(land.address(relay) for relay in case.starts)]
-    assert [request.peer for request in land.origin.requests if request.host == f"{name}:{port}"] == [way[-1]]
-    assert land.resolver.askers(name) == {way[-1]}
-    assert await land.begun(since=seen) == {way[1]} - {land.address("sshd")}
-    for here, there in itertools.pairwise(way[1:]):
-        assert there in {place for place, _ in land.capture.begun_by(here, since=seen)}
-
-    (row,) = await byway.rows(name)
+    (row,) = await byway.rows(name, 1)
     assert (row["action"], row["winner"], row["error"]) == ("RELAY", case.name, "")
     assert row["why"] == f"rules.txt:{rule(case.name)} DOMAIN-SUFFIX,{case.name}.test,RELAY:{case.name}"
     (attempt,) = row["attempts"]
@@ -163,16 +167,16 @@ def rule(name: str) -> int:
 
 @pytest.mark.parametrize("case", cases(case for case in WORKING if case.name != "ssh-socks4a"))
 async def test_a_site_that_no_relay_can_reach_is_not_held_against_the_relay(
-    land: Land, byway: AtHome, case: Case
+    relays: RealRelays, byway: Running, case: Case
 ) -> None:
     """Each kind says so in its own way; `ssh -D` closes the connection without a word. In SOCKS4, which has no
     greeting, that may be another protocol as well, and counts as the relay's fault."""
-    await land.start(*case.starts)
+    await relays.start(*case.starts)
     name = f"closed.{case.name}.test"
     for _ in range(3):
         answer = await byway.get(f"https://{name}:9/")
         assert (answer.status, answer.tunnel) == (502, False)
-    for row in await byway.rows(name):
+    for row in await byway.rows(name, 3):
         refused = {(tried["route"], tried["symptom"]) for tried in row["attempts"]}
         asked = 2 if case.name.startswith("ssh") else 1  # who closes may also restart
         assert (refused, len(row["attempts"])) == ({(case.name, "relay_refused")}, asked), row
@@ -185,72 +189,76 @@ async def test_a_site_that_no_relay_can_reach_is_not_held_against_the_relay(
 
 @pytest.mark.parametrize("case", cases(BROKEN))
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_relay_that_does_not_work_fails_closed(land: Land, byway: AtHome, case: Case, scheme: str) -> None:
-    await land.start(*case.starts)
+async def test_a_relay_that_does_not_work_fails_closed(
+    relays: RealRelays, byway: Running, case: Case, scheme: str
+) -> None:
+    await relays.start(*case.starts)
     name = f"{scheme}.{case.name}.test"
-    port = land.origin.https_port if scheme == "https" else land.origin.http_port
-    seen = len(land.capture.packets)
-    answer = await byway.get(f"{scheme}://{name}:{port}/")
+    since = await relays.country.caught_up()
+    answer = await byway.get(f"{scheme}://{name}/")
     assert (answer.status, answer.tunnel) == (502, False)
     text = answer.body.decode().rstrip()
 
-    tried = set() if case.name == "only-addresses" else {land.address(case.starts[-1] if case.starts else "microsocks")}
-    assert await land.begun(since=seen) == tried
-    assert nobody_heard_of(land, name)
-    (row,) = await byway.rows(name)
+    host = case.starts[-1] if case.starts else "microsocks"
+    tried = set() if case.name == "only-addresses" else {relays.addresses[host]}
+    assert await relays.turned_to(since) == tried
+    assert relays.nobody_heard_of(name)
+    (row,) = await byway.rows(name, 1)
     assert row["winner"] is None
     assert SAID[case.name] in row["error"]
     # A script of the site's may read an answer to plain http: that says where the reason is, and names no relay.
-    assert text == (row["error"] if scheme == "https" else untold(land, name))
+    assert text == (row["error"] if scheme == "https" else untold(name))
     tries = 2 if case.name == "gone" else len(tried)  # one that cannot be reached may be back in a moment
     assert [attempt["route"] for attempt in row["attempts"]] == [case.name] * tries
 
 
+def untold(name: str) -> str:
+    why = "no route is allowed" if "only-addresses" in name else "all allowed routes failed"
+    return f"{name}:80 could not be reached: {why}. For details: `byway why {name}`"
+
+
 @pytest.mark.needs("microsocks")
-async def test_a_password_goes_in_the_clear_only_where_that_is_allowed(land: Land, byway: AtHome) -> None:
-    await land.start("microsocks")
+async def test_a_password_goes_in_the_clear_only_where_that_is_allowed(relays: RealRelays, byway: Running) -> None:
+    await relays.start("microsocks")
+    events = relays.country.router.events
+    events.watch(PASSWORD)
     for relay, shown in (("not-in-the-clear", 0), ("password", 1)):
-        before = len(land.capture.packets)
-        await byway.get(f"http://clear.{relay}.test:{land.origin.http_port}/")
-        await land.settle()
-        sent = [packet for packet in land.capture.packets[before:] if packet.source == land.home.address]
-        assert len({packet.data[4:6] for packet in sent if PASSWORD.encode() in packet.data}) == shown, relay
+        since = await relays.country.caught_up()
+        await byway.get(f"http://clear.{relay}.test/")
+        await relays.country.caught_up()
+        assert len(events.holding(PASSWORD, sender="client", since=since)) == shown, relay
 
 
 @pytest.mark.needs("stunnel", "tinyproxy")
-async def test_a_relay_that_is_not_the_one_meant_gets_no_password(land: Land, byway: AtHome) -> None:
+async def test_a_relay_that_is_not_the_one_meant_gets_no_password(relays: RealRelays, byway: Running) -> None:
     """stunnel says how many bytes came through its TLS for the proxy behind it."""
-    await land.start("stunnel")
+    await relays.start("stunnel")
     for relay in ("wrong-pin", "unknown-authority", "wrong-name", "https-wrong-password"):
-        before = len(land.passed_on())
-        await byway.get(f"http://passed.{relay}.test:{land.origin.http_port}/")
-        await until(lambda before=before: len(land.passed_on()) == before + 1)  # type: ignore[misc]
-        assert (land.passed_on()[-1] > 0) == (relay == "https-wrong-password"), relay
+        before = len(relays.passed_on())
+        await byway.get(f"http://passed.{relay}.test/")
+        await until(lambda before=before: len(relays.passed_on()) == before + 1)  # type: ignore[misc]
+        assert (relays.passed_on()[-1] > 0) == (relay == "https-wrong-password"), relay
 
 
 @pytest.mark.needs("microsocks")
-async def test_a_relay_that_takes_addresses_gets_an_address(land: Land, byway: AtHome) -> None:
-    await land.start("microsocks")
-    asked = len(land.resolver.asked)
-    answer = await byway.get(f"http://{ORIGIN}:{land.origin.http_port}/literal")
-    assert answer.status == 200
-    assert [request.peer for request in land.origin.requests if request.target == "/literal"] == [
-        land.address("microsocks")
-    ]
-    assert len(land.resolver.asked) == asked
+async def test_a_relay_that_takes_addresses_gets_an_address(relays: RealRelays, byway: Running) -> None:
+    await relays.start("microsocks")
+    servers = relays.country.provider_resolver, relays.country.resolver
+    asked = [len(server.asked) for server in servers]
+    answer = await byway.get(f"http://{LITERAL}/literal")
+    assert (answer.status, came_from(answer)) == (200, relays.addresses["microsocks"])
+    assert [len(server.asked) for server in servers] == asked
 
 
 # -- the other actions -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_prefer_relay_falls_back_to_direct(land: Land, byway: AtHome, scheme: str) -> None:
+async def test_prefer_relay_falls_back_to_direct(relays: RealRelays, byway: Running, scheme: str) -> None:
     name = f"{scheme}.preferred.test"
-    port = land.origin.https_port if scheme == "https" else land.origin.http_port
-    answer = await byway.get(f"{scheme}://{name}:{port}/")
-    assert answer.status == 200
-    assert [request.peer for request in land.origin.requests if request.host == f"{name}:{port}"] == [land.home.address]
-    (row,) = await byway.rows(name)
+    answer = await byway.get(f"{scheme}://{name}/")
+    assert (answer.status, came_from(answer)) == (200, places.CLIENT)
+    (row,) = await byway.rows(name, 1)
     assert (row["action"], row["winner"]) == ("PREFER-RELAY", "direct")
     assert [(tried["route"], tried["stage"], tried["symptom"]) for tried in row["attempts"]] == [
         ("gone", "connect", "relay_down"),
@@ -258,29 +266,30 @@ async def test_prefer_relay_falls_back_to_direct(land: Land, byway: AtHome, sche
     ]
 
 
-async def test_block_sends_nothing_to_anybody(land: Land, byway: AtHome) -> None:
-    for scheme, port in (("http", land.origin.http_port), ("https", land.origin.https_port)):
+async def test_block_sends_nothing_to_anybody(relays: RealRelays, byway: Running) -> None:
+    for scheme in ("http", "https"):
         name = f"{scheme}.blocked.test"
-        seen = len(land.capture.packets)
-        answer = await byway.get(f"{scheme}://{name}:{port}/")
+        since = await relays.country.caught_up()
+        answer = await byway.get(f"{scheme}://{name}/")
         assert (answer.status, answer.tunnel) == (403, False)
         assert f"rules.txt:{len(RULES.splitlines())} DOMAIN-SUFFIX,blocked.test,BLOCK" in answer.body.decode()
-        assert await land.begun(since=seen) == set()
-        assert nobody_heard_of(land, name)
+        assert await relays.turned_to(since) == set()
+        assert relays.nobody_heard_of(name)
 
 
 @pytest.mark.needs("microsocks")
-async def test_a_lie_to_an_address_that_is_routed_to_nowhere_is_seen_through(land: Land, byway: AtHome) -> None:
+async def test_a_lie_to_an_address_that_is_routed_to_nowhere_is_seen_through(
+    relays: RealRelays, byway: Running
+) -> None:
     """AUTO. What the provider's router says of it must not be taken for this computer's being offline."""
-    await land.start("microsocks")
-    name = "lied-about.test"
-    assert (await byway.get(f"http://{name}:{land.origin.http_port}/")).status == 200
-    (row,) = await byway.rows(name)
+    await relays.start("microsocks")
+    assert (await byway.get(f"http://{LIED_ABOUT}/")).status == 200
+    (row,) = await byway.rows(LIED_ABOUT, 1)
     assert [(tried["route"], tried["stage"], tried["symptom"]) for tried in row["attempts"]] == [
         ("direct", "connect", "unreachable"),
         ("microsocks", "done", ""),
     ]
-    belief = (await byway.read("site", "show", name))["belief"]
+    belief = await byway.belief(LIED_ABOUT)
     assert (belief["state"], belief["cause"], belief["last_good"]) == ("suspect", "ip", "microsocks")
 
 
@@ -291,11 +300,11 @@ TO = "tried.test"
 
 @pytest.mark.needs("microsocks", "tinyproxy", "stunnel", "squid", *SSH)
 @pytest.mark.parametrize("running", [True, False], ids=["running", "not running"])
-async def test_relay_test_says_which_work(land: Land, byway: AtHome, running: bool) -> None:
-    await land.start("microsocks", "tinyproxy", "stunnel", "squid", "sshd")
-    asked = byway if running else land.byway("not-running", tables(land))
+async def test_relay_test_says_which_work(relays: RealRelays, byway: Running, running: bool) -> None:
+    await relays.start("microsocks", "tinyproxy", "stunnel", "squid", "sshd")
+    asked = byway if running else relays.byway("not-running", tables(relays))
     to = f"{running}.{TO}".lower()
-    done = await asked.command("relay", "test", "--json", "--to", f"{to}:{land.origin.http_port}", check=False)
+    done = await asked.command("relay", "test", "--json", "--to", f"{to}:80", check=False)
     assert done.returncode == CHECKED_AND_BAD
     results = {result["relay"]: result for result in json.loads(done.stdout)["results"]}
     assert list(results) == [case.name for case in (*WORKING, *BROKEN)]
@@ -308,9 +317,9 @@ async def test_relay_test_says_which_work(land: Land, byway: AtHome, running: bo
             assert (result["pysocks"] is not None) == case.pysocks, result
             if case.pysocks:
                 assert result["pysocks"]["ok"] == works, result
-    assert land.home.address not in land.resolver.askers(to)
+    assert places.CLIENT not in relays.askers(to)
 
-    good = await asked.command("relay", "test", "microsocks", "ssh", "--to", f"{to}:{land.origin.http_port}")
+    good = await asked.command("relay", "test", "microsocks", "ssh", "--to", f"{to}:80")
     shown = dict(line.split("\t")[:2] for line in good.stdout.splitlines()[1:])
     assert list(shown) == ["microsocks", "ssh"]
     assert set(shown.values()) <= {"works", "slow"}
@@ -319,18 +328,19 @@ async def test_relay_test_says_which_work(land: Land, byway: AtHome, running: bo
 @pytest.mark.needs("microsocks")
 @pytest.mark.parametrize("running", [True, False], ids=["running", "not running"])
 async def test_relay_test_gives_a_relay_that_wants_one_the_address_of_a_control(
-    land: Land, byway: AtHome, running: bool
+    relays: RealRelays, byway: Running, running: bool
 ) -> None:
     """Only there: for a page that anybody may ask for."""
-    await land.start("microsocks")
-    asked = byway if running else land.byway("not-running-either", tables(land), settings=controls(land))
-    begun = len(land.capture.packets)
+    await relays.start("microsocks")
+    asked = byway if running else relays.byway("not-running-either", tables(relays), controls=CONTROLS)
+    since = await relays.country.caught_up()
     (result,) = (await asked.read("relay", "test", "only-addresses"))["results"]
     assert result["ok"], result
     if not running:
         assert result["pysocks"]["ok"], result
-    assert await land.begun(since=begun) - {NAME_SERVER} == {land.address("microsocks")}  # the address may be known
-    assert land.resolver.askers(CONTROL_PAGE) == {land.home.address}
+    turned_to = await relays.turned_to(since)
+    assert turned_to - {places.PROVIDER_RESOLVER} == {relays.addresses["microsocks"]}  # the address may be known
+    assert relays.askers(CONTROL) == {places.CLIENT}
 
 
 CHECKED_AND_BAD = 5

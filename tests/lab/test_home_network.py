@@ -1,8 +1,8 @@
 """A real Byway, three relays of strangers, and 45 addresses and names of the home network: no packet about them leaves
 for a relay, whoever asks.
 
-Each relay gives whatever it is asked for: the page of its owner's router. A provider sees every packet. Behind the
-router of this home nobody answers.
+Each relay gives whatever it is asked for: the page of its owner's router. The lab's router sees every packet. Behind
+the router of this home nobody answers.
 """
 
 from __future__ import annotations
@@ -10,12 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
-import ssl
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +23,23 @@ from proxy.config.schema import Log
 from proxy.model import Belief, Change, NetworkId, State
 from proxy.store.store import Store
 from proxy.wire import hostnames
+from tests.lab.country import door
+from tests.lab.router import DISCARD, Router
 from tests.support.authority import Authority
 from tests.support.byway import Byway
-from tests.support.capture import Capture
 from tests.support.client import Fetched, fetch
 from tests.support.dashboard import Pages
-from tests.support.netns import NEEDS, PROVIDER, Host, Internet
 from tests.support.relay import Relay
-from tests.support.streams import close, listening
+from tests.support.streams import listening
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.needs(*NEEDS), pytest.mark.waits, pytest.mark.slow]
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
 STRANGER = b"HTTP/1.1 200 OK\r\nContent-Length: 19\r\nConnection: close\r\n\r\nthe stranger's page"
-RELAYS = {"socks5h", "http", "https"}
+RELAYS = {"socks5h": "192.0.2.130", "http": "192.0.2.138", "https": "192.0.2.146"}
 """The hosts with one, each called as its scheme."""
-CONTROL = "198.18.0.91"
-SECURE_DNS = "198.18.0.77"
+OURS, NO_RESOLVER = "192.168.7.2", "192.0.2.154"
+CONTROL = "198.51.100.91"
+SECURE_DNS = "198.51.100.77"
 """An encrypted DNS server that would be asked. Nobody is there."""
 
 HOSTS = {
@@ -58,7 +56,7 @@ AT_HOME = [
     "x.home.arpa", "nas.home.arpa", "pc.home", "wiki.corp", "a.intranet", "a.private", "git.office.test",
     "wiki.office.test", "mapped.example.net", "six.example.net", *HOSTS,
 ]  # fmt: skip
-ELSEWHERE = "blocked.example.net"
+ELSEWHERE, ELSEWHERE_AT = "blocked.example.net", "198.51.100.90"
 
 CONFIG = f"""
 [dns]
@@ -67,7 +65,7 @@ servers = ["https://{SECURE_DNS}/dns-query"]
 [dns.hosts]
 "mapped.example.net" = "192.168.60.2"
 "six.example.net" = "fd00::2"
-"{ELSEWHERE}" = "198.18.0.90"
+"{ELSEWHERE}" = "{ELSEWHERE_AT}"
 [auto]
 controls = ["http://{CONTROL}/"]
 [limits]
@@ -97,73 +95,66 @@ class Stranger(Relay):
         await writer.drain()
 
 
-@dataclass
-class Home:
-    """Byway's computer, and what goes out of it."""
+class Home(Byway):
+    """Byway at its computer, and what goes out of it."""
 
-    byway: Byway
-    host: Host
-    internet: Internet
-    strangers: Sequence[Stranger]
-    mark: socket.socket = field(repr=False)
+    def __init__(self, folder: Path, router: Router, relays: str, rules: str, runtime: str) -> None:
+        self.router = router
+        self.space = router.ports["client"].space
+        self.strangers = [Stranger({}) for _ in RELAYS]
+        super().__init__(
+            folder,
+            config=CONFIG + relays,
+            rules=rules,
+            allow=["198.51.100.0/24", "192.0.2.128/25"],
+            # In a user namespace we are called root, and root's own folder is not ours. Its path is short.
+            environment={"XDG_RUNTIME_DIR": runtime},
+            prefix=self.space.entering,
+        )
 
     @property
     def asked(self) -> list[str]:
         """Whatever a relay was asked for."""
         return [asked for stranger in self.strangers for asked in stranger.asked]
 
-    async def turned_to(self, since: int) -> set[str]:
-        """The addresses that anything was sent to after the first `since` packets."""
-        await self.internet.capture.settle(self.mark, PROVIDER)
-        return {address for address, _ in self.internet.capture.begun_by(self.host.address, since=since)}
+    async def caught_up(self) -> float:
+        return await self.router.caught_up(NO_RESOLVER)
 
-    async def get(self, url: str) -> Fetched:
-        return await fetch(url, via=self.byway.proxy, dial=self.host.open_connection)
+    async def turned_to(self, since: float) -> set[str]:
+        """The addresses that anything was sent to from then on."""
+        await self.caught_up()
+        packets = self.router.events.packets(since=since)
+        return {seen.packet.target for seen in packets if seen.packet.dport != DISCARD}
 
-    @contextlib.asynccontextmanager
-    async def api(self) -> AsyncIterator[aiohttp.ClientSession]:
-        path = json.loads((self.byway.state / "run.json").read_text())["socket"]
-        timeout = aiohttp.ClientTimeout(60)
-        async with aiohttp.ClientSession(
-            "http://byway", connector=aiohttp.UnixConnector(path=path, limit=0), timeout=timeout
-        ) as api:
-            yield api
+    async def get(self, url: str, **how: Any) -> Fetched:
+        return await fetch(url, via=self.proxy, dial=self.space.open_connection, **how)
 
 
 @contextlib.asynccontextmanager
 async def home(folder: Path, rules: str = "") -> AsyncIterator[Home]:
-    authority, strangers = Authority(), list[Stranger]()
-    async with Internet(folder) as internet, contextlib.AsyncExitStack() as open_:
-        await internet.swallow("10.0.0.0/8")
-        for prefix in ("172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.64/26"):
-            await internet.swallow(prefix)
-        open_.enter_context(internet.provider.make_socket(
-            socket.AF_INET, socket.SOCK_DGRAM, address=(PROVIDER, Capture.MARK_PORT)
-        ))  # fmt: skip
-        relays = ""
-        for scheme in sorted(RELAYS):
-            host = await internet.host(scheme, resolver=PROVIDER)
-            stranger = Stranger({})
-            secure: ssl.SSLContext | None = authority.server(host.address) if scheme == "https" else None
-            await open_.enter_async_context(
-                listening(stranger._connections, sock=host.create_server((host.address, 1080)), ssl=secure)
-            )
-            strangers.append(stranger)
-            ca = f"?ca={authority.write(folder)}" if secure else ""
-            relays += f'[[relay]]\nname = "{scheme}"\nurl = "{scheme}://{host.address}:1080{ca}"\n'
-        computer = await internet.host("home", resolver=PROVIDER, hosts=HOSTS)
-        mark = open_.enter_context(computer.make_socket(socket.AF_INET, socket.SOCK_DGRAM))
-        # In a user namespace we are called root, and root's own folder is not ours. Its path is short, for a socket.
-        runtime = open_.enter_context(tempfile.TemporaryDirectory(prefix="byway-home-"))
-        byway = Byway(
-            folder / "byway",
-            config=CONFIG + relays,
-            rules=rules,
-            allow=["198.18.0.0/15"],
-            environment={"XDG_RUNTIME_DIR": runtime},
-            prefix=computer.prefix,
+    """A home whose router leads to the relays, and to nobody else; its hosts file knows some names, and no resolver
+    answers."""
+    authority = Authority()
+    async with Router() as router, contextlib.AsyncExitStack() as stack:
+        computer = router.add_space("client", [f"{OURS}/24"])
+        router.add_space("isp", [f"{NO_RESOLVER}/29"])
+        computer.put_file("/etc/resolv.conf", f"nameserver {NO_RESOLVER}\noptions timeout:2 attempts:2\n".encode())
+        computer.put_file("/etc/nsswitch.conf", b"hosts: files dns\n")
+        hosts = "".join(f"{address} {name}\n" for name, address in {"localhost": "127.0.0.1", **HOSTS}.items())
+        computer.put_file("/etc/hosts", hosts.encode())
+        ends = {"https": f"?ca={authority.write(folder)}"}
+        relays = "".join(
+            f'[[relay]]\nname = "{scheme}"\nurl = "{scheme}://{address}:1080{ends.get(scheme, "")}"\n'
+            for scheme, address in RELAYS.items()
         )
-        yield Home(byway, computer, internet, strangers, mark)
+        runtime = stack.enter_context(tempfile.TemporaryDirectory(prefix="byway-home-"))
+        byway = Home(folder / "byway", router, relays, rules, runtime)
+        for stranger, (scheme, address) in zip(byway.strangers, RELAYS.items(), strict=True):
+            there = router.add_space(scheme, [f"{address}/29"])
+            secure = authority.server(address) if scheme == "https" else None
+            server = listening(stranger._connections, sock=there.create_server((address, 1080)), ssl=secure)
+            await stack.enter_async_context(server)
+        yield byway
 
 
 async def every(visit: Visit, hosts: Sequence[str] = AT_HOME) -> list[Any]:
@@ -171,33 +162,29 @@ async def every(visit: Visit, hosts: Sequence[str] = AT_HOME) -> list[Any]:
 
 
 async def test_no_relay_hears_of_the_home_network(tmp_path: Path) -> None:
-    async with home(tmp_path) as there:
-        byway = there.byway
-        async with byway, there.api() as api:
-            since = len(there.internet.capture.packets)
+    async with home(tmp_path) as byway:
+        async with byway, api_of(byway) as api:
+            since = await byway.caught_up()
             network = NetworkId((await byway.read("status"))["network"])
 
             # AUTO: by CONNECT as for https, and plain HTTP, a page and what a script sends.
             async def tunnel(host: str) -> None:
-                assert (await there.get(f"https://{host}:8443/")).status >= 400, host
+                assert (await byway.get(f"https://{host}:8443/")).status >= 400, host
 
             async def page(host: str) -> None:
-                answer = await there.get(f"http://{host}:8080/")
+                answer = await byway.get(f"http://{host}:8080/")
                 assert answer.status >= 400, host
                 assert b"stranger" not in answer.body
 
             async def form(host: str) -> None:
-                answer = await fetch(
-                    f"http://{host}/", via=byway.proxy, dial=there.host.open_connection, method="POST", body=b"password"
-                )
-                assert answer.status >= 400, host
+                assert (await byway.get(f"http://{host}/", method="POST", body=b"password")).status >= 400, host
 
             await asyncio.gather(every(tunnel), every(page), every(form))
             await every(form)  # after direct failed, a request that is sent once would compare by a relay
             await byway.command("mode", "relay")
             await every(page)
             await byway.command("mode", "auto")
-            assert there.asked == []
+            assert byway.asked == []
 
             async def why(host: str) -> dict[str, Any]:
                 async with api.post("/v1/why", json={"site": host}) as answer:
@@ -213,7 +200,7 @@ async def test_no_relay_hears_of_the_home_network(tmp_path: Path) -> None:
                     return told
 
             told = await every(why) + await every(survey)
-            assert there.asked == []
+            assert byway.asked == []
             words = {answer["verdict"]["words"] for answer in told}
             assert words == {"not reachable on this network", "not tested"}  # the guard refuses some
 
@@ -222,54 +209,43 @@ async def test_no_relay_hears_of_the_home_network(tmp_path: Path) -> None:
             assert '"not reachable on this network"' in status
             for wrong in ('"blocked"', '"likely blocked"', '"site down"', '"relays fail"', '"no such name"'):
                 assert wrong not in status
-            await pages(there)
-        assert there.asked == []
+            await pages(byway)
+        assert byway.asked == []
         await leave_blocked(byway, network)  # as an older version may have left it
         async with byway:
             assert '"blocked"' not in json.dumps(await byway.read("site", "list"))
             await asyncio.gather(every(tunnel), every(page))
-        assert there.asked == []
-        relays = {there.internet.name(address) for address in await there.turned_to(since)} & {
-            "socks5h",
-            "http",
-            "https",
-        }
-        assert relays == set(), "no packet to a relay at all"
-        assert not {SECURE_DNS, "198.18.0.91"} & await there.turned_to(since), "no encrypted DNS, no control page"
+        assert byway.asked == []
+        turned_to = await byway.turned_to(since)
+        assert not turned_to & set(RELAYS.values()), "no packet to a relay at all"
+        assert not turned_to & {SECURE_DNS, CONTROL}, "no encrypted DNS, no control page"
 
 
 async def test_the_control_a_rule_sends_them_to_a_relay_and_others_are_rescued(tmp_path: Path) -> None:
     """An office behind `ssh -D`. What is not at home goes to the relays by itself."""
     rules = "IP-CIDR,10.9.0.0/16,RELAY:socks5h\nDOMAIN-SUFFIX,office.test,RELAY:http\nDOMAIN,nas,RELAY:https\n"
-    async with home(tmp_path, rules) as there, there.byway as byway:
-        since = len(there.internet.capture.packets)
+    async with home(tmp_path, rules) as byway, byway:
+        since = await byway.caught_up()
         for host in ("10.9.0.1", "git.office.test", "nas", ELSEWHERE):
-            answer = await there.get(f"http://{host}/")
+            answer = await byway.get(f"http://{host}/")
             assert answer.body == b"the stranger's page", host
-        assert {"10.9.0.1:80", "git.office.test:80", "nas:80", f"{ELSEWHERE}:80"} <= set(there.asked)
-        assert {there.internet.name(one) for one in await there.turned_to(since)} >= RELAYS
+        assert {"10.9.0.1:80", "git.office.test:80", "nas:80", f"{ELSEWHERE}:80"} <= set(byway.asked)
+        assert await byway.turned_to(since) >= {*RELAYS.values(), ELSEWHERE_AT}
         await byway.command("site", "set", "tv.local", "relay")
-        assert (await there.get("http://tv.local/")).body == b"the stranger's page"
+        assert (await byway.get("http://tv.local/")).body == b"the stranger's page"
 
 
-async def pages(there: Home) -> None:
+@contextlib.asynccontextmanager
+async def api_of(byway: Home) -> AsyncIterator[aiohttp.ClientSession]:
+    """A session with the control API, for all at once."""
+    connector = aiohttp.UnixConnector(str(byway.run_file()["socket"]), limit=0)
+    async with aiohttp.ClientSession("http://byway", connector=connector, timeout=aiohttp.ClientTimeout(60)) as api:
+        yield api
+
+
+async def pages(byway: Home) -> None:
     """The dashboard's page Why, and the page of each site."""
-    port = there.byway.port
-
-    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far, away = await there.host.open_connection("127.0.0.1", port)
-
-        async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-            while data := await source.read(65536):
-                sink.write(data)
-            sink.close()
-
-        try:
-            await asyncio.gather(copy(reader, away), copy(far, writer))
-        finally:
-            await close(away)
-
-    async with listening(forward, "127.0.0.1", port), there.api() as api, Pages(port, api).signed_in() as browser:
+    async with door(byway.space, byway.proxy), byway.api() as api, Pages(byway.port, api).signed_in() as browser:
         token = await browser.token()
         for host in map(hostnames.host, (text.strip("[]") if ":" not in text else text for text in AT_HOME)):
             status, answer = await browser.post(f"{browser.base}why", {"token": token, "site": host})
