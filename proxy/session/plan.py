@@ -3,9 +3,9 @@
 The address guard comes first and is final. Then come the user's rules, and under AUTO the belief about the host; addons
 may change the plan last. A plan resolves and sends nothing, so it can also be made only to show it.
 
-The plan before the addons change it is kept in the Setup for the next visit. It is valid until the belief about the
-host, the health of relays or the network changes, or its time is over. A plan that depends on the client's program is
-not kept.
+The plan before the addons change it is kept in the Setup for the next visit. It is valid while the generation of the
+host in beliefs, the version of the health of relays and the network stay the same, and before its time is over. A plan
+that depends on the client's program is not kept.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def kept_plan(request: Request, services: Services, setup: Setup, network: Netwo
     if (
         kept is not None
         and kept.made_at <= now < kept.until
-        and not kept.basis.changed
+        and kept.generation == services.beliefs.generation(network, destination.host)
         and kept.health_version == services.health.version
         and kept.network == network
         and (http is None or http.method == "GET" or http.is_repeatable)
@@ -63,7 +63,6 @@ async def plan_for(
                     program = await services.programs.of(request.client)
                     network, now = services.network(), services.now()  # it took a while
             situation = Situation(network, program)
-        network_state = beliefs.network_state_for(name, network=network, now=now)
         relays: Sequence[str] = setup.registry.relay_names
         order_group: Callable[[RelayGroup], Sequence[str]] | None = None
         if setup.groups:
@@ -72,27 +71,26 @@ async def plan_for(
         addresses: Sequence[IPAddress] = ()
         if beliefs.prefixes:
             addresses = (literal,) if (literal := destination.address) is not None else setup.resolver.known(name)
+        about = beliefs.about(name, network=network, now=now, addresses=addresses)
         plan = setup.router.plan(
             request,
-            beliefs.lookup(name, network=network, now=now, addresses=addresses),
+            about.belief,
             relays=health.order(relays, now),
             now=now,
             host=name,
-            network_state=network_state,
-            fails_direct=network_state is NetworkState.RESTRICTED
-            and beliefs.fails_direct(name, network=network, now=now),
+            network_state=about.network_state,
+            fails_direct=about.fails_direct,
             compare=sent_once and beliefs.comparison_due(name, network=network, now=now),
             situation=situation or ANYWHERE,
             order_group=order_group,
         )
         # On a network where no relay gets through, the relay to try changes with time.
-        if to_keep and network_state is not NetworkState.SHUT:
-            basis = beliefs.basis(name, network=network, now=now)
-            until = min(basis.until, health.order_until(now), setup.router.overrides_end)
+        if to_keep and about.network_state is not NetworkState.SHUT:
+            until = min(about.until, health.order_until(now), setup.router.overrides_end)
             if setup.groups:
                 until = min(until, services.groups.order_until(now))
             setup.kept_plans[destination.host, destination.port] = KeptPlan(
-                plan, network, now, until, basis, health.version
+                plan, network, now, until, about.generation, health.version
             )
     addons = services.addons
     if not addons.decides:

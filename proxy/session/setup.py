@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from proxy.config.load import Loaded
 from proxy.config.relays import expanded, groups_of
 from proxy.config.schema import Settings
-from proxy.detect.beliefs.basis import Basis
 from proxy.model import Destination, IPAddress, NetworkId, Plan, RelayGroup, Request, Route
 from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -43,8 +42,8 @@ class KeptPlan:
     made_at: float
     until: float
     """Seconds since the epoch, as `made_at`. From then on, time alone may change the plan."""
-    basis: Basis
-    """The belief about the host."""
+    generation: int
+    """That of the host, as beliefs have it."""
     health_version: int
 
 

@@ -33,6 +33,7 @@ from proxy.model import (
     Destination,
     HttpRequest,
     Inbound,
+    NetworkId,
     NetworkState,
     Override,
     Plan,
@@ -88,6 +89,7 @@ class Planner:
     mode: AutoMode = AutoMode.AUTO
     addons: Addons = field(default_factory=Addons)
     now: float = T0
+    network: NetworkId = HOME
 
     def __post_init__(self) -> None:
         configured = read_settings(frozen(tomllib.loads(CONFIGURATION.replace("POLICY", self.policy))))
@@ -104,7 +106,8 @@ class Planner:
         router = Router(parsed, {}, infos, configured, self.groups, self.mode)
         resolver = cast(Resolver, SimpleNamespace(known=addresses_of))
         self.setup = Setup(Loaded(configured), NOBODY, Guard(), router, registry, resolver, pages=NO_PAGES)
-        self.services: Services = replace(services(beliefs=self.beliefs, addons=self.addons), now=lambda: self.now)
+        shared = services(beliefs=self.beliefs, addons=self.addons)
+        self.services: Services = replace(shared, now=lambda: self.now, network=lambda: self.network)
 
     def with_overrides(self, overrides: Mapping[str, Override]) -> None:
         self.setup = replace(self.setup, router=self.setup.router.with_overrides(overrides))
@@ -113,6 +116,15 @@ class Planner:
         http = HttpRequest(method, "/") if method else None
         request = Request(1, Destination(host, port), Inbound.CONNECT, "127.0.0.1:5000", http)
         return made_at_once(plan_for(request, self.services, self.setup, host=named))
+
+    def plan_anew(self, host: str) -> Plan:
+        """The plan that is made where none is kept."""
+        setup = self.setup
+        self.setup = replace(setup)
+        try:
+            return self.plan(host)
+        finally:
+            self.setup = setup
 
     def plans(self) -> list[Plan]:
         return [self.plan(host, port=port) for host in HOSTS for port in (443, 80)]

@@ -20,12 +20,11 @@ from functools import partial
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs import counting, network_health, retests
 from proxy.detect.beliefs.aggregation import prefix_over
-from proxy.detect.beliefs.basis import Basis
 from proxy.detect.beliefs.clock import CLOCK_AHEAD_S, advance
 from proxy.detect.beliefs.events import Circumstance, Event
 from proxy.detect.beliefs.learning import learn, note
 from proxy.detect.beliefs.outcomes import disturb, works_again
-from proxy.detect.beliefs.state import BeliefState, Refine, unrefined
+from proxy.detect.beliefs.state import NEVER, BeliefState, Refine, unrefined
 from proxy.detect.beliefs.tables import Key, Meant, on_network, with_domains
 from proxy.detect.beliefs.transitions import (
     covers,
@@ -53,6 +52,21 @@ from proxy.model import (
     State,
     StoredResult,
 )
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+
+@frozen_dataclass
+class HostAnswer:
+    """What the plan for a host depends on. It stays the same before `until`, while the generation is not raised; if
+    `until` is not after the time of the answer, it may change at any time."""
+
+    belief: Belief
+    network_state: NetworkState
+    """That of the network, as it applies to the host."""
+    fails_direct: bool
+    """Whether relays go first for the host on a restricted network."""
+    generation: int
+    until: float
 
 
 class Beliefs:
@@ -91,6 +105,8 @@ class Beliefs:
         """The prefixes that are in trouble. While there is none, `lookup` needs no addresses."""
         self.is_near = near
         """Whether a host is this computer or on its own network."""
+        self.generation = state.generations.of
+        """The generation of a host on a network: what `about` returned is the same while it is not raised."""
         # Answers about networks, and one about an address, that need no look at what has lapsed.
         self.needs_control = partial(network_health.needs_control, state)
         self.portal_page = partial(network_health.portal_page, state)
@@ -122,55 +138,23 @@ class Beliefs:
         if belief is not None and belief.state is State.WORKS:
             return belief
         working = state.works.get(key)
-        if working is not None and now < working.at + state.settings.known_s:
+        if working is not None and state.lasts(working.at + state.settings.known_s, now):
             return working.belief
         if state.prefixes:
+            state.holds_until = now  # those of the next visit may be other addresses
             prefix = prefix_over(state, network, addresses, now)
             if prefix is not None:
                 return prefix
         return belief if belief is not None else Belief(host, network)
 
-    def basis(self, host: str, *, network: NetworkId, now: float) -> Basis:
-        """Returns what the answers about a host rest on: those of `lookup` with any addresses, `network_state_for`,
-        `fails_direct` and `comparison_due`. From `now` and before `until` they are the same as at `now`, as long as the
-        basis has not changed and `near` says the same of the host. If `until` is not after `now`, they may change at
-        any time.
-
-        A clock that is set back changes every basis at the next call that takes the time."""
-        state, key = self._at(now), (network, host)
-        settings = state.settings
-        if (known := state.bases.get(key)) is not None and now < known.until:
-            return known
-        if now < state.latest:
-            return state.bases.add(network, host, now)
-        ends = [now + CLOCK_AHEAD_S]
-        belief = current(state, key, now) if state.stored.get(key) is not None else None
-        above = domain_over(state, key, now) if state.domains else None
-        for held in (belief, above[1] if above is not None else None):
-            if held is not None:
-                ends.append(held.until)
-                if held.last_good:
-                    ends.append(held.last_good_at + settings.last_good_s)
-                if held.rungs_failed:
-                    ends.append(held.rungs_failed_at + settings.last_good_s)
-        if state.transient.get(key) is not None and (transient := current_transient(state, key, now)) is not None:
-            ends.append(transient.until)
-        record = state.networks.get(network)
-        is_usual = record is None or record.state is NetworkState.OK
-        is_restricted = not is_usual and self.network_state(network) is NetworkState.RESTRICTED
-        if (working := state.works.get(key)) is not None:  # the next success may move its dates
-            ends += [working.renew_at, working.at + settings.known_s]
-            if is_restricted:
-                ends.append(working.at + settings.restricted_known_s)
-        elif state.prefixes and (belief is None or belief.state is State.UNKNOWN):
-            ends.append(now)  # it depends on the addresses
-        if is_restricted:
-            failed_at = network_health.failed_at(state, network, registrable(host))
-            if now <= failed_at + settings.restricted_known_s:
-                ends.append(failed_at + settings.restricted_known_s)
-        if (waiting := counting.uncompared(state, key, now)) is not None:
-            ends.append(waiting.since + settings.rescue_suspect_s)
-        return state.bases.add(network, host, max(now, min(ends)))
+    def about(self, host: str, *, network: NetworkId, now: float, addresses: Iterable[IPAddress] = ()) -> HostAnswer:
+        """Returns what the plan for a host depends on, with any addresses."""
+        state = self._at(now)
+        state.begin_reading(now, CLOCK_AHEAD_S)
+        belief = self.lookup(host, network=network, now=now, addresses=addresses)
+        network_state = self.network_state_for(host, network=network, now=now)
+        fails_direct = network_state is NetworkState.RESTRICTED and self.fails_direct(host, network=network, now=now)
+        return HostAnswer(belief, network_state, fails_direct, state.generations.of(network, host), state.holds_until)
 
     def all(self, *, now: float) -> list[Belief]:
         """Returns every belief except those of hosts that simply work."""
@@ -198,8 +182,8 @@ class Beliefs:
             return NetworkState.OK  # the usual case
         found = self.network_state(network)
         if found is NetworkState.RESTRICTED:
-            working = self._state.works.get((network, host))
-            if working is not None and 0 <= now - working.at <= self._state.settings.restricted_known_s:
+            working, lasts_s = self._state.works.get((network, host)), self._state.settings.restricted_known_s
+            if working is not None and working.at <= now and self._state.lasts(working.at + lasts_s, now):
                 return NetworkState.OK
         return found
 
@@ -207,7 +191,8 @@ class Beliefs:
         """Whether direct failed for a site within `restricted_known_s`, and has not delivered since. On a restricted
         network relays go first for it; others may be domestic."""
         failed_at = network_health.failed_at(self._state, network, registrable(host))
-        return 0 <= now - failed_at < self._state.settings.restricted_known_s
+        lasts_s = self._state.settings.restricted_known_s
+        return NEVER < failed_at <= now and self._state.lasts(failed_at + lasts_s, now)
 
     def comparison_due(self, host: str, *, network: NetworkId, now: float) -> bool:
         """Whether the next plain HTTP request to `host` that may be sent only once shall take another route than
@@ -363,7 +348,6 @@ class Beliefs:
 
     def _forget(self, meant: Meant) -> list[Change]:
         state = self._state
-        disturb(state)
         counting.forget_waiting(state, meant)
         for table in state.host_tables():
             table.forget(meant)
@@ -372,7 +356,9 @@ class Beliefs:
             del state.residual[address]
         state.results.forget_all(meant)
         network_health.forget_hosts(state, meant)
-        return forget_stored(state, meant)
+        changes = forget_stored(state, meant)
+        state.generations.on_all_changed()  # it names domains, too
+        return changes
 
     def forget_home(self, is_home: Callable[[str], bool]) -> list[Change]:
         """Forgets the beliefs about hosts and prefixes of the home network, as the configuration defines it now."""

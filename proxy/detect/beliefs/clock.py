@@ -25,13 +25,11 @@ class _Clearable(Protocol):
 def advance(state: BeliefState, now: float) -> None:
     """Sets the time of the state, before a call reads or writes it. Callers skip it in the usual case: a time not
     before the latest call, and at most `CLOCK_AHEAD_S` after the last one. A time before that of an earlier call
-    changes every basis."""
+    raises every generation."""
     jumped = not -CLOCK_BACK_S <= now - state.now <= CLOCK_AHEAD_S and _was_set(state, now)
-    state.now = now
-    if jumped or now >= state.latest:
-        state.latest = now
+    state.now, state.latest = now, max(state.latest, now)
     if jumped or now < state.latest:
-        state.bases.on_all_changed()
+        state.generations.on_all_changed()
     if jumped:
         _void(state, now)
 
@@ -45,6 +43,7 @@ def _was_set(state: BeliefState, now: float) -> bool:
         if now >= latest:
             return False
     shift = now - latest
+    state.latest += shift
     for key, belief in state.stored.items():
         moved = _shifted(belief, shift)
         state.stored.correct(key, moved)

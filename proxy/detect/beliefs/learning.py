@@ -77,7 +77,6 @@ def _network_left(state: BeliefState, _: events.NetworkLeft, network: NetworkId,
     reported. Forgets the beliefs of an unidentified network, since the next one may be unidentified too."""
     network_health.drop_waiting(state)
     state.claims.clear()
-    network_health.forget(state, UNKNOWN_NETWORK)
     meant = on_network(UNKNOWN_NETWORK, None)
     tables: tuple[Forgetful, ...] = (
         *(state.works, state.transient, state.priors),
@@ -85,7 +84,9 @@ def _network_left(state: BeliefState, _: events.NetworkLeft, network: NetworkId,
     )
     for table in tables:
         table.forget(meant)
-    return forget_stored(state, meant, "left a network that cannot be identified")
+    changes = forget_stored(state, meant, "left a network that cannot be identified")
+    network_health.forget(state, UNKNOWN_NETWORK)
+    return changes
 
 
 def _direct_delivered(

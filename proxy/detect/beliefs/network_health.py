@@ -306,6 +306,7 @@ def on_resume(state: BeliefState, now: float) -> None:
     state.clock_ahead = (0.0, NEVER)
     for record in state.networks.values():
         record.failing.clear()
+        _on_failing_changed(state, record)
         record.last, record.before_at = NO_DELIVERY, NEVER
         record.control_at = record.trusted_at = NEVER
         record.portal_suspected = False
@@ -336,7 +337,7 @@ def relayed(state: BeliefState, network: NetworkId, *, delivered: bool) -> None:
         before, in_vain = record.failed_relay_count, state.settings.restricted_in_vain
         record.failed_relay_count = 0 if delivered else before + 1
         if (record.failed_relay_count >= in_vain) is not (before >= in_vain):
-            state.bases.on_all_changed()
+            state.generations.on_all_changed()
 
 
 def failed(state: BeliefState, network: NetworkId, domain: str, now: float) -> bool:
@@ -450,7 +451,6 @@ def forget_hosts(state: BeliefState, meant: Meant) -> None:
             del record.control_results[host]
         if record.last.domain and is_meant((network, record.last.domain)):
             record.last = Delivery("", record.before_at)
-        _on_failing_changed(state, record)
     for network, domains in [*state.unresolved.items()]:
         state.unresolved[network] = frozenset(name for name in domains if not is_meant((network, name)))
 
@@ -463,7 +463,7 @@ def forget(state: BeliefState, network: NetworkId | None = None) -> None:
     else:
         state.networks.pop(network, None)
         state.unresolved.pop(network, None)
-    state.bases.on_all_changed()
+    state.generations.on_all_changed()
 
 
 def _passed(state: BeliefState, record: NetworkRecord) -> None:
@@ -510,15 +510,15 @@ def _record(state: BeliefState, network: NetworkId) -> NetworkRecord:
     record = state.networks.get(network)
     if record is None:
         record = state.networks[network] = NetworkRecord()
-        state.bases.on_all_changed()  # another one may have been dropped
+        state.generations.on_all_changed()  # another one may have been dropped
     return record
 
 
 def _on_failing_changed(state: BeliefState, record: NetworkRecord) -> None:
     if record.state is NetworkState.RESTRICTED:
-        state.bases.on_all_changed()
+        state.generations.on_all_changed()
 
 
 def _enter(state: BeliefState, record: NetworkRecord, entered: NetworkState) -> None:
     record.state, record.portal_page = entered, ""
-    state.bases.on_all_changed()
+    state.generations.on_all_changed()

@@ -103,11 +103,8 @@ def works_again(state: BeliefState, key: Key, attempt: Attempt, now: float) -> l
     return []
 
 
-def disturb(state: BeliefState, key: Key | None = None) -> None:
-    """Has the next visit to a host, or to any host, read as a whole, since something else was noted."""
-    if key is None:
-        state.settled.clear()
-        return
+def disturb(state: BeliefState, key: Key) -> None:
+    """Has the next visit to a host read as a whole, since something else was noted."""
     state.settled.pop(key, None)
     if (working := state.works.get(key)) is not None:
         working.is_undisturbed = False
@@ -119,7 +116,7 @@ def _is_served_again(state: BeliefState, key: Key, outcome: Outcome, now: float)
     return (
         settled is not None
         and now < settled.until
-        and not settled.basis.changed
+        and settled.generation == state.generations.of(*key)
         and not state.at_control
         and settled.route == outcome.winner
         and settled.protocol is outcome.protocol
@@ -128,17 +125,16 @@ def _is_served_again(state: BeliefState, key: Key, outcome: Outcome, now: float)
     )
 
 
-def _settle(state: BeliefState, outcome: Outcome, key: Key, winner: Route, now: float) -> None:
-    """Notes that the next visit like this one teaches nothing, as long as the beliefs about the host stay the same."""
+def _settle(state: BeliefState, outcome: Outcome, key: Key, winner: Route) -> None:
+    """Notes that the next visit like this one teaches nothing, as long as what was read for this one holds."""
     if (
         _is_unremarkable(state, outcome)
         and network_health.network_state(state, key[0]) is NetworkState.OK
         and state.statuses.get(key) is None
         and not state.results.knows(key)
-        and (basis := state.bases.get(key)) is not None
     ):
-        until, port = min(now + RENEW_S, basis.until), outcome.request.destination.port
-        state.settled[key] = SettledVisit(winner, outcome.protocol, port, until, basis)
+        port, generation = outcome.request.destination.port, state.generations.of(*key)
+        state.settled[key] = SettledVisit(winner, outcome.protocol, port, state.holds_until, generation)
 
 
 def _is_unremarkable(state: BeliefState, outcome: Outcome) -> bool:
@@ -161,6 +157,7 @@ def _is_unremarkable(state: BeliefState, outcome: Outcome) -> bool:
 def _read(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[Change]:
     """Reads a visit as a whole: for the last result of its host, for the system's resolver, and for beliefs."""
     winner, port = outcome.winner, outcome.request.destination.port
+    state.begin_reading(now, RENEW_S)
     if (working := state.works.get(key)) is not None:
         working.is_undisturbed = False
     state.settled.pop(key, None)
@@ -179,7 +176,7 @@ def _read(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[Ch
     if state.statuses.get(key) is not None and (working := state.works.get(key)) is not None:
         working.is_undisturbed = False  # a later status counts, too
     if winner is not None and winner.relays and not changes:
-        _settle(state, outcome, key, winner, now)
+        _settle(state, outcome, key, winner)
     return changes
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs.basis import Bases, Basis
+from proxy.detect.beliefs.generations import Generations
 from proxy.detect.beliefs.tables import Forgetful, HostLru, Key, KeyTable, NameCounter
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import Observed
@@ -110,8 +110,8 @@ class SettledVisit(NamedTuple):
     protocol: Spoken
     port: int
     until: float
-    basis: Basis
-    """What was believed of the host."""
+    generation: int
+    """That of the host."""
 
 
 class DirectDelivery(Protocol):
@@ -197,7 +197,11 @@ class BeliefState:
         self.is_near = is_near
         self.addresses = addresses
         self.refine = refine
-        self.bases = bases = Bases()
+
+        # -- how long what is kept stays true: until a generation is raised, and until a date
+        self.generations = generations = Generations()
+        self.holds_until = NEVER
+        """The earliest date that was read since `begin_reading`."""
 
         # -- the clock: the time of the last call, the latest of all, and until when nothing is learned
         self.now = self.latest = NEVER
@@ -206,9 +210,9 @@ class BeliefState:
 
         # -- what is believed: what lasts, hosts that simply work direct, and those that no route reached or that refuse
         # every route. The last two are in memory only.
-        self.stored: HostLru[Belief] = HostLru(bases, total=total, per_domain=per_domain)
-        self.works: HostLru[Working] = HostLru(bases, total=total, per_domain=per_domain)
-        self.transient: HostLru[Belief] = HostLru(bases, total=total, per_domain=per_domain)
+        self.stored: HostLru[Belief] = HostLru(generations, total=total, per_domain=per_domain)
+        self.works: HostLru[Working] = HostLru(generations, total=total, per_domain=per_domain)
+        self.transient: HostLru[Belief] = HostLru(generations, total=total, per_domain=per_domain)
         self.priors: HostLru[float] = HostLru(total=total, per_domain=per_domain)
         """The first trouble of a listed host, from which its prior decays."""
         self.untold: list[Change] = []
@@ -217,7 +221,7 @@ class BeliefState:
             self.stored.put((belief.network, belief.scope), belief)
 
         # -- signals that have not passed both gates
-        self.unexplained: HostLru[Waiting] = HostLru(bases, total=total, per_domain=per_domain)
+        self.unexplained: HostLru[Waiting] = HostLru(total=total, per_domain=per_domain)
         """Signals that wait for another route to deliver."""
         self.unproven: HostLru[Waiting] = HostLru(total=total, per_domain=per_domain)
         """Frozen and throttled flows, which wait for a relay to carry more."""
@@ -272,5 +276,17 @@ class BeliefState:
         wait."""
         return (
             self.works, self.transient, self.priors, self.early_resets, self.statuses, self.failed_under,
-            self.failing_in, self.frozen_in, self.worked_in, self.claims, self.bases,
+            self.failing_in, self.frozen_in, self.worked_in, self.claims, self.settled,
         )  # fmt: skip
+
+    def begin_reading(self, now: float, longest_s: float) -> None:
+        """Sets `holds_until` anew: what is read from now on holds for `longest_s` at most. While the clock is behind an
+        earlier call, it does not hold at all."""
+        self.holds_until = now + longest_s if now >= self.latest else now
+
+    def lasts(self, until: float, now: float) -> bool:
+        """Whether something that ends at `until` lasts at `now`. What is read holds until then at most; and not at all
+        if it has ended, since whoever renews it need not raise a generation."""
+        if until < self.holds_until:
+            self.holds_until = until
+        return now < until

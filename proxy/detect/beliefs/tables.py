@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
-from proxy.detect.beliefs.basis import Bases
+from proxy.detect.beliefs.generations import Generations
 from proxy.detect.scopes import registrable
 from proxy.model import NetworkId
 from proxy.model.bounded import Bounded
@@ -57,9 +57,9 @@ class HostLru(Generic[T]):
     """A mapping of (network, host) with two limits. Reading is one dictionary look-up, and does not count as use; only
     `put` does."""
 
-    def __init__(self, bases: Bases | None = None, /, *, total: int, per_domain: int) -> None:
-        """`bases` are told of each change. None: nothing that is kept rests on these values."""
-        self._bases = bases
+    def __init__(self, generations: Generations | None = None, /, *, total: int, per_domain: int) -> None:
+        """Each change raises the generation of its host. None: nothing that is kept depends on these values."""
+        self._generations = generations
         self._total = total
         self._per_domain = per_domain
         self._values: dict[Key, T] = {}
@@ -92,12 +92,12 @@ class HostLru(Generic[T]):
         if key not in self._values:
             raise KeyError(key)
         self._values[key] = value
-        if self._bases is not None:
-            self._bases.on_scope_changed(key)
+        if self._generations is not None:
+            self._generations.on_scope_changed(key)
 
     def put(self, key: Key, value: T, *, is_change: bool = True) -> list[tuple[Key, T]]:
         """Sets a value and makes its host the most recently used. Returns the evicted entries. Without `is_change`, the
-        value of an existing key is only renewed, which is not reported."""
+        value of an existing key is only renewed, which raises no generation."""
         self._values[key] = value
         network, host = key
         domain = (network, registrable(host))
@@ -105,8 +105,8 @@ class HostLru(Generic[T]):
         hosts.pop(host, None)
         hosts[host] = None
         self._domains.move_to_end(domain)
-        if is_change and self._bases is not None:
-            self._bases.on_scope_changed(key)
+        if is_change and self._generations is not None:
+            self._generations.on_scope_changed(key)
         gone = []
         if len(hosts) > self._per_domain:
             gone.append(self._evict(domain))
@@ -124,12 +124,10 @@ class HostLru(Generic[T]):
             self.pop(key)
 
     def clear(self) -> None:
-        gone = list(self._values)
         self._values.clear()
         self._domains.clear()
-        if self._bases is not None:
-            for key in gone:
-                self._bases.on_scope_changed(key)
+        if self._generations is not None:
+            self._generations.on_all_changed()
 
     def _evict(self, domain: Key) -> tuple[Key, T]:
         key = (domain[0], next(iter(self._domains[domain])))
@@ -138,8 +136,8 @@ class HostLru(Generic[T]):
     def _take(self, key: Key, domain: Key) -> T:
         """Removes a value that is there. `domain`: the network and the domain of its host."""
         value = self._values.pop(key)
-        if self._bases is not None:
-            self._bases.on_scope_changed(key)
+        if self._generations is not None:
+            self._generations.on_scope_changed(key)
         hosts = self._domains[domain]
         del hosts[key[1]]
         if not hosts:

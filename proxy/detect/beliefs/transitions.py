@@ -155,13 +155,13 @@ def current(state: BeliefState, key: Key, now: float) -> Belief | None:
     if belief is None:
         return None
     lasts_s = state.settings.last_good_s
-    if belief.last_good and now >= belief.last_good_at + lasts_s:
+    if belief.last_good and not state.lasts(belief.last_good_at + lasts_s, now):
         belief = replace(belief, last_good="", last_good_at=0.0)
         state.stored.correct(key, belief)
-    if belief.rungs_failed and now >= belief.rungs_failed_at + lasts_s:
+    if belief.rungs_failed and not state.lasts(belief.rungs_failed_at + lasts_s, now):
         belief = replace(belief, rungs_failed=(), rungs_failed_at=0.0)
         state.stored.correct(key, belief)
-    return belief if now < belief.until else _lapse(state, key, belief, now)
+    return belief if state.lasts(belief.until, now) else _lapse(state, key, belief, now)
 
 
 def _lapse(state: BeliefState, key: Key, belief: Belief, now: float) -> Belief | None:
@@ -202,7 +202,7 @@ def current_transient(state: BeliefState, key: Key, now: float) -> Belief | None
     transient = state.transient.get(key)
     if transient is None:
         return None
-    if now < transient.until:
+    if state.lasts(transient.until, now):
         return transient
     state.transient.pop(key)
     return None
@@ -357,7 +357,7 @@ def forget_stored(state: BeliefState, meant: Meant, why: str = "forgotten by the
 
 
 def mark_working(state: BeliefState, key: Key, now: float, *, is_home: bool = False) -> None:
-    """Notes that direct delivered. A renewed belief changes no basis, since that of its host is over by then.
+    """Notes that direct delivered. Soon after the last time this changes no answer, and raises no generation.
     `is_home`: the host is on the home network, also if its name does not say so."""
     network, host = key
     working = state.works.get(key)
@@ -368,7 +368,7 @@ def mark_working(state: BeliefState, key: Key, now: float, *, is_home: bool = Fa
         belief = Belief(host, network, State.WORKS, since=since, until=until, why="direct answered")
         renew_at = now + RENEW_S
     marked = Working(belief, now, renew_at, is_near=is_home or state.is_near(host))
-    state.works.put(key, marked, is_change=working is None)
+    state.works.put(key, marked, is_change=working is None or now - working.at >= KEEPS_S)
     if state.listed(host):
         state.priors.put(key, NEVER)
 

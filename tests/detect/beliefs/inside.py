@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from enum import Enum
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs import basis, network_health, state
-from proxy.detect.beliefs.basis import Basis
+from proxy.detect.beliefs import generations, network_health, state
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.state import BeliefState, NetworkRecord, Working
 from proxy.detect.beliefs.tables import HostLru, Key, NameCounter
 from proxy.detect.verdict import results
 
 CONTAINERS = (dict, list, set, frozenset, deque, HostLru, NameCounter)
-RECORDS = (NetworkRecord, Working, Basis)
+RECORDS = (NetworkRecord, Working)
 """Values that change in place, and have fields of their own."""
 
 Bound = Callable[[DetectTuning], int]
@@ -102,8 +101,7 @@ TABLES: Mapping[str, Table] = {
     "Results._visited": _lru(),
     "Results.waiting": Table(By.HOST, _fixed(results.WAITING_MAX)),
     "BeliefState.settled": Table(By.HOST, _fixed(state.SETTLED_MAX)),
-    "Bases._bases": Table(By.HOST, _fixed(basis.BASES_MAX)),
-    "Bases._hosts": Table(By.HOST, _fixed(basis.BASES_MAX), _fixed(basis.BASES_MAX)),
+    "Generations._of_domains": Table(By.HOST, _fixed(generations.DOMAINS_MAX)),
     "BeliefState.ignored": Table(By.NEITHER, None, why="one for each time that a user forgets"),
 }  # fmt: skip
 
@@ -111,11 +109,22 @@ PLAIN: Mapping[str, frozenset[str]] = {
     "Beliefs": frozenset(
         {
             *("is_near", "needs_control", "portal_page", "delivered_at", "stall_waits"),
-            *("may_blame_relays", "resolver_fails", "clock_ahead", "in_residual_window", "results_since"),
+            *("may_blame_relays", "resolver_fails", "clock_ahead", "in_residual_window", "results_since", "generation"),
         }
     ),
     "BeliefState": frozenset(
-        {"rng", "listed", "is_near", "addresses", "refine", "now", "latest", "quiet_until", "clock_ahead"}
+        {
+            "rng",
+            "listed",
+            "is_near",
+            "addresses",
+            "refine",
+            "now",
+            "latest",
+            "quiet_until",
+            "clock_ahead",
+            "holds_until",
+        }
     ),
     "NetworkRecord": frozenset(
         {
@@ -132,8 +141,7 @@ PLAIN: Mapping[str, frozenset[str]] = {
         }
     ),
     "Working": frozenset({"at", "belief", "domain", "is_near", "is_undisturbed", "renew_at"}),
-    "Basis": frozenset({"until", "changed"}),
-    "Bases": frozenset({"get"}),
+    "Generations": frozenset({"_latest", "_of_others"}),
     "Results": frozenset({"_store"}),
 }
 """By class: the fields that hold neither a table nor another part. `settings` may be in each."""

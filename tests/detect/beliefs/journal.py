@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from proxy.model import Belief, Change
-from tests.detect.beliefs.test_basis import HOSTS, NETWORKS, TUNINGS, History
+from tests.detect.beliefs.history import HOSTS, NETWORKS, TUNINGS, History
 
 FILE = Path(__file__).with_name("journal.json")
 HISTORIES = 200

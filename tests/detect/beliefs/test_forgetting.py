@@ -11,7 +11,8 @@ import pytest
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import NetworkId, Protocol, Symptom, as_evidence
-from tests.detect.beliefs.test_basis import HOSTS, T0, TUNINGS, History, block_domain
+from tests.detect.beliefs.history import HOSTS, T0, TUNINGS, History
+from tests.detect.beliefs.test_generations import block_domain
 from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome, rescued
 
 HISTORIES = 12

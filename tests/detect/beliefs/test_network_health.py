@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs import network_health
 from proxy.detect.beliefs.state import FAILING_MAX, NETWORKS_MAX, Delivery
@@ -250,16 +248,15 @@ def test_it_is_bounded() -> None:
     assert uplink.network_state(NetworkId(f"network-{NETWORKS_MAX}")) is NetworkState.OK
 
 
-def test_a_change_of_state_changes_the_bases() -> None:
+def test_a_change_of_state_raises_the_generations() -> None:
     uplink = over(network_health, settings=DetectTuning(restricted_in_vain=3))
-    bases = uplink.bases
     seen: list[tuple[NetworkState, bool]] = []
-    basis = bases.add(HOME, "a.example", math.inf)
+    generation = uplink.generations.of(HOME, "a.example")
 
     def look() -> None:
-        nonlocal basis
-        seen.append((uplink.network_state(HOME), basis.changed))
-        basis = bases.add(HOME, "a.example", math.inf)
+        nonlocal generation
+        before, generation = generation, uplink.generations.of(HOME, "a.example")
+        seen.append((uplink.network_state(HOME), generation != before))
 
     for number in range(5):
         uplink.failed(HOME, f"d{number}", NOW)
@@ -292,17 +289,16 @@ def test_a_change_of_state_changes_the_bases() -> None:
 
 def test_a_network_that_is_dropped_for_another_one_is_a_change() -> None:
     uplink = over(network_health)
-    bases = uplink.bases
     uplink.offline(HOME)
     for number in range(NETWORKS_MAX - 1):
         uplink.suspect_portal(NetworkId(f"network-{number}"))
-    basis = bases.add(HOME, "a.example", math.inf)
+    generation = uplink.generations.of(HOME, "a.example")
     assert uplink.network_state(HOME) is NetworkState.OFFLINE
 
     uplink.suspect_portal(AWAY)
 
     assert uplink.network_state(HOME) is NetworkState.OK
-    assert basis.changed
+    assert uplink.generations.of(HOME, "a.example") != generation
 
 
 # -- a domestic control page of another country ------------------------------------------------------------------------

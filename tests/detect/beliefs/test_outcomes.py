@@ -682,10 +682,8 @@ def test_a_host_that_goes_on_working_is_heard_without_being_told_of() -> None:
 
 
 def served_by_a_relay(world: World) -> None:
-    """Three visits, each with a plan that rests on what is believed."""
     for _ in range(3):
-        world.beliefs.basis(HOST, network=HOME, now=world.after(1).now)
-        assert world.beliefs.learn(outcome(delivered(TOR)), network=HOME, now=world.now) == []
+        assert world.beliefs.learn(outcome(delivered(TOR)), network=HOME, now=world.after(1).now) == []
 
 
 def test_what_was_measured_is_over_with_the_next_visit_by_a_relay_too() -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs.basis import Basis
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import Carried, ControlAnswered, FlowStalled, ResolverMeasured
 from proxy.detect.beliefs.state import CONTROLS_MAX, NETWORKS_MAX, NetworkRecord, Working
@@ -66,7 +65,7 @@ def unnamed(parts: list[object]) -> set[str]:
 
 def records() -> list[object]:
     """One of each value that changes in place."""
-    return [NetworkRecord(), Working(Belief("a.test", HOME), T0, T0, is_near=False), Basis(T0)]
+    return [NetworkRecord(), Working(Belief("a.test", HOME), T0, T0, is_near=False)]
 
 
 def test_every_field_is_named() -> None:
@@ -190,11 +189,10 @@ def everywhere(network: NetworkId = HOME, start: float = T0) -> Iterator[Call]:
     yield visit("rescued", "waits.test")
     yield note(ResolverMeasured(frozenset({"unresolved.test"})), network, now)
     yield note(FlowStalled("stalls.test"), network, now)
-    for method in ("retest_due", "basis"):
+    for method in ("retest_due", "about"):
         yield Call(method, ("alpha.example.org",), {"network": network, "now": now})
     for _ in range(2):
         yield visit("relay", "alpha.example.org")
-        yield Call("basis", ("alpha.example.org",), {"network": network, "now": now})
     yield Call("ignore", ({1, 2},))
     yield Call("lookup", ("long.ago.test",), {"network": network, "now": now})
 
@@ -238,8 +236,8 @@ def test_what_is_kept_by_host_or_network_goes_with_the_network() -> None:
     assert filled(beliefs, By.HOST) >= {name for name, table in TABLES.items() if table.by is By.HOST} - EMPTIED
 
 
-EMPTIED = {"BeliefState.settled", "Bases._bases", "Bases._hosts"}
-"""Tables that forgetting empties of all networks: the next visit is read as a whole, and planned anew."""
+EMPTIED = {"Generations._of_domains"}
+"""Tables that forgetting empties of all networks: each next visit is planned anew."""
 
 
 def test_what_is_kept_by_neither_holds_no_name() -> None:

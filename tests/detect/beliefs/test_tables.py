@@ -1,19 +1,18 @@
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.detect.beliefs.basis import Bases
+from proxy.detect.beliefs.generations import Generations
 from proxy.detect.beliefs.tables import HostLru, Key
 from proxy.detect.scopes import registrable
 from proxy.model import NetworkId
 from tests.support.outcomes import AWAY, HOME
 
-A, B, C = ((HOME, f"{letter}.example.org") for letter in "abc")
+A, B, C = ((HOME, f"www.{letter}.example") for letter in "abc")
 
 
 def test_the_least_recently_used_of_a_domain_goes_first() -> None:
@@ -86,20 +85,21 @@ def test_it_is_a_bounded_dictionary(steps: list[tuple[str, NetworkId, str]]) -> 
         (lambda table: table.put(C, 3), {A, C}),  # A is evicted
         (lambda table: table.put(A, 2, is_change=False), set()),
         (lambda table: table.pop(C), set()),
-        (lambda table: table.clear(), {A, B}),
+        (lambda table: table.forget(lambda key: key == B), {B}),
+        (lambda table: table.clear(), {A, B, C}),
     ],
-    ids=["put", "correct", "pop", "evict", "renew", "pop none", "clear"],
+    ids=["put", "correct", "pop", "evict", "renew", "pop none", "forget", "clear"],
 )
-def test_the_bases_are_told_of_each_change(act: Callable[[HostLru[int]], object], changed: set[Key]) -> None:
-    bases = Bases()
-    table: HostLru[int] = HostLru(bases, total=2, per_domain=2)
+def test_each_change_raises_a_generation(act: Callable[[HostLru[int]], object], changed: set[Key]) -> None:
+    generations = Generations()
+    table: HostLru[int] = HostLru(generations, total=2, per_domain=2)
     table.put(A, 1)
     table.put(B, 1)
-    held = {key: bases.add(*key, math.inf) for key in (A, B, C)}
+    before = {key: generations.of(*key) for key in (A, B, C)}
 
     act(table)
 
-    assert {key for key, basis in held.items() if basis.changed} == changed
+    assert {key for key, number in before.items() if generations.of(*key) != number} == changed
 
 
 def test_a_renewed_value_is_used() -> None:
