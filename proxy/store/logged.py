@@ -27,8 +27,8 @@ def _read_winner(value: object) -> str | None:
 
 @frozen_dataclass
 class LoggedAttempt:
-    """One attempt of one route. `stage` is how far it came, `symptom` what stopped it (empty: nothing). `started_s`
-    counts from the first attempt of the connection. `evidence` is what was measured beside it."""
+    """One attempt of one route. `stage` is the last stage that it reached, `symptom` is that of its failure (empty: it
+    did not fail). `started_s` counts from the first attempt of the connection. `evidence` are other observations."""
 
     route: Text
     stage: Text
@@ -55,8 +55,8 @@ class LoggedAttempt:
 
 @frozen_dataclass
 class LoggedConnection:
-    """A connection that has ended: a row of the log. `winner` is the route that delivered, null when none did; then
-    `error` is the sentence for the client. Words may be those of the Byway that wrote the row."""
+    """An ended connection: a row of the log. `winner` is the route that delivered, null when none did; then `error` is
+    the sentence for the client. Words may be those of the Byway that wrote the row."""
 
     id: Count
     at: Moment

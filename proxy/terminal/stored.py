@@ -1,8 +1,8 @@
 """The parts of Byway that can be made from its files, for read-only commands while no Byway runs.
 
 `Stored.get` answers as the running Byway would, by the same functions: they take a `control.site_reader.ReadableParts`,
-and `Stored` is one. Nothing is written. What only a running Byway knows (measurements of the last minutes, hosts that
-are not logged, the state of the network) is missing.
+and `Stored` is one. Nothing is written. Facts of the running Byway alone are missing: measurements of the last minutes,
+hosts that are not logged, and the state of the network.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class Stored:
     """The log, the learned state and the configuration of one user."""
 
     def __init__(self, paths: Paths, features: Sequence[Feature], *, needs_log: bool = True) -> None:
-        """Raises NotRunning when there is no log and it `needs_log`, NotAllowed when it is another user's."""
+        """Raises NotRunning when there is no log and it `needs_log`, and NotAllowed when the log belongs to another
+        user."""
         self._paths = paths
         self._features = features
         self._file = _log_file(paths, needed=needs_log)
@@ -57,13 +58,13 @@ class Stored:
         self.configured_groups = groups_of(configured)
 
     def get(self, path: str, **query: str | int | float | None) -> Document:
-        """Returns what the running Byway would answer. Raises NotRunning for a path that only a running Byway can
-        answer, Misused for what is asked wrongly, and BywayError when the log cannot be read."""
+        """Returns the document that the running Byway would answer. Raises NotRunning for a path that only a running
+        Byway can answer, Misused for an invalid value, and BywayError when the log cannot be read."""
         name, _, host = path.removeprefix("/v1/").partition("/")
-        known = f"{name}/{{host}}" if host else name
+        pattern = f"{name}/{{host}}" if host else name
         for feature in self._features:
-            if known in feature.stored:
-                answer = feature.load(feature.stored[known])
+            if pattern in feature.stored:
+                answer = feature.load(feature.stored[pattern])
                 given = {name: value for name, value in query.items() if value is not None}
                 with as_misuse():
                     return document(asyncio.run(answer(self, *([scope(unquote(host))] if host else []), **given)))
@@ -76,7 +77,7 @@ class Stored:
 
     @cached_property
     def health(self) -> Health:
-        """What the last Byway kept of the relays, as the next one would know it."""
+        """Returns the health of relays that the last Byway saved, as the next one would load it."""
         file = RelayHealthFile(saved_relay_health.place(self._paths, self.settings.log))
         kept = Health(self.settings.detect)
         kept.restore(known_here(file.load(), self.network(), self.settings.relay))
@@ -97,7 +98,7 @@ class Stored:
         return {host: override for host, override in overrides.items() if not override.has_ended(now)}
 
     def network(self) -> NetworkId:
-        """The network that this computer is on; when that is unknown, the network of the last logged connection."""
+        """Returns the network of this computer; when that is unknown, the network of the last logged connection."""
         now = network_here(self._paths.network_key_file)
         if now != UNKNOWN_NETWORK:
             return now
@@ -111,7 +112,7 @@ class Stored:
         return {}
 
     async def flush(self) -> None:
-        """Nothing ends meanwhile."""
+        """Does nothing: no connection ends while no Byway runs."""
 
     async def read(self, query: Query[T]) -> T:
         return self._read(query)
@@ -124,7 +125,7 @@ class Stored:
 
 
 def _log_file(paths: Paths, *, needed: bool) -> Path | None:
-    """Returns the file of the log; None: there is none."""
+    """Returns the file of the log; None: there is none, and it is not `needed`. Raises NotRunning and NotAllowed."""
     file = paths.store_file
     try:
         os.stat(file)
@@ -157,8 +158,8 @@ def _ask(file: Path | None, query: Query[T]) -> T:
 
 
 def _settings(paths: Paths) -> Settings:
-    """Returns the settings of the configuration; the defaults where it has an error: the log can be read all the
-    same."""
+    """Returns the settings of the configuration; the defaults when it has an error, since the log can be read without
+    it."""
     try:
         return load(paths.config_to_read, env=os.environ).settings
     except ConfigError:

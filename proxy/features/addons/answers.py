@@ -20,8 +20,8 @@ class AddonWord(StrEnum):
 
 @frozen_dataclass
 class AddonJson:
-    """An addon. One that runs may have `problems` too: the edited version of its file does not load. `version` is that
-    of the running one. `dropped` are notifications for which it was too slow."""
+    """An addon. A running one has `problems` if the edited version of its file does not load. `version` is that of the
+    running one. `dropped` counts the notifications for which it was too slow."""
 
     name: str
     file: str
@@ -64,6 +64,6 @@ class AddonJson:
 
 @frozen_dataclass
 class AddonsAnswer:
-    """All addons that were found."""
+    """All addons of the user, and the shipped ones."""
 
     addons: tuple[AddonJson, ...]

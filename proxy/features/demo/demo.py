@@ -1,8 +1,8 @@
-"""`byway demo`: what Byway does, in a few seconds, on this computer alone.
+"""`byway demo`: shows Byway at work, in a few seconds, on this computer alone.
 
-It starts an origin, a censor that resets one name and a relay on loopback, and a real Byway in a process of its own
-with a temporary state folder, visits two sites twice, and prints what happened from Byway's own log. Whatever it prints
-it has checked; when something did not happen, it says what and exits with 1.
+It starts an origin, a censor that resets one name and a relay on loopback, and a real Byway in a separate process with
+a temporary state folder. It visits two sites twice, and prints the results from Byway's own log. Everything printed was
+checked; if something did not happen, the demo names it and exits with 1.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from proxy.store.logged import LoggedConnection
 OPEN = "open.test"
 BLOCKED = "blocked.test"
 _LIMIT_S = 30.0
-"""The demo takes two or three seconds; on a machine that is stuck it gives up here."""
+"""The time limit of the demo, which usually takes two or three seconds."""
 _POLLS = 20
-"""Polls of the log until the rows are there: it is written in batches."""
+"""The most polls of the log for the rows: it is written in batches."""
 
 _WIDTH = 80
 _INDENT = " " * 16
@@ -46,7 +46,7 @@ _ROUTES = [
     (OPEN, [("direct", "")]),
     (BLOCKED, [("relay", "")]),
 ]
-"""What the log must say at the end: each connection with the routes that were tried, and what stopped them."""
+"""The log at the end: each connection with its attempted routes, and their symptoms."""
 
 _CONFIG = """\
 config_version = 1
@@ -69,12 +69,12 @@ url = "socks5h://{loopback}:{relay}"
 
 
 class DemoFailed(Exception):
-    """Raised when something did not happen as the demo says."""
+    """Something did not happen as the demo says."""
 
 
 @dataclass(slots=True)
 class _Story:
-    """Prints what happens, and collects it for the JSON document."""
+    """Prints the events of the demo, and collects them for the JSON document."""
 
     quiet: bool = False
     visits: list[dict[str, Any]] = field(default_factory=list)
@@ -85,15 +85,15 @@ class _Story:
             print(text, flush=True)
 
     def visited(self, host: str, result: str, milliseconds: int | None, *, visit: int, text: str) -> None:
-        """One visit: `visit` 0 is without Byway, `result` the route or what stopped it."""
+        """Adds one visit. `visit` 0 is without Byway; `result` is the route, or the symptom of a failure."""
         entry = {"visit": visit, "host": host, "result": result, "elapsed_s": None}
         self.visits.append(entry if milliseconds is None else entry | {"elapsed_s": milliseconds / 1000})
         self.show(f"  {host:<13} {text}")
 
 
 def main(*, as_json: bool = False) -> int:
-    """Prints what happens on standard output; `as_json`: one document at the end. Returns the exit code: 0, or 1 when
-    something did not happen."""
+    """Runs the demo and prints its events on standard output; with `as_json`, one document at the end. Returns the exit
+    code: 0, or 1 when something did not happen."""
     story, reason = _Story(quiet=as_json), ""
     try:
         asyncio.run(_play(story))
@@ -141,7 +141,7 @@ def _introduce(story: _Story, stage: DemoWorld, byway: BywayProcess) -> None:
 
 
 async def _visit_without_byway(story: _Story, stage: DemoWorld) -> None:
-    """Checks as a control that the block is real without Byway."""
+    """Checks as a control that the site is blocked without Byway."""
     opened = await _fetch(stage, OPEN)
     _check(opened.body == page_of(OPEN), f"{OPEN} opens without Byway")
     try:
@@ -164,7 +164,7 @@ async def _visit_twice(story: _Story, stage: DemoWorld, byway: BywayProcess) -> 
 
 
 async def _visit(story: _Story, stage: DemoWorld, byway: BywayProcess, *, visit: int, cuts: int, how: str) -> None:
-    """Opens both sites; on the way the censor shall cut `cuts` connections."""
+    """Opens both sites; meanwhile the censor must reset `cuts` connections."""
     cut, relayed = stage.cut, len(stage.relayed)
     opened = await _fetch(stage, OPEN, via=byway.port)
     _check(opened.body == page_of(OPEN), f"{OPEN} opens through Byway")
@@ -194,14 +194,13 @@ async def _read_log(story: _Story, byway: BywayProcess) -> None:
 
 
 async def _rows(byway: BywayProcess, enough: int) -> list[LoggedConnection]:
-    """The log, the oldest row first, once it has as many as are asked for."""
-    found: list[LoggedConnection] = []
+    """Returns the log, the oldest row first, once it has `enough` rows, or after _POLLS polls."""
+    rows: list[LoggedConnection] = []
     for _ in range(_POLLS):
         rows = [from_json(LoggedConnection, row) for row in (await byway.read("log"))["rows"]]
-        found = sorted(rows, key=lambda row: row.at)
-        if len(found) >= enough:
+        if len(rows) >= enough:
             break
-    return found
+    return sorted(rows, key=lambda row: row.at)
 
 
 def _check(true: bool, what: str) -> None:
@@ -216,8 +215,8 @@ class _Fetched:
 
 
 async def _fetch(stage: DemoWorld, name: str, *, via: int | None = None) -> _Fetched:
-    """Fetches https://name/ as a browser would: through the proxy on port `via`; without it, directly through the
-    censor."""
+    """Fetches https://name/ as a browser would: through the proxy on port `via`; None: directly through the censor.
+    Raises DemoFailed and OSError."""
     trust = ssl.create_default_context(cafile=stage.certificate)
     started = time.monotonic()
     if via is None:

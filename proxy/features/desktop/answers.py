@@ -9,8 +9,8 @@ from proxy.setup.desktop.system_proxy import Restored
 
 @frozen_dataclass
 class SystemProxyOnAnswer:
-    """Byway is the system proxy of a desktop now, by `url`. `strict_by` is the setting that chose the strict PAC file,
-    empty when none did; `asks_password`: whether programs must give a user and a password."""
+    """Byway is now the system proxy of a desktop, by `url`. `strict_by` is the setting that requires the strict PAC
+    file (empty: none); `asks_password`: whether programs must send a user and a password."""
 
     on: bool
     desktop: DesktopName
@@ -22,7 +22,7 @@ class SystemProxyOnAnswer:
 
 @frozen_dataclass
 class SystemProxyOffAnswer:
-    """Byway is not the system proxy any more. `restored` is what was done with the settings that were there before."""
+    """Byway is not the system proxy any more. `restored` is the result for the earlier settings."""
 
     on: bool
     restored: Restored

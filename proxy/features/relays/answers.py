@@ -1,4 +1,4 @@
-"""Relays and groups: their state, their tests, and what visits showed of them."""
+"""Answers about relays and groups: their state, their tests, and their visits."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class RelayTestJson:
 
 @frozen_dataclass
 class VisitsJson:
-    """What the visits of the last `hours` showed of a relay or a group: how many it delivered, how many failed at it,
-    the share that it delivered (null without a visit), and the median seconds in which it opened a path (null when not
+    """The visits of the last `hours` through a relay or a group: how many it delivered, how many failed at it, the
+    share that it delivered (null without a visit), and the median seconds in which it opened a path (null: not
     measured)."""
 
     hours: int
@@ -64,7 +64,7 @@ class VisitsJson:
 
 
 class RelayState(StrEnum):
-    """What visits showed of a relay."""
+    """The state of a relay, by visits."""
 
     UNTRIED = "untried"
     WORKS = "works"
@@ -140,27 +140,27 @@ class RelayJson:
 def _relay_words(
     state: RelayState, health: RelayHealth, test: RelayTest | None, visits: RelayVisits
 ) -> tuple[str, float]:
-    """Returns a relay's status in words, the latest that was found, and when that was; 0: never. A fault that may be
-    the network's is no status, but where all visits failed it says more than "not tested"."""
-    found = []
+    """Returns a relay's latest status in words, and its time; 0: never. A fault that may be the network's is no status,
+    but it says more than "not tested" when all visits failed."""
+    results = []
     if state in (RelayState.FAILING, RelayState.FAILED):
         fault = health.fault.fault.text if health.fault is not None else redact(health.last_error)
-        found.append((health.failed_at, result_words(ok=False, elapsed_s=0, fault=fault)))
+        results.append((health.failed_at, result_words(ok=False, elapsed_s=0, fault=fault)))
     elif state is RelayState.WORKS:
-        found.append((health.worked_at, result_words(ok=True, elapsed_s=health.usual_s, fault="")))
+        results.append((health.worked_at, result_words(ok=True, elapsed_s=health.usual_s, fault="")))
     elif visits.last_fault is not None and not visits.delivered:
         last = visits.last_fault
-        found.append((last.seen_at, _("last visit failed: {fault}", fault=last.fault.text)))
+        results.append((last.seen_at, _("last visit failed: {fault}", fault=last.fault.text)))
     if test is not None:
-        found.append((test.at, result_words(ok=test.ok, elapsed_s=test.elapsed_s, fault=test.fault)))
-    at, text = max(found, default=(0.0, pgettext("relay", "not tested")))
+        results.append((test.at, result_words(ok=test.ok, elapsed_s=test.elapsed_s, fault=test.fault)))
+    at, text = max(results, default=(0.0, pgettext("relay", "not tested")))
     return text, at
 
 
 def relays_json(
     parts: ReadableParts, tests: Mapping[str, RelayTest], visits: Mapping[str, RelayVisits], now: float
 ) -> tuple[RelayJson, ...]:
-    """Returns the configured relays in their order, with the last test of each and its visits."""
+    """Returns the configured relays in their order, with the last test and the visits of each."""
     configured, health, obstacles = parts.settings.relay, parts.health, parts.relay_obstacles()
     in_use = {each.name for each in enabled_relays(configured)}
     return tuple(
@@ -179,9 +179,9 @@ def relays_json(
 
 @frozen_dataclass
 class GroupJson:
-    """A group. `relays` are its members, `first` the one that goes first now (null for a sticky group, where it depends
-    on the site, and for one without a member in use), `words` its state. `selects_by` is the group in which `byway
-    relay use` selects for it. `problem` is a sentence, when the selected relay is no member any more."""
+    """A group. `relays` are its members, `first` is the present first one (null for a sticky group, where it depends on
+    the site, and for one without a member in use), and `words` its state. `selects_by` is the group in which `byway
+    relay use` selects for it. `problem` is a sentence if the selected relay is no member any more."""
 
     name: str
     policy: GroupPolicy
@@ -269,7 +269,7 @@ class SelectionAnswer:
 
 @frozen_dataclass
 class RelayTestsAnswer:
-    """The results of a test of relays, and the destination that each was to reach."""
+    """The results of a test of relays, and the destination of the test."""
 
     to: Destination
     results: tuple[TrialJson, ...]

@@ -1,4 +1,4 @@
-"""How relays, groups and results of tests are shown. A person sees rough times, and no empty column."""
+"""Prints relays, groups and results of tests. A person sees rough times, and no empty column."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _NO_RELAY = "There is no relay. Add one with `byway relay add URL`."
 
 
 def state_words(relay: Document) -> str:
-    """The state of a relay, with its usual time to the first byte, or the time of the last test; and what is in the way
-    to it."""
+    """Returns the state of a relay, with its usual time to the first byte or the time of the last test, and the
+    obstacle to it."""
     tested = relay["test"]["elapsed_s"] if relay["test"] is not None and relay["test"]["ok"] else None
     took_s = relay["usual_s"] or tested
     words = f"{relay['words']} ({span(took_s)})" if relay["words"] in ("works", "slow") and took_s else relay["words"]
@@ -32,22 +32,23 @@ def show_listeners(call: Invocation, local: LocalScan) -> None:
 
 
 def show_table(call: Invocation, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Shows relays or groups. A person does not see a column in which nothing stands."""
+    """Prints relays or groups. A person does not see empty columns."""
     used = [place for place in range(len(headings)) if not call.output.fancy or any(row[place] for row in rows)]
     call.output.table(
         [headings[place] for place in used], [[row[place] for place in used] for row in rows], empty=_NO_RELAY
     )
 
 
-def visits_cells(call: Invocation, shown: Document) -> tuple[str, str, str]:
-    """What visits showed of a relay or a group: the share that was delivered, the median handshake, the last fault."""
-    visits, fault = shown["visits"], shown["last_fault"]
+def visits_cells(call: Invocation, row: Document) -> tuple[str, str, str]:
+    """Returns the results of the visits of a relay or a group: the delivered share, the median handshake, and the last
+    fault."""
+    visits, fault = row["visits"], row["last_fault"]
     count = visits["delivered"] + visits["failed"]
     share = f"{visits['share']:.0%} of {count}" if count else ""
     handshake = span(visits["handshake_s"]) if visits["handshake_s"] else ""
-    if fault is None or (call.output.fancy and shown["words"].endswith(f": {fault['text']}")):
-        return share, handshake, ""  # a person reads it in the state already
-    member = "" if fault["relay"] == shown["name"] else f"{fault['relay']}: "
+    if fault is None or (call.output.fancy and row["words"].endswith(f": {fault['text']}")):
+        return share, handshake, ""  # the state has it already
+    member = "" if fault["relay"] == row["name"] else f"{fault['relay']}: "
     return share, handshake, f"{member}{fault['text']}, {(ago if call.output.fancy else clock)(fault['seen_at'])}"
 
 
@@ -73,5 +74,5 @@ def show_results(call: Invocation, results: Sequence[Document]) -> None:
 
 
 def details(test: Document) -> str:
-    """The sentence of a failed test without the relay's name, which the caller prints before it."""
+    """Returns the error of a failed test without the relay's name, which the caller prints before it."""
     return str(test["error"]).removeprefix(f"relay {test['relay']}").lstrip(": ")

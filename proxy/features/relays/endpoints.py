@@ -38,8 +38,8 @@ class SelectionRequest:
 
 @frozen_dataclass
 class RelayTestRequest:
-    """Which relays and groups; empty: all relays that are in use. `to`: the host or URL to reach; without it, a page
-    that should always open."""
+    """The relays and groups to test; empty: all relays in use. `to`: the host or URL to connect to; without it, a
+    control page."""
 
     names: tuple[str, ...] = ()
     to: str | None = None
@@ -47,8 +47,7 @@ class RelayTestRequest:
 
 @frozen_dataclass
 class RelayTest:
-    """A test that was asked for: where each relay is to connect to, which relays, and their results, each as soon as it
-    is there."""
+    """A test of relays: the destination of each, the relays, and their results, each as soon as it is there."""
 
     to: Destination
     names: Sequence[str]
@@ -89,26 +88,26 @@ class RelayEndpoints:
         return RelayTestsAnswer(test.to, tuple(results[name] for name in test.names))
 
     def begin_test(self, asked: RelayTestRequest) -> RelayTest:
-        """Checks what is asked. Raises Refused. The test begins when its results are read."""
-        known, groups = self.relays.enabled(), self.parts.setup().groups
+        """Checks the request. Raises Refused. The test begins when its results are read."""
+        enabled, groups = self.relays.enabled(), self.parts.setup().groups
         try:
-            wanted = relays_meant(asked.names or known, groups, known)
+            names = relays_meant(asked.names or enabled, groups, enabled)
         except ValueError as error:
             raise Refused(400, str(error)) from None
-        for name in wanted:
+        for name in names:
             if name not in self.relays.configured():
                 raise Refused(404, f"unknown relay {quoted(name)}{suggestion(name, self.relays.usable_names())}")
-            if name not in known:
+            if name not in enabled:
                 raise Refused(400, f"Relay {name} is disabled. Run `byway relay enable {name}` first.")
         target = self._control() if asked.to is None else parse_field(site, asked.to)
-        return RelayTest(target, wanted, self._results(wanted, target, given=asked.to is not None))
+        return RelayTest(target, names, self._results(names, target, given=asked.to is not None))
 
     async def _results(
         self, names: Sequence[str], target: Destination, *, given: bool
     ) -> AsyncGenerator[TrialJson, None]:
         """Yields each result as soon as it is there, and stores it. `given`: the user named the target."""
-        # Such a target may be private, so no name server is asked for it; a control is no secret, but for
-        # one that a rule keeps to relays.
+        # A target of the user may be private, so it is not looked up; a control is no secret, unless a rule sends it
+        # to relays only.
         setup = self.parts.setup()
         may_resolve = not given and setup.router.may_go_direct(target, self.parts.network(), time.time())
         trials = each_trial(setup.registry, names, target, resolver=setup.resolver if may_resolve else None)
@@ -123,7 +122,8 @@ class RelayEndpoints:
                 yield TrialJson.of(trial, self.parts.relay_obstacles().get(trial.relay))
 
     def _control(self) -> Destination:
-        """Returns the destination of a relay test when the user names none."""
+        """Returns the destination of a relay test without a target of the user. Raises Refused when none is
+        configured."""
         controls = self.parts.settings.auto.controls
         if not controls:
             raise Refused(400, "`[auto] controls` is empty: name a destination to connect to.")
@@ -131,6 +131,6 @@ class RelayEndpoints:
 
 
 def _may_be_cleared(health: RelayHealth) -> bool:
-    """Whether an open path proves that the relay's fault is over: not for a relay whose paths open and then deliver
+    """Whether an open path proves that the relay's fault is over: not if the fault is that its paths open and deliver
     nothing."""
     return health.fault is None or health.fault.fault is not RelayFault.DELIVERS_NOTHING

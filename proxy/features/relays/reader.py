@@ -1,4 +1,4 @@
-"""Reads what is known of relays and groups now: health, tests, visits, and which member is used."""
+"""Reads the present state of relays and groups: health, tests, visits, and the used members."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ async def answer(parts: ReadableParts, now: float) -> RelaysAnswer:
 
 
 async def list_relays(parts: ReadableParts) -> RelaysAnswer:
-    """As `answer`, with all visits that have ended until now."""
+    """As `answer`, with all visits that have ended by now."""
     await parts.flush()
     return await answer(parts, time.time())

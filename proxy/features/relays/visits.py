@@ -1,7 +1,7 @@
-"""What visits showed of each relay in the last 24 hours, from the log: nothing here asks a relay anything.
+"""The results of each relay in the visits of the last 24 hours, from the log. Nothing is sent to a relay.
 
-How often it delivered comes from the hourly sums, which are kept without names of sites; the handshake and the last
-fault from the connections that are logged by name.
+The counts come from the hourly sums, which have no names of sites; the handshake and the last fault come from the
+connections that are logged by name.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ WINDOW_S = 86_400.0
 
 @frozen_dataclass
 class RelayVisits:
-    """`failed` counts the visits that failed at the relay itself. `handshake_s` is the median time in which it opened a
-    path to a site; 0: not measured. `last_fault` may be over."""
+    """The visits through one relay. `failed` counts those that failed at the relay itself. `handshake_s` is the median
+    time in which it opened a path to a site; 0: not measured. `last_fault` may be over."""
 
     delivered: int = 0
     failed: int = 0
@@ -41,7 +41,7 @@ class _Failure:
 
 
 def read_visits(db: sqlite3.Connection, now: float) -> dict[str, RelayVisits]:
-    """Returns what the log has of each relay, by its name."""
+    """Returns the visits of the last 24 hours by name of the relay."""
     since = now - WINDOW_S
     sums = {each.relay: each for each in route_queries.relay_success(db, since)}
     handshakes = route_queries.relay_handshakes(db, since)
@@ -58,8 +58,8 @@ def read_visits(db: sqlite3.Connection, now: float) -> dict[str, RelayVisits]:
 
 
 def together(each: Sequence[RelayVisits]) -> RelayVisits:
-    """Returns the visits through all members of a group, without their faults; `handshake_s` is the median of
-    theirs."""
+    """Returns the visits through all members of a group, without their faults; `handshake_s` is the median of those of
+    the members."""
     return RelayVisits(
         sum(one.delivered for one in each),
         sum(one.failed for one in each),
@@ -68,7 +68,7 @@ def together(each: Sequence[RelayVisits]) -> RelayVisits:
 
 
 def _median(times: Sequence[float]) -> float:
-    """The upper median; 0 of none. `statistics` would be imported for this alone."""
+    """Returns the upper median; 0 without times. `statistics` would be imported for this alone."""
     return sorted(times)[len(times) // 2] if times else 0.0
 
 

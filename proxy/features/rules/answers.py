@@ -17,8 +17,9 @@ from proxy.session.rule_hits import Hits, RuleHits
 
 @frozen_dataclass
 class RuleJson:
-    """A rule, with its place. `entries` is how many its list has, null when it names none. `hits` are the connections
-    that it decided about since the start, null when no Byway runs; `last_hit_at` is null until there is one."""
+    """A rule, with its place. `entries` is the number of entries of its list, null without a list. `hits` is the number
+    of connections that it decided about since the start, null without a running Byway; `last_hit_at` is null before the
+    first one."""
 
     source: str
     line: int
@@ -49,7 +50,7 @@ class RuleJson:
 
 @frozen_dataclass
 class CountedOverrideJson(OverrideJson):
-    """An override with its hits, as a rule has them."""
+    """An override with its hits, like those of a rule."""
 
     hits: int | None
     last_hit_at: float | None
@@ -57,7 +58,7 @@ class CountedOverrideJson(OverrideJson):
 
 @frozen_dataclass
 class RulesAnswer:
-    """All rules in order, and the overrides, which win over rules."""
+    """All rules in order, and the overrides, which take precedence over rules."""
 
     rules: tuple[RuleJson, ...]
     overrides: tuple[CountedOverrideJson, ...]

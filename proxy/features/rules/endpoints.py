@@ -21,7 +21,7 @@ from proxy.wire.relay_url import redact
 
 @frozen_dataclass
 class RuleTestRequest:
-    """Which URL or host; asked by which program, and on which network: its id or its name; without it, the current
+    """The URL or host, the program of the request, and the id or the name of the network; without it, the present
     one."""
 
     url: str
@@ -42,7 +42,8 @@ class RuleEndpoints:
         ]
 
     async def rules(self) -> RulesAnswer:
-        """Lists the rules and overrides in use, with their hits. The first notice says why an edited file is not."""
+        """Lists the rules and overrides in use, with their hits. If an edited file is not in use, the first notice is
+        the reason."""
         router = self.parts.setup().router
         answer = RulesAnswer.of(router.rules, router.overrides, self.parts.rule_hits)
         if problem := redact(str(self.parts.counters().get("config_problem", ""))):

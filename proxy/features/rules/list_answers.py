@@ -23,7 +23,7 @@ _EXAMPLES = 3
 
 @frozen_dataclass
 class SkippedJson:
-    """Lines of a list that are not used, for one reason: how many, and the sentences about some of them."""
+    """Lines of a list that are not used for one reason: their number, and sentences about some of them."""
 
     reason: str
     text: str
@@ -33,9 +33,9 @@ class SkippedJson:
 
 @frozen_dataclass
 class FetchJson:
-    """How a list is fetched. Its source confirmed the copy last at `fetched_at`, and sent it at `changed_at`. It is
-    fetched again beside a visit after `due_at` (null: only when asked for; a time that is over: at the next visit).
-    `error` says why the last fetch failed."""
+    """The fetches of a list. Its source last confirmed the copy at `fetched_at`, and sent it at `changed_at`. The next
+    fetch is beside a visit after `due_at` (null: only on request; a past time: at the next visit). `error` is that of
+    the last fetch, if it failed."""
 
     via: str
     refresh: str
@@ -67,10 +67,11 @@ class FetchJson:
 
 @frozen_dataclass
 class ListJson:
-    """A configured list. `kinds` counts its entries, `covers` its domains by what each stands for (`site`: itself and
-    its subdomains, `host`: itself alone, `subdomains`: these alone, `children`: those one label below), `skipped` its
-    unused lines by reason, with examples; `problem` says why it covers almost nothing. `bytes` is the size of the text,
-    and `written_at` when the file with it was written. `fetch` is null for a file."""
+    """A configured list. `kinds` counts its entries by kind, and `covers` its domains by the hosts that each covers
+    (`site`: itself and its subdomains, `host`: itself alone, `subdomains`: these alone, `children`: those one label
+    below). `skipped` are its unused lines by reason, with examples; `problem` is the reason for which it covers almost
+    nothing (empty: none). `bytes` is the size of the text, and `written_at` the time of its file. `fetch` is null for a
+    file."""
 
     name: str
     source: str
@@ -146,15 +147,16 @@ def _skips(listed: DomainList) -> tuple[SkippedJson, ...]:
 
 @frozen_dataclass
 class ListsAnswer:
-    """The configured lists in their order. One that is not in use yet is among them: if a rule needs it and it was
-    never fetched, that is the one to fetch."""
+    """The configured lists in their order, also those that are not in use yet: a rule may need one that was never
+    fetched."""
 
     lists: tuple[ListJson, ...]
 
 
 @frozen_dataclass
 class RefreshedLine:
-    """The result of one fetch. `entries` are those of the copy in use now, `why` says why it failed."""
+    """The result of one fetch. `entries` is the number of entries of the copy in use now, `why` is the error of a
+    failed fetch."""
 
     list: str
     result: Result
@@ -168,15 +170,15 @@ class RefreshedLine:
 
 @frozen_dataclass
 class RefreshEndLine:
-    """The last line of a refresh. `problem` says why the configuration with the new lists is not in use; empty: it is
-    in use."""
+    """The last line of a refresh. `problem` is the reason for which the configuration with the new lists is not in use;
+    empty: it is in use."""
 
     problem: str
 
 
 @frozen_dataclass
 class FreeHostJson:
-    """A host that is listed and worked direct: the entry that lists it, and when it worked last."""
+    """A host that is listed and worked direct: the entry that covers it, and the last time at which it worked."""
 
     host: str
     entry: str
@@ -185,7 +187,7 @@ class FreeHostJson:
 
 @frozen_dataclass
 class ListDiffJson:
-    """A unified diff of the text of a list, and the domains that its format cannot say."""
+    """A unified diff of the text of a list, and the domains that its format cannot express."""
 
     text: str
     unwritten: tuple[str, ...]
@@ -193,9 +195,9 @@ class ListDiffJson:
 
 @frozen_dataclass
 class ListReportAnswer:
-    """A list beside the user's own visits on one network. `rules` are the actions of the rules that name it. `free` are
-    listed hosts that work direct, the latest first; `blocked` are sites that are blocked and in no list. `diff` is null
-    unless it was asked for and there is one."""
+    """The comparison of a list with the user's own visits on one network. `rules` are the actions of the rules that
+    name it. `free` are listed hosts that work direct, the latest first; `blocked` are blocked sites in no list. `diff`
+    is null unless it was requested and has changes."""
 
     name: str
     network: str

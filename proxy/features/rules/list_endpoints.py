@@ -25,8 +25,8 @@ _VISITS_LIMIT = 10_000
 
 @frozen_dataclass
 class ListRefreshRequest:
-    """Which lists to fetch; empty: all whose source is a URL. `accept_smaller`: also a copy that has shrunk below
-    half."""
+    """The lists to fetch; empty: all whose source is a URL. `accept_smaller`: accepts a copy with less than half of the
+    entries."""
 
     names: tuple[str, ...] = ()
     accept_smaller: bool = False
@@ -34,7 +34,7 @@ class ListRefreshRequest:
 
 @frozen_dataclass
 class ListReportQuery:
-    """`diff`: any text, for a diff of the list's text as well."""
+    """`diff`: any text requests a diff of the list's text, too."""
 
     diff: str | None = None
 
@@ -61,7 +61,7 @@ class ListEndpoints:
         return ListsAnswer(await lists.describe(configured, in_use, parts.copies, time.time()))
 
     async def refresh_lists(self, asked: ListRefreshRequest) -> AsyncGenerator[RefreshedLine | RefreshEndLine, None]:
-        """Fetches lists: streams the result of each when it is there, then the end."""
+        """Fetches lists. Streams the result of each, then the end."""
         configured = await self.parts.configured_lists()
         try:
             wanted = lists.wanted_lists(configured, asked.names)
@@ -78,7 +78,7 @@ class ListEndpoints:
         return results_then_end()
 
     async def report_list(self, name: str, asked: ListReportQuery) -> ListReportAnswer:
-        """Compares a list with the user's visits on this network; with `diff`, returns a diff of its text as well."""
+        """Compares a list with the user's visits on this network. With `diff`, returns a diff of its text, too."""
         parts, now = self.parts, time.time()
         in_use = parts.setup().router.rules.lists
         item = next((item for item in parts.settings.list if item.name == name), None)

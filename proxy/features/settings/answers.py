@@ -57,7 +57,7 @@ class ConfigAnswer:
 
 @frozen_dataclass
 class ReloadAnswer:
-    """Whether the configuration was taken; otherwise, every problem with its file and line."""
+    """Whether the configuration is now in use; otherwise, every problem with its file and line."""
 
     taken: bool
     problems: tuple[str, ...]
@@ -65,6 +65,6 @@ class ReloadAnswer:
 
 @frozen_dataclass
 class ForgetAnswer:
-    """What was deleted beside the log, in words."""
+    """The deleted things besides the log, in words."""
 
     deleted: tuple[str, ...]

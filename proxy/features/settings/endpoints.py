@@ -17,8 +17,8 @@ from proxy.wire.relay_url import redact
 
 @frozen_dataclass
 class ForgetRequest:
-    """What to forget: exactly one of everything (true), a host with its subdomains, what came since a moment, and what
-    was on a network (its id)."""
+    """The data to forget: exactly one of everything (true), a host with its subdomains, everything since a moment, and
+    everything on a network (its id)."""
 
     all: bool | None = None
     host: str | None = None
@@ -27,7 +27,7 @@ class ForgetRequest:
 
 
 class SettingsEndpoints:
-    """Shows and changes what Byway is set to do."""
+    """Shows and reloads the configuration, and forgets data."""
 
     def __init__(self, frame: Frame) -> None:
         self.parts = frame.parts
@@ -56,7 +56,7 @@ class SettingsEndpoints:
         return ReloadAnswer(not problems, tuple(map(redact, problems)))
 
     async def forget(self, asked: ForgetRequest) -> ForgetAnswer:
-        """Forgets everything, a host, what came since a moment, or what was on a network."""
+        """Forgets everything, a host, everything since a moment, or everything on a network."""
         given = [each for each in (asked.all, asked.host, asked.since, asked.network) if each is not None]
         if len(given) != 1 or asked.all is False or asked.network == "":
             raise Refused(400, "One of all, host, since and network is needed.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @frozen_dataclass
 class LastResultJson:
-    """What last happened to a site: the word for it, its glyph, the id of the cause, and the cause in words."""
+    """The last result of a site: its status, glyph, the id of the cause, and the cause in words (`because`)."""
 
     words: SiteStatus
     glyph: str
@@ -45,12 +45,12 @@ class LastResultJson:
 class SiteJson:
     """The status of a site on a network, the same in every answer.
 
-    `site` names it: the scope of the stored status, or a host, with the port where this is said of that one port
-    (`port`; else null). `words`, `glyph`, `cause`, `because` (the cause in words) and `evidence` are the current
-    status: the last result when that is newer than the stored status. `since`: when it began to be so; nothing has
-    shown the contrary since, and to measure it again does not move that. `found_at`: when that was confirmed last.
-    `works_by` is the route that opens it (empty: not known). `is_trouble`: whether the site, or the way to it, is in
-    trouble now. `state`, `stored_words`, `stored_cause` and `stored_evidence` are the stored status alone, of `scope`.
+    `site` is its name: the scope of the stored status, or a host, with the port if the status is that of one port
+    (`port`; otherwise null). `words`, `glyph`, `cause`, `because` (the cause in words) and `evidence` are the current
+    status: the last result if that is newer than the stored status. `since` is the start of the current status, without
+    a contrary result since then; a new measurement does not move it. `found_at` is its last confirmation. `works_by` is
+    the route that opens the site (empty: unknown). `is_trouble`: whether the site, or the way to it, is in trouble now.
+    `state`, `stored_words`, `stored_cause` and `stored_evidence` are the stored status alone, of `scope`.
     """
 
     site: str
@@ -120,7 +120,7 @@ class SiteJson:
 
 @frozen_dataclass
 class SpellJson:
-    """One time for which a scope was in trouble: likely blocked, blocked, or refusing a route; `words` says which.
+    """One time for which a scope was in trouble: likely blocked, blocked, or refusing a route, by its `words`.
     `blocked_since` is null when it was never more than likely blocked. While the spell lasts, `until` is null and
     `ended` is empty."""
 
@@ -147,9 +147,9 @@ class SitesAnswer:
 
 @frozen_dataclass
 class SiteAnswer:
-    """One site: its status here and on other networks, the override that covers it, and its history. `belief` is of the
-    host, or of the same with or without `www.` where only that is known (`belief.site`). `ports` are those of its ports
-    that are in trouble alone, `hosts` what is known of the other hosts of its registrable domain."""
+    """One site: its status here and on other networks, the override that covers it, and its history. `belief` is the
+    status of the host, or of the same with or without `www.` if only that is known (`belief.site`). `ports` are those
+    of its ports that are in trouble on their own, `hosts` are other hosts of its registrable domain."""
 
     host: str
     belief: SiteJson

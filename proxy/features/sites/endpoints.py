@@ -25,15 +25,15 @@ OVERRIDE_MAX_S = 366 * 86_400
 
 @frozen_dataclass
 class OverrideRequest:
-    """What to do with the site (auto, direct, relay, relay:NAME, prefer-relay or block), and for how many seconds;
-    without them, until it is changed."""
+    """The action for the site (auto, direct, relay, relay:NAME, prefer-relay or block), and its length in seconds;
+    without it, the override has no end."""
 
     action: str
     for_s: Annotated[int, Between(1, OVERRIDE_MAX_S)] | None = None
 
 
 class SiteEndpoints:
-    """Lists sites, and sets what is done with one."""
+    """Lists and shows sites, and sets and removes overrides."""
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
@@ -58,7 +58,7 @@ class SiteEndpoints:
         return await show_site(self.parts, parse_field(scope, host))
 
     async def set_site(self, host: str, asked: OverrideRequest) -> OverrideAnswer:
-        """Sets what is done with a site and its subdomains, whatever the rules say."""
+        """Sets the override of a site and its subdomains, which takes precedence over rules."""
         host = parse_field(scope, host)
         action, relay = parse_field(lambda text: parse_action(text, relays=self.relays.usable_names()), asked.action)
         override = Override(action, relay, 0.0 if asked.for_s is None else time.time() + asked.for_s)

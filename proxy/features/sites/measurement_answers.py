@@ -96,9 +96,9 @@ class VerdictJson:
 
 @frozen_dataclass
 class RouteResultJson:
-    """How a route of a measurement ended, and how far it came. `stage` is empty when nothing was tested; `status` is
-    the HTTP status of the answer, null without one. `address` is the one that was contacted, and `secure_dns` whether
-    encrypted DNS alone gave it for a direct route."""
+    """The result of a route of a measurement, and its last stage. `stage` is empty if nothing was tested; `status` is
+    the HTTP status of the answer, null without one. `address` is the contacted one, and `secure_dns`: whether only
+    encrypted DNS returned it, for a direct route."""
 
     route: str
     result: StepResult
@@ -135,7 +135,7 @@ class RouteResultJson:
 
 @frozen_dataclass
 class MeasurementJson:
-    """A measurement that is complete. `measured_on` is the network."""
+    """A complete measurement. `measured_on` is the network."""
 
     url: str
     verdict: VerdictJson
@@ -175,8 +175,8 @@ class BriefMeasurementAnswer(MeasurementJson):
 
 @frozen_dataclass
 class KnownSiteAnswer:
-    """All that is stored about a site, and the plan for a request to it now. `advice` is what the user can do, in one
-    sentence. `connections` are the last ones, `changes` those of its status, both the newest first."""
+    """All stored data about a site, and the plan for a request to it now. `advice` is the remedy, in one sentence.
+    `connections` are the last ones, `changes` are those of its status, both the newest first."""
 
     host: str
     port: int
@@ -193,14 +193,14 @@ class KnownSiteAnswer:
 
 @frozen_dataclass
 class StepLine:
-    """A step of the measurement that is going on, as soon as it is done."""
+    """A step of a measurement, as soon as it is done."""
 
     step: StepJson
 
 
 @frozen_dataclass
 class MeasuredSiteLine(KnownSiteAnswer):
-    """The last line of a measurement: what is known of the site, then the measurement (`MeasurementJson`).
+    """The last line of a measurement: the stored data about the site, and the measurement (`MeasurementJson`).
     `measured_again`: whether it was not cached."""
 
     url: str

@@ -1,4 +1,4 @@
-"""Measurements of sites: what `byway why`, `test` and `report` ask for."""
+"""Measurements of sites, for `byway why`, `test` and `report`."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from proxy.probe.target import ProbeTarget, names_port, page_of
 
 _LAST_CONNECTIONS = 5
 _LAST_VISITS = 50
-"""Connections that tell which page of a host was visited."""
+"""Connections in which the last visited page of a host is looked up."""
 
 
 @frozen_dataclass
 class WhyQuery:
-    """Which site: a host or a URL."""
+    """The site: a host or a URL."""
 
     host: str
 
 
 @frozen_dataclass
 class MeasurementRequest:
-    """Which site: a host or a URL. `fresh`: measure it even if it was just measured."""
+    """The site: a host or a URL. `fresh`: measures it even if a cached measurement is valid."""
 
     site: str
     fresh: bool = False
@@ -55,14 +55,14 @@ class MeasurementRequest:
 
 @frozen_dataclass
 class BriefMeasurementRequest:
-    """Which site: a host or a URL. `routes`: only these; empty: all."""
+    """The site: a host or a URL. `routes`: only these; empty: all."""
 
     site: str
     routes: tuple[str, ...] = ()
 
 
 class MeasurementEndpoints:
-    """Measures sites, and answers with what is known of one."""
+    """Measures sites, and returns the stored data about a site."""
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
@@ -80,12 +80,12 @@ class MeasurementEndpoints:
         ]
 
     async def why(self, asked: WhyQuery) -> KnownSiteAnswer:
-        """Says what is known of a site, without measuring it."""
+        """Returns the stored data about a site, without measuring it."""
         destination = parse_field(site, asked.host)
         return await self.known(replace(destination, host=self._meant(asked.host, destination.host)))
 
     async def measure(self, asked: MeasurementRequest) -> AsyncGenerator[StepLine | MeasuredSiteLine, None]:
-        """Measures a site: streams each step as it is done, then the verdict."""
+        """Measures a site. Streams each step as it is done, then the verdict."""
         page, otherwise = await self._page(asked.site, fold_www=True)
         lines = self.measured.lines(page, self._planned, otherwise=otherwise, skip_cache=asked.fresh)
 
@@ -124,39 +124,39 @@ class MeasurementEndpoints:
         return MeasurementsAnswer(host, tuple(measured.to_answer() for measured in self.measured.of(host)))
 
     async def known(self, destination: Destination) -> KnownSiteAnswer:
-        """Returns all that is stored about a site, and the plan for a request to it now."""
+        """Returns all stored data about a site, and the plan for a request to it now."""
         stored, made = await self._planned(destination)
         now = time.time()
         rows = await self.sites.rows(site=destination.host, limit=_LAST_CONNECTIONS)
         changes, timeline = await history(self.parts, destination.host, now)
-        shown = SiteJson.of_known(self.sites.states(now).host(destination.host))
+        current = SiteJson.of_known(self.sites.states(now).host(destination.host))
         return KnownSiteAnswer(
             host=destination.host,
             port=destination.port,
-            belief=shown,
+            belief=current,
             relay_faults=tuple(RelayFaultJson.of(*noted) for noted in self.parts.health.faults().items()),
-            relay_obstacles=tuple(RelayObstacleJson.of(*found) for found in self.parts.relay_obstacles().items()),
+            relay_obstacles=tuple(RelayObstacleJson.of(*each) for each in self.parts.relay_obstacles().items()),
             plan=PlanJson.of(made),
             mode=ModeJson.of(self.parts.modes),
-            advice=advice(stored, made, self.relays.enabled(), shown.words, shown.works_by),
+            advice=advice(stored, made, self.relays.enabled(), current.words, current.works_by),
             connections=tuple(row for row in rows if row.host == destination.host),
             timeline=timeline,
             changes=changes,
         )
 
     def _meant(self, text: str, host: str) -> str:
-        """Returns the host that people mean by `text`, in which `host` stands: what is known of `www.example.org` is
-        meant by `example.org`, but not by a URL."""
+        """Returns the host that people mean by `text`, which contains `host`: `example.org` may mean
+        `www.example.org` if only that is known; a URL means its own host."""
         return host if names_port(text) else self.sites.states(time.time()).meant(host)
 
     async def _page(self, text: str, *, fold_www: bool = False) -> tuple[ProbeTarget, ProbeTarget | None]:
-        """Returns the page that `text` means, and the one to measure when no server listens there. With `fold_www`,
-        the name with or without `www.` may be meant, where only that is known.
+        """Returns the page that `text` means, and the page to measure when no server listens there. With `fold_www`,
+        `text` may mean the name with or without `www.`, if only that is known.
 
-        For a host alone these are the page last visited, or, without a visit, the https page and then the http page. A
-        visit to another port than the usual ones counts where there was none to these: a closed port is not the site.
-        Where https is spoken and direct did not deliver it, it is measured though http was visited since: a filter of
-        SNIs lets plain HTTP pass."""
+        For a host alone, these are the page last visited, or, without a visit, the https page and then the http page. A
+        visit to an unusual port counts only without a visit to a usual one: a closed port is not the site. If direct
+        did not deliver the https page, that is measured even if the http page was visited later: an SNI filter lets
+        plain HTTP pass."""
         page = parse_field(page_of, text)
         if names_port(text):
             return page, None
@@ -178,11 +178,9 @@ class MeasurementEndpoints:
         return replace(page, protocol=protocol, port=port), None
 
     def _route(self, text: str) -> Route:
-        known = measured_routes(self.parts.settings)
-        for route in known:
-            if str(route) == text:
-                return route
-        names = [str(route) for route in known]
-        meant = nearest(text, names)
-        choices = f"; did you mean {meant}?" if meant is not None else f"; it can be {one_of(names)}"
+        routes = {str(route): route for route in measured_routes(self.parts.settings)}
+        if text in routes:
+            return routes[text]
+        similar = nearest(text, routes)
+        choices = f"; did you mean {similar}?" if similar is not None else f"; it can be {one_of(routes)}"
         raise Refused(400, f"unknown route {quoted(text)}{choices}")

@@ -1,4 +1,4 @@
-"""Reads what the API says of sites: their status, and their history."""
+"""Reads the status of sites and their history for answers of the API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from proxy.store.logged import StatusChange
 
 
 async def said(sites: Iterable[KnownSite]) -> tuple[SiteJson, ...]:
-    """Returns what is said of sites. Connections go on meanwhile."""
+    """Returns the status of sites for an answer. Yields to the event loop meanwhile."""
     return tuple(await in_blocks(SiteJson.of_known, sites))
 
 
@@ -48,15 +48,14 @@ async def show_site(parts: ReadableParts, host: str) -> SiteAnswer:
 
 
 async def no_measurements(_parts: ReadableParts, host: str) -> MeasurementsAnswer:
-    """Returns none: only a running Byway has those of the last minutes."""
+    """Returns no measurement: only a running Byway has those of the last minutes."""
     return MeasurementsAnswer(host, ())
 
 
 async def history(
     parts: ReadableParts, host: str, now: float
 ) -> tuple[tuple[StatusChange, ...], tuple[SpellJson, ...]]:
-    """Returns the changes of status of a host and of the domains above it, the newest first, and the spells that they
-    make."""
+    """Returns the changes of status of a host and of the domains above it, the newest first, and their spells."""
 
     def read(db: sqlite3.Connection) -> list[StatusChange]:
         changes = [change for scope in scopes(host) for change in queries.changes(db, scope)]

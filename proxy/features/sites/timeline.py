@@ -1,7 +1,7 @@
-"""Turns the changes of a site's status into spells: from when to when it was blocked, on which network, how it ended.
+"""Makes spells of the changes of a site's status. A spell is one time for which the site was blocked on one network.
 
-The store has a row for each change of a stored status. A spell begins with the first row that says "likely blocked" or
-"blocked", and ends with the row that takes it back, or when it was not confirmed for as long as it was worth.
+The store has a row for each change of a stored status. A spell begins with the first row of "likely blocked" or
+"blocked". It ends with the row that revokes it, or when the belief expired without confirmation.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from proxy.store.logged import StatusChange
 def spells(changes: Sequence[StatusChange], held: Iterable[Belief]) -> tuple[SpellJson, ...]:
     """Returns the spells of all scopes and networks in `changes` (in any order), the latest first.
 
-    `held` are all present beliefs about these scopes. They know more than the ledger, which has no row for a cause that
-    was found after a spell had begun, none for a suspicion that time ended, and none that is older than the log."""
+    `held` are all present beliefs about these scopes. They have more than the rows: there is none for a cause that was
+    found after a spell had begun, none for a suspicion that expired, and none that is older than the log."""
     open_now: dict[tuple[str, str], SpellJson] = {}
-    found: list[SpellJson] = []
+    ended: list[SpellJson] = []
     for change in sorted(changes, key=lambda change: change.at):
         key = (change.network, change.scope)
         spell = open_now.get(key)
@@ -29,18 +29,19 @@ def spells(changes: Sequence[StatusChange], held: Iterable[Belief]) -> tuple[Spe
             open_now[key] = _extended(spell or _begun(change), change)
         elif spell is not None:
             reason = change.why or f"now {status_of(State(change.after))}"
-            found.append(_ended(spell, change.at, reason, change.cause))
+            ended.append(_ended(spell, change.at, reason, change.cause))
             del open_now[key]
+    present: list[SpellJson] = []
     beliefs: dict[tuple[str, str], Belief] = {(belief.network, belief.scope): belief for belief in held}
     for key, spell in open_now.items():
         belief = beliefs.pop(key, None)
         if belief is not None and belief.state in TROUBLED:
-            found.append(_of_cause(replace(spell, since=belief.began or spell.since), belief.cause))
+            present.append(_of_cause(replace(spell, since=belief.began or spell.since), belief.cause))
         else:
             at = max(spell.since, spell.blocked_since or 0.0, 0.0 if belief is None else belief.since)
-            found.append(_ended(spell, at, "not confirmed since", "" if belief is None else belief.cause))
-    found += [_of_belief(belief) for belief in beliefs.values() if belief.state in TROUBLED]
-    return tuple(sorted(found, key=lambda spell: spell.since, reverse=True))
+            ended.append(_ended(spell, at, "not confirmed since", "" if belief is None else belief.cause))
+    present += [_of_belief(belief) for belief in beliefs.values() if belief.state in TROUBLED]
+    return tuple(sorted([*ended, *present], key=lambda spell: spell.since, reverse=True))
 
 
 def _begun(change: StatusChange) -> SpellJson:
@@ -59,7 +60,7 @@ def _begun(change: StatusChange) -> SpellJson:
 
 
 def _extended(spell: SpellJson, change: StatusChange) -> SpellJson:
-    """Returns the spell with the worst state, and the last cause that was found."""
+    """Returns the spell with the worst state, and with the last known cause."""
     if change.after == State.BLOCKED and spell.blocked_since is None:
         began = change.why or spell.began
         spell = replace(spell, state=change.after, blocked_since=change.at, began=began)
@@ -67,7 +68,7 @@ def _extended(spell: SpellJson, change: StatusChange) -> SpellJson:
 
 
 def _of_belief(belief: Belief) -> SpellJson:
-    """Returns the spell that goes on by what is believed alone."""
+    """Returns the present spell of a belief that has no row."""
     return SpellJson(
         scope=belief.scope,
         network=belief.network,
@@ -87,13 +88,13 @@ def _ended(spell: SpellJson, at: float, why: str, cause: str) -> SpellJson:
 
 
 def _of_cause(spell: SpellJson, cause: str) -> SpellJson:
-    """Returns the spell with this cause, if it is one, and the word for it."""
+    """Returns the spell with this cause, unless it is empty, and with its status."""
     cause = cause or spell.cause
     return replace(spell, cause=cause, words=status_of(State(spell.state), cause))
 
 
 def scopes(host: str) -> list[str]:
-    """Returns the scopes that a belief about a host may have: the host, and each domain above it as a whole."""
+    """Returns the possible scopes of a belief about a host: the host, and each domain above it as a whole."""
     labels = host.split(".")
     above = [".".join(labels[place:]) for place in range(len(labels) - 1)]
     return [host, *(f"*.{domain}" for domain in above[-_DOMAINS:])]

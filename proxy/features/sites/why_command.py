@@ -1,8 +1,8 @@
-"""`byway why`: one site, every route tested, the verdict with its evidence, and what to do.
+"""`byway why`: tests every route to one site, and prints the verdict with its evidence and a remedy.
 
-A person gets at most 14 lines: verdict, cause, evidence, a row for each route, since when, what to do. -v adds the
-steps as they are made and the reasons, -vv everything. For programs there is one document, or one table of facts, at
-the end.
+A person gets at most 14 lines: verdict, cause, evidence, a row for each route, the start of the status, the remedy. -v
+adds the reasons, and the steps as they are made; -vv adds everything. Programs get one document, or one table of facts,
+at the end.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from proxy.terminal.terminal import bold, columns_of, padded, width
 from proxy.wire.inert_text import inert
 
 LINES_MAX = 14
-"""Of the answer for people, in a terminal of 80 columns."""
+"""The most lines of the answer for people, in a terminal of 80 columns."""
 
 _EVIDENCE_LINES = 4
 _DO_LINES = 4
-"""A command in it is not cut, also where the program has a long path."""
+"""Enough for a command in the remedy, even with a long path of the program."""
 _BOTH_LINES = 6
 _HEADINGS = ("what", "value")
 
@@ -83,7 +83,7 @@ def _why(
 
 def _follow_steps(out: Output, coming: Iterator[dict[str, Any]], site: str) -> dict[str, Any]:
     """Shows the progress of a measurement: each step with -v, otherwise one line that disappears. Returns the last
-    object, which is the answer. Raises BywayError when none comes."""
+    object, the answer. Raises BywayError without one."""
     status = _StatusLine(out)
     try:
         for answer in coming:
@@ -109,7 +109,7 @@ class _StatusLine:
     def show(self, step: Document) -> None:
         if self._shown:
             what = PARTS.get(step["part"], str(step["part"]))
-            # \r to the first column, ESC[K erases the rest of the line: a shorter text leaves nothing of a longer one.
+            # \r goes to the first column, ESC[K erases the line: a shorter text leaves no rest of a longer one.
             text = self._out.shown(_("Testing {route}: {step}", route=step["route"], step=what))
             print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
@@ -119,7 +119,7 @@ class _StatusLine:
 
 
 def step_line(step: Document) -> str:
-    """One step in a line."""
+    """Returns one step in a line."""
     route, what, ended = step_cells(step)
     return _("{route}: {step}: {result}", route=route, step=what, result=ended)
 
@@ -129,7 +129,7 @@ def step_line(step: Document) -> str:
 
 def brief(answer: Document, columns: int, shown: Callable[[str], str] = inert) -> list[str]:
     """Returns the answer in at most LINES_MAX lines of `columns` columns. A URL is never broken and may be longer.
-    `shown` makes of a text what the terminal shows."""
+    `shown` converts a text for the terminal."""
     verdict = answer["verdict"]
     first = [
         *wrap(shown(_headline(answer)), columns),
@@ -139,7 +139,7 @@ def brief(answer: Document, columns: int, shown: Callable[[str], str] = inert) -
     do = _fact(shown(pgettext("fact", "do")), shown(verdict["do"]), columns, _DO_LINES)
     after = [*_fact(shown(pgettext("fact", "since")), shown(_since(answer)), columns, 1), *do]
     rows = len(grouped_routes(answer["routes"]))
-    # The evidence has the lines that the routes leave it, so that it ends before its last fact where it must alone.
+    # The evidence gets the lines that the routes leave free, so that it loses its last fact only when it must.
     room = LINES_MAX - len(first) - len(relays) - len(after) - (rows + 1 if rows else 0)
     evidence = _fact(
         shown(pgettext("fact", "evidence")),
@@ -152,10 +152,10 @@ def brief(answer: Document, columns: int, shown: Callable[[str], str] = inert) -
 
 
 def _about_relays(answer: Document) -> list[str]:
-    """What is wrong with relays, and what is in the way to them on this network."""
+    """Returns the faults of relays, and the obstacles to them on this network."""
     return [
         *(_("{relay}: {state}", relay=name, state=fault) for name, fault in answer["verdict"]["relay_faults"].items()),
-        *(_("{relay}: {state}", relay=found["relay"], state=found["words"]) for found in answer["relay_obstacles"]),
+        *(_("{relay}: {state}", relay=each["relay"], state=each["words"]) for each in answer["relay_obstacles"]),
     ]
 
 
@@ -167,7 +167,7 @@ def _headline(answer: Document) -> str:
 
 
 def _evidence(verdict: Document) -> str:
-    """The evidence of the verdict, its confidence, and the first reason for it."""
+    """Returns the evidence of the verdict, its confidence, and the first reason for it."""
     seen = _without_cause(verdict["seen"], verdict["because"])
     sure = (
         ""
@@ -178,7 +178,7 @@ def _evidence(verdict: Document) -> str:
 
 
 def _without_cause(seen: str, cause: str) -> str:
-    """The evidence without the cause, which stands above it, and without the full stop."""
+    """Returns the evidence without the cause, which is in the line above, and without the full stop."""
     if not isinstance(seen, Phrase):
         return seen.removeprefix(f"{cause}: ").rstrip(".")
     evidence = seen.values.get("evidence")
@@ -186,7 +186,7 @@ def _without_cause(seen: str, cause: str) -> str:
 
 
 def _since(answer: Document) -> str:
-    """When the status began that the measurement has found."""
+    """Returns the start of the status, if the measurement confirmed it; otherwise empty."""
     belief = answer["belief"]
     if belief["since"] is None or belief["words"] != answer["verdict"]["words"]:
         return ""
@@ -194,8 +194,8 @@ def _since(answer: Document) -> str:
 
 
 def _route_table(routes: Sequence[Document], columns: int, lines_max: int, shown: Callable[[str], str]) -> list[str]:
-    """A row for each route, tested ones first; routes beyond the room are counted. A row has several lines where there
-    is room for them."""
+    """Returns a row for each route, tested ones first. A last line counts the routes for which there is no room. A row
+    has several lines if there is room."""
     if not routes:
         return []
     rows = grouped_routes(routes)
@@ -230,7 +230,7 @@ def _route_table(routes: Sequence[Document], columns: int, lines_max: int, shown
 
 
 def _fact(name: str, value: str, columns: int, lines_max: int) -> list[str]:
-    """Lays out `name` and its value in at most `lines_max` lines."""
+    """Returns `name` and its value in at most `lines_max` lines."""
     if not value:
         return []
     lines = _in_lines(value, columns - 10, lines_max)
@@ -250,7 +250,7 @@ def _cut(text: str, columns: int) -> str:
 
 
 def _reasons(answer: Document) -> list[tuple[str, str]]:
-    """The facts that -v adds."""
+    """Returns the facts that -v adds."""
     verdict, belief, plan = answer["verdict"], answer["belief"], answer["plan"]
     return [
         *((pgettext("fact", "reason"), reason) for reason in verdict["reasons"]),
@@ -337,10 +337,10 @@ def _facts(answer: Document) -> list[tuple[str, str]]:
 
 
 def _route(row: Document) -> str:
-    """How one route ended, in a line."""
+    """Returns the result of one route in a line."""
     if row["result"] == "ok":
-        said = _("{route}: delivered HTTP {status} in {time}") if row["status"] else _("{route}: delivered in {time}")
-        return said.given(route=row["route"], status=str(row["status"]), time=span(row["elapsed_s"]))
+        text = _("{route}: delivered HTTP {status} in {time}") if row["status"] else _("{route}: delivered in {time}")
+        return text.given(route=row["route"], status=str(row["status"]), time=span(row["elapsed_s"]))
     if row["result"] == "not_tested":
         return _("{route}: not tested: {reason}", route=row["route"], reason=row["text"])
     return _(
@@ -356,7 +356,7 @@ def _connections(answer: Document) -> list[LoggedConnection]:
 
 
 def result(row: LoggedConnection) -> str:
-    """How one connection ended."""
+    """Returns the result of one connection in words."""
     if row.winner is not None:
         return _("delivered by {route}", route=row.winner)
     failed = pgettext("connection", "failed")

@@ -16,8 +16,8 @@ from proxy.store.route_queries import RouteSuccess
 
 @frozen_dataclass
 class TrafficJson:
-    """Traffic that fails as a whole: `visits` to `sites` sites have failed since `since`, and none was delivered.
-    `text` says it, `do` is what to do."""
+    """The failure of traffic as a whole: `visits` to `sites` sites have failed since `since`, and none was delivered.
+    `text` is a sentence about it, `do` is the remedy."""
 
     visits: int
     sites: int
@@ -28,10 +28,10 @@ class TrafficJson:
 
 @frozen_dataclass
 class StatusAnswer:
-    """What is on, and what is wrong. `byway` is its version, `listen` the address of the proxy, `network_name` the name
-    that `[networks]` gives this network (empty: none). `live` are counters and facts of the moment. `overrides` are
-    those that end, `sites` those in trouble on this network, `routes` the routes of the last `routes_hours`. `traffic`
-    is null unless traffic fails as a whole."""
+    """The present state and its problems. `byway` is the version, `listen` the address of the proxy, `network_name` the
+    name of this network in `[networks]` (empty: none). `live` are present counters and facts. `overrides` are those
+    with an end, `sites` those in trouble on this network, `routes` the routes of the last `routes_hours`. `traffic` is
+    null unless traffic fails as a whole."""
 
     pid: int
     byway: str
@@ -55,7 +55,7 @@ class StatusAnswer:
 
 @frozen_dataclass
 class ModeAnswer:
-    """What AUTO does, and how many relays it may use."""
+    """The mode of AUTO, and the number of relays that it may use."""
 
     mode: ModeJson
     relays: int
@@ -63,7 +63,7 @@ class ModeAnswer:
 
 @frozen_dataclass
 class StopAnswer:
-    """Byway ends now, as the process with this pid. Open tunnels may finish for `drain_s`."""
+    """The process with this pid ends now. Open tunnels have `drain_s` to finish."""
 
     pid: int
     port: int

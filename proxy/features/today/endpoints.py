@@ -1,4 +1,4 @@
-"""What Byway does now: problems, routes, relays, troubled sites."""
+"""The present state of Byway, its mode, and its end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SUCCESS_WINDOW_S = 86_400.0
 
 
 async def problems(moment: Moment) -> tuple[ProblemJson, ...]:
-    """Returns the problems that are of no other feature."""
+    """Returns the problems that belong to no other feature."""
     return present(await moment.once(_snapshot))
 
 
@@ -49,7 +49,7 @@ async def _snapshot(moment: Moment) -> StatusSnapshot:
 
 
 async def _traffic(moment: Moment) -> TrafficJson | None:
-    """Says how traffic fails as a whole, if it does."""
+    """Returns the failure of traffic as a whole; None: it does not fail."""
     parts, now = moment.frame.parts, moment.now
     network = parts.network()
 
@@ -65,7 +65,7 @@ async def _traffic(moment: Moment) -> TrafficJson | None:
 
 
 class StatusEndpoints:
-    """Answers with the state of everything."""
+    """Returns the status of the running Byway."""
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
@@ -78,7 +78,7 @@ class StatusEndpoints:
         ]
 
     async def status(self) -> StatusAnswer:
-        """Says what is on, what is wrong, which sites are in trouble, and how the routes do."""
+        """Returns the present state, the problems, the sites in trouble, and the success of routes."""
         return await self.of(Moment(self._frame, time.time()))
 
     async def of(self, moment: Moment) -> StatusAnswer:
@@ -87,9 +87,9 @@ class StatusEndpoints:
         success = await asyncio.to_thread(parts.store.route_success, moment.now - _SUCCESS_WINDOW_S)
         snapshot = await moment.once(_snapshot)
         problems = await frame.problems(moment)
-        say_relays, say_sites = frame.provided(Role.RELAYS), frame.provided(Role.SITES)
-        relays = None if say_relays is None else await say_relays(parts, moment.now)
-        sites = () if say_sites is None else await say_sites(await moment.troubled())
+        relays_answer, sites_json = frame.provided(Role.RELAYS), frame.provided(Role.SITES)
+        relays = None if relays_answer is None else await relays_answer(parts, moment.now)
+        sites = () if sites_json is None else await sites_json(await moment.troubled())
         settings = parts.settings
         listen, live = settings.listen, snapshot.live
         network = parts.network()
@@ -123,7 +123,7 @@ class StatusEndpoints:
 
 @frozen_dataclass
 class ModeRequest:
-    """Either a mode (auto, direct or relay), or a pause of so many seconds (0: ends one)."""
+    """Either a mode (auto, direct or relay), or a pause in seconds (0: ends it)."""
 
     mode: str | None = None
     pause_s: float | None = None
@@ -131,14 +131,14 @@ class ModeRequest:
 
 @frozen_dataclass
 class StopRequest:
-    """Whether Byway begins again, and whether open tunnels end at once."""
+    """Whether Byway restarts, and whether open tunnels end at once."""
 
     restart: bool = False
     at_once: bool = False
 
 
 class ModeEndpoints:
-    """Shows and sets what AUTO does, and ends Byway."""
+    """Shows and sets the mode of AUTO, and ends Byway."""
 
     def __init__(self, frame: Frame) -> None:
         self.parts = frame.parts
@@ -162,7 +162,7 @@ class ModeEndpoints:
         return StopAnswer(os.getpid(), port, drain_s)
 
     async def mode(self) -> ModeAnswer:
-        """Shows what AUTO does."""
+        """Returns the mode of AUTO."""
         return ModeAnswer(ModeJson.of(self.parts.modes), len(self.relays.enabled()))
 
     async def set_mode(self, asked: ModeRequest) -> ModeAnswer:

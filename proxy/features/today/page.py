@@ -1,4 +1,4 @@
-"""The home page: one sentence first, then problems, the mode, the routes of the last day, and what changed."""
+"""The home page: one sentence first, then problems, the mode, the routes of the last day, and changed sites."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from proxy.store.rows import HOUR_S
 
 _DAY_S = 86_400.0
 _NAMED = 3
-"""Routes that the sentence names."""
+"""The most routes in the sentence."""
 
 MODES: Mapping[AutoMode, str] = {
     AutoMode.AUTO: _("direct first, another route if a site is blocked"),
@@ -57,7 +57,7 @@ _REPLACED: Mapping[AutoMode, str] = {
     AutoMode.DIRECT: _("All sites go direct, and blocked ones do not open: the mode is direct only."),
     AutoMode.RELAY: _("All sites go through relays: the mode is relays only."),
 }
-"""What the page says first while a pause or a mode replaces AUTO: which route opens a site is of no use then."""
+"""The first sentence while a pause or a mode replaces AUTO: then the routes that open sites are not used."""
 
 
 @frozen_dataclass
@@ -71,7 +71,7 @@ class NewStatus:
 
 @frozen_dataclass
 class HomeView:
-    """What the page shows."""
+    """The values for the template of the page."""
 
     sentence: str
     problems: Sequence[ProblemJson]
@@ -86,9 +86,9 @@ class HomeView:
     blocked: Sequence[NewStatus]
     free: Sequence[NewStatus]
     relays: Sequence[Any] | None
-    """As the status has them; None: there is no page of relays."""
+    """The relays of the status; None: there is no page of relays."""
     known: Sequence[str]
-    """Names of sites, to complete what is typed."""
+    """Names of sites, to complete the input."""
 
 
 def home_view(
@@ -99,9 +99,9 @@ def home_view(
     *,
     has_relays: bool,
 ) -> HomeView:
-    """Returns the page. `sites` are those in trouble on this network, `hours` those since `first_hour`, `changes` those
-    of status in the last day, on any network, as the store returns them. `has_relays`: whether there is a page of
-    relays."""
+    """Returns the page. `sites` are those in trouble on this network, `hours` are those since `first_hour`, and
+    `changes` are the changes of status in the last day, on any network, in the form of the store. `has_relays`: whether
+    there is a page of relays."""
     series = _series(hours, status.now)
     here = sorted((change for change in changes if change.network == status.network), key=lambda change: change.at)
     newest = {change.scope: change for change in here}
@@ -143,7 +143,7 @@ def home_view(
 
 
 def sentence(sites: Sequence[KnownSite], network_name: str) -> str:
-    """Returns how many sites are blocked here, and which route opens them."""
+    """Returns a sentence with the number of blocked sites and the routes that open them."""
     here = _("on {network}", network=network_name) if network_name else _("on this network")
     blocked = [site for site in sites if BLOCKS & site.called]
     if not blocked:
@@ -201,7 +201,7 @@ def _conclusion(series: Sequence[Series]) -> str:
         (strategy, _("{share} by a local strategy")),
         (relay, _("{share} through a relay")),
     )
-    parts = [said.given(share=share(count, delivered)) for count, said in shares if count]
+    parts = [text.given(share=share(count, delivered)) for count, text in shares if count]
     visits = ngettext("{count} connection was delivered", "{count} connections were delivered", delivered)
     return sentences(
         [
@@ -226,17 +226,17 @@ def _route_name(route: str) -> str:
 
 
 def _works_by(site: KnownSite) -> str:
-    """The route that opens a blocked site; behind a portal, the one that did."""
+    """Returns the route that opens a blocked site; behind a portal, the one that opened it last."""
     return site.stored.last_good if site.state.status in OF_NETWORKS else site.state.works_by
 
 
 def _has_failed(site: KnownSite) -> bool:
-    """Whether a blocked site did not open the last time, on any route."""
+    """Whether a blocked site last opened on no route."""
     return site.state.status not in BLOCKS and not _works_by(site) and site.state.status not in OF_NETWORKS
 
 
-def _latest_first(found: Iterable[NewStatus]) -> list[NewStatus]:
-    return sorted(found, key=lambda site: -site.at)
+def _latest_first(sites: Iterable[NewStatus]) -> list[NewStatus]:
+    return sorted(sites, key=lambda site: -site.at)
 
 
 async def _home(visit: Visit) -> web.Response:
@@ -279,7 +279,7 @@ async def _set_pause(visit: Visit) -> web.Response:
 def _switched(visit: Visit, switch: Callable[[], None], notice: str) -> web.Response:
     try:
         switch()
-    except BywayError as error:  # it is in effect, and not stored
+    except BywayError as error:  # the change is in effect, but not stored
         notice = sentences([notice, str(error)])
     return visit.see_other("", notice)
 

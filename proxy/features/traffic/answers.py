@@ -1,4 +1,4 @@
-"""Rows of the log, and connections that are open now."""
+"""Answers about rows of the log, and about open connections."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class ConnectionLine(LoggedConnection):
 
 @frozen_dataclass
 class OpenConnectionJson:
-    """A connection that is open now. `client` is the address it comes from, `program` the file name of the program
-    there: empty when that is not on this computer, null when it is not known, or not yet, in its first second. `route`
-    is the one that carries it or is tried now, null when none is."""
+    """An open connection. `client` is the client's address, `program` the file name of its program: empty if that is
+    not on this computer, null if it is unknown, or in the first second. `route` is the one that carries it or is being
+    tried, null without one."""
 
     id: int
     opened_at: float
@@ -58,8 +58,8 @@ class OpenConnectionJson:
 
 @frozen_dataclass
 class OpenConnectionsAnswer:
-    """The open connections that are asked for, the newest first. `matching` counts them, also those beyond the limit;
-    `open` counts all that are open."""
+    """The open connections that match, the newest first. `matching` counts them, also those beyond the limit; `open`
+    counts all open ones."""
 
     connections: tuple[OpenConnectionJson, ...]
     matching: int

@@ -1,4 +1,4 @@
-"""The log as a table for programs: what `byway log --plain` prints, and the dashboard offers as CSV."""
+"""The log as a table for programs: the output of `byway log --plain`, and the CSV of the dashboard."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEADINGS = ("id", "at", "host", "port", "by", "action", "route", "seconds", "up"
 
 
 def cells(row: LoggedConnection) -> Sequence[str | int | float | None]:
-    """The cells of one connection for programs; times in seconds, sizes in bytes."""
+    """Returns the cells of one connection for programs; times in seconds, sizes in bytes."""
     return (
         row.id,
         clock(row.at),
@@ -33,7 +33,7 @@ def cells(row: LoggedConnection) -> Sequence[str | int | float | None]:
 
 
 def to_csv(rows: Sequence[LoggedConnection], *, has_heading: bool = True) -> str:
-    """Returns rows of the log as CSV, with a heading or as what follows below one."""
+    """Returns rows of the log as CSV, with or without a heading."""
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     if has_heading:

@@ -1,7 +1,7 @@
-"""`byway log`: the routes that were tried for each connection, and the one that delivered.
+"""`byway log`: the attempted routes of each connection, and the one that delivered.
 
-A person gets one line a connection; `--long` and `byway log show` have the attempts. Programs get all of it, one row or
-one JSON object a connection.
+A person gets one line a connection; `--long` and `byway log show` have the attempts. Programs get everything, in one
+row or one JSON object a connection.
 """
 
 from __future__ import annotations
@@ -93,14 +93,16 @@ def show_log(
     """Show the log of connections, oldest first."""
     now = time.time()
     with as_misuse():
-        asked = LogSelection() if words is None else parse_filter(words, now=now)
-    site, route, outcome = asked.site or site, asked.route or route, asked.outcome or outcome
-    begin = asked.since if since is None else moment(since, now=now)
-    end = asked.until if until is None else moment(until, now=now, is_end=True)
-    shown = limit or (_FIRST_ROWS if follow and begin is None else 200)
-    # opened before the log is read, so that nothing is missed between the two
+        selection = LogSelection() if words is None else parse_filter(words, now=now)
+    site, route, outcome = selection.site or site, selection.route or route, selection.outcome or outcome
+    begin = selection.since if since is None else moment(since, now=now)
+    end = selection.until if until is None else moment(until, now=now, is_end=True)
+    rows_max = limit or (_FIRST_ROWS if follow and begin is None else 200)
+    # The stream is opened before the log is read, so that no connection is missed.
     coming = call.client().follow("/v1/log/follow", site=site, route=route, outcome=outcome) if follow else None
-    answer = call.reader().get("/v1/log", since=begin, until=end, site=site, route=route, outcome=outcome, limit=shown)
+    answer = call.reader().get(
+        "/v1/log", since=begin, until=end, site=site, route=route, outcome=outcome, limit=rows_max
+    )
     documents = sorted(answer["rows"], key=lambda row: (row["at"], row["id"]))
     if coming is None and call.output.as_json:
         call.output.document({**answer, "rows": documents})
@@ -126,8 +128,8 @@ def show(
     ],
 ) -> Exit | None:
     """Show one connection with every attempt."""
-    asked = {"id": int(which)} if which.isascii() and which.isdigit() else {"site": which}
-    answer = call.reader().get("/v1/log", limit=1, **asked)
+    query = {"id": int(which)} if which.isascii() and which.isdigit() else {"site": which}
+    answer = call.reader().get("/v1/log", limit=1, **query)
     if not answer["rows"]:
         raise Misused(f"the log has no connection {which}")
     (row,) = answer["rows"]
@@ -139,7 +141,7 @@ def show(
 
 
 def _follow(printer: _Printer, rows: Sequence[LoggedConnection], coming: Iterator[LoggedConnection]) -> None:
-    """Prints connections as they end. One that ended while the log was read comes from both and is printed once."""
+    """Prints connections as they end. One that ended while the log was read is in both, but is printed once."""
     printed = {_mark(row) for row in rows}
     for row in coming:
         if _mark(row) not in printed:
@@ -147,7 +149,7 @@ def _follow(printer: _Printer, rows: Sequence[LoggedConnection], coming: Iterato
 
 
 def _mark(row: LoggedConnection) -> tuple[float, str, int]:
-    """Returns a key that identifies a row in the log and in the stream alike; its id differs between them."""
+    """Returns a key of a row that is the same in the log and in the stream; its id differs between them."""
     return (row.at, row.host, row.port)
 
 
@@ -186,8 +188,8 @@ class _Printer:
 
 @frozen_dataclass
 class Shape:
-    """Widths of the columns, chosen so that a connection fits on one line of `width` columns if the site's name and
-    the route allow it."""
+    """Widths of the columns, with which a connection fits on one line of `width` columns, if the names of the site and
+    the route are short enough."""
 
     id: int
     site: int
@@ -203,11 +205,11 @@ class Shape:
         return cls(max(3, number), min(max(16, site), room), min(max(6, route), 14), width)
 
     def line(self, row: LoggedConnection) -> str:
-        """`1234 09:12:33 ✓ blog.example.org  tor     1.2 s  34 kB  direct: reset`."""
-        came = row.winner is not None
-        took, moved = (span(row.duration_s), size(row.bytes_up + row.bytes_down)) if came else ("", "")
+        """Returns a line: `1234 09:12:33 ✓ blog.example.org  tor     1.2 s  34 kB  direct: reset`."""
+        delivered = row.winner is not None
+        took, moved = (span(row.duration_s), size(row.bytes_up + row.bytes_down)) if delivered else ("", "")
         line = (
-            f"{row.id:>{self.id}} {clock(row.at)[11:19]:8} {'✓' if came else '✗'} "
+            f"{row.id:>{self.id}} {clock(row.at)[11:19]:8} {'✓' if delivered else '✗'} "
             f"{_padded(inert(_site(row)), self.site)} {_padded(inert(_route(row)), self.route)} {took:>6} {moved:>6}"
         )
         why = failures(row) or ([_reason(row)] if row.error else [])
@@ -215,8 +217,8 @@ class Shape:
 
 
 def _fitted(parts: Sequence[str], room: int) -> str:
-    """Joins as many of `parts` as fit, and counts the rest: `direct: reset +2`. The first part is cut when even it is
-    too long."""
+    """Joins the `parts` that fit, and counts the others: `direct: reset +2`. Cuts the first part if even that is too
+    long."""
     for count in range(len(parts), 0, -1):
         text = ", ".join(parts[:count]) + (f" +{len(parts) - count}" if count < len(parts) else "")
         if columns_of(text) <= room:
@@ -228,8 +230,8 @@ def _fitted(parts: Sequence[str], room: int) -> str:
 
 
 def _reason(row: LoggedConnection) -> str:
-    """Why a connection failed. What was not tried has the reason of its plan, such as an addon's sentence: the site
-    stands in the line already."""
+    """Returns the error of a failed connection. Without an attempt, it is the reason of the plan, such as an addon's
+    sentence: the line already has the site."""
     return row.why if row.why and not row.attempts and row.error.endswith(row.why) else row.error
 
 
@@ -238,7 +240,7 @@ def _padded(text: str, columns: int) -> str:
 
 
 def _site(row: LoggedConnection) -> str:
-    """The host, with its port unless that is 80 or 443."""
+    """Returns the host, with its port unless that is 80 or 443."""
     destination = Destination(row.host, row.port)
     return row.host if row.port in _USUAL_PORTS else str(destination)
 

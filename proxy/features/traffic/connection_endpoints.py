@@ -37,8 +37,8 @@ def connection_id(text: str) -> int:
 
 @frozen_dataclass
 class OpenConnectionsQuery:
-    """Which connections: to this site and its subdomains, by this route, of this client program; and how many at most,
-    the newest."""
+    """Selects connections: to this site and its subdomains, by this route, of this client program; and at most `limit`
+    of them, the newest."""
 
     site: str | None = None
     route: str | None = None

@@ -16,12 +16,12 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.file import LAST_ID
 
 LOG_LIMIT = 10_000
-"""Rows in one answer, at most."""
+"""The most rows in one answer."""
 
 
 @frozen_dataclass
 class FollowQuery:
-    """Which connections: to this site and its subdomains, with an attempt of this route, with this outcome (direct,
+    """Selects connections: to this site and its subdomains, with an attempt of this route, with this outcome (direct,
     relay, rescued or failed)."""
 
     site: str | None = None
@@ -31,8 +31,8 @@ class FollowQuery:
 
 @frozen_dataclass
 class LogQuery(FollowQuery):
-    """Which rows, besides: those since a moment and before another, the one with this id, those older than the one with
-    another; and how many at most, the newest."""
+    """Selects rows, besides: those since a moment and before another, the one with this id, those older than the one
+    with the id `before`; and at most `limit` of them, the newest."""
 
     since: Annotated[float, Between(0, FAR_FUTURE)] = 0.0
     until: Annotated[float, Between(0, FAR_FUTURE)] | None = None

@@ -30,13 +30,13 @@ OUTCOME_NAMES: Mapping[str, str] = {
     "rescued": pgettext("outcome", "rescued"),
     "failed": pgettext("outcome", "failed"),
 }
-"""Of `store.queries.OUTCOMES`."""
+"""The words for `store.queries.OUTCOMES`."""
 
 ROWS = 200
-"""Connections on a page, of those that match. Older ones are on the next page."""
+"""The most connections on a page. Older ones are on the next page."""
 
 _CSV_ROWS = 2000
-"""Rows of a CSV file that are read and written at a time: 0.2 s."""
+"""Rows of a CSV file that are read and written at once, in 0.2 s."""
 
 _HOURS_MAX = 366 * 24
 
@@ -46,12 +46,12 @@ LENGTHS: Mapping[str, str] = {
     "168": _("1 week"),
     "": _("all that is kept"),
 }
-"""How far back, by the hours that the form sends."""
+"""The periods of the filter, by the hours in the form."""
 
 
 @frozen_dataclass
 class LogFilterForm:
-    """Which connections are asked for, as `store.queries.LogFilter` has it."""
+    """The filter of the page, for `store.queries.LogFilter`."""
 
     site: str = ""
     route: str = ""
@@ -61,10 +61,10 @@ class LogFilterForm:
     """The filter in one line, whose words win over the fields."""
 
     before: str = ""
-    """The number of a connection: those that are older than it."""
+    """The id of a connection: only older ones match."""
 
     def query(self, before: object = "") -> str:
-        """Returns the query of the same rows, from the newest on, or of those older than connection `before`."""
+        """Returns the query of the same rows from the newest on, or only of those older than connection `before`."""
         given = {
             "filter": self.words,
             "site": self.site,
@@ -77,8 +77,8 @@ class LogFilterForm:
 
 @frozen_dataclass
 class LogView:
-    """What the page shows. `older` is the query of the next page; empty: there is none. `errors` are those of the
-    filter."""
+    """The values for the template of the page. `older` is the query of the next page; empty: there is none. `errors`
+    are those of the filter."""
 
     sentence: str
     errors: Sequence[str]
@@ -91,8 +91,8 @@ class LogView:
 
 
 def log_view(rows: Sequence[LoggedConnection], asked: LogFilterForm, hosts: str, *, error: str = "") -> LogView:
-    """Returns the page. `rows` may have one more than it shows, which tells that there are older ones. `hosts` is the
-    setting `[log] hosts`, `error` what is wrong with the filter."""
+    """Returns the page. `rows` has one more than the page if there are older ones. `hosts` is the setting
+    `[log] hosts`, `error` is a sentence about the filter."""
     older = asked.query(rows[ROWS - 1].id) if len(rows) > ROWS else ""
     rows = rows[:ROWS]
     failed = sum(row.winner is None for row in rows)
@@ -121,7 +121,7 @@ async def _log(visit: Visit) -> web.Response:
     chosen, hosts = _chosen(visit), visit.parts.settings.log.hosts
     try:
         rows = await _rows(visit, chosen, ROWS + 1)
-    except Refused as refused:  # what was typed stays
+    except Refused as refused:  # the typed filter stays
         view, status = log_view([], chosen, hosts, error=refused.text), refused.status
     else:
         view, status = log_view(rows, chosen, hosts), 200
@@ -129,9 +129,9 @@ async def _log(visit: Visit) -> web.Response:
 
 
 async def _csv(visit: Visit) -> web.StreamResponse:
-    """Sends all connections that are asked for as a file."""
+    """Sends all connections that match as a file."""
     chosen = _chosen(visit)
-    first = await _rows(visit, chosen, _CSV_ROWS)  # a filter with a mistake is refused before the file begins
+    first = await _rows(visit, chosen, _CSV_ROWS)  # an invalid filter is refused before the file begins
 
     async def parts() -> AsyncGenerator[str, None]:
         rows, has_heading = first, True
@@ -144,19 +144,19 @@ async def _csv(visit: Visit) -> web.StreamResponse:
 
 
 def _chosen(visit: Visit) -> LogFilterForm:
-    asked = visit.query("site", "route", "outcome", "hours", "filter", "before")
+    query = visit.query("site", "route", "outcome", "hours", "filter", "before")
     return LogFilterForm(
-        asked.get("site", "").strip(),
-        asked.get("route", "").strip(),
-        asked.get("outcome", ""),
-        asked.get("hours", "24"),
-        asked.get("filter", "").strip(),
-        asked.get("before", ""),
+        query.get("site", "").strip(),
+        query.get("route", "").strip(),
+        query.get("outcome", ""),
+        query.get("hours", "24"),
+        query.get("filter", "").strip(),
+        query.get("before", ""),
     )
 
 
 async def _rows(visit: Visit, chosen: LogFilterForm, limit: int) -> Sequence[LoggedConnection]:
-    """Returns the rows that are asked for, the newest first. Raises Refused."""
+    """Returns the rows that match, the newest first. Raises Refused."""
     now = time.time()
     hours = parse_field(lambda text: parse_number(text, least=1, most=_HOURS_MAX), chosen.hours) if chosen.hours else 0
     words = parse_field(lambda text: parse_filter(text, now=now), chosen.words)

@@ -1,4 +1,4 @@
-"""Which connections are asked for, as they end: the same as the store selects among its rows."""
+"""The filter of connections as they end, the same as that of the store for its rows."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from proxy.probe.site_name import scope
 
 
 def outcome_filter(*, site: str | None, route: str | None, outcome: str | None) -> Callable[[Outcome], bool]:
-    """Returns the filter of outcomes by `site`, `route` and `outcome`, which selects as the store does among its rows.
-    Raises Refused for an unknown outcome."""
+    """Returns the filter of outcomes by `site`, `route` and `outcome`; None: any. It selects as the store does among
+    its rows. Raises Refused for an unknown outcome."""
     scope_of_site = None if site is None else parse_field(scope, site)
     if outcome is not None and outcome not in _ENDS:
         raise Refused(400, f"outcome is one of {', '.join(_ENDS)}, not {quoted(outcome)}")
 
-    def is_wanted(seen: Outcome) -> bool:
-        host = seen.host or seen.request.destination.host
+    def admits(ended: Outcome) -> bool:
+        host = ended.host or ended.request.destination.host
         return (
             (scope_of_site is None or host == scope_of_site or host.endswith(f".{scope_of_site}"))
-            and (route is None or any(str(attempt.route) == route for attempt in seen.attempts))
-            and (outcome is None or _ENDS[outcome](seen))
+            and (route is None or any(str(attempt.route) == route for attempt in ended.attempts))
+            and (outcome is None or _ENDS[outcome](ended))
         )
 
-    return is_wanted
+    return admits
 
 
 _ENDS: Mapping[str, Callable[[Outcome], bool]] = {

@@ -1,4 +1,4 @@
-"""Reads what the API says of connections that have ended."""
+"""Reads ended connections for answers of the API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from proxy.store.queries import LogFilter
 
 
 async def read_log(parts: ReadableParts, **selected: Unpack[LogFilter]) -> LogAnswer:
-    """Returns rows of the log. Raises ValueError for an unknown outcome, and a `site` that is none."""
+    """Returns rows of the log. Raises ValueError for an unknown outcome, and for an invalid `site`."""
     if (site := selected.get("site")) is not None:
         selected["site"] = scope(site)
     return LogAnswer(tuple(await SiteReader(parts).rows(**selected)), parts.settings.log.hosts)
