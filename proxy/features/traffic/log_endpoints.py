@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Annotated
 
+from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame
-from proxy.control.request_parsing import FAR_FUTURE, Between
+from proxy.control.request_parsing import FAR_FUTURE, Between, parse_field
 from proxy.features.traffic.answers import ConnectionLine, LogAnswer
-from proxy.features.traffic.outcome_filter import outcome_filter
 from proxy.features.traffic.reader import read_log
+from proxy.model import DIRECT, Outcome
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.probe.site_name import scope
 from proxy.store.file import LAST_ID
 
 LOG_LIMIT = 10_000
@@ -72,16 +74,45 @@ class LogEndpoints:
 
     async def follow(self, asked: FollowQuery) -> AsyncGenerator[ConnectionLine, None]:
         """Streams connections as they end, until either side closes."""
-        is_wanted = outcome_filter(site=asked.site, route=asked.route, outcome=asked.outcome)
+        admits = _outcome_filter(site=asked.site, route=asked.route, outcome=asked.outcome)
         outcomes = self.parts.follow()
 
         async def rows() -> AsyncGenerator[ConnectionLine, None]:
             try:
                 async for outcome, network in outcomes:
-                    if is_wanted(outcome):
+                    if admits(outcome):
                         yield ConnectionLine.of(outcome, network)
             finally:
                 if isinstance(outcomes, AsyncGenerator):
                     await outcomes.aclose()
 
         return rows()
+
+
+def _outcome_filter(*, site: str | None, route: str | None, outcome: str | None) -> Callable[[Outcome], bool]:
+    """Returns the filter of outcomes by `site`, `route` and `outcome`; None: any. It selects as the store does among
+    its rows. Raises Refused for an unknown outcome."""
+    scope_of_site = None if site is None else parse_field(scope, site)
+    if outcome is not None and outcome not in _ENDS:
+        raise Refused(400, f"outcome is one of {', '.join(_ENDS)}, not {quoted(outcome)}")
+
+    def admits(ended: Outcome) -> bool:
+        host = ended.host or ended.request.destination.host
+        return (
+            (scope_of_site is None or host == scope_of_site or host.endswith(f".{scope_of_site}"))
+            and (route is None or any(str(attempt.route) == route for attempt in ended.attempts))
+            and (outcome is None or _ENDS[outcome](ended))
+        )
+
+    return admits
+
+
+_ENDS: Mapping[str, Callable[[Outcome], bool]] = {
+    "direct": lambda outcome: outcome.winner == DIRECT,
+    "relay": lambda outcome: outcome.winner is not None and not outcome.winner.is_direct,
+    "rescued": lambda outcome: (
+        outcome.winner not in (None, DIRECT)
+        and any(attempt.route == DIRECT and not attempt.delivered for attempt in outcome.attempts)
+    ),
+    "failed": lambda outcome: outcome.winner is None,
+}
