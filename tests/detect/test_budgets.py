@@ -74,7 +74,6 @@ def test_a_host_that_works(beliefs: Beliefs, host: str) -> None:
     assert calls(lambda: beliefs.lookup(host, network=HOME, now=NOW + 1)) == 3
     assert calls(lambda: beliefs.about(host, network=HOME, now=NOW + 1)) == 9, "for a plan that is not kept"
     assert calls(lambda: beliefs.generation(HOME, host)) == 1, "for one that is"
-    assert calls(lambda: beliefs.network_state_for(host, network=HOME, now=NOW + 1)) == 1
     assert calls(lambda: beliefs.comparison_due(host, network=HOME, now=NOW + 1)) == 3
     assert calls(lambda: beliefs.works_again(host, again.attempts[0], network=HOME, now=NOW + 1)) == 3
     assert calls(lambda: beliefs.learn(again, network=HOME, now=NOW + 1)) == 4

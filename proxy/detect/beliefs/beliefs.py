@@ -62,9 +62,11 @@ class HostAnswer:
 
     belief: Belief
     network_state: NetworkState
-    """That of the network, as it applies to the host."""
+    """That of the network, as it applies to the host: on a restricted one, a host that direct delivered within
+    `restricted_known_s` is treated as on any other."""
     fails_direct: bool
-    """Whether relays go first for the host on a restricted network."""
+    """Whether direct failed for the site within this time and has not delivered since. On a restricted network relays
+    go first for it; others may be domestic."""
     generation: int
     until: float
 
@@ -152,8 +154,14 @@ class Beliefs:
         state = self._at(now)
         state.begin_reading(now, CLOCK_AHEAD_S)
         belief = self.lookup(host, network=network, now=now, addresses=addresses)
-        network_state = self.network_state_for(host, network=network, now=now)
-        fails_direct = network_state is NetworkState.RESTRICTED and self.fails_direct(host, network=network, now=now)
+        network_state, fails_direct = network_health.network_state(state, network), False
+        if network_state is NetworkState.RESTRICTED:
+            working, lasts_s = state.works.get((network, host)), state.settings.restricted_known_s
+            failed_at = network_health.failed_at(state, network, registrable(host))
+            if working is not None and working.at <= now and state.lasts(working.at + lasts_s, now):
+                network_state = NetworkState.OK
+            else:
+                fails_direct = NEVER < failed_at <= now and state.lasts(failed_at + lasts_s, now)
         return HostAnswer(belief, network_state, fails_direct, state.generations.of(network, host), state.holds_until)
 
     def all(self, *, now: float) -> list[Belief]:
@@ -173,26 +181,6 @@ class Beliefs:
     def network_state(self, network: NetworkId) -> NetworkState:
         """Returns the state of a network as a whole."""
         return network_health.network_state(self._state, network)
-
-    def network_state_for(self, host: str, *, network: NetworkId, now: float) -> NetworkState:
-        """Returns the state of a network as it applies to one host: on a restricted network, a host that delivered
-        direct within `restricted_known_s` is treated as on any other."""
-        record = self._state.networks.get(network)
-        if record is None or record.state is NetworkState.OK:
-            return NetworkState.OK  # the usual case
-        found = self.network_state(network)
-        if found is NetworkState.RESTRICTED:
-            working, lasts_s = self._state.works.get((network, host)), self._state.settings.restricted_known_s
-            if working is not None and working.at <= now and self._state.lasts(working.at + lasts_s, now):
-                return NetworkState.OK
-        return found
-
-    def fails_direct(self, host: str, *, network: NetworkId, now: float) -> bool:
-        """Whether direct failed for a site within `restricted_known_s`, and has not delivered since. On a restricted
-        network relays go first for it; others may be domestic."""
-        failed_at = network_health.failed_at(self._state, network, registrable(host))
-        lasts_s = self._state.settings.restricted_known_s
-        return NEVER < failed_at <= now and self._state.lasts(failed_at + lasts_s, now)
 
     def comparison_due(self, host: str, *, network: NetworkId, now: float) -> bool:
         """Whether the next plain HTTP request to `host` that may be sent only once shall take another route than

@@ -54,7 +54,7 @@ RARE_STEPS_S = (22_000.0, 86_400.0, 90_000.0, 900_000.0, 40 * 86_400.0)
 BACK_S = (-0.5, -5.0, -50.0, -3600.0)
 
 Answers = tuple[Belief, NetworkState, bool]
-"""Of `lookup`, `network_state_for` and `comparison_due`."""
+"""Of `lookup` and `comparison_due`, and between them the state of the network for the host."""
 
 
 TUNINGS = {
@@ -218,7 +218,7 @@ class History:
         beliefs, now = self.beliefs, self.now
         return (
             beliefs.lookup(host, network=network, now=now, addresses=self.rng.choice(((), ADDRESSES[:1], ADDRESSES))),
-            beliefs.network_state_for(host, network=network, now=now),
+            beliefs.about(host, network=network, now=now).network_state,
             beliefs.comparison_due(host, network=network, now=now),
         )
 

@@ -389,7 +389,7 @@ def test_one_address_for_three_unrelated_names_that_resolve_otherwise() -> None:
 
 
 def state_for(seen: Seen, host: str) -> NetworkState:
-    return seen.beliefs.network_state_for(host, network=HOME, now=seen.now)
+    return seen.beliefs.about(host, network=HOME, now=seen.now).network_state
 
 
 def _allow_list(seen: Seen, *, foreign: int = 2) -> None:
@@ -422,7 +422,7 @@ def test_on_a_restricted_network_a_site_that_failed_direct_is_told_from_one_that
     _allow_list(seen)
 
     def fails(host: str) -> bool:
-        return seen.beliefs.fails_direct(host, network=HOME, now=seen.now)
+        return seen.beliefs.about(host, network=HOME, now=seen.now).fails_direct
 
     assert fails("www.site1.example"), "any host of a domain that failed"
     assert not fails("bank.example")

@@ -321,7 +321,7 @@ def reads(beliefs: Beliefs, now: float, order: Iterable[str] = ALL_HOSTS) -> lis
         for host in order:
             found += [
                 beliefs.lookup(host, network=network, now=now, addresses=addresses_of(host)),
-                beliefs.network_state_for(host, network=network, now=now),
+                beliefs.about(host, network=network, now=now).network_state,
                 beliefs.comparison_due(host, network=network, now=now),
             ]
     return found
