@@ -47,15 +47,12 @@ class ClientPrograms:
         is not on this computer; None when the program cannot be found out. Reads in a thread: with many processes it
         takes milliseconds."""
         if client not in self.cached:
-            self.cached[client] = await asyncio.to_thread(self._find, client)
+            self.cached |= await asyncio.to_thread(self._find_all, [client])
         return self.cached[client]
 
     async def of_all(self, clients: Collection[str]) -> Mapping[str, str | None]:
         """Returns the program of each client, as `of`, without caching it. Each of the kernel's tables is read once."""
         return await asyncio.to_thread(self._find_all, clients)
-
-    def _find(self, client: str) -> str | None:
-        return self._find_all([client])[client]
 
     def _find_all(self, clients: Collection[str]) -> dict[str, str | None]:
         tables = {table: self._table(table) for table in ("tcp", "tcp6")}

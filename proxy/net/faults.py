@@ -35,8 +35,6 @@ class Fault:
 
 
 class Faults:
-    """The faults of the process."""
-
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._faults: dict[str, Fault] = {}

@@ -46,116 +46,77 @@ VALID = ClassifiedAnswer(Verdict.VALID)
 
 
 class Knowledge(Protocol):
-    """The knowledge of the layers above. Except `dial_by_addon`, no method waits or raises."""
+    """The knowledge of the layers above. Except `dial_by_addon`, no method waits or raises. Here nothing is known: no
+    name is suspect, no relay fails, every route may help, every answer is the site's, and there are no addons."""
 
     @property
     def ways(self) -> WayBeliefs:
         """The beliefs about the ways to relays."""
-        ...
+        return NO_WAY_BELIEFS
 
     def network(self) -> NetworkId:
         """Returns the current network."""
-        ...
+        return UNKNOWN_NETWORK
 
     def has_ipv6(self) -> bool:
         """Whether this machine has an IPv6 address that is good beyond its link."""
-        ...
+        return True  # not known
 
     def is_suspect(self, host: str) -> bool:
         """Whether `host` must not be resolved in plain text. Called only with `EncryptedFor.SUSPECTS`."""
-        ...
+        return False
 
     def is_portal(self) -> bool:
         """Whether a captive portal is known to answer in place of every site: its answers are no findings, and a
         redirect leads to its login page."""
-        ...
+        return False
 
     def is_failing(self, route: Route) -> bool:
         """Whether the relay or the chain of `route` is known to fail, so that no other route waits for it."""
-        ...
+        return False
 
     def in_residual_window(self, address: IPAddress) -> bool:
         """Whether a flight to `address` was reset so recently that a filter may still drop everything sent there."""
-        ...
+        return False
 
     def report_broken_flight(self, address: str, host: str) -> None:
         """Begins the residual window of `address`: a flight that names `host` was reset there, or looks dropped."""
-        ...
+        return
 
     def report_answered_flight(self, address: str, host: str) -> None:
         """Ends the residual window of `address`: the flight that looked dropped was answered."""
-        ...
+        return
 
     def on_forged(self, host: str, finding: DnsFinding) -> None:
         """Called for a forged answer that came in addition to the one in use."""
-        ...
+        return
 
     def may_help(
         self, route: Route, attempts: Sequence[Attempt], *, protocol: FlightProtocol, ech: bool, last_resort: bool
     ) -> bool:
         """Whether `route` may deliver after the failures of `attempts`. `ech`: the ClientHello is an encrypted one that
         names another host. `last_resort`: no other route fits the symptoms, and no relay may be used."""
-        ...
+        return True
 
     def classify(self, answer: bytes, host: str, *, complete: bool) -> ClassifiedAnswer:
         """Classifies the bytes of an answer for `host` so far: a block page, a redirect to another site, or the site's
         answer. `complete`: no more bytes will come, so the result is never MORE."""
-        ...
+        return VALID
 
     async def dial_by_addon(self, addon: str, route: Route, destination: Destination) -> Stream | None:
         """Opens a path with an addon's `dial` hook; None when there is no such addon, or it failed. The caller closes
         the stream. Raises DialError and OSError."""
-        ...
+        return None
 
 
-class NothingKnown:
-    """Knows at most the network: no name is suspect, no relay fails, every route may help, every answer is the site's,
-    and there are no addons. For commands, which run without the rest of Byway."""
+class NothingKnown(Knowledge):
+    """Knows at most the network. For commands, which run without the rest of Byway."""
 
     def __init__(self, network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK) -> None:
         self._network = network
 
-    @property
-    def ways(self) -> WayBeliefs:
-        return NO_WAY_BELIEFS
-
     def network(self) -> NetworkId:
         return self._network()
-
-    def has_ipv6(self) -> bool:
-        return True  # not known
-
-    def is_suspect(self, host: str) -> bool:
-        return False
-
-    def is_portal(self) -> bool:
-        return False
-
-    def is_failing(self, route: Route) -> bool:
-        return False
-
-    def in_residual_window(self, address: IPAddress) -> bool:
-        return False
-
-    def report_broken_flight(self, address: str, host: str) -> None:
-        pass
-
-    def report_answered_flight(self, address: str, host: str) -> None:
-        pass
-
-    def on_forged(self, host: str, finding: DnsFinding) -> None:
-        pass
-
-    def may_help(
-        self, route: Route, attempts: Sequence[Attempt], *, protocol: FlightProtocol, ech: bool, last_resort: bool
-    ) -> bool:
-        return True
-
-    def classify(self, answer: bytes, host: str, *, complete: bool) -> ClassifiedAnswer:
-        return VALID
-
-    async def dial_by_addon(self, addon: str, route: Route, destination: Destination) -> Stream | None:
-        return None
 
 
 NOTHING_KNOWN: Knowledge = NothingKnown()

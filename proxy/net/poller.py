@@ -241,12 +241,12 @@ class LoopPoller:
     def want_read(self, watched: Watched) -> None:
         fd = watched.fileno()
         if fd in self._watched:
-            self._loop.add_reader(fd, self._readable, fd)
+            self._loop.add_reader(fd, self._fire, fd, READABLE)
 
     def want_write(self, watched: Watched) -> None:
         fd = watched.fileno()
         if fd in self._watched:
-            self._loop.add_writer(fd, self._writable, fd)
+            self._loop.add_writer(fd, self._fire, fd, WRITABLE)
 
     def pause_reading(self, watched: Watched, *, writes: bool) -> None:
         """Does nothing: a socket is armed for one wait at a time."""
@@ -266,22 +266,13 @@ class LoopPoller:
             self._loop.remove_reader(fd)
             self._loop.remove_writer(fd)
 
-    def _readable(self, fd: int) -> None:
-        self._loop.remove_reader(fd)
+    def _fire(self, fd: int, mask: int) -> None:
+        (self._loop.remove_reader if mask == READABLE else self._loop.remove_writer)(fd)
         if (watched := self._watched.get(fd)) is not None:
-            _notify(self._loop, watched, READABLE)
-
-    def _writable(self, fd: int) -> None:
-        self._loop.remove_writer(fd)
-        if (watched := self._watched.get(fd)) is not None:
-            _notify(self._loop, watched, WRITABLE)
-
-
-def _notify(loop: asyncio.AbstractEventLoop, watched: Watched, mask: int) -> None:
-    try:
-        watched.ready(mask)
-    except Exception as error:
-        _report(loop, watched, error)
+            try:
+                watched.ready(mask)
+            except Exception as error:
+                _report(self._loop, watched, error)
 
 
 def _report(loop: asyncio.AbstractEventLoop, owner: object, error: Exception) -> None:

@@ -363,6 +363,54 @@ class SocketStream(Stream):
         return sock
 
 
+class WrappedStream(Stream):
+    """A stream over `inner`, which it owns from now on. Passes everything on."""
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: Stream) -> None:
+        super().__init__(inner.peer)
+        self._inner = inner
+        inner.notify = self._inner_ready
+
+    @property
+    def plain_socket(self) -> socket.SocketType | None:
+        return self._inner.plain_socket
+
+    @property
+    def lowest_socket(self) -> socket.SocketType:
+        return self._inner.lowest_socket
+
+    def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
+        return self._inner.receive_nowait(limit)
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        return self._inner.send_nowait(data)
+
+    def want_write(self) -> None:
+        self._inner.want_write()
+
+    def pause_reading(self) -> None:
+        self._inner.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._inner.resume_reading()
+
+    def send_eof(self) -> None:
+        self._inner.send_eof()
+
+    def close(self) -> None:
+        self._inner.close()
+        self._resume(receiver=True, sender=True)
+
+    def abort(self) -> None:
+        self._inner.abort()
+        self._resume(receiver=True, sender=True)
+
+    def _inner_ready(self) -> None:
+        self._wake(receiver=True, sender=True)
+
+
 async def read_with(stream: Stream, reader: Reader, parser: Parser[T]) -> T:
     """Runs a wire parser on the bytes of `stream`, and returns its value. Bytes that the parser leaves stay in
     `reader`. Raises OSError as the stream does, and PeerError as the parser does."""

@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 import pytest
 
 from proxy.model import IPAddress
-from proxy.net.dialers.tcp import TcpDialer
+from proxy.net.dialers.tcp import AddressLookup, TcpDialer
 from proxy.net.poller import EpollPoller, LoopPoller, Poller, make_poller
 from tests.lab.authorities import Authority
 from tests.support.sockets import descriptors, tcp_pair
 
 
-class _Literals:
+class _Literals(AddressLookup):
     """Knows no name but localhost."""
 
     async def resolve(self, host: str) -> Sequence[IPAddress]:

@@ -12,7 +12,7 @@ from proxy.config.schema import RelayConfig
 from proxy.model import Destination, IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.dialers.registry import Registry, Relay
-from proxy.net.dialers.tcp import TcpDialer
+from proxy.net.dialers.tcp import AddressLookup, TcpDialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import make_poller
 from proxy.net.stream import Stream
@@ -22,7 +22,7 @@ from tests.support.clock import run as play
 from tests.support.sockets import descriptors
 
 
-class Names:
+class Names(AddressLookup):
     """A resolver with one name."""
 
     def __init__(self) -> None:

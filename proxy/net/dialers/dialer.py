@@ -24,7 +24,6 @@ class Dialer(Protocol):
 
         Raises DialError with the stage and the symptom. A dial that fails or is cancelled leaves nothing open.
         """
-        ...
 
 
 AskAddon = Callable[[str, Route, Destination], Awaitable[Stream | None]]

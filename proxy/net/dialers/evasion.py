@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from proxy.model import Destination, Protocol, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.stream import CHUNK, Stream
+from proxy.net.stream import Stream, WrappedStream
 from proxy.wire import fragmentation as shapes
 from proxy.wire.flight import Flight
 
@@ -34,30 +34,21 @@ _TTL_OPTIONS = {
 }
 
 
-class FragmentingStream(Stream):
-    """A stream over `inner`, which it owns from now on, that fragments its first flight."""
+class FragmentingStream(WrappedStream):
+    """A stream that fragments its first flight."""
 
-    __slots__ = ("_eof_due", "_flight", "_inner", "_pieces", "_shape")
+    __slots__ = ("_eof_due", "_flight", "_pieces", "_shape")
 
     def __init__(self, inner: Stream, shape: Shape) -> None:
-        super().__init__(inner.peer)
-        self._inner = inner
+        super().__init__(inner)
         self._shape = shape
         self._flight: Flight | None = Flight()  # buffered until it is whole; None: no further flight is expected
         self._pieces: deque[bytes | memoryview] = deque()  # released, and not yet taken by `inner`
         self._eof_due = False
-        inner.notify = self._inner_ready
 
     @property
     def plain_socket(self) -> socket.SocketType | None:
         return self._inner.plain_socket if self._flight is None and not self._pieces else None
-
-    @property
-    def lowest_socket(self) -> socket.SocketType:
-        return self._inner.lowest_socket
-
-    def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
-        return self._inner.receive_nowait(limit)
 
     def send_nowait(self, data: bytes | memoryview) -> int:
         if self._pieces and not self._flush():
@@ -70,15 +61,6 @@ class FragmentingStream(Stream):
             self._release(self._flight)
         return len(data)
 
-    def want_write(self) -> None:
-        self._inner.want_write()
-
-    def pause_reading(self) -> None:
-        self._inner.pause_reading()
-
-    def resume_reading(self) -> None:
-        self._inner.resume_reading()
-
     def send_eof(self) -> None:
         """Sends the buffered flight, whole or not, before the EOF."""
         self._eof_due = True
@@ -90,13 +72,11 @@ class FragmentingStream(Stream):
 
     def close(self) -> None:
         self._pieces.clear()
-        self._inner.close()
-        self._resume(receiver=True, sender=True)
+        super().close()
 
     def abort(self) -> None:
         self._pieces.clear()
-        self._inner.abort()
-        self._resume(receiver=True, sender=True)
+        super().abort()
 
     def _release(self, flight: Flight) -> None:
         again = flight.protocol is Protocol.HTTP and flight.replayable and not self._eof_due
@@ -127,7 +107,7 @@ class FragmentingStream(Stream):
         if self._pieces:
             with contextlib.suppress(OSError):  # the owner's next call raises it again
                 self._flush()
-        self._wake(receiver=True, sender=True)
+        super()._inner_ready()
 
 
 class DisorderedStream(FragmentingStream):

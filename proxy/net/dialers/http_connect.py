@@ -28,30 +28,25 @@ class HttpConnectDialer(HandshakeDialer):
     any other status but 2xx is RELAY_REFUSED."""
 
     def _authenticate(self, user: str, password: str) -> bytes:
-        """Returns the header line of Basic authentication (RFC 7617). Raises ValueError for a user with a colon."""
-        return _basic(user, password).encode("ascii")
+        """Returns the header line of Basic authentication (RFC 7617). Raises ValueError for a user with a colon. Base64
+        makes CR, LF and other characters in a password harmless."""
+        if ":" in user:
+            raise ValueError("the user of an HTTP relay must not contain a colon")
+        return b"Proxy-Authorization: Basic %b\r\n" % base64.b64encode(f"{user}:{password}".encode())
 
     def carries(self, destination: Destination) -> bool:
         """Returns True: the relay resolves names."""
         return True
 
     def _request(self, destination: Destination) -> bytes:
-        return b"".join(
-            (f"CONNECT {destination} HTTP/1.1\r\nHost: {destination}\r\n".encode("ascii"), self._credentials, b"\r\n")
-        )
+        head = f"CONNECT {destination} HTTP/1.1\r\nHost: {destination}\r\n".encode("ascii")
+        return head + self._credentials + b"\r\n"
 
     async def _shake_hands(self, stream: Stream, state: Handshake, request: bytes) -> None:
         await stream.send(request)
         state.request_sent()
         answer = await read_with(stream, state.reader, _read_answer(state.reader))
         _check_answer(answer, signed_in=bool(self._credentials))
-
-
-def _basic(user: str, password: str) -> str:
-    """The header line (RFC 7617). Base64 makes CR, LF and other characters in a password harmless."""
-    if ":" in user:
-        raise ValueError("the user of an HTTP relay must not contain a colon")
-    return f"Proxy-Authorization: Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}\r\n"
 
 
 def _read_answer(reader: Reader) -> Parser[ResponseHead]:

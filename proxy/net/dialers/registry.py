@@ -55,7 +55,10 @@ class Relay:
         """Parses the setting `url`. `password` is what the password command printed, for the last hop.
 
         Raises ValueError with one sentence that shows no password."""
-        hops: list[str | RelayUrl] = [parse(item) if _is_url(item) else item for item in parse_chain(url)]
+        hops: list[str | RelayUrl] = [
+            parse(item) if ":" in item else item  # names have no colon, and a bare host has a port
+            for item in parse_chain(url)
+        ]
         last = hops[-1]
         if password:
             if isinstance(last, str):
@@ -78,16 +81,9 @@ def first_hop_is_named(name: str, relays: Sequence[Relay]) -> bool:
     return True
 
 
-def _is_url(item: str) -> bool:
-    return ":" in item  # names have no colon, and a bare host has a port
-
-
 class RelayDialer(Dialer, Protocol):
-    """A dialer through a relay."""
-
     def carries(self, destination: Destination) -> bool:
         """Whether the relay can be asked for this destination."""
-        ...
 
 
 _FAMILIES = {"ipv4": 4, "ipv6": 6}
@@ -142,7 +138,14 @@ class Registry:
         self._wrapped: dict[tuple[Route, bool], Dialer] = {}
         self.schedule = schedule if schedule is not None else RetrySchedule(DetectTuning())
         self._by_url: dict[str, Registry] = {}  # by the URL that an addon dialed
-        self._build_all()
+        problems = []
+        for name in self._relays:
+            try:
+                self._relayed((name,))
+            except (ConfigError, ValueError) as error:
+                problems.append(f"relay {name}: {error}")
+        if problems:
+            raise ConfigError(problems)
         firsts = ((name, self.hops((name,))[0]) for name in self._relays)
         self.with_alternatives = {name: first.endpoint for name, first in firsts if first.alternatives}
         """Where the first relay of each relay listens, for those whose first relay has alternatives."""
@@ -156,7 +159,11 @@ class Registry:
         dialer = self._wrapped.get((route, avoid_residual))
         if dialer is None:
             _check_wrap(route)
-            dialer = self._wrapped[route, avoid_residual] = self._wrap(route, avoid_residual)
+            dialer = self._relayed(route.relays) if route.relays else self._direct_with_strategy(route, avoid_residual)
+            for word in reversed(route.wrap):
+                if word in STRATEGY_DIALERS:
+                    dialer = STRATEGY_DIALERS[word](dialer)
+            self._wrapped[route, avoid_residual] = dialer
         return dialer
 
     def check(self, route: Route) -> None:
@@ -165,15 +172,6 @@ class Registry:
         choices = [self._groups.get(name, (name,)) for name in route.relays]
         for relays in itertools.product(*choices) if self._groups else (route.relays,):
             self.dialer(Route(relays, route.wrap))
-
-    def _wrap(self, route: Route, avoid_residual: bool) -> Dialer:
-        dialer: Dialer = (
-            self._relayed(route.relays) if route.relays else self._direct_with_strategy(route, avoid_residual)
-        )
-        for word in reversed(route.wrap):
-            if word in STRATEGY_DIALERS:
-                dialer = STRATEGY_DIALERS[word](dialer)
-        return dialer
 
     def _direct_with_strategy(self, route: Route, avoid_residual: bool) -> Dialer:
         """Returns the dialer below the wrappers of a direct route."""
@@ -247,16 +245,6 @@ class Registry:
             raise _skipped(f"relay {name} is an addon's")
         return await self._to_relays.dial(first.endpoint)
 
-    def _build_all(self) -> None:
-        problems = []
-        for name in self._relays:
-            try:
-                self._relayed((name,))
-            except (ConfigError, ValueError) as error:
-                problems.append(f"relay {name}: {error}")
-        if problems:
-            raise ConfigError(problems)
-
     def _relayed(self, names: tuple[str, ...]) -> RelayDialer:
         dialer = self._dialers.get(names)
         if dialer is None:
@@ -267,8 +255,14 @@ class Registry:
         from proxy.net.dialers.relay_handshake import SendCredentials  # a run without relays does without handshakes
 
         (label, url, allowed), *further = self._expanded(names, ())
-        trust = SendCredentials.ANYWHERE if allowed else SendCredentials.TO_LOOPBACK
-        dialer = self._first_hop(label, url, trust)
+        dialer: RelayDialer
+        if url.kind is RelayKind.ADDON:
+            from proxy.net.dialers.addon_relay import AddonDialer  # few relays are an addon's
+
+            dialer = AddonDialer(self._knowledge.dial_by_addon, url.host, label, timeout_s=self._timeout_s)
+        else:
+            trust = SendCredentials.ANYWHERE if allowed else SendCredentials.TO_LOOPBACK
+            dialer = self._hop(self._to_relays, label, url, trust, self._slots_of(url), self._road)
         for label, url, allowed in further:
             if url.kind is RelayKind.ADDON:
                 raise ConfigError(f"{url} must be first in the chain: an addon connects from this computer")
@@ -278,13 +272,6 @@ class Registry:
             trust = SendCredentials.ANYWHERE if allowed else SendCredentials.NOWHERE
             dialer = self._hop(dialer, label, url, trust)
         return dialer
-
-    def _first_hop(self, label: str, url: RelayUrl, trust: SendCredentials) -> RelayDialer:
-        if url.kind is RelayKind.ADDON:
-            from proxy.net.dialers.addon_relay import AddonDialer  # few relays are an addon's
-
-            return AddonDialer(self._knowledge.dial_by_addon, url.host, label, timeout_s=self._timeout_s)
-        return self._hop(self._to_relays, label, url, trust, self._slots_of(url), self._road)
 
     def _slots_of(self, url: RelayUrl) -> Slots | None:
         """Returns the slots of a first relay; None for one on this machine, which needs no limit."""

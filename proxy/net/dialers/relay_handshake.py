@@ -22,7 +22,7 @@ from proxy.net.deadline import PASSES, Deadline
 from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
 from proxy.net.dialers.slots import Slot, Slots
 from proxy.net.loop.timers import call_at
-from proxy.net.stream import CHUNK, Stream
+from proxy.net.stream import CHUNK, Stream, WrappedStream
 from proxy.wire.home_network import LOOPBACK, PREFIXES
 from proxy.wire.reader import Reader
 from proxy.wire.relay_url import RelayUrl
@@ -39,15 +39,11 @@ class SendCredentials(Enum):
         """Raises DialError when they may not be sent over `stream`."""
         if self is SendCredentials.ANYWHERE:
             return
-        if self is SendCredentials.TO_LOOPBACK and _ends_on_loopback(stream.lowest_socket):
+        sock = stream.lowest_socket  # a name like `localhost` could have resolved elsewhere
+        if self is SendCredentials.TO_LOOPBACK and ipaddress.ip_address(sock.getpeername()[0]).is_loopback:
             return
         text = "the relay's password would go unencrypted; use https, or set allow_plaintext_credentials = true"
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH, evidence={"relay": "in_clear"})
-
-
-def may_be_filtered(stream: Stream) -> bool:
-    """Whether the bytes on `stream` go unencrypted beyond the home network, where a filter may read them."""
-    return stream.plain_socket is not None and is_beyond_home(stream)
 
 
 def is_beyond_home(stream: Stream) -> bool:
@@ -57,11 +53,6 @@ def is_beyond_home(stream: Stream) -> bool:
 
 
 _AT_HOME = [ipaddress.ip_network(prefix) for prefix in (*LOOPBACK, *PREFIXES)]
-
-
-def _ends_on_loopback(sock: socket.SocketType) -> bool:
-    """Whether the kernel's peer address is on loopback. A name like `localhost` could have resolved elsewhere."""
-    return ipaddress.ip_address(sock.getpeername()[0]).is_loopback
 
 
 class Handshake(Deadline):
@@ -116,10 +107,14 @@ class Handshake(Deadline):
         self._stream.abort()
         if isinstance(error, DialError | OSError | PeerError):
             text, symptom, evidence = _classify(error, self, self._timeout_s, self._path_timeout_s or self._timeout_s)
-            if self.is_greeting and symptom is Symptom.RELAY_DOWN and may_be_filtered(self._stream):
+            is_plain = self._stream.plain_socket is not None
+            if self.is_greeting and symptom is Symptom.RELAY_DOWN and is_plain and is_beyond_home(self._stream):
                 evidence = {**evidence, "greeting": 1}
-            sentence = _sentence(self._relay, text)
-            raise DialError(sentence, stage=Stage.RELAY, symptom=symptom, evidence=evidence) from error
+            # The name of the relay stands in place of "the relay" at the beginning of a sentence, else before it.
+            generic = "the relay "
+            is_subject = text.startswith(generic)
+            said = f"relay {self._relay} {text.removeprefix(generic)}" if is_subject else f"relay {self._relay}: {text}"
+            raise DialError(said, stage=Stage.RELAY, symptom=symptom, evidence=evidence) from error
 
 
 def _classify(
@@ -139,18 +134,6 @@ def _classify(
         return text, Symptom.RELAY_DOWN, {"relay": Symptom.TIMEOUT}
     text = f"the relay closed the connection during the handshake ({error.strerror or error})"
     return text, Symptom.RELAY_DOWN, {"relay": Symptom.RESET}
-
-
-def _sentence(relay: str, text: str) -> str:
-    """Puts the name of the relay into a sentence: in place of "the relay" at its beginning, else before it."""
-    generic = "the relay "
-    return f"relay {relay} {text.removeprefix(generic)}" if text.startswith(generic) else f"relay {relay}: {text}"
-
-
-def sent_early() -> DialError:
-    """Returns the error of a relay that sent bytes before the request. They cannot be an answer to it."""
-    text = "the relay sent data before the request"
-    return DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_GARBAGE)
 
 
 async def dial_relay(via: Dialer, endpoint: Destination, relay: str) -> Stream:
@@ -292,9 +275,14 @@ class HandshakeDialer(ABC):
         if (request := self._requests.get(key)) is None:
             request = self._requests[key] = _Request(self._request_if_carried(destination))
         if self._rests_until:
-            self._check_rest()
+            if asyncio.get_running_loop().time() < self._rests_until:
+                raise self._leads_back()
+            self._rests_until = 0.0
         if len(request.waiting) > LOOP_REQUESTS and await request.goes_round():
-            self._end_loop(request)
+            self._rests_until = asyncio.get_running_loop().time() + LOOP_REST_S
+            for waiting in tuple(request.waiting):
+                waiting.abort()
+            raise self._leads_back()
         slot = None if self._slots is None else await self._slots.take(self._name)
         try:
             try:
@@ -313,7 +301,7 @@ class HandshakeDialer(ABC):
                         self._send_credentials.check(stream)
                     await self._shake_hands(stream, state, request.data)
             except DialError as error:
-                if self._rests_until:  # `_end_loop` aborted this request
+                if self._rests_until:  # the end of a loop aborted this request
                     raise self._leads_back() from error
                 if self._on_broken is not None and error.symptom in _BROKEN:
                     self._on_broken(stream)
@@ -328,19 +316,6 @@ class HandshakeDialer(ABC):
         if slot is not None:
             opened.held_s = slot.held_s
         return opened
-
-    def _end_loop(self, request: _Request) -> None:
-        """Aborts all waiting requests of a loop. Raises DialError."""
-        self._rests_until = asyncio.get_running_loop().time() + LOOP_REST_S
-        for stream in tuple(request.waiting):
-            stream.abort()
-        raise self._leads_back()
-
-    def _check_rest(self) -> None:
-        """Raises DialError while the relay rests because it led back here."""
-        if asyncio.get_running_loop().time() < self._rests_until:
-            raise self._leads_back()
-        self._rests_until = 0.0
 
     def _leads_back(self) -> DialError:
         text = f"relay {self._name} leads back here: what it is asked for, this Byway is asked for again"
@@ -363,27 +338,18 @@ class HandshakeDialer(ABC):
         return f"<{type(self).__name__} {self._name}>"
 
 
-class PrefixedStream(Stream):
+class PrefixedStream(WrappedStream):
     """A stream that returns bytes which were already read from it, before its further bytes."""
 
-    __slots__ = ("_inner", "_prefix")
+    __slots__ = ("_prefix",)
 
     def __init__(self, inner: Stream, prefix: bytes) -> None:
-        super().__init__(inner.peer)
-        self._inner = inner
+        super().__init__(inner)
         self._prefix = prefix
-        inner.notify = self._inner_ready
-
-    def _inner_ready(self) -> None:
-        self._wake(receiver=True, sender=True)
 
     @property
     def plain_socket(self) -> socket.SocketType | None:
         return None if self._prefix else self._inner.plain_socket
-
-    @property
-    def lowest_socket(self) -> socket.SocketType:
-        return self._inner.lowest_socket
 
     def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
         if not self._prefix:
@@ -391,27 +357,10 @@ class PrefixedStream(Stream):
         data, self._prefix = self._prefix[:limit], self._prefix[limit:]
         return data
 
-    def send_nowait(self, data: bytes | memoryview) -> int:
-        return self._inner.send_nowait(data)
-
-    def want_write(self) -> None:
-        self._inner.want_write()
-
-    def pause_reading(self) -> None:
-        self._inner.pause_reading()
-
-    def resume_reading(self) -> None:
-        self._inner.resume_reading()
-
-    def send_eof(self) -> None:
-        self._inner.send_eof()
-
     def close(self) -> None:
         self._prefix = b""
-        self._inner.close()
-        self._resume(receiver=True, sender=True)
+        super().close()
 
     def abort(self) -> None:
         self._prefix = b""
-        self._inner.abort()
-        self._resume(receiver=True, sender=True)
+        super().abort()

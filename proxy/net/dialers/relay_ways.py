@@ -23,7 +23,7 @@ from proxy.net.dialers.evasion import STRATEGY_DIALERS
 from proxy.net.dialers.hello_spacing import HelloSpacing
 from proxy.net.dialers.relay_handshake import dial_relay
 from proxy.net.dialers.road import RoadToRelays
-from proxy.net.dialers.tcp import STAGGER_S, AddressLookup, CachedLookup, interleaved
+from proxy.net.dialers.tcp import STAGGER_S, AddressLookup, interleaved
 from proxy.net.dialers.tls import TlsDialer
 from proxy.net.kernel.tcp_info import Snapshot
 from proxy.net.notify import Notify
@@ -138,7 +138,7 @@ class RelayWaysDialer:
         way = self.road.retests and self.road.beliefs.due(self.endpoints[0], ways, *self.road.here())
         if way and way not in self._judged:
             self._judged.add(way)
-            spawn(self._judge(self.start(way, _nothing)), name=f"test a way to {self.relay}")
+            spawn(self._judge(self.start(way, lambda: None)), name=f"test a way to {self.relay}")
 
     async def _judge(self, attempt: _WayAttempt) -> None:
         detect, loop, is_late = self.road.detect, asyncio.get_running_loop(), False
@@ -184,18 +184,9 @@ class _WayAttempt:
     """An attempt on one way. The hedging policy reads it as UnderWay."""
 
     __slots__ = (
-        "connected_at",
-        "evidence",
-        "flight_sent_at",
-        "hedged",
-        "phase",
-        "snapshot",
-        "started_at",
-        "stream",
-        "syn_at",
-        "task",
-        "way",
-    )
+        "connected_at", "evidence", "flight_sent_at", "hedged", "phase", "snapshot", "started_at", "stream", "syn_at",
+        "task", "way",
+    )  # fmt: skip
 
     task: asyncio.Task[Stream | DialError]
 
@@ -265,7 +256,10 @@ class _WayRace:
             for attempt in tuple(self._attempts):
                 result = attempt.result
                 if isinstance(result, DialError):
-                    self._on_failure(attempt)
+                    self._attempts.remove(attempt)
+                    self._failed.append(attempt)
+                    if attempt.symptom(self._dialer.policy) in _FILTERED:
+                        self._note_filtered(attempt)
                 elif result is not None:
                     return self._win(attempt, result)
             self._take_addresses()
@@ -297,7 +291,7 @@ class _WayRace:
             elif lookup is None:
                 addresses = ("",)
             else:
-                cached = lookup.cached(endpoint.host) if isinstance(lookup, CachedLookup) else None
+                cached = lookup.cached(endpoint.host)
                 if cached is None:
                     self._lookups[endpoint] = spawn(
                         _resolved(lookup, endpoint.host), name=f"resolve {endpoint.host}", on_end=self._notify.set
@@ -395,12 +389,6 @@ class _WayRace:
             self._filtered.append(attempt.way)
             self._enqueue()
 
-    def _on_failure(self, attempt: _WayAttempt) -> None:
-        self._attempts.remove(attempt)
-        self._failed.append(attempt)
-        if attempt.symptom(self._dialer.policy) in _FILTERED:
-            self._note_filtered(attempt)
-
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def _win(self, attempt: _WayAttempt, stream: Stream) -> Stream:
@@ -434,7 +422,3 @@ async def _resolved(lookup: AddressLookup, host: str) -> Sequence[str] | DialErr
         return [*map(str, interleaved(await lookup.resolve(host)))]
     except DialError as error:
         return error
-
-
-def _nothing() -> None:
-    """For attempts that nobody waits for."""

@@ -19,7 +19,8 @@ from proxy.net.kernel.tcp_info import TcpInfo
 
 
 class WayBeliefs(Protocol):
-    """The beliefs about ways, by network. `relay` is the endpoint of its URL, `now` seconds since the epoch."""
+    """The beliefs about ways, by network; here, none. `relay` is the endpoint of its URL, `now` seconds since the
+    epoch."""
 
     def order(
         self,
@@ -31,64 +32,35 @@ class WayBeliefs(Protocol):
         filtered: Sequence[RelayWay],
     ) -> WayOrder:
         """Returns the ways to try; see `detect.relay_ways`. The hello was just filtered on `filtered`."""
-        ...
-
-    def used(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
-        """Notes that a dial used the way, and reached the relay."""
-        ...
-
-    def worked(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
-        """The way led to the relay, and nothing went over it."""
-        ...
-
-    def failed(self, relay: Destination, way: RelayWay, symptom: Symptom, network: NetworkId, now: float) -> None:
-        """The way failed, and another way led to the relay."""
-        ...
-
-    def overtaken(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
-        """The way looks dropped, and another way led to the relay: its verdict is to come."""
-        ...
-
-    def avoid(self, relay: Destination, peer: str, network: NetworkId, now: float) -> None:
-        """The relay did not complete its handshake on the way to `peer`."""
-        ...
-
-    def due(self, relay: Destination, ways: Sequence[RelayWay], network: NetworkId, now: float) -> RelayWay | None:
-        """Returns a way to test now, beside a dial that went well; None: there is none."""
-        ...
-
-
-class NoWayBeliefs:
-    """Believes nothing, and keeps the order of the configuration."""
-
-    def order(
-        self,
-        relay: Destination,
-        ways: Sequence[RelayWay],
-        network: NetworkId,
-        now: float,
-        *,
-        filtered: Sequence[RelayWay],
-    ) -> WayOrder:
         return WayOrder([way for way in ways if not way.strategy or way.plain in filtered])
 
     def used(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
-        pass
+        """Notes that a dial used the way, and reached the relay."""
+        return
 
     def worked(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
-        pass
+        """The way led to the relay, and nothing went over it."""
+        return
 
     def failed(self, relay: Destination, way: RelayWay, symptom: Symptom, network: NetworkId, now: float) -> None:
-        pass
+        """The way failed, and another way led to the relay."""
+        return
 
     def overtaken(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
-        pass
+        """The way looks dropped, and another way led to the relay: its verdict is to come."""
+        return
 
     def avoid(self, relay: Destination, peer: str, network: NetworkId, now: float) -> None:
-        pass
+        """The relay did not complete its handshake on the way to `peer`."""
+        return
 
     def due(self, relay: Destination, ways: Sequence[RelayWay], network: NetworkId, now: float) -> RelayWay | None:
+        """Returns a way to test now, beside a dial that went well; None: there is none."""
         return None
+
+
+class NoWayBeliefs(WayBeliefs):
+    """Believes nothing, and keeps the order of the configuration."""
 
 
 NO_WAY_BELIEFS: WayBeliefs = NoWayBeliefs()

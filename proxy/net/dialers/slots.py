@@ -75,8 +75,6 @@ class Slots:
 
 
 class Slot:
-    """The two slots of one dial."""
-
     __slots__ = ("_begun_at", "_handshakes", "_in_handshake", "_paths", "_spacing", "held_s")
 
     def __init__(

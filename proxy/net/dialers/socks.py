@@ -6,8 +6,9 @@ resolve names for a relay that wants addresses, since the query would tell the n
 
 from __future__ import annotations
 
-from proxy.model import Destination
-from proxy.net.dialers.relay_handshake import Handshake, HandshakeDialer, sent_early
+from proxy.model import Destination, Stage, Symptom
+from proxy.model.errors import DialError
+from proxy.net.dialers.relay_handshake import Handshake, HandshakeDialer
 from proxy.net.stream import Stream, read_with
 from proxy.wire import socks
 
@@ -40,8 +41,9 @@ class Socks5Dialer(HandshakeDialer):
         if method == socks.PASSWORD and not reader:
             await stream.send(self._credentials)
             await read_with(stream, reader, socks.read_socks5_auth(reader))
-        if reader:
-            raise sent_early()
+        if reader:  # an answer to the request cannot come before it
+            text = "the relay sent data before the request"
+            raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_GARBAGE)
         await stream.send(request)
         state.request_sent()
         answer = await stream.receive()

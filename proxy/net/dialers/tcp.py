@@ -16,9 +16,8 @@ import math
 import os
 import socket
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import chain, zip_longest
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 from proxy.model import NO_EVIDENCE, Destination, Evidence, IPAddress, Stage, Symptom, host_and_port
 from proxy.model.bounded import Bounded
@@ -39,42 +38,29 @@ STAGGER_S = 0.25
 """RFC 8305 section 8: the recommended Connection Attempt Delay."""
 
 
-class AddressLookup(Protocol):
-    """Resolves names for a dialer."""
-
-    async def resolve(self, host: str) -> Sequence[IPAddress]:
-        """Returns the addresses of `host`, at least one. Raises DialError."""
-        ...
-
-
-@runtime_checkable
-class CachedLookup(Protocol):
-    """An AddressLookup that may know addresses at once."""
-
-    def cached(self, host: str) -> tuple[IPAddress, ...] | None:
-        """Returns the addresses that `resolve` would return now without a query; None: it would send one."""
-        ...
-
-
 class PendingAddresses(Protocol):
     """A lookup that has begun. The caller that began it closes it."""
 
     def poll(self) -> Sequence[IPAddress] | None:
         """Returns the addresses, at least one; None while they are not known. Raises DialError."""
-        ...
 
     def close(self) -> None:
         """Ends the wait. Harmless when repeated."""
-        ...
 
 
-@runtime_checkable
-class PolledLookup(Protocol):
-    """An AddressLookup that needs no task of its caller."""
+class AddressLookup(Protocol):
+    """Resolves names for a dialer. A class that derives from it needs only `resolve`."""
+
+    async def resolve(self, host: str) -> Sequence[IPAddress]:
+        """Returns the addresses of `host`, at least one. Raises DialError."""
+
+    def cached(self, host: str) -> tuple[IPAddress, ...] | None:
+        """Returns the addresses that `resolve` would return now without a query; None: it would send one."""
+        return None
 
     def begin(self, host: str, notify: Callable[[], None]) -> PendingAddresses:
         """Starts a lookup of `host`. `notify` is called when its `poll` has a result. Raises DialError."""
-        ...
+        return _LookupTask(self, host, notify)
 
 
 class Target(NamedTuple):
@@ -90,15 +76,10 @@ _TARGETS_KEPT = 4096
 
 
 class DirectDialer(Dialer, Protocol):
-    """A dialer that connects to destinations directly."""
+    """A dialer that connects to destinations directly: see TcpDialer."""
 
-    def choosing(self, choose: Choose) -> Dialer:
-        """Returns a dialer that connects to the addresses that `choose` returns."""
-        ...
-
-    def begin(self, destination: Destination, notify: Notify) -> Connecting:
-        """See TcpDialer."""
-        ...
+    def choosing(self, choose: Choose) -> Dialer: ...
+    def begin(self, destination: Destination, notify: Notify) -> Connecting: ...
 
 
 class TcpDialer:
@@ -117,11 +98,8 @@ class TcpDialer:
         """`speaks_at_once`: the owner sends the first bytes as soon as a stream has connected, as to a relay. On this
         computer they are then joined with the last packet of the TCP handshake, so that the other side wakes once and
         not twice."""
-        self._poller = poller
-        self._cached = resolver.cached if isinstance(resolver, CachedLookup) else _nothing
-        self._look_up: Callable[[str, Callable[[], None]], PendingAddresses] = (
-            resolver.begin if isinstance(resolver, PolledLookup) else partial(_LookupTask, resolver)
-        )
+        self.poller = poller
+        self._cached, self._look_up = resolver.cached, resolver.begin
         self._guard_address = guard_address
         self.connect_timeout_s = connect_timeout_s
         self.stagger_s = stagger_s
@@ -171,7 +149,7 @@ class TcpDialer:
                 # The guard's answer about other private addresses changes as this computer travels.
                 if self._choose is None and False not in [each.is_global or each.is_loopback for each in addresses]:
                     self._allowed[destination.host, destination.port] = (addresses, targets)
-        return Connecting(self, self._poller, destination, notify, targets, lookup)
+        return Connecting(self, destination, notify, targets, lookup)
 
     def targets(self, destination: Destination, addresses: Sequence[IPAddress]) -> list[Target]:
         """Returns the targets to connect to, in order, among the `addresses` of `destination`. Raises DialError when
@@ -208,14 +186,13 @@ class Connecting:
     `next_check_at`, and in the end `close`."""
 
     __slots__ = (
-        "_destination", "_dialer", "_ends_at", "_failures", "_left", "_lookup", "_next_at", "_notify", "_poller",
-        "_tries", "began_at", "is_through", "next_check_at",
+        "_destination", "_dialer", "_ends_at", "_failures", "_left", "_lookup", "_next_at", "_notify", "_tries",
+        "began_at", "is_through", "next_check_at",
     )  # fmt: skip
 
     def __init__(
         self,
         dialer: TcpDialer,
-        poller: Poller,
         destination: Destination,
         notify: Notify,
         targets: list[Target],
@@ -224,7 +201,6 @@ class Connecting:
         """With a `lookup`, `targets` is empty: they are known when it has ended."""
         now = asyncio.get_running_loop().time()
         self._dialer = dialer
-        self._poller = poller
         self._destination = destination
         self._notify = notify
         self._lookup = lookup
@@ -296,7 +272,6 @@ class Connecting:
         self._tries = []
 
     def _start_next(self, now: float) -> None:
-        """Starts a connect to the next address."""
         target = self._left.pop()
         self._next_at = now + self._dialer.stagger_s
         try:
@@ -313,7 +288,7 @@ class Connecting:
                 if code not in _UNDER_WAY:
                     raise OSError(code, os.strerror(code))
                 is_through = code in (0, errno.EISCONN)
-                stream = SocketStream(sock, self._poller, target.peer, connected=is_through)
+                stream = SocketStream(sock, self._dialer.poller, target.peer, connected=is_through)
             except BaseException:
                 sock.close()
                 raise
@@ -321,7 +296,7 @@ class Connecting:
             self._failed(target.peer, error)
         else:
             stream.syn_at = now
-            stream.drained = self._poller.edge_triggered  # registering makes an edge for bytes that are there already
+            stream.drained = stream.poller.edge_triggered  # registering makes an edge for bytes that are there already
             stream.notify = self._notify.set
             self._tries.append(stream)
             self.is_through = is_through
@@ -391,10 +366,6 @@ class _LookupTask:
 
     def close(self) -> None:
         self._task.cancel()
-
-
-def _nothing(host: str) -> None:
-    """The cache of a lookup without one."""
 
 
 _MOST_TELLING_FIRST = (

@@ -40,18 +40,9 @@ class TlsStream(Stream):
     or two; 128 KiB in a call with a `limit` above CHUNK."""
 
     __slots__ = (
-        "_all_decrypted",
-        "_closed",
-        "_decrypted",
-        "_eof_sent",
-        "_failure",
-        "_incoming",
-        "_inner",
-        "_linger",
-        "_outgoing",
-        "_tls",
-        "_unsent",
-    )
+        "_all_decrypted", "_closed", "_decrypted", "_eof_sent", "_failure", "_incoming", "_inner", "_linger",
+        "_outgoing", "_tls", "_unsent",
+    )  # fmt: skip
 
     def __init__(self, inner: Stream, context: ssl.SSLContext, server_name: str) -> None:
         super().__init__(inner.peer)
@@ -81,15 +72,11 @@ class TlsStream(Stream):
                 with contextlib.suppress(OSError):  # sending the alert must not hide the error
                     self._flush()
                 raise
-            await self._inner_send()
+            while not self._flush():
+                await self._sendable()
             if done:
                 return
             self._take_in(await self._inner.receive())
-
-    async def _inner_send(self) -> None:
-        """Hands all records to the inner stream."""
-        while not self._flush():
-            await self._sendable()
 
     @property
     def alpn(self) -> str | None:
@@ -245,7 +232,7 @@ class TlsStream(Stream):
         if self._linger is not None:
             self._linger.cancel()
         self._inner.abort()
-        self._leave_inner()
+        self._inner.notify = None  # as in `_finish`
         self._resume(receiver=True, sender=True)
 
     def _inner_ready(self) -> None:
@@ -262,7 +249,9 @@ class TlsStream(Stream):
             self.notify()
 
     def _finish(self) -> bool:
-        """Continues to close: unsent bytes go out first. Returns whether closing is over, also by an error."""
+        """Continues to close: unsent bytes go out, the socket is read empty, and closed. Returns whether closing is
+        over, also by an error. Closing with unread bytes sends a reset, which would destroy our last bytes at the other
+        end. With TLS 1.3 there are always such bytes: the session tickets."""
         try:
             if not self._flush():
                 return False
@@ -271,23 +260,15 @@ class TlsStream(Stream):
             return True
         if self._linger is not None:
             self._linger.cancel()
-        self._close_inner()
-        return True
-
-    def _close_inner(self) -> None:
-        """Reads the socket empty, and closes it. Closing with unread bytes sends a reset, which would destroy our last
-        bytes at the other end. With TLS 1.3 there are always such bytes: the session tickets."""
         with contextlib.suppress(OSError):  # BlockingIOError: it is empty
             for _ in range(_DISCARDED_CHUNKS):
                 if not self.lowest_socket.recv(CHUNK):
                     break
         self._inner.close()
-        self._leave_inner()
-
-    def _leave_inner(self) -> None:
-        """Breaks the cycle between both streams, which would live until the next garbage collection, with 100 KiB of
-        OpenSSL for each connection."""
+        # The cycle between both streams would live until the next garbage collection, with 100 KiB of OpenSSL for each
+        # connection.
         self._inner.notify = None
+        return True
 
     def _check_open(self) -> None:
         if self._closed:
@@ -331,13 +312,10 @@ class TlsDialer:
                 await stream.handshake()
             except ssl.SSLError as error:
                 raise _refused(error) from error
-            self._check_pin(stream)
+            if self._pin is not None and (key := public_key_sha256(stream.certificate())) != self._pin:
+                text = f"the public key of the relay's certificate is not the pinned one (it is sha256:{key.hex()})"
+                raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH, evidence=_CERTIFICATE)
         return stream
-
-    def _check_pin(self, stream: TlsStream) -> None:
-        if self._pin is not None and (key_hash := public_key_sha256(stream.certificate())) != self._pin:
-            text = f"the public key of the relay's certificate is not the pinned one (it is sha256:{key_hash.hex()})"
-            raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH, evidence=_CERTIFICATE)
 
     def __repr__(self) -> str:
         return f"<TlsDialer {self._relay} via {self._via!r}>"

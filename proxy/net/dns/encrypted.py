@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from proxy.model import UNKNOWN_NETWORK, NetworkId, Stage, Symptom
+from proxy.model import UNKNOWN_NETWORK, NetworkId, Symptom
 from proxy.model.errors import DialError, PeerError
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.dns.stub_resolver import FAMILY_WAIT_S, LookupResult
+from proxy.net.dns.stub_resolver import FAMILY_WAIT_S, RECORD_TYPES, LookupResult, lookup_failed
 from proxy.net.tasks import spawn
 from proxy.wire import dns
 from proxy.wire.dns import Answer, Rcode, RecordType
@@ -39,8 +39,6 @@ STAGGER_S = 1.0
 
 DOWN_S = 60.0
 """Seconds for which a server that failed is queried after all others."""
-
-_RECORD_TYPES = (RecordType.A, RecordType.AAAA)
 
 
 class EncryptedDns:
@@ -84,7 +82,12 @@ class EncryptedDns:
 
         Raises DialError of stage RESOLVE when no server answers: SKIPPED, from which nothing is learned; OFFLINE or
         LOCAL when that explains every failure. Its evidence is "doh"."""
-        waiting, failures = deque(self._by_availability()), list[DialError]()
+        if (network := self._network()) != self._down_on:
+            self._down.clear()
+            self._down_on = network
+        now = asyncio.get_running_loop().time
+        waiting = deque(sorted(self._transports, key=lambda transport: self._down.get(transport, 0.0) > now()))
+        failures: list[DialError] = []
         inconclusive: LookupResult | None = None
         under_way: dict[asyncio.Task[LookupResult | DialError], DnsTransport] = {}
         try:
@@ -95,9 +98,16 @@ class EncryptedDns:
                 hedge_after_s = self._stagger_s if waiting else None
                 done, _ = await asyncio.wait(under_way, timeout=hedge_after_s, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    result = self._note_result(under_way.pop(task), task.result(), failures)
-                    if result is not None and result.code in (Rcode.OK, Rcode.NO_NAME):
-                        self._mark_slow(under_way.values())
+                    transport, result = under_way.pop(task), task.result()
+                    if isinstance(result, DialError):
+                        failures.append(result)
+                        self._down[transport] = now() + self._down_s
+                        continue
+                    self._down.pop(transport, None)
+                    self._has_warned = False
+                    if result.code in (Rcode.OK, Rcode.NO_NAME):
+                        # Servers that this one overtook are queried after all others.
+                        self._down.update(dict.fromkeys(under_way.values(), now() + self._down_s))
                         return result
                     inconclusive = inconclusive or result
         finally:
@@ -106,30 +116,6 @@ class EncryptedDns:
         if inconclusive is not None:
             return inconclusive
         raise self._all_failed(failures)
-
-    def _note_result(
-        self, transport: DnsTransport, result: LookupResult | DialError, failures: list[DialError]
-    ) -> LookupResult | None:
-        """Marks the server as up or down. Returns the result, or None after a failure, which is added to `failures`."""
-        if isinstance(result, DialError):
-            failures.append(result)
-            self._down[transport] = asyncio.get_running_loop().time() + self._down_s
-            return None
-        self._down.pop(transport, None)
-        self._has_warned = False
-        return result
-
-    def _mark_slow(self, transports: Iterable[DnsTransport]) -> None:
-        """Marks servers that another one overtook as down, so that they are queried after all others."""
-        until = asyncio.get_running_loop().time() + self._down_s
-        self._down.update(dict.fromkeys(transports, until))
-
-    def _by_availability(self) -> list[DnsTransport]:
-        if (network := self._network()) != self._down_on:
-            self._down.clear()
-            self._down_on = network
-        now = asyncio.get_running_loop().time()
-        return sorted(self._transports, key=lambda transport: self._down.get(transport, 0.0) > now)
 
     def _all_failed(self, failures: Sequence[DialError]) -> DialError:
         reasons = list(dict.fromkeys(map(str, failures))) or ["none is configured"]
@@ -143,12 +129,8 @@ class EncryptedDns:
             log.debug("all encrypted DNS servers failed: %s", "; ".join(reasons))
         symptoms = {failure.symptom for failure in failures}
         symptom = symptoms.pop() if len(symptoms) == 1 else Symptom.SKIPPED
-        return DialError(
-            f"all encrypted DNS servers failed: {text}",
-            stage=Stage.RESOLVE,
-            symptom=symptom if symptom in (Symptom.OFFLINE, Symptom.LOCAL) else Symptom.SKIPPED,
-            evidence={"doh": "doh_down"},
-        )
+        symptom = symptom if symptom in (Symptom.OFFLINE, Symptom.LOCAL) else Symptom.SKIPPED
+        return lookup_failed(f"all encrypted DNS servers failed: {text}", symptom, {"doh": "doh_down"})
 
     def __repr__(self) -> str:
         return f"<EncryptedDns {' '.join(map(str, self._servers)) or 'without servers'}>"
@@ -156,7 +138,7 @@ class EncryptedDns:
 
 async def _ask_both_families(transport: DnsTransport, host: str) -> LookupResult | DialError:
     """Queries one server for both families. Once one has addresses, waits `FAMILY_WAIT_S` at most for the other."""
-    asking = {spawn(_answer(transport, host, kind), name=f"dns {kind.name}"): kind for kind in _RECORD_TYPES}
+    asking = {spawn(_answer(transport, host, kind), name=f"dns {kind.name}"): kind for kind in RECORD_TYPES}
     answers: dict[RecordType, Answer] = {}
     failure: DialError | None = None
     waiting, wait_s = set(asking), None
@@ -176,17 +158,13 @@ async def _ask_both_families(transport: DnsTransport, host: str) -> LookupResult
     finally:
         for task in waiting:
             task.cancel()
-    if failure is not None and not any(answer.addresses for answer in answers.values()):
-        return failure
-    return _merge(str(transport.server), [answers[kind] for kind in _RECORD_TYPES if kind in answers])
-
-
-def _merge(source: str, answers: Sequence[Answer]) -> LookupResult:
-    full = [answer for answer in answers if answer.addresses]
-    if full:
+    source, given = str(transport.server), [answers[kind] for kind in RECORD_TYPES if kind in answers]
+    if full := [answer for answer in given if answer.addresses]:
         addresses = tuple(address for answer in full for address in answer.addresses)
         return LookupResult(addresses, min(answer.ttl_s for answer in full), source=source)
-    codes = [answer.code for answer in answers]
+    if failure is not None:
+        return failure
+    codes = [answer.code for answer in given]
     inconclusive = next((code for code in codes if not code.is_final), None)
     return LookupResult(code=inconclusive or (Rcode.OK if Rcode.OK in codes else Rcode.NO_NAME), source=source)
 
@@ -197,4 +175,4 @@ async def _answer(transport: DnsTransport, host: str, kind: RecordType) -> Answe
     except DialError as error:
         return error
     except PeerError as error:
-        return DialError(f"{transport.server}: {error}", stage=Stage.RESOLVE, symptom=Symptom.RESOLVE_FAILED)
+        return lookup_failed(f"{transport.server}: {error}", Symptom.RESOLVE_FAILED)

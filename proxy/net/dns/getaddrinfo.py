@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import ipaddress
 import socket
 import threading
 from collections import deque
 from collections.abc import Callable
 
-from proxy.model import IPAddress, Stage, Symptom
+from proxy.model import IPAddress, Symptom
 from proxy.model.errors import DialError
-from proxy.net.dns.stub_resolver import LookupResult
+from proxy.net.dns.stub_resolver import SHORTAGES, LookupResult, lookup_failed
 
 THREADS = 32
 
@@ -56,23 +55,21 @@ class GetaddrinfoThreads:
             try:
                 thread.start()
             except RuntimeError as error:  # the system grants no further thread
-                future.set_result(_failed(f"{host} cannot be looked up: {error}", Symptom.LOCAL))
+                future.set_result(lookup_failed(f"{host} cannot be looked up: {error}", Symptom.LOCAL))
             else:
                 self._running += 1
 
     def _run(self, loop: asyncio.AbstractEventLoop, host: str, future: asyncio.Future[SystemAnswer]) -> None:
         """Runs in its own thread."""
-        answer = self._answer(host)
+        answer: SystemAnswer
+        try:
+            answer = LookupResult(tuple(self._lookup(host)), float("inf"), source="the system")
+        except (OSError, UnicodeError) as error:
+            answer = lookup_failed(f"{host} does not resolve: {error_text(error)}", _symptom(error))
+        except Exception as error:  # a fault of ours is an answer, too: the callers must not wait for ever
+            answer = lookup_failed(f"{host} cannot be looked up: {error!r}", Symptom.LOCAL)
         with contextlib.suppress(RuntimeError):  # the loop ended while getaddrinfo was blocked
             loop.call_soon_threadsafe(self._ended, future, answer)
-
-    def _answer(self, host: str) -> SystemAnswer:
-        try:
-            return LookupResult(tuple(self._lookup(host)), float("inf"), source="the system")
-        except (OSError, UnicodeError) as error:
-            return _failed(f"{host} does not resolve: {error_text(error)}", _symptom(error))
-        except Exception as error:  # a fault of ours is an answer, too: the callers must not wait for ever
-            return _failed(f"{host} cannot be looked up: {error!r}", Symptom.LOCAL)
 
     def _ended(self, future: asyncio.Future[SystemAnswer], answer: SystemAnswer) -> None:
         self._running -= 1
@@ -82,7 +79,6 @@ class GetaddrinfoThreads:
 
 
 _NO_NAME = {getattr(socket, name, None) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY")}
-_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
 def _symptom(error: OSError | UnicodeError) -> Symptom:
@@ -92,13 +88,9 @@ def _symptom(error: OSError | UnicodeError) -> Symptom:
         if error.errno in _NO_NAME:
             return Symptom.NO_NAME
         return Symptom.LOCAL if error.errno == socket.EAI_MEMORY else Symptom.RESOLVE_FAILED
-    return Symptom.LOCAL if error.errno in _SHORTAGES else Symptom.RESOLVE_FAILED
+    return Symptom.LOCAL if error.errno in SHORTAGES else Symptom.RESOLVE_FAILED
 
 
 def error_text(error: OSError | UnicodeError) -> str:
     """Returns the text of an error, without its number."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-def _failed(text: str, symptom: Symptom) -> DialError:
-    return DialError(text, stage=Stage.RESOLVE, symptom=symptom)

@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-from proxy.model import IPAddress, NetworkId, Stage, Symptom
+from proxy.model import IPAddress, NetworkId, Symptom
 from proxy.model.errors import DialError
 from proxy.net.deadline import deadline
+from proxy.net.dialers.tcp import AddressLookup
 from proxy.net.dns.resolver import KEEP_S, Resolver
+from proxy.net.dns.stub_resolver import lookup_failed
 from proxy.net.dns.tampering import ExpiringCache
 from proxy.net.tasks import spawn
 
@@ -28,18 +30,15 @@ class AddressMemory(Protocol):
 
     def addresses(self, host: str, network: NetworkId, now: float) -> tuple[IPAddress, ...]:
         """Returns the last addresses of `host`: on this network, else on any; empty when there are none."""
-        ...
 
     def is_news(self, host: str, network: NetworkId, addresses: tuple[IPAddress, ...], now: float) -> bool:
         """Whether the answer differs enough from the remembered one to call `remember`."""
-        ...
 
     def remember(self, host: str, network: NetworkId, addresses: tuple[IPAddress, ...], now: float) -> None:
         """Remembers an answer of encrypted DNS. May wait for the disk."""
-        ...
 
 
-class RelayLookup:
+class RelayLookup(AddressLookup):
     """Resolves the names of relays for their dialer. Belongs to one loop."""
 
     def __init__(
@@ -69,7 +68,7 @@ class RelayLookup:
         self._stale = ExpiringCache[tuple[IPAddress, ...]]()  # remembered addresses in use
 
     def cached(self, host: str) -> tuple[IPAddress, ...] | None:
-        """See CachedLookup."""
+        """See AddressLookup."""
         addresses = (
             self._resolver.known(host)
             or self._stale.get((self._network(), host), asyncio.get_running_loop().time())
@@ -89,7 +88,7 @@ class RelayLookup:
             f"{host} leads into the local network, and the dashboard added this relay; to allow it, remove the relay "
             "and add it with `byway relay add`"
         )
-        raise DialError(text, stage=Stage.RESOLVE, symptom=Symptom.FORBIDDEN)
+        raise lookup_failed(text, Symptom.FORBIDDEN)
 
     def _public(self, addresses: tuple[IPAddress, ...]) -> tuple[IPAddress, ...]:
         return tuple(filter(self._is_public, addresses))
@@ -101,31 +100,24 @@ class RelayLookup:
             return await self._resolver.resolve(host)
         network = self._network()
         remembered = self._memory.addresses(host, network, self._now())
-        query = self._query(network, host)
+        query = self._under_way.get((network, host))
+        if query is None:  # it goes on when its callers have stopped waiting
+            query = self._under_way[network, host] = spawn(self._ask(network, host), name=f"resolve relay {host}")
         failed = self._failures.get((network, host), asyncio.get_running_loop().time())
         if failed is not None and not remembered:
             raise _unresolved(host, failed)
         try:
-            with deadline(self._patience(network) if remembered else None):
+            patience_s = 0.0 if self._failed_on == network else self._patience_s
+            with deadline(patience_s if remembered else None):
                 answer = await asyncio.shield(query)
         except TimeoutError:
-            answer = DialError(f"no answer for {host} yet", stage=Stage.RESOLVE, symptom=Symptom.SKIPPED)
+            answer = lookup_failed(f"no answer for {host} yet", Symptom.SKIPPED)
         if not isinstance(answer, DialError):
             return answer
         if remembered and answer.symptom is not Symptom.NO_NAME:
             self._stale.put((network, host), asyncio.get_running_loop().time() + KEEP_S, remembered)
             return remembered
         raise _unresolved(host, answer)
-
-    def _patience(self, network: NetworkId) -> float:
-        return 0.0 if self._failed_on == network else self._patience_s
-
-    def _query(self, network: NetworkId, host: str) -> asyncio.Task[Answer]:
-        """Returns the query under way for `host`, or a new one. It goes on when its callers have stopped waiting."""
-        query = self._under_way.get((network, host))
-        if query is None:
-            query = self._under_way[network, host] = spawn(self._ask(network, host), name=f"resolve relay {host}")
-        return query
 
     async def _ask(self, network: NetworkId, host: str) -> Answer:
         try:
@@ -155,4 +147,4 @@ def _unresolved(host: str, error: DialError) -> DialError:
         f"no encrypted DNS server answers, and a relay's name is asked of no other: write the address of {host} into "
         f"the relay's URL (?alt=ADDRESS:PORT), or add another encrypted DNS server to [dns] servers ({error})"
     )
-    return DialError(text, stage=Stage.RESOLVE, symptom=Symptom.RESOLVE_FAILED, evidence={"doh": "doh_down"})
+    return lookup_failed(text, Symptom.RESOLVE_FAILED, {"doh": "doh_down"})

@@ -15,13 +15,14 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-from proxy.model import NO_EVIDENCE, DnsFinding, Evidence, IPAddress, NetworkId, SignalId, Stage, Symptom
+from proxy.model import DnsFinding, IPAddress, NetworkId, SignalId, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import PASSES
+from proxy.net.dialers.tcp import AddressLookup
 from proxy.net.dns.encrypted import EncryptedDns
 from proxy.net.dns.getaddrinfo import GetaddrinfoThreads, Lookup, SystemAnswer, error_text, system_lookup
-from proxy.net.dns.stub_resolver import LookupResult, StubResolver
+from proxy.net.dns.stub_resolver import LookupResult, StubResolver, lookup_failed
 from proxy.net.dns.tampering import BogonCheck, ExpiringCache, TamperingChecks, listed
 from proxy.net.knowledge import NOTHING_KNOWN, Knowledge
 from proxy.net.loop.timers import Timer, call_at, cancel
@@ -166,7 +167,7 @@ class Resolver:
         """Starts a lookup as `resolve` does, for a name that is not `cached`; the caller needs no task. Raises
         DialError when that is the result without a query."""
         if host == "onion" or host.endswith(".onion"):  # RFC 7686: never sent to the DNS
-            raise _failed(f"{host} is an onion name: it needs Tor and is never resolved", Symptom.FORBIDDEN)
+            raise lookup_failed(f"{host} is an onion name: it needs Tor and is never resolved", Symptom.FORBIDDEN)
         if self.may_ask_in_plain_text(host):
             return self._share_query(False, host, self._ask_system, notify)
         if in_files := self.in_files(host):
@@ -179,18 +180,18 @@ class Resolver:
         if (configured := self._hosts.get(host)) is not None:
             return configured
         if self._encrypted is None or self._encrypted_for is EncryptedFor.NONE:
-            raise _failed("no encrypted DNS server is configured", Symptom.SKIPPED)
+            raise lookup_failed("no encrypted DNS server is configured", Symptom.SKIPPED)
         if self._is_local(host) or host == "onion" or host.endswith(".onion"):
-            raise _failed(f"{host} is a local name: encrypted DNS is not asked for it", Symptom.SKIPPED)
+            raise lookup_failed(f"{host} is a local name: encrypted DNS is not asked for it", Symptom.SKIPPED)
         notify = Notify()
         return await _awaited(self._begin_encrypted(host, notify.set), notify)
 
     def _begin_encrypted(self, host: str, notify: Callable[[], None]) -> PendingAnswer:
         if self._encrypted is None:
-            raise _failed("no encrypted DNS server is configured", Symptom.SKIPPED)
+            raise lookup_failed("no encrypted DNS server is configured", Symptom.SKIPPED)
         if self._is_local(host):  # only with "always": `may_ask_in_plain_text` allows local names otherwise
             text = f'{host} is a local name, and [dns] secure = "always" allows no plain DNS query for it: '
-            raise _failed(f"{text}set its address in [dns.hosts]", Symptom.NO_NAME)
+            raise lookup_failed(f"{text}set its address in [dns.hosts]", Symptom.NO_NAME)
         cached = self._secured.get((self._network(), host), asyncio.get_running_loop().time())
         if cached is not None:
             return PendingAnswer(notify, cached)
@@ -241,8 +242,7 @@ class Resolver:
         return self._plain.get(key, now) or self._secured.get(key, now) or ()
 
     def finding(self, host: str) -> DnsFinding | None:
-        """Returns the evidence that the system's answer for `host` is wrong on this network; None when there is none
-        younger than `finding_keep_s`."""
+        """See TamperingChecks."""
         return self._tampering.finding(host)
 
     @property
@@ -263,13 +263,11 @@ class Resolver:
         return self._is_local(host) if answer is None else self._tampering.may_be_local(host)
 
     def is_fake(self, address: IPAddress) -> bool:
-        """Whether `address` is a fake address, which another proxy on this machine gives in place of a real one."""
+        """See TamperingChecks."""
         return self._tampering.is_fake(address)
 
     async def compare(self, host: str) -> DnsFinding | None:
-        """Compares the system's last answer for `host` with that of encrypted DNS, without another plain query.
-
-        Returns the finding; None when both agree, or when encrypted DNS does not answer."""
+        """See TamperingChecks. Sends no other plain query for `host`."""
         finding = await self._tampering.compare(host, self.secure)
         if finding is not None:
             self._plain.drop((self._network(), host))
@@ -281,39 +279,35 @@ class Resolver:
         pending = PendingAnswer(notify)
         ends_at = asyncio.get_running_loop().time() + self._timeout_s
         pending.timer = call_at(ends_at, partial(self._give_up, pending, secure, host), passes=PASSES)
-        waiting = self._under_way.get((secure, host))
-        if waiting is not None:
-            waiting.append(pending)
-        else:
-            self._start_query(secure, host, ask, pending)
-        return pending
-
-    def _start_query(self, secure: bool, host: str, ask: Ask, first: PendingAnswer) -> None:
-        """Starts the lookup as a task: it goes on when its callers have timed out."""
-        waiting = self._under_way[secure, host] = [first]
+        if (shared := self._under_way.get((secure, host))) is not None:
+            shared.append(pending)
+            return pending
+        waiting = self._under_way[secure, host] = [pending]
 
         def settle(answer: Answer) -> None:
             if self._under_way.get((secure, host)) is waiting:
                 del self._under_way[secure, host]
-                for pending in waiting:
-                    pending.settle(answer)
+                for each in waiting:
+                    each.settle(answer)
 
         def ended() -> None:
             """Settles after a fault in the task, so that the callers do not wait for ever."""
             if self._under_way.get((secure, host)) is waiting:
-                settle(_failed(f"{host} cannot be looked up", Symptom.LOCAL))
+                settle(lookup_failed(f"{host} cannot be looked up", Symptom.LOCAL))
 
+        # As a task: it goes on when its callers have timed out.
         spawn(ask(self._network(), host, settle), name=f"resolve {host}", on_end=ended, eager=True)
+        return pending
 
     def _give_up(self, pending: PendingAnswer, secure: bool, host: str) -> None:
         """The time of one caller is over."""
         if secure:  # no evidence about the name
             text = f"no answer for {host} from an encrypted DNS server within {self._timeout_s:g} s"
-            pending.settle(_failed(text, Symptom.SKIPPED, {"doh": "doh_down"}))
+            pending.settle(lookup_failed(text, Symptom.SKIPPED, {"doh": "doh_down"}))
             return
         self._tampering.record_system_answer(host, LookupResult(code=None, source="the system"))
         text = f"no DNS answer for {host} within {self._timeout_s:g} s"
-        pending.settle(_failed(text, Symptom.RESOLVE_FAILED, {"code": "silent"}))
+        pending.settle(lookup_failed(text, Symptom.RESOLVE_FAILED, {"code": "silent"}))
 
     def _store(
         self, cache: ExpiringCache[tuple[IPAddress, ...]], network: NetworkId, host: str, result: LookupResult
@@ -339,7 +333,8 @@ class Resolver:
 
     async def _ask_system(self, network: NetworkId, host: str, settle: Settle) -> None:
         """Settles at the first answer; a later one only corrects the cache."""
-        if self._system is None or not self._system.handles(host):
+        system = self._system
+        if system is None or not system.handles(host):
             settle(await self._check_system_answer(network, host, await self._getaddrinfo.ask(host)))
             return
         is_first = True
@@ -348,22 +343,16 @@ class Resolver:
             nonlocal is_first
             if is_first:
                 is_first = False
-                if isinstance(answer, LookupResult) and answer.code is Rcode.NO_NAME:
-                    answer = await self._searched(host, answer)
+                if isinstance(answer, LookupResult) and answer.code is Rcode.NO_NAME and system.has_search:
+                    answer = await self._getaddrinfo.ask(host)  # it may exist under a suffix of the search list
                 settle(await self._check_system_answer(network, host, answer))
             elif isinstance(answer, LookupResult) and answer.addresses:
                 await self._check_system_answer(network, host, answer)
 
         try:
-            await self._system.ask(host, self._timeout_s, _StubListener(self, network, host, take))
+            await system.ask(host, self._timeout_s, _StubListener(self, network, host, take))
         except OSError as error:
-            settle(_out_of_means(host, error))
-
-    async def _searched(self, host: str, answer: SystemAnswer) -> SystemAnswer:
-        """Returns `answer`, by which the name does not exist; with a search list, the answer of getaddrinfo, since the
-        name may exist under one of its suffixes."""
-        may_exist = self._system is not None and self._system.has_search
-        return await self._getaddrinfo.ask(host) if may_exist else answer
+            settle(lookup_failed(f"{host} cannot be looked up: {error_text(error)}", Symptom.LOCAL))
 
     async def _ask_system_unchecked(self, host: str) -> SystemAnswer:
         """Queries the system, and does not check the answer."""
@@ -383,7 +372,7 @@ class Resolver:
             try:
                 await system.ask(host, self._timeout_s, _StubListener(self, self._network(), host, take))
             except OSError as error:
-                await take(_out_of_means(host, error))
+                await take(lookup_failed(f"{host} cannot be looked up: {error_text(error)}", Symptom.LOCAL))
 
         spawn(ask(self._system), name=f"ask for {host}", on_end=ended)
         return await first
@@ -417,12 +406,10 @@ class Resolver:
                 "answer); if it is correct, add the suffix to [dns] local or the address to [safety] allow"
             )
             forged = str(answer.addresses[0])
-            return _failed(text, Symptom.FORGED, {"dns": SignalId.DNS_BOGON, "forged": forged})
+            return lookup_failed(text, Symptom.FORGED, {"dns": SignalId.DNS_BOGON, "forged": forged})
         if self._has_exceptions and self._is_local(host) and self._tampering.are_home(answer.addresses):
             self._tampering.mark_local(host)  # the user allows these addresses, but the name is still a local one
-        if (
-            is_current and self._tampering.finding(host) is None
-        ):  # with a finding, the next lookup goes to encrypted DNS
+        if is_current and self._tampering.finding(host) is None:  # with one, the next lookup goes to encrypted DNS
             self._store(self._plain, network, host, answer)
         return answer.addresses[:ADDRESSES]
 
@@ -454,7 +441,7 @@ class _StubListener:
         return self._resolver.may_ask_in_plain_text(self._host)
 
 
-class EncryptedLookup:
+class EncryptedLookup(AddressLookup):
     """The encrypted half of a Resolver, for the dialer of `direct|doh`."""
 
     def __init__(self, resolver: Resolver) -> None:
@@ -475,25 +462,21 @@ async def _awaited(pending: PendingAnswer, notify: Notify) -> tuple[IPAddress, .
         pending.close()
 
 
-def _out_of_means(host: str, error: OSError) -> DialError:
-    return _failed(f"{host} cannot be looked up: {error_text(error)}", Symptom.LOCAL)
-
-
 def _no_address(host: str, result: LookupResult) -> DialError:
     """Returns the error with the reason why there is no address."""
     by = f" (answer of {result.source})" if result.source and result.source != "the system" else ""
     match result.code:
         case Rcode.OK:
-            return _failed(f"{host} has no address{by}", Symptom.NO_NAME, {"code": "nodata"})
+            return lookup_failed(f"{host} has no address{by}", Symptom.NO_NAME, {"code": "nodata"})
         case Rcode.NO_NAME:
-            return _failed(f"{host} does not exist{by}", Symptom.NO_NAME, {"code": "nxdomain"})
+            return lookup_failed(f"{host} does not exist{by}", Symptom.NO_NAME, {"code": "nxdomain"})
         case None:
             reason = result.source or "no name server answered"
             symptom = Symptom.OFFLINE if result.offline else Symptom.RESOLVE_FAILED
-            return _failed(f"{host} does not resolve: {reason}", symptom, {"code": "silent"})
+            return lookup_failed(f"{host} does not resolve: {reason}", symptom, {"code": "silent"})
         case code:
             text = f"{host} does not resolve: the name server answers {code.upper()}{by}"
-            return _failed(text, Symptom.RESOLVE_FAILED, {"code": str(code)})
+            return lookup_failed(text, Symptom.RESOLVE_FAILED, {"code": str(code)})
 
 
 def _configured(name: str, address: str) -> tuple[IPAddress, ...]:
@@ -501,7 +484,3 @@ def _configured(name: str, address: str) -> tuple[IPAddress, ...]:
         return (ipaddress.ip_address(address),)
     except ValueError:
         raise ConfigError(f"[dns.hosts] {name}: {address!r} is not an address") from None
-
-
-def _failed(text: str, symptom: Symptom, evidence: Evidence = NO_EVIDENCE) -> DialError:
-    return DialError(text, stage=Stage.RESOLVE, symptom=symptom, evidence=evidence)

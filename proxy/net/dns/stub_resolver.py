@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from proxy.config.file_watch import file_stamp
-from proxy.model import IPAddress
-from proxy.model.errors import PeerError
+from proxy.model import NO_EVIDENCE, Evidence, IPAddress, Stage, Symptom
+from proxy.model.errors import DialError, PeerError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import POLLS, Deadline, poll_again
 from proxy.net.loop.timers import Timer, call_at, cancel
@@ -62,10 +62,10 @@ LISTENING_MAX = 64
 _DATAGRAM = 4096
 _DATAGRAMS = 16  # read from one socket in one turn: forgers send three
 _FILE_LIMIT = 1024 * 1024
-_RECORD_TYPES = (RecordType.A, RecordType.AAAA)
+RECORD_TYPES = (RecordType.A, RecordType.AAAA)
 _SPECIAL_OPTIONS = ("single-request", "single-request-reopen", "use-vc", "no-aaaa")
 _PLAIN_MODULES = frozenset({"files", "dns", "resolve", "myhostname", "mymachines", "compat"})
-_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
 @frozen_dataclass
@@ -79,20 +79,22 @@ class LookupResult:
     offline: bool = False  # this machine has no route to any server
 
 
+def lookup_failed(text: str, symptom: Symptom, evidence: Evidence = NO_EVIDENCE) -> DialError:
+    return DialError(text, stage=Stage.RESOLVE, symptom=symptom, evidence=evidence)
+
+
 class LookupListener(Protocol):
     """Gets the results of one lookup. No method may raise."""
 
     @property
     def on_result(self) -> Callable[[LookupResult], Awaitable[None]]:
         """Called once within the lookup's timeout, and again when more addresses follow soon after."""
-        ...
 
     def on_two_answers(self, first: Sequence[IPAddress], second: Sequence[IPAddress]) -> None:
         """Called when one query got two answers that have no address or prefix in common."""
 
     def may_ask_next(self) -> bool:
         """Whether a further server may get the query."""
-        ...
 
 
 @frozen_dataclass
@@ -157,7 +159,6 @@ class StubResolver:
         return any(name.endswith(f".{suffix}") and not self._is_shared(suffix) for suffix in self._current().search)
 
     def in_hosts(self, host: str) -> tuple[IPAddress, ...]:
-        """Returns the addresses of `host` in the hosts file."""
         return self._current().hosts.get(host, ())
 
     async def ask(self, host: str, timeout_s: float, listener: LookupListener) -> None:
@@ -166,7 +167,7 @@ class StubResolver:
         if self._poller is None:
             self._poller = LoopPoller(asyncio.get_running_loop())
         files = self._files if self._stamps else self._current()  # `handles` has just read them
-        wanted = _RECORD_TYPES if self._has_ipv6() else _RECORD_TYPES[:1]
+        wanted = RECORD_TYPES if self._has_ipv6() else RECORD_TYPES[:1]
         lookup = _Lookup(host, wanted, files.servers, self._port, listener, self._poller)
         try:
             await listener.on_result(await lookup.run(timeout_s, self._retry_s))
@@ -220,7 +221,8 @@ class _Lookup:
         self._settling: Timer | None = None  # fires at `_settles_at`
 
     async def run(self, timeout_s: float, retry_s: float) -> LookupResult:
-        """Sends queries until there is an answer, no server is left, or `timeout_s` is over."""
+        """Sends queries until there is an answer, no server is left, or `timeout_s` is over. Raises OSError when this
+        machine is out of descriptors or memory."""
         now = self._loop.time()
         ends_at, next_at = now + timeout_s, 0.0
         while now < ends_at and now < self._settles_at and len(self._answers) < len(self._wanted):
@@ -229,7 +231,14 @@ class _Lookup:
                 if self._queries and not self._listener.may_ask_next():
                     self._servers.clear()
                     continue
-                self._ask_next(self._servers.pop(0))
+                server, missing = self._servers.pop(0), [kind for kind in self._wanted if kind not in self._answers]
+                try:
+                    self._queries.append(_ServerQuery(self, self._poller, self._host, server, self._port, missing))
+                except OSError as error:
+                    if error.errno in SHORTAGES:
+                        raise
+                    self._unrouted += error.errno in (errno.ENETUNREACH, errno.ENETDOWN)
+                    self._source = f"{server}: {error.strerror or error}"
                 next_at = now + retry_s
                 continue
             if not self._servers and not is_asking:
@@ -268,8 +277,8 @@ class _Lookup:
         elif answer.code.is_final:
             self._answers.setdefault(kind, answer)
             self._source = query.server
-            if answer.code is Rcode.OK and not answer.addresses and self._wanted != _RECORD_TYPES:
-                self._wanted = _RECORD_TYPES  # it may have only IPv6 addresses
+            if answer.code is Rcode.OK and not answer.addresses and self._wanted != RECORD_TYPES:
+                self._wanted = RECORD_TYPES  # it may have only IPv6 addresses
                 self._servers.insert(0, query.server)
             missing = [kind for kind in self._wanted if kind not in self._answers]
             if missing and (answer.addresses or answer.code is Rcode.NO_NAME):
@@ -301,16 +310,6 @@ class _Lookup:
         query.is_open = False
         self._source = f"{query.server}: {error.strerror or error}"
         self._notify.set()
-
-    def _ask_next(self, server: str) -> None:
-        missing = [kind for kind in self._wanted if kind not in self._answers]
-        try:
-            self._queries.append(_ServerQuery(self, self._poller, self._host, server, self._port, missing))
-        except OSError as error:
-            if error.errno in _SHORTAGES:
-                raise
-            self._unrouted += error.errno in (errno.ENETUNREACH, errno.ENETDOWN)
-            self._source = f"{server}: {error.strerror or error}"
 
     async def _retry_truncated(self, ends_at: float) -> None:
         """Sends queries again over TCP whose answer did not fit into a datagram (RFC 7766)."""

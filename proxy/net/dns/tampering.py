@@ -50,15 +50,12 @@ class BogonCheck(Protocol):
     @property
     def has_exceptions(self) -> bool:
         """Whether the user allows any of them."""
-        ...
 
     def is_home(self, address: IPAddress) -> bool:
         """Whether `address` is one of the home network, also if the user allows it."""
-        ...
 
     def is_bogon(self, host: str, address: IPAddress) -> bool:
         """Whether `address` as an answer for `host` is neither public nor allowed by the user."""
-        ...
 
 
 class ExpiringCache(Generic[T]):

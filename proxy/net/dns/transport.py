@@ -18,11 +18,12 @@ from collections.abc import Generator
 from importlib import import_module
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from proxy.model import Stage, Symptom
+from proxy.model import Symptom
 from proxy.model.errors import DialError, PeerError
 from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import TlsStream, context_trusting
+from proxy.net.dns.stub_resolver import lookup_failed
 from proxy.net.notify import Notify
 from proxy.net.stream import Stream, read_with
 from proxy.net.tasks import spawn
@@ -158,7 +159,8 @@ class DnsTransport(ABC):
         try:
             inner = await self._via.dial(self.server.endpoint)
         except DialError as error:
-            raise self._failed(str(error), _ours(error.symptom)) from error
+            is_ours = error.symptom in (Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN)
+            raise self._failed(str(error), error.symptom if is_ours else Symptom.RESOLVE_FAILED) from error
         try:
             context = self._context or context_trusting(None, alpn=self.alpn)  # 10 ms the first time
             stream = TlsStream(inner, context, self.server.name)
@@ -267,7 +269,7 @@ class DnsTransport(ABC):
             query.fail(error)
 
     def _failed(self, text: str, symptom: Symptom = Symptom.RESOLVE_FAILED) -> DialError:
-        return DialError(f"{self.server}: {text}", stage=Stage.RESOLVE, symptom=symptom)
+        return lookup_failed(f"{self.server}: {text}", symptom)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.server} via {self._via!r}>"
@@ -482,11 +484,3 @@ def make_transport(server: SecureServer, via: Dialer, *, timeout_s: float, idle_
     """Returns the transport for the server's protocol; see DnsTransport."""
     kind = DohTransport if server.kind is DnsProtocol.DOH else DotTransport
     return kind(server, via, timeout_s=timeout_s, idle_s=idle_s)
-
-
-_OURS = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN})
-
-
-def _ours(symptom: Symptom) -> Symptom:
-    """Returns the symptom of a name server whose dial failed: the dial's, if the cause is on this computer."""
-    return symptom if symptom in _OURS else Symptom.RESOLVE_FAILED

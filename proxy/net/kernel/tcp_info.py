@@ -88,14 +88,13 @@ class Keepalive:
         self._before = before
 
     @classmethod
-    def begin(cls, sock: socket.SocketType, *, every_s: int, count: int) -> Keepalive:
-        """Sends a probe each `every_s`, the first one `every_s` from now. The kernel breaks the connection after
-        `count` unanswered probes. Raises OSError when the connection is closed."""
+    def begin(cls, sock: socket.SocketType, *, count: int = PROBES_MAX) -> Keepalive:
+        """Sends a probe each PROBE_EVERY_S from then on. The kernel breaks the connection after `count` unanswered
+        ones. Raises OSError when the connection is closed."""
         options = (*_KEEPALIVE_TIMES, (socket.SOL_SOCKET, socket.SO_KEEPALIVE))
         before = tuple((level, option, sock.getsockopt(level, option)) for level, option in reversed(options))
-        wanted = {"TCP_KEEPCNT": count}
         for (level, option), name in zip(_KEEPALIVE_TIMES, _KEEPALIVE_NAMES, strict=True):
-            sock.setsockopt(level, option, wanted.get(name, every_s))
+            sock.setsockopt(level, option, count if name == "TCP_KEEPCNT" else PROBE_EVERY_S)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return cls(before)
 
@@ -112,16 +111,6 @@ _KEEPALIVE_NAMES = tuple(
     if hasattr(socket, name)
 )
 _KEEPALIVE_TIMES = tuple((socket.IPPROTO_TCP, int(getattr(socket, name))) for name in _KEEPALIVE_NAMES)
-
-
-@frozen_dataclass
-class _Info:
-    rto_us: int  # before it was doubled
-    unacked: int
-    rtt_us: int
-    total_retransmits: int
-    bytes_acked: int
-    unsent: int
 
 
 class TcpInfo:
@@ -146,16 +135,19 @@ class TcpInfo:
         return Snapshot(total_retransmits, bytes_acked, rtt_us / 1e6)
 
     def since(self, sock: socket.SocketType, snapshot: Snapshot) -> Reading:
-        """The state of the bytes that were sent since `snapshot`. An empty Reading when the socket is closed."""
-        info = _read(sock)
-        if info is None:
+        """The state of the bytes that were sent since `snapshot`. An empty Reading for a closed socket, another kind of
+        socket, and an older kernel that lacks a field."""
+        data = _info(sock)
+        if len(data) < _FIELDS.size:
             return Reading()
+        unsent = _NOTSENT.unpack_from(data, _NOTSENT_AT)[0] if len(data) >= _NOTSENT_AT + _NOTSENT.size else 0
+        doublings, rto_us, unacked, rtt_us, total_retransmits, bytes_acked = _FIELDS.unpack_from(data)
         return Reading(
-            retransmits=info.total_retransmits - snapshot.total_retransmits,
-            unacked=info.unacked,
-            acked=info.unacked == 0 and info.unsent == 0 and info.bytes_acked > snapshot.bytes_acked,
-            rtt_s=info.rtt_us / 1e6,
-            rto_s=info.rto_us / 1e6,
+            retransmits=total_retransmits - snapshot.total_retransmits,
+            unacked=unacked,
+            acked=unacked == 0 and unsent == 0 and bytes_acked > snapshot.bytes_acked,
+            rtt_s=rtt_us / 1e6,
+            rto_s=(rto_us >> doublings) / 1e6,  # before it was doubled
         )
 
     def answered_after(self, sock: socket.SocketType) -> float | None:
@@ -173,17 +165,8 @@ class TcpInfo:
         if len(data) < _PULSE.size:
             return None
         state, probes, segment, unacked, heard_ms, rtt_us, retransmits, bytes_in, segments_in = _PULSE.unpack_from(data)
-        return FlowSample(
-            probes,
-            retransmits,
-            unacked,
-            heard_ms / 1000,
-            segment,
-            bytes_in,
-            segments_in,
-            rtt_us / 1e6,
-            is_over=state == _CLOSED,
-        )
+        heard_s, rtt_s, is_over = heard_ms / 1000, rtt_us / 1e6, state == _CLOSED
+        return FlowSample(probes, retransmits, unacked, heard_s, segment, bytes_in, segments_in, rtt_s, is_over)
 
     def silence_retransmits(self, sock: socket.SocketType) -> None:
         """Bounds how long the kernel retransmits on a connection that is no longer needed. The caller then resets it
@@ -202,21 +185,17 @@ class TcpInfo:
                     client.connect(listener.getsockname())
                     server, _ = listener.accept()
                     with server:
-                        return self._reads_acknowledgement(client, server)
+                        if (before := self.snapshot(client)) is None:
+                            return False
+                        client.sendall(b"?")
+                        server.settimeout(1.0)
+                        server.recv(1)
+                        server.sendall(b"!")  # carries the acknowledgement at the latest
+                        client.recv(1)
+                        reading = self.since(client, before)
+                        return reading.acked and reading.retransmits == 0 and reading.rto_s > 0
         except OSError:  # no loopback, or none that may be used
             return False
-
-    def _reads_acknowledgement(self, client: socket.SocketType, server: socket.SocketType) -> bool:
-        before = self.snapshot(client)
-        if before is None:
-            return False
-        client.sendall(b"?")
-        server.settimeout(1.0)
-        server.recv(1)
-        server.sendall(b"!")  # carries the acknowledgement at the latest
-        client.recv(1)
-        reading = self.since(client, before)
-        return reading.acked and reading.retransmits == 0 and reading.rto_s > 0
 
 
 def _info(sock: socket.SocketType) -> bytes:
@@ -227,17 +206,6 @@ def _info(sock: socket.SocketType) -> bytes:
         return sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _BUFFER_SIZE)
     except OSError:
         return b""
-
-
-def _read(sock: socket.SocketType) -> _Info | None:
-    """Reads the fields about a flight; None for a closed socket, another kind of socket, and an older kernel that lacks
-    a field."""
-    data = _info(sock)
-    if len(data) < _FIELDS.size:
-        return None
-    unsent = _NOTSENT.unpack_from(data, _NOTSENT_AT)[0] if len(data) >= _NOTSENT_AT + _NOTSENT.size else 0
-    doublings, rto_us, unacked, rtt_us, total_retransmits, bytes_acked = _FIELDS.unpack_from(data)
-    return _Info(rto_us >> doublings, unacked, rtt_us, total_retransmits, bytes_acked, unsent)
 
 
 # -- split TCP ---------------------------------------------------------------------------------------------------------
@@ -279,9 +247,8 @@ class SplitTcpDetector:
             self.detected = 2 * self._late_count > count
 
     def reset(self) -> None:
-        """The network changed: forgets all hosts."""
-        self._late.clear()
-        self._late_count = 0
+        """The network changed: forgets all hosts, and the result."""
+        self.forget_hosts()
         self.detected = False
 
     def forget_hosts(self) -> None:

@@ -16,7 +16,6 @@ Accept = Callable[[], tuple[int, Any]]
 
 
 def accept_of(sock: socket.socket) -> Accept:
-    """Returns the function that accepts the clients of this socket."""
     if (accept := getattr(sock, "_accept", None)) is not None:
         return cast(Accept, accept)
 

@@ -36,16 +36,13 @@ class EdgeSet(Protocol):
 
     def watch_selector(self, fd: int) -> None:
         """Adds the descriptor of the loop's own selector."""
-        ...
 
     def end_pass(self) -> None:
         """Does the work that waits for the end of the pass. Called last in a pass, before the wait."""
-        ...
 
     def wait(self, timeout_s: float) -> bool:
         """Waits for at most `timeout_s`, for ever when it is negative, and calls owners. Returns whether the loop's own
         selector has something ready."""
-        ...
 
 
 class _Callback(asyncio.Handle):

@@ -24,8 +24,6 @@ _REBUILT_MIN = 64
 
 
 class _Timers:
-    """The timers of one loop."""
-
     __slots__ = ("_handle", "armed_for", "heap", "loop", "number", "rebuilt_at")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -37,16 +35,10 @@ class _Timers:
         self._handle: asyncio.TimerHandle | None = None
 
     def arm(self, when: float) -> None:
-        """Sets the timer of the loop."""
         if self._handle is not None:
             self._handle.cancel()
         self.armed_for = when
         self._handle = self.loop.call_at(when, self._run_due)
-
-    def remove_cancelled(self) -> None:
-        self.heap = [timer for timer in self.heap if timer[2] is not None]
-        heapq.heapify(self.heap)
-        self.rebuilt_at = max(_REBUILT_MIN, 2 * len(self.heap))
 
     def _run_due(self) -> None:
         self._handle, self.armed_for = None, math.inf
@@ -90,7 +82,9 @@ def call_at(when: float, callback: Callable[[], object], *, passes: int = 0, ins
     if when < timers.armed_for:
         timers.arm(when)
     if len(timers.heap) >= timers.rebuilt_at:
-        timers.remove_cancelled()
+        timers.heap = [each for each in timers.heap if each[2] is not None]
+        heapq.heapify(timers.heap)
+        timers.rebuilt_at = max(_REBUILT_MIN, 2 * len(timers.heap))
     return timer
 
 

@@ -32,8 +32,6 @@ include it: browsers open tunnels ahead of need, which makes no route slow."""
 
 
 class Phase(Enum):
-    """The state of a candidate."""
-
     DIALING = auto()
     OPEN = auto()  # connected, no flight sent
     AWAITING_ANSWER = auto()  # flight sent, answer awaited
@@ -42,8 +40,6 @@ class Phase(Enum):
 
 
 class Candidate:
-    """One route under way."""
-
     __slots__ = (
         "answer", "answer_due_at", "answer_fingerprint", "avoids_residual", "connected_at", "connected_late",
         "connecting", "direct", "ended_at", "eof_sent", "error", "evidence", "flight_sent_at", "hedged_at", "is_retry",

@@ -11,10 +11,8 @@ import asyncio
 
 from proxy.model import Attempt
 from proxy.net.deadline import poll_again
-from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
 from proxy.net.race.response_check import ResponseCheck
-from proxy.net.race.terms import RaceTerms
 from proxy.net.race.tries import Tries
 from proxy.wire.flight import Flight
 
@@ -23,32 +21,23 @@ class LateDirect:
     """A direct attempt to be judged. It belongs to its race until the race hands it out; the owner judges or closes
     it."""
 
-    __slots__ = ("_candidate", "_check", "_flight", "_loop", "_notify", "_terms", "_tries")
+    __slots__ = ("_candidate", "_check", "_flight", "_loop", "_notify", "_tries")
 
-    def __init__(
-        self,
-        candidate: Candidate,
-        flight: Flight | None,
-        tries: Tries,
-        check: ResponseCheck,
-        terms: RaceTerms,
-        notify: Notify,
-    ) -> None:
-        """`candidate` is one of `tries`. `notify` is set when something happens to it."""
+    def __init__(self, candidate: Candidate, flight: Flight | None, tries: Tries, check: ResponseCheck) -> None:
+        """`candidate` is one of `tries`, whose `notify` is set when something happens to it."""
         self._candidate = candidate
         self._flight = flight
         self._tries = tries
         self._check = check
-        self._terms = terms
-        self._notify = notify
+        self._notify = tries.notify
         self._loop = asyncio.get_running_loop()
 
     async def judge(self) -> Attempt:
         """Waits until the attempt is decided, closes it, and returns it."""
-        candidate, hedging = self._candidate, self._terms.hedging
-        syn_s, silent_s = self._terms.detect.syn_s, self._terms.detect.silent_s
+        candidate, terms = self._candidate, self._tries.terms
+        hedging, syn_s, silent_s = terms.hedging, terms.detect.syn_s, terms.detect.silent_s
         if candidate.stream is not None:
-            self._terms.tcp_info.silence_retransmits(candidate.stream.lowest_socket)
+            terms.tcp_info.silence_retransmits(candidate.stream.lowest_socket)
         try:
             if candidate.phase is Phase.DIALING:
                 if not candidate.syn_at:  # the resolver ends its lookup itself, with the reason

@@ -82,7 +82,7 @@ class Race:
         self._flight_at = now = self._loop.time()
         self._tries = Tries(destination, routes, terms, self.notify, now)
         self._candidates = self._tries.candidates
-        self._check = ResponseCheck(destination.host, self._tries, terms)
+        self._check = ResponseCheck(self._tries)
         self.overtaken: LateDirect | None = None
         """The direct attempt that the winner overtook, if it is still under way. It is to be judged."""
         self._lends_notify = False
@@ -263,7 +263,7 @@ class Race:
         if self._terms.findings is not None:
             self._terms.findings.waiting.pop(self.notify, None)
             if self._sharing is not None:
-                self._sharing.left()
+                self._terms.findings.left(self.notify)
         if not self._is_won:
             for candidate in self._candidates:
                 candidate.drop(self._loop.time())
@@ -348,7 +348,7 @@ class Race:
         if self._sharing is None:
             from proxy.net.race.sharing import Sharing  # most races have one route
 
-            self._sharing = Sharing(findings, self._destination, self._tries, self._terms, self.notify)
+            self._sharing = Sharing(findings, self._tries)
         route = self._sharing.next_route(flight, now)
         self._is_promising = self._sharing.waits
         return route
@@ -500,7 +500,7 @@ class Race:
             if valid and candidate.direct and candidate.active:
                 from proxy.net.race.late_direct import LateDirect  # with the first site that is rescued
 
-                self.overtaken = LateDirect(candidate, self._flight, self._tries, self._check, self._terms, self.notify)
+                self.overtaken = LateDirect(candidate, self._flight, self._tries, self._check)
             else:
                 candidate.drop(self._loop.time())
         unsent = self._flight.data[winner.sent :] if self._flight is not None else b""

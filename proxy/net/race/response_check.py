@@ -10,7 +10,6 @@ import asyncio
 
 from proxy.model import Protocol, Stage, Symptom, host_and_port
 from proxy.net.race.candidate import Candidate, Phase
-from proxy.net.race.terms import RaceTerms
 from proxy.net.race.tries import Tries
 from proxy.net.stream import Stream
 from proxy.wire.flight import Flight
@@ -27,10 +26,10 @@ class ResponseCheck:
 
     __slots__ = ("_host", "_loop", "_terms", "_tries")
 
-    def __init__(self, host: str, tries: Tries, terms: RaceTerms) -> None:
-        self._host = host
+    def __init__(self, tries: Tries) -> None:
+        self._host = tries.destination.host
         self._tries = tries
-        self._terms = terms
+        self._terms = tries.terms
         self._loop = asyncio.get_running_loop()
 
     def read_answer(self, candidate: Candidate, flight: Flight) -> None:

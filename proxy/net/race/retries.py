@@ -74,8 +74,6 @@ class RetrySchedule:
 
 
 class Retries:
-    """The retries of one race."""
-
     __slots__ = ("_detect", "_failed_at", "_next_at", "_notify", "_schedule", "_started")
 
     def __init__(self, schedule: RetrySchedule, detect: DetectTuning, notify: Notify) -> None:
@@ -102,12 +100,7 @@ class Retries:
             return max(due_at, candidate.started_at + self._detect.relay_silent_s)
         return None
 
-    def is_worth_the_wait(self, candidate: Candidate, now: float) -> bool:
-        """Whether the client waits for the next retry of this relay, instead of getting a refusal now."""
-        return self._schedule.is_recent(candidate.route.relays, now)
-
     def started(self, relays: Relays, now: float) -> None:
-        """A relay is retried now."""
         self._started += 1
         self._schedule.retried(relays, now)
 

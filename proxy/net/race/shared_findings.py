@@ -81,7 +81,6 @@ class SharedFindings:
         return self._trying.setdefault(key, race) is race
 
     def tries(self, to: Destination, route: Route, race: Notify) -> bool:
-        """Whether this race tries the strategy."""
         return self._trying.get((to, route)) is race
 
     def passed(self, to: Destination, route: Route) -> None:

@@ -8,11 +8,9 @@ is one more hello than the client sends, however many connections it has.
 
 from __future__ import annotations
 
-from proxy.model import Destination, Protocol, Route, Symptom
-from proxy.net.notify import Notify
+from proxy.model import Protocol, Route, Symptom
 from proxy.net.race.candidate import Candidate, Phase
 from proxy.net.race.shared_findings import SharedFindings
-from proxy.net.race.terms import RaceTerms
 from proxy.net.race.tries import Tries
 from proxy.wire.flight import Flight
 from proxy.wire.fragmentation import STRATEGIES
@@ -24,15 +22,11 @@ _NO_RESULT = frozenset({Symptom.ABANDONED, Symptom.LOCAL, Symptom.OFFLINE, Sympt
 class Sharing:
     """The part of one race. It is made when the race comes to its second route: most races need none."""
 
-    def __init__(
-        self, findings: SharedFindings, destination: Destination, tries: Tries, terms: RaceTerms, notify: Notify
-    ) -> None:
-        """`notify` is the one of the race, and identifies it in `findings`."""
+    def __init__(self, findings: SharedFindings, tries: Tries) -> None:
         self._findings = findings
-        self._destination = destination
         self._tries = tries
-        self._terms = terms
-        self._notify = notify
+        self._destination = tries.destination
+        self._notify = tries.notify  # identifies the race in `findings`
         self.waits = False
         """Another race tries the next route of this one, which waits for the result."""
 
@@ -72,10 +66,6 @@ class Sharing:
             self._findings.passed(self._destination, winner.route)
         self._findings.left(self._notify)
 
-    def left(self) -> None:
-        """The race has ended: another race may try its strategies."""
-        self._findings.left(self._notify)
-
     def leads_nowhere_new(self, candidate: Candidate) -> bool:
         """Whether the same bytes were sent to the same address in this race, so that the result would be the same."""
         return any(_shape(sent.route) == _shape(candidate.route) for sent in self._sent_to_its_address(candidate))
@@ -85,7 +75,7 @@ class Sharing:
         sent = self._sent_to_its_address(candidate)
         if flight.protocol is not Protocol.TLS or not sent or candidate.stream is None:
             return now
-        tuning = self._terms.detect
+        tuning = self._tries.terms.detect
         own_at = max(one.flight_sent_at for one in sent) + tuning.hello_apart_s
         if own_at <= now or not candidate.is_shared:
             return max(own_at, now)
@@ -96,7 +86,7 @@ class Sharing:
         """Whether the hello of `candidate` is extra, beside the client's own."""
         sent = self._sent_to_its_address(candidate)
         return bool(sent) and candidate.flight_sent_at < (
-            max(one.flight_sent_at for one in sent) + self._terms.detect.hello_apart_s
+            max(one.flight_sent_at for one in sent) + self._tries.terms.detect.hello_apart_s
         )
 
     def _sent_to_its_address(self, candidate: Candidate) -> list[Candidate]:

@@ -22,7 +22,6 @@ class DialerFor(Protocol):
     def __call__(self, route: Route, *, avoid_residual: bool = True) -> Dialer:
         """With `avoid_residual`, a local strategy may be skipped towards an address where a name was just blocked: the
         censor may reset every connection there for minutes (residual censorship)."""
-        ...
 
 
 class RaceTerms:

@@ -33,9 +33,9 @@ class Tries:
         self, destination: Destination, routes: tuple[Route, ...], terms: RaceTerms, notify: Notify, now: float
     ) -> None:
         """`notify` is set when a relay that failed works again."""
-        self._destination = destination
-        self._notify = notify
-        self._terms = terms
+        self.destination = destination
+        self.notify = notify
+        self.terms = terms
         self.began_at = now
         self.pause: Pause = (now, now)
         self.candidates: list[Candidate] = []
@@ -49,8 +49,8 @@ class Tries:
         """Takes other routes; there may be new ones. All candidates must be of these routes."""
         self.routes = tuple(routes)
         self.is_plain = self.routes == (DIRECT,)
-        self.knowledge = self._terms.knowledge if len(self.routes) > 1 else NOTHING_KNOWN
-        self.resolver = self._terms.resolver if len(self.routes) > 1 else None
+        self.knowledge = self.terms.knowledge if len(self.routes) > 1 else NOTHING_KNOWN
+        self.resolver = self.terms.resolver if len(self.routes) > 1 else None
         self.candidates.sort(key=lambda candidate: self.routes.index(candidate.route))
 
     def next_route(self, flight: Flight | None, now: float) -> Route | None:
@@ -88,12 +88,6 @@ class Tries:
         return min([math.inf, *[at for at, _ in self._retriable(self._latest()) if now < at]])
 
     @property
-    def is_name_denied(self) -> bool:
-        """Whether two sources say that the name does not exist: the system's resolver and encrypted DNS, or one of them
-        and a relay that refused it. No failed relay is then worth a retry."""
-        return self._denials(relays=True) > 1
-
-    @property
     def is_in_vain(self) -> bool:
         """Whether the race is over: no path is open and both resolvers deny the name, or the name is of the local
         network and no route without a relay is under way. Not where the plan begins with a relay, which may know names
@@ -112,7 +106,7 @@ class Tries:
         a host of its own network. Never true where the plan begins with a relay."""
         if self.resolver is None or not self.routes or self.routes[0].relays:
             return False
-        return self.resolver.is_local_zone(self._destination.host)
+        return self.resolver.is_local_zone(self.destination.host)
 
     def _may_be_in_local_zone(self) -> bool:
         """Whether the local network's resolver has not answered yet, and encrypted DNS has no address for the name, or
@@ -126,7 +120,7 @@ class Tries:
         return self._denials(relays=False) > 0 or self._may_be_local_zone()
 
     def _may_be_local_zone(self) -> bool:
-        return self.resolver is not None and self.resolver.may_be_local_zone(self._destination.host)
+        return self.resolver is not None and self.resolver.may_be_local_zone(self.destination.host)
 
     def _denials(self, *, relays: bool) -> int:
         """The number of sources that deny the name: direct, `direct|doh`, and with `relays`, all relays as one."""
@@ -150,28 +144,28 @@ class Tries:
         if now >= gives_up_at or any(candidate.symptom in AS_GOOD_AS_VALID for candidate in self.candidates):
             return True
         retriable = self._retriable(self._latest())
-        return not any(self.retries.is_worth_the_wait(candidate, now) for _, candidate in retriable)
+        return not any(self.terms.schedule.is_recent(candidate.route.relays, now) for _, candidate in retriable)
 
     def add_evidence(self, direct: Candidate, flight: Flight | None) -> None:
         """Adds facts about the resolver, the flight and the network to the evidence of a direct attempt."""
-        finding = None if self.resolver is None else self.resolver.finding(self._destination.host)
+        finding = None if self.resolver is None else self.resolver.finding(self.destination.host)
         if finding is not None:
             direct.evidence.update({"dns": finding.signal, "dns_detail": finding.detail})
         if self._is_ech(flight):
             direct.evidence["ech"] = 1
-        if self._terms.tcp_info.split_tcp.detected:
+        if self.terms.tcp_info.split_tcp.detected:
             direct.evidence["middlebox"] = 1
 
     def _is_ech(self, flight: Flight | None) -> bool:
         """Whether the ClientHello is encrypted (ECH). Browsers always send an extension that looks like ECH (GREASE);
         it is real when the SNI names another host."""
-        named = self._destination.address is None
-        return flight is not None and flight.ech and named and flight.server_name != self._destination.host
+        named = self.destination.address is None
+        return flight is not None and flight.ech and named and flight.server_name != self.destination.host
 
     @cached_property
     def retries(self) -> Retries:
         """The retries of this race. They are made at the first use, since most races need none."""
-        return Retries(self._terms.schedule, self._terms.detect, self._notify)
+        return Retries(self.terms.schedule, self.terms.detect, self.notify)
 
     def _untried(self, flight: Flight | None, left: list[Route], now: float, *, served: bool) -> Route | None:
         if any(route.relays for route in left):
@@ -209,9 +203,10 @@ class Tries:
         return False
 
     def _retriable(self, latest: Mapping[Route, Candidate]) -> list[tuple[float, Candidate]]:
-        """The relays that may be retried: each with its time, and its latest try."""
+        """The relays that may be retried: each with its time, and its latest try. None when two sources deny the name:
+        the system's resolver and encrypted DNS, or one of them and a relay that refused it."""
         relayed = [candidate for route, candidate in latest.items() if route.relays]
-        if not relayed or self.is_name_denied or self.is_in_local_zone:
+        if not relayed or self._denials(relays=True) > 1 or self.is_in_local_zone:
             return []
         return [(at, candidate) for candidate in relayed if (at := self.retries.due_at(candidate)) is not None]
 

@@ -11,6 +11,7 @@ out. `detect` decides what a signal means.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections import deque
 from dataclasses import field
@@ -20,7 +21,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.model import NO_EVIDENCE, Evidence, Symptom
 from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.net.kernel.tcp_info import PROBE_EVERY_S, PROBES_MAX, FlowSample, Keepalive
+from proxy.net.kernel.tcp_info import PROBE_EVERY_S, FlowSample, Keepalive
 from proxy.net.stream import Stream
 from proxy.net.tunnel.pump import TunnelResult
 
@@ -64,8 +65,6 @@ _HOUR_S = 3600.0
 
 @frozen_dataclass
 class FlowSignal:
-    """One observation of one flow."""
-
     kind: Symptom  # FROZEN, THROTTLED, or RESET for an early one
     bytes_down: int
     evidence: Evidence = field(default_factory=lambda: NO_EVIDENCE)
@@ -76,7 +75,6 @@ class FlowSampler(Protocol):
     """Reads a connection from the kernel: TcpInfo, or a test's double."""
 
     def sample(self, sock: socket.SocketType) -> FlowSample | None: ...
-
     def answered_after(self, sock: socket.SocketType) -> float | None: ...
 
 
@@ -154,25 +152,9 @@ class _Stall:
 
 
 class WatchedFlow:
-    """One tunnel that the monitor polls."""
-
     __slots__ = (
-        "_fastest",
-        "_has_taken",
-        "answered_up",
-        "direct",
-        "down",
-        "host",
-        "listener",
-        "opened_at",
-        "probed_at",
-        "progress_at",
-        "segments",
-        "stall",
-        "stalls_count",
-        "tunnel",
-        "up",
-        "window",
+        "_fastest", "_has_taken", "answered_up", "direct", "down", "host", "listener", "opened_at", "probed_at",
+        "progress_at", "segments", "stall", "stalls_count", "tunnel", "up", "window",
     )  # fmt: skip
 
     def __init__(
@@ -282,7 +264,12 @@ class FlowMonitor:
         if flow.direct and result.bytes_down >= self._settings.whole_bytes and not result.error:
             flow.listener.on_direct_carried(result.bytes_down)
         if flow.direct and result.bytes_down and result.error and result.was_reset:
-            self._on_reset(flow, result.bytes_down)
+            # A signal if it was early, or after as many bytes as the last reset.
+            again = self._broke_at.pop(flow.host, -1) == result.bytes_down
+            self._broke_at[flow.host] = result.bytes_down
+            if result.bytes_down <= self._settings.early_reset_bytes or again:
+                evidence: Evidence = {"again": int(again)}
+                flow.report(FlowSignal(Symptom.RESET, result.bytes_down, evidence, self._loop.time()))
 
     def witness_asked(self) -> None:
         """A control page is requested, which answers whenever the network works. Until bytes come, the network may be
@@ -378,7 +365,11 @@ class FlowMonitor:
                 else:
                     self._relay_received = True
                 continue
-            self._on_no_bytes(flow)
+            # Throttling by dropped packets causes single seconds without a byte; two in a row are a pause.
+            if not flow.window or not flow.window[-1] or flow.tunnel.client_is_slow:
+                flow.window = None
+            else:
+                flow.window.append(0)
             if flow.stall is not None:
                 stalled.append(flow)
             elif flow.tunnel.up.moved != flow.up:
@@ -402,14 +393,6 @@ class FlowMonitor:
         (best_host, best), *others = sorted(self._ended.items(), key=lambda ended: -ended[1])
         self._ended.clear()
         return best, best_host, others[0][1] if others else 0
-
-    @staticmethod
-    def _on_no_bytes(flow: WatchedFlow) -> None:
-        """Notes a second without a byte. Throttling by dropped packets causes single ones; two in a row are a pause."""
-        if not flow.window or not flow.window[-1] or flow.tunnel.client_is_slow:
-            flow.window = None
-        else:
-            flow.window.append(0)
 
     def _on_bytes(self, flow: WatchedFlow, count: int, now: float, within_s: float) -> None:
         flow.progress_at = now
@@ -501,12 +484,8 @@ class FlowMonitor:
         sample = self._sample(flow)
         if sample is None or not flow.down or flow.tunnel.client_is_slow:
             return
-        sock = flow.tunnel.upstream.lowest_socket
-        try:
-            keepalive = Keepalive.begin(sock, every_s=PROBE_EVERY_S, count=PROBES_MAX)
-        except OSError:  # closed a moment ago
-            return
-        flow.stall = _Stall(now, keepalive, sample)
+        with contextlib.suppress(OSError):  # closed a moment ago
+            flow.stall = _Stall(now, Keepalive.begin(flow.tunnel.upstream.lowest_socket), sample)
 
     def _freeze(self, flow: WatchedFlow, stall: _Stall, now: float) -> None:
         evidence: Evidence = {
@@ -576,23 +555,9 @@ class FlowMonitor:
         self._slow_windows[flow.host] = times
         if len(times) < self._settings.throttled_times:
             return
-        evidence: Evidence = {
-            "bytes_s": round(rate),
-            "others_bytes_s": round(max(faster) / SAMPLE_S),
-            "times": len(times),
-        }
+        others_bytes_s = round(max(faster) / SAMPLE_S)
+        evidence: Evidence = {"bytes_s": round(rate), "others_bytes_s": others_bytes_s, "times": len(times)}
         flow.report(FlowSignal(Symptom.THROTTLED, flow.down, evidence, now))
-
-    # -- early_reset -----------------------------------------------------------------------------------------------
-
-    def _on_reset(self, flow: WatchedFlow, bytes_down: int) -> None:
-        """The server's connection was reset. That is a signal if it was early, or after as many bytes as the last
-        reset."""
-        again = self._broke_at.pop(flow.host, -1) == bytes_down
-        self._broke_at[flow.host] = bytes_down
-        if bytes_down <= self._settings.early_reset_bytes or again:
-            evidence: Evidence = {"again": int(again)}
-            flow.report(FlowSignal(Symptom.RESET, bytes_down, evidence, self._loop.time()))
 
 
 def _were_full(before: FlowSample, after: FlowSample) -> bool:

@@ -24,12 +24,12 @@ class Pipe:
 
     __slots__ = ("buffered", "reader", "writer")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self) -> None:
         """Raises OSError when there are no descriptors, or when the kernel refuses the size."""
         self.buffered = 0
         self.reader, self.writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            fcntl.fcntl(self.writer, _SET_PIPE_SIZE, size)
+            fcntl.fcntl(self.writer, _SET_PIPE_SIZE, PIPE_SIZE)
         except OSError:
             self.close()
             raise
@@ -42,8 +42,7 @@ class Pipe:
 class PipePool:
     """Makes pipes on demand, and reuses them."""
 
-    def __init__(self, *, limit: int = PIPE_LIMIT, size: int = PIPE_SIZE) -> None:
-        self.size = size
+    def __init__(self, *, limit: int = PIPE_LIMIT) -> None:
         self.lent = 0
         self._limit = limit
         self._idle: list[Pipe] = []
@@ -60,7 +59,7 @@ class PipePool:
         if self.lent >= self._limit:
             return None
         try:
-            pipe = Pipe(self.size)
+            pipe = Pipe()
         except OSError:  # no descriptor left, or the user's share of pipes is used up: copying needs neither
             return None
         self.lent += 1

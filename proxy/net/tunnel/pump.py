@@ -21,7 +21,7 @@ from dataclasses import field
 from proxy.model import ClosedBy
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.stream import CHUNK, Stream
-from proxy.net.tunnel.pipes import Pipe, PipePool
+from proxy.net.tunnel.pipes import PIPE_SIZE, Pipe, PipePool
 
 CAN_SPLICE = hasattr(os, "splice") and hasattr(select, "epoll")
 """splice(2) bypasses the streams' own reads, which would arm a LoopPoller again, so it needs edge-triggered epoll."""
@@ -60,7 +60,6 @@ class TunnelResult:
 
     @property
     def was_reset(self) -> bool:
-        """Whether the server reset the connection."""
         return self.closed_by is ClosedBy.SERVER and self.error.endswith(_RESET)
 
 
@@ -92,20 +91,9 @@ class Tunnel:
     it."""
 
     __slots__ = (
-        "_ended",
-        "_fault",
-        "_first",
-        "_pump",
-        "_splices",
-        "client",
-        "down",
-        "over",
-        "progress",
-        "progress_at",
-        "started",
-        "up",
-        "upstream",
-    )
+        "_ended", "_fault", "_first", "_pump", "_splices", "client", "down", "over", "progress", "progress_at",
+        "started", "up", "upstream",
+    )  # fmt: skip
 
     def __init__(self, pump: Pump, up: _Flow, down: _Flow, ended: Callable[[TunnelResult], None]) -> None:
         self.client = up.source
@@ -251,7 +239,7 @@ class Tunnel:
         if pipe is None:
             return -1
         try:
-            taken = os.splice(flow.source.lowest_socket.fileno(), pipe.writer, pipes.size, flags=_FLAGS)
+            taken = os.splice(flow.source.lowest_socket.fileno(), pipe.writer, PIPE_SIZE, flags=_FLAGS)
         except BlockingIOError:
             self._give_back(flow)
             return 0 if flow.source.plain_socket is not None else -1
@@ -457,7 +445,6 @@ class Pump:
 
     @property
     def upstreams(self) -> list[Stream]:
-        """The upstream streams of all tunnels."""
         return [tunnel.upstream for tunnel in self._tunnels if not tunnel.over]
 
     def queue(self, tunnel: Tunnel, flow: _Flow) -> None:

@@ -7,17 +7,13 @@ As long as its peer answers probes, and the peer of the stalled flow does not, t
 from __future__ import annotations
 
 import contextlib
-import socket
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from proxy.net.kernel.tcp_info import PROBE_EVERY_S, PROBES_MAX, FlowSample, Keepalive
+from proxy.net.kernel.tcp_info import Keepalive
 from proxy.net.stream import Stream
 
-
-class Sampler(Protocol):
-    """Reads a connection from the kernel: TcpInfo, or a test's double."""
-
-    def sample(self, sock: socket.SocketType) -> FlowSample | None: ...
+if TYPE_CHECKING:
+    from proxy.net.tunnel.flow_monitor import FlowSampler
 
 
 class Witness:
@@ -25,7 +21,7 @@ class Witness:
 
     __slots__ = ("_keepalive", "_stream", "_tcp_info")
 
-    def __init__(self, stream: Stream, tcp_info: Sampler) -> None:
+    def __init__(self, stream: Stream, tcp_info: FlowSampler) -> None:
         self._stream = stream
         self._tcp_info = tcp_info
         self._keepalive: Keepalive | None = None
@@ -47,8 +43,7 @@ class Witness:
     def _probe(self) -> None:
         if self._keepalive is None:
             with contextlib.suppress(OSError):  # closed a moment ago: `ask` then returns False
-                sock = self._stream.lowest_socket
-                self._keepalive = Keepalive.begin(sock, every_s=PROBE_EVERY_S, count=PROBES_MAX)
+                self._keepalive = Keepalive.begin(self._stream.lowest_socket)
 
     def rest(self) -> None:
         """Stops the probes. Harmless when there are none."""

@@ -48,8 +48,6 @@ SCOPE_LINK = 253
 
 @frozen_dataclass
 class KernelRoute:
-    """The route of the kernel to an address."""
-
     index: int  # of the link
     gateway: IPAddress | None  # None: the address itself is on the link
     source: IPAddress | None  # our address in the packets
@@ -57,8 +55,6 @@ class KernelRoute:
 
 @frozen_dataclass
 class Link:
-    """One network interface."""
-
     name: str
     kind: str  # of a virtual interface: wireguard, tun, veth, …
     has_neighbours: bool  # it uses ARP or neighbour discovery

@@ -114,8 +114,7 @@ class NetworkWatch:
         with contextlib.suppress(OSError):  # no rtnetlink: polls instead
             self._kernel_events = netlink.open_event_socket()
         self._apply(self._read(), self._own_addresses(self._addresses))
-        if self._uplink is not None and self._kernel_events is not None and self._router_unknown(self._uplink):
-            await self._resolve_router(self._uplink)
+        await self._resolve_router()
         self._started = True
         if self._kernel_events is not None:
             loop.add_reader(self._kernel_events, self._on_kernel_event)
@@ -171,21 +170,20 @@ class NetworkWatch:
     def _router_unknown(self, uplink: UplinkFacts) -> bool:
         return uplink.router_is_discoverable and not uplink.hardware
 
-    async def _resolve_router(self, uplink: UplinkFacts) -> None:
-        """Waits for the router's hardware address, so that the first request already has the same network id as later
-        ones."""
-        assert self._kernel_events is not None
-        loop = asyncio.get_running_loop()
+    async def _resolve_router(self) -> None:
+        """Waits for the router's hardware address if it is not known, so that the first request already has the same
+        network id as later ones."""
+        loop, events = asyncio.get_running_loop(), self._kernel_events
         with contextlib.suppress(TimeoutError), deadline(_ROUTER_WAIT_S):
-            while self._uplink is not None and self._router_unknown(self._uplink):
+            while events is not None and self._uplink is not None and self._router_unknown(self._uplink):
                 event = loop.create_future()
-                loop.add_reader(self._kernel_events, event.set_result, None)
+                loop.add_reader(events, event.set_result, None)
                 try:
                     await event
                 finally:
-                    loop.remove_reader(self._kernel_events)
+                    loop.remove_reader(events)
                 with contextlib.suppress(OSError):
-                    self._kernel_events.recv(_RECEIVE_SIZE)
+                    events.recv(_RECEIVE_SIZE)
                 self._apply(self._read(), self._addresses)
 
     # -- without rtnetlink -----------------------------------------------------------------------------------------

@@ -14,13 +14,12 @@ import time
 from collections.abc import Callable, Iterable
 
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.net.kernel.tcp_info import Keepalive
+from proxy.net.kernel.tcp_info import PROBE_EVERY_S, Keepalive
 from proxy.net.uplink.network_watch import connection_ends
 
 TICK_S = 1.0
 
-_PROBES = 3
-_PROBE_S = 1  # the kernel's minimum; three probes and a last wait take less than 5 s
+_PROBES = 3  # with a last wait, they take less than 5 s
 
 
 @frozen_dataclass
@@ -100,10 +99,10 @@ async def reset_stale_connections(connections: Iterable[socket.SocketType]) -> N
     for sock in connections:
         if _is_beyond(sock):
             with contextlib.suppress(OSError):  # it has just ended
-                probed.append((sock, Keepalive.begin(sock, every_s=_PROBE_S, count=_PROBES)))
+                probed.append((sock, Keepalive.begin(sock, count=_PROBES)))
     try:
         if probed:
-            await asyncio.sleep(_PROBE_S * (_PROBES + 2))
+            await asyncio.sleep(PROBE_EVERY_S * (_PROBES + 2))
     finally:
         for sock, keepalive in probed:
             keepalive.end(sock)

@@ -25,7 +25,7 @@ from proxy.features.sites.survey_state import SurveyFile
 from proxy.model import IPAddress
 from proxy.model.errors import BywayError
 from proxy.net.dialers.registry import Registry, Relay
-from proxy.net.dialers.tcp import TcpDialer
+from proxy.net.dialers.tcp import AddressLookup, TcpDialer
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.poller import make_poller
 from proxy.store.store import Store
@@ -359,7 +359,7 @@ async def country(world: World) -> AsyncIterator[tuple[FakeEnvironment, Censor, 
     poller = make_poller(asyncio.get_running_loop())
     hosts = [f"s{number}.test" for number in range(SITES)]
 
-    class Names:
+    class Names(AddressLookup):
         async def resolve(self, host: str) -> Sequence[IPAddress]:
             return [ipaddress.ip_address("127.0.0.2")]
 

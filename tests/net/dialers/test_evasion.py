@@ -20,7 +20,7 @@ from proxy.model.errors import DialError
 from proxy.net.dialers import evasion as shape
 from proxy.net.dialers.evasion import STRATEGY_DIALERS, DisorderedStream, FragmentingStream, honours_ttl
 from proxy.net.dialers.registry import Registry
-from proxy.net.dialers.tcp import TcpDialer
+from proxy.net.dialers.tcp import AddressLookup, TcpDialer
 from proxy.net.poller import Poller
 from proxy.net.stream import CHUNK, SocketStream, Stream
 from proxy.net.tunnel.pump import Pump
@@ -370,7 +370,7 @@ def test_a_dialer_says_what_it_does() -> None:
 # -- real servers ------------------------------------------------------------------------------------------------------
 
 
-class Names:
+class Names(AddressLookup):
     async def resolve(self, host: str) -> Sequence[IPAddress]:
         return [ipaddress.ip_address("127.0.0.1")]
 

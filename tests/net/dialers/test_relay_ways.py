@@ -16,6 +16,7 @@ from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S
 from proxy.net.dialers.evasion import FragmentingStream
 from proxy.net.dialers.relay_ways import ADDRESSES_MAX, RelayWaysDialer
 from proxy.net.dialers.road import NoWayBeliefs, RoadToRelays
+from proxy.net.dialers.tcp import AddressLookup
 from proxy.net.dialers.tls import TlsDialer
 from proxy.net.stream import Stream
 from proxy.net.tasks import cancel_all, spawn
@@ -79,7 +80,7 @@ class Beliefs(NoWayBeliefs):
         return self.to_retest.pop() if self.to_retest else None
 
 
-class World:
+class World(AddressLookup):
     """A relay, what its ways do, and a name that leads to two addresses after `lookup_s`."""
 
     def __init__(self) -> None:

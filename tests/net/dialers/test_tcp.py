@@ -14,7 +14,7 @@ import pytest
 
 from proxy.model import Destination, IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
-from proxy.net.dialers.tcp import Connecting, TcpDialer, interleaved, symptom_of
+from proxy.net.dialers.tcp import AddressLookup, Connecting, TcpDialer, interleaved, symptom_of
 from proxy.net.notify import Notify
 from proxy.net.poller import Poller
 from proxy.net.stream import SocketStream
@@ -23,7 +23,7 @@ from tests.support.sockets import descriptors
 from tests.support.waiting import until
 
 
-class Names:
+class Names(AddressLookup):
     """A resolver that answers from a script: each name has one answer for each time that it is asked."""
 
     def __init__(self, **answers: Sequence[Sequence[str]]) -> None:
@@ -169,7 +169,7 @@ async def test_the_hot_path_makes_no_task(poller: Poller, listen: Listen) -> Non
     assert names.asked == 0
 
 
-class Answering:
+class Answering(AddressLookup):
     """A lookup that needs no task, and is answered when the test says so."""
 
     def __init__(self) -> None:
@@ -410,7 +410,7 @@ async def test_somebody_else_may_choose_among_the_allowed_addresses(poller: Poll
 
 
 async def test_what_the_resolver_says_is_passed_on(poller: Poller) -> None:
-    class Silent:
+    class Silent(AddressLookup):
         async def resolve(self, host: str) -> Sequence[IPAddress]:
             raise DialError(f"{host} does not resolve", stage=Stage.RESOLVE, symptom=Symptom.NO_NAME)
 

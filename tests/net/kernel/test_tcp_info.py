@@ -164,7 +164,7 @@ async def test_probes_that_nobody_answers_are_counted(tcp_info: TcpInfo) -> None
     with near, far:
         before = options(near)
         drop_all(far)
-        keepalive = Keepalive.begin(near, every_s=1, count=30)
+        keepalive = Keepalive.begin(near, count=30)
         assert options(near) == [1, 1, 1, 30]
         await until(lambda: sampled(tcp_info, near).probes >= 1)
         assert sampled(tcp_info, near).heard_s >= 1
@@ -176,7 +176,7 @@ async def test_a_probe_that_is_answered_is_heard(tcp_info: TcpInfo) -> None:
     near, far = tcp_pair()
     with near, far:
         await until(lambda: sampled(tcp_info, near).heard_s >= 0.5)
-        Keepalive.begin(near, every_s=1, count=30)
+        Keepalive.begin(near, count=30)
         await until(lambda: sampled(tcp_info, near).heard_s < 0.5)
         assert sampled(tcp_info, near).probes == 0
 
@@ -215,10 +215,10 @@ def sampled(tcp_info: TcpInfo, sock: socket.socket) -> FlowSample:
 
 def test_a_closed_connection_has_no_pulse_and_cannot_be_asked(tcp_info: TcpInfo) -> None:
     near, far = tcp_pair()
-    keepalive = Keepalive.begin(near, every_s=1, count=3)
+    keepalive = Keepalive.begin(near, count=3)
     near.close()
     far.close()
     assert tcp_info.sample(near) is None
     keepalive.end(near)
     with pytest.raises(OSError, match="Bad file descriptor"):
-        Keepalive.begin(near, every_s=1, count=3)
+        Keepalive.begin(near, count=3)

@@ -44,8 +44,8 @@ class Overtaken:
         tries.candidates.append(self._candidate)
         flight = Flight()
         flight.receive_data(f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
-        check = ResponseCheck(HOST, tries, terms)
-        attempt = await LateDirect(self._candidate, flight, tries, check, terms, self.notify).judge()
+        check = ResponseCheck(tries)
+        attempt = await LateDirect(self._candidate, flight, tries, check).judge()
         self._stream.abort()
         return attempt
 

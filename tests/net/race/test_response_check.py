@@ -22,5 +22,5 @@ async def test_an_overdue_relay_is_not_said_to_have_had_the_request() -> None:
     candidate = Candidate(TOR, asyncio.get_running_loop().time() - 3)
     terms = RaceTerms(cast(Any, None), direct=cast(Any, None), tcp_info=TcpInfo(), detect=DetectTuning())
     tries = Tries(Destination("site.test", 443), (TOR,), terms, Notify(), candidate.started_at)
-    ResponseCheck("site.test", tries, terms).time_out(candidate)
+    ResponseCheck(tries).time_out(candidate)
     assert (candidate.symptom, candidate.error) == (Symptom.TIMEOUT, "relay tor opened no connection within 3 s")

@@ -93,16 +93,15 @@ def test_jitter_makes_waits_longer_never_shorter() -> None:
     assert 1.2 < max(waits) <= 1.3
 
 
-async def test_a_young_outage_is_waited_out_and_an_old_one_is_not() -> None:
+def test_a_young_outage_is_waited_out_and_an_old_one_is_not() -> None:
     shared = schedule()
-    retries = Retries(shared, STEADY, Notify())
     for second in range(0, 90, 10):
         shared.failed(RELAY.relays, 100.0 + second)
-        assert retries.is_worth_the_wait(failed(), 100.0 + second) is (second < 30)
+        assert shared.is_recent(RELAY.relays, 100.0 + second) is (second < 30)
     shared.failed(RELAY.relays, 1000.0)
-    assert retries.is_worth_the_wait(failed(), 1000.0), "after so long another outage has begun"
+    assert shared.is_recent(RELAY.relays, 1000.0), "after so long another outage has begun"
     shared.opened(RELAY.relays)
-    assert retries.is_worth_the_wait(failed(), 1000.0)
+    assert shared.is_recent(RELAY.relays, 1000.0)
 
 
 async def test_a_silent_relay_is_tried_again_beside_the_silent_try() -> None:

@@ -20,7 +20,7 @@ def is_open(descriptor: int) -> bool:
 
 
 def test_pipe_is_large_and_does_not_block() -> None:
-    pipe = Pipe(PIPE_SIZE)
+    pipe = Pipe()
     assert fcntl.fcntl(pipe.writer, fcntl.F_GETPIPE_SZ) == PIPE_SIZE
     assert os.write(pipe.writer, bytes(PIPE_SIZE)) == PIPE_SIZE
     with pytest.raises(BlockingIOError):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from proxy.net.kernel.tcp_info import Keepalive
+from proxy.net.kernel.tcp_info import PROBES_MAX, Keepalive
 from proxy.net.uplink import sleep_watch as wake
 from proxy.net.uplink.sleep_watch import Clocks, Resumed, SleepWatch, detect_resume, reset_stale_connections
 from tests.support import clock
@@ -117,9 +117,9 @@ async def test_one_that_ends_meanwhile_is_harmless(monkeypatch: pytest.MonkeyPat
 
     class Ended(Keepalive):
         @classmethod
-        def begin(cls, sock: socket.SocketType, *, every_s: int, count: int) -> Keepalive:
+        def begin(cls, sock: socket.SocketType, *, count: int = PROBES_MAX) -> Keepalive:
             sock.close()
-            return super().begin(sock, every_s=every_s, count=count)
+            return super().begin(sock, count=count)
 
     monkeypatch.setattr(wake, "Keepalive", Ended)
     with far:

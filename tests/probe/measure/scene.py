@@ -31,7 +31,7 @@ from proxy.model import (
 )
 from proxy.model.errors import DialError
 from proxy.net.dialers.registry import Registry, Relay
-from proxy.net.dialers.tcp import TcpDialer
+from proxy.net.dialers.tcp import AddressLookup, TcpDialer
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.poller import make_poller
 from proxy.probe.measure.inputs import MeasurementRequest, ProbeEnvironment
@@ -147,7 +147,7 @@ async def made() -> AsyncIterator[Scene]:
         yield Scene(origin, censor, relay, registry, {SITE: [CENSOR], "private.test": [CENSOR]})
 
 
-class _Names:
+class _Names(AddressLookup):
     """Of the dialer itself, which the control is asked through."""
 
     async def resolve(self, host: str) -> Sequence[IPAddress]:
