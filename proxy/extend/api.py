@@ -31,27 +31,18 @@ Spawn = Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
 
 
 class ApiBackend(Protocol):
-    """The part of Byway that serves the Api of every addon."""
+    """The part of Byway that serves the Api of every addon; see there."""
 
     @property
     def folder(self) -> Path | None:
         """The parent of the addons' folders; None with `--ephemeral`, where nothing may be stored."""
 
     @property
-    def relays(self) -> tuple[str, ...]:
-        """Names of the configured relays, in the order of the configuration."""
-
-    def now(self) -> float:
-        """Seconds since the epoch."""
-
-    def network(self) -> NetworkId:
-        """The current network."""
-
-    async def dial(self, url: str, destination: Destination) -> Stream:
-        """Opens a path through a relay, given by URL or name. Raises DialError, and ValueError for an unknown relay."""
-
-    async def notify(self, title: str, text: str) -> None:
-        """Shows a notification on the user's desktop, if it can."""
+    def relays(self) -> tuple[str, ...]: ...
+    def now(self) -> float: ...
+    def network(self) -> NetworkId: ...
+    async def dial(self, url: str, destination: Destination) -> Stream: ...
+    async def notify(self, title: str, text: str) -> None: ...
 
 
 class Api:

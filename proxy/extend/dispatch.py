@@ -41,10 +41,7 @@ class Addons:
         self._version = 0  # counts changes of the running addons
         self._has_ended = False
         self._callees: dict[str, tuple[Callee, ...]] = dict.fromkeys(HOOKS, ())
-        self._deciders: dict[str, tuple[AddonRunner, ...]] = {
-            "admit": (),
-            "plan": (),
-        }  # also disabled ones
+        self._deciders: dict[str, tuple[AddonRunner, ...]] = {"admit": (), "plan": ()}  # also disabled ones
         self._refined: Bounded[int, list[str]] = Bounded(REFINED_MAX)  # by id of the request
         self._on_change: list[Callable[[], None]] = []
         self.decides = self.refines = self.classifies = self.handles_unreachable = False
@@ -110,17 +107,14 @@ class Addons:
             hook: tuple(g for g in self._running.values() if hook in g.addon.hooks) for hook in ("admit", "plan")
         }
         self.decides = any(self._deciders.values())
-        self.refines = self._has("signal")
-        self.classifies = self._has("classify")
-        self.handles_unreachable = self._has("unreachable")
-        self.wants_attempts = self._has("attempt")
-        self.wants_outcomes = self._has("outcome")
-        self.wants_changes = self._has("change")
+        self.refines = bool(self._callees["signal"])
+        self.classifies = bool(self._callees["classify"])
+        self.handles_unreachable = bool(self._callees["unreachable"])
+        self.wants_attempts = bool(self._callees["attempt"])
+        self.wants_outcomes = bool(self._callees["outcome"])
+        self.wants_changes = bool(self._callees["change"])
         for call in self._on_change:
             call()
-
-    def _has(self, hook: str) -> bool:
-        return bool(self._callees[hook])
 
     # -- deciding ------------------------------------------------------------------------------------------------
 
@@ -156,8 +150,11 @@ class Addons:
             check = partial(hook_results.signal, before=signal)
             answer = runner.call_sync(HOOKS["signal"], function, request, signal, check=check)
             if answer is not None and answer != signal:
-                description = f"{runner.name}: {_describe_refinement(signal, answer)}"
-                self._refined.setdefault(request.id, []).append(description)
+                # As in "tls_reset weighs 0 in place of 2, cause ip".
+                cause = f", cause {answer.cause}" if answer.cause != signal.cause else ""
+                is_reweighed = answer.weight != signal.weight
+                weight = f" weighs {answer.weight:g} in place of {signal.weight:g}" if is_reweighed else ""
+                self._refined.setdefault(request.id, []).append(f"{runner.name}: {signal.id}{weight}{cause}")
                 signal = answer
         return signal
 
@@ -230,11 +227,8 @@ async def _ask_to_plan(runner: AddonRunner, named: Request, before: Plan, regist
         check = partial(hook_results.plan, before=made, registry=registry)
         answer = await runner.call(HOOKS["plan"], function, named, made, check=check, fallback=fallback)
         if answer is not None:
-            made = (
-                answer
-                if answer is fallback
-                else replace(answer, why=f"addon {runner.name}: {_describe_plan(answer, made)}")
-            )
+            why = f"addon {runner.name}: {_describe_plan(answer, made)}"
+            made = answer if answer is fallback else replace(answer, why=why)
     return _remember(runner, "plan", named, before, made, fallback)
 
 
@@ -272,10 +266,3 @@ def _describe_plan(answer: Plan, before: Plan) -> str:
     if answer.intercept != before.intercept:
         what += f", {'inspected' if answer.intercept else 'not inspected'}"
     return f"{what}; it was {before.why}"
-
-
-def _describe_refinement(before: Signal, after: Signal) -> str:
-    """Describes an addon's change of a signal: `tls_reset weighs 0 in place of 2, cause ip`."""
-    cause = f", cause {after.cause}" if after.cause != before.cause else ""
-    weight = f" weighs {after.weight:g} in place of {before.weight:g}" if after.weight != before.weight else ""
-    return f"{before.id}{weight}{cause}"

@@ -125,15 +125,11 @@ _WAITED_FOR = frozenset({"admit", "plan", "signal", "classify", "unreachable"})
 _NEVER_ASYNC = frozenset({"signal", "classify"})
 
 
-def _declared() -> dict[str, Hook]:
-    hooks = {}
-    for name, function in vars(Hooks).items():
-        if name.startswith("_") or not inspect.isfunction(function):
-            continue
-        # Without `inspect.signature`, and without the documentation: together they took 3 ms of each start.
-        parameters = function.__code__.co_varnames[1 : function.__code__.co_argcount]
-        hooks[name] = Hook(name, parameters, name not in _NEVER_ASYNC, name in _WAITED_FOR)
-    return hooks
-
-
-HOOKS: Mapping[str, Hook] = MappingProxyType(_declared())
+# Without `inspect.signature`, and without the documentation: together they took 3 ms of each start.
+HOOKS: Mapping[str, Hook] = MappingProxyType(
+    {
+        name: Hook(name, code.co_varnames[1 : code.co_argcount], name not in _NEVER_ASYNC, name in _WAITED_FOR)
+        for name, function in vars(Hooks).items()
+        if not name.startswith("_") and inspect.isfunction(function) and (code := function.__code__)
+    }
+)

@@ -101,7 +101,6 @@ class AddonManager:
         backend: ApiBackend,
         *,
         shipped: Path | None = None,
-        limit: TimeLimit | None = None,
         load_s: float = LOAD_S,
     ) -> None:
         """`shipped` is the folder of the shipped addons, for tests."""
@@ -109,7 +108,7 @@ class AddonManager:
         self._folder = user_folder
         self._backend = backend
         self._shipped = shipped
-        self._limit = limit if limit is not None else TimeLimit()
+        self._limit = TimeLimit()
         self._load_s = load_s
         self._by_module: WeakValueDictionary[str, AddonRunner] = WeakValueDictionary()  # while any of its code runs
         self._task_tracking: TaskTracking | None = None  # from the first addon on
@@ -118,7 +117,8 @@ class AddonManager:
         self._live: dict[str, _LiveAddon] = {}
         self._attempted: dict[str, FileStamp] = {}
         self._problems: dict[str, tuple[str, ...]] = {}
-        self._missing: tuple[str, ...] = ()
+        self.missing: tuple[str, ...] = ()
+        """A sentence for each `[addons.NAME]` without a file."""
         self._watch = FileWatch()
         self._lock = asyncio.Lock()
         self._reloading: set[asyncio.Task[None]] = set()
@@ -131,8 +131,8 @@ class AddonManager:
         self._watch.reset(self._fingerprint())
         await self._reload_all()
         problems = [problem for name in sorted(self._problems) for problem in self._problems[name]]
-        if problems or self._missing:
-            raise ConfigError([*problems, *self._missing])
+        if problems or self.missing:
+            raise ConfigError([*problems, *self.missing])
 
     def configure(self, loaded: Loaded) -> None:
         """Applies an edited configuration: reloads, starts and stops addons in the background."""
@@ -172,11 +172,6 @@ class AddonManager:
         """Returns the status of every addon file, by name."""
         return tuple(self._state(file) for file in self._files)
 
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """A sentence for each `[addons.NAME]` without a file."""
-        return self._missing
-
     def _state(self, file: AddonFile) -> AddonState:
         state = AddonState(file, problems=self._problems.get(file.name, ()))
         live = self._live.get(file.name)
@@ -211,7 +206,7 @@ class AddonManager:
         async with self._lock:
             tables = self._loaded.settings.addons
             try:
-                self._files = find(self._folder, self._loaded.settings.addons, shipped=self._shipped)
+                self._files = find(self._folder, tables, shipped=self._shipped)
             except ConfigError as error:
                 if not log_problems:
                     raise
@@ -223,11 +218,11 @@ class AddonManager:
             for name in [name for name in (*self._live, *self._problems) if name not in wanted]:
                 await self._remove(name)  # last: a renamed file is loaded under its new name first
             without_file = tuple(missing(self._files, tables, self._loaded.place))
-            reported = {sentence.partition(";")[0] for sentence in self._missing}  # the rest is a suggestion
+            reported = {sentence.partition(";")[0] for sentence in self.missing}  # the rest is a suggestion
             for sentence in without_file:
                 if log_problems and sentence.partition(";")[0] not in reported:
                     log.warning("%s", sentence)
-            self._missing = without_file
+            self.missing = without_file
 
     async def _reload(self, file: AddonFile, *, log_problems: bool) -> None:
         table = self._loaded.settings.addons.get(file.name)
@@ -243,7 +238,10 @@ class AddonManager:
         except ConfigError as error:
             self._problems[file.name] = error.problems
             if log_problems:
-                self._log_problems(file.name, error.problems)
+                for problem in error.problems:
+                    log.error("%s", problem)
+                goes_on = (earlier := self._live.get(file.name)) is not None and not earlier.runner.is_off
+                log.error("addon %s: %s", file.name, "keeping the previous version" if goes_on else "not running")
             return
         before = self._live.get(file.name)
         self._live[file.name] = live
@@ -253,13 +251,6 @@ class AddonManager:
             await self._unload(before)
         if log_problems:
             log.info("addon %s: %s", file.name, "reloaded" if before else "loaded")
-
-    def _log_problems(self, name: str, problems: tuple[str, ...]) -> None:
-        for problem in problems:
-            log.error("%s", problem)
-        live = self._live.get(name)
-        goes_on = live is not None and not live.runner.is_off
-        log.error("addon %s: %s", name, "keeping the previous version" if goes_on else "not running")
 
     async def _remove(self, name: str) -> None:
         """Stops an addon whose file is gone or which was disabled in the configuration."""
@@ -304,7 +295,7 @@ class AddonManager:
         live = _LiveAddon(runner, api, time.time())
         for function in addon.hooks.get("start", ()):
             faults = runner.faults
-            await runner.call(HOOKS["start"], function, live.api, check=_ignore_answer)
+            await runner.call(HOOKS["start"], function, live.api, check=lambda _: None)
             if runner.faults > faults:
                 await self._unload(live, stop=False)
                 raise ConfigError(runner.last_fault)
@@ -326,7 +317,7 @@ class AddonManager:
         runner = live.runner
         await runner.drain(STOP_S)
         for function in runner.addon.hooks.get("stop", ()):
-            stopping = runner.call(HOOKS["stop"], function, check=_ignore_answer)
+            stopping = runner.call(HOOKS["stop"], function, check=lambda _: None)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping, STOP_S)
 
@@ -384,7 +375,3 @@ class _Loading:
         if not self._done.done():
             self._done.set_exception(error)
             self._done.exception()  # marks it as retrieved: the caller may have given up waiting
-
-
-def _ignore_answer(answer: Any) -> None:
-    """Ignores the result of `start` and `stop`."""

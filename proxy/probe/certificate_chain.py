@@ -13,6 +13,7 @@ import sys
 from datetime import UTC, datetime
 from importlib import import_module
 
+from proxy.detect.tls_interception import ClassifiedChain, KnownRoots, classify_chain
 from proxy.model import Destination, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -35,6 +36,10 @@ class FetchedChain:
     error: str = ""  # one sentence: why the chain is refused, or why none came
     stage: Stage = Stage.DONE  # of the failure, when there is no chain
     symptom: Symptom = Symptom.NONE  # of the failure
+
+    def classified(self, host: str, roots: KnownRoots) -> ClassifiedChain:
+        """Returns the meaning of the chain for `host`."""
+        return classify_chain(self.chain, host, verified=self.verified, expired=self.expired, roots=roots)
 
 
 async def fetch_chain(

@@ -79,13 +79,8 @@ Keep = Callable[[Stream], bool]
 """Gets the connection over which a control page came. Returns whether it takes the connection over."""
 
 
-def keep_none(_stream: Stream) -> bool:
-    """Takes no connection over."""
-    return False
-
-
 async def check_control_page(
-    dialer: Dialer, url: str, *, timeout_s: float, trust: ssl.SSLContext | None = None, keep: Keep = keep_none
+    dialer: Dialer, url: str, *, timeout_s: float, trust: ssl.SSLContext | None = None, keep: Keep = lambda _: False
 ) -> ControlPageResult:
     """Requests an http or https URL once, and classifies the answer. `timeout_s` limits the whole request; `trust`
     verifies the certificate (None: with the system's roots). Closes its connections, except one that `keep` takes over

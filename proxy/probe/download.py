@@ -113,7 +113,12 @@ async def _request(
         reader = Reader()
         head = await _within(ANSWER_S, "no answer", _final_head(tls, reader))
         if head.status in _REDIRECTS:
-            return _redirect(url, head)
+            if not (location := _field(head, "location")):
+                raise DownloadFailed("redirects without saying where")
+            try:
+                return url.joined(location)
+            except ValueError as error:
+                raise DownloadFailed(str(error)) from None
         if head.status == 304 and known_at:
             return None
         if head.status != 200:
@@ -140,16 +145,6 @@ async def _final_head(stream: Stream, reader: Reader) -> ResponseHead:
     while (head := await read_with(stream, reader, read_response_head(reader, "GET"))).is_interim:
         pass  # the deadline limits their number
     return head
-
-
-def _redirect(url: HttpsUrl, head: ResponseHead) -> HttpsUrl:
-    location = _field(head, "location")
-    if not location:
-        raise DownloadFailed("redirects without saying where")
-    try:
-        return url.joined(location)
-    except ValueError as error:
-        raise DownloadFailed(str(error)) from None
 
 
 async def _body(stream: Stream, reader: Reader, head: ResponseHead, limit: int) -> Downloaded:

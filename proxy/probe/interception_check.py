@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from proxy.detect.beliefs.events import Intercepted, PortalSuspected
-from proxy.detect.tls_interception import CertificateKind, ClassifiedChain, classify_chain
+from proxy.detect.tls_interception import CertificateKind, ClassifiedChain
 from proxy.model import (
     DIRECT,
     TROUBLED,
@@ -146,13 +146,12 @@ class InterceptionCheck:
 
     async def _run(self, setup: Setup, outcome: Outcome, network: NetworkId, began: float, *, rejected: bool) -> None:
         try:
-            destination = outcome.request.destination
-            if not await self._is_quiet(setup, destination.host):
+            destination, hellos = outcome.request.destination, self._services.findings.hellos
+            if not await until_quiet(hellos, destination.host, setup.settings.detect, within_s=QUIET_WITHIN_S):
                 self._checked.pop((network, outcome.host), None)
                 return
-            if self._services.network() != network or not self._is_allowed(
-                setup, outcome, network, self._services.now()
-            ):
+            now = self._services.now()
+            if self._services.network() != network or not self._is_allowed(setup, outcome, network, now):
                 return
             if not await self._services.may_go_direct(setup, destination):
                 return  # a rule or an addon allows relays only, by now
@@ -186,11 +185,6 @@ class InterceptionCheck:
             for one in waiting:
                 self._check_rejected(one)
 
-    async def _is_quiet(self, setup: Setup, name: str) -> bool:
-        """Waits until no hello of `name` was sent for a second. Returns False when that takes too long."""
-        hellos, tuning = self._services.findings.hellos, setup.settings.detect
-        return await until_quiet(hellos, name, tuning, within_s=QUIET_WITHIN_S)
-
     async def _relay_gets_valid(self, setup: Setup, destination: Destination) -> bool:
         """Whether the first relay that gets a certificate gets a valid one. A bad certificate on every route is the
         site's own fault, and no interception."""
@@ -206,10 +200,6 @@ class InterceptionCheck:
         from proxy.probe.certificate_chain import fetch_chain  # with the first site that uses TLS
 
         dialer, host = setup.registry.dialer(route), destination.host
-        timeout_s, turn = setup.settings.detect.retest_pair_s, self._services.hello_turn
-        fetched = await fetch_chain(
-            dialer, destination, host, timeout_s=timeout_s, turn=turn if route.is_direct else no_turn
-        )
-        return classify_chain(
-            fetched.chain, host, verified=fetched.verified, expired=fetched.expired, roots=self._services.roots()
-        )
+        timeout_s, turn = setup.settings.detect.retest_pair_s, self._services.hello_turn if route.is_direct else no_turn
+        fetched = await fetch_chain(dialer, destination, host, timeout_s=timeout_s, turn=turn)
+        return fetched.classified(host, self._services.roots())

@@ -21,7 +21,6 @@ from proxy.net.deadline import deadline
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import Poller
-from proxy.net.stream import Stream
 from proxy.wire import socks
 from proxy.wire.relay_url import RelayKind
 
@@ -135,10 +134,6 @@ async def _ask(dialer: TcpDialer, endpoint: Destination, question: bytes, size: 
             while len(answer) < size and (part := await stream.receive(size - len(answer))):
                 answer += part
     finally:
-        _close(stream)
+        with contextlib.suppress(OSError):
+            stream.close()
     return answer
-
-
-def _close(stream: Stream) -> None:
-    with contextlib.suppress(OSError):
-        stream.close()

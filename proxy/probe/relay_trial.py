@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 from proxy.config.schema import RelayConfig
 from proxy.detect.relay_faults import relay_fault
@@ -21,6 +20,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, pgettext
 from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
+from proxy.net.dialers.registry import Registry
 from proxy.net.dialers.tcp import AddressLookup
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
@@ -33,13 +33,6 @@ longer when there is no other route."""
 
 _DESTINATION_NOT_REACHED = (Symptom.RELAY_REFUSED, Symptom.TIMEOUT)
 """The handshake succeeded, and the relay answered that it cannot reach the destination, or did not answer in time."""
-
-
-class Relays(Protocol):
-    """The configured relays, ready for use."""
-
-    def dialer(self, route: Route) -> Dialer: ...
-    def carries(self, route: Route, destination: Destination) -> bool: ...
 
 
 def remembered_tests(
@@ -137,7 +130,7 @@ async def _dial(name: str, dialer: Dialer, destination: Destination) -> Stream:
 
 
 async def try_relays(
-    registry: Relays, names: Sequence[str], destination: Destination, *, resolver: AddressLookup | None
+    registry: Registry, names: Sequence[str], destination: Destination, *, resolver: AddressLookup | None
 ) -> list[Trial]:
     """Tests relays at the same time, as `each_trial` does. Returns a Trial for each, in order."""
     tests = each_trial(registry, names, destination, resolver=resolver)
@@ -146,7 +139,7 @@ async def try_relays(
 
 
 async def each_trial(
-    registry: Relays, names: Sequence[str], destination: Destination, *, resolver: AddressLookup | None
+    registry: Registry, names: Sequence[str], destination: Destination, *, resolver: AddressLookup | None
 ) -> AsyncGenerator[Trial, None]:
     """Tests relays at the same time, and yields a Trial for each as soon as it has ended.
 
@@ -174,7 +167,7 @@ async def each_trial(
 
 
 async def carriable(
-    registry: Relays, name: str, destination: Destination, resolver: AddressLookup | None
+    registry: Registry, name: str, destination: Destination, resolver: AddressLookup | None
 ) -> Destination | None:
     """Returns the destination in a form that the relay takes: unchanged, or as an address; None when there is none."""
     route = Route((name,))

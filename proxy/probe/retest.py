@@ -12,7 +12,6 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 
-from proxy.config.schema import Dns
 from proxy.detect.beliefs.events import Retested, StrategyTried
 from proxy.detect.beliefs.retests import retest_needs
 from proxy.detect.signals import concerns
@@ -59,8 +58,10 @@ class DirectRetest:
         network, now = self._services.network(), self._services.now()
         beliefs = self._services.beliefs
         belief = beliefs.lookup(outcome.host, network=network, now=now)
-        if belief.cause == Cause.DNS and _hides_names(setup.settings.dns):
-            # Direct with encrypted DNS is no detour, and a re-test would send the name to the system's resolver.
+        dns = setup.settings.dns
+        if belief.cause == Cause.DNS and dns.secure != "never" and dns.servers:
+            # Direct with encrypted DNS is no detour, and a re-test would send the name to the system's resolver. Where
+            # suspect names are not resolved by encrypted DNS, only that resolver can show the end of a block by DNS.
             return
         if DIRECT not in outcome.plan.routes and belief.cause != Cause.INTERCEPTION:
             return
@@ -155,9 +156,3 @@ async def _measure_both(
     other_ok = other >= detect.proof_bytes
     as_much = other_ok and direct >= max(detect.proof_bytes, other * _AS_MUCH)
     return direct >= _ENOUGH or as_much, other_ok
-
-
-def _hides_names(dns: Dns) -> bool:
-    """Whether suspect names are resolved by encrypted DNS. If not, only the system's resolver can show the end of a
-    block by DNS."""
-    return dns.secure != "never" and bool(dns.servers)

@@ -12,7 +12,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 
-from proxy.detect.tls_interception import CertificateKind, KnownRoots, classify_chain
+from proxy.detect.tls_interception import CertificateKind, KnownRoots
 from proxy.model import Destination, Outcome, Protocol, Route, Symptom
 from proxy.net.deadline import deadline
 from proxy.net.kernel.tcp_info import TcpInfo
@@ -61,9 +61,7 @@ async def gets_own_certificate(
     that are known to intercept, since some states make people install theirs. `logged`: it must also be in a public
     log, which excludes certificates of company proxies."""
     fetched = await _fetch_chain(setup, turn, visit, route)
-    kind = classify_chain(
-        fetched.chain, visit.host, verified=fetched.verified, expired=fetched.expired, roots=roots
-    ).kind
+    kind = fetched.classified(visit.host, roots).kind
     return kind is CertificateKind.SITE or (kind is CertificateKind.RESIGNED and not logged)
 
 

@@ -100,15 +100,14 @@ class SiteProbe:
         finally:
             self._abort(path)
 
-    async def neutral(
-        self, route: Route, dialer: Dialer, destination: Destination, name: str, *, connect_s: float
-    ) -> bool | None:
+    async def neutral(self, route: Route, dialer: Dialer, destination: Destination, name: str) -> bool | None:
         """Sends a ClientHello with the SNI `name`, of a control site, to the address of the site under test. Any answer
         shows that the address itself is not blocked. Returns whether an answer came; None when the connection failed,
         which is emitted as a step."""
         visit = _Visit(self, route, dialer, destination)
         await self.turn(route)(name)
-        stream = await visit.connect(connect_s, emit_success=False)  # the site's own visit emits that it connected
+        # The site's own visit emits that it connected.
+        stream = await visit.connect(self.detect.syn_s, emit_success=False)
         if stream is None:
             return None
         path: Stream = stream
@@ -194,7 +193,7 @@ class _Visit:
         tls = _CountingTls(stream, context, name)
         evidence: Evidence = {}
         try:
-            with self._limited(self._detect.silent_s, stream, snapshot, lambda: tls.received > 0, evidence):
+            with self._limited(self._detect.silent_s, stream, snapshot, lambda: tls.received, evidence):
                 await tls.handshake()
         except TimeoutError:
             symptom, text = self._handshake_timeout(stream, tls, snapshot, evidence)
@@ -251,17 +250,11 @@ class _Visit:
             text = _("{reason}; or this computer's clock is wrong", reason=text)
             evidence["clock"] = 1
         # OpenSSL keeps no chain that it refused, so this needs another connection.
+        timeout_s, turn = self._detect.silent_s, self._probe.turn(self._route)
         fetched = await fetch_chain(
-            self._dialer,
-            self._destination,
-            host,
-            timeout_s=self._detect.silent_s,
-            trust=self._probe.trust,
-            turn=self._probe.turn(self._route),
+            self._dialer, self._destination, host, timeout_s=timeout_s, trust=self._probe.trust, turn=turn
         )
-        classified = classify_chain(
-            fetched.chain, host, verified=fetched.verified, expired=fetched.expired, roots=self._probe.roots
-        )
+        classified = fetched.classified(host, self._probe.roots)
         text, evidence = classified.detail or text, evidence | _certificate_evidence(classified)
         self._emit(StepKind.CERTIFICATE, StepResult.FAILED, Symptom.CERTIFICATE, text, began, evidence)
 
@@ -276,15 +269,12 @@ class _Visit:
         drop_evidence: Evidence = {}
         snapshot = self._snapshot(path) if self._route.is_direct else None
 
-        def is_answered() -> bool:
-            return bool(answer)
-
         try:
             with deadline(self._detect.measure_answer_s):
                 await path.send(target.request())
                 while len(answer) < self._detect.measure_bytes and not _is_complete(answer):
                     wait_s = self._detect.measure_stall_s if answer else self._detect.silent_s
-                    with self._limited(wait_s, path, snapshot, is_answered, drop_evidence):
+                    with self._limited(wait_s, path, snapshot, answer.__len__, drop_evidence):
                         data = await path.receive()
                     if not data:
                         break
@@ -350,7 +340,7 @@ class _Visit:
         seconds: float,
         stream: Stream,
         snapshot: Snapshot | None,
-        is_answered: Callable[[], bool],
+        received: Callable[[], int],
         evidence: Evidence,
     ) -> Iterator[None]:
         """Limits the wait for an answer. Raises TimeoutError after `seconds`; or after `dropped_s`, as in a race, when
@@ -358,7 +348,7 @@ class _Visit:
         loop = asyncio.get_running_loop()
 
         def check() -> None:
-            if snapshot is None or is_answered():
+            if snapshot is None or received():
                 return
             reading = self._probe.tcp_info.since(stream.lowest_socket, snapshot)
             if not reading.acked and reading.unacked > 0 and reading.retransmits >= self._detect.hedge_retransmits:

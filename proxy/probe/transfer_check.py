@@ -74,8 +74,6 @@ _TLS_PORT, _HTTP_PORT = 443, 80
 
 
 class Transfer(Enum):
-    """The result of a transfer."""
-
     UNKNOWN = auto()  # the site had no more bytes, refused, or took too long
     PASSES = auto()  # it carried more bytes than stalled ones do
     STALLS = auto()  # it stopped, and the other end of the connection acknowledges nothing

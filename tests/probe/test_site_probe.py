@@ -48,7 +48,7 @@ async def visited(
     visitor = SiteProbe(steps.append, detect=QUICK, tcp_info=TcpInfo())
     place = Destination("127.0.0.1", port)
     if name:
-        await visitor.neutral(DIRECT, to_relays, place, name, connect_s=1)
+        await visitor.neutral(DIRECT, to_relays, place, name)
     else:
         await visitor.visit(DIRECT, to_relays, place, ProbeTarget("site.test", protocol, port), connect_s=1)
     return steps

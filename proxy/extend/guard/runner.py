@@ -135,7 +135,7 @@ class AddonRunner:
         try:
             while self._queue and not self.is_off:
                 hook, function, args = self._queue.popleft()
-                await self.call(hook, function, *args, check=_ignore_answer)
+                await self.call(hook, function, *args, check=lambda _: None)
                 await asyncio.sleep(0)  # gives other tasks a turn between two calls
         finally:
             self._notifying_task = None
@@ -307,10 +307,6 @@ def one_line(error: BaseException) -> str:
         return redact(" ".join(str(error).split())[:200])
     except BaseException:
         return ""
-
-
-def _ignore_answer(answer: Any) -> None:
-    """Notifications have no answer."""
 
 
 def _cpu_and_waits() -> tuple[float, int]:

@@ -73,13 +73,7 @@ def _addon_file(path: Path, tables: Mapping[str, AddonConfig], *, shipped: bool)
     problem = ""
     if not NAME.fullmatch(name):
         problem = f"{shown(path)}: the name of an addon starts with a letter and has only letters, digits, _ and -"
-    elif not shipped:
-        problem = _others_may_change(path)
+    elif not shipped:  # whether other users can, or may be able to, change it
+        trust = trust_in(path)
+        problem = "; ".join(trust.problems) or (f"{shown(path)}: not loaded: {trust.doubt}" if trust.doubt else "")
     return AddonFile(name, path, shipped, enabled, problem)
-
-
-def _others_may_change(path: Path) -> str:
-    """Returns the reason why an addon is not loaded: other users can, or may be able to, change it; "" when they
-    cannot."""
-    trust = trust_in(path)
-    return "; ".join(trust.problems) or (f"{shown(path)}: not loaded: {trust.doubt}" if trust.doubt else "")

@@ -69,14 +69,10 @@ def _run(code: CodeType, module: ModuleType, file: Path) -> None:
     try:
         exec(code, vars(module))  # noqa: S102  # an addon is the user's own code
     except BaseException as error:
-        raise ConfigError(f"{_at(file, line_in(file, error))}: {_describe(error)}{_import_hint(file, error)}") from None
-
-
-def _import_hint(file: Path, error: BaseException) -> str:
-    """Explains a failed import of another file of the folder; "" for any other exception."""
-    if isinstance(error, ImportError) and error.name and file.with_name(f"{error.name}.py").exists():
-        return "; an addon is a single file and cannot import other files of its folder"
-    return ""
+        hint = ""
+        if isinstance(error, ImportError) and error.name and file.with_name(f"{error.name}.py").exists():
+            hint = "; an addon is a single file and cannot import other files of its folder"
+        raise ConfigError(f"{_at(file, line_in(file, error))}: {_describe(error)}{hint}") from None
 
 
 def _describe(error: BaseException) -> str:
@@ -97,13 +93,12 @@ def _objects(module: ModuleType, source: str, file: Path) -> tuple[object, ...]:
         return (module,)
     listed = module.addons
     if not isinstance(listed, list | tuple) or not listed:
-        where = _at(file, _line_of_name(source, "addons"))
-        raise ConfigError(f"{where}: addons must be a list of objects, as in `addons = [Pin()]`")
-    for item in listed:
-        if isinstance(item, type):
-            where = _at(file, _line_of_name(source, "addons"))
-            raise ConfigError(f"{where}: {item.__name__} in addons is a class; write `{item.__name__}()`")
-    return tuple(listed)
+        problem = "addons must be a list of objects, as in `addons = [Pin()]`"
+    elif kinds := [item.__name__ for item in listed if isinstance(item, type)]:
+        problem = f"{kinds[0]} in addons is a class; write `{kinds[0]}()`"
+    else:
+        return tuple(listed)
+    raise ConfigError(f"{_at(file, _line_of_name(source, 'addons'))}: {problem}")
 
 
 def _hooks(objects: Sequence[object], file: Path) -> Mapping[str, tuple[Callable[..., Any], ...]]:

@@ -33,8 +33,6 @@ def prepare() -> None:
 
 @frozen_dataclass
 class Option:
-    """One option, for documentation."""
-
     name: str
     kind: str
     default: Any
@@ -43,7 +41,6 @@ class Option:
 
 
 def describe(module: ModuleType) -> tuple[Option, ...]:
-    """Returns the options that the addon in `module` declares."""
     declared = _declared(module)
     if declared is None:
         return ()
@@ -63,11 +60,12 @@ def read(module: ModuleType, name: str, table: Mapping[str, Any], place: Place) 
     Raises ConfigError with all problems of the table, and TypeError when `Options` itself cannot be used."""
     declared = _declared(module)
     fields = names(module)
-    problems = [
-        _located(place, ("addons", name, key), f"unknown key {quoted(key)} in [addons.{name}]{_hint(key, fields)}")
-        for key in table
-        if key not in fields
-    ]
+    problems: list[str] = []
+    for key in table:
+        if key not in fields:
+            hint = suggestion(key, fields) if fields else "; this addon takes no options"
+            problem = f"unknown key {quoted(key)} in [addons.{name}]{hint}"
+            problems.append(_located(place, ("addons", name, key), problem))
     taken = {key: value for key, value in table.items() if key in fields}
     options = None
     if declared is not None:
@@ -117,10 +115,6 @@ def _option(field: dataclasses.Field[Any], hint: Any) -> Option:
     if field.default_factory is not dataclasses.MISSING:
         default = field.default_factory()
     return Option(field.name, hint.__name__ if isinstance(hint, type) else str(hint), default, help_text)
-
-
-def _hint(key: str, fields: tuple[str, ...]) -> str:
-    return suggestion(key, fields) if fields else "; this addon takes no options"
 
 
 def _located(place: Place, path: tuple[str | int, ...], sentence: str) -> str:

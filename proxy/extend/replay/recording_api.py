@@ -21,8 +21,6 @@ SPAWNED_MAX = 1000
 
 
 class Dialed(NamedTuple):
-    """A call of `dial`."""
-
     url: str
     destination: Destination
 

@@ -49,8 +49,6 @@ class Weighing:
 
 @dataclass(slots=True)
 class Replayed:
-    """The result of a replay."""
-
     plans: int = 0  # connections whose plan was decided again
     signals: int = 0
     refused_by_guard: int = 0  # refused by the address guard, before any addon was called
@@ -99,7 +97,12 @@ async def replay_connections(connections: Sequence[RecordedConnection], addons: 
             case _Kind.PLANNED if scene.is_guarded(outcome):
                 result.refused_by_guard += 1
             case _Kind.PLANNED:
-                await _replay_decision(event.recorded, addons, scene.registry, result)
+                was = outcome.plan
+                received = was if was.before is None else was.before
+                would_be = await addons.decide(outcome.request, received, scene.registry)
+                result.plans += 1
+                if not has_same_effect(was, would_be):
+                    result.decisions.append(Decision(event.recorded, would_be))
             case _Kind.TRIED:
                 await _notify(addons, "attempt", outcome.request, event.attempt)
             case _Kind.WEIGHED if addons.refines or _logged_refinements(outcome):
@@ -122,15 +125,6 @@ def _events(connections: Sequence[RecordedConnection]) -> Iterator[_Event]:
             yield _Event(at, _Kind.TRIED, recorded, attempt)
         yield _Event(judged_at, _Kind.WEIGHED, recorded)
         yield _Event(max(judged_at, outcome.at + outcome.duration), _Kind.ENDED, recorded)
-
-
-async def _replay_decision(recorded: RecordedConnection, addons: Addons, registry: Registry, result: Replayed) -> None:
-    was = recorded.outcome.plan
-    received = was if was.before is None else was.before
-    would_be = await addons.decide(recorded.outcome.request, received, registry)
-    result.plans += 1
-    if not has_same_effect(was, would_be):
-        result.decisions.append(Decision(recorded, would_be))
 
 
 def has_same_effect(one: Plan, other: Plan) -> bool:
@@ -157,7 +151,6 @@ def _replay_signals(recorded: RecordedConnection, addons: Addons, detect: Detect
 
 
 def _logged_refinements(outcome: Outcome) -> tuple[str, ...]:
-    """Returns the logged changes of addons to the signals of a connection."""
     attempt = outcome.direct_attempt
     return () if attempt is None else _split_refinements(str(attempt.evidence.get(REFINEMENTS_KEY, "")))
 

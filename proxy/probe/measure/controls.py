@@ -48,8 +48,6 @@ class SharedControls:
 
 
 class Controls:
-    """The control pages of one measurement."""
-
     def __init__(
         self, env: ProbeEnvironment, request: MeasurementRequest, probe: SiteProbe, shared: SharedControls
     ) -> None:

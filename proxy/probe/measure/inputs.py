@@ -21,60 +21,37 @@ from proxy.session.setup import Setup, refusal_by
 
 
 class ProbeEnvironment(Protocol):
-    """The dialers, the resolvers and the permissions of a measurement."""
+    """The dialers, the resolvers and the permissions of a measurement. See the methods of the same names of Registry,
+    Resolver and Services."""
 
     @property
     def settings(self) -> Settings: ...
     @property
     def tcp_info(self) -> TcpInfo: ...
     @property
-    def knowledge(self) -> Knowledge:
-        """Classifies answers to plain HTTP requests."""
-
+    def knowledge(self) -> Knowledge: ...
     @property
-    def roots(self) -> KnownRoots:
-        """The roots that are known to intercept."""
-
+    def roots(self) -> KnownRoots: ...
     @property
     def trust(self) -> ssl.SSLContext | None:
         """Verifies certificates; None: with the system's roots."""
 
-    def dialer(self, route: Route, /) -> Dialer:
-        """Returns the dialer of a route. Raises BywayError for a strategy that cannot be used here."""
-
-    def carries(self, route: Route, destination: Destination, /) -> bool:
-        """Whether the relays of `route` take `destination`."""
-
+    def dialer(self, route: Route, /) -> Dialer: ...
+    def carries(self, route: Route, destination: Destination, /) -> bool: ...
     def refuses(self, destination: Destination, address: IPAddress, /) -> str | None:
         """Returns the reason why this address may not be dialed for `destination`; None when it may."""
 
-    def is_private(self, host: str, /) -> bool:
-        """Whether Byway may send nothing of its own to `host`."""
-
+    def is_private(self, host: str, /) -> bool: ...
     async def may_be_control(self, page: ProbeTarget, /) -> bool:
         """Whether a control page may be requested direct, and its site is not in trouble itself."""
 
-    async def resolve(self, host: str, /) -> Sequence[IPAddress]:
-        """Resolves by the system, unencrypted. Raises DialError."""
-
-    async def secure(self, host: str, /) -> Sequence[IPAddress]:
-        """Resolves by encrypted DNS. Raises DialError."""
-
-    async def compare(self, host: str, /) -> DnsFinding | None:
-        """Compares the answers of both resolvers for `host`. Returns the finding against the system's answer; None when
-        there is none. Raises DialError."""
-
-    def finding(self, host: str, /) -> DnsFinding | None:
-        """Returns the stored finding for `host`, if there is one. Sends no query."""
-
-    def is_local_zone(self, host: str, /) -> bool:
-        """Whether `host` is a name of the local network, by the lookups so far. Sends no query."""
-
-    def may_be_local_zone(self, host: str, /) -> bool:
-        """Whether `host` may be a name of the local network, by the lookups so far. Sends no query."""
-
-    def hello_turn(self, name: str, /) -> Awaitable[None]:
-        """Waits until a ClientHello with this name may be sent on a direct route, and notes it."""
+    async def resolve(self, host: str, /) -> Sequence[IPAddress]: ...
+    async def secure(self, host: str, /) -> Sequence[IPAddress]: ...
+    async def compare(self, host: str, /) -> DnsFinding | None: ...
+    def finding(self, host: str, /) -> DnsFinding | None: ...
+    def is_local_zone(self, host: str, /) -> bool: ...
+    def may_be_local_zone(self, host: str, /) -> bool: ...
+    def hello_turn(self, name: str, /) -> Awaitable[None]: ...
 
 
 class SetupEnvironment:
@@ -85,23 +62,19 @@ class SetupEnvironment:
     def __init__(self, setup: Setup, services: Services) -> None:
         self._setup = setup
         self._services = services
-        self._refuse_address = refusal_by(setup.guard, setup.resolver)
         self.settings = setup.settings
         self.tcp_info = services.tcp_info
         self.knowledge = setup.knowledge
         self.roots = services.roots()
-
-    def dialer(self, route: Route, /) -> Dialer:
-        return self._setup.registry.dialer(route)
-
-    def carries(self, route: Route, destination: Destination, /) -> bool:
-        return self._setup.registry.carries(route, destination)
-
-    def refuses(self, destination: Destination, address: IPAddress, /) -> str | None:
-        return self._refuse_address(destination, address)
-
-    def is_private(self, host: str, /) -> bool:
-        return self._services.is_private(host)
+        self.dialer = setup.registry.dialer
+        self.carries = setup.registry.carries
+        self.refuses = refusal_by(setup.guard, setup.resolver)
+        self.is_private = services.is_private
+        self.hello_turn = services.hello_turn
+        resolver = setup.resolver
+        self.resolve, self.secure, self.compare = resolver.resolve, resolver.secure, resolver.compare
+        self.finding = resolver.finding
+        self.is_local_zone, self.may_be_local_zone = resolver.is_local_zone, resolver.may_be_local_zone
 
     async def may_be_control(self, page: ProbeTarget, /) -> bool:
         services = self._services
@@ -109,27 +82,6 @@ class SetupEnvironment:
         if belief.state in (*TROUBLED, State.DOWN):
             return False
         return await services.may_go_direct(self._setup, page.destination)
-
-    async def resolve(self, host: str, /) -> Sequence[IPAddress]:
-        return await self._setup.resolver.resolve(host)
-
-    async def secure(self, host: str, /) -> Sequence[IPAddress]:
-        return await self._setup.resolver.secure(host)
-
-    async def compare(self, host: str, /) -> DnsFinding | None:
-        return await self._setup.resolver.compare(host)
-
-    def finding(self, host: str, /) -> DnsFinding | None:
-        return self._setup.resolver.finding(host)
-
-    def is_local_zone(self, host: str, /) -> bool:
-        return self._setup.resolver.is_local_zone(host)
-
-    def may_be_local_zone(self, host: str, /) -> bool:
-        return self._setup.resolver.may_be_local_zone(host)
-
-    async def hello_turn(self, name: str, /) -> None:
-        await self._services.hello_turn(name)
 
 
 @frozen_dataclass

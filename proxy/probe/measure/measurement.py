@@ -67,8 +67,6 @@ async def measure(
 
 
 class _Measurement:
-    """One measurement under way."""
-
     def __init__(
         self,
         env: ProbeEnvironment,
@@ -245,7 +243,7 @@ class _Measurement:
         """Probes an address with the SNI of a control page. Returns False when the TCP connection failed."""
         if not (name := await self._controls.neutral_name()):
             return True
-        is_answered = await self._probe.neutral(route, dialer, dialed, name, connect_s=self._detect.syn_s)
+        is_answered = await self._probe.neutral(route, dialer, dialed, name)
         if is_answered:
             self._answered_neutral.add(dialed.host)
         return is_answered is not None
@@ -293,7 +291,7 @@ class _Measurement:
         discarded: list[MeasurementStep] = []
         probe, dialer = replace(self._probe, emit=discarded.append), self._env.dialer(DIRECT)
         dialed, name = self._dialed(address), await self._controls.neutral_name()
-        return not await probe.neutral(DIRECT, dialer, dialed, name, connect_s=self._detect.syn_s)
+        return not await probe.neutral(DIRECT, dialer, dialed, name)
 
     async def _probe_strategy(self, route: Route, address: IPAddress) -> None:
         try:

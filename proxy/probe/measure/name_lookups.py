@@ -29,8 +29,6 @@ from proxy.wire.hostnames import PRIVATE_SUFFIXES
 
 
 class NameLookups:
-    """The lookups of one measurement."""
-
     def __init__(
         self, env: ProbeEnvironment, request: MeasurementRequest, emit: Callable[[MeasurementStep], None]
     ) -> None:
