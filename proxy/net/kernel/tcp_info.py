@@ -13,6 +13,7 @@ import contextlib
 import socket
 import struct
 from collections import OrderedDict
+from typing import Protocol
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -70,6 +71,13 @@ class FlowSample:
     segments_in: int = 0  # that held data
     rtt_s: float = 0.0  # smoothed, as it was while acknowledgements came
     is_over: bool = False  # the other end reset the connection, or the kernel gave it up
+
+
+class FlowSampler(Protocol):
+    """Reads a connection from the kernel: TcpInfo, or a test's double."""
+
+    def sample(self, sock: socket.SocketType) -> FlowSample | None: ...
+    def answered_after(self, sock: socket.SocketType) -> float | None: ...
 
 
 PROBE_EVERY_S = 1  # the kernel's least

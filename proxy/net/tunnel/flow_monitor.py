@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections import deque
 from dataclasses import field
 from typing import TYPE_CHECKING, Protocol
@@ -21,7 +20,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.model import NO_EVIDENCE, Evidence, Symptom
 from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.net.kernel.tcp_info import PROBE_EVERY_S, FlowSample, Keepalive
+from proxy.net.kernel.tcp_info import PROBE_EVERY_S, FlowSample, FlowSampler, Keepalive
 from proxy.net.stream import Stream
 from proxy.net.tunnel.pump import TunnelResult
 
@@ -69,13 +68,6 @@ class FlowSignal:
     bytes_down: int
     evidence: Evidence = field(default_factory=lambda: NO_EVIDENCE)
     at: float = 0.0  # on the loop's clock
-
-
-class FlowSampler(Protocol):
-    """Reads a connection from the kernel: TcpInfo, or a test's double."""
-
-    def sample(self, sock: socket.SocketType) -> FlowSample | None: ...
-    def answered_after(self, sock: socket.SocketType) -> float | None: ...
 
 
 class Moved(Protocol):

@@ -7,13 +7,9 @@ As long as its peer answers probes, and the peer of the stalled flow does not, t
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
 
-from proxy.net.kernel.tcp_info import Keepalive
+from proxy.net.kernel.tcp_info import FlowSampler, Keepalive
 from proxy.net.stream import Stream
-
-if TYPE_CHECKING:
-    from proxy.net.tunnel.flow_monitor import FlowSampler
 
 
 class Witness:
