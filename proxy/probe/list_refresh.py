@@ -54,6 +54,8 @@ _PAUSE_S = 0.001
 
 
 class Result(StrEnum):
+    """The result of a fetch."""
+
     REPLACED = "replaced"
     UNCHANGED = "unchanged"
     FAILED = "failed"
