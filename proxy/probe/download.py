@@ -79,24 +79,18 @@ async def download(
     DownloadFailed."""
     try:
         with deadline(TOTAL_S):
-            return await _follow(dialer, url, known_at, limit, refuse, trust or context_trusting(None))
+            for number in range(REDIRECTS_MAX + 1):
+                if reason := await refuse(url, number > 0):
+                    raise DownloadFailed(reason)
+                try:
+                    result = await _request(dialer, url, known_at, limit, trust or context_trusting(None))
+                except (DialError, PeerError, OSError) as error:
+                    raise DownloadFailed(_in_words(error)) from error
+                if not isinstance(result, HttpsUrl):
+                    return result
+                url = result
     except TimeoutError:
         raise DownloadFailed(f"took longer than {TOTAL_S:g} s") from None
-
-
-async def _follow(
-    dialer: Dialer, url: HttpsUrl, known_at: float, limit: int, refuse: Refuse, trust: ssl.SSLContext
-) -> Downloaded | None:
-    for number in range(REDIRECTS_MAX + 1):
-        if reason := await refuse(url, number > 0):
-            raise DownloadFailed(reason)
-        try:
-            result = await _request(dialer, url, known_at, limit, trust)
-        except (DialError, PeerError, OSError) as error:
-            raise DownloadFailed(_in_words(error)) from error
-        if not isinstance(result, HttpsUrl):
-            return result
-        url = result
     raise DownloadFailed(f"redirects more than {REDIRECTS_MAX} times")
 
 

@@ -88,10 +88,6 @@ class _Trial:
     last: FlowSample = field(default_factory=FlowSample)  # the sample when bytes came last
     came_at: float = -math.inf  # the time of that sample, by the loop's clock
 
-    @property
-    def peer(self) -> str:
-        return self.stream.peer
-
 
 @dataclass
 class _InVain:
@@ -170,7 +166,7 @@ class TransferCheck:
                     with deadline(WITHIN_S):
                         stream = await dialer.dial(site)
                     trials.append(trial := _Trial(stream))
-                    if any(stream.peer == earlier.peer for earlier in trials[:-1]):
+                    if any(stream.peer == earlier.stream.peer for earlier in trials[:-1]):
                         break  # there is no other way
                     await self._transfer(trial, site, ends_at)
                     if trial.transfer is not Transfer.STALLS or self._network() != network:
@@ -186,13 +182,13 @@ class TransferCheck:
         loop, now, key = asyncio.get_running_loop(), self._now(), (network, relay)
         last = trials[-1] if trials else None
         silent = [trial for trial in trials if trial.transfer is Transfer.STALLS and self._is_silent(trial)]
-        peers = {trial.peer for trial in silent}
-        if all(trial.peer in peers for trial in trials):  # no way works, so this shows nothing
+        peers = {trial.stream.peer for trial in silent}
+        if all(trial.stream.peer in peers for trial in trials):  # no way works, so this shows nothing
             silent, peers = [], set()
         for trial in silent:
-            self._ways.stalled(relay, trial.peer, trial.last.bytes_in, network, now)
+            self._ways.stalled(relay, trial.stream.peer, trial.last.bytes_in, network, now)
         if last is not None and last.transfer is Transfer.PASSES:
-            self._ways.carried(relay, last.peer, network, now)
+            self._ways.carried(relay, last.stream.peer, network, now)
         else:
             count = self._in_vain[key].count + 1 if key in self._in_vain else 1
             self._in_vain[key] = _InVain(count, loop.time() + AGAIN_S[min(count, len(AGAIN_S)) - 1])

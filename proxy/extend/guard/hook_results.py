@@ -32,19 +32,13 @@ class WrongAnswer(Exception):
         """The answer to use in its place if the intent is clear; None: there is none."""
 
 
-def sentence(answer: object) -> str | None:
-    """Returns the reason of a refusal, in one line; None when the request is admitted."""
+def refusal(answer: object, plan: Plan, addon: str) -> Plan | None:
+    """Returns `plan` as a BLOCK; None when the request is admitted."""
     if answer is None:
         return None
     if type(answer) is not str or not answer.strip():
         raise WrongAnswer(f"returned {_kind(answer)}, not a sentence or None")
-    return inert(answer)
-
-
-def refusal(answer: object, plan: Plan, addon: str) -> Plan | None:
-    """Returns `plan` as a BLOCK; None when the request is admitted."""
-    why = sentence(answer)
-    return None if why is None else plan.block(f"addon {addon}: {why}")
+    return plan.block(f"addon {addon}: {inert(answer)}")
 
 
 def plan(answer: object, before: Plan, registry: Registry) -> Plan | None:

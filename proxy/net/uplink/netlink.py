@@ -129,7 +129,8 @@ class Netlink:
                 if sequence != self._sequence:
                     continue  # an answer to a query that was given up
                 if answer_kind == _ERROR:
-                    raise _error(answer)
+                    code = -int(struct.unpack_from("=i", answer)[0]) if len(answer) >= 4 else errno.EPROTO
+                    raise OSError(code, os.strerror(code))
                 if answer_kind == _DONE:
                     return answers
                 answers.append((answer_kind, answer))
@@ -230,11 +231,6 @@ def parse_address(body: bytes) -> OwnAddress | None:
     if address is None or length > address.max_prefixlen:
         return None
     return OwnAddress(index, ipaddress.ip_interface((address, length)), scope)
-
-
-def _error(body: bytes) -> OSError:
-    code = -int(struct.unpack_from("=i", body)[0]) if len(body) >= 4 else errno.EPROTO
-    return OSError(code, os.strerror(code))
 
 
 def _address(packed: bytes) -> IPAddress | None:

@@ -121,11 +121,11 @@ def test_a_page_is_named_or_the_sites_own_or_unknown() -> None:
 
 
 def test_a_refusal_is_a_sentence() -> None:
-    assert hook_results.sentence(None) is None
-    assert hook_results.sentence("not  now\r\n") == "not now"
+    assert hook_results.refusal(None, BEFORE, "pin") is None
+    assert hook_results.refusal("not  now\r\n", BEFORE, "pin") == BEFORE.block("addon pin: not now")
     for answer in (True, "", b"x", ["x"]):
         with pytest.raises(WrongAnswer):
-            hook_results.sentence(answer)
+            hook_results.refusal(answer, BEFORE, "pin")
 
 
 @pytest.mark.parametrize("url", ["http://a.test", "HTTPS://a.test:8443/x?y=z#w", "https://[::1]/"])
