@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.byway import Byway
+from tests.support.byway import TYPED, Byway
 from tests.support.client import fetch, tunnel
 from tests.support.origin import Origin
 from tests.support.waiting import until, until_read
@@ -41,6 +41,24 @@ async def test_G5_a_file_with_a_password_is_closed_to_others(tmp_path: Path) -> 
     async with byway:
         assert stat.S_IMODE(byway.config.stat().st_mode) == 0o600
         assert "secret" not in byway.said.read_text()
+
+
+@pytest.mark.parametrize(
+    ("config", "relays"),
+    [
+        ("", f"no relay; add one with `{TYPED} relay add URL`"),
+        ('[[relay]]\nname = "vps"\nurl = "v.test:1"\n', "relays: vps"),
+    ],
+)
+async def test_without_a_terminal_it_prints_its_address_and_the_next_step(
+    tmp_path: Path, config: str, relays: str
+) -> None:
+    async with Byway(tmp_path, config=config) as byway:
+        address = "{}:{}".format(*byway.proxy)
+        assert byway.said.read_text().splitlines() == [
+            f"Byway listens on {address} for HTTP, SOCKS4 and SOCKS5 ({relays}).",
+            f"Set {address} as your browser's proxy, then see `{TYPED} status`. Ctrl-C stops.",
+        ]
 
 
 async def test_G11_G1_hangup_with_a_bad_file_keeps_what_was_and_every_tunnel(tmp_path: Path) -> None:
