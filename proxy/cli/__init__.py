@@ -1,4 +1,4 @@
-"""The command line: `byway …`, one module for each command group."""
+"""The entry point of the command line, `byway …`. The commands are in the features."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from proxy import __version__
 from proxy.terminal.terminal import leave_stdout, prepare_streams
 
 _YOUNG_OBJECTS = 20_000
-"""Allocations between two collections of the youngest. Imports and connections make many values and hardly a cycle:
-this is worth a tenth of a start, and a few per cent of a tunnel's cost (measured)."""
+"""Allocations between two collections of the youngest generation. Imports and connections make many objects and few
+cycles: this saves a tenth of a start, and a few per cent of a tunnel's cost (measured)."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> None:
-    """Runs what the arguments say, and ends the process with the exit code."""
+    """Runs the command of the arguments, and ends the process with its exit code."""
     gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
     prepare_streams()
     try:
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _run(words: Sequence[str]) -> None:
-    """Runs a command. typer is not loaded for two of them: `--version`, which scripts ask for, and `run`."""
+    """Runs a command. typer is not loaded for `--version`, which scripts use, and for `run`."""
     if words == ["--version"]:
         print(f"byway {__version__}")
         return
@@ -56,7 +56,7 @@ def _run(words: Sequence[str]) -> None:
 
 
 def _flush() -> None:
-    """Writes what is still buffered. Here a closed pipe is no error; at the interpreter's exit it would be one."""
+    """Flushes stdout. Here a closed pipe is no error; at the interpreter's exit it would be one."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -67,7 +67,7 @@ def _flush() -> None:
 
 
 def _end_unwritten(error: OSError) -> None:
-    """Ends with a sentence when the disk has no room for the output. Raises another error again."""
+    """Ends with a sentence when the disk has no room for the output. Raises any other error again."""
     if error.errno not in _NO_ROOM:
         raise error
     from proxy.model.errors import reason_of

@@ -1,4 +1,4 @@
-"""Imports everything that the table of features names, for `app.feature_check`, and prints what cannot be used.
+"""Imports every name in the table of features, for `app.feature_check`, and prints the features that do not work.
 
 python -m proxy.cli.check_features
 """
@@ -14,7 +14,7 @@ from proxy.model.feature import BrokenFeature
 
 
 def main() -> None:
-    """Prints a JSON object: by feature, why it does not work."""
+    """Prints a JSON object: the error of each feature that does not work, by its name."""
     with contextlib.suppress(AttributeError, OSError):  # Windows has none
         os.nice(10)
     broken: dict[str, str] = {}

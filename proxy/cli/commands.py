@@ -1,4 +1,4 @@
-"""All commands in one tree. A command's module is imported when it is looked up, and what it needs when it runs:
+"""The tree of all commands. A command's module is imported when it is looked up, and its dependencies when it runs:
 `byway status` is typed often."""
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ _ORDER = (
     *("relay", "rule", "list", "site", "mode", "pause", "resume", "system", "doctor", "forget", "addons", "config"),
     *("ca", "service"),
 )
-"""Of the help. Commands that it does not have follow behind."""
-
+"""The order of commands in the help. Commands that it does not have come last."""
 
 _OWN = frozenset(("run", "open"))
 """Commands of no feature."""
@@ -35,8 +34,8 @@ _OWN = frozenset(("run", "open"))
 
 def names() -> list[str]:
     """Returns the names of all commands but `help` and `version`, in the order of the help."""
-    known = {*_OWN}.union(*(feature.commands for feature in FEATURES))
-    return sorted(known, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+    unsorted = {*_OWN}.union(*(feature.commands for feature in FEATURES))
+    return sorted(unsorted, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
 
 
 def _add(name: str, to: typer.Typer) -> None:
@@ -52,7 +51,7 @@ def _add(name: str, to: typer.Typer) -> None:
 
 
 def _add_broken(name: str, to: typer.Typer, error: BrokenFeature) -> None:
-    """Adds a command that says why it cannot be used, whatever words follow it."""
+    """Adds a command that fails with this error, whatever its arguments."""
 
     def run() -> None:
         def fail() -> None:
@@ -65,7 +64,7 @@ def _add_broken(name: str, to: typer.Typer, error: BrokenFeature) -> None:
 
 
 class _Commands(Mapping[str, "click.Command"]):
-    """The commands of the root by name: those of the features, which are imported one by one, and after them others."""
+    """The commands of the root by name: those of features, each imported at its first use, and then `others`."""
 
     def __init__(self, others: Mapping[str, click.Command]) -> None:
         self._others = others

@@ -1,6 +1,6 @@
 """The manual page byway(1), made from the commands: `byway help --man`.
 
-The wheel brings a copy of it (docs/byway.1), which a test keeps the same. The format is roff with the macros of man(7).
+The wheel contains a copy of it (docs/byway.1); a test compares the two. The format is roff with the macros of man(7).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _ENVIRONMENT: Mapping[str, str] = {
 
 
 def manual(app: typer.Typer) -> str:
-    """Returns the page, with a line end at its end."""
+    """Returns the page, which ends with a newline."""
     from typer._click import Context  # with the rest of the parser, which the command has loaded
 
     root = get_command(app)
@@ -77,7 +77,7 @@ def manual(app: typer.Typer) -> str:
 
 
 def _commands(group: TyperGroup, context: click.Context) -> Iterator[tuple[str, click.Command, click.Context]]:
-    """Yields each command that runs something: its words, itself and its context."""
+    """Yields each command that can be run: its path, the command and its context."""
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None

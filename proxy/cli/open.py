@@ -30,7 +30,7 @@ _FORM = """<!doctype html>
 <form method="post" action="{url}"><input type="hidden" name="code" value="{code}"><button>Open the dashboard</button>
 </form><script>document.forms[0].submit()</script></html>
 """
-"""What the browser opens. It posts the code: as a part of an address it would stay in the browser's history."""
+"""The page that the browser opens. It posts the code, which in an address would stay in the browser's history."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -74,8 +74,8 @@ def _open(
 
 @contextlib.contextmanager
 def _forwarding_file(folder: Path | None, url: str, code: str) -> Iterator[Path]:
-    """A page, of mode 0600, that takes the browser to the dashboard. It is removed in the end, with what a killed
-    command left. Without a `folder` it is a temporary file."""
+    """Writes a page of mode 0600 that leads the browser to the dashboard. Removes it at the end, and at the start those
+    of killed commands. Without a `folder`, it is a temporary file."""
     import tempfile
 
     from proxy.config.paths import write_private

@@ -1,8 +1,8 @@
 """The options of `byway run`, read without typer.
 
-typer and what it loads would stay in the memory of a proxy that runs for weeks (4 MiB), and take a tenth of its start.
-So options that are written in full are read here, as typer reads them. For everything else the answer is None: typer
-reads it, and says what is wrong with it.
+typer and its imports would stay in the memory of a proxy that runs for weeks (4 MiB), and take a tenth of its start.
+So options that are written in full are read here, as typer reads them. Everything else is left to typer, which explains
+errors.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _SWITCHES = {"-q": "--quiet", "--quiet": "--quiet", "-v": "--verbose", "--verbos
 
 
 def read_run_options(words: Sequence[str]) -> RunOptions | None:
-    """The options of a command line; None when typer has to read it, which also knows the other commands."""
+    """Returns the options of `byway run`; None for a command line that typer must read: another command, or options in
+    another form."""
     if "run" not in words:
         return None
     place = words.index("run")
@@ -50,15 +51,16 @@ def read_run_options(words: Sequence[str]) -> RunOptions | None:
 
 
 def _values(words: Iterable[str], options: Sequence[str], switches: Mapping[str, str]) -> dict[str, list[str]] | None:
-    """The values of each option, of a switch an empty one for each time; None for what only typer can read."""
-    given: dict[str, list[str]] = {}
+    """Returns the values of each option, and an empty one for each use of a switch; None for words that only typer can
+    read."""
+    values: dict[str, list[str]] = {}
     rest = iter(words)
     for word in rest:
         name, equals, value = word.partition("=")
         if word in switches:
-            given.setdefault(switches[word], []).append("")
+            values.setdefault(switches[word], []).append("")
         elif name in options and (value := value if equals else next(rest, "")) and not value.startswith("-"):
-            given.setdefault(name, []).append(value)
+            values.setdefault(name, []).append(value)
         else:
             return None
-    return given
+    return values

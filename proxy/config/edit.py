@@ -32,7 +32,6 @@ _WELL_KNOWN = {
 }  # fmt: skip
 """Names of well-known local proxies by their port on loopback."""
 
-
 Value = bool | int | float | str | list[str]
 """The value of one setting."""
 

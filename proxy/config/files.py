@@ -27,7 +27,6 @@ _KINDS = (
     (stat.S_ISSOCK, "a socket"),
 )
 
-
 _NO_TEXT = (
     (b"\x1f\x8b", "is compressed with gzip; unpack it first"),
     (b"PK\x03\x04", "is a zip archive; unpack it first"),

@@ -21,7 +21,6 @@ from proxy.config.suggestions import nearest, one_of, quoted, suggestion
 _QUOTED = r"""^(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") """
 """Matches the quoted value at the beginning of a message of a `Parsed`."""
 
-
 _HINTS_MAX = 200
 """The number of faults that get a suggestion, which takes time. A file of a megabyte may have a hundred thousand
 faults; at most 50 are shown."""

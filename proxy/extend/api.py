@@ -26,7 +26,6 @@ _log = logging.getLogger(__name__)
 _NOTIFYING_MAX = 2
 """Notifications shown at the same time; more are dropped. Each may wait some seconds for the desktop."""
 
-
 Spawn = Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
 
 

@@ -1,4 +1,4 @@
-"""All features. Byway works without any of them: without its line here, and its folder."""
+"""All features. Byway works without any of them: its line here and its folder can be removed."""
 
 from __future__ import annotations
 

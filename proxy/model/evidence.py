@@ -121,7 +121,6 @@ def frozen_evidence(evidence: Evidence) -> Evidence:
 NO_EVIDENCE: Evidence = frozen_evidence({})
 """Nothing was measured. The hot path compares with `is`, so there is one shared value."""
 
-
 REUSED: Evidence = frozen_evidence({"reused": 1})
 """An open connection was used again, and nothing was measured. Shared and compared in the same way."""
 

@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 
 _running: set[asyncio.Task[Any]] = set()
 
-
 _EAGER = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 

@@ -44,7 +44,6 @@ QUIET_WITHIN_S = 30.0
 CHECKED_MAX = 4096
 """The number of hosts whose last check is remembered."""
 
-
 CHECKS_AT_ONCE = 4
 """The most checks at once. A page has several hosts, and an interceptor's certificates are rejected together. Each
 check waits a second before its hello, so checks in sequence would be late."""

@@ -16,17 +16,7 @@ from proxy.detect.beliefs.events import Event
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.detect.relay_ways import RelayWays
-from proxy.model import (
-    DIRECT,
-    Action,
-    Attempt,
-    Destination,
-    Inbound,
-    NetworkId,
-    Outcome,
-    Plan,
-    Request,
-)
+from proxy.model import DIRECT, Action, Attempt, Destination, Inbound, NetworkId, Outcome, Plan, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import ClientPrograms
 from proxy.net.dialers.registry import Registry

@@ -41,7 +41,6 @@ PAUSE_S = 0.001
 """Seconds of sleep between two pieces of a list; parsing a piece takes as long. Beside a thread that computes without a
 pause, the loop makes an eighth of its usual system calls; with the pauses, a third to a half (measured)."""
 
-
 JUMP_S = 30.0
 """A change of the clock by more seconds is a jump; less is a correction."""
 

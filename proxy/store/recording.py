@@ -38,7 +38,6 @@ _COLUMNS = (
     " network, plan"
 )
 
-
 _UNKNOWN = HttpRequest("GET", "/")
 """Replaces a plain HTTP request, whose method and path are not logged."""
 

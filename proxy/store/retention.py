@@ -18,7 +18,6 @@ ROWS_AT_ONCE = 500
 LAPSED_BELIEF_S = 10 * 86_400.0
 """Age at which a lapsed belief is removed. By then its score has decayed, and its episodes no longer count."""
 
-
 RESULT_S = 2 * 86_400.0
 """Age at which a result is removed. It has not counted since `known_s`, a day by default."""
 

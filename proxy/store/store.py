@@ -65,7 +65,6 @@ _BAD_VALUES = (
 )
 """Errors of one row that cannot be stored; the file is sound."""
 
-
 _Recorded = tuple[Outcome, NetworkId]
 
 

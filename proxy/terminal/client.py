@@ -1,7 +1,7 @@
 """The client of the control API of a running Byway.
 
-`run.json` in the state folder, or in a fallback folder where that cannot be written, says where the control socket is;
-the file is private to the user (0600). http.client is used because it loads ten times faster than aiohttp, and
+`run.json` has the path of the control socket. It lies in the state folder, or in a fallback folder when that is not
+writable, and is private to the user (0600). http.client is used because it loads ten times faster than aiohttp, and
 `byway status` is typed often.
 """
 
@@ -49,19 +49,19 @@ class Client:
     token: str | None
     state: Path
     proxy: Destination
-    """Where programs of this computer reach the proxy."""
+    """The address of the proxy for programs of this computer."""
     folder: Path | None = None
-    """Where its run.json and its lock are."""
+    """The folder of its run.json and its lock."""
     ephemeral: bool = False
-    """It stores nothing."""
+    """Whether it stores nothing."""
     asks_phrases: bool = False
-    """Sentences of its answers are phrases, which can be said in another language."""
+    """Whether sentences of answers come as phrases, which can be translated."""
     timeout_s: float = TIMEOUT_S
 
     @classmethod
     def find(cls, state: Path, *, hint: str = "byway run") -> Client:
-        """Finds the Byway that runs with this state folder. Raises NotRunning, whose message says how to start one, and
-        NotAllowed when this user may not read the folder."""
+        """Finds the Byway that runs with this state folder. Raises NotRunning, whose message has the command `hint`
+        that starts one, and NotAllowed when this user may not read the folder."""
         paths = Paths.locate(os.environ, state=state)
         folders = [state, *([paths.fallback_run_dir] if is_own_folder(paths.fallback_run_dir) else [])]
         failures: list[BywayError] = []
@@ -180,7 +180,7 @@ class Client:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
 
     def _check(self, hint: str) -> None:
-        """Raises NotRunning when nothing listens: a Byway that was killed leaves its run.json behind."""
+        """Raises NotRunning when nothing listens: a killed Byway leaves its run.json behind. Raises NotAllowed."""
         connection = self._connection(5.0)
         try:
             connection.connect()

@@ -1,7 +1,7 @@
-"""What every command shares: the common flags, the paths, and how its errors become sentences and exit codes.
+"""The frame of every command: the common flags, the paths, and the translation of errors to sentences and exit codes.
 
 `@command(group, "name", example="…")` makes a typer command of a function whose first parameter is an Invocation. The
-common flags may stand before or behind the command's name; behind is stronger.
+common flags may stand before or after the command's name; those after it win.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from proxy.terminal.stored import Stored
 
 Body = Callable[..., Exit | None]
-"""A command's own function: an Invocation and its parameters in, how it ended out."""
+"""The function of a command: it takes an Invocation and its parameters, and returns the exit code; None: done."""
 
 
 @frozen_dataclass
@@ -45,7 +45,7 @@ class Flags:
     verbose: int = 0
 
     def over(self, weaker: Flags) -> Flags:
-        """Returns these flags, completed by `weaker` ones where they are not given."""
+        """Returns these flags, with those of `weaker` in place of flags that are not given."""
         return replace(weaker, **{name: value for name in FLAG_NAMES if (value := getattr(self, name))})
 
 
@@ -71,7 +71,7 @@ _ANNOTATIONS: dict[str, Any] = {
 
 @frozen_dataclass
 class Invocation:
-    """One command being run."""
+    """One run of a command."""
 
     flags: Flags
     output: Output
@@ -108,19 +108,19 @@ class Invocation:
             return None
 
     def for_config_of(self, running: Client | None) -> Invocation:
-        """Returns this command for the configuration of the running Byway, if there is one. With --config, it is
-        returned as it is."""
+        """Returns this command for the configuration of the running Byway, if there is one. With --config, returns it
+        unchanged."""
         if running is None or self.flags.config is not None:
             return self
         try:
             used = running.get("/v1/config")["path"]
-        except Misused:  # without the feature settings it is not told
+        except Misused:  # without the feature settings there is no such path
             return self
         return self if used is None else replace(self, flags=replace(self.flags, config=Path(used)))
 
     def reader(self) -> Client | Stored:
-        """Returns what answers read-only requests: the running Byway, otherwise the log, with a hint. Raises NotRunning
-        when there is neither, NotAllowed."""
+        """Returns the source of read-only answers: the running Byway, otherwise the log, with a hint. Raises NotRunning
+        when there is neither, and NotAllowed."""
         try:
             return self.client()
         except NotRunning as none:
@@ -134,13 +134,13 @@ class Invocation:
             return stored
 
     def detail(self, text: str) -> None:
-        """Prints one line to stderr; without -v nothing."""
+        """Prints one line to stderr, with -v only."""
         if self.flags.verbose:
             say(text)
 
 
 def features_of(ctx: typer.Context) -> Sequence[Feature]:
-    """Returns those of the command line in which a command stands."""
+    """Returns the features of the command line."""
     features: Sequence[Feature] = getattr(ctx.find_root().command, "features", ())
     return features
 
@@ -157,8 +157,8 @@ def common_parameters() -> list[inspect.Parameter]:
 
 
 def command(group: typer.Typer, name: str, *, example: str, is_translated: bool = False) -> Callable[[Body], Body]:
-    """Adds the decorated function to `group`; its docstring is the help. `is_translated`: on a terminal it speaks the
-    language of the user."""
+    """Adds the decorated function to `group`; its docstring is the help. With `is_translated`, it prints in the user's
+    language on a terminal."""
 
     def add(body: Body) -> Body:
         group.command(name, cls=Command, epilog=f"Example: {example}")(_runner(body, is_translated=is_translated))
@@ -168,7 +168,7 @@ def command(group: typer.Typer, name: str, *, example: str, is_translated: bool 
 
 
 def default_command(group: typer.Typer, *, example: str) -> Callable[[Body], Body]:
-    """Makes the decorated function what `group` runs when no command of it is named; its docstring is the group's
+    """Makes `group` run the decorated function when none of its commands is named; the docstring is the group's
     help."""
 
     def add(body: Body) -> Body:
@@ -179,7 +179,7 @@ def default_command(group: typer.Typer, *, example: str) -> Callable[[Body], Bod
 
 
 def _runner(body: Body, *, is_translated: bool = False) -> Callable[..., None]:
-    """The function that typer calls for `body`: it takes the common flags out, and ends with the exit code."""
+    """Returns the function that typer calls for `body`: it removes the common flags, and ends with the exit code."""
     own = list(inspect.signature(body, eval_str=True).parameters.values())[1:]
 
     def run(ctx: typer.Context, **given: Any) -> None:
@@ -202,13 +202,14 @@ def _runner(body: Body, *, is_translated: bool = False) -> Callable[..., None]:
 
 def dress(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> None:
     """Gives a function the parameters that typer reads."""
-    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what inspect looks for
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by inspect
     function.__annotations__ = {p.name: p.annotation for p in parameters}
 
 
 def spoken_here(paths: Paths) -> Catalogue | None:
-    """Returns the language in which a command speaks; None for English: by the setting `[ui] language`, else by the
-    locale of the terminal. Where that is English and nothing set, no catalogue is read and no configuration parsed."""
+    """Returns the catalogue of the language of commands; None for English. The setting `[ui] language` decides, then
+    the locale of the terminal. Where that is English and nothing is set, no catalogue and no configuration is
+    parsed."""
     language = language_of_terminal(_language_setting(paths), os.environ)
     if language is Language.ENGLISH:
         return None
@@ -218,8 +219,8 @@ def spoken_here(paths: Paths) -> Catalogue | None:
 
 
 def _language_setting(paths: Paths) -> str:
-    """Returns the setting; empty where there is none, or the configuration cannot be used: `byway config check` says
-    why."""
+    """Returns the setting; empty without one, and when the configuration cannot be used (`byway config check` explains
+    it)."""
     if given := os.environ.get(_LANGUAGE_VARIABLE, ""):
         return given if given in list(Language) else ""
     try:

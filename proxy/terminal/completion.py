@@ -1,7 +1,7 @@
 """Shell completion: relays, sites, addons, actions, formats.
 
-The running Byway is asked, else the files, with a short timeout. An error completes nothing and prints nothing, since
-the user is typing.
+The words come from the running Byway, within a short timeout, otherwise from the files. An error completes nothing and
+prints nothing, since the user is typing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LIMIT = 200
 
 
 def complete_sites(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Sites with a stored status or an override."""
+    """Completes sites with a stored status or an override."""
     names: list[str] = []
     with contextlib.suppress(Exception):
         from proxy.probe.site_name import names_of
@@ -36,27 +36,25 @@ def complete_sites(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_relays(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Relays by name."""
     return starting(_relays(ctx), incomplete)
 
 
 def complete_lists(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Lists by name."""
     return starting(_configured_names(ctx, "list"), incomplete)
 
 
 def complete_selections(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Relays and groups by name."""
+    """Completes the names of relays and groups."""
     return starting((*_relays(ctx), *_relays(ctx, "group")), incomplete)
 
 
 def complete_routes(ctx: typer.Context, incomplete: str) -> list[str]:
-    """`direct`, and relays by name."""
+    """Completes `direct` and the names of relays."""
     return starting(["direct", *_relays(ctx)], incomplete)
 
 
 def complete_actions(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Actions of `byway site set`; after a colon, relays and groups."""
+    """Completes actions of `byway site set`; after a colon, the names of relays and groups."""
     action, colon, _ = incomplete.partition(":")
     if colon:
         return starting((f"{action}:{name}" for name in (*_relays(ctx), *_relays(ctx, "group"))), incomplete)
@@ -64,7 +62,6 @@ def complete_actions(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_settings(incomplete: str) -> list[str]:
-    """Settings by name."""
     from proxy.config.one_setting import settings_by_name
 
     return starting(settings_by_name(), incomplete)
@@ -72,23 +69,23 @@ def complete_settings(incomplete: str) -> list[str]:
 
 def complete_words(words: Iterable[str]) -> Callable[[str], list[str]]:
     """Returns a completer for a fixed set of words."""
-    known = tuple(words)
+    choices = tuple(words)
 
     def complete(incomplete: str) -> list[str]:
-        return starting(known, incomplete)
+        return starting(choices, incomplete)
 
     return complete
 
 
 def _relays(ctx: typer.Context, kind: str = "relay") -> list[str]:
-    """The names of relays, or with "group" those of groups."""
+    """Returns the names of relays, or with "group" those of groups."""
     with contextlib.suppress(Exception):
         return [each["name"] for each in _get(ctx, "/v1/relays")[f"{kind}s"]]
     return _configured_names(ctx, kind)
 
 
 def _configured_names(ctx: typer.Context, section: str) -> list[str]:
-    """The names of the tables of one section of the configuration."""
+    """Returns the names of the tables in one section of the configuration."""
     with contextlib.suppress(Exception):
         import tomllib
 
@@ -98,7 +95,7 @@ def _configured_names(ctx: typer.Context, section: str) -> list[str]:
 
 
 def _get(ctx: typer.Context, path: str) -> dict[str, list[dict[str, str]]]:
-    """Returns the answer of the running Byway or of its log. May raise any exception: the caller suppresses it."""
+    """Returns the answer of the running Byway, or of its log. May raise any exception, which the caller suppresses."""
     from proxy.terminal.client import Client
     from proxy.terminal.exit_codes import NotRunning
 
@@ -113,7 +110,7 @@ def _get(ctx: typer.Context, path: str) -> dict[str, list[dict[str, str]]]:
 
 
 def paths_typed(ctx: typer.Context) -> Paths:
-    """Builds the Paths from the flags typed so far."""
+    """Returns the Paths for the flags that were typed so far."""
     from proxy.config.paths import Paths
 
     given = {name: _given(ctx, name) for name in ("config", "state")}
@@ -130,6 +127,6 @@ def _given(ctx: typer.Context | None, name: str) -> Path | None:
 
 
 def starting(names: Iterable[str], incomplete: str) -> list[str]:
-    """Returns those of the names that begin with the typed text, each once, at most _LIMIT."""
+    """Returns the names that begin with the typed text, each once, at most _LIMIT."""
     unique = dict.fromkeys(name for name in names if name.isprintable() and name.startswith(incomplete))
     return list(unique)[:_LIMIT]

@@ -1,4 +1,4 @@
-"""How a command ends: the exit codes (a promise to scripts), and the code and words of each error."""
+"""The exit codes of commands, on which scripts rely, and the code and message of each error."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class NotAllowed(BywayError):
 
 
 class Misused(BywayError):
-    """A value makes no sense: not a host, an unknown relay."""
+    """A value is invalid: not a host, an unknown relay."""
 
 
 @contextlib.contextmanager
 def as_misuse() -> Iterator[None]:
-    """Turns a ValueError of the block, whose sentence is for the user, into Misused."""
+    """Raises a ValueError of the block again as Misused. Its message must be a sentence for the user."""
     try:
         yield
     except ValueError as error:
@@ -61,10 +61,10 @@ def exit_for(error: BywayError) -> Exit:
 
 
 def translated(body: Callable[[], Exit | None], *, debug: bool = False, out: Output | None = None) -> Exit:
-    """Runs a command's body and returns its exit code. An error that is meant for the user is printed to stderr as a
-    sentence (with `debug` after its traceback), in the language of `out`."""
+    """Runs a command's body and returns its exit code. Prints a BywayError to stderr as a sentence in the language of
+    `out`; with `debug`, after its traceback."""
     try:
-        ended = body() or Exit.DONE
+        code = body() or Exit.DONE
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
@@ -85,7 +85,7 @@ def translated(body: Callable[[], Exit | None], *, debug: bool = False, out: Out
             import traceback
 
             say("".join(traceback.format_exception(error)).rstrip())
-        said = error.args[0] if error.args and isinstance(error.args[0], Phrase) else str(error)
-        (out or Output()).error(said)
+        message = error.args[0] if error.args and isinstance(error.args[0], Phrase) else str(error)
+        (out or Output()).error(message)
         return exit_for(error)
-    return ended
+    return code

@@ -1,4 +1,4 @@
-"""The steps of `byway doctor`, in their order, and what one of them found."""
+"""The steps of `byway doctor`, in their order, and the findings of a step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from proxy.model.phrase import pgettext
 
 
 class Step(StrEnum):
-    """In the order of the ladder: what stands below another step often explains it."""
+    """The steps in their order: a finding of an earlier step often explains those of later ones."""
 
     LINK = "link"
     PORTAL = "portal"
@@ -69,12 +69,12 @@ NO_NETWORK = frozenset({Step.LINK, Step.PORTAL})
 
 @frozen_dataclass
 class Finding:
-    """What is wrong: one sentence, and the one thing to do about it, empty when the sentence says it."""
+    """A problem in one sentence (`text`), and its remedy (`do`); empty when the sentence has it."""
 
     step: Step
     text: str
     do: str
     mend: Callable[[], None] | None = None
-    """Mends it, where it is Byway's own. Raises BywayError."""
+    """Repairs it, for a problem of Byway's own. Raises BywayError."""
     prevents_start: bool = False
-    """Byway refuses to start with it."""
+    """Whether Byway refuses to start with it."""

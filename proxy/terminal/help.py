@@ -1,7 +1,7 @@
 """The layout of `--help`.
 
-Help names what a person types (PORT, URL, FILE), never a type of Python's, and the flags that every command has stand
-in a section of their own, below the command's. The commands in it can be copied: they are as they are typed here.
+Help names values as a person types them (PORT, URL, FILE), never a Python type. The common flags have their own section
+after the command's options. Commands in the text can be copied: they have the name under which Byway is started.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COMMON_FLAGS = frozenset({"config", "state", "json", "plain", "quiet", "verbose"
 """Names of the parameters that every command has."""
 
 _FEW = 12
-"""Commands of a group that fit a sentence."""
+"""The most commands of a group that an error lists."""
 
 _NEGATIVE = re.compile(r"-[0-9]")
 
@@ -47,8 +47,8 @@ class _Context(Context):
 
     @property
     def command_path(self) -> str:
-        """The command with its groups, in the usage and in "Try … for help". `info_name` stays `byway`: completion
-        goes by it."""
+        """The command with its groups, for the usage and for "Try … for help". `info_name` stays `byway`, since
+        completion depends on it."""
         return super().command_path if self.parent is not None else typed_here()
 
 
@@ -58,7 +58,7 @@ class Command(TyperCommand):
     context_class = _Context
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        """Takes `-5m` for a value, which the command refuses in its own words: no option begins with a digit."""
+        """Parses `-5m` as a value, which the command refuses with its own message: no option begins with a digit."""
         if any(_NEGATIVE.match(word) for word in args):
             ctx.ignore_unknown_options = True
         if not any(isinstance(it, TyperArgument) and "URL" in (it.metavar or "") for it in self.params):
@@ -79,18 +79,19 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A group of commands with the same help. Without arguments the root prints its help and is done."""
+    """A group of commands, with the same layout of help. Without arguments, the root prints its help and ends."""
 
     context_class = _Context
 
     def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """Says which commands there are, where they are few: the most similar one may mean something else."""
+        """Lists the commands in the error for an unknown one, if they are few: the most similar one may mean something
+        else."""
         if args and not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None and args[0].isalpha():
-            known = self.list_commands(ctx)
-            if len(known) <= _FEW:
+            names = self.list_commands(ctx)
+            if len(names) <= _FEW:
                 from proxy.config.suggestions import one_of
 
-                ctx.fail(f"there is no `{ctx.command_path} {args[0]}`; there is {one_of(known)}")
+                ctx.fail(f"there is no `{ctx.command_path} {args[0]}`; there is {one_of(names)}")
         return super().resolve_command(ctx, args)
 
     def collect_usage_pieces(self, ctx: Context) -> list[str]:

@@ -1,7 +1,7 @@
-"""Edits of the configuration by commands: which files they are in, and whether the running Byway uses the result.
+"""Edits of the configuration by commands: the files to edit, and the reload of the running Byway.
 
-A command ends when the running Byway uses its edit, or says why that does not. What is edited by hand is noticed
-without a command (`setup/reload.py`).
+A command ends when the running Byway uses its edit, or prints why it does not. Byway notices edits by hand by itself
+(`setup/reload.py`).
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from proxy.terminal.client import Client
 
 IN_USE_WITHIN_S = 20.0
-"""How long a command waits until its edit is in use. The largest lists take seconds to read."""
+"""The longest wait of a command for its edit to be in use. The largest lists take seconds to read."""
 
 STORED = "No Byway is running. The next one uses it."
-"""Of a change that the state folder keeps."""
+"""The hint after a change that is kept in the state folder."""
 
 
 def edited_configuration(call: Invocation) -> tuple[Paths, Client | None]:
-    """Returns the paths of the configuration to edit, and the running Byway that uses it; None: none does. One that
-    --config or BYWAY_CONFIG names is edited though the running Byway uses another, which is said. Raises NotAllowed."""
+    """Returns the paths of the configuration to edit, and the running Byway that uses it; None: none does. The
+    configuration of --config or BYWAY_CONFIG is edited even if the running Byway uses another one; then a hint says so.
+    Raises NotAllowed."""
     from proxy.config.paths import Paths
 
     running, named = call.running(), call.paths
@@ -43,9 +44,9 @@ def edited_configuration(call: Invocation) -> tuple[Paths, Client | None]:
 
 
 def take_into_use(call: Invocation, client: Client | None, file: Path) -> bool:
-    """Has the running Byway read its configuration again, after `file` was edited. Returns whether one uses it.
+    """Makes the running Byway reload its configuration, after `file` was edited. Returns whether a Byway uses it.
 
-    Raises ConfigError with its problems when it refuses, and BywayError when it does not answer."""
+    Raises ConfigError with the problems when Byway refuses the edit, and BywayError when it does not answer."""
     if client is None:
         return False
     from proxy.terminal.client import NoAnswer
@@ -66,11 +67,11 @@ def take_into_use(call: Invocation, client: Client | None, file: Path) -> bool:
 
 
 def hint_in_use(call: Invocation, running: bool) -> None:
-    """Says that the running Byway uses an edit, behind a line that names the file."""
+    """Prints that the running Byway uses an edit, after a line that names the file."""
     if running:
         call.output.hint("The running Byway uses it.")
 
 
 def hint_saved(call: Invocation, paths: Paths, *, running: bool) -> None:
-    """Says where an edit was saved, and whether the running Byway uses it."""
+    """Prints the file of an edit, and whether the running Byway uses it."""
     call.output.hint(f"Saved in {paths.config_file}" + ("; the running Byway uses it." if running else "."))

@@ -1,4 +1,4 @@
-"""Lines that `byway run` prints at a terminal: wrapped between words, as a terminal alone would not."""
+"""Wraps the lines that `byway run` prints at a terminal between words; the terminal itself would break words."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TextIO
 
 
 def fitted(text: str, stream: TextIO | None) -> str:
-    """Returns a text in lines that fit the terminal of `stream`; elsewhere as it is. A longer word, such as a URL, has
-    a line of its own."""
+    """Returns a text in lines that fit the terminal of `stream`; unchanged when that is no terminal. A longer word,
+    such as a URL, has its own line."""
     if stream is None or not stream.isatty():
         return text
     try:
@@ -17,7 +17,7 @@ def fitted(text: str, stream: TextIO | None) -> str:
         return text
     if columns <= 0:
         return text
-    import textwrap  # at a terminal alone
+    import textwrap  # only needed at a terminal
 
     wrapper = textwrap.TextWrapper(columns, break_long_words=False, break_on_hyphens=False)
     return "\n".join(part for line in text.split("\n") for part in wrapper.wrap(line) or [""])

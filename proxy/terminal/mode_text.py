@@ -1,4 +1,4 @@
-"""What people read about the mode and a pause, in `byway mode`, `status` and `why`."""
+"""Sentences about the mode and a pause, for `byway mode`, `status` and `why`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEANINGS = {
 
 
 def mode_sentences(mode: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
-    """Yields what AUTO does at the moment and the command that ends it; nothing when it is as usual, or not known."""
+    """Yields sentences about a pause and an unusual mode, each with the command that ends it. `mode` None: unknown."""
     if mode is None:
         return
     until = mode["paused_until"]

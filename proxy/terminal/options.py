@@ -1,6 +1,6 @@
-"""Options that several commands have, and the parsers of their values.
+"""Options of several commands, and the parsers of their values.
 
-A value that an option cannot take is refused with a sentence that says which values it can.
+An invalid value is refused with a sentence that names the valid ones.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Number = TypeVar("Number", int, float)
 
 def choice_option(flag: str, metavar: str, choices: Iterable[str], help_text: str) -> Any:
     """Declares an option that takes one of `choices`, in any case, and completes them."""
-    known = tuple(choices)
+    words = tuple(choices)
     return typer.Option(
-        flag, metavar=metavar, parser=one_of(known), autocompletion=complete_words(known), help=help_text
+        flag, metavar=metavar, parser=one_of(words), autocompletion=complete_words(words), help=help_text
     )
 
 
@@ -69,15 +69,15 @@ def number(least: float, most: float) -> Callable[[Any], float]:
 
 def one_of(choices: Iterable[str]) -> Callable[[Any], str]:
     """Returns a parser of one of the choices, in any case, for `parser=` of an option. It raises typer.BadParameter."""
-    known = tuple(choices)
+    words = tuple(choices)
 
     def parse(value: Any) -> str:
         text = str(value).lower()
-        if text in known:
+        if text in words:
             return text
         from proxy.config.suggestions import quoted, suggestion
 
-        raise typer.BadParameter(f"unknown value {quoted(str(value))}{suggestion(text, known)}")
+        raise typer.BadParameter(f"unknown value {quoted(str(value))}{suggestion(text, words)}")
 
     return parse
 

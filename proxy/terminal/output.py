@@ -38,8 +38,7 @@ class Output:
     """The language of phrases; None: English."""
 
     def shown(self, text: str) -> str:
-        """Returns a text as the terminal shows it: a phrase in the language of the command, and all that comes from
-        outside inert."""
+        """Returns a text for the terminal: a phrase in the language of the command, text from outside inert."""
         if self.spoken is None or not isinstance(text, Phrase):
             return _typed(inert(text))
         return _typed(self.spoken.say(text.mapped(inert)))
@@ -55,11 +54,11 @@ class Output:
         print(json.dumps(content, indent=2 if is_terminal else None))
 
     def json_line(self, content: Any) -> None:
-        """Prints one of many JSON objects on a line of its own, at once."""
+        """Prints one of many JSON objects on its own line, at once."""
         print(json.dumps(content), flush=True)
 
     def line(self, text: str = "", *, before: str = "") -> None:
-        """Prints a sentence or a paragraph of the result, wrapped on a terminal. `before` stands before it."""
+        """Prints a sentence or a paragraph of the result after `before`, wrapped on a terminal."""
         print("\n".join(_wrapped(self._lines(text, before), wide=not self.fancy)))
 
     def hint(self, text: str) -> None:
@@ -68,7 +67,7 @@ class Output:
             _to_stderr(self._lines(text))
 
     def error(self, text: str) -> None:
-        """Prints to stderr why the command fails."""
+        """Prints the error that ends the command to stderr."""
         _to_stderr(self._lines(text, "byway: "))
 
     def _lines(self, text: str, before: str = "") -> list[str]:
@@ -98,9 +97,9 @@ class Output:
 
     def facts(self, facts: Iterable[tuple[str, str]]) -> None:
         """Prints names and values as two columns; entries without a value are left out."""
-        shown = [(self.shown(name), self.shown(value)) for name, value in facts if value]
-        if shown:
-            print("\n".join(lay_out(("", ""), shown, width())))
+        rows = [(self.shown(name), self.shown(value)) for name, value in facts if value]
+        if rows:
+            print("\n".join(lay_out(("", ""), rows, width())))
 
 
 def say(text: str) -> None:
@@ -109,7 +108,7 @@ def say(text: str) -> None:
 
 
 def _typed(text: str) -> str:
-    """Returns a text with the commands in it as they are typed here."""
+    """Returns a text in which commands have the name under which this Byway is started."""
     return as_typed(text, typed_here())
 
 
@@ -124,12 +123,12 @@ def _wrapped(lines: Sequence[str], *, wide: bool) -> Iterator[str]:
 
 
 def action_of(document: Mapping[str, Any]) -> str:
-    """The action of a rule or an override, with its relay if it names one: `RELAY:tor`."""
+    """Returns the action of a rule or an override, with its relay if it names one: `RELAY:tor`."""
     return f"{document['action']}:{document['relay']}" if document["relay"] else str(document["action"])
 
 
 def override_of(document: Mapping[str, Any], *, fancy: bool) -> str:
-    """An override, with its end if it has one: `RELAY:tor, ends in 20 min`."""
+    """Returns an override, with its end if it has one: `RELAY:tor, ends in 20 min`."""
     until, action = document["until"], action_of(document)
     if not until:
         return action

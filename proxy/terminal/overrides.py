@@ -1,5 +1,5 @@
-"""The overrides of `byway site set`: read and written through the running Byway, else in its log, from which the next
-start takes them."""
+"""Reads and writes the overrides of `byway site set`: through the running Byway, otherwise in its log, from which the
+next start loads them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Document = dict[str, Any]
 
 
 def overrides_now(call: Invocation) -> dict[str, Override]:
-    """Returns the overrides that hold, by host."""
+    """Returns the present overrides, by host."""
     try:
         client = call.client()
     except NotRunning:
@@ -37,7 +37,7 @@ def overrides_now(call: Invocation) -> dict[str, Override]:
 
 
 def set_overrides(paths: Paths, client: Client | None, overrides: Mapping[str, Override]) -> None:
-    """Sets these overrides, also while no Byway runs; the others stay. Raises BywayError when they are not stored."""
+    """Sets these overrides, also while no Byway runs; others stay. Raises BywayError when they are not stored."""
     if client is not None:
         for host, override in overrides.items():
             action = f"{override.action}:{override.relay}" if override.relay else str(override.action)
@@ -51,8 +51,8 @@ def set_overrides(paths: Paths, client: Client | None, overrides: Mapping[str, O
 
 @contextlib.contextmanager
 def stopped_store(paths: Paths) -> Iterator[Store]:
-    """The log while no Byway runs, and none starts. Raises BywayError when one does, and when what was written is not
-    stored in the end."""
+    """Opens the log while no Byway runs; none can start meanwhile. Raises BywayError when one runs, and when the
+    changes could not be stored."""
     from proxy.config.state_lock import alone
 
     private_folder(paths.state_dir)

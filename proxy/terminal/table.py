@@ -1,8 +1,8 @@
-"""Rows as columns that fit a terminal.
+"""Lays out rows as columns that fit a terminal.
 
 A column is as wide as its longest cell. When the line would be too long, the last column is wrapped, then the others
-are narrowed. Words are never broken, so that a host, a path or a URL can be copied. One that is too long for its
-column moves what follows it to the next line.
+are narrowed. Words are never broken, so that a host, a path or a URL can be copied. A word that is too long for its
+column moves the cells after it to the next line.
 
 `rich.table` is not used: it cuts or breaks words that are longer than their column, its import takes 80 ms of CPU in
 place of 5, and a table of 2,000 rows takes 550 ms in place of 24.
@@ -21,7 +21,7 @@ _NARROWEST = 10
 
 
 def lay_out(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
-    """The lines of a table. Headings that are all empty have no line."""
+    """Yields the lines of a table. Headings that are all empty have no line."""
     widths = column_widths([headings, *rows], width)
     if any(headings):
         yield from (bold(line) for line in row_lines(headings, widths))
@@ -30,7 +30,7 @@ def lay_out(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) 
 
 
 def column_widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:
-    """How wide each column is, in a terminal of `width` columns."""
+    """Returns the width of each column, for a terminal of `width` columns."""
     widths = [max(map(columns_of, cells)) for cells in zip(*rows, strict=True)]
     room = width - GAP * (len(widths) - 1)
     *others, last = range(len(widths))
@@ -48,7 +48,7 @@ def column_widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:
 
 
 def row_lines(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-    """One row as lines."""
+    """Yields the lines of one row."""
     wrapped = [wrap(cell, width) for cell, width in zip(cells, widths, strict=True)]
     indent = start = 0
     for place, (lines, width) in enumerate(zip(wrapped, widths, strict=True)):
@@ -60,7 +60,7 @@ def row_lines(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """`text` in lines of at most `width` columns, indented as it is; a longer word has a line of its own."""
+    """Returns `text` in lines of at most `width` columns, with its indentation. A longer word has its own line."""
     if columns_of(text) <= width:
         return [text]
     indent = " " * (len(text) - len(text.lstrip(" ")))

@@ -24,14 +24,14 @@ _ASCII: Mapping[str, str] = MappingProxyType(
         "’": "'", "\N{NO-BREAK SPACE}": " ", "≥": ">=", "≤": "<=",
     }
 )  # fmt: skip
-"""What stands for our own characters where ASCII alone can be shown. Every glyph has a word beside it."""
+"""The ASCII in place of our own characters. Every glyph has a word beside it."""
 
 _ERRORS = "byway-ascii"
 _C_LOCALES = ("C", "POSIX")
 
 
 def prepare_streams(environment: Mapping[str, str] = os.environ) -> None:
-    """Makes standard output and error accept every character, also those that they cannot show."""
+    """Makes standard output and error accept every character: those that their encoding lacks are replaced."""
     codecs.register_error(_ERRORS, _replace)
     encoding = "ascii" if _wants_ascii(environment) else None
     for stream in (sys.stdout, sys.stderr):
@@ -40,15 +40,15 @@ def prepare_streams(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def leave_stdout() -> None:
-    """Handles a broken pipe on stdout, as with `| head`, or a full disk: nothing more can be written there, and the
-    interpreter's flush at exit would fail, so from here on it goes to /dev/null."""
+    """Redirects stdout to /dev/null, after a broken pipe, as with `| head`, or a full disk. Otherwise the interpreter's
+    flush at exit would fail."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     os.close(devnull)
 
 
 def confirm(question: str) -> bool:
-    """Asks on the terminal; Enter alone means no. Raises KeyboardInterrupt at Ctrl-C, and at the end of the input."""
+    """Asks on the terminal; Enter alone means no. Raises KeyboardInterrupt at Ctrl-C and at the end of the input."""
     import typer
 
     try:
@@ -58,20 +58,20 @@ def confirm(question: str) -> bool:
 
 
 def width() -> int:
-    """Columns of the terminal; 80 where it does not say."""
+    """Returns the columns of the terminal, at least WIDTH_MIN; 80 when they are unknown."""
     import shutil  # it loads the modules of bz2 and xz
 
     return max(WIDTH_MIN, shutil.get_terminal_size((80, 24)).columns)
 
 
 def bold(text: str) -> str:
-    """`text` in bold; as it is with NO_COLOR and on a terminal that knows no bold."""
+    """Returns `text` in bold; unchanged with NO_COLOR and on a terminal without bold."""
     plain = "NO_COLOR" in os.environ or os.environ.get("TERM", "dumb") == "dumb"
     return text if plain or not text else f"\x1b[1m{text}\x1b[22m"
 
 
 def columns_of(text: str) -> int:
-    """How many columns of a terminal `text` takes: a wide character takes two, a combining one and a zero-width
+    """Returns the columns of `text` on a terminal: a wide character takes two, a combining one and a zero-width
     non-joiner, which Persian has inside words, none."""
     if text.isascii():
         return len(text)
@@ -89,13 +89,13 @@ _ZERO_WIDTH_NON_JOINER = "\u200c"
 
 
 def padded(text: str, columns: int) -> str:
-    """`text` with spaces behind it up to so many columns; before it, where they are negative."""
+    """Returns `text` filled to `columns` with spaces: after it, or before it when `columns` is negative."""
     spaces = " " * (abs(columns) - columns_of(text))
     return text + spaces if columns > 0 else spaces + text
 
 
 def _wants_ascii(environment: Mapping[str, str]) -> bool:
-    """Whether the user asks for the C locale. Python reads it as UTF-8 (PEP 538, PEP 540); the terminal may not."""
+    """Whether the user chose the C locale. Python reads it as UTF-8 (PEP 538, PEP 540); the terminal may not."""
     chosen = environment.get("PYTHONIOENCODING") or environment.get("PYTHONUTF8") == "1"
     return not chosen and environment.get("LC_ALL") in _C_LOCALES
 

@@ -1,4 +1,4 @@
-"""What to know of an action that needs a relay: without a usable one, the sites that it is for do not open."""
+"""Warnings about actions that need a relay: without a usable one, their sites do not open."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Document = Mapping[str, Any]
 
 
 def relays_now(paths: Paths, client: Client | None) -> Document:
-    """Returns the relays and groups as the running Byway knows them, else as they are configured: without a fault."""
+    """Returns the relays and groups of the running Byway; otherwise the configured ones, without faults."""
     if client is not None:
         return client.get("/v1/relays")
     settings = load(paths.config_to_read, env=os.environ).settings
@@ -29,18 +29,18 @@ def relays_now(paths: Paths, client: Client | None) -> Document:
     }
 
 
-def relay_warning(known: Document, *, relay: str = "", then: str) -> str:
+def relay_warning(relays: Document, *, relay: str = "", then: str) -> str:
     """Returns the sentence for an action that uses `relay`, a relay or a group ("": any relay), when none of these is
-    usable; "" when one is. `known` are those of `relays_now`, `then` is what follows, such as `nothing opens`."""
-    groups = {group["name"]: group["relays"] for group in known["groups"]}
-    members = groups.get(relay, [relay]) if relay else [each["name"] for each in known["relays"]]
-    meant = [each for each in known["relays"] if each["name"] in members]
-    enabled = [each for each in meant if each["enabled"]]
-    if not meant:
+    usable; "" when one is. `relays` comes from `relays_now`. `then` is the consequence, such as `nothing opens`."""
+    groups = {group["name"]: group["relays"] for group in relays["groups"]}
+    members = groups.get(relay, [relay]) if relay else [each["name"] for each in relays["relays"]]
+    candidates = [each for each in relays["relays"] if each["name"] in members]
+    enabled = [each for each in candidates if each["enabled"]]
+    if not candidates:
         return f"No relay is configured, so {then}. Add one with `byway relay add URL`."
     if not enabled:
-        names = " ".join(each["name"] for each in meant)
-        subject = f"Relay {names} is disabled" if len(meant) == 1 else "All of these relays are disabled"
+        names = " ".join(each["name"] for each in candidates)
+        subject = f"Relay {names} is disabled" if len(candidates) == 1 else "All of these relays are disabled"
         return f"{subject}, so {then}. Use it again with `byway relay enable {names}`."
     faults = [each["fault"] for each in enabled if each["state"] == "failing"]
     if len(faults) < len(enabled):

@@ -54,7 +54,6 @@ with a character that a search finds fast, so together they take a fifth of the 
 
 _DECIMAL_PORT = re.compile(r"[1-9][0-9]{0,4}\Z")
 
-
 _REMEMBERED = 1024
 """Results that a function caches: a page asks for few names many times. Text that is refused is not cached, so entries
 are short, and all of them together take less than 1 MiB."""

@@ -30,17 +30,7 @@ from proxy.detect.verdict.site_faults import (
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.detect.verdict.verdict import Verdict
 from proxy.detect.verdict.works import resolver_is_down, works_at_secure_address, works_by_relay, works_direct
-from proxy.model import (
-    DIRECT,
-    Belief,
-    Cause,
-    MeasurementStep,
-    NetworkState,
-    SignalId,
-    State,
-    StepKind,
-    StepResult,
-)
+from proxy.model import DIRECT, Belief, Cause, MeasurementStep, NetworkState, SignalId, State, StepKind, StepResult
 from proxy.model.phrase import _, semicolons
 
 

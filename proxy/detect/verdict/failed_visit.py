@@ -17,18 +17,7 @@ from proxy.detect.signals import NOT_JUDGED
 from proxy.detect.verdict.labels import DOES_NOT_RESOLVE, symptom_in_words
 from proxy.detect.verdict.missing_name import Lookup, answers_of
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
-from proxy.model import (
-    DIRECT,
-    Attempt,
-    Cause,
-    ClosedBy,
-    MeasurementStep,
-    Outcome,
-    Protocol,
-    Stage,
-    StepKind,
-    Symptom,
-)
+from proxy.model import DIRECT, Attempt, Cause, ClosedBy, MeasurementStep, Outcome, Protocol, Stage, StepKind, Symptom
 from proxy.model.phrase import _, semicolons
 
 _NOT_JUDGED_AT_HOME = NOT_JUDGED - {Symptom.OFFLINE}

@@ -17,25 +17,8 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.tables import HostLru, Key, Meant
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import NOT_JUDGED, REFUSALS
-from proxy.detect.verdict.site_status import (
-    BLOCKS,
-    LastResult,
-    SiteStatus,
-    Source,
-    says_the_same,
-    usual_ports_first,
-)
-from proxy.model import (
-    DIRECT,
-    Cause,
-    NetworkId,
-    Outcome,
-    Protocol,
-    ResultKey,
-    Stage,
-    StoredResult,
-    Symptom,
-)
+from proxy.detect.verdict.site_status import BLOCKS, LastResult, SiteStatus, Source, says_the_same, usual_ports_first
+from proxy.model import DIRECT, Cause, NetworkId, Outcome, Protocol, ResultKey, Stage, StoredResult, Symptom
 from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import redact
@@ -306,7 +289,6 @@ def _from_store(stored: StoredResult) -> LastResult | None:
 
 _STORED_TEXT = 2_000
 """Characters of a sentence that are stored."""
-
 
 _NEED_A_ROUTE = (SiteStatus.SITE_DOWN, SiteStatus.DOES_NOT_OPEN, SiteStatus.DOES_NOT_RESOLVE)
 """The statuses that need a route which works for other sites: direct, or a relay that was tried for this site."""

@@ -80,7 +80,6 @@ _GLYPHS: Mapping[SiteStatus, str] = MappingProxyType(
     }
 )
 
-
 _IN_WORDS: Mapping[SiteStatus, Phrase] = MappingProxyType(
     {
         SiteStatus.WORKS: pgettext("status", "works"),

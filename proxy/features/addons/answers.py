@@ -1,4 +1,4 @@
-"""What is said of addons."""
+"""Answers about addons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks one addon file: its hooks and options. Runs in a process of its own."""
+"""Checks one addon file: its hooks and options. Runs in a separate process."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Document = dict[str, Any]
 
 
 def check(request: Mapping[str, Any]) -> Document:
-    """Returns the hooks and options of a file. Raises ConfigError with everything that is wrong with the file, or with
-    its table in the configuration."""
+    """Returns the hooks and options of a file. Raises ConfigError with all problems of the file, or of its table in the
+    configuration."""
     addon = load_addon(Path(request["file"]), read_configuration(paths_of(request)), limit_s=request["load_s"])
     return {
         "name": addon.name,
@@ -53,7 +53,7 @@ def load_addon(file: Path, loaded: Loaded, *, limit_s: float) -> Addon:
 
 
 def _inspecting(addon: Addon) -> set[str]:
-    """Returns the hooks of mitmproxy that an addon has. A function that its module merely imported is none."""
+    """Returns the hooks of mitmproxy that an addon has. A function that its module only imports is none."""
     if addon.objects == (addon.module,):
         own = vars(addon.module)
         return {name for name in MITMPROXY_HOOKS if getattr(own.get(name), "__module__", "") == addon.module.__name__}
@@ -61,5 +61,5 @@ def _inspecting(addon: Addon) -> set[str]:
 
 
 def _plain(value: Any) -> Any:
-    """Returns the value as JSON can hold it."""
+    """Returns the value in a form that JSON can hold."""
     return json.loads(json.dumps(value, default=str))

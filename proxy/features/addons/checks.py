@@ -1,4 +1,4 @@
-"""What `byway doctor` finds out about addons."""
+"""The check of addons in `byway doctor`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proxy.terminal.findings import Finding, Step
 
 
 def checks(call: Invocation) -> Iterator[Finding]:
-    """Yields what `byway addons check` says."""
+    """Yields the problems that `byway addons check` finds."""
     try:
         _checked, problems = check_files(call, select_files(call, []))
     except ConfigError as error:  # files that others could change

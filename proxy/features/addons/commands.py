@@ -1,17 +1,17 @@
-"""`byway addons`: list, create, check, replay, enable and disable addons.
+"""`byway addons`: lists, creates, checks, replays, enables and disables addons.
 
-No addon's code runs in this process: a file is tried in one of its own (`isolated_run`).
+No addon's code runs in this process: a file is tried in a separate one (`isolated_run`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from proxy.features.addons.completion import complete_addons, complete_hooks, complete_kinds
 from proxy.features.addons.install import copy_and_enable, own_file, print_state, set_enabled, use_addon, write_new
 from proxy.features.addons.lookup import (
     by_name,
@@ -25,6 +25,7 @@ from proxy.features.addons.output import hooks_in_short, show_checked, show_repl
 from proxy.model.document_version import VERSION
 from proxy.model.errors import ConfigError
 from proxy.terminal.command import Invocation, command
+from proxy.terminal.completion import paths_typed, starting
 from proxy.terminal.exit_codes import Exit, Misused
 from proxy.terminal.help import Group
 from proxy.terminal.in_use import hint_in_use
@@ -35,6 +36,30 @@ group = typer.Typer(help="Addons: rules written in Python.", no_args_is_help=Tru
 
 def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="addons", cls=Group)
+
+
+def complete_addons(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Completes the names of the user's addons and of the shipped ones."""
+    names: list[str] = []
+    with contextlib.suppress(Exception):
+        from proxy.config.bundled import bundled_folder
+
+        for folder in (paths_typed(ctx).addons_dir, bundled_folder("addons")):
+            if folder is not None:
+                names += [file.stem for file in sorted(folder.glob("*.py"))]
+    return starting(names, incomplete)
+
+
+def complete_hooks(incomplete: str) -> list[str]:
+    from proxy.extend.hooks import HOOKS
+
+    return starting(HOOKS, incomplete)
+
+
+def complete_kinds(incomplete: str) -> list[str]:
+    from proxy.features.addons.skeletons import KINDS
+
+    return starting(KINDS, incomplete)
 
 
 _Name = Annotated[
@@ -103,11 +128,11 @@ def check(
 
     They are loaded in a separate process. Exit code 7: an addon has an error."""
     call = for_running_config(call)
-    found, problems = check_files(call, select_files(call, names or []))
+    checked, problems = check_files(call, select_files(call, names or []))
     if call.output.as_json:
-        call.output.document({"version": VERSION, "addons": found, "problems": problems})
-    elif found or not problems:
-        show_checked(call, found)
+        call.output.document({"version": VERSION, "addons": checked, "problems": problems})
+    elif checked or not problems:
+        show_checked(call, checked)
     if problems:
         raise ConfigError(problems)
     return None
@@ -186,7 +211,7 @@ def docs(
 
     if hook is not None and hook not in HOOKS:
         raise Misused(f"unknown hook {quoted(hook)}{suggestion(hook, HOOKS)}")
-    shown = [it for name, it in HOOKS.items() if hook in (None, name)]
+    hooks = [it for name, it in HOOKS.items() if hook in (None, name)]
     if call.output.as_json:
         document = [
             {
@@ -196,11 +221,11 @@ def docs(
                 "waited_for": it.waited_for,
                 "doc": it.doc,
             }
-            for it in shown
+            for it in hooks
         ]
         call.output.document({"version": VERSION, "hooks": document})
         return None
-    for number, it in enumerate(shown):
+    for number, it in enumerate(hooks):
         call.output.line(f"{chr(10) if number else ''}def {it.name}({', '.join(('self', *it.parameters))})")
         for line in _paragraphs(it.doc) if call.output.fancy else it.doc.split("\n"):
             call.output.line(f"    {line}".rstrip())
@@ -229,6 +254,7 @@ def path(call: Invocation) -> Exit | None:
 
 
 def _paragraphs(text: str) -> list[str]:
-    """One line each, so that a terminal's width decides where they are wrapped; with an empty one between two."""
+    """Returns a line for each paragraph, so that the width of the terminal decides where it is wrapped, with an empty
+    line between two."""
     paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
     return "\n\n".join(paragraphs).split("\n")

@@ -1,4 +1,4 @@
-"""The addons that were found."""
+"""Addons: their state."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from proxy.terminal.in_use import edited_configuration, hint_in_use, take_into_u
 
 
 def own_file(call: Invocation, name: str) -> Path:
-    """The path of the user's addon with this name. Raises Misused for an invalid name."""
+    """Returns the path of the user's addon with this name. Raises Misused for an invalid name."""
     from proxy.config.suggestions import quoted
     from proxy.extend.loading.files import NAME
 
@@ -27,7 +27,8 @@ def own_file(call: Invocation, name: str) -> Path:
 
 
 def write_new(file: Path, text: str | bytes) -> None:
-    """Writes a new file; never overwrites one. The folder is private: files in it are run as code."""
+    """Writes a new file in a private folder, since its files are run as code. Raises Misused when the file exists, and
+    BywayError when the folder cannot be created."""
     import os
 
     from proxy.config.files import shown
@@ -43,7 +44,8 @@ def write_new(file: Path, text: str | bytes) -> None:
 
 
 def copy_and_enable(call: Invocation, file: Path) -> None:
-    """Copies a file to the user's addons after it passes the check."""
+    """Copies a file to the user's addons if it passes the check, enables it, and prints its state. Raises
+    ConfigError."""
     from proxy.config.files import read_bytes, shown
     from proxy.extend.loading.loader import FILE_LIMIT
 
@@ -67,13 +69,13 @@ def set_enabled(call: Invocation, name: str, enabled: bool) -> bool:
 
 
 def use_addon(call: Invocation, name: str) -> bool:
-    """Has a running Byway load or stop an addon now. Returns whether one runs. Raises ConfigError with the addon's
-    problems, if it does not run there."""
+    """Makes the running Byway load or stop an addon. Returns whether a Byway uses the change. Raises ConfigError with
+    the problems of an addon that does not run there."""
     paths, client = edited_configuration(call)
     running = take_into_use(call, client, paths.config_file)
     if client is not None and running:
-        found = [each for each in client.get("/v1/addons")["addons"] if each["name"] == name]
-        if problems := [problem for each in found for problem in each["problems"]]:
+        addons = [each for each in client.get("/v1/addons")["addons"] if each["name"] == name]
+        if problems := [problem for each in addons for problem in each["problems"]]:
             raise ConfigError(problems)
     return running
 

@@ -1,7 +1,7 @@
-"""Checks or replays an addon in a process of its own, so that no code of an addon runs in the command's process.
+"""Checks or replays an addon in a separate process, so that no code of an addon runs in the command's process.
 
-An addon's file may loop, exit or print: here that ends in a sentence within a limited time. The request is one JSON
-document on the process's stdin, the result another on its stdout; what the addon prints goes to stderr.
+An addon's file may loop, exit or print: here that becomes a sentence within a limited time. The request is one JSON
+document on the process's stdin, the result another on its stdout; the output of the addon goes to stderr.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from proxy.terminal.command import Flags
 Document = dict[str, Any]
 
 CHECK_S = 10.0
-"""How long one file may take to load."""
+"""The longest time to load one file."""
 
 REPLAY_S = 300.0
-"""How long a replay may take. A recorded week takes seconds; what the addon's hooks wait for is not cut short."""
+"""The longest replay. A recorded week takes seconds, but the hooks of the addon may wait for something."""
 
 _KILL_AFTER_S = 5.0
 """The process is killed this much later than CHECK_S, if it could not stop the file itself."""
 
 
 def run_isolated(task: str, file: Path, flags: Flags, **more: Any) -> Document:
-    """The result of `task` (`check` or `replay`) for the addon in `file`, with the configuration that `flags` name.
+    """Returns the result of `task` (`check` or `replay`) for the addon in `file`, with the configuration of `flags`.
 
     Raises ConfigError with the problems of the file, and BywayError when the task failed for another reason."""
     limit_s = REPLAY_S if task == "replay" else CHECK_S + _KILL_AFTER_S

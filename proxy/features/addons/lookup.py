@@ -1,7 +1,7 @@
-"""Finds the addons that a command names, and what is known about them.
+"""Finds the addons that a command names, and their state.
 
-A running Byway is asked first: addons lie beside its configuration, and it knows which of them run. Without one the
-files are read; no code of an addon is run here.
+The running Byway is asked first: addons lie beside its configuration, and it knows which of them run. Without one, the
+files are read. No code of an addon runs here.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Document = dict[str, Any]
 
 
 def for_running_config(call: Invocation) -> Invocation:
-    """Returns the command for the configuration of the running Byway, beside which its addons lie; with --config, as it
-    is."""
+    """Returns the command for the configuration of the running Byway, beside which its addons lie; with --config,
+    unchanged."""
     return call if call.flags.config is not None else call.for_config_of(call.running())
 
 
@@ -45,52 +45,52 @@ def by_name(call: Invocation, name: str) -> AddonFile:
 
 
 def select_files(call: Invocation, names: Sequence[str]) -> list[Path]:
-    """The files of the named addons; of all enabled ones without a name. Raises ConfigError for files that another
-    user could have written, and for an addon of the configuration that has no file; a file that is given by its path
-    is not checked for that."""
+    """Returns the files of the named addons; without names, of all enabled ones. Raises ConfigError for files that
+    another user could have written, and for an addon of the configuration without a file. A file that is named by its
+    path is not checked for that."""
     if not names:
-        found = _find_addons(call)
-        return _loadable([it for it in found if it.enabled], problems=_missing(call, found))
+        addons = _find_addons(call)
+        return _loadable([it for it in addons if it.enabled], problems=_missing(call, addons))
     paths = [Path(name) for name in names if name.endswith(".py")]
     return paths + _loadable([by_name(call, name) for name in names if not name.endswith(".py")])
 
 
-def _missing(call: Invocation, found: Sequence[AddonFile]) -> list[str]:
-    """What `byway run` says of each `[addons.NAME]` without a file."""
+def _missing(call: Invocation, addons: Sequence[AddonFile]) -> list[str]:
+    """Returns the error of `byway run` for each `[addons.NAME]` without a file."""
     from proxy.extend.loading.files import missing
     from proxy.terminal.offline import read_configuration
 
     loaded = read_configuration(call.paths)
-    return missing(found, loaded.settings.addons, loaded.place)
+    return missing(addons, loaded.settings.addons, loaded.place)
 
 
-def _loadable(found: Sequence[AddonFile], *, problems: Sequence[str] = ()) -> list[Path]:
-    if problems := [*problems, *(it.problem for it in found if it.problem)]:
+def _loadable(addons: Sequence[AddonFile], *, problems: Sequence[str] = ()) -> list[Path]:
+    if problems := [*problems, *(it.problem for it in addons if it.problem)]:
         raise ConfigError(dict.fromkeys(problems))
-    return [it.path for it in found]
+    return [it.path for it in addons]
 
 
 def check_in_isolation(call: Invocation, file: Path) -> Document:
-    """The hooks and options of a file, found in a separate process. Raises ConfigError."""
+    """Returns the hooks and options of a file, which a separate process loads. Raises ConfigError."""
     from proxy.features.addons.isolated_run import run_isolated
 
     return run_isolated("check", file, call.flags)
 
 
 def check_files(call: Invocation, files: Sequence[Path]) -> tuple[list[Document], list[str]]:
-    """Checks addons, each in a separate process. Returns what was found of those that load, and the problems of the
+    """Checks addons, each in a separate process. Returns the results of those that load, and the problems of the
     others, each with its file and line."""
-    found, problems = list[Document](), list[str]()
+    checked, problems = list[Document](), list[str]()
     for file in files:
         try:
-            found.append({"file": str(file), **check_in_isolation(call, file)})
+            checked.append({"file": str(file), **check_in_isolation(call, file)})
         except ConfigError as error:
             problems += error.problems
-    return found, problems
+    return checked, problems
 
 
 def list_document(call: Invocation) -> Document:
-    """The JSON of `byway addons list`: from the running Byway, else from the files without running them."""
+    """Returns the JSON of `byway addons list`: from the running Byway, else from the files, without running them."""
     from proxy.extend.loading.static_scan import scan
 
     running = call.running()

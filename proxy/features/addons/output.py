@@ -1,6 +1,7 @@
 """Prints the result of a check and of a replay for people.
 
-Rows go to stdout, explanations to stderr, also what could not be replayed: without it the list would seem complete.
+Rows go to stdout, explanations to stderr. These name everything that could not be replayed: otherwise the list would
+seem complete.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from proxy.terminal.command import Invocation
 Document = dict[str, Any]
 
 
-def show_checked(call: Invocation, found: Sequence[Mapping[str, Any]]) -> None:
+def show_checked(call: Invocation, checked: Sequence[Mapping[str, Any]]) -> None:
     rows = []
-    for it in found:
+    for it in checked:
         rows.append((it["name"], hooks_in_short(it), " ".join(option["name"] for option in it["options"]), it["file"]))
         if not (it["hooks"] or it["inspects"]):
             call.output.hint(f"{it['file']}: has no hook, so it does nothing; `byway addons docs` lists the hooks")
@@ -25,7 +26,7 @@ def show_checked(call: Invocation, found: Sequence[Mapping[str, Any]]) -> None:
 
 
 def hooks_in_short(addon: Mapping[str, Any]) -> str:
-    """The hooks of an addon in one line, without start and stop, which say nothing about its purpose."""
+    """Returns the hooks of an addon in one line, without start and stop, which have nothing to do with its purpose."""
     hooks = [name for name in addon["hooks"] if name not in ("start", "stop")]
     return " ".join([*hooks, *(f"mitmproxy:{name}" for name in addon["inspects"])])
 
@@ -46,7 +47,7 @@ def show_replayed(call: Invocation, document: Document) -> None:
 
 
 def _describe(decided: Any) -> str:
-    """A plan, or the changes of signals, in words."""
+    """Returns a plan, or the changes of signals, in words."""
     if isinstance(decided, list):
         return "; ".join(decided) or "unchanged"
     routes = " → ".join(decided["routes"])
@@ -54,7 +55,7 @@ def _describe(decided: Any) -> str:
 
 
 def _not_replayed(left_out: Document) -> Iterator[str]:
-    """One sentence for each kind of log entry that could not be replayed."""
+    """Yields a sentence for each kind of log entry that could not be replayed."""
     yield "Client addresses and HTTP paths are not logged; replay uses GET /."
     sentences = {
         "unnamed": "about {} direct connections; `[log] hosts` logs only their number",

@@ -22,12 +22,12 @@ _WORDS = {
     AddonWord.STOPPED: ("bad", "✗", _("disabled after faults")),
     AddonWord.FAULTY: ("bad", "✗", _("does not load")),
 }
-"""Of each state: its class in the style sheet, its sign, and its words."""
+"""For each state, its class in the style sheet, its sign, and its words."""
 
 
 @frozen_dataclass
 class AddonRow:
-    """An addon, with its state as people read it."""
+    """An addon, with its state in words."""
 
     addon: AddonJson
     kind: str
@@ -37,7 +37,7 @@ class AddonRow:
 
 @frozen_dataclass
 class AddonsView:
-    """What the page shows."""
+    """The values for the template of the page."""
 
     sentence: str
     rows: Sequence[AddonRow]
@@ -49,13 +49,13 @@ def addons_view(answer: AddonsAnswer, errors: Sequence[str] = ()) -> AddonsView:
     order = (AddonWord.FAULTY, AddonWord.STOPPED, AddonWord.RUNS, AddonWord.OFF)
     addons = sorted(answer.addons, key=lambda addon: (order.index(addon.state), addon.name))
     running = sum(addon.state is AddonWord.RUNS for addon in addons)
-    # An earlier version may still run of one whose file has a problem.
+    # An addon whose file has a problem may still run in an earlier version.
     wrong = sum(addon.state is AddonWord.STOPPED or bool(addon.problems) for addon in addons)
-    said = [
+    summary = [
         ngettext("{count} addon runs.", "{count} addons run.", running),
         ngettext("{count} has a problem.", "{count} have a problem.", wrong) if wrong else "",
     ]
-    return AddonsView(sentences(said), [AddonRow(addon, *_WORDS[addon.state]) for addon in addons], errors)
+    return AddonsView(sentences(summary), [AddonRow(addon, *_WORDS[addon.state]) for addon in addons], errors)
 
 
 async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) -> web.Response:
@@ -69,13 +69,13 @@ async def _addons(visit: Visit) -> web.Response:
 
 
 async def _switch(visit: Visit) -> web.Response:
-    """Enables or disables an addon that is there. What it does is in its own file; nothing of that is posted."""
+    """Enables or disables an existing addon. Its code is in its own file; the form has none of it."""
     form = await visit.form("addon", "do")
     name, action = form.get("addon", ""), form.get("do", "")
-    known = [addon.name for addon in (await visit.frame.one(AddonEndpoints).addons()).addons]
+    names = [addon.name for addon in (await visit.frame.one(AddonEndpoints).addons()).addons]
     try:
-        if name not in known or action not in ("enable", "disable"):
-            raise Refused(400, f"there is no addon {quoted(name)}{suggestion(name, known)}")
+        if name not in names or action not in ("enable", "disable"):
+            raise Refused(400, f"there is no addon {quoted(name)}{suggestion(name, names)}")
         change = partial(edit.set_addon, name=name, enabled=action == "enable")
         await visit.frame.edits.run(change)
     except Refused as refused:

@@ -1,4 +1,4 @@
-"""Addons that do not load, or were disabled."""
+"""Problems of addons that do not load, or were disabled."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from proxy.wire.relay_url import redact
 
 
 async def problems(moment: Moment) -> list[ProblemJson]:
-    """Returns those of now."""
+    """Returns the present problems."""
     parts = moment.frame.parts
     return present(parts.addons(), parts.counters().get("addons_missing"))
 
 
 def present(addons: Sequence[AddonState], missing: object) -> list[ProblemJson]:
-    """As `problems`. `missing`: what is configured and not there, in a sentence; empty or None: nothing."""
+    """As `problems`. `missing` is a sentence about configured addons without a file; empty or None: there are none."""
     return [ProblemJson(ProblemSubject.ADDONS, text, do) for text, do in _problems(addons, missing)]
 
 

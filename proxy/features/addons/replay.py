@@ -1,4 +1,4 @@
-"""Replays logged connections with an addon's file, which may have been edited. Runs in a process of its own.
+"""Replays logged connections with an addon's file, which may have been edited. Runs in a separate process.
 
 The other enabled addons take part as they are, since a decision depends on all of them.
 """
@@ -41,7 +41,8 @@ _CALLED_ANYWAY = frozenset({"start", "stop"})
 
 
 def replay(request: Mapping[str, Any]) -> Document:
-    """Raises ConfigError for a file that cannot be loaded, BywayError for a log that cannot be read."""
+    """Returns the changes of plans and weights. Raises ConfigError for a file that cannot be loaded, and BywayError for
+    a log that cannot be read."""
     paths = paths_of(request)
     setup = make_setup(paths)
     recording = _read(paths, request["since"])
@@ -148,7 +149,7 @@ def _is_guarded(guard: Guard, outcome: Outcome) -> bool:
 
 
 def _change(changed: Decision | Weighing, was: object, would_be: object) -> Document:
-    """What the replay would change for one connection."""
+    """Returns the change that the replay found for one connection."""
     outcome = changed.recorded.outcome
     destination = outcome.request.destination
     return {

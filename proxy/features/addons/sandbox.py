@@ -1,7 +1,7 @@
 """Limits on an addon's code while it is checked or replayed: no network, no programs, a limited time to load.
 
-The limits hold in the process that `isolated_run` starts. They stop mistakes, not malice: an audit hook sees what
-Python does, and an extension written in C can go past it.
+The limits apply in the process that `isolated_run` starts. They stop mistakes, not malice: an audit hook sees the
+actions of Python, and an extension written in C can bypass it.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ _BLOCKED_EVENTS = frozenset(
 
 
 class BlockedInSandbox(PermissionError):
-    """Raised in the addon's code at a blocked call."""
+    """A blocked call in the addon's code."""
 
 
 def block_network_and_programs() -> None:
-    """Blocks them for the rest of this process's life: Python has no way to remove an audit hook."""
+    """Blocks both until this process ends: Python has no way to remove an audit hook."""
     sys.addaudithook(_block)
 
 
@@ -78,6 +78,6 @@ def _break_off(_number: int, _frame: FrameType | None) -> None:
 
 
 def paths_of(request: Mapping[str, Any]) -> Paths:
-    """The paths of the command that sent `request`."""
+    """Returns the paths of the command that sent `request`."""
     config, state = (None if request[name] is None else Path(request[name]) for name in ("config", "state"))
     return Paths.locate(os.environ, config=config, state=state)

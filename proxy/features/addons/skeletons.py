@@ -1,7 +1,7 @@
-"""What `byway addons new` writes: the beginning of an addon of each kind, which works as it is and does nothing yet.
+"""The templates of `byway addons new`: for each kind, an addon that works and does nothing yet.
 
-A kind is a hook, or `inspect` for what looks into pages. Above the hook stands what `hooks.py` says of it, so that an
-author who is offline has all that is needed.
+A kind is a hook, or `inspect` for an addon that reads pages. The documentation of the hook (`hooks.py`) is above it, so
+that an author needs nothing else offline.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ KINDS = tuple(_BODIES)
 
 
 def skeleton(name: str, kind: str) -> str:
-    """The text of a new file."""
+    """Returns the text of a new file."""
     parts = [
         f'"""{name}: say here in a sentence what it is for; `byway addons list` shows it."""',
         "from __future__ import annotations",
@@ -134,7 +134,7 @@ def skeleton(name: str, kind: str) -> str:
 
 
 def _explained(kind: str) -> str:
-    """The hook's documentation as comments."""
+    """Returns the hook's documentation as comments."""
     hook = HOOKS.get(kind)
     if hook is None:
         return ""

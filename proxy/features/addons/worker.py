@@ -1,4 +1,4 @@
-"""The process that `isolated_run` starts: reads one request from stdin, does its task, writes one result to stdout."""
+"""The process that `isolated_run` starts: it reads one request from stdin, and writes one result to stdout."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Document = dict[str, Any]
 
 
 def main() -> None:
-    """Answers, then ends the process at once: a thread that the addon started would keep it alive."""
+    """Answers, then ends the process at once: a thread of the addon would keep it alive."""
     answer_to = os.dup(1)
-    os.dup2(2, 1)  # from here on, what the addon prints goes to stderr and cannot mix with the answer
+    os.dup2(2, 1)  # from here on, the output of the addon goes to stderr, and not into the answer
     request = json.loads(sys.stdin.buffer.read())
     with os.fdopen(answer_to, "wb") as stream:
         stream.write(json.dumps(_answer(request)).encode())
@@ -35,7 +35,7 @@ def _answer(request: Mapping[str, Any]) -> Document:
 
 
 def _perform(request: Mapping[str, Any]) -> Document:
-    """Imports what the task needs and no more: a check starts in half the time of a replay. Raises BywayError."""
+    """Performs the task. Imports its modules alone: a check starts in half the time of a replay. Raises BywayError."""
     if request["task"] == "check":
         from proxy.features.addons.check import check
 

@@ -1,6 +1,6 @@
 """Runs a second Byway process with its own configuration and state, for the length of a `with` block.
 
-The demo uses it. It is started as the user would start it, so what it does is what `byway run` does.
+It is started as the user would start it, so it behaves as `byway run`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _POLL_S = 0.05  # between two polls of run.json
 
 @frozen_dataclass
 class BywayProcess:
-    """A Byway that listens on `port` of loopback, and how to ask it."""
+    """A Byway that listens on `port` of loopback."""
 
     port: int
     _arguments: Sequence[str]
 
     async def read(self, *words: str) -> Any:
-        """What the command `byway WORDS --json` prints. Raises BywayError when it does not exit with 0."""
+        """Returns the output of the command `byway WORDS --json`. Raises BywayError when it does not exit with 0."""
         process = await asyncio.create_subprocess_exec(
             *command(*words, "--json", *self._arguments), stdout=subprocess.PIPE, env=_environment()
         )
@@ -43,9 +43,9 @@ class BywayProcess:
 
 @contextlib.asynccontextmanager
 async def start(folder: Path, config: str, *, trust: Path | None = None) -> AsyncIterator[BywayProcess]:
-    """Starts `byway run` on a free port with this configuration, and ends it on leaving. It writes only in `folder`,
-    and trusts the CAs in `trust`, a PEM file, instead of the system's. Raises BywayError, with the output of the
-    process, when it does not start."""
+    """Starts `byway run` on a free port with this configuration, and ends it at the end of the block. It writes only in
+    `folder`, and trusts the CAs in `trust`, a PEM file, instead of the system's. Raises BywayError with the output of
+    the process when it does not start."""
     config_file, state, log = folder / "config.toml", folder / "state", folder / "byway.txt"
     config_file.write_text(config)
     state.mkdir(mode=0o700)
@@ -68,12 +68,12 @@ async def start(folder: Path, config: str, *, trust: Path | None = None) -> Asyn
 
 
 def command(*words: str) -> list[str]:
-    """The command line that runs `byway WORDS` of this installation, from any working directory."""
+    """Returns the command line that runs `byway WORDS` of this installation, from any working directory."""
     return [sys.executable, "-P", "-m", "proxy", *words]
 
 
 async def _listening(process: asyncio.subprocess.Process, run_file: Path) -> int | None:
-    """Waits until run.json has the port and returns it; None when the process has ended instead."""
+    """Waits until run.json has the port, and returns it; None: the process has ended."""
     while process.returncode is None:
         if (port := _port(run_file)) is not None:
             return port
@@ -100,5 +100,5 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Returns the environment without BYWAY_ variables: they are settings of the user's own Byway."""
+    """Returns the environment without BYWAY_ variables, which are settings of the user's own Byway."""
     return {key: value for key, value in os.environ.items() if not key.startswith("BYWAY_")}

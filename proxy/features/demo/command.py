@@ -1,4 +1,4 @@
-"""`byway demo`: what Byway does, shown in a few seconds."""
+"""`byway demo`: shows Byway at work, in a few seconds."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def add_to(app: typer.Typer) -> None:
 
 def _demo(call: Invocation) -> Exit:
     """Show what Byway does, in a few seconds, on this computer alone."""
-    from proxy.features.demo import demo  # TLS, cryptography and asyncio: no other command pays for them
+    from proxy.features.demo import demo  # it imports TLS, cryptography and asyncio, which no other command needs
 
     return Exit(demo.main(as_json=call.output.as_json))

@@ -1,7 +1,7 @@
-"""The servers of the demo: an origin, a censor on the direct path to it, and a relay with a path of its own.
+"""The servers of the demo: an origin, a censor on the direct path to it, and a relay with another path.
 
 All of them listen on loopback, in this process, and speak real TLS and SOCKS5; the certificate is created for the
-demo. They count their connections, so that the demo can check what it prints.
+demo. They count their connections, so that the demo can check its output.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class DemoWorld:
         self.blocked = blocked_name
         self.served: list[str] = []  # names that the origin served, in order
         self.cut = 0  # connections that the censor reset
-        self.relayed: list[str] = []  # names that the relay was asked for
+        self.relayed: list[str] = []  # names that were requested from the relay
         self.origin_port = self.censor_port = self.relay_port = 0
         self.certificate, self._key = _certificate(folder, self.names)
         self._servers: list[asyncio.Server] = []
@@ -98,7 +98,7 @@ class DemoWorld:
         await _carry(reader, writer, self.origin_port, hello)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """SOCKS5 without credentials, by name. It reaches the origin on a path that the censor does not see."""
+        """Serves SOCKS5 without credentials, by name. It reaches the origin on a path that the censor does not see."""
         await reader.readexactly((await reader.readexactly(2))[1])
         writer.write(b"\x05\x00")
         _, _, _, kind, size = await reader.readexactly(5)
@@ -113,7 +113,7 @@ class DemoWorld:
 
 
 def page_of(name: str) -> bytes:
-    """What the origin serves under a name."""
+    """Returns the page of the origin for a name."""
     return f"This is {name}.\n".encode()
 
 
@@ -141,7 +141,7 @@ async def _close(writer: asyncio.StreamWriter) -> None:
 
 
 def _certificate(folder: Path, names: Sequence[str]) -> tuple[Path, Path]:
-    """Writes a certificate for the names, good for an hour, and its key. Returns the two files."""
+    """Writes a certificate for the names, valid for an hour, and its key. Returns the two files."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     now = datetime.datetime.now(datetime.UTC)

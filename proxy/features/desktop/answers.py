@@ -1,4 +1,4 @@
-"""What is said of the system proxy."""
+"""Answers about the system proxy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`byway browser`: a ready browser window with a profile of its own; nothing else on this computer changes."""
+"""`byway browser`: opens a browser window with its own profile; nothing else on this computer changes."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def _browser(
     `byway run --ephemeral` the profile is removed when the window closes."""
     from proxy.model.document_version import VERSION
 
-    wanted, page, own = _arguments([word for word in (kind, url, *(options or ())) if word is not None])
+    requested, page, own = _arguments([word for word in (kind, url, *(options or ())) if word is not None])
     client = call.client()
-    browser = _find(wanted)
+    browser = _find(requested)
     _check_user(browser, own)
     if client.ephemeral and print_only:
         raise Misused("the running Byway stores nothing (--ephemeral): its profile ends with the window; leave --print")
@@ -86,7 +86,7 @@ def _browser(
 
 
 def _arguments(words: list[str]) -> tuple[str | None, str, list[str]]:
-    """The kind, the page and the browser's own options of `[KIND] [URL] [-- OPTION…]`. Raises Misused."""
+    """Returns the kind, the page and the browser's own options of `[KIND] [URL] [-- OPTION…]`. Raises Misused."""
     if words and words[0].startswith(("/", "~", "./", "../")):
         from proxy.config.suggestions import one_of, quoted
 
@@ -101,7 +101,8 @@ def _arguments(words: list[str]) -> tuple[str | None, str, list[str]]:
 
 
 def _page(text: str, *, is_only: bool) -> str:
-    """The URL to open; a host alone means https. Raises Misused. With `is_only`, a word may be a misspelt browser."""
+    """Returns the URL to open; a host alone means https. Raises Misused. With `is_only`, a word may be a misspelt
+    browser."""
     from proxy.config.suggestions import one_of, quoted, suggestion
 
     scheme, separator, rest = text.partition("://")
@@ -114,23 +115,24 @@ def _page(text: str, *, is_only: bool) -> str:
     return text
 
 
-def _find(wanted: str | None) -> Browser:
+def _find(kind: str | None) -> Browser:
+    """Returns the installed browser of this kind; None: the first one. Raises BywayError."""
     from proxy.features.desktop.browsers import BrowserKind, closed_folders, installed_browsers
 
     installed = list(installed_browsers(os.environ, sys.platform))
-    browser = next((one for one in installed if wanted in (None, one.kind)), None)
+    browser = next((one for one in installed if kind in (None, one.kind)), None)
     if browser is not None:
         return browser
     closed = ", ".join(closed_folders(os.environ, sys.platform))
     unread = f"; not looked into, because you may not read it: {closed}" if closed else ""
-    if wanted is None:
+    if kind is None:
         raise BywayError(f"no browser found on this computer: install Chromium or Firefox, or see `byway pac`{unread}")
     instead = f"; installed: {', '.join(one.kind for one in installed)}" if installed else ""
-    raise BywayError(f"{BrowserKind(wanted).brand} is not installed{instead}{unread}")
+    raise BywayError(f"{BrowserKind(kind).brand} is not installed{instead}{unread}")
 
 
 def _check_user(browser: Browser, options: Sequence[str]) -> None:
-    """Raises BywayError for root, as whom browsers of Chromium's kind run only without their sandbox."""
+    """Raises BywayError for root: browsers of Chromium's kind run as root only without their sandbox."""
     from proxy.features.desktop.browsers import BrowserKind
 
     if sys.platform == "win32" or os.geteuid() != 0 or browser.kind is BrowserKind.FIREFOX:
@@ -143,8 +145,8 @@ def _check_user(browser: Browser, options: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _profile(call: Invocation, client: Client, browser: Browser) -> Iterator[tuple[Path, tuple[int, ...]]]:
-    """The folder of the profile and the files that the browser has to inherit: in the state folder, or a temporary one,
-    which is removed, for a Byway that stores nothing."""
+    """Yields the folder of the profile and the files that the browser must inherit. The profile is in the state folder;
+    for a Byway that stores nothing, it is temporary and removed at the end."""
     from proxy.features.desktop.browsers import Packaging
     from proxy.features.desktop.profiles import profile_folder
     from proxy.features.desktop.temporary_profiles import places, remove_left_over, temporary_profile
@@ -179,9 +181,9 @@ def _prepare(
 
 
 def _start(ready: Launch, inherited: tuple[int, ...], *, wait: bool, verbose: bool) -> None:
-    """Starts the browser; with `wait` returns when it has ended. Raises BywayError when it does not start."""
+    """Starts the browser; with `wait`, returns when it has ended. Raises BywayError when it does not start."""
     output = None if verbose else subprocess.DEVNULL
-    detached = not wait and not verbose  # else Ctrl-C here ends it as well
+    detached = not wait and not verbose  # otherwise Ctrl-C here also ends the browser
     try:
         process = subprocess.Popen(
             ready.command,

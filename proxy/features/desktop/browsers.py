@@ -1,7 +1,7 @@
 """Finds the browsers of this computer: in PATH, in the folders where each system installs them, as snaps and flatpaks.
 
-A Browser is a value: what to run, and how it is packaged. Packaged browsers may read only some folders, which decides
-where their profile can be (`profiles`).
+A Browser is a value: its program and its packaging. Packaged browsers may read only some folders, which limits the
+places of their profile (`profiles`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 
 class BrowserKind(StrEnum):
-    """The browsers that Byway can set up, in the order in which one is chosen."""
+    """The browsers that Byway can configure, in order of preference."""
 
     CHROMIUM = "chromium"
     FIREFOX = "firefox"
@@ -27,7 +27,7 @@ class BrowserKind(StrEnum):
 
     @property
     def brand(self) -> str:
-        """Its name, for people."""
+        """The name for people."""
         return _BRANDS[self]
 
 
@@ -41,12 +41,12 @@ class Packaging(StrEnum):
 
 @frozen_dataclass
 class Browser:
-    """A browser that is installed."""
+    """An installed browser."""
 
     kind: BrowserKind
     program: str
     packaging: Packaging = Packaging.NATIVE
-    package: str = ""  # of a snap or a flatpak: its name
+    package: str = ""  # the name of a snap or a flatpak
 
 
 _BRANDS: Mapping[BrowserKind, str] = {
@@ -65,7 +65,7 @@ _PROGRAMS: Mapping[BrowserKind, tuple[str, ...]] = {
     BrowserKind.EDGE: ("microsoft-edge", "microsoft-edge-stable"),
 }
 _LINUX_FOLDERS = ("/usr/local/bin", "/usr/bin", "/snap/bin")
-"""Looked into as well: a service may have a shorter PATH than its user."""
+"""Folders that are searched besides PATH: a service may have a shorter PATH than its user."""
 
 _FLATPAKS: Mapping[BrowserKind, str] = {
     BrowserKind.CHROMIUM: "org.chromium.Chromium",
@@ -114,8 +114,8 @@ def find_browser(kind: BrowserKind, env: Mapping[str, str], platform: str) -> Br
         candidates = [Path(env[name], _WINDOWS_PROGRAMS[kind]) for name in _WINDOWS_FOLDERS if env.get(name)]
     else:
         return _find_on_linux(kind, env)
-    found = next((str(path) for path in candidates if os.path.isfile(path)), None)
-    return None if found is None else Browser(kind, found)
+    program = next((str(path) for path in candidates if os.path.isfile(path)), None)
+    return None if program is None else Browser(kind, program)
 
 
 def _find_on_linux(kind: BrowserKind, env: Mapping[str, str]) -> Browser | None:
@@ -131,7 +131,7 @@ def _find_on_linux(kind: BrowserKind, env: Mapping[str, str]) -> Browser | None:
 
 
 def closed_folders(env: Mapping[str, str], platform: str) -> Iterator[str]:
-    """Yields the folders in which browsers are looked for and which this user may not read: one may be there."""
+    """Yields the folders of browsers that this user may not read: an undetected browser may be there."""
     if platform == "darwin":
         folders = [_at_home(folder, env) for folder in _MAC_FOLDERS]
     elif platform == "win32":
@@ -149,8 +149,8 @@ def closed_folders(env: Mapping[str, str], platform: str) -> Iterator[str]:
 
 
 def _snap_behind(program: str) -> str:
-    """The name of the snap that a program starts, empty when it is none: a link in /snap/bin, or, as on Ubuntu, a
-    script that runs one."""
+    """Returns the name of the snap that a program starts; empty: none. The program is a link in /snap/bin, or, as on
+    Ubuntu, a script."""
     if os.path.basename(os.path.realpath(program)) == "snap":
         return os.path.basename(program)
     try:
@@ -158,8 +158,8 @@ def _snap_behind(program: str) -> str:
             head = file.read(_SCRIPT_MAX)
     except OSError:  # a program need not be readable to be run
         return ""
-    found = _SNAP_PROGRAM.search(head) if head.startswith(b"#!") else None
-    return found[1].decode("ascii") if found else ""
+    snap = _SNAP_PROGRAM.search(head) if head.startswith(b"#!") else None
+    return snap[1].decode("ascii") if snap else ""
 
 
 def _at_home(folder: str, env: Mapping[str, str]) -> str:

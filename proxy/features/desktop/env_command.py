@@ -1,4 +1,4 @@
-"""`byway env`: the environment variables through which programs of a terminal use Byway."""
+"""`byway env`: the environment variables that make programs of a terminal use Byway."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What `byway run` tells a person at a terminal after "listens", one line each: the network, a browser, local relays.
+"""The lines that `byway run` prints at a terminal after "listens": about the network, a browser, and local relays.
 
-It begins once Byway listens, and delays nothing. It sends nothing to the network: a captive portal is known only when
-the desktop's NetworkManager has found it, and relays are looked for on this computer alone. What is found is offered,
-never used: the user adds it. With relays configured, only the browser is left to tell.
+They come once Byway listens, and delay nothing. Nothing is sent to the network: a captive portal is known only from the
+desktop's NetworkManager, and relays are searched on this computer alone. They are offered, never used: the user adds
+them. If relays are configured, only the line about a browser is printed.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _ASK_NETWORK_MANAGER = (
     "busctl", "--system", "--timeout=2", "get-property", _NETWORK_MANAGER, "/org/freedesktop/NetworkManager",
     _NETWORK_MANAGER, "Connectivity", "ConnectivityCheckEnabled",
 )  # fmt: skip
-"""Both are values that it holds already: reading them makes it test nothing."""
+"""NetworkManager has both values already: to read them starts no test."""
 
 _PORTAL, _LIMITED, _FULL = "u 2", "u 3", "u 4"  # NMConnectivityState, as busctl prints it
 _SHOWN_MAX = 3
 
 
 class FirstSteps:
-    """Prints the lines. `proxy` is where this computer reaches Byway."""
+    """Prints the lines. `proxy` is Byway's address for this computer."""
 
     def __init__(self, proxy: Destination, poller: Poller, *, command: str, run: RunProgram = run_program) -> None:
-        """`command` is how the user starts Byway's commands (`config/command_name.py`)."""
+        """`command` is the command with which the user starts Byway (`config/command_name.py`)."""
         self._proxy = proxy
         self._poller = poller
         self._byway = command
@@ -44,24 +44,25 @@ class FirstSteps:
 
     @staticmethod
     def print_line(line: str) -> None:
-        """The line is lost where the terminal has been closed: Byway goes on."""
+        """Prints a line. If the terminal is closed, the line is lost and Byway goes on."""
         with contextlib.suppress(OSError):
             print(fitted(line, sys.stdout), flush=True)
 
     async def print_all(self) -> None:
-        """Each line as soon as it is known. The last takes some seconds where a program listens and does not answer."""
+        """Prints each line as soon as it is known. The last takes some seconds when a program listens and does not
+        answer."""
         has_link = await asyncio.to_thread(read_uplink) is not None
         self.print_line(self.network_line(has_link, await asyncio.to_thread(self._connectivity)))
         self.print_browser()
-        found = await find_listeners(known_ports(), self._poller, own=(self._proxy.port,))
-        self.print_line(self.relays_line(found))
+        listeners = await find_listeners(known_ports(), self._poller, own=(self._proxy.port,))
+        self.print_line(self.relays_line(listeners))
 
     def print_browser(self) -> None:
-        """The line about a browser alone."""
+        """Prints the line about a browser alone."""
         self.print_line(self.browser_line(any(installed_browsers(os.environ, sys.platform))))
 
     def network_line(self, has_link: bool, connectivity: Sequence[str]) -> str:
-        """`connectivity`: what NetworkManager holds, and whether it tests at all; empty where there is none."""
+        """`connectivity`: the state in NetworkManager, and whether it tests at all; empty without NetworkManager."""
         match [has_link, *connectivity]:
             case [False, *_]:
                 return "Network: this computer has no network connection. Connect to a network; Byway need not restart."
@@ -82,15 +83,15 @@ class FirstSteps:
             return f"Browser: set {self._proxy} as its HTTP proxy; {page} shows how."
         return f"Browser: `{self._byway} browser`, in a second terminal. To set up your own: {page}"
 
-    def relays_line(self, found: Sequence[Listener]) -> str:
-        """`found`: what listens on known ports. A web server, which may be no proxy, is not offered."""
-        proxies = [listener for listener in found if listener.is_proxy]
+    def relays_line(self, listeners: Sequence[Listener]) -> str:
+        """`listeners` are those on known ports. A web server, which may be no proxy, is not offered."""
+        proxies = [listener for listener in listeners if listener.is_proxy]
         if not proxies:
             return f"Relays: none found on this computer. `{self._byway} relay add URL` adds one."
         names = [f"port {each.known.port} ({each.words}, usually {each.known.programs})" for each in proxies]
         more = f" and {len(names) - _SHOWN_MAX} more" if len(names) > _SHOWN_MAX else ""
-        shown = ", ".join(names[:_SHOWN_MAX])
-        return f"Relays: found on this computer, not used yet: {shown}{more}. `{self._byway} relay scan` adds them."
+        listed = ", ".join(names[:_SHOWN_MAX])
+        return f"Relays: found on this computer, not used yet: {listed}{more}. `{self._byway} relay scan` adds them."
 
     def _connectivity(self) -> list[str]:
         if sys.platform != "linux":

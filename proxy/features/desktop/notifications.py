@@ -1,7 +1,8 @@
-"""Notifications on the desktop: the first rescue on a network, and that all relays fail. At most one an hour.
+"""Notifications on the desktop about the first rescue on a network, and about the failure of all relays. At most one an
+hour.
 
-They name no site and no relay: somebody may look at the screen. With `--ephemeral` and `[log] hosts = "off"` there are
-none, nor with `[desktop] notify = false`.
+They name no site and no relay: somebody may look at the screen. There are none with `--ephemeral`, `[log] hosts =
+"off"` or `[desktop] notify = false`.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ log = logging.getLogger(__name__)
 AGAIN_S = 3600.0
 
 _NETWORKS_MAX = 64
-"""Networks whose first rescue is remembered, in memory only."""
+"""The most networks whose first rescue is remembered, in memory only."""
 
 
 @frozen_dataclass
 class Notification:
-    """What is shown."""
+    """The text of a notification."""
 
     title: str
     text: str
@@ -49,7 +50,7 @@ class Notifications:
         self._shown_at = float("-inf")
 
     def on_rescued(self, rescued: Rescued) -> None:
-        """A blocked site was opened: direct failed under AUTO, and another route delivered."""
+        """Handles the rescue of a blocked site: direct failed under AUTO, and another route delivered."""
         network, outcome = rescued.record.network, rescued.outcome
         if network in self._rescued_on or outcome.plan.action is not Action.AUTO:
             return
@@ -60,7 +61,7 @@ class Notifications:
             self._rescued_on[network] = True
 
     def on_signal_waits(self, _: SignalWaits) -> None:
-        """A relay may have failed."""
+        """Handles a signal that may be the failure of a relay."""
         names = self._services.setup().registry.relay_names
         if names and set(names) <= set(self._services.health.faults()):
             self._notify(RELAYS_FAIL)
@@ -69,7 +70,8 @@ class Notifications:
         return settings.desktop.notify and settings.log.hosts != "off" and not self._ephemeral
 
     def _notify(self, notification: Notification) -> bool:
-        """Returns whether it is shown."""
+        """Shows a notification, unless another one was shown in the last hour or they are off. Returns whether it is
+        shown."""
         now = self._services.now()
         show = self._show
         if show is None or not self._is_wanted(self._services.setup().settings) or 0 <= now - self._shown_at < AGAIN_S:

@@ -1,7 +1,7 @@
-"""The pages of the proxy's own address: what Byway is, whether this browser uses it, and how to set a browser.
+"""The pages at the proxy's own address: what Byway is, whether this browser uses it, and how to configure a browser.
 
-They are shown to anybody on this computer, before any sign-in: they name no site, no relay and no network, and have no
-form. To clients of another computer `setup_page` shows how to set a browser, and not even what listens here.
+Anybody on this computer sees them, without a sign-in: they name no site, no relay and no network, and have no form. A
+client on another computer gets `setup_page`, which only explains how to configure a browser, and does not name Byway.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from proxy.wire.hostnames import OWN_NAME
 from proxy.wire.html_page import Html, document, element, facts, link
 
 Say = Callable[[str], str]
-"""Says a phrase in the language of the page."""
+"""Returns a phrase in the language of the page."""
 
 
 class Family(StrEnum):
-    """The kinds of browsers that are set in different ways. The value is the title of its steps."""
+    """The kinds of browsers that are configured in different ways. The value is the title of the steps."""
 
     FIREFOX = "Firefox"
     CHROMIUM = "Chrome, Chromium, Edge, Brave"
@@ -41,14 +41,14 @@ def family_of(user_agent: str) -> Family | None:
 
 
 def front_page(proxy: Destination, use: Use | None, user_agent: str, language: Language) -> str:
-    """Returns the page for a browser. `use` None: it is on another computer."""
+    """Returns the page for a browser. `use` None: the browser is on another computer."""
     if use is None:
         return setup_page(proxy, user_agent, language)
     return home_page(proxy, use, user_agent, language)
 
 
 def home_page(proxy: Destination, use: Use, user_agent: str, language: Language = Language.ENGLISH) -> str:
-    """Returns the page for a browser on this computer; `proxy` is where Byway listens."""
+    """Returns the page for a browser on this computer; `proxy` is Byway's address."""
     say = speaker(language)
     return document(
         say(_("Byway is running")),
@@ -98,8 +98,8 @@ def home_page(proxy: Destination, use: Use, user_agent: str, language: Language 
 
 
 def setup_page(proxy: Destination, user_agent: str, language: Language = Language.ENGLISH) -> str:
-    """Returns the page for a client that reached `proxy` from elsewhere: the same for everybody with such a browser
-    and language."""
+    """Returns the page for a client of `proxy` on another computer: the same for everybody with such a browser and
+    language."""
     say = speaker(language)
     return document(
         say(_("Proxy set-up")),
@@ -143,12 +143,14 @@ def _use(use: Use, say: Say) -> Html:
 
 
 def _own_link(url: str) -> Html:
-    """A link between our name and our address. To a browser these are two sites: the referrer says that it is ours."""
+    """Returns a link between our name and our address. To a browser these are two sites: the referrer shows that the
+    request comes from a page of ours."""
     return link(url, referrerpolicy="origin")
 
 
 def _steps(proxy: Destination, family: Family | None, say: Say, *, is_here: bool) -> list[Html]:
-    """How to set a browser of this kind, or each kind when it is not known. `is_here`: it runs on this computer."""
+    """Returns the steps to configure a browser of this kind; None: of each kind. `is_here`: it runs on this
+    computer."""
     if family is not None:
         title = say(_("Set this browser: {browser}", browser=str(family)))
         return [element("h2", title), _steps_of(family, proxy, say, is_here=is_here)]
@@ -163,7 +165,7 @@ def _steps_of(family: Family, proxy: Destination, say: Say, *, is_here: bool) ->
 
 
 def browser_steps(family: Family, proxy: Destination, *, is_here: bool) -> Sequence[str]:
-    """Returns how to set a browser of this kind, step by step; words between two backticks are code."""
+    """Returns the steps to configure a browser of this kind; words between two backticks are code."""
     pac, host, port = f"http://{proxy}{Pac.LENIENT}", proxy.host, str(proxy.port)
     match family:
         case Family.FIREFOX:

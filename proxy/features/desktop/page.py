@@ -40,7 +40,7 @@ _RESTORED = {
 
 @frozen_dataclass
 class SetupView:
-    """What the page shows. `uses` is whether a browser of this kind has just used the proxy."""
+    """The values for the template of the page. `uses`: whether a browser of this kind has just used the proxy."""
 
     uses: bool
     browser: str
@@ -103,7 +103,7 @@ def _of_browser(uses: bool) -> str:
 
 
 def _of_others(address: str, port: int) -> str:
-    """Returns what phones and other computers can do."""
+    """Returns a sentence about the use of Byway by phones and other computers."""
     if ipaddress.ip_address(address).is_loopback:
         return _(
             "Byway listens for this computer only. For a phone, set `address`, `user` and `password_cmd` in `[listen]` "
@@ -123,7 +123,7 @@ async def _setup(visit: Visit) -> web.Response:
 
 
 async def _switch(visit: Visit) -> web.Response:
-    """Makes Byway the system proxy of this desktop, or restores what was there before."""
+    """Makes Byway the system proxy of this desktop, or restores the earlier setting."""
     action = (await visit.form("do")).get("do", "")
     try:
         if action not in ("on", "off"):
@@ -135,10 +135,10 @@ async def _switch(visit: Visit) -> web.Response:
         return await _page(visit, errors=[refused.text], status=refused.status)
     except BywayError as error:
         return await _page(visit, errors=[str(error)], status=409)
-    return visit.see_other("setup", _told(answer))
+    return visit.see_other("setup", _notice(answer))
 
 
-def _told(answer: SystemProxyOnAnswer | SystemProxyOffAnswer) -> str:
+def _notice(answer: SystemProxyOnAnswer | SystemProxyOffAnswer) -> str:
     if isinstance(answer, SystemProxyOffAnswer):
         return _RESTORED[answer.restored]
     strict = _(
@@ -146,13 +146,13 @@ def _told(answer: SystemProxyOnAnswer | SystemProxyOffAnswer) -> str:
         "start of Byway.",
         reason=answer.strict_by,
     )
-    said = [
+    notice = [
         _("The system proxy of {desktop} is now {url}.", desktop=answer.desktop.label, url=answer.url),
         strict if answer.strict_by else _("It is lenient: while Byway is not running, programs connect direct."),
         _("Every program asks for the user name and the password of `[listen]`.") if answer.asks_password else "",
         _("Programs that are open may have to be restarted."),
     ]
-    return sentences(said)
+    return sentences(notice)
 
 
 ROUTES = (Route("GET", "setup", _setup), Route("POST", "setup/system", _switch))

@@ -1,8 +1,8 @@
-"""The profile of a ready browser: all but the local network goes through Byway, and nothing around it.
+"""The profile of a ready browser: everything but the local network goes through Byway, and nothing around it.
 
-QUIC, the browser's own encrypted DNS and WebRTC beside the proxy are off, in the profile or by options of the command,
+QUIC, the browser's own encrypted DNS and WebRTC beside the proxy are off, in the profile or by command-line options,
 whichever the browser obeys (tests run a Chromium and a Firefox). Nothing outside of the profile changes. A browser
-whose Byway has ended opens nothing.
+whose Byway has ended opens no site.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _SETTINGS_MAX = 64 * 1024 * 1024
 
 _WEBRTC = "disable_non_proxied_udp"
 
-# Chromium has no option that works for encrypted DNS, and ignores some that it had for WebRTC: its own settings files
-# are obeyed. The user's other settings there are kept.
+# Chromium has no working option for encrypted DNS, and ignores some older ones for WebRTC. It obeys its settings files,
+# in which the user's other settings are kept.
 _LOCAL_STATE: Mapping[str, Any] = {"dns_over_https": {"mode": "off"}}
 _PREFERENCES: Mapping[str, Any] = {
     "webrtc": {"ip_handling_policy": _WEBRTC, "multiple_routes_enabled": False, "nonproxied_udp_enabled": False},
@@ -43,8 +43,8 @@ _CHROMIUM_OPTIONS = (
     # The browser's own requests would be the first that a censor sees, and the first rows of the log.
     "--disable-background-networking",
     "--disable-component-update",
-    # It still asks once for updates of components, and thrice which accounts of Google are signed in. To this port a
-    # Chromium does not connect at all. Pages of Google sign in as before; only the browser itself does not.
+    # Chromium still requests updates of components once, and the signed-in Google accounts three times. It refuses to
+    # connect to this port. Pages of Google sign in as before; only the browser itself does not.
     "--component-updater=url-source=http://127.0.0.1:9/",
     "--gaia-url=http://127.0.0.1:9/",
     "--disable-default-apps",
@@ -58,8 +58,8 @@ _FIREFOX: Mapping[str, bool | int | str] = {
     "network.proxy.type": 1,
     "network.proxy.share_proxy_settings": True,
     "network.proxy.no_proxies_on": FIREFOX_BYPASS,
-    "network.proxy.failover_direct": False,  # else its own requests go around a proxy that does not answer …
-    "network.proxy.allow_bypass": False,  # … or that answers with a failure
+    "network.proxy.failover_direct": False,  # otherwise its own requests bypass a proxy that does not answer …
+    "network.proxy.allow_bypass": False,  # … or that answers with an error
     "network.trr.mode": 5,
     "network.http.http3.enable": False,
     "network.dns.disablePrefetch": True,
@@ -68,7 +68,7 @@ _FIREFOX: Mapping[str, bool | int | str] = {
     "network.dns.use_https_rr_as_altsvc": False,
     "network.dns.native_https_query": False,
     "network.captive-portal-service.enabled": False,
-    "network.connectivity-service.enabled": False,  # resolves a name of its own
+    "network.connectivity-service.enabled": False,  # looks up its own name
     "media.peerconnection.ice.proxy_only": True,
     "media.peerconnection.ice.default_address_only": True,
     "browser.shell.checkDefaultBrowser": False,
@@ -102,34 +102,34 @@ class Launch:
     command: tuple[str, ...]
 
     def __str__(self) -> str:
-        """The command as it is typed into a shell."""
+        """The command line for a shell."""
         return subprocess.list2cmdline(self.command) if os.name == "nt" else shlex.join(self.command)
 
 
 def profile_folder(browser: Browser, state_dir: Path, home: Path) -> Path:
-    """Returns where the profile of `browser` is, for one state folder. A snap reads no hidden folder of the user, so
-    its profile is in the snap's own."""
+    """Returns the folder of the profile of `browser` for one state folder. A snap reads no hidden folder of the user,
+    so its profile is in the snap's own folder."""
     if browser.packaging is Packaging.SNAP:
         return home / "snap" / browser.package / "common" / "byway" / snap_name(state_dir)
     return state_dir / "browser" / browser.kind
 
 
 def open_profiles(state_dir: Path, home: Path) -> Iterator[Path]:
-    """Yields the profiles for this state folder with which a browser runs now."""
+    """Yields the profiles for this state folder that a running browser uses."""
     in_snaps = (home / "snap").glob(f"*/common/byway/{snap_name(state_dir)}")
     for folder in (*(state_dir / "browser").glob("*"), *in_snaps):
-        # Chromium's lock is a link to HOST-PID, Firefox's one to ADDRESS:+PID; both stay after a crash.
+        # Chromium's lock is a link to HOST-PID, Firefox's a link to ADDRESS:+PID; both stay after a crash.
         for lock in (folder / "SingletonLock", folder / "lock"):
             try:
                 pid = int(re.split(r"[-+]", os.readlink(lock))[-1])
                 os.kill(pid, 0)
-            except (OSError, ValueError):  # no lock, or no process of this user's has that pid
+            except (OSError, ValueError):  # no lock, or no process of this user with that pid
                 continue
             yield folder
 
 
 def make_profile(browser: Browser, folder: Path, proxy: Destination) -> None:
-    """Creates the profile, or sets one that is there, with mode 0700. Raises BywayError."""
+    """Creates the profile with mode 0700, or configures an existing one. Raises BywayError."""
     private_folder(folder)
     if browser.kind is BrowserKind.FIREFOX:
         write_private(folder / "user.js", firefox_settings(proxy))
@@ -142,8 +142,8 @@ def make_profile(browser: Browser, folder: Path, proxy: Destination) -> None:
 def launch(
     browser: Browser, folder: Path, proxy: Destination, url: str, *, spki: str = "", options: Sequence[str] = ()
 ) -> Launch:
-    """Returns how to start a browser with this profile. `spki` is the hash of the key of Byway's CA, to be trusted;
-    `options` are the user's own, for the browser."""
+    """Returns the command that starts a browser with this profile. `spki` is the hash of the key of Byway's CA, which a
+    Chromium then trusts; `options` are the user's own options for the browser."""
     words = [browser.program]
     if browser.packaging is Packaging.FLATPAK:
         words += ["run", f"--filesystem={folder}", browser.package]
@@ -152,7 +152,7 @@ def launch(
         return Launch(browser, folder, tuple(words))
     words += [f"--user-data-dir={folder}", f"--proxy-server=http://{proxy}"]
     words += [f"--proxy-bypass-list={CHROMIUM_BYPASS}", *_CHROMIUM_OPTIONS]
-    if spki:  # of this one CA; it works only together with --user-data-dir
+    if spki:  # for this CA alone; it works only together with --user-data-dir
         words.append(f"--ignore-certificate-errors-spki-list={spki}")
     return Launch(browser, folder, (*words, *options, url))
 
@@ -167,8 +167,8 @@ def firefox_settings(proxy: Destination) -> str:
 
 
 def _set(file: Path, settings: Mapping[str, Any]) -> None:
-    """Sets keys of a settings file of Chromium's, and leaves the others. A file that cannot be read is replaced, as
-    Chromium does too."""
+    """Sets keys in a settings file of Chromium, and keeps the others. Replaces an unreadable file, as Chromium
+    does."""
     current: Any = {}
     with contextlib.suppress(OSError, ValueError, RecursionError):
         if file.stat().st_size <= _SETTINGS_MAX:
@@ -186,6 +186,6 @@ def _merged(current: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def hints(paths: Paths) -> Iterator[str]:
-    """Yields the profiles that `forget` leaves, since a browser is open with them."""
+    """Yields a sentence for each profile that `forget` cannot delete, since a browser is open with it."""
     for folder in open_profiles(paths.state_dir, Path(os.path.expanduser("~"))):
         yield f"A browser is open with the profile {folder}. Close it, then run this again."

@@ -1,4 +1,4 @@
-"""Where programs of this computer reach Byway: the running one, else the one that the configuration describes."""
+"""Byway's address for programs of this computer: that of the running one, otherwise that of the configuration."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from proxy.terminal.exit_codes import NotRunning
 
 @frozen_dataclass
 class ProxyAddress:
-    """An address, and whether a Byway listens there now."""
+    """An address, and whether a Byway listens on it now."""
 
     proxy: Destination
     running: bool
 
 
 def proxy_address(call: Invocation) -> ProxyAddress:
-    """Returns the address of the running Byway, else that of the configuration, with a hint. Raises ConfigError,
-    NotAllowed, and NotRunning where the port is chosen at each start."""
+    """Returns the address of the running Byway, otherwise that of the configuration, with a hint. Raises ConfigError,
+    NotAllowed, and NotRunning when the port is chosen at each start."""
     try:
         return ProxyAddress(call.client().proxy, running=True)
     except NotRunning:

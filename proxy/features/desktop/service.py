@@ -1,7 +1,7 @@
-"""Byway as a service of the user: it starts at login, and again when it fails.
+"""Byway as a service of the user: it starts at login, and again after a failure.
 
-Three managers: systemd's user instance, launchd, and the task scheduler of Windows. Each has a definition, which is
-made here from the command to run, and a program of its own that takes it. No definition needs an administrator.
+There are three managers: systemd's user instance, launchd, and the task scheduler of Windows. Each has a definition,
+which is made here from the command to run, and its own program, which installs it. None needs an administrator.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from proxy.setup.desktop.programs import DesktopError, ProgramFailed, RunProgram
 NAME = "byway"
 
 RESTART_S = 2
-"""Seconds after which a service that failed starts again."""
+"""Seconds between a failure of the service and its next start."""
 
 _NOT_RESTARTED = (2, 7)
 """Exit codes of wrong arguments and a wrong configuration: another start would only repeat them."""
@@ -40,11 +40,11 @@ _run_long: RunProgram = partial(run_program, within_s=_ANSWER_S)
 
 @frozen_dataclass
 class ServiceState:
-    """What a manager says of the service."""
+    """The state of the service in its manager."""
 
     installed: bool
     enabled: bool = False
-    """It starts at login."""
+    """Whether it starts at login."""
     running: bool = False
 
 
@@ -52,9 +52,9 @@ class ServiceManager(Protocol):
     """The service manager of an operating system, for one service of this user."""
 
     file: Path
-    """Where the definition lies."""
+    """The file of the definition."""
     logs: str
-    """The command that shows what the service printed."""
+    """The command that shows the output of the service."""
 
     def definition(self, command: Sequence[str]) -> str:
         """Returns the definition of a service that runs `command`: the path of a program, flags, and `run`. Raises
@@ -62,8 +62,8 @@ class ServiceManager(Protocol):
         ...
 
     def install(self, definition: str) -> None:
-        """Writes the definition and starts the service, also when an older one runs. Raises BywayError; the definition
-        of before, or none, is there then."""
+        """Writes the definition and starts the service, in place of one that runs. Raises BywayError, and then keeps
+        the earlier definition, or none."""
         ...
 
     def uninstall(self) -> None:
@@ -71,12 +71,12 @@ class ServiceManager(Protocol):
         ...
 
     def state(self) -> ServiceState:
-        """Raises BywayError when the manager does not answer."""
+        """Returns the state of the service. Raises BywayError when the manager does not answer."""
         ...
 
 
 def find_manager(run: RunProgram = _run_long) -> ServiceManager:
-    """Returns the manager of this operating system. Raises BywayError where there is none that is known."""
+    """Returns the manager of this operating system. Raises BywayError for an unknown system."""
     home = Path.home()
     match sys.platform:
         case "linux":
@@ -116,12 +116,11 @@ SystemCallArchitectures=native
 [Install]
 WantedBy=default.target
 """
-"""Only what a user's own manager can enforce everywhere: it needs neither capabilities nor namespaces. A password
-command that needs setuid programs (sudo) does not run under NoNewPrivileges, on purpose."""
-
+"""Only options that a user's own manager can enforce everywhere: they need neither capabilities nor namespaces. A
+password command with setuid programs (sudo) does not run under NoNewPrivileges, on purpose."""
 
 _WANTED_BY = "default.target.wants"
-"""The folder of links to what starts at login, beside the units."""
+"""The folder of links to units that start at login, beside the units."""
 
 
 class Systemd:
@@ -156,13 +155,13 @@ class Systemd:
                 self._systemctl("restart", NAME)
             except BywayError:
                 if is_new:
-                    with contextlib.suppress(BywayError):  # the first error is the one to tell
+                    with contextlib.suppress(BywayError):  # the first error is raised
                         self._systemctl("disable", "--now", NAME)
                 raise
 
     def uninstall(self) -> None:
         """See ServiceManager."""
-        if not self._answers():  # it runs no service either; only files are left
+        if not self._answers():  # then it runs no service: only files are left
             _remove(self.file.parent / _WANTED_BY / self.file.name)
             _remove(self.file)
             return
@@ -183,8 +182,8 @@ class Systemd:
         installed = self.file.exists()
         if not installed:
             return ServiceState(False)
-        shown = self._systemctl("show", NAME, "--property=ActiveState,UnitFileState")
-        values = dict(line.partition("=")[::2] for line in shown.splitlines())
+        output = self._systemctl("show", NAME, "--property=ActiveState,UnitFileState")
+        values = dict(line.partition("=")[::2] for line in output.splitlines())
         return ServiceState(
             True, enabled=values.get("UnitFileState") == "enabled", running=values.get("ActiveState") == "active"
         )
@@ -194,14 +193,15 @@ class Systemd:
 
 
 def _systemd_program(path: str) -> str:
-    """Quotes the path of the program, in which systemd replaces no variables and allows no quotes."""
+    """Quotes the path of the program, in which systemd replaces no variables and allows no quotes. Raises
+    BywayError."""
     if re.search(r"""["'\\]""", path):
         raise BywayError(f"systemd starts no program with a quote or a backslash in its path: {path}; move it")
     return _systemd_word(path).replace("$$", "$")
 
 
 def _systemd_word(word: str) -> str:
-    """Quotes a word for ExecStart (systemd.syntax(7)): %, $ and \\ are special, and a line ends the command."""
+    """Quotes a word for ExecStart (systemd.syntax(7)): %, $ and \\ are special, and a line break ends the command."""
     _check_word(word)
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"' if not re.fullmatch(r"[\w@%+=:,./$-]+", escaped, re.ASCII) else escaped
@@ -227,7 +227,7 @@ class Launchd:
             "ProgramArguments": list(command),
             "RunAtLoad": True,
             "KeepAlive": {"SuccessfulExit": False},
-            "ThrottleInterval": 10,  # launchd's least
+            "ThrottleInterval": 10,  # launchd's minimum
             "ProcessType": "Interactive",  # a browser waits for it
             "Umask": 0o077,
             "StandardErrorPath": str(self._log),
@@ -242,7 +242,7 @@ class Launchd:
     def install(self, definition: str) -> None:
         """See ServiceManager."""
         if self.state().running or self.file.exists():
-            with contextlib.suppress(ProgramFailed):  # an older one; there may be none
+            with contextlib.suppress(ProgramFailed):  # there may be no older one
                 self._launchctl("bootout", f"{self._domain}/{NAME}")
         with _written(self.file, definition):
             self._launchctl("bootstrap", self._domain, str(self.file))
@@ -258,7 +258,7 @@ class Launchd:
         installed = self.file.exists()
         try:
             printed = self._launchctl("print", f"{self._domain}/{NAME}")
-        except ProgramFailed:  # launchd knows no such service
+        except ProgramFailed:  # launchd has no such service
             printed = ""
         return ServiceState(installed, enabled=installed, running="state = running" in printed)
 
@@ -326,7 +326,7 @@ class TaskScheduler:
         return ServiceState(True, enabled=state != "Disabled", running=state == "Running")
 
     def _end(self) -> None:
-        """Ends one that runs; there may be none."""
+        """Ends the task, if it runs."""
         with contextlib.suppress(ProgramFailed):
             self._ask("schtasks", "/End", "/TN", NAME)
 
@@ -344,7 +344,7 @@ def _add(parent: ElementTree.Element, children: dict[str, object]) -> None:
 
 
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
-"""Control characters, bytes of a path that are not UTF-8, and what XML cannot have."""
+"""Control characters, bytes of a path that are not UTF-8, and characters that XML cannot have."""
 
 
 def _check_word(word: str) -> None:
@@ -358,8 +358,8 @@ def _check_word(word: str) -> None:
 
 @contextlib.contextmanager
 def _written(file: Path, definition: str) -> Iterator[None]:
-    """Writes the definition for the block, which hands it to the manager. When that fails there is the definition of
-    before, or none."""
+    """Writes the definition for the block, which passes it to the manager. When the block raises BywayError, restores
+    the earlier definition, or none. Raises BywayError."""
     try:
         make_folder(file.parent)
         before = file.read_text() if file.exists() else None
@@ -384,8 +384,8 @@ def _remove(file: Path) -> None:
 
 
 def _ask(run: RunProgram, words: Sequence[str], manager: str) -> str:
-    """Runs a program of the manager and returns what it printed. Raises ProgramFailed, and DesktopError when the
-    manager does not answer."""
+    """Runs a program of the manager and returns its output. Raises ProgramFailed, and DesktopError when the manager
+    does not answer."""
     try:
         return run(*words)
     except ProgramFailed:

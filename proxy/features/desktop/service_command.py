@@ -1,4 +1,4 @@
-"""`byway service`: starts Byway at login, by the service manager of this system."""
+"""`byway service`: makes the service manager of this system start Byway at login."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from proxy.terminal.help import Group
 group = typer.Typer(help="Service: start Byway at login, and keep it running.", no_args_is_help=True)
 
 _STARTS_WITHIN_S = 15.0
-"""Seconds for which a service that was just started is waited for. A busy machine needs a few."""
+"""The longest wait for a new service. A busy machine needs a few seconds."""
 
 _POLL_S = 0.1
 
@@ -48,7 +48,7 @@ def install(
         else:
             call.output.line(definition.rstrip("\n"))
         return None
-    read_configuration(call.paths)  # a service with a fault in it would only fail where nobody sees it
+    read_configuration(call.paths)  # an error in it would only show in the log of the service
     running = call.running()
     if running is not None and not manager.state().running:
         pid = running.get("/v1/status")["pid"]

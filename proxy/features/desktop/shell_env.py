@@ -1,7 +1,7 @@
-"""The environment variables through which programs of a terminal use Byway, in the syntax of each shell.
+"""The environment variables that make programs of a terminal use Byway, in the syntax of each shell.
 
-They name an `http://` proxy, in both spellings. `ALL_PROXY` is never set: many programs, such as Python's clients, fail
-with the `socks://` URLs that it usually has.
+They name an `http://` proxy, in lower and upper case. `ALL_PROXY` is never set: many programs, such as Python's
+clients, fail with the `socks://` URLs that it usually has.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.home_network import NO_PROXY
 
 _PLAIN = re.compile(r"[\w ./\\:~+,@-]*")
-"""A command that ends no comment in any shell, whatever the path: all lines are for `eval`."""
+"""A command that cannot end a comment in any shell, whatever its path: all lines are for `eval`."""
 
 
 class Shell(StrEnum):
-    """The shells whose syntax is known. The value is what `byway env --shell` takes."""
+    """The shells whose syntax is known. The values are those of `byway env --shell`."""
 
     BASH = "bash"
     ZSH = "zsh"
@@ -37,8 +37,8 @@ def variables(proxy: Destination) -> dict[str, str]:
 
 
 def shell_of(env: Mapping[str, str], *, windows: bool) -> Shell:
-    """Returns the shell that a user of this environment types into: that of $SHELL, on Windows PowerShell or cmd. An
-    unknown one is taken for bash, whose syntax all shells after POSIX have."""
+    """Returns the shell of the user: that of $SHELL, on Windows PowerShell or cmd. An unknown one counts as bash, whose
+    syntax works in all POSIX shells."""
     name = PurePosixPath(env.get("SHELL", "").replace("\\", "/")).name.removesuffix(".exe")
     if name in set(Shell):
         return Shell(name)
@@ -48,8 +48,8 @@ def shell_of(env: Mapping[str, str], *, windows: bool) -> Shell:
 
 
 def script(shell: Shell, values: Mapping[str, str], *, command: Sequence[str] = ("byway",)) -> str:
-    """Returns the lines that set the variables in `shell`, and comments that say how to use and to unset them.
-    `command` is how the user starts Byway's commands (`command_words`)."""
+    """Returns the lines that set the variables in `shell`, and comments with the commands that use and unset them.
+    `command` is the command with which the user starts Byway (`command_words`)."""
     syntax = _SYNTAX[shell]
     typed = "byway"
     if all(map(_PLAIN.fullmatch, command)):
@@ -75,9 +75,9 @@ class _Syntax:
     comment: str = "#"
     ignores_case: bool = False
     quote: Callable[[str], str] = lambda word: f"'{word}'"
-    """Of a word with spaces, and nothing else that means something to a shell."""
+    """Quotes a word with spaces and no other special character."""
     call: str = ""
-    """Stands before a quoted program, which would else be a value."""
+    """The prefix of a quoted program, which would otherwise be a value."""
 
 
 def _single_quoted(value: str, escaped: str) -> str:
@@ -108,7 +108,7 @@ _SYNTAX: Mapping[Shell, _Syntax] = {
     ),
     Shell.PWSH: _Syntax(
         assign=lambda name, value: f"$env:{name} = {_single_quoted(value, chr(39) * 2)}",
-        # On Windows the second spelling is gone already.
+        # On Windows, the first spelling has removed the second one already.
         unset=lambda names: [f"Remove-Item {', '.join(f'Env:{name}' for name in names)} -ErrorAction Ignore"],
         use="byway env --shell pwsh | Out-String | Invoke-Expression",
         call="& ",

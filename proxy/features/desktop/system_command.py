@@ -1,7 +1,7 @@
 """`byway system`: the system proxy, which most programs of a desktop follow.
 
-The running Byway turns it on, so that the same process can give back what was there before. `off` and `show` also work
-without one: a crash must not leave anybody without Internet access.
+The running Byway turns it on, so that the same process can restore the earlier setting. `off` and `show` also work
+without one: after a crash, the user must get Internet access back.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _system_proxy(call: Invocation) -> SystemProxy:
 
 
 def _proxies_before(call: Invocation) -> list[str]:
-    """The proxies and PAC files that programs used before Byway was the system proxy, each once."""
+    """Returns the proxies and PAC files that programs used before Byway was the system proxy, each once."""
     from proxy.setup.desktop.proxy_settings import settings_of
     from proxy.wire.inert_text import inert
     from proxy.wire.relay_url import redact
@@ -159,7 +159,7 @@ def _proxies_before(call: Invocation) -> list[str]:
 
 
 def _kind(saved: Saved | None, values: Values) -> str:
-    """Whether a place uses Byway, and how: "lenient", "strict" or "no"."""
+    """Returns the PAC file of Byway that a place uses: "lenient", "strict" or "no"."""
     from proxy.setup.desktop.system_proxy import LENIENT_PAC, is_in_use
 
     for own in () if saved is None else saved.ours:

@@ -1,7 +1,7 @@
-"""Profiles for a Byway that stores nothing: each is removed when its window closes.
+"""Browser profiles for a Byway that stores nothing: each is removed when its window closes.
 
-The command that makes one and the browser hold its lock, which the kernel lets go of however they end. What a kill or a
-power cut has left behind is removed by the next start of Byway or of a browser.
+The command that makes a profile and the browser hold its lock, which the kernel releases however they end. The next
+start of Byway or of a browser removes the profiles that were left after a kill or a power cut.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 _PREFIX, _LOCK = "byway-browser-", ".lock"
 _REMOVALS, _PAUSE_S = 20, 0.1
-"""The last processes of a browser may still write for a moment."""
+"""Attempts to remove a profile, and seconds between them: the last processes of a browser may still write."""
 
 _LEFT_OVER_MAX = 1000
 
 
 @frozen_dataclass
 class TemporaryProfile:
-    """A folder of mode 0700, and the open file whose lock says that it is in use. A browser has to inherit it."""
+    """A folder of mode 0700, and the open file whose lock marks it as in use. The browser must inherit the file."""
 
     folder: Path
     lock: int
 
 
 def places(runtime_dir: Path | None, home: Path) -> Iterator[Path]:
-    """Yields the folders in which such profiles are made: in memory where the system has a folder for that, and for a
-    browser in a snap in the snap's own folder."""
-    temporary = os.environ.get("TMPDIR") or os.environ.get("TEMP") or "/tmp"  # noqa: S108  # whose is checked below
+    """Yields the folders for such profiles: first one in memory, if the system has it, then those of snaps, for their
+    own browsers."""
+    temporary = os.environ.get("TMPDIR") or os.environ.get("TEMP") or "/tmp"  # noqa: S108  # its owner is checked below
     yield Path(temporary) if runtime_dir is None else runtime_dir
     yield from sorted((home / "snap").glob("*/common/byway"))
 
 
 @contextlib.contextmanager
 def temporary_profile(place: Path) -> Iterator[TemporaryProfile]:
-    """Makes one in a folder of `places`, and removes it in the end. Raises BywayError."""
+    """Makes a profile in a folder of `places`, and removes it at the end. Raises BywayError."""
     folder = place / f"{_PREFIX}{secrets.token_hex(4)}"
     try:
         make_folder(place)
@@ -64,11 +64,11 @@ def temporary_profile(place: Path) -> Iterator[TemporaryProfile]:
 
 
 def remove_left_over(place: Path) -> None:
-    """Removes the profiles there that no command and no browser uses any more. Raises BywayError when one stays."""
+    """Removes the profiles in this folder that no command and no browser uses. Raises BywayError when that fails."""
     try:
         with os.scandir(place) as entries:
             names = [name for name in (entry.name for entry in entries) if name.startswith(_PREFIX)]
-    except OSError:  # nothing could be made there either
+    except OSError:  # then no profile could be made there
         return
     for name in [name for name in names if name.endswith(_LOCK)][:_LEFT_OVER_MAX]:
         folder = place / name.removesuffix(_LOCK)
@@ -84,14 +84,14 @@ def remove_left_over(place: Path) -> None:
 
 
 def _lock_of(folder: Path) -> Path:
-    """The file of the lock lies beside the profile: it is there before the profile, and goes after it."""
+    """Returns the file of the lock, beside the profile: it is made before the profile, and removed after it."""
     return folder.with_name(f"{folder.name}{_LOCK}")
 
 
 if sys.platform == "win32":
 
     def _take(_: int, *, wait: bool = False) -> bool:
-        """Windows hands no lock on to a browser, so no profile counts as left over."""
+        """Returns False: on Windows a browser inherits no lock, so no profile counts as left over."""
         return False
 else:
     import fcntl
@@ -118,7 +118,8 @@ def _remove(folder: Path) -> None:
 
 
 def remove_all_left_over(paths: Paths) -> Iterator[str]:
-    """Removes browser profiles that should have gone with their window. Yields why one could not be."""
+    """Removes the browser profiles that were left after their window closed. Yields an error for each that cannot be
+    removed."""
     for place in places(paths.runtime_dir, Path(os.path.expanduser("~"))):
         try:
             remove_left_over(place)

@@ -1,5 +1,5 @@
-"""The steps about the network and the relays, from what the running Byway knows and from its `why` about control pages:
-nothing else is requested, and no site of the user's."""
+"""The steps about the network and the relays, from the status of the running Byway and its `why` about control pages.
+Nothing else is requested, and no site of the user."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OTHER_RESOLVER = _("encrypted DNS fails here too: use another DNS server in the
 
 
 def of_relays(relays: Sequence[Document]) -> Iterator[Finding]:
-    """`relays` as `status` has them."""
+    """Yields findings about `relays`, which have the form of `status`."""
     in_use = [relay for relay in relays if relay["enabled"]]
     if relays and not in_use:
         text = _("All relays are disabled: a site that local strategies cannot open stays blocked.")
@@ -48,27 +48,27 @@ _STEPS: Mapping[str, Step] = {
     ProblemSubject.LOG: Step.DISK_FULL,
     ProblemSubject.BYWAY: Step.BYWAY,
 }
-"""The step of each subject that `status` names a problem with."""
+"""The step of each subject of a problem in `status`."""
 
 
-def of_problems(problems: Sequence[Document], found: Sequence[Finding]) -> Iterator[Finding]:
-    """Yields the problems of `status` that no finding among `found` has told: it knows some of them better."""
-    steps = {each.step for each in found}
-    told = {Step.TRAFFIC}
-    told |= {Step.NETWORK} if steps & _OF_NETWORK else set[Step]()
-    told |= {Step.SITES} if Step.NO_RELAY in steps else set()
-    told |= steps & {Step.RELAYS_FAIL, Step.DISK_FULL}
+def of_problems(problems: Sequence[Document], findings: Sequence[Finding]) -> Iterator[Finding]:
+    """Yields the problems of `status` that `findings` do not cover: some of these are more precise."""
+    steps = {each.step for each in findings}
+    covered = {Step.TRAFFIC}
+    covered |= {Step.NETWORK} if steps & _OF_NETWORK else set[Step]()
+    covered |= {Step.SITES} if Step.NO_RELAY in steps else set()
+    covered |= steps & {Step.RELAYS_FAIL, Step.DISK_FULL}
     for problem in problems:
         step = _STEPS[problem["subject"]]
-        is_told = step in told or any(each.step is step and each.text in problem["text"] for each in found)
-        if not is_told:
+        is_covered = step in covered or any(each.step is step and each.text in problem["text"] for each in findings)
+        if not is_covered:
             yield Finding(step, problem["text"], problem["do"])
 
 
-def of_notices(notices: Sequence[str], found: Sequence[Finding]) -> Iterator[Finding]:
-    """Yields the notices of `status` that are not among `found`: an override whose relay is gone, say."""
-    told = {redact(each.text) for each in found}
-    return (Finding(Step.NOTICE, notice, "") for notice in notices if notice not in told)
+def of_notices(notices: Sequence[str], findings: Sequence[Finding]) -> Iterator[Finding]:
+    """Yields the notices of `status` that are not among `findings`, such as one about an override without its relay."""
+    texts = {redact(each.text) for each in findings}
+    return (Finding(Step.NOTICE, notice, "") for notice in notices if notice not in texts)
 
 
 _OF_NETWORK = frozenset({Step.LINK, Step.PORTAL, Step.CLOCK, Step.RESOLVER, Step.DOMESTIC_ONLY})
@@ -88,22 +88,22 @@ def of_network(
     has_link: bool,
     only_domestic: bool = False,
 ) -> Iterator[Finding]:
-    """`state` is that of the network in `status`; `why` is the answer about a control page, and `steps` how it came
-    about. None: none could be asked. `only_domestic`: of all control pages, only the domestic one works direct."""
+    """Yields findings about the network. `state` is its state in `status`; `why` is the answer about a control page,
+    with its `steps`; None: there is none. `only_domestic`: of all control pages, only the domestic one works direct."""
     if not has_link:
         yield Finding(Step.LINK, _NO_LINK, _("connect to a network"))
         return
     verdict = why["verdict"] if why is not None else {"words": "", "cause": "", "seen": ""}
-    # First: a certificate that has expired by a wrong clock looks as one that a portal shows.
+    # The clock comes first: with a wrong clock, certificates seem expired, as those of a portal may be.
     if verdict["cause"] == "clock" or any(step["evidence"].get("clock") for step in steps):
         ahead = next((step["evidence"]["clock_s"] for step in steps if "clock_s" in step["evidence"]), math.inf)
         yield Finding(Step.CLOCK, wrong_clock(ahead), _("set the clock"))
         return
     if verdict["words"] == "portal" or state == "portal":
         login = next((step["evidence"]["portal"] for step in steps if step["evidence"].get("portal")), "")
-        found = network_in_words(NetworkState.PORTAL, login)
-        assert found is not None, "a portal has words"
-        yield Finding(Step.PORTAL, *found)
+        problem = network_in_words(NetworkState.PORTAL, login)
+        assert problem is not None, "a portal has words"
+        yield Finding(Step.PORTAL, *problem)
         return
     direct = [step for step in steps if step["route"] == "direct" and step["part"] == "resolve"]
     if verdict["cause"] == "dns" or any(step["result"] == "failed" for step in direct):

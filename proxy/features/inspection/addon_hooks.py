@@ -1,7 +1,7 @@
 """Runs an addon's hooks of mitmproxy through the addon's own runner, like its hooks of Byway.
 
-mitmproxy would swallow what an addon raises and log a traceback. Here a fault, or a hook that takes too long, is logged
-once with the addon's line and counted, and the connection goes on as if the hook had returned nothing.
+mitmproxy would suppress the errors of an addon and log a traceback. Here a fault, or a hook that takes too long, is
+logged once with the addon's line and counted, and the connection goes on as if the hook had returned nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _AT_ONCE = frozenset({"load", "configure", "done"})
 
 
 def traverse(addon_hooks: AddonHooks) -> Iterator[AddonHooks]:
-    """An object and, when it has a list `addons`, the objects in it, recursively."""
+    """Yields an object and, if it has a list `addons`, the objects in it, recursively."""
     yield addon_hooks
     for inner in getattr(addon_hooks.addon, "addons", None) or ():
         yield from traverse(AddonHooks(addon_hooks.runner, inner))
@@ -30,31 +30,31 @@ def traverse(addon_hooks: AddonHooks) -> Iterator[AddonHooks]:
 
 def has_hooks(addon: object) -> bool:
     """Whether the object has any hook of mitmproxy."""
-    found = (getattr(addon, name, None) for name in hooks.all_hooks)
-    return any(callable(hook) and not isinstance(hook, types.ModuleType) for hook in found)
+    attributes = (getattr(addon, name, None) for name in hooks.all_hooks)
+    return any(callable(hook) and not isinstance(hook, types.ModuleType) for hook in attributes)
 
 
 class GuardedAddon:
-    """Stands for one object of an addon in mitmproxy's addon manager, and has the hooks that the object has."""
+    """A proxy for one object of an addon in mitmproxy's addon manager, with the hooks of that object."""
 
     def __init__(self, addon_hooks: AddonHooks, number: int) -> None:
         self.addon_hooks = addon_hooks
-        self.name = f"byway-{addon_hooks.runner.name}-{number}"  # mitmproxy wants unique names
+        self.name = f"byway-{addon_hooks.runner.name}-{number}"  # mitmproxy requires unique names
         self._wrapped: dict[str, Callable[..., Any]] = {}
 
     def __dir__(self) -> list[str]:
         return [name for name in dir(self.addon_hooks.addon) if name != "addons"]  # mitmproxy looks there for commands
 
     def __getattr__(self, name: str) -> Any:
-        if name == "addons":  # `traverse` yields each of them by itself
+        if name == "addons":  # `traverse` yields each of them separately
             raise AttributeError(name)
-        found = getattr(self.addon_hooks.addon, name)
-        if name not in hooks.all_hooks or isinstance(found, types.ModuleType) or not callable(found):
-            return found
+        attribute = getattr(self.addon_hooks.addon, name)
+        if name not in hooks.all_hooks or isinstance(attribute, types.ModuleType) or not callable(attribute):
+            return attribute
         if name not in self._wrapped:
             hook = Hook(name, (), may_be_async=True, waited_for=False)
             self._wrapped[name] = (
-                partial(self._call_sync, hook, found) if name in _AT_ONCE else self._async_hook(hook, found)
+                partial(self._call_sync, hook, attribute) if name in _AT_ONCE else self._async_hook(hook, attribute)
             )
         return self._wrapped[name]
 
@@ -99,4 +99,4 @@ class _Halt:
 
 
 def _ignore_answer(answer: Any) -> None:
-    """mitmproxy uses no return value of a hook."""
+    """Accepts any return value: mitmproxy uses none of a hook."""

@@ -42,7 +42,7 @@ LIFETIME = datetime.timedelta(days=730)
 """Two years: limits the use of a stolen key. Afterwards users have to trust a new CA."""
 
 SLACK = datetime.timedelta(days=1)
-"""How far back the validity begins: clocks of phones and virtual machines that trust it may be slow."""
+"""The validity begins this long ago: clocks of phones and virtual machines that trust the CA may be slow."""
 
 PURPOSE = "Made on this computer by Byway to inspect HTTPS"
 """The subject's organization. It has at most 64 characters (RFC 5280, ub-organization-name)."""
@@ -51,7 +51,7 @@ PREFIX = "Byway on "
 """Prefix of the common name of every CA of Byway; trust stores are searched for it."""
 
 _FILE = "authority.pem"
-_CERTIFICATE_FILE = "byway-ca.crt"  # .crt is what Debian and Windows take
+_CERTIFICATE_FILE = "byway-ca.crt"  # Debian and Windows require .crt
 _SIZE_LIMIT = 64 * 1024
 _HOST_LIMIT = 40  # so that the common name keeps to 64 characters
 
@@ -79,9 +79,9 @@ class Authority:
 
 
 def open_authority(folder: Path, *, now: float) -> Authority:
-    """The CA of a folder, created when there is none. Two processes at the same time get the same CA.
+    """Returns the CA of a folder, which is created if there is none. Two processes at the same time get the same CA.
 
-    `now` is in seconds since the epoch. Raises BywayError, with what to do, when the CA cannot be used."""
+    `now` is in seconds since the epoch. Raises BywayError, with the remedy, when the CA cannot be used."""
     file = private_folder(folder) / _FILE
     if not os.path.lexists(file):
         _publish(file, _pem(make_authority(now=now)))
@@ -141,8 +141,7 @@ def remove_authority(folder: Path) -> None:
 
 
 def read_certificate(folder: Path) -> x509.Certificate | None:
-    """The certificate, read without its key, so also when the key may not be used. None when there is none or it
-    cannot be read."""
+    """Returns the certificate, even when the key may not be used; None: there is none, or it cannot be read."""
     for name in (_FILE, _CERTIFICATE_FILE):
         with contextlib.suppress(ConfigError, ValueError):
             return x509.load_pem_x509_certificate(read_bytes(folder / name, limit=_SIZE_LIMIT))
@@ -155,12 +154,12 @@ def has_key(folder: Path) -> bool:
 
 
 def certificate_file(folder: Path) -> Path:
-    """The file with the certificate alone, for programs that need a file."""
+    """Returns the file with the certificate alone, for programs that need a file."""
     return folder / _CERTIFICATE_FILE
 
 
 def problem_with(folder: Path, *, now: float) -> str:
-    """Why the CA of a folder cannot be used; empty when it can. Creates nothing."""
+    """Returns the error of a CA that cannot be used; empty: it can. Creates nothing."""
     try:
         _check_time(_load(folder / _FILE).certificate, now)
     except BywayError as error:
@@ -169,19 +168,19 @@ def problem_with(folder: Path, *, now: float) -> str:
 
 
 def common_name(certificate: x509.Certificate) -> str:
-    """The common name, which trust stores show; empty when there is none."""
-    found = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(found[0].value) if found else ""
+    """Returns the common name, which trust stores show; empty: there is none."""
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else ""
 
 
 def key_hash(certificate: x509.Certificate) -> str:
-    """The SHA-256 of its public key (SPKI) in base64, as Chromium and key pins write it."""
+    """Returns the SHA-256 of the public key (SPKI) in base64, as Chromium and key pins write it."""
     key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return base64.b64encode(hashlib.sha256(key).digest()).decode()
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
-    """SHA-256 of the certificate as browsers show it: upper case, with colons."""
+    """Returns the SHA-256 of the certificate as browsers show it: in upper case, with colons."""
     return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
@@ -199,7 +198,7 @@ _SIGNS_CERTIFICATES = x509.KeyUsage(
 
 
 def _host(host: str | None) -> str:
-    """This computer's name, without unusual characters."""
+    """Returns this computer's name, without unusual characters."""
     plain = re.sub(r"[^A-Za-z0-9.-]", "", (socket.gethostname() if host is None else host)[:_HOST_LIMIT])
     return plain or "this computer"
 
@@ -210,7 +209,7 @@ def _pem(authority: Authority) -> bytes:
 
 
 def _publish(file: Path, content: bytes) -> None:
-    """Creates a file atomically, unless another process has created it."""
+    """Creates a file atomically, unless another process has created it. Raises BywayError."""
     temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     write_private(temporary, content)
     try:
@@ -282,7 +281,8 @@ def _check_time(certificate: x509.Certificate, now: float) -> None:
 
 
 def _wrong_time(certificate: x509.Certificate, now: float) -> str:
-    """Why it is not valid at `now`, and what to do; "" when it is. The clock may be wrong as well."""
+    """Returns the error and the remedy of a certificate that is not valid at `now`; "" when it is valid. The clock may
+    be wrong, too."""
     today = datetime.datetime.fromtimestamp(now, datetime.UTC)
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if today < begin:

@@ -1,8 +1,8 @@
-"""What the engine and the rest of Byway share about one inspected client. Imports nothing of mitmproxy.
+"""The interface between the engine and the rest of Byway for one inspected client. Imports nothing of mitmproxy.
 
-InspectedClient names the host that a certificate is signed for, opens paths to origins, and takes what the engine
-reports; `inspector` implements it. UpstreamPath is a path that was opened: an internal tunnel, so that a request of the
-engine is planned, raced and logged like one of a browser. AddonHooks is an addon's object with hooks of mitmproxy.
+InspectedClient names the host that a certificate is signed for, opens paths to origins, and gets the reports of the
+engine; `inspector` implements it. UpstreamPath is an open path: an internal tunnel, so that a request of the engine is
+planned, raced and logged like one of a browser. AddonHooks is an addon's object with hooks of mitmproxy.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class InspectedClient(Protocol):
 
     @property
     def host(self) -> str:
-        """The host that the client asked for, the only one that a certificate is signed for."""
+        """The requested host, the only one that a certificate is signed for."""
 
     @property
     def destination(self) -> Destination:
-        """Its destination; it has an address when the client gave one."""
+        """The requested destination; it has an address if the client named one."""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -52,14 +52,14 @@ class InspectedClient(Protocol):
 
     @property
     def is_silent(self) -> bool:
-        """Whether no error page is sent when there is no answer: the client is a session, which writes its own."""
+        """Whether the client gets no error page without an answer: it is a session, which writes its own."""
 
     async def open(self, destination: Destination) -> UpstreamPath:
-        """Opens a path. Raises DialError, whose text names no relay: scripts of the site may read it."""
+        """Opens a path. Raises DialError, whose text names no relay, since scripts of the site may read it."""
 
     def rejection_reason(self, chain: Sequence[bytes]) -> str:
-        """Why a chain (DER, the site's certificate first) is rejected although the system trusts it; "" if it is
-        not."""
+        """Returns the reason to reject a chain (DER, the site's certificate first) that the system trusts; "": there is
+        none."""
 
     def on_certificate_accepted(self) -> None:
         """Called when the client accepted our certificate."""

@@ -1,7 +1,7 @@
-"""`byway ca`: the local certificate authority of INSPECT rules, and where it is trusted.
+"""`byway ca`: the local certificate authority of INSPECT rules, and the trust stores that have it.
 
-Its key is never shown, printed or exported: there is no command for that. What root alone may do is printed as commands
-for the user to run; Byway asks for no password and is not to be run with sudo for this.
+No command shows, prints or exports its key. Commands that need root are printed for the user to run; Byway asks for no
+password and need not be run with sudo.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ def trust_ca(
     authority, file = trust.open_or_create(call.paths), certificate_file(call.paths.ca_dir)
     _warn_of_sudo(call)
     if print_only:
-        shown = str(file) if here else "byway-ca.crt"
-        steps = [str(step) for store in stores for step in store.commands_to_trust(authority.certificate, shown)]
+        name = str(file) if here else "byway-ca.crt"
+        steps = [str(step) for store in stores for step in store.commands_to_trust(authority.certificate, name)]
         if call.output.as_json:
             call.output.document({"version": VERSION, "commands": steps})
             return None
@@ -237,13 +237,13 @@ def _hint_at_others(call: Invocation, stores: list[dict[str, Any]]) -> None:
 
 
 def _reload_running(call: Invocation) -> None:
-    """Reloads a running Byway: it then inspects again the sites whose client had rejected the certificate."""
+    """Reloads a running Byway, which then inspects again the sites whose clients rejected the certificate."""
     with contextlib.suppress(NotRunning, NotAllowed):
         call.client().post("/v1/reload", {})
 
 
 def _warn_of_sudo(call: Invocation) -> None:
-    """Hints that under sudo this is root's CA and root's browsers, not those of the user who typed the command."""
+    """Prints a hint that with sudo these are root's CA and root's browsers, not those of the user."""
     import os
 
     from proxy.features.inspection.trust_stores import is_root

@@ -1,7 +1,7 @@
-"""Runs mitmproxy in this process: one master for all inspected clients, with the few of its own addons that we need.
+"""Runs mitmproxy in this process: one master for all inspected clients, with only the necessary addons of its own.
 
-It gets no addon that opens connections, listens or has a CA. `Master.run` is never called: the event loop, its
-exception handler and the signals are Byway's. Importing this module takes about a second; `inspector` does it in a
+It has no addon that opens connections, listens or has a CA. `Master.run` is never called: the event loop, its exception
+handler and the signals are Byway's. The import of this module takes about a second, so `inspector` imports it in a
 thread.
 """
 
@@ -15,8 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mitmproxy import exceptions, hooks, options, version
-from mitmproxy.addons import core, disable_h2c, proxyserver
+from mitmproxy.addons import core, disable_h2c, next_layer, proxyserver
 from mitmproxy.master import Master
+from mitmproxy.proxy import layer, layers
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers.http import HTTPMode
 
 from proxy.config.paths import private_folder
 from proxy.config.schema import Settings
@@ -27,10 +30,13 @@ from proxy.features.inspection.client_context import AddonHooks, InspectedClient
 from proxy.features.inspection.handler import Handler, close_writer, connect_streams
 from proxy.features.inspection.leaf import Leaf
 from proxy.features.inspection.mitm_tls import CIPHERS, LocalCaTls, trust_options
-from proxy.features.inspection.next_layer import NextLayer
 from proxy.net.tasks import spawn
+from proxy.wire.sniff import may_be_http
 
 log = logging.getLogger(__name__)
+
+_TLS = b"\x16"
+"""The first byte of a ClientHello."""
 
 
 class Engine:
@@ -44,8 +50,8 @@ class Engine:
         *,
         leaf: Callable[[str], Leaf],
     ) -> None:
-        """`folder` is mitmproxy's configuration folder; `settings` returns those in force; `addons` are the user's;
-        `leaf` signs a certificate for a host."""
+        """`folder` is mitmproxy's configuration folder; `settings` returns the settings in use; `addons` are the
+        user's; `leaf` signs a certificate for a host."""
         _quiet_mitmproxy()
         http1_compat.install(lambda: settings().limits.head_timeout_s)
         http2_compat.install()
@@ -58,10 +64,10 @@ class Engine:
         self._user_hooks: tuple[AddonHooks, ...] = ()
         private_folder(folder)
         self.master = Master(options.Options(confdir=str(folder), server=False))
-        self.master._legacy_log_events.uninstall()  # it would hand every log record of the process to addons
+        self.master._legacy_log_events.uninstall()  # it would pass every log record of the process to addons
         signing = LocalCaTls(lambda client: self._handlers[client.id].inspected, leaf)
         self._server = proxyserver.Proxyserver()
-        self.master.addons.add(core.Core(), self._server, disable_h2c.DisableH2C(), NextLayer(), signing)
+        self.master.addons.add(core.Core(), self._server, disable_h2c.DisableH2C(), _NextLayer(), signing)
         self.master.options.update(ciphers_server=CIPHERS, **trust_options())
         signing.sealed = True  # from here on no addon may change how mitmproxy connects or signs
         self.refresh_addons()
@@ -69,9 +75,9 @@ class Engine:
     async def serve(
         self, inspected: InspectedClient, client: socket.socket, received: bytes, first: UpstreamPath | None
     ) -> None:
-        """Starts serving a client, from which `received` was read already; `first` is the path to its origin, if that
+        """Starts serving a client, from which `received` was already read; `first` is the path to its origin, if that
         is open. Closes the sockets on every path. Raises OSError."""
-        # A reload may have changed it since the last client.
+        # A reload may have changed this setting since the last client.
         stream_above = str(self._settings().inspect.stream_above_bytes)
         if self.master.options.stream_large_bodies != stream_above:
             self.master.options.update(stream_large_bodies=stream_above)
@@ -106,19 +112,19 @@ class Engine:
     # -- addons --------------------------------------------------------------------------------------------------
 
     def refresh_addons(self) -> None:
-        """Adds and removes addons in mitmproxy, as the user's running addons have changed."""
+        """Adds and removes addons in mitmproxy, after a change of the user's running addons."""
         user_hooks = tuple(
             AddonHooks(runner, thing) for runner in self._addons.running for thing in runner.addon.objects
         )
         if user_hooks == self._user_hooks:
             return
         self._user_hooks = user_hooks
-        wanted = [inner for addon_hooks in user_hooks for inner in traverse(addon_hooks) if has_hooks(inner.addon)]
-        for guarded in [guarded for guarded in self._guarded if guarded.addon_hooks not in wanted]:
+        hooked = [inner for addon_hooks in user_hooks for inner in traverse(addon_hooks) if has_hooks(inner.addon)]
+        for guarded in [guarded for guarded in self._guarded if guarded.addon_hooks not in hooked]:
             self._guarded.remove(guarded)
             self.master.addons.remove(guarded)
         present = [guarded.addon_hooks for guarded in self._guarded]
-        for addon_hooks in wanted:
+        for addon_hooks in hooked:
             if addon_hooks not in present:
                 self._add_addon(GuardedAddon(addon_hooks, next(self._numbers)))
 
@@ -136,7 +142,7 @@ class Engine:
         spawn(running, name=f"addon {guarded.addon_hooks.runner.name} is running")
 
     def _set_options(self, addon_hooks: AddonHooks) -> None:
-        """Sets the addon's options from `[addons.NAME]`; it has declared them by now."""
+        """Sets the addon's options from `[addons.NAME]`, which the addon has already declared."""
         for name, value in addon_hooks.runner.addon.for_mitmproxy.items():
             if name not in self.master.options:
                 log.warning("addon %s: [addons.%s] %s: it has no such option", *(addon_hooks.runner.name,) * 2, name)
@@ -159,9 +165,28 @@ class Engine:
         self._guarded.clear()
 
 
+class _NextLayer(next_layer.NextLayer):
+    """Detects the protocol of a client without TLS, and inside TLS without ALPN; replaces mitmproxy's own addon.
+
+    mitmproxy decides by the first received bytes, even by one, and forwards unchanged everything that is not clearly
+    HTTP. So an unusual request head, or one in pieces, would pass without being parsed. Here the decision waits for
+    enough bytes, and a head that a lenient server might accept as HTTP counts as HTTP."""
+
+    def _next_layer(self, context: Context, data_client: bytes, data_server: bytes) -> layer.Layer | None:
+        is_plain = not context.client.tls and not data_client.startswith(_TLS)
+        if (is_plain or context.client.tls_established) and not context.client.alpn and not data_server:
+            is_http = may_be_http(data_client)
+            if is_http is None:
+                raise next_layer.NeedsMoreData
+            if is_http:
+                return layers.HttpLayer(context, HTTPMode.transparent)
+            return layers.TCPLayer(context)
+        return super()._next_layer(context, data_client, data_server)
+
+
 def _quiet_mitmproxy() -> None:
-    """Sends mitmproxy's log to ours at debug level, since it names sites, and hides its name on error pages: scripts of
-    any site could read it there."""
+    """Sends mitmproxy's log to ours at debug level, since it names sites. Hides the name of mitmproxy on error pages,
+    where scripts of any site could read it."""
     version.MITMPROXY = "proxy"
     mitm_log = logging.getLogger("mitmproxy")
     mitm_log.propagate = False
@@ -169,7 +194,7 @@ def _quiet_mitmproxy() -> None:
 
 
 class _ToDebug(logging.Handler):
-    """Writes mitmproxy's records to our log at debug level; of a fault, its kind at error level."""
+    """Writes mitmproxy's records to our log at debug level, and the type of an exception at error level."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.ERROR and record.exc_info:

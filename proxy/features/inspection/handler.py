@@ -45,7 +45,7 @@ _STREAMED = ("text/event-stream", "multipart/x-mixed-replace", "application/grpc
 LINGER_S = 5.0
 
 MESSAGES_KEPT = 16
-"""Messages of a WebSocket or TCP stream that addons can read. mitmproxy would keep all, for days."""
+"""The most messages of a WebSocket or TCP stream that addons can read. mitmproxy would keep all, for days."""
 
 Faulted = Literal[True] | tuple[type[BaseException], BaseException, TracebackType | None] | BaseException | None
 
@@ -77,7 +77,7 @@ class Handler(ProxyConnectionHandler):
     # -- upstream ------------------------------------------------------------------------------------------------
 
     async def open_connection(self, command: commands.OpenConnection) -> None:
-        """Does what mitmproxy's own method does, over a path of Byway instead of a socket of mitmproxy."""
+        """Opens a connection as mitmproxy's own method does, over a path of Byway instead of a socket of mitmproxy."""
         server = command.connection
         assert isinstance(server, connection.Server)
         data = server_hooks.ServerConnectionHookData(client=self.client, server=server)
@@ -158,9 +158,9 @@ class Handler(ProxyConnectionHandler):
         outcome = self._outcomes.get(observed.server_conn)
         if outcome is None:
             return
-        known = outcome()
-        observed.metadata["byway.plan"] = known.plan.why
-        observed.metadata["byway.route"] = str(known.winner) if known.winner is not None else ""
+        present = outcome()
+        observed.metadata["byway.plan"] = present.plan.why
+        observed.metadata["byway.route"] = str(present.winner) if present.winner is not None else ""
 
     def _report_exchange(self, observed: http.HTTPFlow) -> None:
         outcome = self._outcomes.get(observed.server_conn)
@@ -188,7 +188,7 @@ class Handler(ProxyConnectionHandler):
     def log(self, message: str, level: int = logging.INFO, exc_info: Faulted = None) -> None:
         """Logs mitmproxy's messages at debug level: they name hosts."""
         if not self._has_request and message.startswith("TLS Error") and any(word in message for word in _REJECTED):
-            self._is_verdict_known = True  # Firefox completes the handshake and sends its alert then
+            self._is_verdict_known = True  # Firefox completes the handshake before it sends its alert
             self.inspected.on_certificate_rejected(by_alert=True)
         if exc_info:
             log.error("mitmproxy failed and closed an inspected connection; use -vv for details")
@@ -208,7 +208,7 @@ class Handler(ProxyConnectionHandler):
 
 
 class _NamedWriter(asyncio.StreamWriter):
-    """A writer that reports the real client as its peer: the socket itself is one of a pair."""
+    """A writer that reports the real client as its peer, in place of the other end of the socket pair."""
 
     peer: tuple[str, int] = ("", 0)
 
@@ -221,8 +221,8 @@ class _NamedWriter(asyncio.StreamWriter):
 async def connect_streams(
     sock: socket.socket, peer: tuple[str, int], received: bytes = b""
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """asyncio streams over a connected socket, which they own from now on. `received` are bytes already read from it.
-    Raises OSError; the socket is closed then."""
+    """Returns asyncio streams over a connected socket, which they own from now on. `received` are bytes that were
+    already read from it. Raises OSError, and then closes the socket."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(loop=loop)
     if received:
@@ -239,7 +239,7 @@ async def connect_streams(
 
 
 async def close_writer(writer: asyncio.StreamWriter) -> None:
-    """Closes a writer and its socket; unsent bytes have LINGER_S to go out."""
+    """Closes a writer and its socket. Unsent bytes have LINGER_S to be sent."""
     writer.close()
     with contextlib.suppress(OSError):
         try:

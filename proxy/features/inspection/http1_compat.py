@@ -1,9 +1,10 @@
 """HTTP/1.1 in inspected connections, where mitmproxy's parser is incomplete or too lenient.
 
-From an origin, mitmproxy takes an interim answer (100, 103) for the final one, so that the page never arrives; trailers
-raise an error that leaves both sides waiting; and a head without end fills memory. Here the first two are dropped, as
-an intermediary may (RFC 9110 sections 15.2 and 6.5.1), and endless heads and chunk headers are refused. A client's
-requests, heads and chunks, are parsed by `wire.http1` first and refused when ambiguous, as on the proxy's own port.
+From an origin, mitmproxy mistakes an interim answer (100, 103) for the final one, so that the page never arrives;
+trailers raise an error that leaves both sides waiting; and an endless head fills memory. Here the first two are
+dropped, as an intermediary may (RFC 9110 sections 15.2 and 6.5.1), and endless heads and chunk headers are refused. A
+client's requests, heads and chunks, are parsed by `wire.http1` first and refused when ambiguous, as on the proxy's own
+port.
 """
 
 from __future__ import annotations
@@ -31,15 +32,13 @@ HEAD_LIMIT = 64 * 1024
 
 HEAD_TIMEOUT_S = 10.0
 
-_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d[ \r\n]")  # 101 is a last answer: what follows is another protocol
-
-
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d[ \r\n]")  # 101 is a final answer, before another protocol
 _HEAD_END = re.compile(rb"\n\r?\n")
-_NO_HEAD = b"(a head of more than 64 KiB)\r\n\r\n"  # which mitmproxy refuses as it refuses any bad one
+_NO_HEAD = b"(a head of more than 64 KiB)\r\n\r\n"  # mitmproxy refuses it, like any bad head
 
 
 class Http1OriginSide(_http1.Http1Client):
-    """The side of a connection that speaks to an origin. Drops interim answers, and refuses a head without end."""
+    """The side of a connection that speaks to an origin. Drops interim answers, and refuses an endless head."""
 
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
         if self.request is not None:
@@ -51,7 +50,7 @@ class Http1OriginSide(_http1.Http1Client):
 
 
 class Http1ClientSide(_http1.Http1Server):
-    """The side of a connection that speaks to a client. Refuses ambiguous requests, and heads that come too slowly."""
+    """The side of a connection that speaks to a client. Refuses ambiguous requests, and heads that are too slow."""
 
     head_timeout_s: Callable[[], float] = staticmethod(lambda: HEAD_TIMEOUT_S)
 
@@ -59,7 +58,7 @@ class Http1ClientSide(_http1.Http1Server):
         super().__init__(context)
         self._reader = Reader()
         self._head: Parser[RequestHead] | None = None  # of the head that is being read
-        self._limit: commands.RequestWakeup | None = None  # fires when its time is up
+        self._limit: commands.RequestWakeup | None = None  # fires when the time of the head is up
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         if not isinstance(event, events.Wakeup):
@@ -89,7 +88,7 @@ class Http1ClientSide(_http1.Http1Server):
         self.state = self.done
 
     def _is_head_complete(self, received: bytes) -> bool:
-        """Whether the whole head was received. Raises PeerError, with the reply, when it is refused."""
+        """Whether the whole head was received. Raises PeerError with the reply when the head is refused."""
         if not self.buf:
             return False
         if self._head is None:
@@ -127,7 +126,7 @@ class StrictChunks(ChunkedReader):
         self._pieces = read_body(self._reader, CHUNKED)
 
     def __call__(self, buf: ReceiveBuffer) -> Data | EndOfMessage | None:
-        """The next piece; None: more has to come. Raises RemoteProtocolError."""
+        """Returns the next piece; None: it needs more bytes. Raises RemoteProtocolError."""
         if received := buf.maybe_extract_at_most(len(buf)):
             self._reader.receive_data(bytes(received))
         try:

@@ -1,7 +1,7 @@
-"""A client's HTTP/2 requests: `wire.http2_request` checks each one before mitmproxy makes a request of its own of it.
+"""A client's HTTP/2 requests: `wire.http2_request` checks each one before mitmproxy converts it.
 
-The h2 library lets line ends in values pass, and an origin may speak HTTP/1. Trailers are dropped, as in HTTP/1:
-mitmproxy cannot send them there.
+The h2 library accepts line ends in values, and an origin may speak HTTP/1. Trailers are dropped, as in HTTP/1, over
+which mitmproxy cannot send them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Implements session's Inspector with mitmproxy: decides what is inspected, and hands clients to the engine.
+"""Implements session's Inspector with mitmproxy: decides which connections are inspected, and passes their clients to
+the engine.
 
 Before a client gets "connected", the site must show a valid certificate (`origin_check`); otherwise the connection is
 refused and nothing is signed. Not inspected: protocols other than TLS and HTTP, a ClientHello that names another site
 than the request, and hosts whose clients rejected our certificate (`passthrough`). The engine, which contains
-mitmproxy, is imported in a thread when the first connection needs it; nothing here imports it at the top.
+mitmproxy, is imported in a thread when the first connection needs it.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Folders:
 
 
 class MitmInspector:
-    """Decides and hands over; `close` ends all inspected connections."""
+    """The inspector of a run; `close` ends all inspected connections."""
 
     def __init__(
         self,
@@ -75,8 +76,8 @@ class MitmInspector:
         *,
         roots: KnownRoots,
     ) -> None:
-        """`services` are those of sessions, which hold this inspector; `settings` returns those in force. `roots` are
-        known to intercept TLS."""
+        """`services` are those of sessions, which have this inspector; `settings` returns the settings in use. `roots`
+        are known to intercept TLS."""
         self._services = services
         self._poller = poller
         self._folders = folders
@@ -88,12 +89,12 @@ class MitmInspector:
         self._engine: Engine | None = None
         self._starting = asyncio.Lock()
 
-    # -- what sessions ask ---------------------------------------------------------------------------------------
+    # -- for sessions --------------------------------------------------------------------------------------------
 
     async def decide(self, outcome: Outcome, flight: Flight | None) -> InspectionDecision:
         """See Inspector."""
         host = outcome.host
-        # The cheap answers first, then the start of the engine, then a handshake with the site.
+        # The cheap checks come first, then the start of the engine, then a handshake with the site.
         if self._passthrough.applies(host, time.monotonic()):
             return DO_NOT_INSPECT
         if flight is not None and not _can_inspect(flight, host):
@@ -106,7 +107,7 @@ class MitmInspector:
             return InspectionDecision(refusal=f"{outcome.request.destination} is not inspected: {error}")
         if flight is not None and flight.protocol is not Protocol.TLS:
             return _INSPECT
-        if self._services().is_private(host):  # no probe may be sent there; the engine verifies its certificate
+        if self._services().is_private(host):  # no probe may be sent to it; the engine verifies its certificate
             return _INSPECT
         check = await self._check_origin(outcome)
         if check.status is CertificateStatus.BAD:
@@ -149,26 +150,27 @@ class MitmInspector:
     def _dialer(self, request: Request) -> InnerDialer:
         return InnerDialer(self._services(), self._poller, request.inbound, request.client)
 
-    # -- what the application tells it ---------------------------------------------------------------------------
+    # -- for the application -------------------------------------------------------------------------------------
 
     def on_addons_changed(self) -> None:
-        """Uses the addons that run now, in open connections too."""
+        """Uses the addons that run now, also in open connections."""
         if self._engine is not None:
             self._engine.refresh_addons()
 
     @property
     def uninspected(self) -> str:
-        """For `byway status`: the hosts not inspected although a rule says INSPECT, the latest ones by name."""
+        """The hosts that are not inspected despite an INSPECT rule, the latest ones by name, for `byway status`."""
         hosts = self._passthrough.hosts(time.monotonic())
         others = f" and {len(hosts) - _NAMED} others" if len(hosts) > _NAMED else ""
         return ", ".join(hosts[-_NAMED:]) + others
 
     def forget_rejections(self) -> None:
-        """Inspects all hosts again: after a change by the user, clients may accept our certificate."""
+        """Inspects all hosts again. After a change by the user, clients may accept our certificate."""
         self._passthrough = Passthrough()
 
     def forget_hosts(self, meant: Callable[[str], bool]) -> None:
-        """Forgets what is known of hosts, but for those of open connections."""
+        """Forgets the results and certificates of the hosts for which `meant` returns True, except in open
+        connections."""
         self._passthrough.forget(meant)
         self._origin_checks.forget_hosts(meant)
         if self._leaves is not None:
@@ -182,7 +184,7 @@ class MitmInspector:
     # -- starting ------------------------------------------------------------------------------------------------
 
     async def _start(self) -> Engine:
-        """Returns the engine, started, with a valid CA. Raises BywayError when there is none."""
+        """Returns the started engine, with a valid CA. Raises BywayError when it cannot start."""
         async with self._starting:
             if self._engine is None:
                 if reason := unavailable():
@@ -220,14 +222,14 @@ class MitmInspector:
 
     async def _check_origin(self, outcome: Outcome) -> CertificateCheck:
         services = self._services()
-        asked = OriginKey(outcome.request.destination, outcome.host, outcome.plan.routes, services.network())
+        key = OriginKey(outcome.request.destination, outcome.host, outcome.plan.routes, services.network())
         return await self._origin_checks.check(
-            asked, lambda: self._probe(services, outcome), keep_s=self._settings().inspect.vouched_s
+            key, lambda: self._probe(services, outcome), keep_s=self._settings().inspect.vouched_s
         )
 
     async def _probe(self, services: Services, outcome: Outcome) -> FetchedChain:
-        """Fetches the certificate over the routes of the plan. If it is invalid, TLS may be intercepted: then
-        the end of the tunnel is reported, as when a client closes a connection for that reason."""
+        """Fetches the certificate over the routes of the plan. If it is invalid, TLS may be intercepted: then the end
+        of the tunnel is reported, as after a client that closed its connection for that reason."""
         fetched = FetchedChain()
 
         def ended(tunnel: TunnelEnded) -> None:
@@ -243,7 +245,7 @@ class MitmInspector:
 
 @frozen_dataclass
 class _Client:
-    """The InspectedClient of an inspector. `outcome` is that of its session when inspection began."""
+    """The InspectedClient of an inspector. `outcome` is that of its session at the start of inspection."""
 
     inspector: MitmInspector
     outcome: Outcome
@@ -273,7 +275,7 @@ class _Client:
         self.inspector._passthrough.client_accepted(self.host)
 
     def on_certificate_rejected(self, *, by_alert: bool) -> None:
-        """Stops inspecting the host for some hours, when that is certain enough."""
+        """Stops inspecting the host for some hours, if the rejection is certain enough."""
         keep_s = self.inspector._settings().inspect.pass_s
         passthrough = self.inspector._passthrough
         if passthrough.client_rejected(self.host, time.monotonic(), by_alert=by_alert, keep_s=keep_s):
@@ -285,7 +287,7 @@ class _Client:
             log.info("not inspecting %s: a client rejected Byway's certificate for it", self.host)
 
     def on_origin_distrusted(self) -> None:
-        """Logs why the client's connection was closed: TLS gives no way to tell the client."""
+        """Logs the reason for which the client's connection was closed: TLS cannot send it to the client."""
         self.inspector._origin_checks.forget(self.destination)
         log.info("%s: connection closed; the site's certificate is not valid", self.destination)
 
@@ -307,13 +309,13 @@ class _Client:
 
 
 def _can_inspect(flight: Flight, host: str) -> bool:
-    """Whether it is HTTP, or TLS for the requested host.
+    """Whether the flight is HTTP, or TLS for the requested host.
 
     A client that sends another SNI is not inspected: it may use domain fronting, and the rule is for the requested
-    host. Without SNI it can only mean the requested host."""
+    host. Without SNI, it can only mean the requested host."""
     if flight.protocol is Protocol.HTTP:
         return True
-    if flight.protocol is Protocol.OTHER:  # a head that is odd is not to pass unread
+    if flight.protocol is Protocol.OTHER:  # an unusual head must not pass without being parsed
         return may_be_http(flight.data) is not False
     if flight.protocol is not Protocol.TLS:
         return False

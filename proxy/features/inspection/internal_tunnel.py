@@ -1,7 +1,7 @@
-"""Tunnels that Byway opens through itself: what the engine sends is planned and raced like any client's connection.
+"""Tunnels that Byway opens through itself, so that connections of the engine are planned and raced like any client's.
 
 Each is a pair of sockets. A Session serves one end, as if the other were a client: it plans, races, learns and logs,
-but it does not inspect, which would lead back here.
+but it does not inspect, which would be a loop.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from proxy.session.session import Session
 
 
 def make_pair(poller: Poller, peer: str) -> tuple[socket.socket, SocketStream]:
-    """Returns the two ends: a socket for the engine, and a stream for a session, in whose log the client is `peer`. The
+    """Returns the two ends: a socket for the engine, and a stream for a session, which logs `peer` as its client. The
     caller closes both. Raises OSError."""
     theirs, ours = socket.socketpair()
     theirs.setblocking(False)
@@ -50,7 +50,7 @@ class InnerDialer:
 
     @property
     def latest(self) -> Outcome | None:
-        """The outcome, so far, of the tunnel that was opened last; None: no tunnel was opened."""
+        """The present outcome of the tunnel that was opened last; None: no tunnel was opened."""
         record = None if self._latest is None else self._latest.record
         return None if record is None else record.outcome
 
@@ -74,7 +74,7 @@ class InnerDialer:
         spawn(session.run(InnerTunnel(destination, self._inbound)), name=f"inner tunnel to {destination}")
         try:
             answer = b""
-            with contextlib.suppress(OSError):  # the session has ended: that is a refusal
+            with contextlib.suppress(OSError):  # the end of the session is a refusal
                 answer = await stream.receive(1)
             if answer != INNER_ACCEPTED:
                 text = f"{destination} could not be reached. For details: `byway why {destination.host}`"
@@ -88,8 +88,8 @@ class InnerDialer:
 
 
 def without_log(services: Services, tunnel_ended: Callable[[TunnelEnded], None]) -> Services:
-    """The same services for Byway's own probes: nothing is learned from them, they have no row in the log and are not
-    among the open connections. The end of their tunnels is reported to `tunnel_ended` alone."""
+    """Returns these services for Byway's own probes: nothing is learned from them, they have no row in the log and are
+    not among the open connections. The end of their tunnels is reported to `tunnel_ended` alone."""
     events = services.events.without(Ended, TunnelEnded)
     events.on(TunnelEnded, tunnel_ended)
     return replace(services, events=events, open_connections=OpenConnections(), learns=False)

@@ -27,11 +27,11 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import hostnames
 
 LIFETIME = datetime.timedelta(days=199)
-"""From begin to end. Browsers refuse public ones of more than 200 days since March 2026 (CA/Browser Forum SC-081); what
-holds for a local authority differs and may follow."""
+"""The whole validity. Since March 2026, browsers refuse public certificates of more than 200 days (CA/Browser Forum
+SC-081); the limit for a local authority differs today, and may follow."""
 
 SLACK = datetime.timedelta(hours=2)
-"""How far back a leaf begins, for clocks that are slow; never before its authority."""
+"""The validity begins this long ago, for slow clocks; never before that of the authority."""
 
 RENEW_BEFORE = datetime.timedelta(days=1)
 """A leaf that expires within this time is issued again: connections last."""
@@ -40,7 +40,7 @@ LEAVES_MAX = 500
 """Cached leaves; the least recently used is dropped. One takes about 3 KB, and issuing one 0.2 ms."""
 
 NAMES_MAX = 32
-"""Further names in one leaf."""
+"""The most further names in one leaf."""
 
 _NAMES_READ = 1000  # of an untrusted certificate, valid or not
 _COMMON_NAME_LIMIT = 64  # RFC 5280, ub-common-name
@@ -48,7 +48,7 @@ _COMMON_NAME_LIMIT = 64  # RFC 5280, ub-common-name
 
 @frozen_dataclass
 class Leaf:
-    """What a TLS server needs for a host."""
+    """The certificate, chain and key of a TLS server for a host."""
 
     certificate: x509.Certificate
     chain: tuple[x509.Certificate, ...]
@@ -78,24 +78,23 @@ class Leaves:
         return len(self._cache)
 
     def leaf(self, host: str, names: Iterable[str] = ()) -> Leaf:
-        """The leaf for a host: a name or an address, in any spelling. `names` are further hosts, which may come from an
-        untrusted certificate: wildcards and invalid names are left out.
+        """Returns the leaf for a host: a name or an address, in any spelling. `names` are further hosts, which may come
+        from an untrusted certificate: wildcards and invalid names are left out.
 
         Raises BywayError when `host` is invalid or the CA has expired."""
         try:
-            named = (hostnames.host(host), *_plain_hosts(names))
+            hosts = tuple(dict.fromkeys((hostnames.host(host), *_plain_hosts(names))))
         except ValueError as error:
             raise BywayError(f"no certificate can be created for it: {error}") from None
         now = datetime.datetime.fromtimestamp(int(self._now()), datetime.UTC)
-        wanted = tuple(dict.fromkeys(named))
-        leaf = self._cache.get(wanted)
+        leaf = self._cache.get(hosts)
         if leaf is None or not _is_current(leaf, now):
-            leaf = self._issue(wanted, now)
-        self._cache[wanted] = leaf  # also one that was there: the least recently used is dropped first
+            leaf = self._issue(hosts, now)
+        self._cache[hosts] = leaf  # written again, so that the least recently used is dropped first
         return leaf
 
     def forget(self, meant: Callable[[str], bool]) -> None:
-        """Forgets the leaves for the hosts that are meant, and those that name one beside another."""
+        """Forgets the leaves with any host for which `meant` returns True."""
         for hosts in [hosts for hosts in self._cache if any(map(meant, hosts))]:
             del self._cache[hosts]
 
@@ -143,13 +142,13 @@ _SIGNS_HANDSHAKES = x509.KeyUsage(
 
 
 def _is_current(leaf: Leaf, now: datetime.datetime) -> bool:
-    """Whether it is valid for the next day. The clock may have been set back, so the start is checked too."""
+    """Whether it is valid for the next day. The start is checked, too, since the clock may have been set back."""
     begin, end = leaf.certificate.not_valid_before_utc, leaf.certificate.not_valid_after_utc
     return begin <= now < end - RENEW_BEFORE
 
 
 def _plain_hosts(names: Iterable[str]) -> list[str]:
-    """The valid hosts among names, without wildcards, at most NAMES_MAX."""
+    """Returns the valid hosts among names, without wildcards, at most NAMES_MAX."""
     hosts: list[str] = []
     for name in islice(names, _NAMES_READ):
         try:

@@ -1,8 +1,7 @@
 """Makes mitmproxy's TLS use Byway's CA, and the roots that Byway trusts.
 
 mitmproxy would create a CA in its configuration folder; here it never does. A client gets a certificate of Byway's CA
-for the host that it requested, and only after the origin has shown a valid certificate on the connection that will be
-used.
+for the requested host, and only after the origin has shown a valid certificate on the connection that will be used.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ OURS = ("server", "mode", "confdir", "certs", "ssl_insecure", "client_certs", "c
 
 
 def trust_options() -> Mapping[str, str | None]:
-    """mitmproxy's options for the system's roots, as in the rest of Byway. Without files it uses its own."""
-    found = ssl.get_default_verify_paths()
-    return {"ssl_verify_upstream_trusted_ca": found.cafile, "ssl_verify_upstream_trusted_confdir": found.capath}
+    """Returns mitmproxy's options for the system's roots, as in the rest of Byway. Without files, it uses its own."""
+    paths = ssl.get_default_verify_paths()
+    return {"ssl_verify_upstream_trusted_ca": paths.cafile, "ssl_verify_upstream_trusted_confdir": paths.capath}
 
 
 class LocalCaTls(TlsConfig):
@@ -61,13 +60,13 @@ class LocalCaTls(TlsConfig):
         """Does nothing: mitmproxy's method creates its CA here."""
 
     def tls_start_client(self, tls_start: tls.TlsData) -> None:
-        """Signs only when the origin's certificate was found valid; else the client's connection is closed."""
+        """Signs only if the origin's certificate is valid; otherwise the client's connection is closed."""
         server = tls_start.context.server
         if not server.tls_established or server.error:
             return
         super().tls_start_client(tls_start)
-        # OpenSSL completes the chain with the issuer from here; mitmproxy would take it from a file, which an ephemeral
-        # CA has not. A browser that trusts the CA by the hash of its key (`byway browser`) looks for it in the chain.
+        # OpenSSL completes the chain with this issuer; mitmproxy would read it from a file, which an ephemeral CA does
+        # not have. A browser that trusts the CA by the hash of its key (`byway browser`) needs it in the chain.
         if tls_start.ssl_conn is not None and (store := tls_start.ssl_conn.get_context().get_cert_store()) is not None:
             for issuer in self._leaf(self._inspected_of(tls_start.context.client).host).chain:
                 store.add_cert(crypto.X509.from_cryptography(issuer))  # does nothing when it is there

@@ -1,7 +1,7 @@
 """The trust stores of browsers on Linux: NSS databases, one for Chromium and one for each Firefox profile.
 
-NSS's program certutil changes them. Reading does without it, since they are SQLite files: `byway ca show` works where
-certutil is not installed. On other systems Chromium uses the system's store, and so does Firefox for the user's CAs.
+NSS's program certutil changes them. They are read without it, as SQLite files, so `byway ca show` works when certutil
+is not installed. On other systems Chromium uses the system's store, and so does Firefox for the user's CAs.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ class NssStore:
                 rows = database.execute(_SELECT_CERTIFICATES, (PREFIX,)).fetchall()
         except sqlite3.Error as error:
             raise BywayError(f"{file} cannot be read: {error}") from None
-        found = ((label, parse_byway_ca(value)) for label, value in rows)
+        parsed = ((label, parse_byway_ca(value)) for label, value in rows)
         return [
-            TrustEntry(_decode_label(label), certificate) for label, certificate in found if certificate is not None
+            TrustEntry(_decode_label(label), certificate) for label, certificate in parsed if certificate is not None
         ]
 
     def commands_to_trust(self, certificate: x509.Certificate, file: str) -> list[TrustStep]:
@@ -85,8 +85,8 @@ class NssStore:
 
 
 def nss_stores(env: Mapping[str, str]) -> list[NssStore]:
-    """The stores of the user of this environment: Chromium's, if it exists or a browser would read it, and those of
-    the Firefox profiles that have been used."""
+    """Returns the stores of the user of this environment: Chromium's, if it exists or a browser would read it, and
+    those of used Firefox profiles."""
     if not env.get("HOME") or sys.platform in ("darwin", "win32"):
         return []
     home = Path(env["HOME"])

@@ -40,7 +40,7 @@ class CertificateCheck:
     status: CertificateStatus
     reason: str = ""  # one half-sentence, when it is bad
     cacheable: bool = True
-    """Whether to cache it. A server that ignores our ClientHello is not asked each time: the engine verifies too."""
+    """Whether to cache it. A server that ignores our ClientHello is not probed each time: the engine verifies too."""
 
 
 @frozen_dataclass
@@ -62,38 +62,37 @@ class OriginChecks:
         self._pending: dict[OriginKey, asyncio.Task[CertificateCheck]] = {}
 
     async def check(
-        self, asked: OriginKey, probe: Callable[[], Awaitable[FetchedChain]], *, keep_s: float
+        self, key: OriginKey, probe: Callable[[], Awaitable[FetchedChain]], *, keep_s: float
     ) -> CertificateCheck:
-        """The cached result, or that of `probe`, which is then cached for `keep_s` seconds if it may be."""
-        check, until = self._cache.get(asked, (None, 0.0))
+        """Returns the cached result, or that of `probe`, which is then cached for `keep_s` seconds if it may be."""
+        check, until = self._cache.get(key, (None, 0.0))
         if check is not None and asyncio.get_running_loop().time() < until:
             return check
-        task = self._pending.get(asked)
+        task = self._pending.get(key)
         if task is None:
-            task = self._pending[asked] = spawn(
-                self._check(asked, probe, keep_s), name=f"check certificate of {asked.host}"
-            )
+            name = f"check certificate of {key.host}"
+            task = self._pending[key] = spawn(self._check(key, probe, keep_s), name=name)
         return await asyncio.shield(task)  # a cancelled caller does not cancel it for the others
 
     def forget(self, destination: Destination) -> None:
         """Removes the results for a destination, whose certificate turned out to be invalid."""
-        for asked in [asked for asked in self._cache if asked.destination == destination]:
-            del self._cache[asked]
+        for key in [key for key in self._cache if key.destination == destination]:
+            del self._cache[key]
 
     def forget_hosts(self, meant: Callable[[str], bool]) -> None:
-        """Removes the results for the hosts that are meant."""
-        for asked in [asked for asked in self._cache if meant(asked.host) or meant(asked.destination.host)]:
-            del self._cache[asked]
+        """Removes the results for hosts for which `meant` returns True."""
+        for key in [key for key in self._cache if meant(key.host) or meant(key.destination.host)]:
+            del self._cache[key]
 
     async def _check(
-        self, asked: OriginKey, probe: Callable[[], Awaitable[FetchedChain]], keep_s: float
+        self, key: OriginKey, probe: Callable[[], Awaitable[FetchedChain]], keep_s: float
     ) -> CertificateCheck:
         try:
             check = self._classify(await probe())
         finally:
-            del self._pending[asked]
+            del self._pending[key]
         if check.status is not CertificateStatus.BAD and check.cacheable:
-            self._cache[asked] = check, asyncio.get_running_loop().time() + keep_s
+            self._cache[key] = check, asyncio.get_running_loop().time() + keep_s
         return check
 
     def _classify(self, probe: FetchedChain) -> CertificateCheck:
@@ -108,7 +107,8 @@ class OriginChecks:
         return CertificateCheck(CertificateStatus.UNKNOWN, probe.error, cacheable=probe.symptom is Symptom.SILENT)
 
     def rejection_reason(self, chain: Sequence[bytes]) -> str:
-        """Why a chain (DER, the site's certificate first) is rejected even if the system trusts it; "" if it is not.
+        """Returns the reason to reject a chain (DER, the site's certificate first) even if the system trusts it; "":
+        there is none.
 
         A chain longer than CHAIN_LIMIT is rejected: only that many certificates are searched for a known root."""
         if len(chain) > CHAIN_LIMIT:

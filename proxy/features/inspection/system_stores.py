@@ -41,22 +41,22 @@ class AnchorFolder:
     bundle: Path
     """The generated bundle, which most programs read."""
     add: tuple[str, ...]
-    """Regenerates the bundles after an anchor was added."""
+    """The command that regenerates the bundles after an anchor was added."""
     take: tuple[str, ...]
-    """Regenerates the bundles after an anchor was removed."""
+    """The command that regenerates the bundles after an anchor was removed."""
 
     @property
     def place(self) -> str:
         return str(self.folder)
 
     def entries(self) -> list[TrustEntry]:
-        found = [
+        anchors = [
             TrustEntry(path.name, certificate)
             for path in sorted(self.folder.glob(f"*{self.ending}"))
             for certificate in find_byway_cas(_content(path))
         ]
-        listed = {entry.certificate for entry in found}
-        return found + [
+        listed = {entry.certificate for entry in anchors}
+        return anchors + [
             TrustEntry("", it) for it in dict.fromkeys(find_byway_cas(_content(self.bundle))) if it not in listed
         ]
 
@@ -103,10 +103,10 @@ class WindowsRoots:
         if sys.platform == "win32":
             import ssl
 
-            found = (
+            roots = (
                 parse_byway_ca(der) for der, encoding, _ in ssl.enum_certificates("ROOT") if encoding == "x509_asn"
             )
-            return [TrustEntry(_sha1(it), it) for it in dict.fromkeys(found) if it is not None]
+            return [TrustEntry(_sha1(it), it) for it in dict.fromkeys(roots) if it is not None]
         raise BywayError("this trust store can only be read on Windows")
 
     def commands_to_trust(self, certificate: x509.Certificate, file: str) -> list[TrustStep]:
@@ -123,7 +123,7 @@ SYSTEMS: dict[str, TrustStore] = {
         ".crt",
         Path("/etc/ssl/certs/ca-certificates.crt"),
         ("update-ca-certificates",),
-        ("update-ca-certificates", "--fresh"),  # without it a link to what is gone stays
+        ("update-ca-certificates", "--fresh"),  # otherwise the link to the removed anchor stays
     ),
     "fedora": AnchorFolder(
         "Fedora's store",
@@ -144,11 +144,12 @@ SYSTEMS: dict[str, TrustStore] = {
     "macos": Keychain(),
     "windows": WindowsRoots(),
 }
-"""By the name that `--system` takes. Derivatives of Debian (Ubuntu, Mint) and Fedora (RHEL) work the same way."""
+"""The stores by their names for `--system`. Derivatives of Debian (Ubuntu, Mint) and Fedora (RHEL) work the same
+way."""
 
 
 def this_system() -> str | None:
-    """The key in SYSTEMS for this computer; None when it is of no known kind."""
+    """Returns the key in SYSTEMS for this computer; None: its system is unknown."""
     if sys.platform in ("darwin", "win32"):
         return "macos" if sys.platform == "darwin" else "windows"
     for name, store in SYSTEMS.items():
@@ -158,7 +159,7 @@ def this_system() -> str | None:
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a file; empty when it is missing. Raises BywayError when it cannot be read."""
+    """Returns the bytes of a file; empty when it is missing. Raises BywayError when it cannot be read."""
     if not path.is_file():
         return b""
     try:
@@ -168,5 +169,5 @@ def _content(path: Path) -> bytes:
 
 
 def _sha1(certificate: x509.Certificate) -> str:
-    """The SHA-1 fingerprint, by which macOS and Windows name a certificate."""
+    """Returns the SHA-1 fingerprint, with which macOS and Windows name a certificate."""
     return certificate.fingerprint(hashes.SHA1()).hex().upper()  # noqa: S303  # a name, no proof

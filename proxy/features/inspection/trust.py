@@ -1,4 +1,4 @@
-"""What `byway ca` does with the authority and with the stores of this computer."""
+"""The actions of `byway ca` on the authority and on the trust stores of this computer."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _ALIASES = {"ubuntu": "debian", "mint": "debian", "rhel": "fedora", "centos": "f
 
 
 def stores_here() -> list[TrustStore]:
-    """This system's store, where it is a known one, and those of this user's browsers."""
+    """Returns this system's store, if its kind is known, and those of this user's browsers."""
     system = this_system()
     return [*([] if system is None else [SYSTEMS[system]]), *nss_stores(os.environ)]
 
 
 def selected_stores(system: str | None) -> tuple[list[TrustStore], bool]:
-    """The stores of `--system`, or all of this computer; and whether they are this computer's. Raises Misused for an
-    unknown system."""
+    """Returns the stores of `--system`, or all of this computer; and whether they are this computer's. Raises Misused
+    for an unknown system."""
     if system is None:
         return stores_here(), True
     name = _ALIASES.get(system.lower(), system.lower())
@@ -54,7 +54,7 @@ def selected_stores(system: str | None) -> tuple[list[TrustStore], bool]:
 
 
 def ca_document(paths: Paths) -> dict[str, Any]:
-    """The CA and the trust stores, as the JSON of `byway ca show`. Creates nothing."""
+    """Returns the JSON of `byway ca show`: the CA and the trust stores. Creates nothing."""
     folder, now = paths.ca_dir, time.time()
     certificate = read_certificate(folder)
     return {
@@ -78,7 +78,7 @@ def replace(paths: Paths) -> Authority:
 
 
 def untrust_everywhere(paths: Paths, *, everything: bool) -> list[TrustResult]:
-    """Removes this CA from every store; with `everything` each CA of Byway's."""
+    """Removes this CA from every store; with `everything`, each CA of Byway."""
     own = read_certificate(paths.ca_dir)
     results = []
     for store in stores_here():
@@ -123,7 +123,7 @@ def _store_document(store: TrustStore, certificate: x509.Certificate | None) -> 
 
 
 def _certificates_in(store: TrustStore) -> list[x509.Certificate]:
-    """Byway's certificates in a store; empty when it cannot be read, which the change of it will report."""
+    """Returns Byway's certificates in a store; empty when it cannot be read, which its change will report."""
     try:
         return [entry.certificate for entry in store.entries()]
     except BywayError:
@@ -131,9 +131,9 @@ def _certificates_in(store: TrustStore) -> list[x509.Certificate]:
 
 
 def trust_in_profile(paths: Paths, firefox: Path | None, *, ephemeral: bool) -> tuple[str, str]:
-    """Makes what a browser profile needs to open inspected sites: returns the hash of the CA's key, for a Chromium's
-    command line, and why those sites show a warning; both may be empty. `firefox`: the profile, of a Firefox.
-    `ephemeral`: the running Byway stores no CA."""
+    """Makes a browser profile trust the CA. Returns the hash of the CA's key, for a Chromium's command line, and the
+    reason for which inspected sites still show a warning; both may be empty. `firefox` is the profile of a Firefox;
+    None: another browser. `ephemeral`: the running Byway stores no CA."""
     from proxy.features.inspection.authority import key_hash
     from proxy.features.inspection.nss_stores import NssStore
     from proxy.features.inspection.trust_stores import trust

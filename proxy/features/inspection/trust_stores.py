@@ -1,4 +1,4 @@
-"""Adds Byway's CA to trust stores and removes it: the commands as values, and running them.
+"""Adds Byway's CA to trust stores and removes it. The commands are values.
 
 A TrustStore is the system's or a browser's. It lists Byway's CAs in it, and the commands that add or remove one.
 Commands that need root are returned for the user to run, not run with sudo. Afterwards the store is read again: the
@@ -69,20 +69,20 @@ class TrustStore(Protocol):
 
     @property
     def title(self) -> str:
-        """For people: `Debian's store`, `Firefox (default)`."""
+        """The name for people: `Debian's store`, `Firefox (default)`."""
 
     @property
     def place(self) -> str:
         """The folder or the name of the store, for people."""
 
     def entries(self) -> list[TrustEntry]:
-        """All CAs of Byway in the store. Raises BywayError when it cannot be read."""
+        """Returns all CAs of Byway in the store. Raises BywayError when it cannot be read."""
 
     def commands_to_trust(self, certificate: x509.Certificate, file: str) -> list[TrustStep]:
-        """The commands that add the certificate, which is also in `file` (PEM)."""
+        """Returns the commands that add the certificate, which is also in `file` (PEM)."""
 
     def commands_to_untrust(self, entry: TrustEntry) -> list[TrustStep]:
-        """The commands that remove it."""
+        """Returns the commands that remove the certificate."""
 
 
 @frozen_dataclass
@@ -94,14 +94,14 @@ class TrustResult:
     """Whether one of the certificates is in the store now; None: the store cannot be read."""
     error: str = ""
     pending: tuple[TrustStep, ...] = ()
-    """The commands that are left for root."""
+    """The commands that root must still run."""
 
 
 def trust(store: TrustStore, certificate: x509.Certificate, file: Path) -> TrustResult:
     """Adds the certificate to a store, unless it is there.
 
-    When a command fails, the certificate is removed again: NSS adds it before it finds that it may not trust it, and
-    the next run would take that for trust."""
+    When a command fails, removes the certificate again: NSS adds it before it fails to trust it, and the next run would
+    count it as trusted."""
 
     def steps() -> list[TrustStep]:
         trusted_now = any(entry.certificate == certificate for entry in store.entries())
@@ -115,21 +115,21 @@ def untrust(store: TrustStore, certificates: Sequence[x509.Certificate]) -> Trus
     """Removes the certificates from a store."""
 
     def steps() -> list[TrustStep]:
-        found = [
+        commands = [
             step
             for entry in store.entries()
             if entry.certificate in certificates
             for step in store.commands_to_untrust(entry)
         ]
-        # Without repeats, each where it was last: the command that regenerates bundles runs once, at the end.
-        return list(reversed(dict.fromkeys(reversed(found))))
+        # Each once, at its last place: the command that regenerates bundles runs once, at the end.
+        return list(reversed(dict.fromkeys(reversed(commands))))
 
     return _run_steps(store, steps, certificates, wanted=False)
 
 
 def parse_byway_ca(der: bytes) -> x509.Certificate | None:
-    """The certificate, if it is a CA of Byway, of this install or of another; else None."""
-    if PREFIX.encode() not in der:  # most are not; foreign certificates may not even parse
+    """Returns the certificate if it is a CA of Byway, of this install or of another; otherwise None."""
+    if PREFIX.encode() not in der:  # most are not, and foreign certificates may not even parse
         return None
     try:
         certificate = x509.load_der_x509_certificate(der)
@@ -141,25 +141,25 @@ def parse_byway_ca(der: bytes) -> x509.Certificate | None:
 
 
 def find_byway_cas(pem: bytes) -> list[x509.Certificate]:
-    """The CAs of Byway in a PEM text."""
-    found = []
+    """Returns the CAs of Byway in a PEM text."""
+    certificates = []
     for block in _PEM.finditer(pem):
         try:
             certificate = parse_byway_ca(base64.b64decode(block.group(1)))
         except binascii.Error:
             continue
         if certificate is not None:
-            found.append(certificate)
-    return found
+            certificates.append(certificate)
+    return certificates
 
 
 def short_id(certificate: x509.Certificate) -> str:
-    """The last word of its name, which tells the CAs of one machine apart."""
+    """Returns the last word of the name, which distinguishes the CAs of one machine."""
     return common_name(certificate).rpartition(" ")[2]
 
 
 def find_program(name: str) -> str | None:
-    """The path of a program, or None. Also searches /usr/sbin and /sbin, which a user's PATH may leave out."""
+    """Returns the path of a program, or None. Also searches /usr/sbin and /sbin, which a user's PATH may lack."""
     return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin")))
 
 
@@ -194,14 +194,14 @@ def run(step: TrustStep) -> bytes:
 def _run_steps(
     store: TrustStore, steps: Callable[[], list[TrustStep]], certificates: Iterable[x509.Certificate], *, wanted: bool
 ) -> TrustResult:
-    """Runs the commands up to the first that needs root, then reads the store again."""
+    """Runs the commands before the first one that needs root, then reads the store again."""
     error = ""
     pending: tuple[TrustStep, ...] = ()
     try:
-        todo = steps()
-        for number, step in enumerate(todo):
+        commands = steps()
+        for number, step in enumerate(commands):
             if step.as_root and not is_root():
-                pending = tuple(todo[number:])
+                pending = tuple(commands[number:])
                 break
             run(step)
     except BywayError as fault:

@@ -1,4 +1,4 @@
-"""The page of the networks: where something was learned, and how much."""
+"""The page of the networks: those with stored results, and their numbers of sites."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from proxy.model.phrase import _
 
 @frozen_dataclass
 class NetworkRow:
-    """A network. `state` is empty for one that this computer is not on."""
+    """A network. `state` and `do` are empty for a network that this computer is not on."""
 
     name: str
     id: str
@@ -40,7 +40,7 @@ class NetworkRow:
 
 @frozen_dataclass
 class NetworksView:
-    """What the page shows."""
+    """The values for the template of the page."""
 
     sentence: str
     rows: Sequence[NetworkRow]
@@ -61,11 +61,11 @@ def networks_view(
     problem = network_in_words(state, portal_page)
     rows = []
     for id_ in sorted({here, *known, *names}, key=lambda id_: (id_ != here, names.get(id_, "~"), id_)):
-        said, do = (problem or (_("Internet access works."), "")) if id_ == here else ("", "")
-        found = [at for site in sites if site.stored.network == id_ and (at := site.state.found_at)]
+        text, do = (problem or (_("Internet access works."), "")) if id_ == here else ("", "")
+        times = [at for site in sites if site.stored.network == id_ and (at := site.state.found_at)]
         rows.append(
             NetworkRow(
-                names.get(id_, ""), id_, id_ == here, said, do, blocked[id_], known[id_], max(found, default=None)
+                names.get(id_, ""), id_, id_ == here, text, do, blocked[id_], known[id_], max(times, default=None)
             )
         )
     name = names.get(here, "")
@@ -97,7 +97,7 @@ async def _networks(visit: Visit) -> web.Response:
 
 
 async def _name(visit: Visit) -> web.Response:
-    """Names a network in the configuration, or takes its name away."""
+    """Names a network in the configuration, or removes its name."""
     form = await visit.form("id", "name")
     id_, name = form.get("id", ""), form.get("name", "").strip()
     try:
@@ -108,8 +108,8 @@ async def _name(visit: Visit) -> web.Response:
 
 
 def _rename(file: Path, id_: str, name: str) -> None:
-    """Gives a network this name alone, whatever was written since its page was opened; empty: none. Raises Refused, and
-    what an edit raises."""
+    """Gives a network this name alone, whatever the file has since the page was opened; empty: no name. Raises Refused
+    and the errors of an edit."""
     names = load(file if file.exists() else None).settings.networks
     if name and names.get(name, id_) != id_:
         raise Refused(400, _("Another network has the name {name}.", name=name))

@@ -1,4 +1,4 @@
-"""Relays that were just added: their tests, what there is to say of passwords, and how the result is shown."""
+"""The output of `byway relay add`: the tests of the added relays, warnings about passwords, and the result."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def warn_of_withheld(call: Invocation, paths: Paths) -> None:
 def test_added(
     call: Invocation, client: Client | None, paths: Paths, added: Sequence[Added]
 ) -> Iterator[tuple[str, Document]]:
-    """Tests each new relay and yields its name and result. A test that cannot run is a hint, not a failure."""
+    """Tests each new relay and yields its name and result. Prints a hint when a test cannot run."""
     from proxy.features.relays.offline_test import try_offline
 
     names = [each.name for each in added]

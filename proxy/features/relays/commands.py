@@ -1,5 +1,4 @@
-"""`byway relay`: list and test relays; add, remove, order, enable and disable them in the configuration; select one in
-a group."""
+"""`byway relay`: lists and tests relays, edits them in the configuration, and selects one in a group."""
 
 from __future__ import annotations
 

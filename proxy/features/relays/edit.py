@@ -1,4 +1,4 @@
-"""Edits of relays in the configuration, and what else names a relay."""
+"""Edits of relays in the configuration, and the references to a relay."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def run_edit(call: Invocation, names: Sequence[str], edit: Callable[[Paths], object], done: str) -> Exit | None:
-    """Runs an edit, reloads a running Byway, and shows the result."""
+    """Runs an edit, reloads the running Byway, and prints `done`; empty: the order of the relays. Raises Misused."""
     paths, client = edited_configuration(call)
     with as_misuse():
         edit(paths)
@@ -24,8 +24,8 @@ def run_edit(call: Invocation, names: Sequence[str], edit: Callable[[Paths], obj
     if call.output.as_json:
         from proxy.model.document import versioned
 
-        shown = [{"name": relay.name, "enabled": relay.enabled} for relay in relays]
-        call.output.document(versioned(relays=shown, config=str(paths.config_file), running=running))
+        rows = [{"name": relay.name, "enabled": relay.enabled} for relay in relays]
+        call.output.document(versioned(relays=rows, config=str(paths.config_file), running=running))
         return None
     call.output.line(done or f"Order: {', '.join(relay.name for relay in relays)}")
     hint_saved(call, paths, running=running)
@@ -33,7 +33,8 @@ def run_edit(call: Invocation, names: Sequence[str], edit: Callable[[Paths], obj
 
 
 def named_in(call: Invocation, paths: Paths, names: Sequence[str]) -> list[tuple[str, str]]:
-    """Returns the references to these relays, each with its place. Raises Misused for what is no relay."""
+    """Returns the references to these relays: the relay and the place that names it. Raises Misused for a name that is
+    no relay."""
     from proxy.config.edit import check_relay
     from proxy.routing.relay_references import references
     from proxy.setup.rule_files import read_rules

@@ -1,7 +1,8 @@
 """Edits of relays that a page may make, in the configuration file.
 
-A page may do less than its user in a terminal: nothing here takes a file (`?ca=`), code (`addon://`) or a command, and
-no relay with an address of the local network, or a name that leads there, which a page could so explore.
+A page may do less than its user in a terminal: nothing here takes a file (`?ca=`), code (`addon://`) or a command. Nor
+does it take a relay at an address of the local network, or at a name that resolves to one: a page could explore the
+network with it.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ _REFERENCES_SHOWN = 5
 
 @frozen_dataclass
 class Additions:
-    """What became of pasted text: the relays, a sentence for each line that is none or may not be added by a page,
-    those lines, and the new relays whose user and password are not sent, because they would cross the network
-    unencrypted."""
+    """The result of pasted text: the relays, a sentence for each line that is no relay or that a page may not add
+    (`problems`), those lines (`left`), and the new relays whose user and password are not sent, because they would
+    cross the network unencrypted (`withheld`)."""
 
     added: Sequence[Added]
     problems: Sequence[str]
@@ -45,14 +46,14 @@ class Additions:
 
 
 class RelayEdits:
-    """Edits the relays of one Byway. Its methods raise Refused, with a sentence, and have then changed nothing."""
+    """Edits the relays of one Byway. Its methods raise Refused with a sentence, and then have changed nothing."""
 
     def __init__(self, parts: Dependencies, edits: ConfigEdits) -> None:
         self._parts = parts
         self._edits = edits
 
     async def add(self, text: str, name: str = "") -> Additions:
-        """Adds the relays in a text, one a line. `name` is for a text with one relay; empty: one is made."""
+        """Adds the relays in a text, one a line. `name` is for a text with one relay; empty: a name is made."""
         try:
             given = read_lines(text, _PASTED)
         except ConfigError as error:
@@ -70,7 +71,7 @@ class RelayEdits:
                 allowed.append(relay)
         if name and len(allowed) > 1:
             raise Refused(400, _("A name is for one relay. Leave it empty, or add one relay at a time."))
-        # A name may lead elsewhere at any time: where it leads is checked whenever the relay is dialed.
+        # The addresses of a name may change at any time: they are checked whenever the relay is dialed.
         allowed = [replace(relay, name=name or None, public_only=_has_name(relay.url)) for relay in allowed]
         added = await self._edits.run(partial(edit.add_relays, relays=allowed)) if allowed else []
         new = {each.name for each in added if each.was_there is None}
@@ -82,7 +83,7 @@ class RelayEdits:
         return [each.name for each in self._parts.setup().loaded.settings.relay if withheld_credentials(each)]
 
     async def allow_plaintext(self, name: str) -> None:
-        """Lets a relay have its user and password unencrypted."""
+        """Allows that a relay gets its user and password unencrypted."""
         await self._edits.run(partial(edit.allow_plaintext_credentials, name=name))
 
     async def move(self, name: str, *, by: int) -> int:
@@ -90,12 +91,12 @@ class RelayEdits:
         return await self._edits.run(partial(edit.move_relay, name=name, by=by))
 
     async def enable(self, name: str, enabled: bool) -> Sequence[str]:
-        """Enables or disables a relay. Returns the places that name a disabled one, in words."""
+        """Enables or disables a relay. Returns the places that name a relay which is now disabled, in words."""
         await self._edits.run(partial(edit.enable_relays, names=[name], enabled=enabled))
         return [] if enabled else await asyncio.to_thread(self._named_in, name)
 
     async def remove(self, name: str) -> Removal:
-        """Removes a relay that nothing names."""
+        """Removes a relay. Raises Refused when other settings name it."""
         try:
             places = await asyncio.to_thread(self._named_in, name)
         except ConfigError as error:
@@ -114,14 +115,14 @@ class RelayEdits:
         await self._edits.run(partial(edit.restore_relays, removed=removed))
 
     def _named_in(self, name: str) -> list[str]:
-        """Returns what names a relay. Raises ConfigError."""
+        """Returns the places that name a relay, in words, at most _REFERENCES_SHOWN. Raises ConfigError."""
         loaded, router = load(self._parts.setup().loaded.path), self._parts.setup().router
-        found = [place for _, place in references({name}, loaded, router.rules.rules, router.overrides)]
-        return found[:_REFERENCES_SHOWN]
+        places = [place for _, place in references({name}, loaded, router.rules.rules, router.overrides)]
+        return places[:_REFERENCES_SHOWN]
 
 
 def _refusals(url: str, guard: Guard, own_ports: frozenset[int]) -> Iterator[str]:
-    """Yields why a page may not add a relay."""
+    """Yields the reasons for which a page may not add a relay, as sentences."""
     for item in relay_url.parse_chain(url):
         if is_name(item):
             continue
@@ -140,7 +141,8 @@ def _refusals(url: str, guard: Guard, own_ports: frozenset[int]) -> Iterator[str
 
 
 def _refused_endpoint(endpoint: Destination, guard: Guard, own_ports: frozenset[int]) -> str:
-    """Returns why a page may not add a relay that listens there. Other programs of this computer are usual relays."""
+    """Returns the reason for which a page may not add a relay at this endpoint; empty: it may. Other programs of this
+    computer are usual relays."""
     sentence = guard.refuse_host(endpoint)
     if is_loopback(endpoint.host):
         is_ours = endpoint.port in own_ports
@@ -155,11 +157,11 @@ def _refused_endpoint(endpoint: Destination, guard: Guard, own_ports: frozenset[
 
 
 def _has_name(url: str) -> bool:
-    """Whether a relay of a chain is given by a name that is looked up."""
+    """Whether a relay of a chain has a host name that is looked up."""
     hops = (relay_url.parse(item) for item in relay_url.parse_chain(url) if not is_name(item))
     return any(each.address is None and not is_loopback(each.host) for hop in hops for each in hop.endpoints)
 
 
 def _without_place(problem: str) -> str:
-    """A problem with the number of its line, and without the name of the text."""
+    """Returns a problem with the number of its line, but without the name of the text."""
     return problem.removeprefix(f"{_PASTED}: ").removeprefix(f"{_PASTED}:1: ").removeprefix(f"{_PASTED}:")

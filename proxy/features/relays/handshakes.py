@@ -1,4 +1,4 @@
-"""How long relays took to open paths, and how often they failed, hour by hour: from stored visits, nothing is sent."""
+"""The times in which relays opened paths, and their failures, by hour, from stored visits. Nothing is sent."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from proxy.store.rows import HOUR_S
 from proxy.store.store import Store
 
 CHARTS = 8
-"""Relays that are shown: those with the most visits."""
+"""The most relays with a chart: those with the most visits."""
 
 
 @frozen_dataclass
 class RelayHours:
-    """What a relay did in the hours since `first_hour`: seconds in which it opened paths, visits that it delivered, and
-    visits that failed at it; one of each for every hour."""
+    """The results of a relay in each hour since `first_hour`: the seconds in which it opened paths, the number of
+    visits that it delivered, and the number of those that failed at it."""
 
     relay: str
     openings: Sequence[Sequence[float]]
@@ -44,8 +44,8 @@ class HandshakeChart:
 
 @frozen_dataclass
 class HandshakesView:
-    """What the page shows of handshakes. `scale` says how high the charts are, `more` what is left out; both may be
-    empty."""
+    """The charts on the page. `scale` is a sentence about their height, `more` one about relays that are left out; both
+    may be empty."""
 
     charts: Sequence[HandshakeChart]
     scale: str
@@ -53,8 +53,7 @@ class HandshakesView:
 
 
 def read_hours(store: Store, now: float) -> list[RelayHours]:
-    """Returns the relays that had visits in the hours that the chart shows, the most used first. Blocks for the
-    disk."""
+    """Returns the relays with visits in the hours of the chart, the most used first. Blocks for the disk."""
     first = first_hour(now)
     hours = [first + number * HOUR_S for number in range(HOURS)]
     rows, openings = store.relay_hours(first), store.relay_openings(hours)
@@ -73,12 +72,12 @@ def read_hours(store: Store, now: float) -> list[RelayHours]:
 
 def handshakes_view(relays: Sequence[RelayHours], now: float) -> HandshakesView:
     """Returns the charts, all of the same scale."""
-    shown = relays[:CHARTS]
-    found = [[_band(times) for times in each.openings] for each in shown]
-    top = max((band.high for steps in found for band in steps if band is not None), default=0.0)
-    rest = len(relays) - len(shown)
+    charted = relays[:CHARTS]
+    bands_of = [[_band(times) for times in each.openings] for each in charted]
+    top = max((band.high for steps in bands_of for band in steps if band is not None), default=0.0)
+    rest = len(relays) - len(charted)
     return HandshakesView(
-        [_chart(each, steps, top or 1.0, now) for each, steps in zip(shown, found, strict=True)],
+        [_chart(each, steps, top or 1.0, now) for each, steps in zip(charted, bands_of, strict=True)],
         _("The top of each chart is {length}.", length=span(top)) if top else "",
         ngettext("{count} relay with fewer visits is left out.", "{count} relays with fewer visits are left out.", rest)
         if rest
@@ -98,7 +97,7 @@ def _chart(hours: RelayHours, steps: Sequence[Band | None], top: float, now: flo
 
 
 def _conclusion(hours: RelayHours, first: int) -> str:
-    whole = _band([taken for times in hours.openings for taken in times])
+    whole = _band([seconds for times in hours.openings for seconds in times])
     failed = sum(hours.failed)
     if whole is None:
         opened = _("{relay}: no handshake was measured.", relay=hours.relay)
@@ -123,7 +122,7 @@ def _conclusion(hours: RelayHours, first: int) -> str:
 
 
 def _band(times: Sequence[float]) -> Band | None:
-    """Returns where 8 of 10 lie, with the upper median; None of nothing."""
+    """Returns the range of 8 of 10 times, with the upper median; None without times."""
     if not times:
         return None
     ordered, count = sorted(times), len(times)

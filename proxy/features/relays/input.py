@@ -1,6 +1,6 @@
-"""Reads the input of `byway relay add`: a URL, a file of URLs or standard input; and the password that a URL lacks.
+"""Reads the input of `byway relay add`: a URL, a file of URLs or standard input; and the password of a URL without one.
 
-The input is never printed without *** in place of passwords.
+The input is only printed with *** in place of passwords.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FILE_LIMIT = 256 * 1024
 STANDARD_INPUT = "-"
 
 _OF_FILES = (".txt", ".list", ".lst", ".conf", ".csv", ".json", ".yaml", ".yml", ".toml")
-"""Ends of names of files, which no host's name has."""
+"""Suffixes of file names that no host name has."""
 
 
 def read_given(text: str) -> Given:
@@ -46,16 +46,16 @@ def read_given(text: str) -> Given:
 
 
 def _names_file(text: str) -> bool:
-    """Whether a text that is no URL may be meant as a file. Links of other clients (`t.me/socks?server=…`) are not:
-    they may hold a password."""
+    """Whether a text that is no URL may mean a file. Links of other clients (`t.me/socks?server=…`) do not: they may
+    have a password."""
     has_name = "/" in text or Path(text).suffix.lower() in _OF_FILES
     return has_name and not any(sign in text for sign in ":@?=&#>") and text.isprintable()
 
 
 def ask_password(new: NewRelay) -> NewRelay:
-    """Asks for the password when the URL has a user without one and stdin is a terminal, and returns the relay with
-    it. It is not shown while it is typed; an empty one means that the relay has none. Raises KeyboardInterrupt at the
-    end of the input too."""
+    """Asks for the password when the URL has a user without one and stdin is a terminal. Returns the relay with it. It
+    is not echoed; an empty one means that the relay has none. Raises KeyboardInterrupt at Ctrl-C and at the end of the
+    input."""
     if not (_lacks_password(new.url) and sys.stdin is not None and sys.stdin.isatty()):
         return new
     url = relay_url.parse(new.url)

@@ -1,5 +1,5 @@
-"""What `byway relay scan` found, and what may be done with it: which listeners are relays already, which can be tried
-and added, and how it is shown."""
+"""The results of `byway relay scan`: which listeners are relays already, which can be tried and added, and their rows
+and document."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ PORTS_MAX = 256
 
 
 class LocalScan:
-    """One scan, from the ports that are asked to the relays that may be added."""
+    """One scan, from the ports to the relays that may be added."""
 
     def __init__(self, settings: Settings, *, own_port: int | None) -> None:
-        """`own_port` is where a running Byway listens; None: none runs."""
+        """`own_port` is the port of the running Byway; None: none runs."""
         self._settings = settings
         self._own = {settings.listen.port, *(() if own_port is None else (own_port,))}
         self._relays = dict(_local_relays(settings))
@@ -34,24 +34,24 @@ class LocalScan:
         self.found: list[Listener] = []
 
     def ask(self, ports: str | None) -> None:
-        """Asks the ports, as `--ports` names them, or the known ones. Raises Misused for what is no list of ports."""
-        known = known_ports()
+        """Scans the ports in the text of `--ports`; None: the known ones. Raises Misused for an invalid text."""
+        scanned = known_ports()
         if ports is not None:
-            named = {each.port: each for each in known}
+            by_number = {each.port: each for each in scanned}
             self._named = _ports(ports)
-            known = [named.get(port, KnownPort(port)) for port in self._named]
-        self.asked = [each for each in known if each.port not in self._own]
-        self.found = scan(known, own=self._own)
+            scanned = [by_number.get(port, KnownPort(port)) for port in self._named]
+        self.asked = [each for each in scanned if each.port not in self._own]
+        self.found = scan(scanned, own=self._own)
 
     @property
     def proxies(self) -> list[Listener]:
-        """Those through which a connection may be tried: they speak a protocol, and want no user."""
+        """The listeners through which a connection may be tried: they speak a protocol, and need no user."""
         return [each for each in self.found if each.kind is not None and not each.wants_user]
 
     @property
     def addable(self) -> list[Listener]:
-        """The proxies that are no relays yet: an HTTP server only when a connection through it has opened, and none
-        through which one has failed."""
+        """The proxies that are no relays yet, without those through which a connection failed. An HTTP server counts
+        only after a connection through it opened."""
         return [
             each
             for each in self.proxies
@@ -61,7 +61,7 @@ class LocalScan:
 
     @property
     def destination(self) -> Destination:
-        """Where connections are tried to. Raises Misused when no control page is configured."""
+        """The destination of tried connections. Raises Misused when no control page is configured."""
         controls = self._settings.auto.controls
         if not controls:
             raise Misused("`[auto] controls` is empty: there is nowhere to connect to")
@@ -74,7 +74,8 @@ class LocalScan:
         self._tried = dict(zip(proxies, try_out(proxies, self.destination), strict=True))
 
     def row(self, listener: Listener) -> tuple[int, str, str, str, str]:
-        """Port, programs, what it is, whether it leads out, and the relay that it is already."""
+        """Returns the port, its usual programs, the kind of listener, whether it leads out, and its relay if it has
+        one."""
         tried = self._tried.get(listener)
         if tried is None:
             out = "" if listener in self.proxies else "not tried"
@@ -84,7 +85,7 @@ class LocalScan:
         return known.port, known.programs, listener.words, out, self._relays.get(known.port, "")
 
     def hints(self) -> Iterator[str]:
-        """Yields what else to know or to do, a sentence each."""
+        """Yields sentences about ports that were left out, disagreements and next steps."""
         if own := [str(port) for port in self._named if port in self._own]:
             yield f"Byway's own port was not asked: {', '.join(own)}."
         for each in self.found:
@@ -131,7 +132,7 @@ def _local_relays(settings: Settings) -> Iterator[tuple[int, str]]:
 
 
 def _ports(text: str) -> list[int]:
-    """Raises Misused."""
+    """Parses numbers of ports, separated by commas. Raises Misused."""
     ports = []
     for word in text.split(","):
         if not (word.strip().isascii() and word.strip().isdecimal() and 0 < int(word) < 65536):

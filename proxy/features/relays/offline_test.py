@@ -40,8 +40,8 @@ _NOT_ASKED = Opinion(asked=False, error="only `byway relay test` uses PySocks")
 
 
 def try_offline(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysocks: bool = True) -> dict[str, Any]:
-    """Returns the answer that the running Byway would give, with `pysocks` and `disagreement` in each result, and saves
-    the results as it would.
+    """Tests relays as the running Byway would, and saves the results as it would. Returns its answer, with `pysocks`
+    and `disagreement` in each result.
 
     Raises ConfigError and Misused."""
     return asyncio.run(_try(paths, names, to, ask_pysocks=ask_pysocks))
@@ -56,16 +56,16 @@ async def _try(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysock
         setup = make(Parts(poller, paths, settings.listen.port), loaded, read_overrides(paths.store_file))
         registry = setup.registry
         with as_misuse():
-            meant = relays_meant(names, setup.groups, registry.relay_names)
-        wanted = _wanted(settings, registry.relay_names, meant)
+            members = relays_meant(names, setup.groups, registry.relay_names)
+        tested = _tested(settings, registry.relay_names, members)
         network = network_here(paths.network_key_file)
         may_resolve = to is None and setup.router.may_go_direct(target, network, time.time())
         resolver = setup.resolver if may_resolve else None
-        trials = await try_relays(registry, wanted, target, resolver=resolver)
+        trials = await try_relays(registry, tested, target, resolver=resolver)
         if ask_pysocks:
-            opinions = await asyncio.gather(*(_opinion(registry, settings, name, target, resolver) for name in wanted))
+            opinions = await asyncio.gather(*(_opinion(registry, settings, name, target, resolver) for name in tested))
         else:
-            opinions = [_NOT_ASKED] * len(wanted)
+            opinions = [_NOT_ASKED] * len(tested)
     finally:
         poller.close()
     _remember(paths, settings, remembered_tests(trials, settings.relay, time.time(), whatever_target=to is not None))
@@ -87,10 +87,10 @@ async def _opinion(
 
 
 def _result(trial: Trial, opinion: Opinion) -> dict[str, Any]:
-    asked = {"ok": opinion.ok, "elapsed_s": round(opinion.elapsed_s, 4), "error": opinion.error}
+    pysocks = {"ok": opinion.ok, "elapsed_s": round(opinion.elapsed_s, 4), "error": opinion.error}
     return {
         **to_json(TrialJson.of(trial)),
-        "pysocks": asked if opinion.asked else None,
+        "pysocks": pysocks if opinion.asked else None,
         "pysocks_not_asked": "" if opinion.asked else opinion.error,
         "disagreement": disagreement(trial, opinion),
     }
@@ -106,7 +106,7 @@ def disagreement(trial: Trial, opinion: Opinion) -> str:
 
 
 def _remember(paths: Paths, settings: Settings, tests: Sequence[RelayTest]) -> None:
-    """Saves the results for `byway relay list`. Logs when the state folder cannot be written; that is no failure."""
+    """Saves the results for `byway relay list`. Logs a warning when the state folder is not writable."""
     file = place(paths, settings.log)
     if file is None or not tests:
         return
@@ -118,11 +118,12 @@ def _remember(paths: Paths, settings: Settings, tests: Sequence[RelayTest]) -> N
     RelayTests(file).record(tests, known=[relay.name for relay in settings.relay])
 
 
-def _wanted(settings: Settings, enabled: Sequence[str], names: Sequence[str]) -> list[str]:
-    known = [relay.name for relay in settings.relay]
+def _tested(settings: Settings, enabled: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Returns the relays to test; without names, all enabled ones. Raises Misused."""
+    configured = [relay.name for relay in settings.relay]
     for name in names:
         with as_misuse():
-            check_relay(name, known, {})
+            check_relay(name, configured, {})
         if name not in enabled:
             raise Misused(f"relay {name} is disabled: run `byway relay enable {name}` first")
     return list(dict.fromkeys(names)) or list(enabled)

@@ -1,8 +1,7 @@
 """The page of the relays and groups: their state and their handshakes, and forms that add, test, order, enable, disable
 and remove relays, and select one in a group.
 
-The focus stays where the work goes on: on the row that was moved, on the undo of a removal. `autofocus` does that
-without JavaScript."""
+After a form, the focus is on the same row, or on the undo of a removal. `autofocus` does that without JavaScript."""
 
 from __future__ import annotations
 
@@ -33,15 +32,15 @@ _LABELS = {
     "disable": pgettext("button", "Disable"),
     "remove": pgettext("button", "Remove"),
 }
-"""What can be done with a relay, as the form posts it."""
+"""The actions on a relay by their values in the form, with the labels of their buttons."""
 
 _OPPOSITES = {"up": "down", "down": "up", "enable": "disable", "disable": "enable"}
 
 
 @frozen_dataclass
 class RelayRow:
-    """A relay, and what can be done with it: as the form posts it, with the words of its button. `is_withheld`: its
-    user and password are not sent, because they would cross the network unencrypted."""
+    """A relay with its actions, each as the value in the form and the label of its button. `is_withheld`: its user and
+    password are not sent, because they would cross the network unencrypted."""
 
     relay: RelayJson
     actions: Sequence[tuple[str, str]]
@@ -60,7 +59,7 @@ class RelayRow:
 
 @frozen_dataclass
 class Focus:
-    """Where the focus is when the page opens: a button of a row; the undo of a removal is `UNDO`."""
+    """The focus when the page opens: a button of a row, or `UNDO`, the undo of a removal."""
 
     relay: str = ""
     action: str = ""
@@ -71,8 +70,8 @@ NOWHERE, UNDO = Focus(), Focus(action="undo")
 
 @frozen_dataclass
 class RelaysView:
-    """What the page shows. `errors` are sentences about the last form, `text` is what it had to add, and `name` the
-    name for it."""
+    """The values for the template of the page. `errors` are sentences about the last form, `text` is its text of relays
+    to add, and `name` the name for them."""
 
     sentence: str
     rows: Sequence[RelayRow]
@@ -98,9 +97,9 @@ def relays_view(
     name: str = "",
     withheld: Collection[str] = (),
 ) -> RelaysView:
-    """Returns the page. `written` are the names in the configuration, in order: a chain over a group has a relay for
-    each member besides. `removed` are the relays that can be restored, `after` is what the last form did, and
-    `withheld` are the relays whose credentials are not sent."""
+    """Returns the page. `written` are the names in the configuration, in order; the answer also has a relay for each
+    member of a chain over a group. `removed` are the relays that can be restored, `after` is the action of the last
+    form, and `withheld` are the relays whose credentials are not sent."""
     rows = [RelayRow(relay, _actions(relay, written), relay.name in withheld) for relay in answer.relays]
     return RelaysView(
         _sentence(answer.relays),
@@ -142,24 +141,24 @@ def _sentence(relays: Sequence[RelayJson]) -> str:
 
 
 def _actions(relay: RelayJson, written: Sequence[str]) -> Sequence[tuple[str, str]]:
-    found = ["test"] if relay.enabled else []
+    actions = ["test"] if relay.enabled else []
     if relay.name in written:
         place = written.index(relay.name)
-        found += ["up"] if place else []
-        found += ["down"] if place < len(written) - 1 else []
-        found += ["disable" if relay.enabled else "enable", "remove"]
-    return [(action, _LABELS[action]) for action in found]
+        actions += ["up"] if place else []
+        actions += ["down"] if place < len(written) - 1 else []
+        actions += ["disable" if relay.enabled else "enable", "remove"]
+    return [(action, _LABELS[action]) for action in actions]
 
 
 def _focus(rows: Sequence[RelayRow], after: Focus) -> Focus:
-    """Returns the same button of the same row, else its opposite, else the first of the row."""
+    """Returns the same button of the same row, else its opposite, else the first one of the row."""
     for row in rows:
         if row.relay.name == after.relay and row.is_withheld and after.action == "allow":
             return after
         if row.relay.name == after.relay and row.actions:
-            there = [action for action, _ in row.actions]
-            wanted = (after.action, _OPPOSITES.get(after.action, ""))
-            return Focus(after.relay, next((action for action in wanted if action in there), there[0]))
+            actions = [action for action, _ in row.actions]
+            preferred = (after.action, _OPPOSITES.get(after.action, ""))
+            return Focus(after.relay, next((action for action in preferred if action in actions), actions[0]))
     return after if after == UNDO else NOWHERE
 
 
@@ -189,8 +188,8 @@ async def _page(
 
 
 async def _relays(visit: Visit) -> web.Response:
-    asked = visit.query("row", "did")
-    return await _page(visit, after=Focus(asked.get("row", ""), asked.get("did", "")))
+    query = visit.query("row", "did")
+    return await _page(visit, after=Focus(query.get("row", ""), query.get("did", "")))
 
 
 def _done(visit: Visit, notice: str, *, row: str = "", did: str) -> web.Response:
@@ -198,8 +197,8 @@ def _done(visit: Visit, notice: str, *, row: str = "", did: str) -> web.Response
 
 
 async def _add(visit: Visit) -> web.StreamResponse:
-    """Adds what was pasted, and tests what is new, but for relays that wait for an answer: may they have their password
-    unencrypted?"""
+    """Adds the pasted relays and tests the new ones, except those for which the user must first allow that they get
+    their password unencrypted."""
     form = await visit.form("urls", "name")
     text, name = form.get("urls", ""), form.get("name", "").strip()
     try:
@@ -216,7 +215,7 @@ async def _add(visit: Visit) -> web.StreamResponse:
 
 
 async def _allow(visit: Visit) -> web.StreamResponse:
-    """Lets a relay have its user and password unencrypted, and tests it."""
+    """Allows that a relay gets its user and password unencrypted, and tests it."""
     name = (await visit.form("relay")).get("relay", "")
     try:
         await visit.frame.one(RelayEndpoints).edits.allow_plaintext(name)
@@ -228,10 +227,10 @@ async def _allow(visit: Visit) -> web.StreamResponse:
 
 def _added(made: Additions) -> str:
     new = [each.name for each in made.added if each.was_there is None]
-    there = [each.name for each in made.added if each.was_there is not None]
+    old = [each.name for each in made.added if each.was_there is not None]
     added = _("Added: {names}.", names=commas(new)) if new else ""
-    known = _("There already, with the same host, port and user: {names}.", names=commas(there)) if there else ""
-    return sentences([added, known])
+    not_added = _("There already, with the same host, port and user: {names}.", names=commas(old)) if old else ""
+    return sentences([added, not_added])
 
 
 async def _edit(visit: Visit) -> web.Response:
@@ -285,14 +284,14 @@ async def _select(visit: Visit) -> web.Response:
 
 
 async def _test(visit: Visit) -> web.StreamResponse:
-    """Tests one relay, or all, and sends each result as soon as it is there."""
+    """Tests one relay, or all, and streams the results."""
     form = await visit.form("relay", "do")
     name = form.get("relay", "")
     return await _tested(visit, [name] if name else [])
 
 
 async def _tested(visit: Visit, names: Sequence[str]) -> web.StreamResponse:
-    """Tests these relays, or all. Raises nothing: what cannot be tested is said on the page."""
+    """Tests these relays; without names, all. Raises nothing: errors are on the page."""
     try:
         test = visit.frame.one(RelayEndpoints).begin_test(RelayTestRequest(tuple(names)))
     except Refused as refused:

@@ -1,4 +1,4 @@
-"""Relays that fail, and what is in the way to them."""
+"""Problems of relays: failures, and obstacles on this network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proxy.wire.relay_url import redact
 
 
 async def problems(moment: Moment) -> list[ProblemJson]:
-    """Returns those of now."""
+    """Returns the present problems."""
     parts = moment.frame.parts
     health = parts.health
     return present(
@@ -30,10 +30,10 @@ def present(
     failing: Callable[[str], bool],
     obstacles: Mapping[str, RelayObstacle],
 ) -> list[ProblemJson]:
-    """As `problems`. `relays` are those in use, `failing` tells whether one failed so often that it is used last,
+    """As `problems`. `relays` are those in use. `failing` returns whether a relay failed so often that it is used last.
     `obstacles` are by relay name."""
 
-    def found() -> Iterator[tuple[str, str]]:
+    def texts() -> Iterator[tuple[str, str]]:
         for name in relays:
             state = health(name)
             if (noted := state.fault) is not None:
@@ -44,4 +44,4 @@ def present(
             if (obstacle := obstacles.get(name)) is not None:
                 yield obstacle.text(name), obstacle.fix(name)
 
-    return [ProblemJson(ProblemSubject.RELAYS, text, do) for text, do in found()]
+    return [ProblemJson(ProblemSubject.RELAYS, text, do) for text, do in texts()]

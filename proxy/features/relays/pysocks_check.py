@@ -1,8 +1,8 @@
 """A test of a relay by PySocks, which shares no code with Byway: an independent check of our own dialers.
 
-It blocks, so each question has a daemon thread and a deadline. It is asked only what it gets right (no name over 127
-bytes: it would send a wrong one; no IPv6 literal over HTTP or SOCKS4) and what is safe (no credentials in the clear; no
-relay by its name, which this network's name servers would be asked for).
+PySocks blocks, so each test has a daemon thread and a deadline. Tests are left out that it would do wrongly (a name
+over 127 bytes, of which it sends a wrong one; an IPv6 literal over HTTP or SOCKS4), and unsafe ones (credentials in the
+clear; a relay by its name, which it would look up with this network's name servers).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import RelayKind, RelayUrl, redact
 
 NAME_LIMIT = 127
-"""Bytes of a name that PySocks encodes rightly."""
+"""The most bytes of a name that PySocks encodes correctly."""
 
 TIMEOUT_S = 10
 _DEADLINE_S = 12.0
@@ -37,7 +37,7 @@ _TYPES = {
 
 @frozen_dataclass
 class Opinion:
-    """`asked` False: `error` says why PySocks was not asked."""
+    """The result of PySocks. With `asked` False, `error` is the reason for which it was not used."""
 
     asked: bool
     ok: bool = False
@@ -89,7 +89,7 @@ def _ask(relay: RelayUrl, destination: Destination, answer: Future[Opinion]) -> 
     try:
         _connect(relay, destination).close()
         opinion = Opinion(asked=True, ok=True, elapsed_s=time.monotonic() - began)
-    except Exception as error:  # PySocks raises whatever a lying relay makes it stumble over
+    except Exception as error:  # a wrong answer of the relay can make PySocks raise anything
         text = redact(str(error)).splitlines()[0] if str(error) else type(error).__name__
         opinion = Opinion(asked=True, elapsed_s=time.monotonic() - began, error=text)
     if not answer.cancelled():
@@ -97,7 +97,7 @@ def _ask(relay: RelayUrl, destination: Destination, answer: Future[Opinion]) -> 
 
 
 def _connect(relay: RelayUrl, destination: Destination) -> socket.socket:
-    """As socks.create_connection does, save that the socket is closed whatever PySocks raises."""
+    """Connects as socks.create_connection does, but closes the socket whatever PySocks raises."""
     import socks
 
     failure: OSError = OSError(f"{relay.host} has no address")
@@ -105,8 +105,8 @@ def _connect(relay: RelayUrl, destination: Destination) -> socket.socket:
         sock = socks.socksocket(family, kind, protocol)
         try:
             sock.settimeout(TIMEOUT_S)
-            # rdns: never a name resolved here
             proxy_type = socks.PROXY_TYPES[_TYPES[relay.kind]]
+            # rdns True: the relay resolves the name.
             sock.set_proxy(proxy_type, relay.host, relay.port, True, relay.user or None, relay.password or None)
             sock.connect((destination.host, destination.port))
             return sock
@@ -120,7 +120,7 @@ def _connect(relay: RelayUrl, destination: Destination) -> socket.socket:
 
 
 def _close(sock: socket.socket) -> None:
-    """Closes the socket, also when PySocks has a file on it open, which would keep it open."""
+    """Closes the socket, even when PySocks has a file object on it, which would keep it open."""
     if (descriptor := sock.detach()) >= 0:
         socket.close(descriptor)
 

@@ -1,4 +1,4 @@
-"""`byway relay scan`: asks what listens on this computer, and opens connections through it once the user allows it."""
+"""`byway relay scan`: finds listeners on this computer, and opens connections through them if the user allows it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from proxy.probe.relay_trial import Trial, try_relay
 
 @frozen_dataclass
 class TryOut:
-    """Whether one connection through a listener opened, by our dialer and by PySocks (None: not asked)."""
+    """The result of one connection through a listener, by our dialer and by PySocks (None: not used)."""
 
     trial: Trial
     pysocks_ok: bool | None = None
@@ -24,13 +24,13 @@ class TryOut:
 
 
 def scan(ports: Iterable[KnownPort], *, own: Collection[int]) -> list[Listener]:
-    """Asks what listens on these ports of 127.0.0.1, all at once. `own` ports are Byway's, and are not asked."""
+    """Returns the listeners on these ports of 127.0.0.1, which it asks all at once, except Byway's `own` ports."""
     return asyncio.run(_scan(ports, own))
 
 
 def try_out(listeners: Sequence[Listener], destination: Destination) -> list[TryOut]:
-    """Opens a connection to `destination` through each listener, and one by PySocks, and closes them: nothing is sent
-    there."""
+    """Opens a connection to `destination` through each listener, and one by PySocks, and closes them. Sends nothing to
+    it."""
     return asyncio.run(_try_out(listeners, destination))
 
 

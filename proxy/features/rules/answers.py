@@ -1,4 +1,4 @@
-"""Rules, overrides with their hits, and what they decide about a URL."""
+"""Answers about rules, overrides with their hits, and the plan for a URL."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class RulesAnswer:
 
     @classmethod
     def of(cls, value: Rules, overrides: Mapping[str, Override], counted: RuleHits | None = None) -> RulesAnswer:
-        """`counted`: none without a running Byway. When a text stands twice only the first one ever decides, so that
-        one has the hits."""
+        """`counted` is None without a running Byway. Of two rules with the same text only the first ever decides, so
+        that one has the hits."""
         all_rules = tuple(value.rules)
         counts = {each.text: None if counted is None else counted.of(each.text) for each in all_rules}
         none = None if counted is None else Hits()

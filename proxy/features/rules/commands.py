@@ -1,6 +1,6 @@
-"""`byway rule`: test, list, check and edit the rules. All of it works without a running Byway, from the files.
+"""`byway rule`: tests, lists, checks and edits the rules. All of it works without a running Byway, from the files.
 
-A running one is asked first, because it also knows overrides and what was learned; it uses an edit when the command
+A running one is asked first, because it also has overrides and the learned status; it uses an edit when the command
 ends.
 """
 
@@ -46,10 +46,10 @@ def try_url(
     ] = None,
 ) -> Exit | None:
     """Show the plan for a URL and the rules that match it."""
-    given = {"process": process, "network": network}
-    asked = {"url": url, **{name: value for name, value in given.items() if value is not None}}
+    options = {"process": process, "network": network}
+    request = {"url": url, **{name: value for name, value in options.items() if value is not None}}
     try:
-        answer = call.client().post("/v1/rules/test", asked)
+        answer = call.client().post("/v1/rules/test", request)
     except NotRunning:
         call.output.hint("No Byway is running. This is from the files, without overrides and learned status.")
         answer = _tested_offline(call, url, process or "", network)
@@ -136,7 +136,7 @@ def check(
         call.output.document({"version": VERSION, **document})
         return None
     for name, it in rules.lists.items():
-        source = "" if it.source == f"list {name}" else f"{it.source}: "  # it is fetched: there is no file to name
+        source = "" if it.source == f"list {name}" else f"{it.source}: "  # a fetched list has no file
         call.output.line(f"list {name}: {source}lines read: {it.lines_read:,}, skipped: {it.lines_skipped:,}")
     for notice in rules.notices:
         call.output.hint(notice)
@@ -184,8 +184,8 @@ def add(
         from proxy.features.rules.answers import RuleJson
         from proxy.model.document import versioned
 
-        shown = {"number": added.number, "rule": RuleJson.of(added.rule), "notices": notices}
-        call.output.document(versioned(file=str(paths.rules_file), **shown, running=running))
+        document = {"number": added.number, "rule": RuleJson.of(added.rule), "notices": notices}
+        call.output.document(versioned(file=str(paths.rules_file), **document, running=running))
         return None
     place = "last" if added.following is None else f"before {added.following.text}"
     call.output.line(f"{paths.rules_file}:{added.rule.line}: added as rule {added.number}, {place}: {added.rule.text}")
@@ -215,8 +215,8 @@ def remove(
         from proxy.features.rules.answers import RuleJson
         from proxy.model.document import versioned
 
-        shown = {"number": number, "rule": RuleJson.of(removed.rule), "removed": removed.line}
-        call.output.document(versioned(file=str(paths.rules_file), **shown, running=running))
+        document = {"number": number, "rule": RuleJson.of(removed.rule), "removed": removed.line}
+        call.output.document(versioned(file=str(paths.rules_file), **document, running=running))
         return None
     call.output.line(f"{paths.rules_file}:{removed.rule.line}: rule {number} is removed: {removed.line}")
     hint_in_use(call, running)
@@ -278,16 +278,16 @@ def take(
     from proxy.config.suggestions import quoted, suggestion
     from proxy.features.rules.imports import import_source
 
-    known = get_args(ListFormatName)
-    if list_format not in known:
-        raise Misused(f"unknown list format {quoted(list_format)}{suggestion(list_format, known)}")
-    chosen = next(name for name in known if name == list_format)
+    formats = get_args(ListFormatName)
+    if list_format not in formats:
+        raise Misused(f"unknown list format {quoted(list_format)}{suggestion(list_format, formats)}")
+    chosen = next(name for name in formats if name == list_format)
     import_source(call, source, name=list_name, format=chosen, add=add_them, force=force)
     return None
 
 
 def _relay_notices(rule: Rule, paths: Paths, client: Client | None) -> Iterator[str]:
-    """What to know of a new rule that needs a relay."""
+    """Yields the warning about a new rule that needs a relay, if none is usable."""
     from proxy.model import Action
     from proxy.terminal.usable import relay_warning, relays_now
 

@@ -47,8 +47,8 @@ class RuleEndpoints:
         router = self.parts.setup().router
         answer = RulesAnswer.of(router.rules, router.overrides, self.parts.rule_hits)
         if problem := redact(str(self.parts.counters().get("config_problem", ""))):
-            told = f"These are the rules in use; the edited configuration is not: {problem}"
-            answer = replace(answer, notices=(told, *answer.notices))
+            notice = f"These are the rules in use; the edited configuration is not: {problem}"
+            answer = replace(answer, notices=(notice, *answer.notices))
         return answer
 
     async def test_rules(self, asked: RuleTestRequest) -> RuleTestAnswer:

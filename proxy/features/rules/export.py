@@ -1,5 +1,5 @@
-"""`byway rule export`: domains and prefixes of the rules, of a list, or of sites that were found blocked, in the format
-of another program. It is written to standard output; what the format cannot say is counted on standard error."""
+"""`byway rule export`: prints the domains and prefixes of the rules, of a list, or of blocked sites in the format of
+another program. Entries that the format cannot express are counted on standard error."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def write_export(
     action: str | None,
     learned: bool,
 ) -> None:
-    """Prints the entries of a list, of the rules with an action, or of sites that were found blocked. Raises Misused,
-    ConfigError and NotRunning."""
+    """Prints the entries of a list, of the rules with an action, or of blocked sites. Raises Misused, ConfigError and
+    NotRunning."""
     if sum((list_name is not None, action is not None, learned)) > 1:
         raise Misused("give one of --list, --action and --learned")
     exceptions: Iterator[Entry] = iter(())
@@ -54,8 +54,8 @@ def write_export(
         rules = read_rules(settings, paths)
         if list_name is None:
             with as_misuse():
-                wanted, relay = parse_action(action or "RELAY", relays=relay_names(settings))
-            chosen = [r for r in rules.rules if r.action is wanted and relay in ("", r.relay)]
+                exported_action, relay = parse_action(action or "RELAY", relays=relay_names(settings))
+            chosen = [r for r in rules.rules if r.action is exported_action and relay in ("", r.relay)]
             entries = _of_rules(rules, chosen, unsaid)
             lists = [rules.lists[rule.value] for rule in chosen if rule.type is RuleType.LIST]
             exceptions = (entry for listed in lists for entry in listed.exceptions.entries())
@@ -72,12 +72,12 @@ def write_export(
         call.output.document(versioned(**document, **counts))
         return
     typer.echo(exported.text, nl=False)
-    for sentence in _told(exported, left_out, format):
+    for sentence in _summary(exported, left_out, format):
         call.output.hint(sentence)
 
 
 def _of_rules(rules: Rules, chosen: list[Rule], unsaid: Counter[str]) -> Iterator[Entry]:
-    """Yields what these rules name. Counts in `unsaid` the rules that name no domain or prefix, by their type."""
+    """Yields the entries of these rules. Counts the rules without a domain or prefix in `unsaid`, by their type."""
     for rule in chosen:
         match rule.type:
             case RuleType.DOMAIN if literal(rule.value) is None:
@@ -95,7 +95,7 @@ def _of_rules(rules: Rules, chosen: list[Rule], unsaid: Counter[str]) -> Iterato
 
 
 def _learned(call: Invocation) -> Iterator[Entry]:
-    """Yields the sites with the stored status blocked, on the network in use if Byway runs, else on any."""
+    """Yields the sites with the stored status blocked: on the present network if Byway runs, otherwise on any."""
     answer: Mapping[str, Any] = call.reader().get("/v1/sites")
     here = answer.get("network")
     for site in answer["sites"]:
@@ -112,12 +112,12 @@ def _learned(call: Invocation) -> Iterator[Entry]:
 
 def _prefix(text: str) -> Entry:
     network = ipaddress.ip_network(text)
-    shown = str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
-    return Entry(EntryKind.PREFIX, shown, Covers.HOST)
+    value = str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
+    return Entry(EntryKind.PREFIX, value, Covers.HOST)
 
 
-def _told(exported: Exported, left_out: Mapping[str, int], format: ExportFormat) -> Iterator[str]:  # noqa: A002
-    """Yields what the reader of standard error should know."""
+def _summary(exported: Exported, left_out: Mapping[str, int], format: ExportFormat) -> Iterator[str]:  # noqa: A002
+    """Yields the sentences for standard error: the numbers of exported, changed and left out entries."""
     yield f"{exported.written:,} {'entry' if exported.written == 1 else 'entries'} in format {format}."
     for change, count in exported.changed.items():
         yield f"{_CHANGED[change].format(f'{count:,}')}."

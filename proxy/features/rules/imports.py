@@ -1,8 +1,8 @@
-"""`byway rule import`: takes a list, rules of another program, or block pages, and says what it made of them.
+"""`byway rule import`: imports a list, rules of another program, or block pages, and prints the result.
 
-A list is copied into the configuration's folder and gets a `[[list]]` table; it does nothing until a rule names it.
-Rules of another program are only shown, unless the user asks to add them. Nothing that would be refused at a reload is
-written.
+A list is copied into the configuration's folder and gets a `[[list]]` table; it has no effect until a rule names it.
+Rules of another program are only shown, unless the user adds them with an option. A file that a reload would refuse is
+not written.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ from proxy.wire import https_url, share_links
 from proxy.wire.relay_url import redact
 
 _Use = Callable[[Path], bool]
-"""Has the running Byway use what was written to a file. Returns whether one runs (`in_use.take_into_use`)."""
+"""Makes the running Byway use a written file. Returns whether one runs (`in_use.take_into_use`)."""
 
 _STDIN = Path("standard input")
 _NOT_OF_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 _RULES_FILE_STEM = "rules"
 _SHOWN = 50
 _MAY_BE_SECRET = re.compile(r"pass|psk|secret|token|key\b|uuid|auth|:[0-9]{1,5}:[^\s:]+:[^\s:]", re.IGNORECASE)
-"""In settings of other programs, in a netrc, and in HOST:PORT:USER:PASSWORD."""
+"""Words of secrets in settings of other programs and in a netrc, and the form HOST:PORT:USER:PASSWORD."""
 _EXPLAINED = 256 * 1024
-"""Characters of a refused file that are looked at to say what it is."""
+"""Characters of a refused file from which its kind is recognized."""
 
 
 def import_source(
@@ -66,12 +66,12 @@ def import_source(
     add: bool,
     force: bool,
 ) -> None:
-    """Imports what `source` is: a path, `-` or an https:// URL. With a `name` it is read as a list.
+    """Imports `source`: a path, `-` or an https:// URL. With a `name`, it is read as a list.
 
     Raises Misused, ConfigError and BywayError."""
     if name is not None:
         with as_misuse():
-            relay_name(name)  # before it names a file
+            relay_name(name)  # checked before a file gets this name
     paths, client = edited_configuration(call)
     settings = read_configuration(paths).settings
     use = partial(take_into_use, call, client)
@@ -113,16 +113,16 @@ def _import_list(
     format: ListFormatName,  # noqa: A002
     force: bool,
 ) -> None:
-    known = next((item for item in settings.list if item.name == name), None)
-    if known is not None and known.url:
+    old = next((item for item in settings.list if item.name == name), None)
+    if old is not None and old.url:
         raise Misused(f"list {name} is fetched from a URL; choose another name with --list")
-    if known is not None and format != "auto" and format != known.format:
-        raise Misused(f"list {name} has format {known.format}; change it in {paths.config_file}")
+    if old is not None and format != "auto" and format != old.format:
+        raise Misused(f"list {name} has format {old.format}; change it in {paths.config_file}")
     stem = f"{name}-list" if name.lower() == _RULES_FILE_STEM else name
-    target = paths.named(f"{stem}.txt" if known is None else known.source)
-    if known is None and target.exists() and not _is_same(target, file):
+    target = paths.named(f"{stem}.txt" if old is None else old.source)
+    if old is None and target.exists() and not _is_same(target, file):
         raise ConfigError(f"{shown(target)} exists already; choose another name with --list")
-    item = known or ListConfig(name, target.name, format=format)
+    item = old or ListConfig(name, target.name, format=format)
     if is_web_page(data, "") and not force:
         raise ConfigError(f"{shown(file)}: is a web page, not a list. To import it anyway: --force")
     folder = None if file == _STDIN else file.parent
@@ -138,18 +138,18 @@ def _import_list(
         allow_suffixes=item.allow_suffixes,
         siblings=no_siblings if file == _STDIN else Siblings(file, only_obeyed=False),
     )
-    if listed.included and file != _STDIN and not _is_same(target, file):  # the copy stands elsewhere, alone
+    if listed.included and file != _STDIN and not _is_same(target, file):  # the copy is alone in its folder
         data = inline_includes(decode(file, data), Siblings(file, only_obeyed=False)).encode()
-    last = 0 if known is None else _entries_now(known, paths)
+    last = 0 if old is None else _entries_now(old, paths)
     if not force and (reason := refusal(listed, last, accept_smaller=False)):
         if not listed.listed and (explained := _of_relays(decode(file, data))):
             raise ConfigError(f"{shown(file)}: is no list of sites: {explained}")
-        told = f" ({_first_skipped(listed)})" if listed.skipped and not listed.listed else ""
-        raise ConfigError(f"{shown(file)}: {reason}{told}. Nothing was changed. To import it anyway: --force")
+        example = f" ({_first_skipped(listed)})" if listed.skipped and not listed.listed else ""
+        raise ConfigError(f"{shown(file)}: {reason}{example}. Nothing was changed. To import it anyway: --force")
     others, unreadable = _other_lists(settings, paths, name)
     rules = read_rules(settings, paths, lists={**others, name: listed})
     _write(target, data)
-    if known is None:
+    if old is None:
         table = {"name": name, "source": target.name}
         try:
             add_list(paths.config_file, table if format == "auto" else {**table, "format": str(format)})
@@ -157,8 +157,8 @@ def _import_list(
             if not _is_same(target, file):
                 target.unlink(missing_ok=True)
             raise
-    running = use(target if known is not None else paths.config_file)
-    _show_list(call, item, listed, target, rules, is_new=known is None, running=running)
+    running = use(target if old is not None else paths.config_file)
+    _show_list(call, item, listed, target, rules, is_new=old is None, running=running)
     for problem in unreadable:
         call.output.hint(f"Byway cannot use its configuration until another list is mended: {problem}")
 
@@ -179,18 +179,18 @@ def _import_url(
     except ValueError as error:
         raise ConfigError(f"the source of a list is a file or an https:// URL: {error}") from None
     name = name or _name_after(Path(urlsplit(url).path).stem)
-    known = next((item for item in settings.list if item.name == name), None)
-    if known is not None and known.source != url:
+    old = next((item for item in settings.list if item.name == name), None)
+    if old is not None and old.source != url:
         raise Misused(f"there is a list {name} with another source; choose another name with --list")
     running = False
-    if known is None:
+    if old is None:
         table = {"name": name, "source": url}
         add_list(paths.config_file, table if format == "auto" else {**table, "format": str(format)})
         running = use(paths.config_file)
     if call.output.as_json:
-        call.output.document(versioned(list=name, source=redact(url), new=known is None, running=running))
+        call.output.document(versioned(list=name, source=redact(url), new=old is None, running=running))
         return
-    call.output.line(f"list {name}: {'is there already' if known else 'added'}: {redact(url)}")
+    call.output.line(f"list {name}: {'is there already' if old else 'added'}: {redact(url)}")
     hint_in_use(call, running)
     call.output.hint(f"Nothing is fetched by itself. To fetch it: `byway list refresh {name}`")
     call.output.hint(f"To use it: `byway rule add LIST,{name},RELAY`")
@@ -220,8 +220,8 @@ def _show_list(
 
 
 def _other_lists(settings: Settings, paths: Paths, name: str) -> tuple[Mapping[str, DomainList], Sequence[str]]:
-    """Reads the lists other than `name`. Returns them, and the problems of those that cannot be read: they are empty
-    here, since several such lists are repaired one after the other."""
+    """Reads the lists other than `name`. Returns them, and the problems of the unreadable ones. These are empty here,
+    since several such lists are repaired one after the other."""
     lists: dict[str, DomainList] = {}
     problems: list[str] = []
     for item in settings.list:
@@ -242,8 +242,8 @@ def _first_skipped(listed: DomainList) -> str:
 
 
 def _of_relays(text: str) -> str:
-    """Says of links, a subscription or a configuration of another client what it is, without quoting it: it holds
-    passwords, which base64 does not hide. Empty for anything else, such as a message in JSON."""
+    """Returns a description of links, a subscription or a configuration of another client, without a quotation: it has
+    passwords, which base64 does not hide. Empty for any other text, such as a message in JSON."""
     begins = text[:_EXPLAINED].strip()
     return "" if begins.startswith("{") and '"outbounds"' not in begins else share_links.explain(begins)
 
@@ -251,7 +251,7 @@ def _of_relays(text: str) -> str:
 def _entries_now(item: ListConfig, paths: Paths) -> int:
     try:
         return len(read_lists([item], paths)[item.name].listed)
-    except ConfigError:  # it is missing or damaged: this import repairs it
+    except ConfigError:  # this import repairs a missing or damaged list
         return 0
 
 
@@ -280,19 +280,19 @@ def _write(target: Path, data: bytes | str) -> None:
 def _offer_rules(
     call: Invocation, paths: Paths, settings: Settings, text: str, file: Path, use: _Use, *, add: bool
 ) -> None:
-    """Prints the rules of another program as Byway's, and adds them when asked to."""
+    """Prints the rules of another program in the form of Byway; with `add`, adds them to rules.txt."""
     try:
         translated = foreign_rules.translate(text, relays=relay_names(settings))
     except ConfigError as error:
         raise ConfigError(f"{shown(file)}: {error}") from None
-    there = read_rules(settings, paths)
-    own = {rule.text for rule in there.rules}
-    has_match = any(rule.type is RuleType.MATCH for rule in there.rules)
+    present = read_rules(settings, paths)
+    own = {rule.text for rule in present.rules}
+    has_match = any(rule.type is RuleType.MATCH for rule in present.rules)
     taken: list[str] = []
     not_taken = list(translated.not_taken)
     for number, line in translated.rules:
         try:
-            check_rules(line, settings, source="", lists=there.lists)
+            check_rules(line, settings, source="", lists=present.lists)
         except ConfigError as error:
             not_taken.append((number, error.problems[0].partition(":1: ")[2]))
             continue
@@ -301,17 +301,17 @@ def _offer_rules(
         elif line not in own:
             taken.append(line)
             own.add(line)
-    told = [f"{shown(file)}:{number}: not taken: {why}" for number, why in sorted(not_taken)]
+    reasons = [f"{shown(file)}:{number}: not taken: {why}" for number, why in sorted(not_taken)]
     first = add_rules(paths, settings, taken, inspects=call.inspects) if add and taken else None
     running = first is not None and use(paths.rules_file)
     if call.output.as_json:
-        call.output.document(versioned(rules=taken, not_taken=told, added_at=first, running=running))
+        call.output.document(versioned(rules=taken, not_taken=reasons, added_at=first, running=running))
         return
     for line in taken:
         call.output.line(line)
-    for sentence in told[:_SHOWN]:
+    for sentence in reasons[:_SHOWN]:
         call.output.hint(sentence)
-    if (more := len(told) - _SHOWN) > 0:
+    if (more := len(reasons) - _SHOWN) > 0:
         call.output.hint(f"{shown(file)}: and {more} more lines not taken")
     for sentence in _outcome(call, paths, taken, first):
         call.output.hint(sentence)

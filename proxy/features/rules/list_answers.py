@@ -1,4 +1,4 @@
-"""Lists: where each comes from, what it names, how its fetches go, and how it compares with visits."""
+"""Answers about lists: their source, their entries, their fetches, and their comparison with visits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from proxy.wire.relay_url import redact
 from proxy.wire.url_secrets import hide_secrets
 
 _EXAMPLES = 3
-"""Skipped lines that are shown for each reason."""
+"""The most skipped lines in an answer for each reason."""
 
 
 @frozen_dataclass

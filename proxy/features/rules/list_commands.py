@@ -1,7 +1,7 @@
-"""`byway list`: what each list names, fetching those whose source is a URL, and what visits say about a list.
+"""`byway list`: shows lists, fetches those whose source is a URL, and compares a list with visits.
 
 A running Byway fetches them itself. Without one, this process does, as Byway would: through the configured relays only,
-unless the list says `via = "direct"`. So a list that a rule needs can be fetched before the first start.
+unless the list has `via = "direct"`. So a list that a rule needs can be fetched before the first start.
 """
 
 from __future__ import annotations
@@ -53,25 +53,25 @@ def show(call: Invocation, names: Names = None) -> Exit | None:
     except NotRunning:
         call.output.hint("No Byway is running. This is from the files.")
         answer = _described_offline(call.paths)
-    known = {shown["name"]: shown for shown in answer["lists"]}
+    by_name = {item["name"]: item for item in answer["lists"]}
     for name in names or ():
-        if name not in known:
+        if name not in by_name:
             from proxy.config.suggestions import quoted, suggestion
 
-            raise Misused(f"unknown list {quoted(name)}{suggestion(name, known)}")
-    chosen = [known[name] for name in dict.fromkeys(names or known)]
+            raise Misused(f"unknown list {quoted(name)}{suggestion(name, by_name)}")
+    chosen = [by_name[name] for name in dict.fromkeys(names or by_name)]
     if call.output.as_json:
         call.output.document({**answer, "lists": chosen})
     elif names and call.output.fancy:
-        for number, shown in enumerate(chosen):
+        for number, item in enumerate(chosen):
             if number:
                 call.output.line()
-            call.output.facts(list_facts(shown))
+            call.output.facts(list_facts(item))
     elif names:
         call.output.table(("list", "what", "value"), ((it["name"], *fact) for it in chosen for fact in list_facts(it)))
     else:
         _overview(call.output, chosen)
-    is_bad = any(shown["problem"] or (shown["fetch"] or {}).get("error") for shown in chosen)
+    is_bad = any(item["problem"] or (item["fetch"] or {}).get("error") for item in chosen)
     return Exit.BAD if is_bad else None
 
 
@@ -118,7 +118,7 @@ def report(
     return None
 
 
-def _overview(out: Output, shown: Sequence[Document]) -> None:
+def _overview(out: Output, lists: Sequence[Document]) -> None:
     when = ago if out.fancy else clock
     rows = [
         (
@@ -129,21 +129,21 @@ def _overview(out: Output, shown: Sequence[Document]) -> None:
             when(it["fetch"]["fetched_at"]) if it["fetch"] and it["fetch"]["fetched_at"] else "",
             it["source"],
         )
-        for it in shown
+        for it in lists
     ]
     empty = "There is no list. Add one with a [[list]] table in the configuration: `byway config path`."
     out.table(("list", "state", "entries", "skipped", "fetched", "source"), rows, empty=empty)
 
 
-def _state(shown: Document) -> str:
-    fetch = shown["fetch"]
+def _state(item: Document) -> str:
+    fetch = item["fetch"]
     if fetch and not fetch["has_copy"]:
         return "cannot be read" if fetch["error"] and not fetch["failures"] else "not fetched yet"
-    if not shown["in_use"]:
+    if not item["in_use"]:
         return "not in use"
     if fetch and fetch["error"]:
         return "last fetch failed"
-    if shown["problem"]:
+    if item["problem"]:
         return "covers almost nothing"
     return "out of date" if fetch and fetch["stale"] else "in use"
 
@@ -154,39 +154,39 @@ _COVERED = {
     "subdomains": "only their subdomains",
     "children": "only one label below",
 }
-"""What the domains of a list stand for."""
+"""The words for the hosts that domains of a list cover."""
 
 
-def list_facts(shown: Document) -> Iterator[tuple[str, str]]:
-    """Yields what is known about a list (`proxy.features.rules.list_answers.ListJson`), as names and values."""
-    yield "list", shown["name"]
-    yield "state", _state(shown)
-    yield "source", shown["source"]
-    yield "format", shown["format"]
+def list_facts(item: Document) -> Iterator[tuple[str, str]]:
+    """Yields the facts about a list (`list_answers.ListJson`), as names and values."""
+    yield "list", item["name"]
+    yield "state", _state(item)
+    yield "source", item["source"]
+    yield "format", item["format"]
     kinds = ", ".join(f"{count:,} {kind}{'' if count == 1 else 'es' if kind == 'prefix' else 's'}"
-                      for kind, count in shown["kinds"].items())  # fmt: skip
-    yield "entries", f"{shown['entries']:,}{f' ({kinds})' if kinds else ''}"
-    if covers := ", ".join(f"{count:,} {_COVERED[kind]}" for kind, count in shown["covers"].items()):
+                      for kind, count in item["kinds"].items())  # fmt: skip
+    yield "entries", f"{item['entries']:,}{f' ({kinds})' if kinds else ''}"
+    if covers := ", ".join(f"{count:,} {_COVERED[kind]}" for kind, count in item["covers"].items()):
         yield "domains", covers
-    if shown["exceptions"]:
-        yield "exceptions", f"{shown['exceptions']:,}"
-    if shown["problem"]:
-        yield "problem", shown["problem"]
-    for skipped in shown["skipped"]:
+    if item["exceptions"]:
+        yield "exceptions", f"{item['exceptions']:,}"
+    if item["problem"]:
+        yield "problem", item["problem"]
+    for skipped in item["skipped"]:
         explained = "" if skipped["examples"] else f", since it {skipped['text']}"
         yield "skipped", f"{_lines(skipped['lines'])}: {skipped['reason'].replace('-', ' ')}{explained}"
         for example in skipped["examples"]:
             yield "", example
-    if shown["lines_widened"]:
-        yield "widened", f"{_lines(shown['lines_widened'])}: a scheme or path, read as its whole host"
-        for example in shown["widened"]:
+    if item["lines_widened"]:
+        yield "widened", f"{_lines(item['lines_widened'])}: a scheme or path, read as its whole host"
+        for example in item["widened"]:
             yield "", example
-    if shown["bytes"]:
-        yield "size", size(shown["bytes"])
-    if (fetch := shown["fetch"]) is not None:
+    if item["bytes"]:
+        yield "size", size(item["bytes"])
+    if (fetch := item["fetch"]) is not None:
         yield from _fetch_facts(fetch)
-    elif shown["written_at"]:
-        yield "changed", f"{clock(shown['written_at'])} ({ago(shown['written_at'])})"
+    elif item["written_at"]:
+        yield "changed", f"{clock(item['written_at'])} ({ago(item['written_at'])})"
 
 
 def _lines(count: int) -> str:
@@ -232,8 +232,8 @@ def refresh(
         call.output.hint("No Byway is running. This command fetches the lists itself.")
         asyncio.run(_refresh_offline(call.paths, names or [], take, accept_smaller=accept_smaller))
     else:
-        asked = {"names": names or [], "accept_smaller": accept_smaller}
-        for line in client.post_and_follow("/v1/lists/refresh", asked):
+        request = {"names": names or [], "accept_smaller": accept_smaller}
+        for line in client.post_and_follow("/v1/lists/refresh", request):
             if "problem" in line:
                 problem = line["problem"]
             else:
@@ -261,7 +261,7 @@ def _say(out: Output, line: Document) -> None:
 
 
 def _described_offline(paths: Paths) -> Document:
-    """The answer that a running Byway would give."""
+    """Returns the answer of a running Byway."""
     from proxy.features.rules import lists
     from proxy.features.rules.list_answers import ListsAnswer
     from proxy.model.document import document
@@ -278,7 +278,7 @@ def _described_offline(paths: Paths) -> Document:
 async def _refresh_offline(
     paths: Paths, names: Sequence[str], take: Callable[[Document], None], *, accept_smaller: bool
 ) -> None:
-    """Fetches lists as a running Byway would, by its rules, overrides and relays, and gives each result to `take`.
+    """Fetches lists as a running Byway would, by its rules, overrides and relays, and passes each result to `take`.
     Raises ConfigError and Misused."""
     from proxy.config.load import load
     from proxy.config.paths import private_folder
@@ -297,10 +297,10 @@ async def _refresh_offline(
 
     loaded = load(paths.config_to_read, env=os.environ)
     with as_misuse():
-        wanted = lists.wanted_lists(loaded.settings.list, names)
+        fetched = lists.wanted_lists(loaded.settings.list, names)
     private_folder(paths.state_dir)
     copies, poller = ListCopies(paths.lists_dir), make_poller(asyncio.get_running_loop())
-    # A rule may need the very list that is to be fetched.
+    # A rule may need a list that is still to be fetched.
     tolerant = replace(loaded.settings, list=tuple(replace(item, allow_empty=True) for item in loaded.settings.list))
     network = network_here(paths.network_key_file)
     try:
@@ -321,19 +321,19 @@ async def _refresh_offline(
             return relays_left_by(plan)
 
         async def apply() -> None:
-            """No process has the lists in use."""
+            """Does nothing: no process uses the lists."""
 
         context = RefreshContext(
             setup=lambda: setup,
             may_go_direct=may_go_direct,
             only_relays=only_relays,
             order=lambda relays: relays,
-            is_private=lambda _host: False,  # the user asks
+            is_private=lambda _host: False,  # the user requests the fetch
             apply=apply,
             now=time.time,
         )
         refresh = ListRefresh(context, copies)
-        async for result in refresh.refresh(wanted, asked=True, accept_smaller=accept_smaller):
+        async for result in refresh.refresh(fetched, asked=True, accept_smaller=accept_smaller):
             take(to_json(RefreshedLine.of(result)))
     finally:
         poller.close()

@@ -1,4 +1,4 @@
-"""Lists: what they hold, fetching them, and comparing them with visits."""
+"""Lists: their content, fetches, and comparison with visits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from proxy.routing.rule import RuleType
 from proxy.wire.relay_url import redact
 
 _VISITS_LIMIT = 10_000
-"""Rows of the log that a report reads, at most."""
+"""The most rows of the log that a report reads."""
 
 
 @frozen_dataclass
@@ -64,10 +64,10 @@ class ListEndpoints:
         """Fetches lists. Streams the result of each, then the end."""
         configured = await self.parts.configured_lists()
         try:
-            wanted = lists.wanted_lists(configured, asked.names)
+            fetched = lists.wanted_lists(configured, asked.names)
         except ValueError as error:
             raise Refused(400, str(error)) from None
-        results = self.parts.list_refresh.refresh(wanted, asked=True, accept_smaller=asked.accept_smaller)
+        results = self.parts.list_refresh.refresh(fetched, asked=True, accept_smaller=asked.accept_smaller)
 
         async def results_then_end() -> AsyncGenerator[RefreshedLine | RefreshEndLine, None]:
             async with contextlib.aclosing(results):
@@ -102,7 +102,7 @@ class ListEndpoints:
             if site.stored.network == network and not parts.store.is_private(site.stored.scope)
         ]
         compared = await asyncio.to_thread(lists.compare, name, in_use, open_hosts, here)
-        say = self._frame.provided(Role.SITES)
+        sites_json = self._frame.provided(Role.SITES)
         diff = None
         if asked.diff is not None and (compared.remove or compared.add):
             text = await parts.list_text(item)
@@ -117,6 +117,6 @@ class ListEndpoints:
                 if rule.value == name
             ),
             free=compared.free,
-            blocked=() if say is None else await say(compared.blocked),
+            blocked=() if sites_json is None else await sites_json(compared.blocked),
             diff=diff,
         )

@@ -1,4 +1,4 @@
-"""Which lists can be fetched, what is known of each, and how one compares with the visits on this network."""
+"""Selects the lists to fetch, describes lists, and compares one with the visits on this network."""
 
 from __future__ import annotations
 
@@ -20,24 +20,23 @@ _BLOCKED = (SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED, SiteStatus.SLOW, Site
 
 
 def wanted_lists(configured: Sequence[ListConfig], names: Sequence[str]) -> list[ListConfig]:
-    """Returns the lists to fetch: those that are named, or all whose source is a URL. Raises ValueError with a
-    sentence."""
-    known = {item.name: item for item in configured}
+    """Returns the lists to fetch: the named ones, or all whose source is a URL. Raises ValueError with a sentence."""
+    by_name = {item.name: item for item in configured}
     for name in names:
-        if name not in known:
-            raise ValueError(f"unknown list {quoted(name)}{suggestion(name, known)}")
-        if not known[name].url:
+        if name not in by_name:
+            raise ValueError(f"unknown list {quoted(name)}{suggestion(name, by_name)}")
+        if not by_name[name].url:
             raise ValueError(f"list {name} is a file: it is read again whenever it changes, and never fetched")
-    wanted = [known[name] for name in dict.fromkeys(names)] if names else [item for item in configured if item.url]
-    if not wanted:
+    lists = [by_name[name] for name in dict.fromkeys(names)] if names else [item for item in configured if item.url]
+    if not lists:
         raise ValueError("no list has an https:// source, so there is nothing to fetch")
-    return wanted
+    return lists
 
 
 async def describe(
     configured: Sequence[ListConfig], in_use: Mapping[str, DomainList], copies: ListCopies, now: float
 ) -> tuple[ListJson, ...]:
-    """Returns each configured list, in order. One that is not in use yet is among them."""
+    """Returns each configured list, in order, also those that are not in use yet."""
     infos = await asyncio.to_thread(lambda: [copies.info(item.url) if item.url else None for item in configured])
     return tuple(
         ListJson.of(item, in_use.get(item.name), info, now) for item, info in zip(configured, infos, strict=True)
@@ -53,16 +52,16 @@ class Compared:
     blocked: tuple[KnownSite, ...]
     """Sites that are blocked and in no list."""
     remove: tuple[str, ...]
-    """Domains of the list below which only such hosts are known."""
+    """Domains of the list that cover only hosts of `free`."""
     add: tuple[str, ...]
-    """The blocked sites of which there is no doubt."""
+    """The certainly blocked sites among `blocked`."""
 
 
 def compare(
     name: str, in_use: Mapping[str, DomainList], open_hosts: Mapping[str, float], sites: Sequence[KnownSite]
 ) -> Compared:
-    """Compares list `name` with what is known on one network. `open_hosts` worked direct, at these times, and are not
-    in trouble; `sites` are those with a status. Hosts are in canonical spelling."""
+    """Compares list `name` with the results on one network. `open_hosts` worked direct, at these times, and are not in
+    trouble; `sites` are those with a status. Hosts are in canonical spelling."""
     listed = in_use[name]
     free = [
         FreeHostJson(host, entry, at)
@@ -81,6 +80,6 @@ def compare(
 
 
 def diff(name: str, text: str, listed: DomainList, compared: Compared) -> ListDiffJson:
-    """Returns the diff of a list's text, and what it leaves out."""
+    """Returns the diff of a list's text, and the entries that it leaves out."""
     made = write_diff(name, text, cast(ListFormatName, listed.format), remove=compared.remove, add=compared.add)
     return ListDiffJson(made.text, tuple(made.unwritten))

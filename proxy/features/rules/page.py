@@ -1,6 +1,6 @@
-"""The page of the rules, the overrides and the lists: what each decides, and an editor of rules.txt.
+"""The page of the rules, the overrides and the lists, with their effects and an editor of rules.txt.
 
-The editor saves nothing that does not check, and nothing over an edit that was made elsewhere meanwhile.
+The editor saves no invalid text, and does not overwrite an edit that was made elsewhere meanwhile.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from proxy.routing.edited_rules import NotInUse, RulesText
 from proxy.routing.router import covering
 
 EDITOR_LIMIT = 256 * 1024
-"""Bytes of the text in the editor, at most."""
+"""The most bytes of the text in the editor."""
 
 _FORM_LIMIT = 4 * EDITOR_LIMIT
-"""A form takes up to three bytes for one of the text (WHATWG URL, application/x-www-form-urlencoded)."""
+"""A form has up to three bytes for one of the text (WHATWG URL, application/x-www-form-urlencoded)."""
 
 _DIFF_LINES = 200
 
@@ -44,7 +44,7 @@ _ADDON_HOOK = "plan"
 
 @frozen_dataclass
 class Problem:
-    """A problem of the rules. `line` is its number, 0 for none; `content` is what stands there."""
+    """A problem of the rules. `line` is the number of its line, 0 for none; `content` is the text of that line."""
 
     line: int
     content: str
@@ -53,8 +53,8 @@ class Problem:
 
 @frozen_dataclass
 class CheckedRules:
-    """What a text means: how many rules, and what is worth knowing of them; or its problems. `is_good`: it can be
-    saved."""
+    """The result of a check of a text: the number of its rules and the notices about them, or its problems. `is_good`:
+    it can be saved."""
 
     sentence: str
     is_good: bool = False
@@ -64,8 +64,8 @@ class CheckedRules:
 
 @frozen_dataclass
 class RulesEditor:
-    """The editor: a text, and the version of the file that it is to replace. `unreadable` says why there is none;
-    `differences` are those to a file that was changed meanwhile."""
+    """The editor: a text, and the version of the file that it replaces. `unreadable` is the reason for which there is
+    no editor; `differences` are those to a file that was changed meanwhile."""
 
     text: str = ""
     version: str = ""
@@ -76,9 +76,9 @@ class RulesEditor:
 
 @frozen_dataclass
 class Trace:
-    """What is decided about a host, by each that is asked: an override, the rules, the stored status, addons.
-    `override` is None for none, `words`, `glyph` and `because` are the status and its cause, and `addons` are the names
-    of those that may change the routes."""
+    """The decisions about a host, by an override (None: there is none), the rules, the stored status, and addons.
+    `words`, `glyph` and `because` are the status and its cause. `addons` are the names of those that may change the
+    routes."""
 
     host: str
     override: OverrideJson | None
@@ -93,7 +93,7 @@ class Trace:
 
 @frozen_dataclass
 class RulesView:
-    """What the page shows. `traced` is about the `url` that was asked for; None: none was."""
+    """The values for the template of the page. `traced` is about the requested `url`; None: there is none."""
 
     sentence: str
     editor: RulesEditor
@@ -106,7 +106,7 @@ class RulesView:
 
 
 def rules_sentence(rules: Sequence[RuleJson]) -> str:
-    """Returns how many rules are in use, and how many of them decided nothing."""
+    """Returns a sentence with the number of rules in use, and of those that decided nothing."""
     if not rules:
         return _("No rules: AUTO decides about every site.")
     unused = sum(not rule.hits for rule in rules)
@@ -125,16 +125,16 @@ def rules_sentence(rules: Sequence[RuleJson]) -> str:
 
 
 def problems_of(error: ConfigError, text: str) -> CheckedRules:
-    """Returns the problems of a text, each with the line that it is about."""
+    """Returns the problems of a text, each with its line."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    found = []
+    problems = []
     for problem in error.problems:
         place = _PLACE.fullmatch(problem)
         number = int(place["line"]) if place is not None else 0
         content = lines[number - 1] if 0 < number <= len(lines) else ""
-        found.append(Problem(number, content, problem if place is None else place["text"]))
-    many = ngettext("{count} problem. Solve it to save.", "{count} problems. Solve them to save.", len(found))
-    return CheckedRules(many, problems=found)
+        problems.append(Problem(number, content, problem if place is None else place["text"]))
+    many = ngettext("{count} problem. Solve it to save.", "{count} problems. Solve them to save.", len(problems))
+    return CheckedRules(many, problems=problems)
 
 
 async def _checked(visit: Visit, text: str) -> CheckedRules:
@@ -149,7 +149,7 @@ async def _checked(visit: Visit, text: str) -> CheckedRules:
 
 
 async def _editor(visit: Visit) -> RulesEditor:
-    """Returns the editor of the file as it is. A file with a problem is shown with it."""
+    """Returns the editor of the present file, with its problems."""
     try:
         file = await visit.parts.rules_file.read()
     except BywayError as error:
@@ -161,11 +161,12 @@ async def _editor(visit: Visit) -> RulesEditor:
 
 
 def changed_meanwhile(text: str, file: RulesText) -> RulesEditor:
-    """Returns the editor with a text whose file is another one by now. To save it again replaces that one."""
-    differences = difflib.unified_diff(file.text.splitlines(), text.splitlines(), lineterm="", n=1)
-    shown = [line for line in differences if not line.startswith(("---", "+++"))][:_DIFF_LINES]
+    """Returns the editor with a text whose file was changed since the text was opened. To save it again replaces the
+    changed file."""
+    diff = difflib.unified_diff(file.text.splitlines(), text.splitlines(), lineterm="", n=1)
+    differences = [line for line in diff if not line.startswith(("---", "+++"))][:_DIFF_LINES]
     sentence = _("The file has changed since you opened it. Nothing is saved. To replace the changed file, save again.")
-    return RulesEditor(text, file.version, CheckedRules(sentence), shown)
+    return RulesEditor(text, file.version, CheckedRules(sentence), differences)
 
 
 def _too_large() -> str:
@@ -192,15 +193,15 @@ async def _trace(visit: Visit, url: str) -> Trace:
     decides = covering(tested.host, visit.parts.overrides)
     override = None if decides is None else OverrideJson.of(*decides)
     states = visit.frame.sites.states(time.time())
-    known = states.host(states.meant(tested.host)).state
+    state = states.host(states.meant(tested.host)).state
     return Trace(
         tested.host,
         override,
         "" if override is None else override_text(override),
         tested.trace,
-        known.status,
-        known.status.glyph,
-        cause_in_words(known.cause),
+        state.status,
+        state.status.glyph,
+        cause_in_words(state.cause),
         [addon.name for addon in visit.parts.addons() if addon.runs and _ADDON_HOOK in addon.hooks],
         tested.plan,
     )
@@ -211,7 +212,7 @@ async def _rules(visit: Visit) -> web.Response:
 
 
 async def _save(visit: Visit) -> web.Response:
-    """Saves a text that checks, unless the file was changed meanwhile."""
+    """Saves a valid text, unless the file was changed meanwhile."""
     text, version, _part = await _posted(visit)
     checked = await _checked(visit, text)
     if not checked.is_good:
@@ -232,7 +233,7 @@ async def _save(visit: Visit) -> web.Response:
 
 
 async def _check(visit: Visit) -> web.Response:
-    """Checks a text: for the module a part of the page, otherwise the page with the text."""
+    """Checks a text. Sends the result as a part of the page to the page's script; otherwise the page with the text."""
     text, version, is_part = await _posted(visit)
     checked = await _checked(visit, text)
     if is_part:

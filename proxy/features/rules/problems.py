@@ -1,4 +1,4 @@
-"""Lists that cannot be read, or were not fetched."""
+"""Problems of lists that cannot be read, or were not fetched."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proxy.model.phrase import _, ngettext
 
 
 async def problems(moment: Moment) -> list[ProblemJson]:
-    """Returns those of now."""
+    """Returns the present problems."""
     parts, now = moment.frame.parts, moment.now
     setup = parts.setup()
     return present(await describe(setup.settings.list, setup.router.rules.lists, parts.copies, now), now)
@@ -24,17 +24,17 @@ def present(lists: Sequence[ListJson], now: float) -> list[ProblemJson]:
 
 
 def _problems(lists: Sequence[ListJson], now: float) -> Iterator[tuple[str, str]]:
-    for shown in lists:
-        name, fetch = shown.name, shown.fetch
+    for item in lists:
+        name, fetch = item.name, item.fetch
         refresh = f"byway list refresh {name}"
         if fetch is None or not fetch.has_copy:
-            if shown.problem:
+            if item.problem:
                 error = fetch.error if fetch is not None else ""
-                text = _("{problem} ({reason}).", problem=shown.problem, reason=error) if error else f"{shown.problem}."
+                text = _("{problem} ({reason}).", problem=item.problem, reason=error) if error else f"{item.problem}."
                 yield text, "byway rule check" if fetch is None else refresh
             continue
-        if shown.problem:
-            yield f"{shown.problem}.", f"byway list show {name}"
+        if item.problem:
+            yield f"{item.problem}.", f"byway list show {name}"
         age = _days(now - (fetch.fetched_at or 0.0))
         if fetch.error:
             text = _("List {name} could not be fetched: {error}; its last good copy, of {age} ago, is in use.")
@@ -47,7 +47,7 @@ def _problems(lists: Sequence[ListJson], now: float) -> Iterator[tuple[str, str]
 
 
 def _days(seconds: float) -> str:
-    """`3 days`, `5 hours`."""
+    """Returns a time in words: `3 days`, `5 hours`."""
     if seconds >= 86_400:
         return ngettext("{count} day", "{count} days", max(1, round(seconds / 86_400)))
     return ngettext("{count} hour", "{count} hours", max(1, round(seconds / 3600)))

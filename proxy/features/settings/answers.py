@@ -14,14 +14,15 @@ from proxy.wire.relay_url import redact
 from proxy.wire.url_secrets import hide_paths, hide_secrets
 
 _HIDDEN = re.compile(r"(?:^|_)(?:pass(?:word|wd)?|secret|token|credentials?|key)(?:_|$)", re.IGNORECASE)
-"""Keys whose value may be a secret, or a command that prints one; also in options of addons, whose names are free."""
+"""Keys whose value may be a secret, or a command that prints one; also those of options of addons, which may have any
+name."""
 
 _URLS = frozenset({"source", "allow"})
-"""Keys whose value may be a URL with a secret, beside those of relays, whose fields are none."""
+"""Keys whose value may be a URL with a secret, besides those of relays."""
 
 
 def settings_json(configured: Settings) -> dict[str, Any]:
-    """Returns all settings in effect, as tables of config.toml. Nothing in it is secret."""
+    """Returns all settings in effect, as tables of config.toml, without secrets."""
     document: dict[str, Any] = _without_secrets(asdict(configured))
     document["dns"]["servers"] = _without_secrets(configured.dns.servers, "servers", hide=hide_paths)
     for name, table in document["addons"].items():
@@ -31,7 +32,7 @@ def settings_json(configured: Settings) -> dict[str, Any]:
 
 
 def _without_secrets(value: Any, key: str = "", *, hide: Callable[[str], str] | None = None) -> Any:
-    """`hide` is what hides secrets in each text; None: in those of _URLS."""
+    """Returns a value without secrets. `hide` hides those in each text; None: only in the texts of _URLS."""
     if isinstance(value, Mapping):
         return {name: _without_secrets(part, name, hide=hide) for name, part in value.items()}
     if isinstance(value, list | tuple):

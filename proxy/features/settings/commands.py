@@ -1,5 +1,5 @@
-"""`byway config`: the settings in effect and where each came from, whether the files are right, and where they are;
-sets single settings, and exports and imports all of it."""
+"""`byway config`: shows the settings in effect with their sources, checks and locates the files, sets single settings,
+and exports and imports everything."""
 
 from __future__ import annotations
 
@@ -52,10 +52,9 @@ def show(
     defaults = dict(_flat(settings_json(Settings())))
     rows = [(key, value, _source(key, loaded.sources)) for key, value in _flat(settings)]
     changed = [(key, value, source) for key, value, source in rows if source and defaults.get(key) != value]
-    shown = rows if everything else changed
     call.output.table(
         ("key", "value", "from"),
-        [(key, _shown(value), source or "default") for key, value, source in shown],
+        [(key, _shown(value), source or "default") for key, value, source in (rows if everything else changed)],
         empty="All settings have their defaults.",
     )
     if not everything and call.output.fancy:
@@ -103,7 +102,7 @@ def unset(call: Invocation, key: Key) -> Exit | None:
 
 
 def _change(call: Invocation, setting: OneSetting, value: Value | None) -> Exit | None:
-    """Sets a setting in the file (None: removes it), has it used, and says what holds now."""
+    """Sets a setting in the file (None: removes it), reloads the running Byway, and prints the value in effect."""
     from proxy.config.edit import change_settings
     from proxy.features.settings.answers import settings_json
     from proxy.terminal.offline import read_configuration
@@ -120,8 +119,8 @@ def _change(call: Invocation, setting: OneSetting, value: Value | None) -> Exit 
         )
         return None
     is_default = value is None and in_use == in_file
-    shown = "(removed)" if in_file is None else _shown(in_file) or "(empty)"
-    call.output.line(f"{setting.name} = {shown}{' (default)' if is_default and in_file is not None else ''}")
+    text = "(removed)" if in_file is None else _shown(in_file) or "(empty)"
+    call.output.line(f"{setting.name} = {text}{' (default)' if is_default and in_file is not None else ''}")
     if changed:
         hint_saved(call, paths, running=running)
     else:
@@ -137,7 +136,7 @@ def _change(call: Invocation, setting: OneSetting, value: Value | None) -> Exit 
 
 
 def _at(settings: Mapping[str, Any], setting: OneSetting) -> Any:
-    """The value of a setting in a document; None: it has none."""
+    """Returns the value of a setting in a document; None: it has none."""
     return settings[setting.table].get(setting.key)
 
 
@@ -281,7 +280,7 @@ def import_file(
 
 
 def _source(key: str, sources: Mapping[str, str]) -> str:
-    """Where a setting, or the table that it stands in, came from; empty for a default."""
+    """Returns the source of a setting, or of a table that contains it; empty for a default."""
     while key:
         if key in sources:
             return sources[key]
@@ -290,7 +289,7 @@ def _source(key: str, sources: Mapping[str, str]) -> str:
 
 
 def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings by their dotted keys, those in arrays of tables by their number."""
+    """Yields settings by their dotted keys. In arrays of tables, the number of a table is part of the key."""
     if isinstance(value, Mapping) and (value or not key):
         for name, part in value.items():
             yield from _flat(part, f"{key}.{name}" if key else name)

@@ -1,8 +1,8 @@
 """The file of `byway config export` and `import`: the configuration, its rules, lists and overrides in one TOML text.
 
-Passwords are left out unless they are asked for. Addons are never in it, since they are code. An import is checked as a
-whole, in a folder of its own, before anything changes; what it replaces is kept as such a file too. Relays keep the
-passwords that they have here when the file has none.
+Passwords are only in it on request. Addons are never in it, since they are code. An import is checked as a whole, in a
+temporary folder, before anything changes; a backup of the replaced files has the same format. Relays keep the passwords
+that they have here if the file has none.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ FILES_MAX = 300
 OVERRIDES_MAX = 100_000
 _HEAD_BYTES = 1024
 BACKUPS_MAX = 5
-"""Older ones are deleted: each holds the passwords and the sites of its time."""
+"""Older backups are deleted: each has the passwords and the sites of its time."""
 
 CONFIG, RULES, BLOCK_PAGES = "config.toml", "rules.txt", "block_pages.csv"
 _SECRET = re.compile(r"(?:^|_)(?:pass(?:word|wd)?|secret|token|credentials?|key)(?:_|$)", re.IGNORECASE)
 _WITHOUT_PASSWORDS = (RelayKind.SOCKS4, RelayKind.SOCKS4A)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _QUOTES = re.compile(r'"{3,}|"+\Z')
-"""What would end a multi-line string."""
+"""Quotation marks that would end a multi-line string."""
 
 
 @frozen_dataclass
@@ -69,9 +69,9 @@ class ConfigFile:
 
     @classmethod
     def parse(cls, text: str, source: str) -> ConfigFile:
-        """Raises ConfigError, with a sentence, for what is no such file."""
+        """Parses a file. Raises ConfigError with a sentence when the text is none."""
         try:
-            key_lines(text)  # which refuses keys for which tomllib would take minutes
+            key_lines(text)  # refuses keys for which tomllib would take minutes
             document = tomllib.loads(text)
             version = document.get("byway_export")
             if isinstance(version, int) and version > FORMAT:
@@ -91,7 +91,7 @@ class ConfigFile:
         return cls(files, overrides)
 
     def text(self, *, note: str) -> str:
-        """Returns the file. `note` is a comment at its top."""
+        """Returns the text of the file. `note` is a comment at its top."""
         parts = [f"# Byway's configuration. {note}\n# `byway config import FILE` reads it.\nbyway_export = {FORMAT}\n"]
         for host, override in sorted(self.overrides.items()):
             until = f"until = {override.until!r}\n" if override.until else ""
@@ -107,7 +107,8 @@ class ConfigFile:
 def _file(table: Mapping[str, Any]) -> tuple[str, str]:
     name, text = table["name"], table["text"]
     path = PurePosixPath(name)
-    # Windows and macOS take ADDONS for addons, and Windows "addons." too; macOS ignores characters of no width.
+    # To Windows and macOS, ADDONS is the same as addons, and to Windows also "addons."; macOS ignores zero-width
+    # characters.
     is_addon = bool(path.parts) and path.parts[0].rstrip(". ").casefold() == "addons"
     is_hidden = any(part.startswith((".", "~")) for part in path.parts)  # also ".."
     is_odd = not name.isprintable() or re.search(r"[\\:]", name)
@@ -129,8 +130,8 @@ def _override(table: Mapping[str, Any]) -> tuple[str, Override]:
 
 
 def _multiline(text: str) -> str:
-    """A multi-line string: readable, and exact to the last carriage return."""
-    escaped = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text.replace("\\", "\\\\"))
+    """Returns a multi-line string: readable, and exact to the last carriage return."""
+    escaped = _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text.replace("\\", "\\\\"))
     escaped = _QUOTES.sub(lambda run: '\\"' * len(run[0]), escaped)
     return f'"""\n{escaped}"""'
 
@@ -139,7 +140,7 @@ def _multiline(text: str) -> str:
 
 
 def is_other_file(path: Path) -> bool:
-    """Whether there is something that is no export, such as config.toml itself: an export must not replace it."""
+    """Whether there is another file, such as config.toml itself, which an export must not replace."""
     if not path.is_file():
         return os.path.lexists(path)
     try:
@@ -150,8 +151,8 @@ def is_other_file(path: Path) -> bool:
 
 
 def collect(paths: Paths, overrides: Mapping[str, Override], *, passwords: bool) -> tuple[ConfigFile, list[str]]:
-    """Returns the file, and a sentence for each thing that is left out. Raises ConfigError when the configuration is
-    faulty as it is."""
+    """Returns the file, and a sentence for each thing that is left out. Raises ConfigError for an invalid
+    configuration."""
     loaded = load(paths.config_to_read)
     files, left_out = {CONFIG: _config_text(paths)}, list[str]()
     if not passwords:
@@ -185,8 +186,8 @@ def collect(paths: Paths, overrides: Mapping[str, Override], *, passwords: bool)
 
 
 def _standing_alone(item: ListConfig, file: Path, text: str) -> str:
-    """Returns the text of a list with the rules of the files that it includes: without them a site that it names would
-    not be relayed any more. Raises ConfigError when one cannot be read."""
+    """Returns the text of a list with the rules of the files that it includes: without them, some of its sites would
+    not be relayed any more. Raises ConfigError when a file cannot be read."""
     if "include:" not in text:
         return text
     ListTrials(None).require(
@@ -200,9 +201,11 @@ def _standing_alone(item: ListConfig, file: Path, text: str) -> str:
 
 
 def without_secrets(text: str, settings: Settings) -> tuple[str, list[str]]:
-    """Returns the configuration without the passwords of relays, what may be a secret in the URL of a list, encrypted
-    DNS servers whose URL names a user, commands in whose text the password may be, and options of addons that are
-    secret by their name, or the URL of a webhook; and a sentence for each. What is left out is in no comment either."""
+    """Returns the configuration without secrets, and a sentence for each of them.
+
+    These are passwords of relays, parts of the URL of a list that may be secret, encrypted DNS servers whose URL names
+    a user, commands that may contain the password, and options of addons that are secret by their name, or the URL of a
+    webhook. They are also removed from comments."""
     edited, left_out, values = TomlText(text), list[str](), set[str]()
     document = edited.document
     for number, table in enumerate(document.get("relay", ())):
@@ -252,14 +255,14 @@ def without_secrets(text: str, settings: Settings) -> tuple[str, list[str]]:
 
 
 def _bare_comments(text: str) -> str:
-    """Returns a text without what its comments tell of passwords and tokens."""
+    """Returns a text without the passwords and tokens in its comments."""
     return "".join(
         hide_in_comment(redact(line)) if line.lstrip().startswith("#") else line for line in text.splitlines(True)
     )
 
 
 _TOLD_APART = 8
-"""Characters of a secret that is looked for in comments; a shorter one is part of other words."""
+"""The fewest characters of a secret that is removed from comments; a shorter one is part of other words."""
 
 _STORES = frozenset(
     {
@@ -267,7 +270,7 @@ _STORES = frozenset(
         *("secret-tool", "security", "systemd-creds"),
     }
 )
-"""Programs that read a password from elsewhere: their command does not hold it."""
+"""Programs that read a password from elsewhere: their command does not contain it."""
 
 
 def _reads_a_store(command: str) -> bool:
@@ -291,7 +294,8 @@ def _config_text(paths: Paths) -> str:
 
 @frozen_dataclass
 class Import:
-    """An import that was checked: what it writes, in words what that changes, and what it would run."""
+    """A checked import: its files and overrides, its changes in words (`changes`, `review`), and sentences about the
+    commands and addons that Byway would run (`runs`)."""
 
     files: Mapping[str, str]
     overrides: Mapping[str, Override]
@@ -308,13 +312,13 @@ def check(
     source: str,
     features: Sequence[Feature] | None = None,
 ) -> Import:
-    """Checks a file as a whole, as `byway config check` would after the import. Raises ConfigError with all problems.
-    `overrides` are those of now. `features`: see `make_setup`."""
+    """Checks a file as a whole, as `byway config check` would after the import. `overrides` are the present ones.
+    `features`: see `make_setup`. Raises ConfigError with all problems."""
     before = _settings(paths)
     config, notices = _with_passwords_of(given.files[CONFIG], before)
     files = {**given.files, CONFIG: config}
     now = time.time()
-    wanted = {host: override for host, override in given.overrides.items() if not override.has_ended(now)}
+    new_overrides = {host: override for host, override in given.overrides.items() if not override.has_ended(now)}
     with tempfile.TemporaryDirectory(prefix="byway-import-") as folder:
         try:
             _lay_out(Path(folder), paths.config_dir, files)
@@ -330,18 +334,20 @@ def check(
     lists = _list_sources(files[CONFIG]), _list_sources(_text_at(paths, CONFIG) or "")
     if refused := [f"{source}: {why}" for name in files if (why := _why_not(name, files[name], paths, *lists))]:
         raise ConfigError(refused)
-    known = relay_names(after)
-    if unknown := [(host, it.relay) for host, it in wanted.items() if it.relay and it.relay not in known]:
+    relays = relay_names(after)
+    if unknown := [(host, it.relay) for host, it in new_overrides.items() if it.relay and it.relay not in relays]:
         raise ConfigError(f"{source}: override of {host}: unknown relay {quoted(relay)}" for host, relay in unknown)
-    notices += lost_overrides(after, {host: it for host, it in sorted(overrides.items()) if host not in wanted})
+    notices += lost_overrides(after, {host: it for host, it in sorted(overrides.items()) if host not in new_overrides})
     changes = [(name, _change(_text_at(paths, name), text)) for name, text in files.items()]
-    changes += [(f"site {host}", _override_change(overrides.get(host), it)) for host, it in sorted(wanted.items())]
+    changes += [
+        (f"site {host}", _override_change(overrides.get(host), it)) for host, it in sorted(new_overrides.items())
+    ]
     try:
         old_rules = tuple(make_setup(paths).router.rules.rules)
     except ConfigError:
         old_rules = ()
     reviewed = tuple(review(after, before, tuple(setup.router.rules.rules), old_rules))
-    return Import(files, wanted, tuple(changes), reviewed, tuple(_commands(after, before)), tuple(notices))
+    return Import(files, new_overrides, tuple(changes), reviewed, tuple(_commands(after, before)), tuple(notices))
 
 
 def _reason(error: OSError | BywayError, folder: str) -> str:
@@ -349,9 +355,9 @@ def _reason(error: OSError | BywayError, folder: str) -> str:
 
 
 def _why_not(name: str, text: str, paths: Paths, given: Collection[str], here: Collection[str]) -> str:
-    """Returns why an import may not write this file; empty: it may. A list may be new or replace a list, and never a
-    script, a key or whatever else lies in the folder. `given` and `here` are the sources of the lists of both
-    configurations."""
+    """Returns the reason for which an import may not write this file; empty: it may. A list may be new or replace a
+    list, but never another file in the folder, such as a script or a key. `given` and `here` are the sources of the
+    lists of both configurations."""
     if name in (CONFIG, RULES, BLOCK_PAGES):
         return ""
     if any(os.path.lexists(place) and not place.is_dir() for place in _folders(paths.config_dir, name)):
@@ -368,7 +374,7 @@ def _folders(config_dir: Path, name: str) -> list[Path]:
 
 
 def _list_sources(config: str) -> frozenset[str]:
-    """Returns the sources of the lists of a configuration, which may have faults: an import may be what mends it."""
+    """Returns the sources of the lists of a configuration. It may be invalid, since an import may repair it."""
     try:
         return frozenset(str(table["source"]) for table in tomllib.loads(config).get("list", ()))
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -376,14 +382,13 @@ def _list_sources(config: str) -> frozenset[str]:
 
 
 def apply(made: Import, paths: Paths, overrides: Mapping[str, Override]) -> Path:
-    """Writes the files of a checked import, the configuration last, and returns the backup of what was there. Keeps
-    the last BACKUPS_MAX. Raises BywayError, with everything as it was, when a file cannot be written."""
-    previous = {name: _text_at(paths, name) for name in made.files}
-    there = {name: text for name, text in previous.items() if text is not None}
+    """Writes the files of a checked import, the configuration last, and returns the backup of the earlier ones. Keeps
+    the last BACKUPS_MAX. When a file cannot be written, restores everything and raises BywayError."""
+    previous = {name: text for name in made.files if (text := _text_at(paths, name)) is not None}
     make_folder(paths.config_dir)
     backup = _free_backup(paths.config_dir)
-    # What stays the same may be no list of the configuration of now: an import of the backup would refuse it.
-    replaced = {name: text for name, text in there.items() if name == CONFIG or text != made.files[name]}
+    # An unchanged file may be no list of the present configuration: an import of the backup would refuse it.
+    replaced = {name: text for name, text in previous.items() if name == CONFIG or text != made.files[name]}
     kept = ConfigFile({CONFIG: "", **replaced}, overrides)
     write_private(backup, kept.text(note="Kept before an import, with passwords: keep it as you keep them."))
     written: list[str] = []
@@ -396,21 +401,21 @@ def apply(made: Import, paths: Paths, overrides: Mapping[str, Override]) -> Path
     except (OSError, BywayError) as error:
         for name in written:
             target = (paths.config_file if name == CONFIG else paths.config_dir / name).resolve()
-            if name in there:
-                write_private(target, there[name])
+            if name in previous:
+                write_private(target, previous[name])
             else:
                 target.unlink(missing_ok=True)
         raise BywayError(f"nothing was imported: {error}") from None
-    # This one stays whatever its name: after a clock was set back, or beside files of such names from elsewhere.
+    # This backup stays, whatever its name: the clock may have been set back, and others may have such names.
     older_ones = [older for older in paths.backups if older != backup]
     for older in older_ones[: max(0, len(older_ones) - BACKUPS_MAX + 1)]:
-        with contextlib.suppress(OSError):  # the import is done; the next one tries again
+        with contextlib.suppress(OSError):  # the import is done, and the next one tries again
             older.unlink()
     return backup
 
 
 def _free_backup(folder: Path) -> Path:
-    """Returns the file of a backup that is made now: the second one of a second must not replace the first."""
+    """Returns a free file name for a backup: a second one in the same second must not replace the first."""
     at = time.time()
     while os.path.lexists(file := folder / f"backup-{time.strftime('%Y%m%dT%H%M%S', time.localtime(at))}.toml"):
         at += 1
@@ -418,21 +423,21 @@ def _free_backup(folder: Path) -> Path:
 
 
 def _lay_out(folder: Path, config_dir: Path, files: Mapping[str, str]) -> None:
-    """Makes a folder as the configuration folder would be after the import: what is not imported is linked."""
+    """Makes a folder like the configuration folder after the import: other files are links."""
     for name, text in files.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_private(target, text)
     for inside in {PurePosixPath(), *(parent for name in files for parent in PurePosixPath(name).parents)}:
-        there = config_dir / inside
-        for entry in there.iterdir() if there.is_dir() else ():
+        present = config_dir / inside
+        for entry in present.iterdir() if present.is_dir() else ():
             if not os.path.lexists(folder / inside / entry.name):
                 (folder / inside / entry.name).symlink_to(entry.resolve())
 
 
 def _with_passwords_of(text: str, before: Settings) -> tuple[str, list[str]]:
-    """Returns the configuration with what is here of the same relays and lists, where these come without their secrets;
-    and a sentence for each, and for each relay that has a user and no password."""
+    """Returns the configuration, with the present secrets of relays, lists and servers that come without them; and a
+    sentence for each, and for each relay that has a user and no password. Raises ConfigError."""
     try:
         edited = TomlText(text)
         document = edited.document
@@ -440,15 +445,15 @@ def _with_passwords_of(text: str, before: Settings) -> tuple[str, list[str]]:
         lists = [(n, table) for n, table in enumerate(document.get("list", ())) if isinstance(table.get("source"), str)]
         listen = document.get("listen", {})
         is_user_here = bool(before.listen.user) and listen.get("user") == before.listen.user
-        told = _servers_here(document.get("dns", {}).get("servers"), before)
+        servers = _servers_here(document.get("dns", {}).get("servers"), before)
     except (ValueError, AttributeError, TypeError, RecursionError):
-        return text, []  # the check of the whole names what is wrong
+        return text, []  # the check of the whole file reports the error
     notices = []
     if is_user_here and before.listen.password_cmd and not listen.get("password_cmd"):
         edited.set(("listen", "password_cmd"), before.listen.password_cmd)
         notices.append("[listen] keeps the password_cmd that it has here")
-    if told is not None:
-        edited.set(("dns", "servers"), told)
+    if servers is not None:
+        edited.set(("dns", "servers"), servers)
         notices.append("[dns] keeps the servers that it has here")
     sources = {listed.name: listed.source for listed in before.list}
     for number, table in lists:
@@ -476,7 +481,7 @@ def _with_passwords_of(text: str, before: Settings) -> tuple[str, list[str]]:
 
 
 def _finished(edited: TomlText) -> str:
-    """Raises ConfigError."""
+    """Returns the edited text. Raises ConfigError when it cannot be edited."""
     try:
         return edited.finished()
     except ValueError:
@@ -484,8 +489,8 @@ def _finished(edited: TomlText) -> str:
 
 
 def _servers_here(given: object, before: Settings) -> list[str] | None:
-    """Returns the encrypted DNS servers that are here when those of the file are the same, without the ones that an
-    export leaves out; else None."""
+    """Returns the present encrypted DNS servers, if those of the file are the same without the ones that an export
+    leaves out; otherwise None."""
     here = before.dns.servers
     shared = [server for server in here if hide_paths(server) == server]
     is_same = given is None if not shared else isinstance(given, list) and list(given) == shared
@@ -493,7 +498,7 @@ def _servers_here(given: object, before: Settings) -> list[str] | None:
 
 
 def _command_here(url: str, table: Mapping[str, Any], before: Settings) -> str:
-    """Returns the password command of exactly this relay here; empty: it has none, or the file brings one."""
+    """Returns the present password command of this relay; empty: it has none, or the file has one."""
     if table.get("password_cmd"):
         return ""
     return next((each.password_cmd for each in before.relay if each.url == url), "")
@@ -503,7 +508,7 @@ def _lacks_password(chain: str) -> bool:
     try:
         hops = _hops(chain)
     except ValueError:
-        return False  # the check of the whole names what is wrong
+        return False  # the check of the whole file reports the error
     return any(hop.user and not hop.password and hop.kind not in _WITHOUT_PASSWORDS for hop in hops)
 
 
@@ -513,10 +518,11 @@ def _hops(chain: str) -> list[RelayUrl]:
 
 
 def _commands(after: Settings, before: Settings) -> Iterator[str]:
-    """Yields what the import would make Byway run that it does not run now: commands for passwords, and addons."""
-    known = {before.listen.password_cmd, *(relay.password_cmd for relay in before.relay), ""}
+    """Yields sentences about commands for passwords and addons that Byway would run after the import, and does not run
+    now."""
+    present = {before.listen.password_cmd, *(relay.password_cmd for relay in before.relay), ""}
     for owner, run in (("[listen]", after.listen.password_cmd), *((r.name, r.password_cmd) for r in after.relay)):
-        if run not in known:
+        if run not in present:
             yield f"{owner} runs the command {quoted(run)}"
     for name, addon in after.addons.items():
         if addon.enabled and before.addons.get(name) != addon:
@@ -527,7 +533,7 @@ def _settings(paths: Paths) -> Settings:
     try:
         return load(paths.config_to_read).settings
     except ConfigError:
-        return Settings()  # an import may be what mends it
+        return Settings()  # an import may repair the configuration
 
 
 def _text_at(paths: Paths, name: str) -> str | None:

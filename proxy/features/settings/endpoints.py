@@ -1,4 +1,4 @@
-"""Settings that last, and switches that do not: configuration, mode, pause, system proxy, forgetting."""
+"""The configuration in use, its reload, and forgetting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`byway forget`: removes visited names from memory and disk. It works with and without a running Byway."""
+"""`byway forget`: removes visited names from memory and disk, with and without a running Byway."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ def _forget(
 
     if sum((everything, host is not None, since is not None, bool(network))) != 1:
         raise Misused("say what to forget: --all, --host HOST, --since TIME or --network NAME")
-    asked: dict[str, Any] = {"all": True}
+    request: dict[str, Any] = {"all": True}
     if host is not None:
-        asked = {"host": host}
+        request = {"host": host}
     elif since is not None:
-        asked = {"since": max(1.0, moment(since, now=time.time()))}
+        request = {"since": max(1.0, moment(since, now=time.time()))}
     running = call.running()
     paths = call.for_config_of(running).paths
     if network is not None:
-        asked = {"network": _network_id(network, read_configuration(paths).settings.networks)}
+        request = {"network": _network_id(network, read_configuration(paths).settings.networks)}
     hints = [*_hints(call.features, paths)]
-    answer = running.post("/v1/forget", asked) if running is not None else _without_byway(call, asked)
+    answer = running.post("/v1/forget", request) if running is not None else _without_byway(call, request)
     if call.output.as_json:
         call.output.document(answer)
         return None
@@ -79,7 +79,7 @@ def _forget(
 
 
 def _hints(features: Sequence[Feature], paths: Paths) -> Iterator[str]:
-    """Yields what could not be deleted."""
+    """Yields a sentence for each thing that cannot be deleted."""
     for feature in features:
         try:
             yield from feature.load(feature.hints)(paths) if feature.hints else ()
@@ -90,13 +90,14 @@ def _hints(features: Sequence[Feature], paths: Paths) -> Iterator[str]:
 def _network_id(text: str, names: Mapping[str, str]) -> str:
     """Returns the id of a network, given by its name in `[networks]` or by its id. Raises Misused."""
     if text not in names and re.fullmatch(r"[0-9a-f]{16}", text) is None:
-        known = suggestion(text, names) if names else "; no network has a name"
-        raise Misused(f"there is no network {quoted(text)}{known}")
+        hint = suggestion(text, names) if names else "; no network has a name"
+        raise Misused(f"there is no network {quoted(text)}{hint}")
     return names.get(text, text)
 
 
-def _without_byway(call: Invocation, asked: dict[str, Any]) -> dict[str, Any]:
-    """Wipes the files, with the lock of the state folder, so that no Byway starts meanwhile."""
+def _without_byway(call: Invocation, request: dict[str, Any]) -> dict[str, Any]:
+    """Forgets in the files, with the lock of the state folder, so that no Byway starts meanwhile. Returns the answer of
+    a running one. Raises Misused and BywayError."""
     from proxy.config.state_lock import alone
     from proxy.features.settings.answers import ForgetAnswer
     from proxy.model.document import document
@@ -106,7 +107,7 @@ def _without_byway(call: Invocation, asked: dict[str, Any]) -> dict[str, Any]:
 
     with as_misuse():
         what = Forgotten(
-            scope(asked["host"]) if "host" in asked else "", asked.get("since", 0.0), asked.get("network", "")
+            scope(request["host"]) if "host" in request else "", request.get("since", 0.0), request.get("network", "")
         )
     paths = call.paths
     if not paths.state_dir.is_dir():

@@ -1,7 +1,7 @@
-"""What an import of a configuration changes that its user should know before: in words, not as a count of lines.
+"""The changes of an import of a configuration that its user should know before, in words.
 
-A file from somebody else can send all traffic through their relay, have Byway decrypt it, or open the local network to
-web pages. Each of these is a sentence, which names what would be so.
+A file from somebody else can send all traffic through their relay, make Byway decrypt it, or open the local network to
+web pages. Each such change is a sentence.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from proxy.wire.relay_url import redact
 from proxy.wire.url_secrets import hide_secrets
 
 _SHOWN = 5
-"""Sentences about rules of one kind; the others are counted."""
+"""The most sentences about rules of one kind; the others are counted."""
 
 
 def review(after: Settings, before: Settings, rules: Sequence[Rule], old_rules: Sequence[Rule]) -> Iterator[str]:
-    """Yields the sentences, without a full stop. `before` and `old_rules` are what is in use now."""
+    """Yields the sentences, without a full stop. `before` and `old_rules` are those in use now."""
     yield from _reach(after, before)
     yield from _relays(after, before)
     yield from _names(after, before)
@@ -60,12 +60,12 @@ def _relays(after: Settings, before: Settings) -> Iterator[str]:
 
 
 def _places(chain: str) -> list[str]:
-    """The relays of a chain, each as its address or its name."""
+    """Returns the relays of a chain, each as its address or its name."""
     try:
         items = relay_url.parse_chain(chain)
         return [item if is_name(item) else _place(relay_url.parse(item)) for item in items]
     except ValueError:
-        return [redact(chain)]  # the check of the whole names what is wrong
+        return [redact(chain)]  # the check of the whole file reports the error
 
 
 def _place(url: relay_url.RelayUrl) -> str:
@@ -93,11 +93,11 @@ def _rules(rules: Sequence[Rule], old_rules: Sequence[Rule]) -> Iterator[str]:
         ("Byway decrypts the connections of {rule}", [rule for rule in added if rule.intercept]),
         ("{rule} decides about all other sites", [rule for rule in added if rule.type is RuleType.MATCH]),
     )
-    for sentence, found in kinds:
-        for rule in found[:_SHOWN]:
+    for sentence, matching in kinds:
+        for rule in matching[:_SHOWN]:
             yield sentence.format(rule=f"{rule.source}:{rule.line} {rule.text}")
-        if len(found) > _SHOWN:
-            yield f"{len(found) - _SHOWN} more rules like these"
+        if len(matching) > _SHOWN:
+            yield f"{len(matching) - _SHOWN} more rules like these"
     lost = (_lines(old_rules) - _lines(rules)).total()
     relayed = {rule.text for rule in old_rules if rule.action is Action.RELAY}
     if gone := sum(count for text, count in (_lines(old_rules) - _lines(rules)).items() if text in relayed):

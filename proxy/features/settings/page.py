@@ -1,7 +1,7 @@
-"""The page of the settings that people change most, and of what Byway stores.
+"""The page of the settings that people change most, and of the stored data.
 
-A browser changes nothing here that decides who may use Byway or what it may reach: no `[listen]`, no `[safety]`, no
-address, path or command, and no option of an addon. Those stay with the file.
+A browser cannot change who may use Byway or what it may reach: no `[listen]`, no `[safety]`, no address, path or
+command, and no option of an addon. These are only changed in the file.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ SETTINGS: Sequence[Setting] = (
 
 @frozen_dataclass
 class Field:
-    """A setting as the form has it. `error` is a sentence about the text, `fixed_by` what the setting is fixed by while
-    Byway runs; both may be empty."""
+    """A setting in the form. `error` is a sentence about the text; `fixed_by` is the source that fixes the setting
+    while Byway runs. Both may be empty."""
 
     setting: Setting
     text: str
@@ -137,8 +137,8 @@ class Field:
 
 @frozen_dataclass
 class SettingsView:
-    """What the page shows. `shown` are the texts that the fields had when the page was opened, as a query, and `stored`
-    says what is on the disk."""
+    """The values for the template of the page. `shown` are the texts of the fields when the page was opened, as a
+    query; `stored` is a sentence about the data on the disk."""
 
     sentence: str
     fields: Sequence[Field]
@@ -150,7 +150,7 @@ class SettingsView:
 def settings_fields(
     settings: Settings, sources: Mapping[str, str], texts: Mapping[str, str], errors: Mapping[str, str]
 ) -> Sequence[Field]:
-    """Returns the form. `texts` are those that were typed, `errors` what is wrong with them, by name."""
+    """Returns the form. `texts` are the typed ones, `errors` are sentences about them, both by name of the setting."""
     defaults = Settings()
     return [
         Field(
@@ -166,23 +166,23 @@ def settings_fields(
 
 
 def parse_settings(texts: Mapping[str, str]) -> tuple[dict[str, Value], dict[str, str]]:
-    """Returns the values that were typed, and a sentence about each that cannot be, by the names of the settings."""
+    """Returns the typed values, and a sentence about each invalid one, both by name of the setting."""
     values, errors = dict[str, Value](), dict[str, str]()
     for each in SETTINGS:
         if each.name not in texts:
             continue  # fixed by something stronger than the file
         value = _parsed(each, texts[each.name].strip())
         whole = {each.table: {each.key: tuple(value) if isinstance(value, list) else value}}
-        found = read_settings(whole)
-        if isinstance(found, Settings):
+        checked = read_settings(whole)
+        if isinstance(checked, Settings):
             values[each.name] = value
         else:
-            errors[each.name] = f"{found[0].sentence}."
+            errors[each.name] = f"{checked[0].sentence}."
     return values, errors
 
 
 def _parsed(setting: Setting, text: str) -> Value:
-    """Returns the value that a text means; the text itself when it means none, which the check then refuses."""
+    """Returns the value of a text; the text itself when it has none, which the check then refuses."""
     kind = bare(keys_of(type(getattr(Settings(), setting.table)))[setting.key].type)
     if kind is bool:
         return {ON: True, OFF: False}.get(text, text)
@@ -197,7 +197,7 @@ def _parsed(setting: Setting, text: str) -> Value:
 
 
 def _text(value: Any) -> str:
-    """Returns a value as the form has it."""
+    """Returns the text of a value in the form."""
     if isinstance(value, bool):
         return ON if value else OFF
     if isinstance(value, tuple):
@@ -269,8 +269,8 @@ async def _settings(visit: Visit) -> web.Response:
 
 @frozen_dataclass
 class Posted:
-    """A form that was posted: the texts of its fields, and those that they had when its page was opened. Only what
-    differs was changed by this user here: the rest may have been changed in another tab or in the file meanwhile."""
+    """A posted form: the texts of its fields, and those when its page was opened. Only fields that differ were changed
+    here: others may have been changed in another tab or in the file meanwhile."""
 
     texts: Mapping[str, str]
     shown: Mapping[str, str]
@@ -284,7 +284,7 @@ async def _posted(visit: Visit) -> Posted:
 
 
 async def _check(visit: Visit) -> web.Response:
-    """Checks what was typed: for the module as a part of the page, otherwise as the page with the texts."""
+    """Checks the typed texts. Sends the errors, as a part of the page."""
     posted = await _posted(visit)
     _values, errors = parse_settings(posted.texts)
     return await visit.part("settings_checked.html", _described(errors))
@@ -321,7 +321,7 @@ async def _save(visit: Visit) -> web.Response:
 
 @frozen_dataclass
 class ForgetView:
-    """What is asked before something is forgotten, and what the form posts then."""
+    """The question before something is forgotten, and the values that the form then posts."""
 
     sentence: str
     what: str
@@ -350,20 +350,20 @@ def _names(visit: Visit) -> Mapping[str, str]:
 
 async def _ask(visit: Visit) -> web.Response:
     """Asks before something is forgotten."""
-    asked = visit.query("what", "value")
-    view = forget_view(asked.get("what", ""), asked.get("value", ""), _names(visit))
+    query = visit.query("what", "value")
+    view = forget_view(query.get("what", ""), query.get("value", ""), _names(visit))
     return await visit.page("forget.html", title=_("Forget"), here="settings", view=view)
 
 
 async def _forget(visit: Visit) -> web.Response:
     form = await visit.form("what", "value")
     view = forget_view(form.get("what", ""), form.get("value", ""), _names(visit))
-    asked = ForgetRequest(
+    request = ForgetRequest(
         all=True if view.what == "all" else None,
         host=view.value if view.what == "host" else None,
         network=view.value if view.what == "network" else None,
     )
-    answer = await visit.frame.one(SettingsEndpoints).forget(asked)
+    answer = await visit.frame.one(SettingsEndpoints).forget(request)
     notice = sentences(
         [
             _("Deleted from the log, the stored status and the caches. Overrides and rules stay."),

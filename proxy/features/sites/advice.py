@@ -1,4 +1,4 @@
-"""What the user can do about a site, in one sentence."""
+"""Advice about a site for the user, in one sentence."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def advice(
     status: SiteStatus = SiteStatus.NOT_TESTED,
     works_by: str = "",
 ) -> str:
-    """Returns what the user can do, or that nothing has to be done. `status` is the current one, and `works_by` the
-    route that opens the site; empty: none is known."""
+    """Returns the remedy, or a sentence that none is needed. `status` is the current status, and `works_by` the route
+    that opens the site; empty: unknown."""
     troubled = stored.state in (State.SUSPECT, State.BLOCKED)
     if made.action is Action.BLOCK:
         return _('Blocked by a rule; see "plan".')

@@ -1,4 +1,4 @@
-"""The status of sites, and their history."""
+"""Answers about sites: their status and their history."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ class SiteJson:
 
     @classmethod
     def of(cls, stored: Belief, current: SiteState | None = None, site: str = "") -> SiteJson:
-        """`site`: what it is said of, where that is not the scope. Without `current`, the current status is made of
-        what is stored."""
+        """`site`: the name of the site, when it is not the scope. Without `current`, the current status is that of
+        `stored`."""
         shown = current or site_state(stored)
         named = site or stored.scope
         return cls(

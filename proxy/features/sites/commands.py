@@ -1,4 +1,4 @@
-"""`byway site`: the status of sites, and what the user overrides. A site stands for itself and its subdomains."""
+"""`byway site`: the status of sites, and the user's overrides. A site includes its subdomains."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def list_sites(
         return None
     actions = {it["scope"]: override_of(it, fancy=call.output.fancy) for it in answer["overrides"]}
     here = answer["network"]
-    shown = [site for site in answer["sites"] if everywhere or site["network"] == here]
+    listed = [site for site in answer["sites"] if everywhere or site["network"] == here]
     rows = [
         (site["site"], _status(call.output, site), *([] if call.output.fancy else [site["cause"]]),
          _since(call.output, site), site["works_by"], actions.pop(site["site"], ""),
          *([_network(call.output, site["network"], here)] if everywhere else []))
-        for site in sorted(shown, key=lambda site: (str(site["site"]), str(site["network"])))
+        for site in sorted(listed, key=lambda site: (str(site["site"]), str(site["network"])))
     ]  # fmt: skip
     for scope, action in actions.items():
         empty = [""] * (3 if call.output.fancy else 4)
@@ -157,7 +157,7 @@ def forget(call: Invocation, site: Site) -> Exit | None:
 
 
 def _show(out: Output, answer: Document) -> None:
-    """Shows a site to a person: its status, then its history, then other networks."""
+    """Prints a site for a person: its status, its history, and other networks."""
     belief, override = answer["belief"], answer["override"]
     out.line(f"{belief['glyph']} {belief['words']}: {belief['site']}")
     out.facts(
@@ -199,13 +199,13 @@ def _show(out: Output, answer: Document) -> None:
 
 
 def _spell(spell: Document) -> str:
-    """The status of a spell, with the domain when it applied to all subdomains."""
+    """Returns the status of a spell, with the domain when it applied to all subdomains."""
     above = f" with all of {spell['scope'][2:]}" if spell["scope"].startswith("*.") else ""
     return f"{spell['words']}{above}, {'ended' if spell['until'] else 'now'}"
 
 
 def _story(spell: Document) -> str:
-    """The dates of a spell, its evidence, and how it ended."""
+    """Returns the dates of a spell, its evidence, and its end."""
     story = [f"{spell['cause']}: {spell['began']}" if spell["cause"] else spell["began"]]
     if spell["blocked_since"] and spell["blocked_since"] != spell["since"]:
         story.append(f"blocked since {clock(spell['blocked_since'])}")
@@ -230,7 +230,7 @@ def _since(out: Output, belief: Document) -> str:
 
 
 def _is_last_result(belief: Document) -> bool:
-    """Whether the status shown is that of the last result and not the stored one."""
+    """Whether the current status is the last result, and not the stored status."""
     last = belief["last_result"]
     return last is not None and last["at"] == belief["found_at"]
 
@@ -242,7 +242,7 @@ def _network(out: Output, network: str, here: str) -> str:
 
 
 def _retest(belief: Document) -> str:
-    """When direct is tested again; a re-test runs beside a visit and never delays one."""
+    """Returns the time of the next test of direct. A re-test runs beside a visit and never delays one."""
     if not belief["retest_at"]:
         return ""
     due = belief["retest_at"] <= time.time()

@@ -20,7 +20,7 @@ from proxy.routing.rule_parser import parse_action
 from proxy.store.forgetting import Forgotten
 
 OVERRIDE_MAX_S = 366 * 86_400
-"""An override that ends lasts a year at most."""
+"""The longest override that ends, a year."""
 
 
 @frozen_dataclass

@@ -1,4 +1,4 @@
-"""What a measurement has seen of a site on each route, step by step, so that routes can be compared. Pure."""
+"""The evidence of a measurement, by route and step, so that routes can be compared. Pure."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from proxy.model.phrase import _, commas, ngettext
 
 @frozen_dataclass
 class Seen:
-    """How a step of a route ended: its class in the style sheet, its sign, and what is worth saying. `kind` is empty
-    for a step that the route does not have."""
+    """The result of a step of a route: its class in the style sheet, its sign, and its text. `kind` is empty for a step
+    that the route does not have."""
 
     kind: str
     glyph: str
@@ -48,7 +48,7 @@ class Evidence:
 
 _NOT_THERE = Seen("", "", "")
 _COLUMNS = tuple(kind for kind in StepKind if kind is not StepKind.CONTROL)
-"""A control site is another site: it stands among the steps, and in no column."""
+"""The steps with a column. A control site is another site: it is only in the list of steps."""
 
 
 def evidence_of(measurements: Sequence[MeasurementJson]) -> Evidence | None:
@@ -78,7 +78,7 @@ def evidence_of(measurements: Sequence[MeasurementJson]) -> Evidence | None:
 
 
 def _seen(steps: Sequence[StepJson], part: StepKind) -> Seen:
-    """Returns how a step ended that was done once or several times: it went well if it did once."""
+    """Returns the result of a step that was done once or several times: good, if it was good once."""
     done = [step for step in steps if step.part == part]
     if not done:
         return _NOT_THERE
@@ -86,10 +86,10 @@ def _seen(steps: Sequence[StepJson], part: StepKind) -> Seen:
     if good is not None:
         status = good.evidence.get("status") if part is StepKind.ANSWER else None
         took = [span(good.elapsed_s)] if good.elapsed_s else []
-        said = _("HTTP {status}", status=str(status)) if status else RESULTS[StepResult.OK]
+        result = _("HTTP {status}", status=str(status)) if status else RESULTS[StepResult.OK]
         if status in REFUSALS:
-            return Seen("warn", SiteStatus.REFUSES_THIS_ROUTE.glyph, commas([said, *took]))
-        return Seen("good", "✓", commas([said, *took]))
+            return Seen("warn", SiteStatus.REFUSES_THIS_ROUTE.glyph, commas([result, *took]))
+        return Seen("good", "✓", commas([result, *took]))
     failed = next((step for step in done if step.result is StepResult.FAILED), None)
     if failed is not None:
         result, reason = RESULTS[StepResult.FAILED], failed.text or failed.symptom

@@ -1,4 +1,4 @@
-"""The list of sites, with a filter, and which routes opened which of them."""
+"""The list of sites, with a filter, and the success of routes for them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ from proxy.store.route_queries import SiteRoute
 
 _MATRIX_S = 7 * 86_400.0
 
-
 ROWS = 200
 """Sites on a page."""
 
 
 @frozen_dataclass
 class SitesFilter:
-    """Which sites are asked for."""
+    """The filter of the list. An empty field admits all sites."""
 
     status: str = ""
     cause: str = ""
@@ -47,7 +46,7 @@ class SitesFilter:
         return urlencode({name: value for name, value in given.items() if value})
 
     def admits(self, site: KnownSite, network: str) -> bool:
-        """Whether a site is asked for, on the present `network`."""
+        """Whether a site is in the list. `network` is the present one."""
         return (
             (self.network == "all" or site.stored.network == network)
             and self.status in ("", site.state.status)
@@ -58,7 +57,7 @@ class SitesFilter:
 
 @frozen_dataclass
 class SiteRow:
-    """A line of the list. `override` says what is set for it; empty: nothing."""
+    """A line of the list. `override` is the override of the site in words; empty: none."""
 
     site: SiteJson
     override: str
@@ -66,7 +65,7 @@ class SiteRow:
 
 @frozen_dataclass
 class SitesView:
-    """What the list shows."""
+    """The values for the template of the list."""
 
     sentence: str
     asked: SitesFilter
@@ -77,7 +76,7 @@ class SitesView:
     empty: str
     matrix: RouteMatrix | None
     known: Sequence[str]
-    """Names of sites, to complete what is typed."""
+    """Names of sites, to complete the input."""
 
     def query(self, page: int) -> str:
         return self.asked.query(page)
@@ -90,31 +89,33 @@ def sites_view(
     asked: SitesFilter,
     seen: Sequence[SiteRoute],
 ) -> SitesView:
-    """Returns the page of the list that is asked for: problem sites first, the latest of them first. `network` is the
-    present one; `seen` is what routes did there."""
-    found = sorted(
+    """Returns the requested page of the list: problem sites first, the latest of them first. `network` is the present
+    one; `seen` are the results of routes there."""
+    listed = sorted(
         (site for site in sites if asked.admits(site, network)),
         key=lambda site: (not site.is_trouble, -site.state.since, site.name),
     )
-    pages = max(1, -(-len(found) // ROWS))
+    pages = max(1, -(-len(listed) // ROWS))
     page = min(asked.page, pages)
-    shown = found[(page - 1) * ROWS : page * ROWS]
-    trouble = sum(site.is_trouble for site in found)
+    trouble = sum(site.is_trouble for site in listed)
     is_filtered = bool(asked.status or asked.cause or asked.name)
-    names = {site.name for site in found}
+    names = {site.name for site in listed}
     nothing = _("Nothing is stored about any site. Sites that simply work are not listed.")
     return SitesView(
         sentence=(
             _(
                 "{troubled} with a problem, {others} without.",
                 troubled=_count(trouble),
-                others=_count(len(found) - trouble),
+                others=_count(len(listed) - trouble),
             )
-            if found
+            if listed
             else _("No such sites.")
         ),
         asked=SitesFilter(asked.status, asked.cause, asked.network, asked.name, page),
-        rows=[SiteRow(SiteJson.of_known(site), _override_of(site.name, overrides)) for site in shown],
+        rows=[
+            SiteRow(SiteJson.of_known(site), _override_of(site.name, overrides))
+            for site in listed[(page - 1) * ROWS : page * ROWS]
+        ],
         pages=pages,
         statuses={status: status.in_words for status in SiteStatus},
         causes={id_: cause_in_words(id_) for id_ in sorted({str(site.state.cause) for site in sites} - {""})},
@@ -133,21 +134,21 @@ def _count(count: int) -> str:
 
 
 async def _list(visit: Visit) -> web.Response:
-    asked = visit.query("status", "cause", "network", "name", "page")
-    page = parse_field(lambda text: int(parse_number(text, least=1, most=1e6)), asked.get("page", "1"))
+    query = visit.query("status", "cause", "network", "name", "page")
+    page = parse_field(lambda text: int(parse_number(text, least=1, most=1e6)), query.get("page", "1"))
     chosen = SitesFilter(
-        asked.get("status", ""), asked.get("cause", ""), asked.get("network", ""), asked.get("name", ""), page
+        query.get("status", ""), query.get("cause", ""), query.get("network", ""), query.get("name", ""), page
     )
     overrides, network = visit.parts.overrides, visit.parts.network()
     known = await visit.frame.sites.known(time.time())
     rows = await asyncio.to_thread(visit.parts.store.site_routes, time.time() - _MATRIX_S, network)
-    # In a thread: to sort 10,000 sites takes 20 ms.
+    # In a thread, because the sort of 10,000 sites takes 20 ms.
     view = await asyncio.to_thread(sites_view, known, network, overrides, chosen, rows)
     return await visit.page("sites.html", title=_("Sites"), here="sites", view=view)
 
 
 async def _chosen_site(visit: Visit) -> web.Response:
-    """Leads from a typed host to its page."""
+    """Redirects to the page of a typed host."""
     host = parse_field(scope, visit.query("host").get("host", "").strip())
     return visit.see_other(f"sites/{quote(host, safe='')}")
 

@@ -1,4 +1,4 @@
-"""Measurements of a site, with their steps and their verdict."""
+"""Answers about measurements of a site: their steps and their verdict."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class RouteResultJson:
 
     @classmethod
     def of(cls, steps: Sequence[MeasurementStep]) -> tuple[RouteResultJson, ...]:
-        """Returns the results of all routes that these steps are of."""
+        """Returns the results of all routes in these steps."""
         routes = MeasuredRoutes.of(steps)
         rows = []
         for route in routes.all:
@@ -218,6 +218,6 @@ class MeasuredSiteLine(KnownSiteAnswer):
 
 
 def _fields(value: KnownSiteAnswer | MeasurementJson) -> dict[str, Any]:
-    """The fields of a part whose keys stand beside those of another part, as dataclasses with slots cannot inherit from
-    two."""
+    """Returns the fields of a value for an answer that has them beside those of another value: a dataclass with slots
+    cannot inherit from two."""
     return {field.name: getattr(value, field.name) for field in fields(value)}

@@ -1,8 +1,8 @@
 """Measures sites, and caches each measurement for some minutes.
 
-A site that is asked for twice in a row is measured once; the second answer says when that was. The cache is bounded,
-and a measurement is valid only under the circumstances of its time: the network and its state, the Setup, which
-relays failed, and what is said of the site, which a visit may have changed. Its verdict is cached too: a new one,
+A site that is requested twice in a row is measured once; the second answer has the time of the measurement. The cache
+is bounded, and a measurement is valid only under the circumstances of its time: the network and its state, the Setup,
+the failing relays, and the status of the site, which a visit may have changed. Its verdict is cached, too: a new one,
 from old steps and the present circumstances, might never have been true.
 """
 
@@ -25,13 +25,7 @@ from proxy.detect.verdict.evidence import block_measured, open_measured
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.site_status import BLOCKS, LastResult, SiteStatus, Source, site_state
 from proxy.detect.verdict.verdict import Verdict
-from proxy.features.sites.measurement_answers import (
-    MeasurementJson,
-    RouteResultJson,
-    StepJson,
-    StepLine,
-    VerdictJson,
-)
+from proxy.features.sites.measurement_answers import MeasurementJson, RouteResultJson, StepJson, StepLine, VerdictJson
 from proxy.model import (
     Belief,
     Cause,
@@ -57,11 +51,10 @@ from proxy.session.setup import Setup
 from proxy.store.forgetting import Forgotten
 
 CACHED_MAX = 256
-"""Measurements in the cache."""
+"""The most measurements in the cache."""
 
 _SAME_PAGE_MAX = 8
-"""Domains with the same page that are remembered."""
-
+"""The most domains with the same page that are remembered."""
 
 _MOVED = Verdict(
     SiteStatus.NOT_TESTED,
@@ -76,25 +69,25 @@ Planned = Callable[[Destination], Awaitable[tuple[Belief, Plan]]]
 
 @frozen_dataclass
 class Circumstances:
-    """What a measurement rests on: it says nothing any more once one of them has changed."""
+    """The conditions of a measurement: it is invalid once one of them has changed."""
 
     setup: Setup
     network_state: NetworkState
     failing: frozenset[str]  # relays that have failed since they worked last
-    said: tuple[SiteStatus, Cause | str]  # of the site: the word and the cause
+    status: tuple[SiteStatus, Cause | str]  # of the site, with its cause
 
     def still_hold(self, now: Circumstances) -> bool:
-        same = (self.network_state, self.failing, self.said) == (now.network_state, now.failing, now.said)
+        same = (self.network_state, self.failing, self.status) == (now.network_state, now.failing, now.status)
         return same and self.setup is now.setup
 
 
 @frozen_dataclass
 class Measured:
-    """A measurement that was completed."""
+    """A completed measurement."""
 
-    at: float  # seconds since the epoch, when it began
+    at: float  # its start, in seconds since the epoch
     took_s: float
-    circumstances: Circumstances  # when it was completed, with what it showed of relays
+    circumstances: Circumstances  # at its end, with its own results about relays
     network: NetworkId
     page: ProbeTarget
     steps: tuple[MeasurementStep, ...]
@@ -123,12 +116,12 @@ class Finished:
 
 
 def measurements(frame: Frame) -> Measurements:
-    """Returns those of one Byway: `frame.one(measurements)`."""
+    """Returns the measurements of one Byway: `frame.one(measurements)`."""
     return Measurements(frame.parts)
 
 
 def forget(frame: Frame, what: Forgotten) -> None:
-    """Forgets what is in the cache."""
+    """Removes measurements from the cache."""
     frame.one(measurements).forget(what)
 
 
@@ -141,17 +134,17 @@ class Measurements:
         self._controls: tuple[tuple[NetworkId, NetworkState], SharedControls] | None = None
         self._bodies: Bounded[tuple[NetworkId, str], Bounded[str, bool]] = Bounded(CACHED_MAX)
         """The domains for which direct got this page over plain HTTP, by network and the digest of its body."""
-        self._under_way: dict[object, tuple[str, NetworkId]] = {}  # the hosts of those that are to be kept
+        self._under_way: dict[object, tuple[str, NetworkId]] = {}  # the hosts of measurements whose result is kept
 
     async def brief(self, page: ProbeTarget, plan: Planned, routes: tuple[Route, ...] | None) -> Finished:
-        """Measures one site of many, with one visit on each route."""
+        """Measures one site of many, with one visit on each route; None: on all."""
         async with contextlib.aclosing(self._measure(page, plan, routes=routes, thorough=False)) as lines:
             *_, last = [line async for line in lines]
         assert isinstance(last, Finished), "the last line is the end"
         return last
 
     def forget(self, what: Forgotten) -> None:
-        """Forgets what is in the cache. Of such a measurement that is going on nothing is kept either."""
+        """Removes measurements from the cache. The result of one that is going on is not kept."""
         for key, measured in [*self._cache.items()]:
             if what.covers(measured.page.host, measured.at, measured.network):
                 del self._cache[key]
@@ -170,11 +163,11 @@ class Measurements:
     async def lines(
         self, page: ProbeTarget, plan: Planned, *, otherwise: ProbeTarget | None = None, skip_cache: bool = False
     ) -> AsyncGenerator[StepLine | Finished, None]:
-        """Measures `page` thoroughly. Yields each step as it is done, then the end. A cached measurement is used unless
+        """Measures `page` thoroughly. Yields each step as it is done, then the end. Uses a cached measurement, unless
         `skip_cache`.
 
-        Where no route connects to `page`, `otherwise` is measured too, and its end is yielded instead if a route
-        delivers it."""
+        When no route connects to `page`, measures `otherwise` too, and yields its end instead if a route delivers
+        it."""
         first: Finished | None = None
         async with contextlib.aclosing(self._measure(page, plan, skip_cache=skip_cache)) as lines:
             async for line in lines:
@@ -202,8 +195,8 @@ class Measurements:
         thorough: bool = True,
         skip_cache: bool = False,
     ) -> AsyncGenerator[StepLine | Finished, None]:
-        """Makes one measurement over `routes`, or over all when that is None. Yields as `lines` does. One that is not
-        `thorough` is cached, but not used by `lines`."""
+        """Makes one measurement over `routes`; None: over all. Yields as `lines` does. One that is not `thorough` is
+        cached, but not used by `lines`."""
         network, mark = self._parts.network(), object()
         stored, made = await plan(page.destination)
         settings = self._parts.settings
@@ -241,8 +234,8 @@ class Measurements:
             if network == self._parts.network() and is_wanted:
                 self._learn(measured)
                 now = self._circumstances(network, page)
-                # What it showed of relays and the site is among its own circumstances; a change of the others voids it.
-                if replace(before, failing=now.failing, said=now.said).still_hold(now):
+                # Its own results about relays and the site are part of its circumstances; other changes void it.
+                if replace(before, failing=now.failing, status=now.status).still_hold(now):
                     self._cache[network, page] = replace(measured, circumstances=now)
         else:
             for step in measured.steps:
@@ -250,7 +243,8 @@ class Measurements:
         yield Finished(measured, not was_cached)
 
     def _sites_with_same_page(self, steps: Sequence[MeasurementStep], page: ProbeTarget, network: NetworkId) -> int:
-        """Notes the page that direct got over plain HTTP. Returns for how many unrelated sites it got the same."""
+        """Remembers the page that direct got over plain HTTP. Returns the number of unrelated sites with the same
+        one."""
         body = MeasuredRoutes.of(steps).replaced_body
         if not body:
             return 0
@@ -288,7 +282,7 @@ class Measurements:
         )
 
     def _learn(self, measured: Measured) -> None:
-        """Stores the last result of the site, and what the measurement showed of relays."""
+        """Stores the last result of the site, and the results of the measurement about relays."""
         parts, host, verdict = self._parts, measured.page.host, measured.verdict
         now, network = time.time(), measured.network
         if verdict.status not in _OF_NO_ROUTE:
@@ -317,18 +311,19 @@ class Measurements:
         parts.beliefs.measured(host, result, network=network)
 
     def _learn_network(self, measured: Measured, now: float) -> None:
-        """Tells the beliefs what the measurement showed of the network as a whole, and of this computer's clock."""
+        """Passes the results of the measurement about the network as a whole, and about this computer's clock, to the
+        beliefs."""
         parts, verdict, routes = self._parts, measured.verdict, MeasuredRoutes.of(measured.steps)
         if verdict.cause == Cause.CLOCK:
             parts.beliefs.note(ClockMeasured(routes.clock_ahead), network=measured.network, now=now)
         if routes.is_resolver_up:
             parts.beliefs.note(ResolverMeasured(), network=measured.network, now=now)
         elif routes.is_resolver_down and verdict.status is SiteStatus.WORKS:
-            asked = frozenset({registrable(measured.page.host), registrable(routes.control_host)})
-            parts.beliefs.note(ResolverMeasured(asked), network=measured.network, now=now)
+            domains = frozenset({registrable(measured.page.host), registrable(routes.control_host)})
+            parts.beliefs.note(ResolverMeasured(domains), network=measured.network, now=now)
         if verdict.status is SiteStatus.PORTAL and routes.is_control_replaced:
-            found = ControlAnswered("", ConnectivityResult.PORTAL, measured.at, portal=routes.portal_page)
-            parts.events.emit(Learned(parts.beliefs.learn(found, network=measured.network, now=now)))
+            event = ControlAnswered("", ConnectivityResult.PORTAL, measured.at, portal=routes.portal_page)
+            parts.events.emit(Learned(parts.beliefs.learn(event, network=measured.network, now=now)))
 
     def _last(self, page: ProbeTarget, network: NetworkId) -> LastResult | None:
         """Returns the last result of the page's port."""
@@ -336,7 +331,7 @@ class Measurements:
         return next((result for result in results if result.port == page.port), None)
 
     def _cached(self, network: NetworkId, page: ProbeTarget) -> Measured | None:
-        """Returns a measurement that is still valid and was thorough."""
+        """Returns the cached measurement of a page if it is still valid and was thorough."""
         measured = self._cache.get((network, page))
         if measured is None:
             return None
@@ -349,14 +344,14 @@ class Measurements:
         relays = [relay.name for relay in enabled_relays(setup.settings.relay)]
         failing = frozenset(name for name in relays if parts.health.of(name).failures)
         network_state, working = parts.beliefs.network_state(network), parts.health.delivering(relays)
-        known, fails = setup.resolver.known(page.host), parts.beliefs.resolver_fails(network)
-        stored = parts.beliefs.lookup(page.host, network=network, now=now, addresses=known)
-        said = site_state(stored, self._last(page, network), network_state, working, page.port, fails)
-        return Circumstances(setup, network_state, failing, (said.status, said.cause))
+        addresses, fails = setup.resolver.known(page.host), parts.beliefs.resolver_fails(network)
+        stored = parts.beliefs.lookup(page.host, network=network, now=now, addresses=addresses)
+        state = site_state(stored, self._last(page, network), network_state, working, page.port, fails)
+        return Circumstances(setup, network_state, failing, (state.status, state.cause))
 
 
 def _is_not_served(steps: Sequence[MeasurementStep]) -> bool:
-    """Whether no server listens, so that nothing was measured: direct was refused, and no route connected."""
+    """Whether no server listens there: direct was refused, and no route connected."""
     connected = any(step.kind in _CONNECTED and step.ok for step in steps)
     refused = (step.kind is StepKind.CONNECT and step.symptom is Symptom.REFUSED for step in steps)
     return any(refused) and not connected
@@ -365,15 +360,15 @@ def _is_not_served(steps: Sequence[MeasurementStep]) -> bool:
 _CONNECTED = (StepKind.CONNECT, StepKind.RELAY)
 
 _OF_NO_ROUTE = (SiteStatus.NO_NETWORK, SiteStatus.PORTAL)
-"""Statuses of a network on which no route can work: a failure is no evidence against a relay either."""
+"""Statuses of a network on which no route can work: a failure is no evidence against a relay."""
 
 _CONFIRMED_S = 300.0
 """Seconds during which a brief measurement does not replace a thorough one that is more certain."""
 
 
 def as_measured(stored: Belief, last: LastResult | None) -> Belief:
-    """The stored status, as a measurement found it that proved DNS tampering. It left a suspicion, for which the
-    system's resolver is not asked again: so the next measurement cannot prove it once more."""
+    """Returns the stored status, as BLOCKED if a measurement proved DNS tampering. Such a proof leaves a suspicion, for
+    which the system's resolver is not queried again: the next measurement could not prove it once more."""
     is_proven = last is not None and (last.source, last.status) == (Source.MEASUREMENT, SiteStatus.BLOCKED)
     if is_proven and stored.state is State.SUSPECT and stored.cause == Cause.DNS:
         return replace(stored, state=State.BLOCKED)
@@ -381,8 +376,8 @@ def as_measured(stored: Belief, last: LastResult | None) -> Belief:
 
 
 def _as_found_before(before: LastResult | None, verdict: Verdict, now: float) -> Verdict:
-    """The verdict of a brief measurement, with the word and the cause of a thorough one of the last minutes that found
-    a block for certain, or had something to compare with."""
+    """Returns the verdict of a brief measurement, with the status and cause of a recent thorough one, if that was more
+    certain or had a route to compare with."""
     if before is None or before.source is not Source.MEASUREMENT or now - before.at > _CONFIRMED_S:
         return verdict
     is_weaker = (before.status, verdict.status) == (SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED)

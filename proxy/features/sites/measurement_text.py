@@ -1,6 +1,6 @@
-"""The steps and routes of a measurement as people read them, the same in the terminal and on pages.
+"""The steps and routes of a measurement in words, the same in the terminal and on pages.
 
-Both are taken as the API writes them (`answers.measurements`).
+Both come in the form of the API (`measurement_answers`).
 """
 
 from __future__ import annotations
@@ -33,31 +33,32 @@ PARTS: Mapping[str, str] = {
     "transfer": _("transfer"),
     "control": _("control site"),
 }
-"""The steps of a measurement."""
+"""The words for the steps of a measurement."""
 
 
 def glyph(row: Document) -> str:
-    """The sign of a route's result. An answer that refuses the visitor is no success."""
+    """Returns the sign of a route's result. An answer that refuses the visitor is no success."""
     if row["result"] == "ok" and row["status"] in REFUSALS:
         return SiteStatus.REFUSES_THIS_ROUTE.glyph
     return _GLYPHS[row["result"]]
 
 
 def step_cells(step: Document) -> tuple[str, str, str]:
-    """The route of a step with how it ended as a glyph, what it did, and its result with address and time."""
+    """Returns the route of a step after the glyph of its result, the step in words, and its result with address and
+    time."""
     result = RESULTS[step["result"]]
     ended = step["text"] or result
     if step["text"] and step["result"] != "ok":
         ended = _("{result}: {reason}", result=result, reason=step["text"])
     where = [_("address {address}", address=step["address"])] if step["address"] else []
-    # How long it took to find that a step cannot be tested is of no interest.
+    # The time of a step that could not be tested means nothing.
     took = [span(step["elapsed_s"])] if step["elapsed_s"] and step["result"] != "not_tested" else []
     route = f"{_GLYPHS[step['result']]} {step['route']}"
     return route, PARTS.get(step["part"], str(step["part"])), commas([ended, *where, *took])
 
 
 def grouped_routes(routes: Sequence[Document]) -> list[Document]:
-    """The tested routes, then the others; several that were skipped for the same reason share a row."""
+    """Returns the tested routes, then the others; those that were skipped for the same reason share a row."""
     left_out: dict[str, list[Document]] = {}
     for row in routes:
         if row["result"] == "not_tested":
@@ -74,14 +75,14 @@ def grouped_routes(routes: Sequence[Document]) -> list[Document]:
 
 
 def route_result(row: Document) -> str:
-    """How one route ended."""
+    """Returns the result of one route in words."""
     if row["result"] == "ok":
         if not row["status"]:
             return _("✓ delivered")
-        said = _("{glyph} HTTP {status}", glyph=glyph(row), status=str(row["status"]))
+        result = _("{glyph} HTTP {status}", glyph=glyph(row), status=str(row["status"]))
         if row.get("secure_dns") and row.get("address"):
-            return _("{result} from {address} (by encrypted DNS)", result=said, address=row["address"])
-        return said
+            return _("{result} from {address} (by encrypted DNS)", result=result, address=row["address"])
+        return result
     if row["result"] == "not_tested":
         skipped = f"{row['route']} skipped: "
         reason = row["text"] if isinstance(row["text"], Phrase) else row["text"].removeprefix(skipped)

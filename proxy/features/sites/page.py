@@ -42,11 +42,10 @@ from proxy.probe.site_name import scope
 from proxy.store.logged import LoggedConnection
 
 _CONNECTIONS = 50
-"""On the card of a site, at most."""
+"""The most connections on the card of a site."""
 
 _CONNECTIONS_S = 2 * 86_400.0
-"""How far back: "yesterday evening" is on the card."""
-
+"""The oldest connection on the card, so that "yesterday evening" is on it."""
 
 _KINDS: Mapping[str, str] = {
     Cause.DNS: "dns",
@@ -59,7 +58,7 @@ _KINDS: Mapping[str, str] = {
     Cause.FROZEN: "slow",
     Cause.THROTTLED: "slow",
 }
-"""The pattern of each cause; those of one mechanism share one."""
+"""The pattern of each cause in the picture; causes of one mechanism share one."""
 
 _LEGEND: Mapping[str, str] = {
     "dns": _("DNS"),
@@ -74,7 +73,7 @@ _LEGEND: Mapping[str, str] = {
 
 @frozen_dataclass
 class SiteView:
-    """What the card of a site shows."""
+    """The values for the template of a site's card."""
 
     host: str
     site: SiteJson
@@ -98,7 +97,7 @@ class SiteView:
     formats: Mapping[str, str]
     levels: Mapping[str, str]
     stream: str = ""
-    """Stands for the steps of a measurement that is going on; empty: there is none."""
+    """The place of the steps of a measurement that is going on; empty: there is none."""
 
 
 def site_view(
@@ -112,8 +111,8 @@ def site_view(
     now: float,
     networks: Mapping[str, str],
 ) -> SiteView:
-    """Returns the card. `relays` are the names that an override may have, `undo` the last change of the override, if
-    it can be undone, `networks` the names of networks by id."""
+    """Returns the card. `relays` are the relays that an override may name, `undo` is the last change of the override if
+    it can be undone, and `networks` are the names of networks by id."""
     covering = answer.override
     spells = [spell for spell in answer.timeline if spell.since <= now]
     start = min((spell.since for spell in spells), default=now)
@@ -162,7 +161,7 @@ def site_view(
 
 
 def _stored(text: str) -> Markup:
-    """A sentence as the log has it, which is English."""
+    """Marks a sentence of the log as English."""
     return Markup('<span lang="en" dir="ltr">{}</span>').format(text)
 
 

@@ -1,4 +1,4 @@
-"""Sites that are intercepted, and blocked ones that only a relay would open, where there is none."""
+"""Problems of sites: interception, and blocks that only a relay could bypass, without a relay."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from proxy.control.site_states import KnownSite
 from proxy.detect.verdict.site_status import BLOCKS, SiteStatus
 from proxy.model.phrase import _, ngettext
 
-_NAMED = 3  # sites that a sentence names
+_NAMED = 3  # the most sites in a sentence
 
 
 async def problems(moment: Moment) -> list[ProblemJson]:
-    """Returns those of now."""
+    """Returns the present problems."""
     return present(await moment.troubled(), has_relay=bool(moment.frame.relays.enabled()))
 
 
 def present(troubled: Sequence[KnownSite], *, has_relay: bool) -> list[ProblemJson]:
-    """As `problems`. `has_relay`: whether one is in use."""
+    """As `problems`. `has_relay`: whether a relay is in use."""
     return [ProblemJson(ProblemSubject.SITES, text, do) for text, do in _problems(troubled, has_relay)]
 
 
@@ -36,7 +36,7 @@ def _problems(troubled: Sequence[KnownSite], has_relay: bool) -> Iterator[tuple[
         )
         yield text.given(sites=names), f"byway why {intercepted[0]}"
     blocked = [site for site in troubled if not BLOCKS.isdisjoint(site.called)]
-    # What a local strategy opens, such as direct|tlsrec, needs no relay.
+    # A site that a local strategy opens, such as direct|tlsrec, needs no relay.
     blocked = [site for site in blocked if not site.state.works_by.startswith("direct|")]
     if blocked and not has_relay:
         text = ngettext(

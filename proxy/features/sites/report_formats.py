@@ -1,8 +1,8 @@
 """Writes a report as OONI measurements, HAR, CSV, Markdown or Byway's own JSON.
 
-The OONI measurements have the shape of web_connectivity and a test name of their own, `byway`, because the control is
-another: at OONI a vantage point elsewhere, here a relay. `anomaly` and `confirmed` mean what they mean at OONI: only a
-fingerprint of a block page, a known interception root, or two answers to one DNS query are proof.
+The OONI measurements have the shape of web_connectivity, but their own test name, `byway`, because the control differs:
+at OONI a vantage point elsewhere, here a relay. `anomaly` and `confirmed` have OONI's meaning: only a fingerprint of a
+block page, a known interception root, or two answers to one DNS query are proof.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _BLOCKING = {
 """The value of `blocking` in OONI's web_connectivity for each cause."""
 
 _BLOCKING_BY_PART = {"resolve": "dns", "connect": "tcp_ip"}
-"""The same by the step of direct that failed, where no cause was found."""
+"""The value of `blocking` for each step of direct that failed without a known cause."""
 
 _ADDRESS = re.compile(r"(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7})(?![\w.])")
 
@@ -71,7 +71,7 @@ _ADDRESS = re.compile(r"(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{0,4}(?::[0
 
 
 def to_ooni(sites: Sequence[Site], vantage: Vantage = UNTOLD) -> str:
-    """OONI's measurements as JSON lines, one a line (github.com/ooni/spec, data-formats)."""
+    """Returns OONI's measurements as JSON, one a line (github.com/ooni/spec, data-formats)."""
     began = min((one.at for site in sites for one in site.examinations), default=0.0)
     lines = [json.dumps(_measurement(one, began, vantage, site)) for site in sites for one in site.examinations]
     return "".join(f"{line}\n" for line in lines)
@@ -155,8 +155,8 @@ def _test_keys(one: Examination) -> Document:
 
 
 def _timed(steps: Sequence[Mapping[str, Any]]) -> list[Document]:
-    """Returns the steps with `t0` and `t`, in seconds after the first step of their route: those of a route are one
-    after the other, and routes are measured side by side."""
+    """Returns the steps with `t0` and `t`, in seconds after the first step of their route. The steps of a route follow
+    each other; routes are measured side by side."""
     ends: dict[object, float] = {}
     timed = []
     for step in steps:
@@ -214,10 +214,10 @@ def _when(step: Mapping[str, Any]) -> Document:
 
 
 def _resolved(one: Examination, queries: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the address of the site, with port, for a step that does not say which was dialed; empty: unknown."""
+    """Returns the address of the site, with port, for a step without the dialed address; empty: unknown."""
     host = _host(one)
-    found = next((_ADDRESS.findall(step["text"]) for step in queries if step["result"] == "ok"), [])
-    address = next(iter(found), "" if literal(host) is None else host)
+    addresses = next((_ADDRESS.findall(step["text"]) for step in queries if step["result"] == "ok"), [])
+    address = next(iter(addresses), "" if literal(host) is None else host)
     port = urlsplit(one.url).port or (80 if one.url.startswith("http:") else 443)
     return str(Destination(address, port)) if address else ""
 
@@ -236,7 +236,7 @@ def _connect(step: Mapping[str, Any], address: str) -> Document:
 def _handshake(step: Mapping[str, Any], one: Examination) -> Document:
     certificate = [s for s in one.steps if s["part"] == "certificate" and s["route"] == step["route"]]
     bad = next((s for s in certificate if s["result"] == "failed"), None)
-    # OONI counts a bad certificate as a failed handshake; here it is a step of its own after the handshake.
+    # OONI counts a bad certificate as a failed handshake; here it is a separate step after the handshake.
     failed = bad if bad is not None and step["part"] == "hello" and step["result"] == "ok" else step
     return {
         "network": "tcp",
@@ -271,7 +271,7 @@ def _request(step: Mapping[str, Any], one: Examination) -> Document:
 
 
 def _control(relayed: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> Document:
-    """Returns what the relays got, as OONI's test helper tells it: -1 for what is not known."""
+    """Returns the results of the relays, in the form of OONI's test helper: -1 for an unknown number."""
     best = next((step for step in answers if step["result"] == "ok"), None)
     status = None if best is None else best["evidence"].get("status")
     return {
@@ -317,7 +317,7 @@ _COLUMNS = (
 
 
 def to_csv(sites: Sequence[Site], vantage: Vantage = UNTOLD) -> str:
-    """CSV: one line for each route of each measurement and connection."""
+    """Returns CSV: one line for each route of each measurement and connection."""
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     writer.writerow(_COLUMNS)
@@ -394,7 +394,7 @@ def _timings(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def to_markdown(sites: Sequence[Site], vantage: Vantage = UNTOLD, at: float | None = None) -> str:
-    """Markdown for people: a title, date and version, then a section for each site."""
+    """Returns Markdown for people: a title, date and version, then a section for each site."""
     networks = dict.fromkeys(site.belief["network"] for site in sites)
     head = [
         "# Byway report",
@@ -445,8 +445,8 @@ def _section(site: Site) -> Iterator[str]:
 def _because(belief: Document) -> str:
     cause = f": {_md(belief['because'])}" if belief["because"] else ""
     since = f", since {_moment(belief['since'])}" if belief["since"] else ""
-    found = f", last confirmed {_moment(belief['found_at'])}" if belief["found_at"] else ""
-    return f"{cause}{since}{found}"
+    confirmed = f", last confirmed {_moment(belief['found_at'])}" if belief["found_at"] else ""
+    return f"{cause}{since}{confirmed}"
 
 
 def _measurement_section(one: Examination) -> Iterator[str]:
@@ -475,12 +475,12 @@ def _connection_row(moment: str, one: Examination) -> str:
 
 
 def _md(text: str) -> str:
-    """Escapes what has a meaning in Markdown or HTML: hosts and errors come from outside."""
+    """Escapes the characters with a meaning in Markdown or HTML: hosts and errors come from outside."""
     return re.sub(r"([\\`*_{}\[\]<>()#+!|])", r"\\\1", inert(text))
 
 
 class Writer(Protocol):
-    """Writes a report of sites, which was made at a vantage point."""
+    """Returns a report of sites, made at a vantage point, as text."""
 
     def __call__(self, sites: Sequence[Site], vantage: Vantage = ..., /) -> str: ...
 
@@ -503,10 +503,10 @@ def _is_done(step: Mapping[str, Any]) -> bool:
 
 
 def _utc(at: float) -> str:
-    """A moment in UTC, in OONI's format."""
+    """Returns a moment in UTC, in OONI's format."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))
 
 
 def _moment(at: float) -> str:
-    """ISO 8601 in UTC: a report does not say where it was made."""
+    """Returns a moment as ISO 8601 in UTC: a report does not show the user's time zone."""
     return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(at))

@@ -1,4 +1,4 @@
-"""What is known about one site, as a file for others."""
+"""The report about one site, as a file for others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from proxy.wire.relay_url import redact
 
 
 class Export(NamedTuple):
-    """A format of a report: its name, what its file is called and is, and what writes it."""
+    """A format of a report: its name, the suffix and content type of its file, and its writer."""
 
     name: str
     suffix: str
@@ -39,40 +39,40 @@ EXPORTS: Mapping[str, Export] = {
     "csv": Export("CSV", "csv", "text/csv", to_csv),
     "ooni": Export("OONI (JSON)", "jsonl", "application/x-ndjson", to_ooni),
 }
-"""The formats of a report, as the form asks for them: first the one that people read."""
+"""The formats of a report by their values in the form; the first is for people."""
 
 LEVELS: Mapping[str, str] = {
     Redact.FULL: _("without relays, networks and private addresses"),
     Redact.RELAY: _("without relays"),
     Redact.NONE: _("everything"),
 }
-"""What a report leaves out, as the form asks for it."""
+"""The levels of redaction by their values in the form."""
 
 
 async def _report(visit: Visit) -> web.Response:
-    """Sends what is known about a site as a file for others."""
-    asked = visit.query("format", "redact", "provider", "country", "exact")
+    """Sends the report about a site as a file."""
+    query = visit.query("format", "redact", "provider", "country", "exact")
     host = parse_field(scope, visit.fields["host"])
-    shape, level = EXPORTS.get(asked.get("format", "ooni")), asked.get("redact", Redact.FULL)
+    shape, level = EXPORTS.get(query.get("format", "ooni")), query.get("redact", Redact.FULL)
     if shape is None or level not in LEVELS:
         raise Refused(400, _("Unknown format, or unknown redaction."))
     try:
-        vantage = Vantage.parse(asked.get("provider", ""), asked.get("country", ""))
+        vantage = Vantage.parse(query.get("provider", ""), query.get("country", ""))
     except ValueError as error:
         raise Refused(400, error.args[0]) from None
     frame = visit.frame
-    shown = await frame.one(SiteEndpoints).show_site(host)
+    answer = await frame.one(SiteEndpoints).show_site(host)
     measured = await frame.one(MeasurementEndpoints).measurements(host)
     rows = await frame.sites.rows(site=host, limit=REPORT_ROWS)
     relays = [{"name": relay.name, "url": redact(relay.url)} for relay in visit.parts.settings.relay]
     settings = visit.parts.setup().loaded.settings
 
     def write() -> str | None:
-        site = site_of(to_json(shown), to_json(measured.measurements), to_json(rows))
+        site = site_of(to_json(answer), to_json(measured.measurements), to_json(rows))
         if not site.is_known:
             return None
-        told = site if asked.get("exact") else rounded(site)
-        return shape.write(redacted([told], relays, Redact(level), private_values(settings)), vantage)
+        reported = site if query.get("exact") else rounded(site)
+        return shape.write(redacted([reported], relays, Redact(level), private_values(settings)), vantage)
 
     text = await asyncio.to_thread(write)
     if text is None:

@@ -1,9 +1,9 @@
-"""Removes from a report what may harm its user: relays, networks, rules, and addresses that are not the site's own.
+"""Removes private data from a report: relays, networks, rules, and addresses that are not the site's own.
 
-`full` leaves only what concerns the site; `relay` removes the relays alone; `none` removes nothing. No answer of a
-running Byway has passwords of relays, so no report has. What the user has written is removed by its value, as the
-configuration has it, wherever it stands. Why a route was not tested is left out, since a rule or an override is often
-the reason, and so is the text of a relay's error: the relay may name itself in ways that cannot be foreseen.
+`full` leaves only data about the site; `relay` removes only relays; `none` removes nothing. No answer of a running
+Byway has passwords of relays, so no report has. Values of the configuration are removed wherever they occur. The reason
+for which a route was not tested is left out, since it is often a rule or an override, and so is the text of a relay's
+error: a relay may name itself in ways that cannot be foreseen.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Redact(StrEnum):
 def redacted(
     sites: Sequence[Site], relays: Sequence[Mapping[str, Any]], how: Redact, private: Collection[str] = ()
 ) -> list[Site]:
-    """Returns the sites without what `how` removes; `relays` are the configured ones, as in the answer to
-    `/v1/relays`, and `private` what else of the configuration may not be told."""
+    """Returns the sites without the data that `how` removes. `relays` are the configured ones, as in the answer to
+    `/v1/relays`, and `private` are other private values of the configuration."""
     if how is Redact.NONE:
         return list(sites)
     redactor = _Redactor(relays, sites, private, full=how is Redact.FULL)
@@ -44,7 +44,7 @@ def redacted(
 
 
 def private_values(settings: Settings) -> Collection[str]:
-    """Returns what the user has written in the configuration that may say who he is: names, places and users."""
+    """Returns the values of the configuration that may identify the user: names, places and users."""
     urls = [relay.url for relay in settings.relay]
     users = (url.username for url in map(_split, (part for chain in urls for part in chain.split(">"))) if url)
     values = {
@@ -72,7 +72,7 @@ class _Redactor:
         self._relays = {relay["name"]: f"relay-{place}" for place, relay in enumerate(relays, 1)}
         self._networks: dict[str, str] = {}
         places = {host for relay in relays for host in _hosts(relay["url"])}
-        used = {name for site in sites for name in _relays_used(site)}  # not all of them are configured still
+        used = {name for site in sites for name in _relays_used(site)}  # some may not be configured any more
         self._names = _any_of({*self._relays, *places, *used})
         self._private = _any_of(private if full else ())
 
@@ -132,7 +132,7 @@ class _Redactor:
         }
 
     def _fact(self, key: str, value: str, own: frozenset[str]) -> str:
-        """A redirect of a censor may hold a number by which the provider knows its customer."""
+        """Redacts a value of the evidence. A redirect of a censor may hold a number that identifies the customer."""
         return self._text(value.partition("?")[0] if self._full and key in _URLS else value, own)
 
     def _message(self, step: Mapping[str, Any], own: frozenset[str]) -> str:
@@ -170,23 +170,23 @@ _URLS = frozenset({"location", "elsewhere"})
 _OURS = frozenset(
     {"scope", "site", "state", "words", "glyph", "cause", "because", "stored_words", "stored_cause", "source"}
 )
-"""Keys of a status whose text is a word of ours, or the site."""
+"""Keys of a status whose text is a fixed word, or the site."""
 
 _REASON = re.compile(r"\b(direct was not tested|relays only): [^;]*")
-"""In the words of a verdict: why something was not tested."""
+"""The reason in the words of a verdict for which a route was not tested."""
 
 _RULE = re.compile(rf"\b(?:{'|'.join(RuleType)}),(?=\S)[^;]*|\bsite set [^;]*", re.IGNORECASE)
-"""A rule or an override. By its form: those that decided may have been changed since, and there may be 100,000."""
+"""A rule or an override, by its form: the one that decided may have changed since, and there may be 100,000."""
 
 
 def _any_of(values: Collection[str]) -> re.Pattern[str] | None:
-    """Returns what finds any of these values as a whole, the longest first; None without values."""
+    """Returns a pattern for any of these values as a whole, the longest first; None without values."""
     longest = sorted(filter(None, values), key=len, reverse=True)
     return re.compile("|".join(rf"(?<![\w.-]){re.escape(each)}(?![\w-])" for each in longest)) if longest else None
 
 
 def _relays_used(site: Site) -> Iterator[str]:
-    """Yields the names of the relays of all routes that a site's report names."""
+    """Yields the names of the relays in all routes of a site's report."""
     routes = [site.belief["last_good"] or "direct"]
     routes += (step["route"] for one in site.examinations for step in (*one.steps, *one.routes))
     for route in routes:
@@ -195,7 +195,7 @@ def _relays_used(site: Site) -> Iterator[str]:
 
 
 def _without_reasons(one: Examination) -> str:
-    """Returns what a measurement saw, without the reasons for which routes were not tested."""
+    """Returns the evidence of a measurement, without the reasons for which routes were not tested."""
     seen = one.seen
     for step in (*one.steps, *one.routes):
         if step["result"] == "not_tested" and step["text"]:
@@ -204,13 +204,13 @@ def _without_reasons(one: Examination) -> str:
 
 
 def _hosts(url: str) -> list[str]:
-    """Returns the hosts of a relay's URL or chain, without loopback, which identifies no one."""
+    """Returns the hosts of a relay's URL or chain, without loopback, which identifies nobody."""
     hosts = (parts.hostname for part in url.split(">") if (parts := _split(part)) is not None)
     return [host for host in hosts if host and host not in ("127.0.0.1", "localhost", "::1")]
 
 
 def _split(url: str) -> SplitResult | None:
-    """None: it is no URL."""
+    """Returns the parts of a URL; None for a text that is none."""
     try:
         return urlsplit(url.strip())
     except ValueError:
@@ -218,7 +218,7 @@ def _split(url: str) -> SplitResult | None:
 
 
 def _own_addresses(steps: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-    """Returns the addresses of the site: those that were dialed direct, and those that its name resolved to."""
+    """Returns the addresses of the site: those dialed direct, and those of its name."""
     addresses = set()
     for step in steps:
         if not is_direct(step["route"]) or step["part"] == "control":
@@ -231,7 +231,7 @@ def _own_addresses(steps: Sequence[Mapping[str, Any]]) -> frozenset[str]:
 
 
 def _canonical(text: str) -> str:
-    """Returns an address in canonical spelling; empty for what is none, such as a time of day."""
+    """Returns an address in canonical spelling; empty for another text, such as a time of day."""
     try:
         return str(ipaddress.ip_address(text.strip("[]")))
     except ValueError:

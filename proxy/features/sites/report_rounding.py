@@ -1,7 +1,7 @@
 """Rounds the times of a report, so that they cannot be compared with a provider's log.
 
-A row with the second of a visit identifies its visitor in the provider's log. So measurements and what is stored
-are told by the hour, and connections by the day: one for each day and result.
+The second of a visit identifies the visitor in the provider's log. So measurements and stored statuses have the hour,
+and connections the day: one for each day and result.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _MOMENT = re.compile(r"(?:.*_)?(?:at|since|until)")
 
 
 def rounded(site: Site) -> Site:
-    """Returns a site with its times rounded down, and of the connections of a day with one result the last alone."""
+    """Returns a site with its times rounded down, and with only the last of the connections of a day with the same
+    result."""
     return Site(
         site.host,
         _by_the_hour(site.belief),

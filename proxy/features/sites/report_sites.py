@@ -1,8 +1,8 @@
 """The content of a report for each site: its status, its history, and its measurements and connections as steps.
 
 A measurement and a logged connection both become an Examination, so that each format is written once. A connection has
-less in it: only how far each route came. All are made of the documents of the API, so that the commands can make a
-report of the files too.
+less: only the last stage of each route. All are made from documents of the API, so that commands can make a report from
+the files, too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 Document = dict[str, Any]
 
 ROWS = 200
-"""Connections of one site in a report at most, the newest."""
+"""The most connections of one site in a report, the newest ones."""
 
 _PARTS = {"resolve": "resolve", "connect": "connect", "relay": "relay"}
 _CONFIRMING = ("dns_two_answers",)
@@ -36,13 +36,13 @@ class Examination:
     anomaly: bool
     confirmed: bool
     network: str
-    steps: tuple[Document, ...]  # control.answers.measurements.StepJson
-    routes: tuple[Document, ...]  # control.answers.measurements.RouteResultJson
+    steps: tuple[Document, ...]  # measurement_answers.StepJson
+    routes: tuple[Document, ...]  # measurement_answers.RouteResultJson
 
 
 @frozen_dataclass
 class Site:
-    """Everything that is known about one site on the network of `belief`."""
+    """All stored data about one site, on the network of `belief`."""
 
     host: str
     belief: Document
@@ -58,19 +58,21 @@ class Site:
 
 
 def is_direct(route: str) -> bool:
-    """Whether a route, as documents have it, uses no relay: `direct`, or direct with a local strategy."""
+    """Whether a route of a document uses no relay: `direct`, or direct with a local strategy."""
     return route.split("|", 1)[0] == "direct"
 
 
-def site_of(shown: Mapping[str, Any], measured: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> Site:
-    """Returns a site from the answers about it: of `/v1/sites/HOST`, and the measurements and rows of the log of the
-    others. What happened on another network than that of the status is left out: it would seem to disprove it."""
-    host, network = shown["host"], shown["belief"]["network"]
+def site_of(
+    answer: Mapping[str, Any], measured: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
+) -> Site:
+    """Returns a site from the answers about it: that of `/v1/sites/HOST`, its measurements, and rows of the log. Those
+    of another network than that of the status are left out: they would seem to disprove it."""
+    host, network = answer["host"], answer["belief"]["network"]
     examinations = [_of_measurement(one) for one in measured]
     examinations += [_of_connection(row) for row in rows if row["host"] == host and row["attempts"]]
     examinations = sorted((one for one in examinations if one.network == network), key=lambda one: one.at)
-    timeline = tuple(spell for spell in shown["timeline"] if spell["network"] == network)
-    return Site(host, shown["belief"], timeline, tuple(examinations))
+    timeline = tuple(spell for spell in answer["timeline"] if spell["network"] == network)
+    return Site(host, answer["belief"], timeline, tuple(examinations))
 
 
 def _of_measurement(answer: Mapping[str, Any]) -> Examination:
@@ -144,7 +146,8 @@ def _route(tried: Mapping[str, Any]) -> Document:
 
 
 def _steps(tried: Mapping[str, Any], *, tls: bool) -> Iterator[Document]:
-    """Yields how far an attempt came, as steps. Only the time of the whole attempt is logged: the last step has it."""
+    """Yields the steps of an attempt up to its last stage, which has the time of the whole attempt: no other is
+    logged."""
     last = _PARTS.get(tried["stage"], "hello" if tls else "answer")
     if last in ("hello", "answer"):
         first = "connect" if tried["route"].startswith("direct") else "relay"

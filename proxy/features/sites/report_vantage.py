@@ -1,7 +1,7 @@
-"""Where a report was made, as far as its user wants to say it: the provider and the country.
+"""The vantage point of a report: the provider and the country, if the user names them.
 
-A report that names neither convinces few, and one that names both narrows down who made it. So both are asked for, and
-nothing is filled in: Byway could find them out only by asking somebody.
+A report without them convinces few; with both, it narrows down its author. So the user decides, and Byway fills in
+nothing: it could learn them only from a third party.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _
 
 PROVIDER_LENGTH = 80
-"""Characters of the name of a provider, at most."""
+"""The most characters of a provider's name."""
 
 _AS_NUMBER = re.compile(r"(?:AS)?([1-9][0-9]{0,9})(?![\w.-])", re.IGNORECASE | re.ASCII)
 _AS_NUMBER_MAX = 2**32 - 1  # RFC 6793
@@ -27,26 +27,26 @@ MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS
 SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM US UY
 UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW
 """
-"""ISO 3166-1, and XK, which is assigned to users and means Kosovo to OONI."""
+"""ISO 3166-1, and XK, a code for private use that means Kosovo to OONI."""
 
 _COUNTRIES = frozenset(_CODES.split())
 
 
 @frozen_dataclass
 class Vantage:
-    """Each is empty when it is not told."""
+    """Each field is empty when the user does not name it."""
 
     asn: str = ""
     """The number of the provider's autonomous system, as AS12345."""
     provider: str = ""
-    """Its name."""
+    """The provider's name."""
     country: str = ""
     """Two letters, ISO 3166-1."""
 
     @classmethod
     def parse(cls, provider: str, country: str) -> Self:
-        """Reads what a person typed: the AS number of the provider, its name, or both; and a country. Raises
-        ValueError, with a sentence."""
+        """Parses the input of a person: the AS number of the provider, its name, or both; and a country. Raises
+        ValueError with a sentence."""
         asn, name = "", " ".join(provider.split())
         if number := _AS_NUMBER.match(name):
             if int(number[1]) > _AS_NUMBER_MAX:

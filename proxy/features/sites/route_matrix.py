@@ -1,6 +1,6 @@
-"""Which routes opened which sites: a table of sites and routes, each cell with a colour, a pattern and two numbers.
+"""The success of routes by site: a table of sites and routes, each cell with a colour, a pattern and two numbers.
 
-Only sites for which a route failed are in it: those that simply work need no comparison.
+It has only sites for which a route failed; sites that simply work need no comparison.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SITES_MAX, ROUTES_MAX = 15, 8
 
 @frozen_dataclass
 class Cell:
-    """How often a route opened a site. `kind` is that of its pattern; empty where the route was not tried."""
+    """The success of a route for a site. `kind` names the pattern; empty: the route was not tried."""
 
     kind: str
     text: str
@@ -26,7 +26,7 @@ class Cell:
 
 @frozen_dataclass
 class RouteMatrix:
-    """A table: the sites that were asked for most first, the routes that delivered most first."""
+    """The table: the most visited sites first; direct, then the routes that delivered most."""
 
     conclusion: str
     routes: Sequence[str]
@@ -42,7 +42,7 @@ def route_matrix(seen: Sequence[SiteRoute]) -> RouteMatrix | None:
         delivered[each.route] += each.delivered
     if not sites:
         return None
-    # Direct first: it is what the others are compared with.
+    # Direct comes first: the others are compared with it.
     routes = sorted(delivered, key=lambda route: (route != "direct", -delivered[route], route))[:ROUTES_MAX]
     order = sorted(sites, key=lambda host: (-sum(it.delivered + it.failed for it in sites[host].values()), host))
     hosts = order[:SITES_MAX]

@@ -1,4 +1,4 @@
-"""Overrides and stored status, changed while no Byway runs. The next start takes them."""
+"""Changes overrides and the stored status while no Byway runs. The next start loads them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Document = dict[str, Any]
 
 
 def set_stopped(paths: Paths, site: str, action: str, for_s: int | None) -> Document:
-    """Sets an override while no Byway runs. Returns what a running one answers. Raises Misused and BywayError."""
+    """Sets an override while no Byway runs. Returns the answer of a running one. Raises Misused and BywayError."""
     from proxy.terminal.offline import read_configuration
 
     settings = read_configuration(paths).settings
@@ -34,7 +34,8 @@ def set_stopped(paths: Paths, site: str, action: str, for_s: int | None) -> Docu
 
 
 def forget_stopped(paths: Paths, site: str) -> Document:
-    """Forgets the stored status and the overrides of a site while no Byway runs. Returns what a running one answers."""
+    """Deletes the stored status and the overrides of a site while no Byway runs. Returns the answer of a running one.
+    Raises Misused and BywayError."""
     from proxy.detect.beliefs.beliefs import Beliefs
 
     with as_misuse():

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from proxy.features.sites.completion import complete_surveys
 from proxy.model.errors import BywayError
 from proxy.terminal.command import Invocation, command
-from proxy.terminal.completion import complete_sites
+from proxy.terminal.completion import complete_sites, paths_typed, starting
 from proxy.terminal.exit_codes import Exit, Misused, NotAllowed, NotRunning
 from proxy.terminal.options import number, whole
 from proxy.terminal.output import say
@@ -39,6 +38,14 @@ _WAIT_S = 0.5
 
 def add_to(app: typer.Typer) -> None:
     command(app, "test", example="byway test --file sites.txt -o out.csv")(_test)
+
+
+def _complete_surveys(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Completes the ids of tests that can be continued."""
+    names: list[str] = []
+    with contextlib.suppress(Exception):
+        names += [file.stem for file in sorted((paths_typed(ctx).state_dir / "surveys").glob("*.jsonl"))]
+    return starting(names, incomplete)
 
 
 def _test(
@@ -67,7 +74,7 @@ def _test(
     ] = JITTER_S,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", metavar="ID", help="Continue an interrupted test.", autocompletion=complete_surveys),
+        typer.Option("--resume", metavar="ID", help="Continue an interrupted test.", autocompletion=_complete_surveys),
     ] = None,
     matrix: Annotated[bool, typer.Option("--matrix", help="Show a column for each route.")] = False,
     out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write the results to a CSV file.")] = None,
@@ -113,8 +120,8 @@ def _test(
 
 
 def _run(view: View, client: Client, survey: SurveyFile, *, at_once: int, jitter: float) -> Exit | None:
-    """Measures the remaining sites. Returns None when all are measured, else how it ended. Raises the BywayError that
-    ends it."""
+    """Measures the remaining sites. Returns None when all are measured, otherwise the exit code. Raises the BywayError
+    that ends it."""
     remaining = survey.remaining
     workers = _WorkerPool(client, remaining, survey.routes, jitter=jitter)
     workers.start(min(at_once, len(remaining)))
@@ -136,8 +143,8 @@ def _run(view: View, client: Client, survey: SurveyFile, *, at_once: int, jitter
 
 
 class _WorkerPool:
-    """Threads that each have the running Byway test one site after another. They are daemons: an interrupt does not
-    wait for the tests under way."""
+    """Threads, each of which makes the running Byway test one site after another. They are daemons: an interrupt does
+    not wait for the tests under way."""
 
     def __init__(self, client: Client, urls: Sequence[str], routes: Sequence[str], *, jitter: float) -> None:
         self._client = client
@@ -192,7 +199,7 @@ class _WorkerPool:
 
 
 def _not_measured(url: str, error: str) -> Row:
-    """The row of a site that the running Byway could not measure."""
+    """Returns the row of a site that the running Byway could not measure."""
     verdict = {"words": "not tested", "glyph": "·", "cause": "", "because": "", "confidence": "none", "anomaly": False,
                "confirmed": False, "seen": error}  # fmt: skip
     return {"asked": url, "url": url, "kept": False, "verdict": verdict, "routes": [],

@@ -1,7 +1,7 @@
-"""Prints the results of `byway test`: as they come above a progress bar, as a table at the end, as a CSV.
+"""Prints the results of `byway test`: one by one above a progress bar, as a table at the end, or as a CSV.
 
-A person sees a row for each site as soon as it is known; with --matrix there is a column for each route that was
-tested, at the end. Programs always get a column for each route.
+A person sees the row of each site at once; with --matrix, a table at the end has a column for each tested route.
+Programs always get a column for each route.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _COLUMNS = ("url", "verdict", "cause", "confidence", "anomaly", "confirmed", "seen")
 _HEADINGS = ("site", "verdict", "cause", "works by")
 _VERDICT, _CAUSE, _ROUTE = 20, 19, 10
-"""Columns of the longest verdict, of the causes below, and of most routes."""
+"""The widths of the longest verdict, of the causes below, and of most routes."""
 
 _SHORT_CAUSES: Mapping[str, str] = MappingProxyType(
     {
@@ -52,7 +52,7 @@ _SHORT_CAUSES: Mapping[str, str] = MappingProxyType(
         "interception": "",
     }
 )
-"""Where the whole sentence would take three lines, or says no more than the verdict."""
+"""Causes whose whole sentence would take three lines, or repeats the verdict."""
 
 _STAGES: Mapping[str, str] = MappingProxyType(
     {
@@ -69,7 +69,7 @@ _STAGES: Mapping[str, str] = MappingProxyType(
 
 
 class View:
-    """How the results of one test are shown. Enter it while sites are tested."""
+    """The output of one test. Enter it while sites are tested."""
 
     def __init__(self, out: Output, survey: SurveyFile, *, matrix: bool, written: Path | None) -> None:
         self._out = out
@@ -136,7 +136,7 @@ class View:
 
 
 def _progress_bar(out: Output) -> Progress | None:
-    """A progress bar on the terminal: N of M and the time left. None with --quiet and without a terminal."""
+    """Returns a progress bar with N of M and the time left; None with --quiet and without a terminal."""
     import sys
 
     stream = sys.stdout if out.fancy else sys.stderr
@@ -157,7 +157,7 @@ def _widths(urls: Sequence[str]) -> list[int]:
 
 
 def _site(url: str) -> str:
-    """A URL as short as it can be."""
+    """Returns a URL without `https://` and the last slash."""
     return url.removeprefix("https://").removesuffix("/")
 
 
@@ -169,7 +169,7 @@ def _short_row(row: Row) -> Sequence[str]:
 
 
 def _tested(rows: Sequence[Row]) -> list[str]:
-    """The routes that were tested for at least one site: a terminal has no room for columns of "not tested"."""
+    """Returns the routes that were tested for at least one site: a terminal has no room for columns of "not tested"."""
     tested = {route["route"] for row in rows for route in row["routes"] if route["result"] != "not_tested"}
     return [route for route in _routes_of(rows) if route in tested]
 
@@ -183,7 +183,7 @@ def _matrix_row(row: Row, routes: Sequence[str]) -> list[str]:
 
 
 def _in_matrix(route: Mapping[str, Any]) -> str:
-    """The result of a route in one or two words."""
+    """Returns the result of a route in one or two words."""
     if route["result"] == "ok":
         return f"{glyph(route)} {route['status'] or ''}".rstrip()
     if route["result"] == "not_tested":
@@ -200,14 +200,14 @@ def _plain_row(row: Row, routes: Sequence[str]) -> list[str]:
 
 
 def _ended(route: Mapping[str, Any]) -> str:
-    """How a route ended, for programs: an answer's status, `connect timeout`, or `not tested`."""
+    """Returns the result of a route for programs: an answer's status, `connect timeout`, or `not tested`."""
     if route["result"] == "ok":
         return f"ok {route['status']}" if route["status"] else "ok"
     return "not tested" if route["result"] == "not_tested" else f"{route['stage']} {route['symptom']}".strip()
 
 
 def _routes_of(rows: Sequence[Row]) -> list[str]:
-    """All routes, in the order in which they first came; relays last."""
+    """Returns all routes, in the order of their first result; relays last."""
     routes = dict.fromkeys(route["route"] for row in rows for route in row["routes"])
     return sorted(routes, key=lambda route: not route.startswith("direct"))
 
@@ -216,13 +216,13 @@ def _routes_of(rows: Sequence[Row]) -> list[str]:
 
 
 def check_writable(path: Path) -> None:
-    """Raises BywayError when nothing can be written there."""
+    """Raises BywayError when the file cannot be written."""
     with _open(path, "a"):
         pass
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """One line a site, a column for each route. Raises BywayError."""
+    """Writes a line for each site, with a column for each route. Raises BywayError."""
     import csv
 
     routes = _routes_of(rows)
@@ -240,7 +240,7 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 
 @contextlib.contextmanager
 def _open(path: Path, mode: Literal["w", "a"]) -> Iterator[TextIO]:
-    """Raises BywayError when nothing can be written there."""
+    """Raises BywayError when the file cannot be written."""
     try:
         with path.open(mode, encoding="utf-8", newline="") as file:
             yield file

@@ -1,7 +1,8 @@
-"""Which sites `byway test` measures: named one by one, from a file, or from a test list in the configuration's folder.
+"""The sites that `byway test` measures: named one by one, from a file, or from a test list in the configuration's
+folder.
 
-A file has a URL or a host on each line, `#` begins a comment; a CSV whose header has a column `url`, as the test lists
-of Citizen Lab have, is read by that column. Nothing is downloaded.
+A file has a URL or a host on each line; `#` begins a comment. A CSV with a column `url`, such as the test lists of
+Citizen Lab, is read by that column. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ FILE_LIMIT = 16 * 1024 * 1024
 SITES_LIMIT = 50_000
 
 _REASONS = 5
-"""Number of lines that the error shows when a list has no usable line."""
+"""The most lines in the error for a list without a usable line."""
 
 _PUBLIC_LISTS = "https://github.com/citizenlab/test-lists"
 
 
 @frozen_dataclass
 class Sites:
-    """The sites to measure, in order, each once; and a sentence for each line of a list that was skipped."""
+    """The sites to measure, in order, each once; and a sentence for each skipped line of a list."""
 
     urls: tuple[str, ...]
     skipped: tuple[str, ...] = ()
 
 
 def read_sites(named: Sequence[str], file: Path | None, listed: str | None, config_dir: Path) -> Sites:
-    """Returns the sites that are named, in a file and in a list, together. Raises Misused and ConfigError."""
+    """Returns the named sites, those of a file and those of a list, together. Raises Misused and ConfigError."""
     urls, skipped = list[str](), list[str]()
     for text in named:
         if problem := _problem(text):
@@ -62,7 +63,7 @@ def read_sites(named: Sequence[str], file: Path | None, listed: str | None, conf
 
 
 def _list_file(listed: str, config_dir: Path) -> Path:
-    """A name means `lists/NAME.csv` beside the configuration, anything else a file."""
+    """Returns the file of a list: for a name, `lists/NAME.csv` beside the configuration. Raises Misused."""
     if "/" in listed or "\\" in listed or listed.endswith((".csv", ".txt")):
         return Path(listed).expanduser()
     folder = config_dir / "lists"
@@ -77,7 +78,7 @@ def _list_file(listed: str, config_dir: Path) -> Path:
 
 def _entries(text: str, name: str) -> Iterator[tuple[int, str]]:
     """Yields the line number and the URL or host of each entry of a list. Raises ConfigError."""
-    lines = io.StringIO(text.lstrip("\ufeff"), newline=None)  # of any system
+    lines = io.StringIO(text.lstrip("\ufeff"), newline=None)  # with the line ends of any system
     if (column := _url_column(lines.readline())) is not None:
         yield from _of_column(column, lines, name)
         return
@@ -88,7 +89,7 @@ def _entries(text: str, name: str) -> Iterator[tuple[int, str]]:
 
 
 def _url_column(header: str) -> int | None:
-    """Returns the number of the column `url` of a CSV; None when this is no header of a CSV with one."""
+    """Returns the number of the column `url` in the header of a CSV; None without one."""
     try:
         names = [name.strip().lower() for name in next(csv.reader([header]), ())]
     except csv.Error:
@@ -107,7 +108,7 @@ def _of_column(column: int, lines: Iterable[str], name: str) -> Iterator[tuple[i
 
 
 def _problem(text: str) -> str:
-    """Returns why the text names no site; empty when it names one."""
+    """Returns the error of a text that names no site; empty for a valid one."""
     try:
         site(text)
     except ValueError as error:

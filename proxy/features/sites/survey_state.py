@@ -1,8 +1,8 @@
 """The file from which an interrupted test continues: private, in the state folder.
 
-The first line has the sites and routes, each further line a result; a line that is incomplete is ignored, and those
-after it are read. The file is deleted when the test is done, and when it is older than `[log] keep_days`. Hosts that
-may not be logged are not in it: they are tested again.
+The first line has the sites and routes, each further line a result. An incomplete line is skipped. The file is deleted
+when the test is done, and when it is older than `[log] keep_days`. It has no hosts that may not be logged: they are
+tested again.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ Row = dict[str, Any]
 
 
 class SurveyFile:
-    """One survey on disk. The file is created with the first result, so that a test without a running Byway leaves
-    none."""
+    """One survey on disk. The first result creates the file, so that a test without a running Byway leaves none."""
 
     def __init__(self, path: Path, urls: Sequence[str], routes: Sequence[str], rows: Iterable[Row] = ()) -> None:
         self._path = path
@@ -67,7 +66,7 @@ class SurveyFile:
 
     @property
     def remaining(self) -> list[str]:
-        """The sites that are not measured yet."""
+        """The sites that are still to be measured."""
         return [url for url in self.urls if url not in self.rows]
 
     @property
@@ -76,7 +75,7 @@ class SurveyFile:
         return self._saved > 0
 
     def add(self, row: Row, *, keep: bool) -> None:
-        """Adds the result of a site, and with `keep` writes it to the file. Raises BywayError when that fails."""
+        """Adds the result of a site; with `keep`, also to the file. Raises BywayError when it cannot be written."""
         self.rows[row["asked"]] = row
         if not keep:
             return
@@ -84,7 +83,7 @@ class SurveyFile:
             if not self._saved:
                 self._write_head()
             with self._path.open("a", encoding="utf-8") as file:
-                file.write("\n" + json.dumps(row))  # the newline first: an incomplete line before it stays alone
+                file.write("\n" + json.dumps(row))  # the newline first, so that an incomplete line before it ends
         except OSError as error:  # the disk is full
             raise BywayError(f"{self._path} cannot be written: {reason_of(error)}") from None
         self._saved += 1
@@ -97,7 +96,7 @@ class SurveyFile:
             file.write(json.dumps({"urls": self.urls, "routes": self.routes}))
 
     def finish(self) -> None:
-        """Deletes the file: the test is done."""
+        """Deletes the file, at the end of the test."""
         self._path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty: another survey was interrupted
             self._path.parent.rmdir()
@@ -111,7 +110,7 @@ def _complete_rows(lines: Iterable[str]) -> Iterator[Row]:
 
 
 def drop_old(state_dir: Path, *, days: float) -> None:
-    """Deletes interrupted surveys that were not continued."""
+    """Deletes interrupted surveys that were not continued for `days`."""
     for path in (state_dir / FOLDER).glob("*.jsonl"):
         with contextlib.suppress(OSError):  # another process deleted it
             if time.time() - path.stat().st_mtime > days * 86_400:

@@ -21,8 +21,8 @@ from proxy.probe.site_name import site
 
 
 async def _why(visit: Visit) -> web.Response:
-    asked = visit.query("site").get("site", "").strip()
-    return await visit.page("why.html", here="why", view={"site": asked, "stream": ""})
+    text = visit.query("site").get("site", "").strip()
+    return await visit.page("why.html", here="why", view={"site": text, "stream": ""})
 
 
 async def _measure(visit: Visit) -> web.StreamResponse:
@@ -33,8 +33,9 @@ async def _measure(visit: Visit) -> web.StreamResponse:
 
 
 async def stream_measurement(visit: Visit, text: str, *, fresh: bool, page: str) -> web.StreamResponse:
-    """Measures a site, and sends a page as far as the measurement is. STREAM stands twice on the page: where the steps
-    go, and behind their list, where the verdict goes. Raises Refused for a site that is not on the internet."""
+    """Measures a site, and streams a page with the steps and the verdict. The page has STREAM twice: at the place of
+    the steps, and after their list, at the place of the verdict. Raises Refused for a site that is not on the
+    internet."""
     destination = parse_field(site, text)
     is_here = destination.address is not None and not destination.address.is_global
     if is_here or visit.parts.beliefs.is_near(destination.host):

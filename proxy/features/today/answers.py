@@ -1,4 +1,4 @@
-"""What Byway does now: problems, traffic of the routes, addons, and all of `byway status`."""
+"""Answers about the present state of Byway: all of `byway status`, the mode, and a stop."""
 
 from __future__ import annotations
 

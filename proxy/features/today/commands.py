@@ -1,4 +1,4 @@
-"""`byway status`: problems first, then the instance, the success of each route, the relays and the blocked sites."""
+"""`byway status`: the problems, then the instance, the success of each route, the relays and the blocked sites."""
 
 from __future__ import annotations
 
@@ -114,12 +114,12 @@ def _headline(answer: dict[str, Any], *, with_id: bool) -> str:
 
 
 def _status_word(site: dict[str, Any]) -> str:
-    """The glyph and the word for a site."""
+    """Returns the glyph and the status of a site in words."""
     return _("{glyph} {status}", glyph=site["glyph"], status=status_in_words(site["words"]))
 
 
 def _network(answer: dict[str, Any]) -> str:
-    """The network in use: its id, after the name that the user gave it."""
+    """Returns the network in use: its name, if it has one, and its id."""
     name = answer["network_name"]
     return f"{name} ({answer['network']})" if name else str(answer["network"])
 
@@ -129,7 +129,7 @@ def _share(route: dict[str, Any]) -> str:
 
 
 def _lines(answer: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    """Yields the rows of the same answer for programs."""
+    """Yields the rows of the answer for programs."""
     for text, do in mode_sentences(answer["mode"]):
         yield "mode", "", text, do
     for problem in answer["problems"]:

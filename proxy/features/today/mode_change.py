@@ -1,4 +1,4 @@
-"""Changes what AUTO does: for the control API, and for commands while no Byway runs."""
+"""Changes the mode of AUTO, for the control API, and for commands while no Byway runs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from proxy.setup.mode_switch import ModeSwitch
 
 
 def change_mode(modes: ModeSwitch, name: str | None, pause_s: float | None) -> None:
-    """Sets the mode with this name, or begins a pause of so many seconds (0: ends one); exactly one is given. Raises
-    ValueError with a sentence, and BywayError when it cannot be stored."""
+    """Sets the mode with this name, or begins a pause of `pause_s` seconds (0: ends it); exactly one must be given.
+    Raises ValueError with a sentence, and BywayError when the change cannot be stored."""
     if (name is None) == (pause_s is None):
         raise ValueError("Either mode or pause_s is needed.")
     if name is not None:

@@ -1,4 +1,4 @@
-"""`byway pause`, `byway resume` and `byway mode`: what AUTO means at the moment. Rules and overrides hold."""
+"""`byway pause`, `byway resume` and `byway mode`: change the mode of AUTO. Rules and overrides still apply."""
 
 from __future__ import annotations
 
@@ -62,30 +62,30 @@ def _mode(
     return _change(call, {} if mode is None else {"mode": mode.lower()})
 
 
-def _change(call: Invocation, asked: Document) -> Exit | None:
-    """Changes what AUTO does, also while no Byway runs, and shows it. Nothing asked: shows it."""
+def _change(call: Invocation, request: Document) -> Exit | None:
+    """Changes the mode, also while no Byway runs, and prints it. An empty request only prints it."""
     from proxy.terminal.usable import relay_warning, relays_now
 
     client = call.running()
     if client is None:
-        answer = _change_stopped(call.paths, asked)
+        answer = _change_stopped(call.paths, request)
     else:
-        answer = client.put("/v1/mode", asked) if asked else client.get("/v1/mode")
+        answer = client.put("/v1/mode", request) if request else client.get("/v1/mode")
     if call.output.as_json:
         call.output.document(answer)
     else:
         _show(call, answer["mode"])
     if answer["mode"]["mode"] == "relay":
-        known = relays_now(call.for_config_of(client).paths, client)
-        if warning := relay_warning(known, then="no site under AUTO opens"):
+        relays = relays_now(call.for_config_of(client).paths, client)
+        if warning := relay_warning(relays, then="no site under AUTO opens"):
             call.output.hint(warning)
     if client is None:
-        call.output.hint(STORED if asked else "No Byway is running. This is what the next one does.")
+        call.output.hint(STORED if request else "No Byway is running. This is what the next one does.")
     return None
 
 
-def _change_stopped(paths: Paths, asked: Document) -> Document:
-    """Changes what the next Byway does. Returns what a running one answers. Raises Misused and BywayError."""
+def _change_stopped(paths: Paths, request: Document) -> Document:
+    """Changes the mode of the next start. Returns the answer of a running Byway. Raises Misused and BywayError."""
     from proxy.config.paths import private_folder
     from proxy.config.state_lock import alone
     from proxy.control.answers.mode import ModeJson
@@ -97,11 +97,11 @@ def _change_stopped(paths: Paths, asked: Document) -> Document:
 
     relays = read_configuration(paths).settings.relay
     modes = ModeSwitch(paths.mode_file, lambda _mode: None, stores=True)
-    if asked:
+    if request:
         private_folder(paths.state_dir)
         with alone(paths), as_misuse():
             modes.load()
-            change_mode(modes, asked.get("mode"), asked.get("pause_s"))
+            change_mode(modes, request.get("mode"), request.get("pause_s"))
     else:
         modes.load()
     return document(ModeAnswer(ModeJson.of(modes), sum(relay.enabled for relay in relays)))

@@ -1,8 +1,8 @@
-"""Lists the present problems that are of no other feature, for `byway status` and Home: each in a sentence, with the
-one thing to do about it.
+"""Lists the present problems that belong to no other feature, for `byway status` and Home: each in a sentence, with one
+remedy.
 
-A problem is something that the user can end: a file to correct, a relay to add, a certificate to trust. What Byway
-recovers from by itself is not one.
+The user can end a problem: a file to correct, a relay to add, a certificate to trust. A fault from which Byway recovers
+by itself is none.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from proxy.model.phrase import _, ngettext
 from proxy.wire.relay_url import redact
 
 Problems = Iterator[tuple[str, str]]
-"""For each problem, what is wrong and what to do."""
+"""Problems, each as a sentence and its remedy."""
 
 
 @frozen_dataclass
 class StatusSnapshot:
-    """What these problems are found in, at one moment."""
+    """The facts from which these problems follow, at one moment."""
 
     live: Mapping[str, int | float | str]
-    """Counters of the moment."""
+    """The present counters."""
     network: NetworkState
     log_trouble: str
-    """Why the log cannot be written; empty when it can."""
+    """The error when the log is written; empty: none."""
     portal_page: str = ""
-    """The URL of the login page of a captive portal; empty: not known."""
+    """The URL of the login page of a captive portal; empty: unknown."""
     clock_s: float = 0.0
-    """How far this computer's clock is ahead, as certificates and a control page showed; 0: it may be right."""
+    """The seconds by which this computer's clock is ahead, by certificates and a control page; 0: it may be right."""
     traffic: TrafficJson | None = None
 
 

@@ -1,6 +1,6 @@
 """`byway stop` and `byway restart`: end the running Byway, through its control socket.
 
-No process is sent a signal: a pid that was written down may be another process by now.
+No signal is sent: a stored pid may belong to another process by now.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 _ENDS_WITHIN_S = 15.0
-"""Beyond the time for open tunnels: addons and a desktop that does not answer take seconds."""
+"""The time for an end, after that for open tunnels: addons and a desktop that does not answer take seconds."""
 
 _STARTS_WITHIN_S = 30.0
-"""The largest lists take seconds to read, on a busy computer more."""
+"""The time for a start: the largest lists take seconds to read, more on a busy computer."""
 
 _POLL_S = 0.05
-"""Between two looks at the lock or the socket. Both are what the next command needs, and neither tells of a change. The
-end of a process could be waited for, but its pid may be another's by now or lie in another namespace."""
+"""The time between two checks of the lock or the socket, which the next command needs: neither notifies of a change. To
+wait for the process instead is not safe: its pid may belong to another one by now, or be of another namespace."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -84,7 +84,7 @@ def _restart(call: Invocation, now: AtOnce = False) -> Exit | None:
 
 
 def _wait_for_end(client: Client, answer: Document) -> None:
-    """Returns when the process has ended, whose lock of the state folder then is free. Raises BywayError."""
+    """Waits for the end of the process, which releases the lock of the state folder. Raises BywayError."""
     assert client.folder is not None  # it was found by its run.json
     ends_at = time.monotonic() + answer["drain_s"] + _ENDS_WITHIN_S
     while is_locked(client.folder / "lock"):
@@ -97,7 +97,8 @@ def _wait_for_end(client: Client, answer: Document) -> None:
 
 
 def _wait_for_start(call: Invocation, answer: Document, started_at: float) -> Document:
-    """Returns the status of the Byway that has started since. Raises BywayError when none answers in time."""
+    """Waits for a Byway that started after `started_at`, and returns its status. Raises BywayError when none answers in
+    time."""
     ends_at = time.monotonic() + answer["drain_s"] + _ENDS_WITHIN_S + _STARTS_WITHIN_S
     while time.monotonic() < ends_at:
         try:

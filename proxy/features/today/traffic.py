@@ -1,6 +1,6 @@
-"""Whether traffic fails as a whole: not one site, but every visit since something last came through.
+"""Detects that traffic fails as a whole: not one site, but every visit since the last delivery.
 
-One function for `byway status`, the home page and doctor. A list of sites cannot say it: each of them may be down.
+One function for `byway status`, the home page and doctor. A list of sites cannot show it: each of them may be down.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from proxy.store.queries import FailedVisit
 WITHIN_S = 3600.0
 VISITS_MIN = 5
 SITES_MIN = 3
-"""This many visits to this many sites must have failed within the time: fewer may be the sites' own faults."""
+"""This many visits to this many sites must have failed within WITHIN_S: fewer may be the sites' own faults."""
 
 
 def failing_traffic(failed: Sequence[FailedVisit], delivered_at: float, now: float) -> TrafficJson | None:
-    """Returns how many visits have failed since a route last delivered anything, at `delivered_at`; None: too few to
-    say that traffic fails as a whole."""
+    """Returns the failed visits since the last delivery by any route, at `delivered_at`; None: too few to conclude that
+    traffic fails as a whole."""
     since = max(delivered_at, now - WITHIN_S)
     visits = [visit for visit in failed if since < visit.at <= now]
     sites = {visit.host for visit in visits}

@@ -18,11 +18,10 @@ from proxy.probe.site_name import scope
 from proxy.session.open_connections import OpenConnection
 
 CONNECTIONS_LIMIT = 1000
-"""Connections in one answer, at most."""
-
+"""The most connections in one answer."""
 
 _LASTING_S = 1.0
-"""From this age on the program of a connection is looked up for a list."""
+"""The age from which the program of a connection is looked up for a list."""
 
 _DIGITS_MAX = 18
 _AT_A_TIME = 1000
@@ -63,31 +62,31 @@ class ConnectionEndpoints:
         registry = self.parts.open_connections
         matching = count = len(registry.entries)
         if (asked.site, asked.route, asked.program) == (None, None, None):
-            shown = [*islice(registry.newest_first(), asked.limit)]
+            listed = [*islice(registry.newest_first(), asked.limit)]
         else:
-            found = await self._find(asked)
-            shown, matching = found[: asked.limit], len(found)
-        # Many a connection is gone before anybody reads its row, and the kernel's table may be long.
-        lasting = [each for each in shown if each.opened_at <= time.time() - _LASTING_S]
+            selected = await self._select(asked)
+            listed, matching = selected[: asked.limit], len(selected)
+        # Many connections end before anybody reads their row, and the kernel's table may be long.
+        lasting = [each for each in listed if each.opened_at <= time.time() - _LASTING_S]
         programs = await registry.programs(lasting, self.parts.programs)
-        rows = tuple(OpenConnectionJson.of(each, programs.get(each.request.id)) for each in shown)
+        rows = tuple(OpenConnectionJson.of(each, programs.get(each.request.id)) for each in listed)
         return OpenConnectionsAnswer(rows, matching, count)
 
-    async def _find(self, asked: OpenConnectionsQuery) -> list[OpenConnection]:
-        """Returns those that are asked for, also beyond the limit."""
+    async def _select(self, asked: OpenConnectionsQuery) -> list[OpenConnection]:
+        """Returns the connections that match the query, also beyond its limit."""
         site, registry = None if asked.site is None else parse_field(scope, asked.site), self.parts.open_connections
-        found = []
+        selected = []
         for number, each in enumerate(registry.newest_first(), 1):
             if number % _AT_A_TIME == 0:
                 await asyncio.sleep(0)  # connections go on meanwhile
             if (site is None or each.host == site or each.host.endswith(f".{site}")) and (
                 asked.route is None or str(each.route) == asked.route
             ):
-                found.append(each)
+                selected.append(each)
         if asked.program is not None:
-            programs = await registry.programs(found, self.parts.programs)
-            found = [each for each in found if programs[each.request.id] == asked.program.lower()]
-        return found
+            programs = await registry.programs(selected, self.parts.programs)
+            selected = [each for each in selected if programs[each.request.id] == asked.program.lower()]
+        return selected
 
     async def close(self, connection: str) -> ClosedConnectionAnswer:
         """Closes an open connection, by its id."""

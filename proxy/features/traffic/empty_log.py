@@ -1,4 +1,4 @@
-"""Why a log shows nothing, and what to set so that it does: the same in the command and on the page."""
+"""The reason for which a log is empty, and the setting that changes it: the same in the command and on the page."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ _KEPT: Mapping[str, tuple[Phrase, Phrase]] = MappingProxyType(
 
 
 def why_empty(hosts: str, *, is_filtered: bool) -> str:
-    """Why there is no row. `hosts` is the setting `[log] hosts`; `is_filtered`: only some connections were asked
-    for."""
+    """Returns the reason for which there is no row. `hosts` is the setting `[log] hosts`; `is_filtered`: whether only
+    some connections were requested."""
     return _KEPT[hosts][is_filtered]

@@ -20,7 +20,7 @@ OUTCOMES = ("direct", "relay", "rescued", "failed")
 
 @frozen_dataclass
 class LogSelection:
-    """Which connections: to a site and its subdomains, with an attempt of a route, with an outcome, since a moment
+    """Selects connections: to a site and its subdomains, with an attempt of a route, with an outcome, since a moment
     and before another (seconds since the epoch). None: any."""
 
     site: str | None = None
@@ -31,7 +31,7 @@ class LogSelection:
 
 
 def parse_filter(text: str, *, now: float) -> LogSelection:
-    """Parses a filter. Raises ValueError with a sentence for a word that it cannot have, and for a key given twice."""
+    """Parses a filter. Raises ValueError with a sentence for an invalid word, and for a repeated key."""
     given: dict[str, str] = {}
     for word in text.split():
         key, colon, value = word.partition(":")

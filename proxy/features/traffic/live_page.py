@@ -1,7 +1,8 @@
-"""The page of the open connections: which way each goes and why, closing one, and an override or a rule made from one.
+"""The page of the open connections: their routes and the reasons, a button that closes one, and overrides and rules for
+the site of one.
 
-An override takes one of two actions here, and a rule is made of a host or a program and an action that are chosen: no
-text of a rule is taken. Both are checked as commands check them.
+An override has one of two actions here. A rule is made of a chosen host or program and a chosen action; the page takes
+no text of a rule. Both are checked as in commands.
 """
 
 from __future__ import annotations
@@ -40,23 +41,24 @@ from proxy.routing.rule_parser import parse_action
 from proxy.session.open_connections import ConnectionState
 
 ROWS = 100
-"""Connections on the page: the newest that match. A tab asks for it again every second or two."""
+"""The most connections on the page: the newest that match. A tab requests it again every second or two."""
 
 _FILTER = ("site", "route", "program", "paused")
 _PROGRAM = re.compile(r"[\w.+][\w.+ -]{0,63}")
-"""What a PROCESS-NAME rule made here may name: without what begins a comment, or another part of the rule."""
+"""A program that a PROCESS-NAME rule of this page may name: without the signs of a comment or of another part of the
+rule."""
 
 _STATES = {
     ConnectionState.CONNECTING: ("warn", "◔", _("connecting")),
     ConnectionState.OPEN: ("good", "✓", _("open")),
     ConnectionState.HALF_CLOSED: ("quiet", "·", _("half-closed")),
 }
-"""Of each state: its class in the style sheet, its sign, and its words."""
+"""For each state, its class in the style sheet, its sign, and its words."""
 
 
 @frozen_dataclass
 class LiveFilter:
-    """Which connections are asked for. `paused`: the page does not change by itself."""
+    """The filter of the page. `paused`: the page does not change by itself."""
 
     site: str = ""
     route: str = ""
@@ -65,17 +67,17 @@ class LiveFilter:
 
     @classmethod
     def of(cls, given: Mapping[str, str]) -> LiveFilter:
-        """Takes the fields of a query or of a form."""
+        """Makes a filter of the fields of a query or of a form."""
         site, route, program = (given.get(name, "").strip() for name in ("site", "route", "program"))
         return cls(site, route, program, paused=bool(given.get("paused")))
 
     @property
     def path(self) -> str:
-        """The page with this filter."""
+        """The path of the page with this filter."""
         return self.with_pause(paused=self.paused)
 
     def with_pause(self, *, paused: bool) -> str:
-        """The same page, paused or not."""
+        """Returns the path of the same page, paused or not."""
         given = {"site": self.site, "route": self.route, "program": self.program, "paused": "1" if paused else ""}
         query = urlencode({name: value for name, value in given.items() if value})
         return f"live?{query}" if query else "live"
@@ -83,7 +85,7 @@ class LiveFilter:
 
 @frozen_dataclass
 class LiveRow:
-    """An open connection, with its state as people read it. `rule` is the path of the page that makes a rule of it."""
+    """An open connection, with its state in words. `rule` is the path of the page that makes a rule for it."""
 
     connection: OpenConnectionJson
     age_s: float
@@ -95,7 +97,8 @@ class LiveRow:
 
 @frozen_dataclass
 class LiveView:
-    """What the page shows. `undo` is the override that was changed last from here, if that can be undone."""
+    """The values for the template of the page. `undo` is the last change of an override from this page, if it can be
+    undone."""
 
     sentence: str
     asked: LiveFilter
@@ -113,7 +116,7 @@ def live_view(
     undo: Undo | None,
     now: float,
 ) -> LiveView:
-    """Returns the page. `relays` are the names that an override may have, `undo` the last change of one."""
+    """Returns the page. `relays` are the relays that an override may name, `undo` is the last change of one."""
     count = ngettext("{count} connection is open", "{count} connections are open", answer.open)
     parts = [count]
     if answer.matching != answer.open:
@@ -144,7 +147,8 @@ def live_view(
 
 @frozen_dataclass
 class RuleView:
-    """What the page shows that makes a rule: what it can be for, by the word that the form posts, and the actions."""
+    """The values for the template of the page that makes a rule: its possible subjects and actions, by their values in
+    the form."""
 
     host: str
     program: str
@@ -153,7 +157,7 @@ class RuleView:
 
 
 def rule_view(host: str, program: str, relays: Sequence[str]) -> RuleView:
-    """Returns the page for a connection to `host` of a `program`; empty: it is not known."""
+    """Returns the page for a connection to `host` of a `program`; empty: unknown."""
     subjects = {word: text for word, (_type, _value, text) in _subjects(host, program).items()}
     actions = {word: text for word, text in action_names(relays).items() if word not in (NO_OVERRIDE, "auto")}
     actions["auto"] = _("direct first, another route if it is blocked")
@@ -161,29 +165,29 @@ def rule_view(host: str, program: str, relays: Sequence[str]) -> RuleView:
 
 
 def _subjects(host: str, program: str) -> Mapping[str, tuple[RuleType, str, str]]:
-    """Returns what a rule can be for: its type, its value, and what it means in words."""
+    """Returns the possible subjects of a rule by their values in the form: type, value, and meaning in words."""
     address, domain = literal(host), registrable(host)
-    found: dict[str, tuple[RuleType, str, str]] = {}
+    subjects: dict[str, tuple[RuleType, str, str]] = {}
     if address is not None:
         prefix = f"{address}/{address.max_prefixlen}"
-        found["address"] = (RuleType.IP_CIDR, prefix, _("the address {host}", host=host))
+        subjects["address"] = (RuleType.IP_CIDR, prefix, _("the address {host}", host=host))
     else:
-        found["site"] = (RuleType.DOMAIN_SUFFIX, host, _("{host} and its subdomains", host=host))
-        found["host"] = (RuleType.DOMAIN, host, _("{host} alone", host=host))
+        subjects["site"] = (RuleType.DOMAIN_SUFFIX, host, _("{host} and its subdomains", host=host))
+        subjects["host"] = (RuleType.DOMAIN, host, _("{host} alone", host=host))
         if domain != host:
-            found["domain"] = (RuleType.DOMAIN_SUFFIX, domain, _("{host} and its subdomains", host=domain))
+            subjects["domain"] = (RuleType.DOMAIN_SUFFIX, domain, _("{host} and its subdomains", host=domain))
     if _PROGRAM.fullmatch(program) and not unsupported():
         text = _("everything that the program {program} opens", program=program)
-        found["program"] = (RuleType.PROCESS_NAME, program, text)
-    return found
+        subjects["program"] = (RuleType.PROCESS_NAME, program, text)
+    return subjects
 
 
 async def _live(visit: Visit) -> web.Response:
-    asked = LiveFilter.of(visit.query(*_FILTER))
-    wanted = OpenConnectionsQuery(asked.site or None, asked.route or None, asked.program or None, ROWS)
-    answer = await visit.frame.one(ConnectionEndpoints).list_open(wanted)
+    chosen = LiveFilter.of(visit.query(*_FILTER))
+    query = OpenConnectionsQuery(chosen.site or None, chosen.route or None, chosen.program or None, ROWS)
+    answer = await visit.frame.one(ConnectionEndpoints).list_open(query)
     relays = visit.frame.relays.usable_names()
-    view = live_view(answer, asked, relays=relays, undo=undo_of(visit), now=time.time())
+    view = live_view(answer, chosen, relays=relays, undo=undo_of(visit), now=time.time())
     return await visit.page("live.html", title=_("Live"), here="live", view=view)
 
 
@@ -208,9 +212,9 @@ async def _override(visit: Visit) -> web.Response:
 
 
 async def _rule(visit: Visit) -> web.Response:
-    asked = visit.query("host", "program")
-    host = parse_field(scope, asked.get("host", ""))
-    view = rule_view(host, asked.get("program", ""), visit.frame.relays.usable_names())
+    query = visit.query("host", "program")
+    host = parse_field(scope, query.get("host", ""))
+    view = rule_view(host, query.get("program", ""), visit.frame.relays.usable_names())
     return await visit.page("live_rule.html", title=_("New rule"), here="live", view=view)
 
 

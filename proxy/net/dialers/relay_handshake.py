@@ -151,7 +151,6 @@ async def dial_relay(via: Dialer, endpoint: Destination, relay: str) -> Stream:
 
 _NOT_THE_RELAYS = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.SKIPPED, Symptom.ABANDONED})
 
-
 _BROKEN = frozenset({Symptom.RELAY_DOWN, Symptom.RELAY_GARBAGE})
 
 _REQUESTS_KEPT = 512

@@ -176,7 +176,6 @@ class RelayWaysDialer:
 _LOOK_S = 0.25
 """Between two looks at an attempt that is judged."""
 
-
 _SYMPTOMS = {symptom.value: symptom for symptom in Symptom if symptom is not Symptom.NONE}
 
 

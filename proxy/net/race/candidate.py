@@ -25,7 +25,6 @@ _TRANSIENT = (Symptom.RELAY_DOWN, Symptom.TIMEOUT)
 """Symptoms of a relay that restarts or loses its network. A wrong password or certificate, a refused destination and an
 answer in another protocol are final: a retry would only repeat them."""
 
-
 Pause = tuple[float, float]
 """Begin and end, by the loop's clock, of the wait of an open path for the client's flight. The times of attempts do not
 include it: browsers open tunnels ahead of need, which makes no route slow."""

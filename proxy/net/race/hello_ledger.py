@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 HELLOS_MAX = 4096
 """The number of hellos that are remembered: two seconds with a thousand sites in each."""
 
-
 SentHello = tuple[float, str, str, bool]
 """The time when a hello was sent on a direct route, the name in it, its address with the port (empty: not known, so it
 counts for every address), and whether it was extra, which means added by Byway. A plain tuple, because a named one

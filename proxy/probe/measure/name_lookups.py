@@ -11,17 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from proxy.detect.signals import NOT_JUDGED
-from proxy.model import (
-    DIRECT,
-    DOH,
-    Evidence,
-    IPAddress,
-    MeasurementStep,
-    Route,
-    StepKind,
-    StepResult,
-    Symptom,
-)
+from proxy.model import DIRECT, DOH, Evidence, IPAddress, MeasurementStep, Route, StepKind, StepResult, Symptom
 from proxy.model.errors import DialError
 from proxy.model.phrase import _
 from proxy.probe.measure.inputs import MeasurementRequest, ProbeEnvironment

@@ -22,10 +22,8 @@ from proxy.routing.lists.plain import parse_plain
 LIST_LIMIT = 64 * 1024 * 1024
 """Characters of the largest list. A million long domains, in a format with many words on a line, need less."""
 
-
 RECOGNIZED_BY = 32 * 1024
 """Characters at the beginning of a text by which its format is recognized. The first piece may be one longer line."""
-
 
 _WORD = re.compile(r"[a-z0-9._-]+", re.IGNORECASE)
 

@@ -38,10 +38,8 @@ _KEYWORD = re.compile(r"[a-z0-9._-]{2,63}")
 
 _WILDCARD = re.compile(r"[a-z0-9._*-]{2,253}")
 
-
 _NAMES_NO_SITE = frozenset((Skip.UNREADABLE, Skip.SUFFIX, Skip.WIDE_PREFIX))
 """Reasons that leave no site out: no host has such a name, or it is not a site."""
-
 
 Siblings = Callable[[str], "tuple[str, Iterator[str]] | None"]
 """Takes the name of a file in the folder of a list, without dots and slashes. Returns its name in messages, and its

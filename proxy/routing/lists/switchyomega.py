@@ -19,14 +19,7 @@ from proxy.routing.lists.first_match import OrderedExceptions
 from proxy.routing.lists.lines import DOMAIN, MANY_LIMIT, split_lines
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.matcher import EntryKind
-from proxy.routing.lists.url_filters import (
-    HostFilter,
-    add_filter,
-    add_hosts,
-    host_filter,
-    shell_wildcard,
-    url_wildcard,
-)
+from proxy.routing.lists.url_filters import HostFilter, add_filter, add_hosts, host_filter, shell_wildcard, url_wildcard
 
 _HEADER = re.compile(r"\ufeff?\s*\[switchyomega conditions", re.IGNORECASE)
 _LEGACY = re.compile(
