@@ -26,7 +26,7 @@ from tests.lab.test_rescue import AT_ONCE, settings
 from tests.lab.visitors import Visit, Visitor
 from tests.support import programs
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.alone]
 
 PICTURES = 30
 PATIENT = f"{AT_ONCE}hedge_syn_s = 30\nhedge_unacked_s = 30\nhedge_silent_s = 30\nhedge_blind_s = 30\n"
@@ -153,4 +153,4 @@ def test_only_the_blocked_part_went_through_the_relay(guest: Guest, tell: Tell) 
     assert visited.was_struck
     for host in guest.hosts:
         assert visited.peers[host] == {places.SOCKS_RELAY if host == guest.blocked else places.CLIENT}
-    assert (visited.belief["state"], visited.belief["last_good"]) == ("suspect", RELAY)
+    assert (visited.belief["state"], visited.belief["last_good"]) == ("suspect", RELAY), visited.belief
