@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.rows import (
@@ -72,6 +73,16 @@ class RelaySuccess:
     relay: str
     delivered: int
     failed: int
+
+
+@frozen_dataclass
+class RelayUse:
+    """The last times when a relay delivered, and when it failed itself, with the error; 0: never."""
+
+    relay: str
+    delivered_at: float = 0.0
+    failed_at: float = 0.0
+    error: str = ""
 
 
 @frozen_dataclass
@@ -195,6 +206,25 @@ def relay_failures(db: sqlite3.Connection) -> list[Document]:
     return read_rows(rows, {
         "relay": _relays_of, "at": read_moment, "symptom": from_text, "error": from_text, "evidence": read_evidence,
     })  # fmt: skip
+
+
+def relay_uses(db: sqlite3.Connection, network: str) -> list[RelayUse]:
+    """Returns the last uses of each relay on a network, in the connections that are logged by name."""
+    rows = db.execute(
+        "SELECT route, stage = 'done', max(at), attempt.error FROM attempt JOIN outcome ON outcome.id = outcome_id"
+        " WHERE at <= ? AND network = ? AND route NOT LIKE 'direct%' AND (stage = 'done' OR symptom LIKE 'relay_%')"
+        # With one max() SQLite takes the bare columns from the row that has the maximum (lang_select.html, 2.5).
+        " GROUP BY route, stage = 'done' ORDER BY max(at)",
+        (MOMENT_MAX, to_text(network)),
+    )
+    uses: dict[str, RelayUse] = {}
+    for row in read_rows(rows, {"relay": _relays_of, "delivered": bool, "at": read_moment, "error": from_text}):
+        use = uses.get(row["relay"], RelayUse(row["relay"]))
+        if row["delivered"]:
+            uses[use.relay] = replace(use, delivered_at=row["at"])
+        else:
+            uses[use.relay] = replace(use, failed_at=row["at"], error=row["error"])
+    return list(uses.values())
 
 
 def _opened_s(rows: Iterable[Row]) -> dict[str, list[float]]:

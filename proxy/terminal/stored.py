@@ -13,6 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +25,7 @@ from proxy.config.relays import expanded, groups_of
 from proxy.config.schema import Settings
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
-from proxy.detect.relay_health import Health
+from proxy.detect.relay_health import Health, KnownHealth
 from proxy.detect.relay_ways import RelayObstacle
 from proxy.model import UNKNOWN_NETWORK, IPAddress, NetworkId, Override
 from proxy.model.document import Document, document
@@ -34,7 +35,7 @@ from proxy.net.uplink.network_id import network_here
 from proxy.probe.site_name import scope
 from proxy.setup import saved_relay_health
 from proxy.setup.saved_relay_health import RelayHealthFile, known_here
-from proxy.store import queries
+from proxy.store import queries, route_queries
 from proxy.store.database import Query
 from proxy.store.file import open_reader, open_store
 from proxy.store.relay_selection import read_selection
@@ -77,11 +78,15 @@ class Stored:
 
     @cached_property
     def health(self) -> Health:
-        """Returns the health of relays that the last Byway saved, as the next one would load it."""
+        """Returns the health of relays on this network: as the last Byway saved it, and of other relays by the log."""
+        health, network = Health(self.settings.detect), self.network()
         file = RelayHealthFile(saved_relay_health.place(self._paths, self.settings.log))
-        kept = Health(self.settings.detect)
-        kept.restore(known_here(file.load(), self.network(), self.settings.relay))
-        return kept
+        health.restore(known_here(file.load(), network, self.settings.relay))
+        for use in self._read(lambda db: route_queries.relay_uses(db, network)):
+            failed = use.failed_at > use.delivered_at
+            seen = KnownHealth(use.relay, int(failed), use.failed_at, use.delivered_at)
+            health.restore([replace(seen, last_error=use.error) if failed else seen])
+        return health
 
     @cached_property
     def groups(self) -> RelayGroups:

@@ -14,9 +14,9 @@ from proxy.model import (
     as_evidence,
 )
 from proxy.store import route_queries
-from proxy.store.route_queries import RelayHour, RelaySuccess, RouteHour, RouteSuccess, SiteRoute
+from proxy.store.route_queries import RelayHour, RelaySuccess, RelayUse, RouteHour, RouteSuccess, SiteRoute
 from tests.store.written import keep
-from tests.support.outcomes import HOME, TOR, VPS, delivered, failed, outcome, rescued, works
+from tests.support.outcomes import AWAY, HOME, TOR, VPS, delivered, failed, outcome, rescued, works
 
 AT = 1_700_000_000.0
 
@@ -139,3 +139,16 @@ def test_what_sites_did_is_no_failure_of_a_relay(db: sqlite3.Connection) -> None
     assert told["tor"] == (3, 2)
     of_relays = {it.relay: (it.delivered, it.failed) for it in route_queries.relay_success(db, AT)}
     assert of_relays["tor"] == (3, 2)
+
+
+def test_when_each_relay_was_last_used(db: sqlite3.Connection) -> None:
+    refused = failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR, error="tor refused")
+    keep(
+        db,
+        rescued(by=Route(("tor",), ("tlsrec",)), at=AT - 9),
+        rescued(by=TOR, at=AT),
+        outcome(refused, at=AT + 1),
+        outcome(failed(Symptom.RESET, route=VPS), at=AT + 2),
+    )
+    assert route_queries.relay_uses(db, HOME) == [RelayUse("tor", AT, AT + 1, "tor refused")]
+    assert route_queries.relay_uses(db, AWAY) == []

@@ -142,10 +142,17 @@ def test_the_relays_as_the_last_byway_knew_them(byway: Byway, home: Home, kept: 
 
 
 @pytest.mark.uses("relays")
-def test_what_visits_showed_of_relays(byway: Byway, kept: Path) -> None:
+def test_relays_of_which_no_health_was_saved_as_the_log_has_them(
+    byway: Byway, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (relay,) = byway("relay", "list", "--json").json["relays"]
+    assert (relay["state"], relay["error"]) == ("failed", "the relay refused the password")
+    assert relay["worked_at"] == pytest.approx(time.time() - 30, abs=60)
     assert (relay["visits"]["delivered"], relay["visits"]["failed"]) == (1, 1)
     assert relay["last_fault"]["error"] == "the relay refused the password"
+    monkeypatch.setattr(stored, "network_here", lambda _: AWAY)
+    (relay,) = byway("relay", "list", "--json").json["relays"]
+    assert (relay["state"], relay["worked_at"]) == ("untried", None), "another network says nothing of this one"
 
 
 @pytest.mark.uses("relays", "sites", "traffic")
@@ -217,7 +224,7 @@ def test_it_answers_as_a_running_byway_with_the_same_files(
     reader = stored.Stored(Paths.locate({}, config=home.config, state=home.state), features)
     world = World(settings=reader.settings, store_file=kept, overrides=dict(reader.overrides))
     try:
-        world.beliefs = reader.beliefs
+        world.beliefs, world.health = reader.beliefs, reader.health
         name, _, host = path.partition("/")
         key = f"{name}/{{host}}" if host else name
         answer = next(feature.load(feature.stored[key]) for feature in features if key in feature.stored)
