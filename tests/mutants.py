@@ -19,6 +19,7 @@ import gc
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -49,7 +50,10 @@ TABLE = ROOT / "tests" / "mutants.toml"
 SLACK_S = 30
 """CPU time that a mutant may take beyond five times that of the tests without it."""
 MEMORY = 4 << 30
-_OPTIONS = ("-x", "-q", "-m", "not slow", "-n", "0", "-p", "no:cacheprovider", "--no-header", "--tb=no")
+_OPTIONS = (
+    *("-x", "-q", "-m", "not slow", "-n", "0", "-p", "no:cacheprovider", "--no-header", "--tb=no"),
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # hypothesis is imported
+)
 _PROVIDER = OperatorProvider()
 _OPERATORS = {name: _PROVIDER[name]() for name in _PROVIDER if not _PROVIDER[name].arguments()}
 
@@ -140,7 +144,7 @@ class Run(NamedTuple):
     output: str
 
 
-def run(at: Path, tests: Sequence[str], *, within_s: int | None = None) -> Run:
+def run(at: Path, tests: str, *, within_s: int | None = None) -> Run:
     """Runs tests of the copy in a fork. Raises RuntimeError if there are none."""
     with tempfile.TemporaryFile("w+") as output:
         pid = os.fork()
@@ -157,62 +161,57 @@ def run(at: Path, tests: Sequence[str], *, within_s: int | None = None) -> Run:
     return Run(code == pytest.ExitCode.OK, used.ru_utime + used.ru_stime, text)
 
 
-def _run_here(at: Path, tests: Sequence[str], output: int, within_s: int | None) -> NoReturn:
+def _run_here(at: Path, tests: str, output: int, within_s: int | None) -> NoReturn:
     code = 70
     try:
         os.setsid()
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.chdir(at)
+        sys.dont_write_bytecode = within_s is not None
         if within_s is not None:
-            sys.dont_write_bytecode = True
             resource.setrlimit(resource.RLIMIT_CPU, (within_s, within_s))
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         sys.path[:] = [str(at), *(folder for folder in sys.path if folder not in {str(ROOT), str(JUDGES), ""})]
         os.environ["PYTHONPATH"] = str(at)
         for name in [name for name in sys.modules if name.split(".")[0] in {"tests", "proxy"}]:
             del sys.modules[name]
-        code = int(pytest.main([*_OPTIONS, *tests]))
+        code = int(pytest.main([*_OPTIONS, tests]))
         sys.stdout.flush()
     finally:
         os._exit(code)
 
 
 class Laboratory:
-    """A copy of the project, and how long the tests of each room take there without a mutant."""
+    """A copy of the project in which mutants are made, one at a time."""
 
-    def __init__(self, at: Path, rooms: Sequence[Room]) -> None:
-        """Raises RuntimeError if tests fail without a mutant, or pass without their modules."""
+    def __init__(self, at: Path) -> None:
         self._at = at
-        self._within_s: dict[Room, int] = {}
-        for room in rooms:
-            sound = run(at, [room.tests])
+        self._limits_s: dict[str, int] = {}
+
+    def killer(self, room: Room, file: str, text: str) -> str | None:
+        """Returns the tests that find a module with this text. None: none do. Raises RuntimeError if they find the
+        module as it is."""
+        for tests in filter(None, (room.own_tests(file), room.tests)):
+            limit_s = self._limit_s(tests)
+            changed = self._at / file
+            changed.write_text(text)
+            os.utime(changed, (0, 0))  # what is compiled of it is of another time
+            try:
+                if not run(self._at, tests, within_s=limit_s).passed:
+                    return tests
+            finally:
+                shutil.copy2(ROOT / file, changed)
+        return None
+
+    def _limit_s(self, tests: str) -> int:
+        """The CPU time that the tests may take with a mutant."""
+        if tests not in self._limits_s:
+            sound = run(self._at, tests)
             if not sound.passed:
-                raise RuntimeError(f"{room.tests} fails without a mutant:\n{sound.output}")
-            self._within_s[room] = SLACK_S + round(5 * sound.cpu_s)
-            print(f"{room.tests}: {sound.cpu_s:.1f} s of CPU time without a mutant", flush=True)
-            for file in room.files():
-                if own := room.own_tests(file):
-                    if self._killer(room, file, 'raise SystemError("control")\n', [own]) is None:
-                        raise RuntimeError(f"{own} passes without {file}")
-                    break
-
-    def killer(self, room: Room, mutant: Mutant) -> str | None:
-        """Returns the tests that find a mutant. None: it survives."""
-        own = room.own_tests(mutant.file)
-        return self._killer(room, mutant.file, mutant.text(), [*filter(None, [own]), room.tests])
-
-    def _killer(self, room: Room, file: str, text: str, tests: Sequence[str]) -> str | None:
-        changed = self._at / file
-        changed.write_text(text)
-        os.utime(changed, (0, 0))  # what is compiled of it is of another time
-        try:
-            for some in tests:
-                if not run(self._at, [some], within_s=self._within_s[room]).passed:
-                    return some
-            return None
-        finally:
-            changed.write_text((ROOT / file).read_text())
+                raise RuntimeError(f"{tests} fails without a mutant:\n{sound.output}")
+            self._limits_s[tests] = SLACK_S + round(5 * sound.cpu_s)
+        return self._limits_s[tests]
 
 
 def chosen(rooms: Sequence[Room], names: Sequence[str], seed: int, count: int) -> Iterator[tuple[Room, Mutant]]:
@@ -243,12 +242,15 @@ def main(names: Sequence[str]) -> None:
     gc.freeze()
     counts: Counter[tuple[str, str]] = Counter()
     with copy() as at:
-        laboratory = Laboratory(at, rooms)
+        laboratory = Laboratory(at)
+        room, mutant = mutants[0]
+        if laboratory.killer(room, mutant.file, 'raise SystemError("control")\n') is None:
+            raise RuntimeError(f"{room.tests} passes without {mutant.file}")
         for room, mutant in mutants:
             began = time.monotonic()
-            killer = laboratory.killer(room, mutant)
-            counts[room.tests, "survived" if killer is None else "killed"] += 1
+            killer = laboratory.killer(room, mutant.file, mutant.text())
             taken = f"{time.monotonic() - began:4.0f} s"
+            counts[room.tests, "survived" if killer is None else "killed"] += 1
             if killer is None:
                 print(f"survived {taken}  {mutant}\n{mutant.diff()}", flush=True)
             else:
