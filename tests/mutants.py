@@ -145,7 +145,7 @@ class Run(NamedTuple):
 
 
 def run(at: Path, tests: str, *, within_s: int | None = None) -> Run:
-    """Runs tests of the copy in a fork. Raises RuntimeError if there are none."""
+    """Runs tests of the copy in a fork. Raises RuntimeError if pytest finds none, or does not start."""
     with tempfile.TemporaryFile("w+") as output:
         pid = os.fork()
         if pid == 0:
@@ -156,13 +156,13 @@ def run(at: Path, tests: str, *, within_s: int | None = None) -> Run:
         output.seek(0)
         text = output.read()
     code = os.waitstatus_to_exitcode(status)
-    if code in {pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED}:
+    if code > pytest.ExitCode.INTERNAL_ERROR:
         raise RuntimeError(f"pytest ended with {code}:\n{text}")
     return Run(code == pytest.ExitCode.OK, used.ru_utime + used.ru_stime, text)
 
 
 def _run_here(at: Path, tests: str, output: int, within_s: int | None) -> NoReturn:
-    code = 70
+    code = int(pytest.ExitCode.USAGE_ERROR)
     try:
         os.setsid()
         os.dup2(output, 1)
