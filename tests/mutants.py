@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 import tomllib
+import traceback
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -178,6 +179,10 @@ def _run_here(at: Path, tests: str, output: int, within_s: int | None) -> NoRetu
             del sys.modules[name]
         code = int(pytest.main([*_OPTIONS, tests]))
         sys.stdout.flush()
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        raise
     finally:
         os._exit(code)
 
