@@ -57,6 +57,12 @@ def test_is_blind_to_case() -> None:
     assert not Pattern("^www[A-C]").search("wwwd.example")
 
 
+def test_a_range_has_both_ends_and_what_lies_between() -> None:
+    for text in ("^[b-d]$", "^[B-D]$"):
+        pattern = Pattern(text)
+        assert [char for char in "abcde" if pattern.search(char)] == ["b", "c", "d"]
+
+
 @pytest.mark.parametrize(
     "pattern",
     ["(a+)+$", "(a*)*$", "(a|a)*$", "(a|aa)+$", "(.*a){12}$", r"([a-z]+)*\.$", "(a?){60}a{60}$", ".*.*.*.*.*z$"],

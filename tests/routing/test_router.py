@@ -29,7 +29,7 @@ from proxy.model import (
 from proxy.model.connection import GroupPolicy, RelayGroup
 from proxy.routing.address_guard import Guard
 from proxy.routing.home_network import HomeNetwork
-from proxy.routing.router import NO_RULE_MATCHES, PLANS_LIMIT, RelayInfo, Router
+from proxy.routing.router import NO_RULE_MATCHES, PLANS_LIMIT, RelayInfo, Router, covering
 from proxy.routing.rule import Situation
 from proxy.routing.rule_parser import parse_rules
 from tests.support.calls import counting
@@ -602,6 +602,14 @@ def test_a_host_that_nothing_names_is_planned_with_few_calls(
     with counting() as counted:
         router.plan(request, held, relays=BOTH, now=NOW)
     assert counted.total() == calls, counted
+
+
+def test_the_override_of_a_host_is_the_most_specific_one() -> None:
+    wide, narrow = Override(Action.DIRECT), Override(Action.BLOCK)
+    overrides = {"example.org": wide, "blog.example.org": narrow}
+    assert covering("a.blog.example.org", overrides) == ("blog.example.org", narrow)
+    assert covering("www.example.org", overrides) == ("example.org", wide)
+    assert covering("badexample.org", overrides) is None
 
 
 def test_an_override_ends_at_a_dot() -> None:

@@ -314,6 +314,13 @@ def test_records_that_are_built_here_are_read() -> None:
     assert read(built(record(5, b"\1B\xc0\x0e"), record(1, bytes(4), b"\1b\4test\0"))).addresses == addresses("0.0.0.0")
 
 
+def test_a_name_may_point_far_back() -> None:
+    alias = record(16, bytes(600)) + record(5, b"\1b\xc0\x0e")
+    far_back = (0xC000 + START + len(alias) - 4).to_bytes(2, "big")
+    found = read(built(record(16, bytes(600)), record(5, b"\1b\xc0\x0e"), record(1, bytes(4), far_back)))
+    assert found.addresses == addresses("0.0.0.0")
+
+
 def test_addresses_beside_the_answer_do_not_count() -> None:
     assert read(built(record(5, b"\1b\xc0\x0e"), record(1, bytes(4), b"\1b\xc0\x0e"), answers=1)) == Answer(
         Rcode.OK, ttl_s=60

@@ -110,6 +110,7 @@ def encoded(text: str) -> str:
         ("https://t.me/socks?server=192.0.2.1&port=1080&user=u%40x&pass=a%3Ab", "socks5h://u%40x:a%3Ab@192.0.2.1:1080"),
         ("t.me/socks?server=2001:db8::1&port=1080&user=u", "socks5h://u@[2001:db8::1]:1080"),
         ("HTTPS://Telegram.me/socks?port=1&server=h", "socks5h://h:1"),
+        ("tg://socks?server=h&server=other&port=1&port=2", "socks5h://h:1"),
         (f"socks://{encoded('me:p@ss')}@h:1080#name", "socks5h://me:p%40ss@h:1080#name"),
         (f"socks5://{encoded('me:p@ss').rstrip('=')}@h:1080", "socks5h://me:p%40ss@h:1080"),
         # these are users, not base64 of a user and a password

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.detect.beliefs import counting
 from proxy.detect.beliefs.events import (
     CertificateAccepted,
     ComputerResumed,
@@ -32,7 +33,10 @@ from proxy.model import (
     as_evidence,
 )
 from tests.detect.seen import CONTROL, OTHER, Seen
+from tests.detect.world import over
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, outcome, pending
+
+NOW = 1_700_000_000.0
 
 # -- control gate ------------------------------------------------------------------------------------------------------
 
@@ -58,6 +62,16 @@ def test_G1_another_site_since_the_flight_was_sent_is() -> None:
 
     assert seen.held().score == 2.0
     assert "tls_reset, weight 2" in seen.held().why
+
+
+def test_G1_each_signal_of_a_connection_counts_once() -> None:
+    """Also if the same one came twice, and once more is known of the connection."""
+    beliefs = over(counting)
+    seen = outcome(failed(), failed(), delivered(TOR))
+    assert len(beliefs.uncounted_signals(seen, (HOME, HOST), NOW)) == 2
+    assert beliefs.uncounted_signals(seen, (HOME, HOST), NOW) == []
+    more = replace(seen, attempts=(*seen.attempts, failed()))
+    assert len(beliefs.uncounted_signals(more, (HOME, HOST), NOW)) == 1
 
 
 def test_G1_a_flight_that_came_late_was_sent_late() -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import pytest
+
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs import network_health
 from proxy.detect.beliefs.state import FAILING_MAX, NETWORKS_MAX, Delivery
 from proxy.detect.beliefs.tables import on_network
-from proxy.model import ConnectivityResult, NetworkId, NetworkState
+from proxy.model import ConnectivityResult, NetworkId, NetworkState, Stage, Symptom
+from tests.detect.seen import Seen
 from tests.detect.world import over
-from tests.support.outcomes import AWAY, HOME
+from tests.support.outcomes import AWAY, HOME, TOR, failed, outcome
 
 NOW = 1_000_000.0
 
@@ -223,6 +226,33 @@ def test_offline_is_news_once_and_over_with_anything_that_delivers() -> None:
     uplink.offline(HOME)
     uplink.forget(HOME)
     assert uplink.network_state(HOME) is NetworkState.OK
+
+
+@pytest.mark.parametrize("symptom", [Symptom.FORGED, Symptom.RESET])
+def test_a_false_address_may_be_that_of_a_portal(symptom: Symptom) -> None:
+    """One that leads all names to itself, when no route delivers."""
+    seen = Seen()
+    seen.learn(outcome(failed(symptom), failed(Symptom.RELAY_REFUSED, Stage.RELAY, TOR), at=seen.now))
+    assert seen.wants_a_control() is (symptom is Symptom.FORGED)
+
+
+def test_a_relay_that_fails_may_be_the_fault_of_the_network_unless_direct_works() -> None:
+    seen = Seen()
+    seen.works()
+    seen.after(60)
+    assert not seen.beliefs.suspect_portal_if_quiet(HOME, seen.now)
+    assert not seen.wants_a_control()
+    seen.after(0.5)
+    assert seen.beliefs.suspect_portal_if_quiet(HOME, seen.now)
+    assert seen.wants_a_control()
+
+
+def test_a_network_that_is_offline_does_not_become_restricted() -> None:
+    uplink = over(network_health)
+    uplink.offline(HOME)
+    assert not uplink.failed(HOME, "a", NOW)
+    assert not uplink.on_control_answer(HOME, "control.example", ConnectivityResult.FAILED, NOW, domestic=False)
+    assert uplink.network_state(HOME) is NetworkState.OFFLINE
 
 
 def test_a_control_a_minute() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs.events import ResolverMeasured
+from proxy.detect.beliefs.events import ComputerResumed, ResolverMeasured
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import (
     DIRECT,
@@ -119,6 +119,8 @@ def test_a_visit_keeps_a_block_alive() -> None:
         (change,) = world.after(9 * DAY).learn(outcome(delivered(TOR)))
         assert (change.before, change.after) == (State.BLOCKED, State.BLOCKED)
     assert world.after(60).learn(outcome(delivered(TOR))) == []  # said once an hour at most
+    assert world.after(3539.5).learn(outcome(delivered(TOR))) == []
+    assert len(world.after(0.5).learn(outcome(delivered(TOR)))) == 1
 
     assert world.state() is State.BLOCKED
 
@@ -512,6 +514,8 @@ def test_a_whole_page_divides_the_score_by_four() -> None:
 
     assert world.state() is State.WORKS
     assert world.held().score == pytest.approx(3 / 4, rel=0.01)
+    world.after(61).learn(works())
+    assert world.held().score == pytest.approx(3 / 16, rel=0.01)
 
 
 def test_a_heavy_score_stays_suspect_after_one_page() -> None:
@@ -679,6 +683,24 @@ def test_a_host_that_goes_on_working_is_heard_without_being_told_of() -> None:
     assert world.held().score > 0, "busy.example delivered since"
     world.beliefs.learn(replace(rescued(host="other.example"), at=world.now + 1), network=HOME, now=world.after(2).now)
     assert world.held("other.example").score == 0, "and nobody after that"
+
+
+def test_a_host_that_goes_on_working_shows_that_another_one_failed_alone() -> None:
+    world = World()
+    beliefs = world.beliefs
+    beliefs.learn(works("busy.example"), network=HOME, now=world.now)
+    beliefs.note(ComputerResumed(), network=HOME, now=world.after(1).now)  # from here on no site has delivered
+    beliefs.learn(outcome(failed()), network=HOME, now=world.after(1).now)
+    beliefs.learn(works(f"www.{HOST}"), network=HOME, now=world.now)  # of the same domain
+
+    def status() -> SiteStatus:
+        result = beliefs.last_result(HOST, network=HOME, now=world.now)
+        assert result is not None
+        return result.status
+
+    assert status() is SiteStatus.NOT_TESTED
+    beliefs.learn(works("busy.example"), network=HOME, now=world.after(1).now)
+    assert status() is SiteStatus.DOES_NOT_OPEN
 
 
 def served_by_a_relay(world: World) -> None:
