@@ -76,8 +76,7 @@ def recognizes(text: str) -> bool:
     if _is_omega(text) or _is_backup(text):
         return True
     typed = [*islice((entry for _, entry in _entries(text) if _TYPED.fullmatch(entry)), _SAMPLE)]
-    with_policy = sum(_policy_of(entry) is not None for entry in typed)
-    return with_policy * 2 > len(typed)
+    return sum(map(_has_policy, typed)) * 2 > len(typed)
 
 
 def translate(text: str, *, relays: Collection[str] = ()) -> ForeignRules:
@@ -122,13 +121,12 @@ def _entries(text: str) -> Iterator[tuple[int, str]]:
             yield number, entry
 
 
-def _policy_of(entry: str) -> str | None:
-    """Returns the policy at the end of a Clash entry; None: it has none."""
+def _has_policy(entry: str) -> bool:
+    """Whether an entry of Clash ends with a policy."""
     parts = [part.strip() for part in entry.split(",")]
     while parts and parts[-1].lower() in _OPTIONS:
         parts.pop()
-    needed = 2 if parts and parts[0].upper() in _LAST_TYPES else 3
-    return parts[-1] if len(parts) >= needed else None
+    return len(parts) >= (2 if parts and parts[0].upper() in _LAST_TYPES else 3)
 
 
 def _clash(entry: str, relays: dict[str, str]) -> str:

@@ -109,6 +109,13 @@ def test_a_regular_expression_may_have_commas_and_own_rules_are_understood() -> 
     ]
 
 
+def test_an_action_with_a_relay_that_is_not_known_is_left_out() -> None:
+    text = "DOMAIN,a.example,RELAY:other\nDOMAIN,b.example,VIA:tor\nDOMAIN,c.example,prefer-relay:TOR\n"
+    found = translate(text, relays=["tor"])
+    assert found.rules == ((3, "DOMAIN,c.example,PREFER-RELAY:tor"),)
+    assert [number for number, _ in found.not_taken] == [1, 2]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -116,6 +123,7 @@ def test_a_regular_expression_may_have_commas_and_own_rules_are_understood() -> 
         "example.com\n",
         "payload:\n  - DOMAIN-SUFFIX,example.com\n  - IP-CIDR,192.0.2.0/24,no-resolve\n",
         "DOMAIN,a.example\nIP-CIDR,192.0.2.0/24,no-resolve\n",
+        "DOMAIN,a.example\nIP-CIDR,192.0.2.0/24,no-resolve\nIP-CIDR,198.51.100.0/24,No-Resolve\n",
         "||example.com^\n",
         "[SwitchyOmega Conditions]\n*.example.com\n",
         "server=/example.com/192.0.2.1\n",

@@ -35,6 +35,9 @@ SAMPLES: dict[str, tuple[bytes, Protocol, str | None, bool, int]] = {
     "head": (HEAD, Protocol.HTTP, "example.org", True, len(HEAD)),
     "options": (OPTIONS, Protocol.HTTP, None, True, len(OPTIONS)),
     "three heads": (GET + HEAD + OPTIONS, Protocol.HTTP, "example.org", True, len(GET)),
+    "get with an odd line": (
+        GET.replace(b"Host", b"odd line\r\nHost"), Protocol.HTTP, "example.org", False, len(GET) + 10
+    ),
     "post": (POST, Protocol.HTTP, "example.org", False, len(POST) - 5),
     "get, then post": (GET + POST, Protocol.HTTP, "example.org", False, len(GET)),
     "get and half a get": (GET + GET[:20], Protocol.HTTP, "example.org", False, len(GET)),

@@ -195,7 +195,9 @@ def test_every_strategy_can_be_set_and_says_what_it_changes() -> None:
     ] == ["tlsrec", "split", "tlsrec|split", "disorder"]
     assert "hostcase" in shapes.idle_strategies(Protocol.TLS)
     assert "tlsrec" in shapes.idle_strategies(Protocol.HTTP)
-    assert shapes.STRATEGIES["disorder"].first_piece_dies
+    assert [word for word, strategy in shapes.STRATEGIES.items() if strategy.first_piece_dies] == ["disorder"]
+    assert [word for word, strategy in shapes.STRATEGIES.items() if strategy.cuts_records] == ["tlsrec"]
+    assert [word for word, strategy in shapes.STRATEGIES.items() if not strategy.cuts] == ["hostcase"]
     request = flight(REQUEST)
     for word, strategy in shapes.STRATEGIES.items():
         if Protocol.HTTP not in strategy.protocols:

@@ -78,3 +78,18 @@ def test_a_search_begins_anew_after_a_take() -> None:
         next(parser)
     assert list(line(reader)) == []
     assert reader.rest() == b""
+
+
+@pytest.mark.parametrize(
+    ("head", "rest"),
+    [
+        (b"a\r\n\r\n", b"b\n\n"),
+        (b"a\n\n", b"b\r\n\r\n"),
+        (b"\n\r\n", b"b\n\n"),  # also where the empty line is the first
+        (b"\n\n", b"b\r\n\r\n"),
+    ],
+)
+def test_a_head_ends_with_its_first_empty_line(head: bytes, rest: bytes) -> None:
+    reader = Reader(head + rest)
+    assert reader.take_head(100) == head
+    assert reader.rest() == rest

@@ -103,6 +103,9 @@ def encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
+UNPRINTABLE = encoded("me:p\x07")
+
+
 @pytest.mark.parametrize(
     ("link", "url"),
     [
@@ -118,11 +121,17 @@ def encoded(text: str) -> str:
         ("socks5h://bWU6cEBzcw==@h:1", "socks5h://bWU6cEBzcw==@h:1"),
         (f"socks://{encoded('nobody')}@h:1", f"socks://{encoded('nobody')}@h:1"),
         (f"socks://{encoded(':x')}@h:1", f"socks://{encoded(':x')}@h:1"),
+        (f"socks://{UNPRINTABLE}@h:1", f"socks://{UNPRINTABLE}@h:1"),
     ],
 )
 def test_links_for_a_socks_proxy_are_read(link: str, url: str) -> None:
     assert to_relay_url(link) == url
     relay_url.parse(url)
+
+
+def test_a_subscription_has_several_lines() -> None:
+    text = encoded("vless://a@h:1\nvmess://b\n")
+    assert "this is a subscription" in explain(f"{text[:20]}\n{text[20:]}")
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ SAMPLES = {
     "resuming": hellos.RESUMING,
     "encrypted": hellos.ENCRYPTED,
     "post-quantum": hellos.BIG,
+    "an empty extension last": hellos.by_hand(hellos.sni(b"www.example.org"), hellos.ALPN, hellos.EARLY_DATA),
     "real": hellos.real(),
     "real, TLS 1.2": hellos.real(tls12=True),
     "five records": hellos.split(hellos.PLAIN, 1, 2, 30, 40),

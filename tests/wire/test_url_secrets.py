@@ -24,6 +24,8 @@ from proxy.wire.url_secrets import hide_in_comment, hide_paths, hide_secrets
         ("https://gist.example/user/9b1f0c3a5d7e4f6a8b9c/raw/x.txt", "https://gist.example/user/***/raw/x.txt"),
         ("HTTPS://LISTS.example/zo4Ya8tOken2seCret9/x", "HTTPS://LISTS.example/***/x"),
         ("https://lists.example/m/tk9Zq4Lm2X/a.txt", "https://lists.example/m/***/a.txt"),
+        ("https://lists.example/m/a1b2cdef/a.txt", "https://lists.example/m/***/a.txt"),
+        ("https://lists.example/m/a1b2cde/a.txt",) * 2,
         ("https://lists.example/abcdefghijklmnopqrstuvwxyz/a.txt", "https://lists.example/***/a.txt"),
         ("https://cdn.example/gh/x/v2ray-rules-dat@release/gfwlist2pac.txt",) * 2,
         ("see https://a.example/?t=1, and 'https://b.example/?t=2'", "see https://a.example/?t=*** and 'https://b.example/?t=***'"),

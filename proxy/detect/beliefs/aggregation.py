@@ -34,10 +34,10 @@ def consider(state: BeliefState, key: Key, now: float) -> list[Change]:
     """Aggregates the domain of a troubled host if a sibling is in trouble for the same cause."""
     scope = domain_scope(key[1])
     host = troubled(state, key, now)
-    if not scope or host is None or not host.cause or key[1].startswith("*."):
+    if not scope or host is None or not host.cause:
         return []
     above = (key[0], scope)
-    if troubled(state, above, now) is not None:
+    if troubled(state, above, now) is not None:  # also if it is that of the domain
         return []
     siblings = [
         (other, belief)

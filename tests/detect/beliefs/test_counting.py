@@ -107,6 +107,19 @@ def test_G1_a_site_says_nothing_of_its_siblings_and_nothing_of_another_network()
     assert seen.held().score == 2.0
 
 
+def test_G1_a_site_that_waits_is_no_control_page_for_itself() -> None:
+    seen = Seen()
+
+    def may_be(*hosts: str) -> list[bool]:
+        return [seen.beliefs.may_be_control(host, network=HOME, now=seen.now) for host in hosts]
+
+    assert may_be(HOST, "www.example.org", OTHER) == [True, True, True]
+    seen.rescued()
+    assert may_be(HOST, "www.example.org", OTHER) == [False, False, True]
+    seen.works()
+    assert may_be(HOST, "www.example.org", OTHER) == [False, True, True]
+
+
 def test_G1_relays_say_nothing_and_local_means_do() -> None:
     seen = Seen()
     seen.rescued()

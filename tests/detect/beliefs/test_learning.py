@@ -189,3 +189,16 @@ def test_where_nothing_is_learned_a_measurement_teaches_nothing_either() -> None
 def test_a_certificate_of_a_known_root_blocks_at_once() -> None:
     (change,) = learned(Intercepted(HOST, "f" * 64, known=True))
     assert (change.after, change.cause) == (State.BLOCKED, Cause.INTERCEPTION)
+
+
+def test_a_clock_that_was_set_ahead_moves_the_dates_first() -> None:
+    """Here the first that happens after it is a success of another host."""
+    beliefs = Beliefs(DetectTuning())
+    for at in (0, 61):
+        beliefs.learn(DirectDelivered(OTHER), network=HOME, now=NOW + at)
+        beliefs.learn(rescued(at=NOW + at), network=HOME, now=NOW + at)
+    before = beliefs.lookup(HOST, network=HOME, now=NOW + 61)
+    later = NOW + 61 + 40 * 86_400
+    beliefs.learn(works(OTHER, at=later), network=HOME, now=later)
+    after = beliefs.lookup(HOST, network=HOME, now=later)
+    assert (after.state, after.until - later) == (State.BLOCKED, before.until - (NOW + 61))

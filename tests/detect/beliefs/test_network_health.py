@@ -4,12 +4,14 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs import network_health
+from proxy.detect.beliefs.events import CertificateAccepted, ComputerResumed, FlowStalled
 from proxy.detect.beliefs.state import FAILING_MAX, NETWORKS_MAX, Delivery
 from proxy.detect.beliefs.tables import on_network
+from proxy.detect.relay_health import Conditions
 from proxy.model import ConnectivityResult, NetworkId, NetworkState, Stage, Symptom
-from tests.detect.seen import Seen
+from tests.detect.seen import OTHER, Seen
 from tests.detect.world import over
-from tests.support.outcomes import AWAY, HOME, TOR, failed, outcome
+from tests.support.outcomes import AWAY, HOME, HOST, TOR, failed, outcome
 
 NOW = 1_000_000.0
 
@@ -181,6 +183,13 @@ def test_one_page_in_whose_place_something_comes_is_no_portal_where_clients_trus
     assert (uplink.network_state(HOME), uplink.needs_control(HOME)) == (NetworkState.OK, False)
 
 
+def test_a_certificate_of_a_later_time_shows_nothing() -> None:
+    """The clock was set back a little."""
+    uplink = over(network_health)
+    uplink.on_certificate_accepted(HOME, NOW + 0.5)
+    assert uplink.on_control_answer(HOME, "control.example", ConnectivityResult.PORTAL, NOW, domestic=False)
+
+
 def test_nobody_inspects_any_more_when_a_control_shows_its_own_certificate() -> None:
     uplink = over(network_health)
     for host in ("one.example", "two.example", "control.example"):
@@ -247,12 +256,47 @@ def test_a_relay_that_fails_may_be_the_fault_of_the_network_unless_direct_works(
     assert seen.wants_a_control()
 
 
+def test_a_relay_is_blamed_only_where_the_network_and_the_clock_are_well() -> None:
+    seen = Seen(near=["192.168.1.10"])
+
+    def conditions(host: str = HOST) -> Conditions:
+        return seen.beliefs.relay_conditions(host, network=HOME, now=seen.now)
+
+    assert (conditions().may_blame, conditions().clock_is_right, conditions().is_near) == (True, False, False)
+    assert conditions("192.168.1.10").is_near
+    seen.beliefs.note(CertificateAccepted(), network=HOME, now=seen.now)
+    seen.after(3600)
+    assert conditions().clock_is_right
+    seen.after(1)
+    assert not conditions().clock_is_right
+    seen.beliefs.note(ComputerResumed(), network=HOME, now=seen.now)
+    seen.after(9.5)
+    assert not conditions().may_blame
+    seen.after(1)
+    assert conditions().may_blame
+    seen.learn(outcome(failed(Symptom.OFFLINE, Stage.CONNECT), at=seen.now))
+    assert not conditions().may_blame
+
+
 def test_a_network_that_is_offline_does_not_become_restricted() -> None:
     uplink = over(network_health)
     uplink.offline(HOME)
     assert not uplink.failed(HOME, "a", NOW)
     assert not uplink.on_control_answer(HOME, "control.example", ConnectivityResult.FAILED, NOW, domestic=False)
     assert uplink.network_state(HOME) is NetworkState.OFFLINE
+
+
+def test_a_flow_that_stalls_waits_for_a_control_page_of_another_site() -> None:
+    seen = Seen()
+    beliefs = seen.beliefs
+    assert not beliefs.stall_waits(HOME, seen.now)
+    beliefs.note(FlowStalled(OTHER), network=HOME, now=seen.now)
+    assert [beliefs.may_be_control(host, network=HOME, now=seen.now) for host in (OTHER, HOST)] == [False, True]
+    assert beliefs.stall_waits(HOME, seen.after(3).now)
+    assert not beliefs.stall_waits(AWAY, seen.now)
+    assert seen.wants_a_control()
+    assert not beliefs.stall_waits(HOME, seen.after(0.1).now)
+    assert beliefs.may_be_control(OTHER, network=HOME, now=seen.now)
 
 
 def test_a_control_a_minute() -> None:

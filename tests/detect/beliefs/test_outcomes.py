@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs.events import ComputerResumed, ResolverMeasured
+from proxy.detect.beliefs.events import ComputerResumed, DirectDelivered, Event, ResolverMeasured
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import (
     DIRECT,
@@ -659,6 +659,22 @@ def test_F88_a_provider_that_toggles_makes_no_flapping(on_s: float, off_s: float
     assert world.transitions
 
 
+def test_a_strategy_that_got_no_connection_was_not_tried() -> None:
+    world = World().block()
+    world.after(300).learn(outcome(failed(Symptom.TIMEOUT, Stage.CONNECT, SPLIT), delivered(TOR)))
+    assert world.held().rungs_failed == ()
+    world.learn(outcome(failed(Symptom.ALERT, route=SPLIT), delivered(TOR)))
+    assert world.held().rungs_failed == (str(SPLIT),)
+
+
+def test_the_reason_names_the_stage_at_which_direct_failed() -> None:
+    world = World()
+    world.learn(rescued(Symptom.TIMEOUT, Stage.CONNECT))
+    assert "(TCP connect): " in world.held().why
+    world.learn(rescued(Symptom.RESET, host="other.example"))
+    assert "direct failed after 0.1 s: " in world.held("other.example").why
+
+
 # -- what it says of the uplink ----------------------------------------------------------------------------------------
 
 
@@ -685,7 +701,8 @@ def test_a_host_that_goes_on_working_is_heard_without_being_told_of() -> None:
     assert world.held("other.example").score == 0, "and nobody after that"
 
 
-def test_a_host_that_goes_on_working_shows_that_another_one_failed_alone() -> None:
+@pytest.mark.parametrize("seen", [works("busy.example"), DirectDelivered("busy.example")])
+def test_a_host_that_goes_on_working_shows_that_another_one_failed_alone(seen: Event) -> None:
     world = World()
     beliefs = world.beliefs
     beliefs.learn(works("busy.example"), network=HOME, now=world.now)
@@ -699,8 +716,27 @@ def test_a_host_that_goes_on_working_shows_that_another_one_failed_alone() -> No
         return result.status
 
     assert status() is SiteStatus.NOT_TESTED
-    beliefs.learn(works("busy.example"), network=HOME, now=world.after(1).now)
+    beliefs.learn(seen, network=HOME, now=world.after(1).now)
     assert status() is SiteStatus.DOES_NOT_OPEN
+
+
+@pytest.mark.parametrize(("port", "status"), [(8443, SiteStatus.DOES_NOT_OPEN), (443, SiteStatus.NOT_TESTED)])
+def test_a_site_that_works_on_its_own_port_shows_that_another_port_fails_alone(port: int, status: SiteStatus) -> None:
+    world = World()
+    world.beliefs.learn(works(), network=HOME, now=world.now)
+    world.beliefs.learn(outcome(failed(), port=port), network=HOME, now=world.after(1).now)
+    (result,) = world.beliefs.results_by_port(HOST, network=HOME, now=world.now)
+    assert (result.port, result.status) == (port, status)
+
+
+def test_the_hosts_that_work_direct_are_those_of_the_network() -> None:
+    world = World()
+    world.learn(works("here.example"))
+    world.learn(works("there.example"), network=AWAY)
+    assert [world.beliefs.working_direct(network=network) for network in (HOME, AWAY)] == [
+        [("here.example", world.now)],
+        [("there.example", world.now)],
+    ]
 
 
 def served_by_a_relay(world: World) -> None:

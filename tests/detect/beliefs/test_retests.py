@@ -57,7 +57,8 @@ def test_the_second_look_at_an_interception_needs_a_certificate_too(forged: bool
     seen.after(121)
     if heard_first:
         seen.works(OTHER)
-    seen.beliefs.learn(Retested(HOST, direct_ok=False, other_ok=True, forged=forged), network=HOME, now=seen.now)
+    retested = Retested(HOST, direct_ok=False, other_ok=True)
+    seen.beliefs.learn(replace(retested, forged=True) if forged else retested, network=HOME, now=seen.now)
     seen.after(1).works(OTHER)
 
     assert seen.state() is (State.BLOCKED if forged else State.SUSPECT)
@@ -213,3 +214,16 @@ def test_one_that_delivers_is_what_got_through() -> None:
     seen.works(OTHER)
 
     assert (seen.state(), seen.held().last_good, seen.held().score) == (State.SUSPECT, "direct|tlsrec", 2.0)
+
+
+def test_a_re_test_that_counts_later_keeps_the_reason_of_the_host() -> None:
+    seen = Seen()
+    seen.rescued()
+    seen.works()
+    why = seen.held().why.partition(" (")[0]
+    seen.after(121).beliefs.learn(Retested(HOST, direct_ok=False, other_ok=True), network=HOME, now=seen.now)
+    score = seen.held().score
+    seen.after(1).works()
+    assert seen.held().score > score
+    assert seen.held().why.startswith(why)
+    assert "re-test, and" not in seen.held().why

@@ -182,7 +182,7 @@ def test_a_suspicion_that_time_ended_goes_on_when_it_is_found_again() -> None:
     later = suspect.until + 1
     lapsed = made.current(KEY, later)
     assert lapsed is not None
-    assert (lapsed.state, lapsed.began) == (State.UNKNOWN, NOW)
+    assert (lapsed.state, lapsed.began, lapsed.retest_at) == (State.UNKNOWN, NOW, 0.0)
     assert made.untold == [], "time writes no change"
     assert suspected(made, later).began == NOW
 
