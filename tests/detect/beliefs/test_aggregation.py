@@ -196,8 +196,11 @@ def test_nor_does_what_it_carries_end_what_froze_others() -> None:
 def test_after_a_restart_any_of_them_tells() -> None:
     first = Seen()
     _two_blogs(first, symptom=Symptom.RESET)
+    first.after(61).rescued(BLOGS[0])
+    first.works(OTHER)
     second = Seen(known=first.beliefs.all(now=first.now))
     second.now = first.now
+    assert second.state(BLOGS[0]) is State.BLOCKED
     for _ in range(2):
         second.after(1000).beliefs.learn(
             Retested(BLOGS[4], direct_ok=True, other_ok=True), network=HOME, now=second.now
@@ -226,6 +229,23 @@ def test_a_lifted_domain_is_there_after_a_restart_and_can_be_forgotten() -> None
     assert second.state(BLOGS[4]) is State.UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "family"),
+    [
+        ("203.0.113.1", "198.51.100.1", 4),
+        ("2001:db8:1::1", "2001:db8:2::1", 6),
+        ("203.0.113.1", "2001:db8::1", 0),
+        ("2001:db8::1", "203.0.113.1", 0),
+    ],
+)
+def test_the_family_of_a_domain_is_that_of_both_hosts(one: str, other: str, family: int) -> None:
+    seen = Seen()
+    for blog, address in zip(BLOGS, (one, other), strict=False):
+        seen.after(10).works(OTHER)
+        seen.rescued(blog, Symptom.TIMEOUT, Stage.CONNECT, evidence={"addresses": address})
+    assert (seen.held(BLOGS[4]).scope, seen.held(BLOGS[4]).family) == (DOMAIN, family)
+
+
 # -- prefixes ----------------------------------------------------------------------------------------------------------
 
 INSIDE = ipaddress.ip_address("203.0.113.200")
@@ -251,6 +271,14 @@ def test_three_hosts_of_a_prefix_lift_it_for_an_hour() -> None:
     assert seen.held("new.example", addresses=[INSIDE, OUTSIDE]).state is State.UNKNOWN
     assert seen.held("new.example").state is State.UNKNOWN
     assert seen.after(3600).held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
+
+
+def test_a_prefix_speaks_for_a_host_whose_own_suspicion_has_lapsed() -> None:
+    seen = Seen()
+    seen.rescued("old.example")
+    assert seen.after(121).held("old.example").state is State.UNKNOWN
+    _prefix_fails(seen)
+    assert seen.held("old.example", addresses=[INSIDE]).scope == "203.0.113.0/24"
 
 
 def test_a_prefix_whose_hour_is_over_is_none_any_more_also_after_a_restart() -> None:

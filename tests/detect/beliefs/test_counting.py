@@ -130,6 +130,16 @@ def test_G1_relays_say_nothing_and_local_means_do() -> None:
     assert seen.held().score == 2.0
 
 
+def test_G1_the_first_visit_to_a_host_of_our_own_network_says_nothing() -> None:
+    seen = Seen(near=["192.168.1.10"])
+    seen.rescued()
+    seen.after(1).works("192.168.1.10")
+    assert seen.held().score == 0.0
+
+    seen.works()
+    assert seen.held().score == 2.0
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_G1_what_is_on_our_own_network_says_nothing(late: bool) -> None:
     """By a visit, by the next ones on the short way, by a tunnel that goes on, or in a re-test."""

@@ -265,6 +265,7 @@ def test_a_relay_is_blamed_only_where_the_network_and_the_clock_are_well() -> No
     assert (conditions().may_blame, conditions().clock_is_right, conditions().is_near) == (True, False, False)
     assert conditions("192.168.1.10").is_near
     seen.beliefs.note(CertificateAccepted(), network=HOME, now=seen.now)
+    assert conditions().clock_is_right
     seen.after(3600)
     assert conditions().clock_is_right
     seen.after(1)

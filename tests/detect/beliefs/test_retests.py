@@ -227,3 +227,17 @@ def test_a_re_test_that_counts_later_keeps_the_reason_of_the_host() -> None:
     assert seen.held().score > score
     assert seen.held().why.startswith(why)
     assert "re-test, and" not in seen.held().why
+
+
+def test_a_claim_is_kept_no_longer_than_it_holds() -> None:
+    """It has the name of a host."""
+    seen = Seen()
+    hosts = ["one.example", "two.example"]
+    for host in hosts:
+        seen.rescued(host)
+    seen.works(OTHER)
+    seen.after(121)
+    for host in hosts:
+        assert seen.beliefs.retest_due(host, network=HOME, now=seen.now)
+        assert [*seen.beliefs._state.claims] == [(HOME, host)]
+        seen.after(61)
