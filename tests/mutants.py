@@ -1,21 +1,22 @@
-"""Mutation testing, by hand: changes single operators, constants and conditions of the product, and counts the changes
-that no test notices.
+"""Mutation testing, by hand: changes single operators, constants and conditions of the product, and shows the changes
+that no test of their room notices.
 
     make judges                                  # installs the operators of cosmic-ray
-    .venv/bin/python -m tests.mutants > result   # draws the mutants of mutants.toml: about an hour
+    .venv/bin/python -m tests.mutants > result   # draws the mutants of mutants.toml: a quarter of an hour
     .venv/bin/python -m tests.mutants NAME …     # these alone, by the names that the result has
 
 A place in the code is drawn first, and then one of its mutations, so that an operator with many replacements weighs no
 more than a constant. Left out are annotations, the `*` of parameters, and what does not compile. Each mutant is made in
-a copy of the project. Its tests run in a fork of this process, which has imported pytest and neither the product nor
-the tests: a start of pytest would take longer than most tests of one module. A run that needs too much time or memory
-counts as killed. Prints each mutant, and a diff for those that survived.
+a copy of the project, and meets the tests that ran a line of its statement, the shortest first; what runs at import
+alone meets all. They run in a fork of this process, which has imported pytest and neither the product nor the tests. A
+run that needs too much time or memory counts as killed. It needs Python 3.12 or newer.
 """
 
 from __future__ import annotations
 
 import difflib
 import gc
+import json
 import os
 import random
 import resource
@@ -27,9 +28,10 @@ import time
 import tomllib
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import CodeType
 from typing import Any, NamedTuple, NoReturn
 
 import hypothesis
@@ -48,8 +50,6 @@ except ImportError as failure:
     sys.exit(f"{failure}: make judges")
 
 TABLE = ROOT / "tests" / "mutants.toml"
-SLACK_S = 30
-"""CPU time that a mutant may take beyond five times that of the tests without it."""
 MEMORY = 4 << 30
 _OPTIONS = (
     *("-x", "-q", "-m", "not slow", "-n", "0", "-p", "no:cacheprovider", "--no-header", "--tb=no"),
@@ -62,6 +62,7 @@ _OPERATORS = {name: _PROVIDER[name]() for name in _PROVIDER if not _PROVIDER[nam
 class Room(NamedTuple):
     modules: str
     tests: str
+    left_out: Sequence[str]
 
     def files(self) -> list[str]:
         return sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(self.modules))
@@ -71,26 +72,25 @@ class Room(NamedTuple):
         lines = (line.strip() for file in self.files() for line in (ROOT / file).read_text().splitlines())
         return sum(bool(line) and not line.startswith("#") for line in lines)
 
-    def own_tests(self, file: str) -> str | None:
-        """The test file of a module, where it has one."""
-        path = f"{self.tests}/test_{Path(file).name}"
-        return path if (ROOT / path).is_file() else None
+    def arguments(self) -> list[str]:
+        """Those of pytest, for all tests of the room."""
+        return [self.tests, *(f"--ignore={self.tests}/{name}" for name in self.left_out)]
 
 
 class Mutant(NamedTuple):
     file: str
     operator: str
     occurrence: int
+    first: int
+    last: int
+    """The lines of the statement."""
 
     def __str__(self) -> str:
-        return ":".join(map(str, self))
+        return f"{self.file}:{self.operator}:{self.occurrence}"
 
     def text(self) -> str:
         """Returns the module with the mutation."""
-        made = mutate_code((ROOT / self.file).read_text(), _OPERATORS[self.operator], self.occurrence)
-        if made is None:
-            raise ValueError(f"{self} is not in the code")
-        return str(made)
+        return str(mutate_code((ROOT / self.file).read_text(), _OPERATORS[self.operator], self.occurrence))
 
     def compiles(self) -> bool:
         try:
@@ -104,15 +104,28 @@ class Mutant(NamedTuple):
         return "\n".join(difflib.unified_diff(before, after, self.file, self.operator, lineterm="", n=2))
 
 
-def drawn(room: Room, count: int, rng: random.Random) -> list[Mutant]:
-    """Draws mutants of different places."""
-    places = [place for file in room.files() for place in _places(file)]
-    mutants: list[Mutant] = []
-    while len(mutants) < count:
-        mutant = rng.choice(places.pop(rng.randrange(len(places))))
-        if mutant.compiles():
-            mutants.append(mutant)
-    return mutants
+# -- drawing -----------------------------------------------------------------------------------------------------------
+
+
+def chosen(rooms: Sequence[Room], names: Sequence[str], seed: int, count: int) -> Iterator[tuple[Room, Mutant]]:
+    """Yields the mutants with these names, or without names those that are drawn."""
+    if names:
+        for name in names:
+            file = name.partition(":")[0]
+            room = next(room for room in rooms if file in room.files())
+            yield room, next(mutant for place in _places(file) for mutant in place if str(mutant) == name)
+        return
+    rng = random.Random(seed)
+    left, lines = count, sum(room.lines() for room in rooms)
+    for room in rooms:
+        share = round(left * room.lines() / lines)
+        left, lines = left - share, lines - room.lines()
+        places = [place for file in room.files() for place in _places(file)]
+        while share:
+            mutant = rng.choice(places.pop(rng.randrange(len(places))))
+            if mutant.compiles():
+                share -= 1
+                yield room, mutant
 
 
 def _places(file: str) -> list[list[Mutant]]:
@@ -123,7 +136,7 @@ def _places(file: str) -> list[list[Mutant]]:
         positions = ((node, place) for node in nodes for place in operator.mutation_positions(node))
         for occurrence, (node, place) in enumerate(positions):
             if not _is_annotation(node) and node.parent.type != "parameters":
-                of_place[place].append(Mutant(file, name, occurrence))
+                of_place[place].append(Mutant(file, name, occurrence, *_lines_of_statement(node)))
     return [of_place[place] for place in sorted(of_place)]
 
 
@@ -139,30 +152,74 @@ def _is_annotation(node: Any) -> bool:
     return False
 
 
-class Run(NamedTuple):
-    passed: bool
-    cpu_s: float
-    output: str
+def _lines_of_statement(node: Any) -> tuple[int, int]:
+    while node.parent.type not in {"suite", "file_input"}:
+        node = node.parent
+    return node.start_pos[0], node.end_pos[0]
 
 
-def run(at: Path, tests: str, *, within_s: int | None = None) -> Run:
-    """Runs tests of the copy in a fork. Raises RuntimeError if pytest finds none, or does not start."""
+# -- running -----------------------------------------------------------------------------------------------------------
+
+
+class Reached:
+    """A plugin of pytest that notes which tests run which lines of some modules, and what each test takes."""
+
+    def __init__(self, at: Path, files: Sequence[str], found: Path) -> None:
+        """`found`: the file for the result."""
+        self._files = {str(at / file): file for file in files}
+        self._found = found
+        self._tests: defaultdict[str, set[str]] = defaultdict(set)
+        self._seconds = Counter[str]()
+        self._running = ""
+        self._monitoring: Any = sys.monitoring  # type: ignore[attr-defined, unused-ignore]  # of 3.12
+
+    def pytest_sessionstart(self) -> None:
+        tool, line = self._monitoring.COVERAGE_ID, self._monitoring.events.LINE
+        self._monitoring.use_tool_id(tool, "mutants")
+        self._monitoring.register_callback(tool, line, self._on_line)
+        self._monitoring.set_events(tool, line)
+
+    def _on_line(self, code: CodeType, line: int) -> object:
+        if self._running and (file := self._files.get(code.co_filename)):
+            self._tests[f"{file}:{line}"].add(self._running)
+        return self._monitoring.DISABLE
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        self._running = item.nodeid
+        self._monitoring.restart_events()
+        try:
+            return (yield)
+        finally:
+            self._running = ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._seconds[report.nodeid] += report.duration  # type: ignore[assignment]  # typeshed: int only
+
+    def pytest_sessionfinish(self) -> None:
+        tests = {line: sorted(tests) for line, tests in self._tests.items()}
+        self._found.write_text(json.dumps([tests, self._seconds]))
+
+
+def run(at: Path, arguments: Sequence[str], *, within_s: int | None = None, reached: Reached | None = None) -> bool:
+    """Runs tests of the copy in a fork. Returns whether all pass. Raises LookupError if pytest does not find them."""
     with tempfile.TemporaryFile("w+") as output:
         pid = os.fork()
         if pid == 0:
-            _run_here(at, tests, output.fileno(), within_s)
-        _, status, used = os.wait4(pid, 0)
+            _run_here(at, arguments, output.fileno(), within_s, reached)
+        _, status = os.waitpid(pid, 0)
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)  # what a test started
         output.seek(0)
-        text = output.read()
-    code = os.waitstatus_to_exitcode(status)
-    if code > pytest.ExitCode.INTERNAL_ERROR:
-        raise RuntimeError(f"pytest ended with {code}:\n{text}")
-    return Run(code == pytest.ExitCode.OK, used.ru_utime + used.ru_stime, text)
+        code = os.waitstatus_to_exitcode(status)
+        if code > pytest.ExitCode.INTERNAL_ERROR:
+            raise LookupError(f"pytest ended with {code}:\n{output.read()}")
+    return code == pytest.ExitCode.OK
 
 
-def _run_here(at: Path, tests: str, output: int, within_s: int | None) -> NoReturn:
+def _run_here(
+    at: Path, arguments: Sequence[str], output: int, within_s: int | None, reached: Reached | None
+) -> NoReturn:
     code = int(pytest.ExitCode.USAGE_ERROR)
     try:
         os.setsid()
@@ -177,7 +234,7 @@ def _run_here(at: Path, tests: str, output: int, within_s: int | None) -> NoRetu
         os.environ["PYTHONPATH"] = str(at)
         for name in [name for name in sys.modules if name.split(".")[0] in {"tests", "proxy"}]:
             del sys.modules[name]
-        code = int(pytest.main([*_OPTIONS, tests]))
+        code = int(pytest.main([*_OPTIONS, *arguments], [] if reached is None else [reached]))
         sys.stdout.flush()
     except BaseException:
         traceback.print_exc()
@@ -188,52 +245,37 @@ def _run_here(at: Path, tests: str, output: int, within_s: int | None) -> NoRetu
 
 
 class Laboratory:
-    """A copy of the project in which mutants are made, one at a time."""
+    """A copy of the project in which the mutants of one room are made, one at a time."""
 
-    def __init__(self, at: Path) -> None:
+    def __init__(self, at: Path, room: Room) -> None:
+        """Raises RuntimeError if a test fails without a mutant, or if all pass without a module."""
         self._at = at
-        self._limits_s: dict[str, int] = {}
+        self._room = room
+        found = at / "reached.json"
+        if not run(at, room.arguments(), reached=Reached(at, room.files(), found)):
+            raise RuntimeError(f"{room.tests} fails without a mutant")
+        self._tests, self._seconds = json.loads(found.read_text())
+        if not self._finds(room.files()[-1], 'raise SystemError("control")\n', sorted(self._seconds)):
+            raise RuntimeError(f"{room.tests} passes without {room.files()[-1]}")
 
-    def killer(self, room: Room, file: str, text: str) -> str | None:
-        """Returns the tests that find a module with this text. None: none do. Raises RuntimeError if they find the
-        module as it is."""
-        for tests in filter(None, (room.own_tests(file), room.tests)):
-            limit_s = self._limit_s(tests)
-            changed = self._at / file
-            changed.write_text(text)
-            os.utime(changed, (0, 0))  # what is compiled of it is of another time
-            try:
-                if not run(self._at, tests, within_s=limit_s).passed:
-                    return tests
-            finally:
-                shutil.copy2(ROOT / file, changed)
-        return None
+    def kills(self, mutant: Mutant) -> bool:
+        """Whether a test finds the mutant."""
+        lines = (f"{mutant.file}:{line}" for line in range(mutant.first, mutant.last + 1))
+        tests = {test for line in lines for test in self._tests.get(line, ())} or set(self._seconds)
+        return self._finds(mutant.file, mutant.text(), sorted(tests, key=lambda test: (self._seconds[test], test)))
 
-    def _limit_s(self, tests: str) -> int:
-        """The CPU time that the tests may take with a mutant."""
-        if tests not in self._limits_s:
-            sound = run(self._at, tests)
-            if not sound.passed:
-                raise RuntimeError(f"{tests} fails without a mutant:\n{sound.output}")
-            self._limits_s[tests] = SLACK_S + round(5 * sound.cpu_s)
-        return self._limits_s[tests]
-
-
-def chosen(rooms: Sequence[Room], names: Sequence[str], seed: int, count: int) -> Iterator[tuple[Room, Mutant]]:
-    """Yields the mutants with these names, or without names those that are drawn."""
-    if names:
-        for name in names:
-            file, operator, occurrence = name.split(":")
-            room = next(room for room in rooms if file in room.files())
-            yield room, Mutant(file, operator, int(occurrence))
-        return
-    rng = random.Random(seed)
-    left, lines = count, sum(room.lines() for room in rooms)
-    for room in rooms:
-        share = round(left * room.lines() / lines)
-        left, lines = left - share, lines - room.lines()
-        for mutant in drawn(room, share, rng):
-            yield room, mutant
+    def _finds(self, file: str, text: str, tests: Sequence[str]) -> bool:
+        changed, chosen = self._at / file, self._at / "chosen-tests"
+        chosen.write_text("\n".join(tests))
+        within_s = 20 + round(5 * sum(self._seconds[test] for test in tests))
+        changed.write_text(text)
+        os.utime(changed, (0, 0))  # what is compiled of it is of another time
+        try:
+            return not run(self._at, [f"@{chosen}"], within_s=within_s)
+        except LookupError:  # a test file cannot be imported, or has other tests
+            return not run(self._at, self._room.arguments(), within_s=within_s)
+        finally:
+            shutil.copy2(ROOT / file, changed)
 
 
 def main(names: Sequence[str]) -> None:
@@ -243,25 +285,26 @@ def main(names: Sequence[str]) -> None:
         "mutants", derandomize=True, database=None, phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate)
     )
     hypothesis.settings.load_profile("mutants")
-    mutants = list(chosen(rooms, names, table["seed"], table["count"]))
+    mutants: defaultdict[str, list[Mutant]] = defaultdict(list)
+    for room, mutant in chosen(rooms, names, table["seed"], table["count"]):
+        mutants[room.tests].append(mutant)
     gc.freeze()
-    counts: Counter[tuple[str, str]] = Counter()
     with copy() as at:
-        laboratory = Laboratory(at)
-        room, mutant = mutants[0]
-        if laboratory.killer(room, mutant.file, 'raise SystemError("control")\n') is None:
-            raise RuntimeError(f"{room.tests} passes without {mutant.file}")
-        for room, mutant in mutants:
-            began = time.monotonic()
-            killer = laboratory.killer(room, mutant.file, mutant.text())
-            taken = f"{time.monotonic() - began:4.0f} s"
-            counts[room.tests, "survived" if killer is None else "killed"] += 1
-            if killer is None:
-                print(f"survived {taken}  {mutant}\n{mutant.diff()}", flush=True)
-            else:
-                print(f"killed   {taken}  {mutant}  {killer}", flush=True)
-    for (tests, what), number in sorted(counts.items()):
-        print(f"{tests}: {number} {what}")
+        for room in rooms:
+            if drawn := mutants[room.tests]:
+                laboratory = Laboratory(at, room)
+                survived = sum(not _examined(laboratory, mutant) for mutant in drawn)
+                print(f"{room.tests}: {survived} of {len(drawn)} survived", flush=True)
+
+
+def _examined(laboratory: Laboratory, mutant: Mutant) -> bool:
+    """Whether a test finds the mutant. Prints the result."""
+    began = time.monotonic()
+    is_killed = laboratory.kills(mutant)
+    print(f"{'killed' if is_killed else 'survived':8} {time.monotonic() - began:4.0f} s  {mutant}", flush=True)
+    if not is_killed:
+        print(mutant.diff(), flush=True)
+    return is_killed
 
 
 if __name__ == "__main__":

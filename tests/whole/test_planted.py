@@ -1,7 +1,9 @@
-"""The faults of planted.toml fit the code, two in each room. That they are found is run by hand: see tests/plant.py."""
+"""The faults of planted.toml fit the code, two in each room. That they are found is run by hand: see tests/plant.py. So
+are the mutants of mutants.toml, whose rooms are in the code and in the tests."""
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -16,3 +18,9 @@ def test_each_fault_fits_the_code_once_and_there_are_two_in_each_room() -> None:
     planted = Counter(Path(fault.file).parts[1] for fault in faults())
     assert {room: count for room in rooms if (count := planted[room]) < 2} == {}
     assert sum(planted.values()) >= 40
+
+
+def test_mutants_are_drawn_from_modules_that_have_their_tests() -> None:
+    for room in tomllib.loads((ROOT / "tests" / "mutants.toml").read_text())["room"]:
+        assert len([*ROOT.glob(room["modules"])]) > 1, room
+        assert [name for name in ("", *room["left_out"]) if not (ROOT / room["tests"] / name).exists()] == []
