@@ -65,21 +65,25 @@ class Poller(Protocol):
         call must not raise."""
 
     def want_read(self, watched: Watched) -> None:
-        """Watches for reading, after a read would have blocked."""
+        """Watches for reading, after a read would have blocked. Not needed where edges come by themselves."""
+        return
 
     def want_write(self, watched: Watched) -> None:
         """Watches for writing, after a write would have blocked."""
 
     def pause_reading(self, watched: Watched, *, writes: bool) -> None:
-        """Stops reports of new bytes. EOF and a break are still reported; with `writes`, room for more, too."""
+        """Stops reports of new bytes. EOF and a break are still reported; with `writes`, room for more, too. Not needed
+        where a socket is armed for one wait at a time."""
+        return
 
     def resume_reading(self, watched: Watched, *, writes: bool) -> None:
         """Ends a pause, and reports bytes that came during the pause."""
+        return
 
     def close(self) -> None: ...
 
 
-class EpollPoller:
+class EpollPoller(Poller):
     """The Linux poller."""
 
     edge_triggered = True
@@ -134,9 +138,6 @@ class EpollPoller:
             self.has_pass_end_work = True
         else:
             call()
-
-    def want_read(self, watched: Watched) -> None:
-        """Does nothing: edges come without it."""
 
     def want_write(self, watched: Watched) -> None:
         """Needed for a socket that was registered without `writes`; for others, edges come without it."""
@@ -213,7 +214,7 @@ def _polling(loop: asyncio.AbstractEventLoop) -> PollingLoop | None:
     return cast("PollingLoop", loop) if hasattr(loop, "wait_in") else None
 
 
-class LoopPoller:
+class LoopPoller(Poller):
     """The poller of kqueue and select platforms, by add_reader and add_writer."""
 
     edge_triggered = False
@@ -247,12 +248,6 @@ class LoopPoller:
         fd = watched.fileno()
         if fd in self._watched:
             self._loop.add_writer(fd, self._fire, fd, WRITABLE)
-
-    def pause_reading(self, watched: Watched, *, writes: bool) -> None:
-        """Does nothing: a socket is armed for one wait at a time."""
-
-    def resume_reading(self, watched: Watched, *, writes: bool) -> None:
-        """Does nothing: the next read arms the socket."""
 
     def close(self) -> None:
         for fd in tuple(self._watched):

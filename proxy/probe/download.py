@@ -65,13 +65,7 @@ whether a redirect led to the URL."""
 
 
 async def download(
-    dialer: Dialer,
-    url: HttpsUrl,
-    known_at: float,
-    *,
-    limit: int,
-    refuse: Refuse,
-    trust: ssl.SSLContext | None = None,
+    dialer: Dialer, url: HttpsUrl, known_at: float, *, limit: int, refuse: Refuse, trust: ssl.SSLContext | None = None
 ) -> Downloaded | None:
     """Requests `url` and follows its redirects. `limit` is the most bytes of the content; `trust` verifies certificates
     (None: with the system's roots). Returns None when the source says that nothing has changed since the beginning of

@@ -336,12 +336,7 @@ class _Visit:
 
     @contextlib.contextmanager
     def _limited(
-        self,
-        seconds: float,
-        stream: Stream,
-        snapshot: Snapshot | None,
-        received: Callable[[], int],
-        evidence: Evidence,
+        self, seconds: float, stream: Stream, snapshot: Snapshot | None, received: Callable[[], int], evidence: Evidence
     ) -> Iterator[None]:
         """Limits the wait for an answer. Raises TimeoutError after `seconds`; or after `dropped_s`, as in a race, when
         the kernel has retransmitted and got no acknowledgement. `evidence` then gets the count."""

@@ -344,13 +344,7 @@ class _ServerQuery:
     port and drops datagrams from other addresses."""
 
     def __init__(
-        self,
-        lookup: _Lookup,
-        poller: Poller,
-        host: str,
-        server: str,
-        port: int,
-        kinds: Sequence[RecordType],
+        self, lookup: _Lookup, poller: Poller, host: str, server: str, port: int, kinds: Sequence[RecordType]
     ) -> None:
         """Raises OSError."""
         self.server = server

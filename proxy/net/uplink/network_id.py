@@ -163,10 +163,7 @@ def ipv6_uplink(table: str) -> UplinkFacts | None:
         for row in rows
         if row[9] == device and row[4] == nowhere and row[1] not in ("00", "80") and row[0][:2] not in ("fe", "ff")
     ]
-    return UplinkFacts(
-        gateway="" if gateway.is_unspecified else str(gateway),
-        prefix=_prefix_around(gateway, networks),
-    )
+    return UplinkFacts(gateway="" if gateway.is_unspecified else str(gateway), prefix=_prefix_around(gateway, networks))
 
 
 def _prefix_around(gateway: IPAddress, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> str:
