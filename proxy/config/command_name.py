@@ -30,8 +30,8 @@ _COMMAND = rf"(?<![\w./-]){_NAME}(?= (?:(?:{'|'.join(COMMANDS)})(?!\w|[.:]\w)|--
 def command_words(started_as: str, env: Mapping[str, str]) -> tuple[str, ...]:
     """Returns `byway` when PATH leads to this installation; otherwise the words that started it, such as
     `.venv/bin/byway`. `started_as` is `sys.argv[0]`."""
-    file = os.path.basename(started_as)
-    if file == "__main__.py":
+    folder, file = os.path.split(started_as)
+    if file == "__main__.py" and os.path.basename(folder) == "proxy":
         return (sys.orig_argv[0], "-m", "proxy")
     if file.removesuffix(".exe") != _NAME:  # another program that uses Byway's code
         return (_NAME,)

@@ -48,7 +48,8 @@ def test_what_a_shell_would_cut_is_quoted(path: str, typed: str) -> None:
 
 
 def test_in_another_program_it_is_the_name_alone() -> None:
-    assert command_name("/usr/bin/pytest", {"PATH": ""}) == "byway"
+    for started_as in ("/usr/bin/pytest", "/usr/lib/python3/dist-packages/pytest/__main__.py"):
+        assert command_name(started_as, {"PATH": ""}) == "byway"
 
 
 def test_as_a_module_it_is_the_interpreter_and_the_module() -> None:
