@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support import inspection, loops, other_users, programs
 from tests.support.hanging import Hanging
-from tests.support.scheduling import Durations, SlowFirst, marks_of
+from tests.support.scheduling import Durations, SlowFirst, marks_of, shuffled
 
 if TYPE_CHECKING:
     from typer import Typer
@@ -36,6 +36,12 @@ _not_run: dict[str, list[str]] = {}  # program, _CLOSED or _INSPECTION → the t
 _SLOW = "slow"
 _LEAVES_OUT = f"not {_SLOW}"  # the -m of `make test`
 _left_out: set[str] = set()  # tests marked slow, and files that are slow as a whole, that were not asked for
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--shuffle", type=int, metavar="SEED", help="run the test files, and the tests of each, in another order"
+    )
 
 
 def pytest_configure() -> None:
@@ -92,8 +98,10 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where Byway has an event loop of its own, `make test` leaves out the tests on the other one."""
+    if (seed := config.getoption("shuffle")) is not None:
+        items[:] = shuffled(items, seed)
     for item in items:
         if loops.ASYNCIO in item.name and loops.runs_own():
             item.add_marker(_SLOW)

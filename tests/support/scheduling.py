@@ -13,9 +13,10 @@ The controller imports no test, so it finds the marks in the text of the files.
 
 from __future__ import annotations
 
+import random
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -113,6 +114,15 @@ class SlowFirst(LoadFileScheduling):  # type: ignore[misc]  # it has no types
             if other is not node
             for file, unit in units.items()
         )
+
+
+def shuffled(items: Sequence[pytest.Item], seed: int) -> list[pytest.Item]:
+    """Returns the tests in another order, which the seed decides: the files, and the tests of each. Tests of one file
+    stay together, since they share what takes long to make."""
+    rng, by_file = random.Random(seed), dict[Path, list[pytest.Item]]()
+    for item in items:
+        by_file.setdefault(item.path, []).append(item)
+    return [test for tests in rng.sample([*by_file.values()], len(by_file)) for test in rng.sample(tests, len(tests))]
 
 
 @cache

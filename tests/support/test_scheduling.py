@@ -77,3 +77,20 @@ def test_a_run_without_a_cache_ends_as_its_tests_do(tmp_path: Path) -> None:
     (tmp_path / "test_a.py").write_text("def test_it(): pass\n")
     done = run(tmp_path, 2, "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_seed_decides_the_order_of_files_and_of_the_tests_in_each(tmp_path: Path) -> None:
+    for name in "abcdef":
+        (tmp_path / f"test_{name}.py").write_text("def test_it(): pass\ndef test_more(): pass\ndef test_last(): pass\n")
+
+    def collected(*options: str) -> list[str]:
+        lines = run(tmp_path, 0, "--collect-only", *options).stdout.splitlines()
+        return [line for line in lines if "::" in line]
+
+    written, first, again, other = (collected(*options) for options in ((), *(("--shuffle", n) for n in "112")))
+    assert first == again
+    assert sorted(first) == sorted(other) == sorted(written)
+    assert first != other
+    files, tests = zip(*(name.split("::") for name in first), strict=True)
+    assert list(dict.fromkeys(files)) == list(files[::3]) != sorted(files[::3]), "each file is in one piece"
+    assert tests != ("test_it", "test_more", "test_last") * 6
