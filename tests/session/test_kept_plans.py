@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -16,7 +17,7 @@ from proxy.detect.beliefs import network_health, outcomes
 from proxy.detect.beliefs.generations import Generations
 from proxy.detect.beliefs.state import BeliefState
 from proxy.detect.beliefs.tables import HostLru
-from proxy.model import ConnectivityResult, NetworkState, Route, Stage, State, Symptom
+from proxy.model import ConnectivityResult, NetworkState, Protocol, Stage, State, Symptom
 from tests.detect.beliefs.history import TUNINGS
 from tests.detect.beliefs.machine import Anything, differences, run
 from tests.detect.beliefs.told import (
@@ -54,6 +55,16 @@ RARE: Mapping[str, Callable[[Anything], None]] = {
     "the computer resumes": lambda world: world.resume(),
     "days pass": lambda world: world.sleep(11 * DAY),
 }
+
+served = st.builds(
+    Visit,
+    kind=st.just("relay"),
+    host=st.just(""),
+    relay=st.sampled_from((TOR, TOR, TOR, VPS)),
+    ago=st.sampled_from((1.0, 20.0)),
+    protocol=st.sampled_from((Protocol.TLS, Protocol.TLS, Protocol.TLS, Protocol.HTTP)),
+    port=st.sampled_from((443, 443, 443, 80)),
+)
 
 
 class Twins(Told):
@@ -94,13 +105,15 @@ class Kept(RuleBasedStateMachine):
         self.world.now += seconds
         self.world.visit_beside_others(visit, HOME, opens=True)
 
-    @rule(host=st.sampled_from(SITES), relay=st.sampled_from((TOR, TOR, VPS)), seconds=st.sampled_from((1.0, 20.0)))
-    def served_by_a_relay(self, host: str, relay: Route, seconds: float) -> None:
+    @rule(host=st.sampled_from(SITES), is_troubled=st.booleans(), served=st.lists(served, min_size=3, max_size=6))
+    def served_by_a_relay(self, host: str, is_troubled: bool, served: list[Visit]) -> None:
+        if is_troubled:
+            self.world.visit_beside_others(Visit("rescued", host), HOME, opens=True)
         settled = self.told.beliefs._state.settled
-        for _ in range(3):
-            self.world.now += seconds
+        for visit in served:
+            self.world.now += visit.ago
             before = settled.get((HOME, host))
-            self.world.visit(Visit("relay", host, relay=relay), HOME)
+            self.world.visit(replace(visit, host=host), HOME)
             self.used["visits"] += before is not None and before is settled.get((HOME, host))
 
     @rule(beside=st.sampled_from(SITES).flatmap(events_beside))
@@ -143,6 +156,7 @@ class Kept(RuleBasedStateMachine):
         empty([each for each in differences(here, twin, now) if not _is_of_a_date(each[0])])
         for host in SITES:
             assert here.last_result(host, network=HOME, now=now) == twin.last_result(host, network=HOME, now=now)
+            assert here.visited(host, network=HOME) == twin.visited(host, network=HOME)
 
 
 def _is_of_a_date(name: str) -> bool:

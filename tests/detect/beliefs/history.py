@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from proxy.config.detect_tuning import DetectTuning
@@ -66,9 +66,6 @@ TUNINGS = {
 
 class History:
     """One random history. It looks at the hosts in the order in which a connection does."""
-
-    hosts: Sequence[str] = MANY
-    networks: Sequence[NetworkId] = NETWORKS
 
     def __init__(self, seed: int, settings: DetectTuning) -> None:
         self.rng = random.Random(seed)
@@ -139,7 +136,7 @@ class History:
     def tell(self) -> None:
         """Something happens."""
         rng, beliefs, now = self.rng, self.beliefs, self.now
-        host, network, ok = rng.choice(self.hosts), rng.choice(self.networks), rng.random() < 0.5
+        host, network, ok = rng.choice(MANY), rng.choice(NETWORKS), rng.random() < 0.5
         connection = self.connection(host)
         measured = LastResult(SiteStatus.SITE_DOWN, now, Source.MEASUREMENT)
 

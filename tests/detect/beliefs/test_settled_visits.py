@@ -1,5 +1,7 @@
 """Visits that a relay serves as it did before are not read as a whole: they teach nothing. Each thing because of which
-the next one might teach something, alone, has it read."""
+the next one might teach something, alone, has it read.
+
+That they teach nothing in any history is in `tests/session/test_kept_plans.py`."""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.transitions import RENEW_S
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
-from proxy.model import NO_EVIDENCE, Attempt, Outcome, Protocol, Route, State, Symptom, as_evidence
-from tests.detect.beliefs.history import HOSTS, T0, TUNINGS, History
+from proxy.model import Attempt, Outcome, Protocol, State, Symptom, as_evidence
+from tests.detect.beliefs.history import T0
 from tests.support.outcomes import (
     HOME,
     HOST,
@@ -165,79 +167,3 @@ def test_it_is_read_once_a_suspicion_is_over() -> None:
     assert not visits.is_read(relayed())
     visits.now = until + 0.5
     assert visits.is_read(relayed())
-
-
-# -- in random histories -----------------------------------------------------------------------------------------------
-
-
-class RelayedHistory(History):
-    """One in which hosts are visited by a relay again and again. `reads_all`: each visit is read as a whole. No status
-    is seen with an even `seed`: one that is a refusal has each later visit read as a whole."""
-
-    hosts = HOSTS[:2]
-    networks = (HOME,)
-
-    def __init__(self, seed: int, settings: DetectTuning, *, reads_all: bool) -> None:
-        super().__init__(seed, settings)
-        self._reads_all = reads_all
-        self._sees_statuses = bool(seed % 2)
-        self.saved = 0  # visits that were not read as a whole
-        results = self.beliefs._state.results
-        learning = results.learn
-
-        def learn(*given: Any, **named: Any) -> None:
-            self.saved -= 1
-            learning(*given, **named)
-
-        results.learn = learn  # type: ignore[method-assign]
-
-    def attempt(self, route: Route, *, well: bool) -> Attempt:
-        made = super().attempt(route, well=well)
-        return made if self._sees_statuses else replace(made, evidence=NO_EVIDENCE)
-
-    def tell(self) -> None:
-        if self.rng.random() < 0.5:
-            super().tell()
-            return
-        host, route = self.rng.choice(self.hosts), self.rng.choice((TOR, TOR, TOR, VPS))
-        statuses = [{"opened_s": 0.1, "status": 451}] if self._sees_statuses else []
-        evidence = as_evidence(self.rng.choice(({}, *[{"opened_s": 0.1}] * 8, *statuses)))
-        seen = outcome(
-            replace(delivered(route), evidence=evidence),
-            host=host,
-            at=self.now - 0.2,
-            protocol=self.rng.choice((Protocol.TLS, Protocol.TLS, Protocol.HTTP)),
-            bytes_down=self.rng.choice((0, 0, 0, 0, 0, 100_000)),
-        )
-        for _ in range(4):
-            self.visit(seen)
-
-    def visit(self, seen: Outcome) -> None:
-        if self._reads_all:
-            self.beliefs._state.settled.clear()
-        self.saved += 1
-        self.beliefs.learn(seen, network=HOME, now=self.now)
-
-    @property
-    def all_known(self) -> list[object]:
-        """All that is believed, but for the date of the last visit to a site in trouble: it is renewed once an hour,
-        or a minute later."""
-        beliefs, known = self.beliefs, list[object]()
-        for host in self.hosts:
-            held = beliefs.lookup(host, network=HOME, now=self.now)
-            known.append(replace(held, last_good_at=0.0, until=0.0))
-            known.append(beliefs.last_result(host, network=HOME, now=self.now))
-            known.append(beliefs.visited(host, network=HOME))
-        return known
-
-
-@pytest.mark.parametrize("tuning", TUNINGS)
-@pytest.mark.parametrize("seed", range(4))
-def test_a_visit_that_is_not_read_as_a_whole_would_have_taught_nothing(seed: int, tuning: str) -> None:
-    one = RelayedHistory(seed, TUNINGS[tuning], reads_all=False)
-    other = RelayedHistory(seed, TUNINGS[tuning], reads_all=True)
-    for step in range(500):
-        one.run(1)
-        other.run(1)
-        assert one.all_known == other.all_known, (step, one.now)
-    assert one.saved - other.saved > (0 if seed % 2 else 20)
