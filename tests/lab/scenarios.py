@@ -90,6 +90,7 @@ class Scenario:
     at_once: int = 1  # connections of one visit, which ask for the same
     six: bool = False
     nobody: bool = False
+    lapses: bool = False  # its sign is weak, and in hurried time its suspicion is over by the next visit
     spoiled: int = 0  # so many first visits may show something else: nobody can save them
     limit_s: float = 15.0  # after which a visitor gives up
     settle_s: float = 4.0  # in which the evidence is in after a visit
@@ -100,7 +101,8 @@ class Scenario:
     @property
     def again_s(self) -> float:
         """The bound of later visits: a site that is known to be blocked waits for nothing."""
-        return ROUND_TRIP_S if self.kind is Kind.BLOCKING and self.wait_s < _ANY else self.wait_s
+        is_known = self.kind is Kind.BLOCKING and self.wait_s < _ANY and not self.lapses
+        return ROUND_TRIP_S if is_known else self.wait_s
 
 
 def blocking(name: str, what: str, arrange: Arrange, cause: str = "", **more: object) -> Scenario:
@@ -330,9 +332,10 @@ SCENARIOS: tuple[Scenario, ...] = (
              by_name(rules.SniAnswer, answer=b"HTTP/1.1 403 Forbidden\r\n\r\n", view=View.TCP), "sni_reset",
              ways=_AROUND),
     blocking("sni-alert", "a TLS alert comes in answer to the hello, as from a server that knows no such name",
-             by_name(rules.SniAnswer, answer=_ALERT, view=View.TCP), "sni_reset", ways=_AROUND, **_WEAK),
+             by_name(rules.SniAnswer, answer=_ALERT, view=View.TCP), "sni_reset", ways=_AROUND, lapses=True, **_WEAK),
     blocking("sni-silence", "the hello is acknowledged, and nothing answers",
-             by_name(rules.SniSilence, view=View.RECORDS), "sni_drop", wait_s=SILENT_S, settle_s=8, **_WEAK),
+             by_name(rules.SniSilence, view=View.RECORDS), "sni_drop", wait_s=SILENT_S, settle_s=8, lapses=True,
+             **_WEAK),
     # the address
     blocking("address-drop", "nothing passes to the address",
              by_address(rules.AddressDrop), "ip", wait_s=SYN_S, settle_s=8, **_WEAK),
@@ -369,7 +372,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     blocking("http-drop", "a request that names the site is lost",
              by_name(rules.HttpDrop), "http_host", ways=_AROUND, secure=False, wait_s=DROPPED_S, settle_s=8),
     blocking("http-silence", "a request that names the site is acknowledged, and nothing answers",
-             by_name(rules.HttpSilence), "http_host", ways=_AROUND, secure=False, wait_s=SILENT_S, settle_s=8, **_WEAK),
+             by_name(rules.HttpSilence), "http_host", ways=_AROUND, secure=False, wait_s=SILENT_S, settle_s=8,
+             lapses=True, **_WEAK),
     # what is inside
     blocking("intercept-known", "TLS is read with a root that is known for it",
              read_by("known_state"), "interception", first=_BLOCKED, spoiled=1),
