@@ -58,6 +58,8 @@ DROPPED_S = 0.8
 SYN_S = 1.5
 SILENT_S = 3.0
 RESOLVER_S = 2.0
+HELLO_APART_S = 1.0
+"""The wait of a second hello after one that a re-test has just sent (docs/detection.md: `hello_apart_s`)."""
 QUERY_S = 4 * ROUND_TRIP_S
 """One DoH query on a connection of its own: TCP, TLS, the question, and one round trip to spare."""
 _ANY = 1e9
@@ -101,8 +103,9 @@ class Scenario:
     @property
     def again_s(self) -> float:
         """The bound of later visits: a site that is known to be blocked waits for nothing."""
-        is_known = self.kind is Kind.BLOCKING and self.wait_s < _ANY and not self.lapses
-        return ROUND_TRIP_S if is_known else self.wait_s
+        if self.lapses:
+            return max(self.wait_s, HELLO_APART_S)
+        return ROUND_TRIP_S if self.kind is Kind.BLOCKING and self.wait_s < _ANY else self.wait_s
 
 
 def blocking(name: str, what: str, arrange: Arrange, cause: str = "", **more: object) -> Scenario:
