@@ -89,6 +89,14 @@ def test_7_october_as_races_tell_it() -> None:
     assert held.score == pytest.approx(2, abs=0.01)
 
 
+def test_whichever_host_is_the_first() -> None:
+    seen = Seen()
+    for blog in (BLOGS[1], BLOGS[0]):
+        seen.rescued(blog, Symptom.DROPPED)
+        seen.after(10).works(OTHER)
+    assert seen.held(BLOGS[4]).scope == DOMAIN
+
+
 def test_two_counted_hosts_are_two_episodes() -> None:
     seen = Seen()
     for blog in BLOGS[:2]:

@@ -4,7 +4,7 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs import network_health
-from proxy.detect.beliefs.events import CertificateAccepted, ComputerResumed, FlowStalled
+from proxy.detect.beliefs.events import CertificateAccepted, ClockMeasured, ComputerResumed, FlowStalled
 from proxy.detect.beliefs.state import FAILING_MAX, NETWORKS_MAX, Delivery
 from proxy.detect.beliefs.tables import on_network
 from proxy.detect.relay_health import Conditions
@@ -298,6 +298,19 @@ def test_a_flow_that_stalls_waits_for_a_control_page_of_another_site() -> None:
     assert seen.wants_a_control()
     assert not beliefs.stall_waits(HOME, seen.after(0.1).now)
     assert beliefs.may_be_control(OTHER, network=HOME, now=seen.now)
+
+
+def test_a_wrong_clock_is_known_for_an_hour() -> None:
+    seen = Seen()
+    assert seen.beliefs.clock_ahead(seen.now) == 0
+    seen.beliefs.note(ClockMeasured(90.0), network=HOME, now=seen.now)
+    assert [seen.beliefs.clock_ahead(seen.now + after) for after in (0, 3600, 3601)] == [90, 90, 0]
+
+
+def test_of_two_visits_at_once_one_asks_a_control_page() -> None:
+    seen = Seen()
+    seen.rescued()
+    assert [seen.wants_a_control(), seen.wants_a_control()] == [True, False]
 
 
 def test_a_control_a_minute() -> None:

@@ -454,6 +454,14 @@ def test_a_slow_answer_does_not_excuse_a_real_failure(symptom: Symptom) -> None:
     assert world.state() is State.SUSPECT
 
 
+def test_a_slow_answer_does_not_clear_a_host_with_evidence() -> None:
+    world = World()
+    world.learn(rescued(Symptom.GARBAGE))
+    slow = replace(delivered(), elapsed=2.0)
+    assert world.after(61).learn(outcome(slow, delivered(TOR), winner=TOR)) == []
+    assert world.state() is State.SUSPECT
+
+
 def test_a_slow_answer_of_a_blocked_host_changes_nothing() -> None:
     world = World().block()
     seen = outcome(delivered(), winner=TOR)
