@@ -228,12 +228,12 @@ def pending_for_domain(state: BeliefState, network: NetworkId, domain: str, now:
 
 def failed_again_later(state: BeliefState, key: Key, host: Key, sent: float, now: float) -> None:
     """Keeps the signal of a failed re-test until another site is reached direct. The sentence of a domain names other
-    hosts, so it is not repeated for this one."""
+    hosts, which may be forgotten meanwhile: it is taken when the signal counts."""
     belief = troubled(state, key, now)
     if belief is None or not belief.signal_weight:
         return
     signal = Signal(SignalId.RETEST, belief.signal_weight, belief.cause, now)
-    story = belief.why if key == host else "direct failed in a re-test, and another route delivered"
+    story = belief.why if key == host else ""
     wait(state, host, [Observed(signal, Attempt(DIRECT, Stage.FIRST_BYTE), sent)], story, now)
 
 
@@ -355,9 +355,10 @@ def count(
     hint: Cause | str = Cause.NONE,
 ) -> list[Change]:
     """Adds the heaviest of the signals to the belief that governs a host; without any, the host is suspect for 2 min.
-    `winner` is the route that delivered instead, in `protocol`."""
+    Without a `story` the belief keeps its sentence. `winner` is the route that delivered instead, in `protocol`."""
     key = governing(state, host, now)
     before = current(state, key, now) or begin(state, key, now)
+    story = story or before.why or "direct failed in a re-test, and another route delivered"
     if prior(state, key, now) >= NEGLIGIBLE:
         story = f"{story}; it is on an imported list"
     heaviest = max((o.signal for o in counting), key=lambda signal: signal.weight, default=None)
