@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import socket
 import sqlite3
 import ssl
@@ -339,6 +340,18 @@ async def door(space: Space, where: Address) -> AsyncIterator[None]:
         yield
 
 
+def _port() -> int:
+    """Returns a port for which nobody listens on this machine, so that `door` may: below those that the kernel gives to
+    connections, which many tests make beside this one (`ip_local_port_range`)."""
+    while True:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_server(("127.0.0.1", random.randrange(20_000, 32_000))) as sock,
+        ):
+            port: int = sock.getsockname()[1]
+            return port
+
+
 class Running(Byway):
     """A real Byway at the computer in the country."""
 
@@ -359,7 +372,7 @@ class Running(Byway):
             config=config,
             rules=rules,
             allow=places.ALLOWED,
-            arguments=arguments,
+            arguments=["--port", str(_port()), *arguments],
             environment={**trust, **environment},
             prefix=country.client.entering,
         )
