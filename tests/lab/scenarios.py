@@ -59,7 +59,7 @@ SYN_S = 1.5
 SILENT_S = 3.0
 RESOLVER_S = 2.0
 HELLO_APART_S = 1.0
-"""The wait of a second hello after one that a re-test has just sent (docs/detection.md: `hello_apart_s`)."""
+"""The wait of a second hello after one that a re-test has just sent (docs/detection.md, "Own ClientHellos")."""
 QUERY_S = 4 * ROUND_TRIP_S
 """One DoH query on a connection of its own: TCP, TLS, the question, and one round trip to spare."""
 _ANY = 1e9

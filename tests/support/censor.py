@@ -71,8 +71,12 @@ class Censor:
         if self.behaviour is Behaviour.REFUSE:
             return
         listener = socket.create_server((self.address, self.port), backlog=256)
-        if self.behaviour is Behaviour.DROP:
-            drop_data(listener)
+        try:
+            if self.behaviour is Behaviour.DROP:
+                drop_data(listener)
+        except BaseException:  # an ordinary user may not, and the test is skipped
+            listener.close()
+            raise
         self._server = await asyncio.start_server(self._connections, sock=listener)
 
     async def _shut(self) -> None:
