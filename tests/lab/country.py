@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import random
 import socket
@@ -343,13 +344,10 @@ async def door(space: Space, where: Address) -> AsyncIterator[None]:
 def _port() -> int:
     """Returns a port for which nobody listens on this machine, so that `door` may: below those that the kernel gives to
     connections, which many tests make beside this one (`ip_local_port_range`)."""
-    while True:
-        with (
-            contextlib.suppress(OSError),
-            socket.create_server(("127.0.0.1", random.randrange(20_000, 32_000))) as sock,
-        ):
-            port: int = sock.getsockname()[1]
+    for port in random.sample(range(20_000, 32_000), 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
+    raise OSError(errno.EADDRINUSE, "a hundred ports of this machine are in use")
 
 
 class Running(Byway):

@@ -296,3 +296,20 @@ def test_I7_reading_drops_what_has_lapsed() -> None:
     assert changed == {"BeliefState.stored", "Generations._of_domains"}
     reads(made.beliefs, later)
     assert held_by(made.beliefs) == after
+
+
+def test_a_re_test_that_waits_keeps_the_sentence_of_a_domain() -> None:
+    """It names the hosts on which the belief rests."""
+    made = Told(DetectTuning())
+    for number in range(3):
+        for host in (ALPHA, BETA):
+            made(Visit("rescued", host).call(HOME, T0 + 100 * number))
+            made(learn(UPLINK, HOME, T0 + 100 * number + 1))
+    before = made.beliefs.lookup(ALPHA, network=HOME, now=T0 + 300)
+    assert before.scope == "*.example.org", before
+    at = T0 + 3000
+    made(learn(Retested(ALPHA, direct_ok=False, other_ok=True), HOME, at))
+    made(learn(UPLINK, HOME, at + 1))
+    after = made.beliefs.lookup(ALPHA, network=HOME, now=at + 2)
+    assert after.episodes > before.episodes
+    assert after.why == f"{before.why} (retest, weight 2)"
