@@ -91,8 +91,12 @@ def _is_left_out(file: Path, config: pytest.Config) -> bool:
 
 
 def pytest_collection_finish() -> None:
-    """The tests of a whole run are some hundred thousand objects that stay to its end. Collections of garbage, which
-    many tests ask for, leave them out: of a full one they took half a second."""
+    _freeze()
+
+
+def _freeze() -> None:
+    """The tests of a whole run, and the reports of those that have run, are some hundred thousand objects that stay to
+    its end. Collections of garbage, which many tests ask for, leave them out: of a full one they took half a second."""
     gc.collect()
     gc.freeze()
 
@@ -165,9 +169,12 @@ def own_log() -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol() -> Generator[None, object, object]:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
     with hanging.watching():
-        return (yield)
+        done = yield
+    if nextitem is None or nextitem.path != item.path:
+        _freeze()
+    return done
 
 
 @pytest.hookimpl(wrapper=True)
