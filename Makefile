@@ -52,11 +52,14 @@ check-imports:
 	$(BIN)/lint-imports tests/importlinter.toml
 
 # The tests come last: what was left out as slow, and what could not run for want of a program, is listed at the end.
-PYTEST := $(BIN)/pytest --numprocesses 3 --dist loadfile --max-worker-restart 0
+# Two workers compute, the others run what mostly waits (tests/support/scheduling.py).
+PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --max-worker-restart 0
 
+test: WORKERS := 4
 test: check
 	$(PYTEST) -m "not slow" $(ARGS)
 
+test-all: WORKERS := 5
 test-all: check
 	$(PYTEST) $(ARGS)
 

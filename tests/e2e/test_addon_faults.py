@@ -17,6 +17,8 @@ from tests.e2e.addon_scene import Scene
 from tests.support.dashboard import Pages
 from tests.support.waiting import until_read
 
+pytestmark = pytest.mark.waits
+
 PLAN = "def plan(request, plan):\n    "
 
 FAULTS = {

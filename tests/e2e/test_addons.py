@@ -15,6 +15,8 @@ from tests.support.censor import Behaviour, Censor
 from tests.support.client import fetch
 from tests.support.waiting import until, until_read
 
+pytestmark = pytest.mark.waits
+
 EVERYTHING = '[log]\nhosts = "all"\n'
 PIN = """
 class Pin:

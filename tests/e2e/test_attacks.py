@@ -24,7 +24,7 @@ from tests.support.origin import Origin
 from tests.support.relay import Relay
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.waits, pytest.mark.slow]
 
 HIDDEN = "hidden.test"
 HOSTS = f"""

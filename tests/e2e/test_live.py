@@ -25,6 +25,8 @@ from tests.support.relay import Relay
 from tests.support.streams import close, listening
 from tests.support.waiting import until, until_read
 
+pytestmark = pytest.mark.waits
+
 HOST = "www.site.test"
 
 

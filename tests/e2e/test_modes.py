@@ -11,6 +11,8 @@ from tests.support.byway import TYPED, Byway
 from tests.support.client import fetch
 from tests.support.origin import Origin
 
+pytestmark = pytest.mark.waits
+
 CONFIG = """
 [dns.hosts]
 "one.test" = "127.0.0.1"

@@ -15,7 +15,7 @@ from proxy.features.sites.report_formats import FORMATS
 from tests.support.byway import Byway
 from tests.support.client import fetch
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.waits, pytest.mark.slow]
 
 TOKENS = (
     "seed-relay-password-1", "seed-relay-password-2", "seed-relay-password-3", "seed-listen-password",

@@ -12,7 +12,7 @@ from tests.lab.name_servers import Addresses, Answer, Said
 from tests.lab.scenarios import BY_NAME
 from tests.lab.trials import Stay, stay
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.slow]
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
 _MEASURED_S = 120.0
 """The limit for a network where nothing foreign answers: doctor measures each of three control pages on every route, to

@@ -21,7 +21,7 @@ from tests.support.streams import listening
 from tests.support.terminal import Terminal
 from tests.support.waiting import until_read
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.alone, pytest.mark.slow]
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
 # The test's own, behind `--`: who makes spaces is root there, and Chromium's list of CAs is not the lab's.
 OPTIONS = ("--no-sandbox", "--headless", "--dump-dom", "--ignore-certificate-errors")

@@ -18,7 +18,7 @@ from tests.lab.country import Site
 from tests.lab.judging import Summary, Trial, summaries, table
 from tests.lab.scenarios import BY_NAME, Scenario, Way
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.waits, pytest.mark.slow]
 
 ROWS = tuple(
     BY_NAME[name] for name in ("sni-drop-records", "sni-reset-records", "http-page", "freeze", "intercept-known")

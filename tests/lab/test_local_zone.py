@@ -16,7 +16,7 @@ from tests.lab import places
 from tests.lab.country import RELAY, Country
 from tests.lab.name_servers import Addresses, Answer, Said
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.slow]
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
 SEARCHED, ZONE, HOME = "db.office.test", "box.zone.test", "nas.localdomain"
 IN_FILES = "mapped.hosts.test"

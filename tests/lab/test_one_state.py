@@ -22,7 +22,7 @@ from tests.lab.test_verdicts import DETECT
 from tests.lab.trials import limited, stay
 from tests.support.waiting import until_read
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.alone, pytest.mark.slow]
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
 AT_ONCE = 12
 VISIT_S = 8.0

@@ -16,7 +16,7 @@ from tests.lab.rules import Rule
 from tests.lab.scenarios import BY_NAME
 from tests.lab.trials import Stay, limited
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.waits, pytest.mark.slow]
 
 ROW = BY_NAME["dns-race-poison"]
 LATE_S = 0.45

@@ -14,7 +14,7 @@ from tests.lab.relay_faults import ROWS, Row, Trial, broken, table
 from tests.lab.run import chosen_faults
 from tests.lab.scenarios import Way
 
-pytestmark = [pytest.mark.alone, pytest.mark.slow]
+pytestmark = [pytest.mark.waits, pytest.mark.slow]
 
 AT_ONCE = 4
 

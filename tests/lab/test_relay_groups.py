@@ -11,7 +11,7 @@ import pytest
 from tests.lab import relay_groups
 from tests.lab.relay_groups import ROWS, Row, Trial
 
-pytestmark = [pytest.mark.alone, pytest.mark.slow]
+pytestmark = [pytest.mark.waits, pytest.mark.slow]
 
 QUICK = [row for row in ROWS if not row.takes_minutes]
 

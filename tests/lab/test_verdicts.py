@@ -28,7 +28,7 @@ from tests.lab.views import View
 from tests.support.streams import Connections
 from tests.support.waiting import until_read
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.alone]
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
 DETECT = (
     "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nrescue_suspect_s = 3.0\ncontrol_interval_s = 1.0\n"

@@ -28,7 +28,7 @@ from tests.lab.trials import stay
 from tests.lab.views import View
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.alone]
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
 AT_ONCE = 12
 COUNTRIES = 5

@@ -25,6 +25,8 @@ from proxy.wire.reader import Reader
 from tests.support.answering import LeadsTo, answering, babbling
 from tests.support.list_source import LONG_AGO, Answer, ListSource, endless, page, redirect, silent, zipped
 
+pytestmark = pytest.mark.waits
+
 URL = "https://lists.test/list.txt"
 TEXT = b"blocked.test\nother.test\n"
 LIMIT = 100_000

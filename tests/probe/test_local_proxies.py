@@ -14,6 +14,8 @@ from proxy.net.poller import make_poller
 from proxy.probe.local_proxies import KnownPort, Listener, find_listeners, known_ports
 from tests.support.one_answer import answering
 
+pytestmark = pytest.mark.waits
+
 
 async def find(port: int, own: Collection[int] = ()) -> list[Listener]:
     poller = make_poller(asyncio.get_running_loop())

@@ -5,8 +5,8 @@ that no worker is left alone with a long file at the end. Two marks, set for a w
 
 `alone`  labs whose times count, and whole browsers. They take the processor that another such file needs, so one worker
          runs them as long as there are any, and the others run the rest beside it.
-`waits`  files that use less than a third of a core: they wait for real clocks, and for programs to start. The third
-         worker runs only such files. Two cores carry it beside two workers that compute.
+`waits`  files that use less than a third of a core: they wait for real clocks, and for programs to start. All workers
+         but two run such files as long as there are any. Two cores carry three such workers beside two that compute.
 
 The controller imports no test, so it finds the marks in the text of the files.
 """
@@ -25,8 +25,8 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
-WAITER = "gw2"
-"""The worker for what waits."""
+COMPUTING = ("gw0", "gw1")
+"""The workers that leave what waits to the others as long as possible."""
 
 _SECONDS = "byway/seconds"
 """In pytest's cache: file → what its tests took in the last run that ended, in seconds. Without it, as in CI, the files
@@ -88,17 +88,15 @@ class SlowFirst(LoadFileScheduling):  # type: ignore[misc]  # it has no types
         """Ends a worker for which there is nothing: what is left then is run by another one."""
         alone, waiting = self._alone, self._waiting
         allowed = [file for file in self.workqueue if file not in alone or not self._run_elsewhere(node)]
-        if node.gateway.id == WAITER:
-            allowed = [file for file in allowed if file in waiting]
         if not allowed:
             node.shutdown()
             return
-        has_waiter = len(self.nodes) > 2
+        computes = node.gateway.id in COMPUTING
         first = max(
             allowed,
             key=lambda file: (
-                file in alone,
-                not (has_waiter and file in waiting),  # they are left to that worker as long as possible
+                computes and file in alone,
+                (file in waiting) is not computes,
                 self._seconds.get(file, 0),
                 len(self.workqueue[file]),
             ),

@@ -44,6 +44,27 @@ def test_a_worker_that_dies_is_reported_and_ends_the_run(tmp_path: Path, dies: s
     assert "crashed" in done.stdout
 
 
+def test_the_third_worker_runs_what_waits_and_then_the_rest(tmp_path: Path) -> None:
+    """Each test notes its worker, and takes a quarter of a second, so that all workers have begun before one ends."""
+    marked = "import pytest\npytestmark = pytest.mark.waits\n\n"
+    body = """
+import os, pathlib, time
+def test_it():
+    worker, file = os.environ["PYTEST_XDIST_WORKER"], pathlib.Path(__file__)
+    (file.parent / "workers" / file.stem).write_text(worker)
+    time.sleep(0.25)
+"""
+    (tmp_path / "workers").mkdir()
+    for number in range(2):
+        (tmp_path / f"test_waits_{number}.py").write_text(marked + body)
+    for number in range(10):
+        (tmp_path / f"test_other_{number}.py").write_text(body)
+    assert run(tmp_path, 3).returncode == 0
+    ran = {file.name: file.read_text() for file in (tmp_path / "workers").iterdir()}
+    assert {worker for file, worker in ran.items() if "waits" in file} == {"gw2"}
+    assert {worker for file, worker in ran.items() if "other" in file} == {"gw0", "gw1", "gw2"}
+
+
 def test_what_is_slow_is_left_out_and_counted(tmp_path: Path) -> None:
     """By workers, and without."""
     slow = "@pytest.mark.slow\n@pytest.mark.parametrize('number', range(3))\ndef test_slow(number): pass\n"

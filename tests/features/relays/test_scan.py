@@ -21,6 +21,8 @@ from tests.support import programs
 from tests.support.command_line import Byway, Home
 from tests.support.one_answer import answering
 
+pytestmark = pytest.mark.waits
+
 _START_S = 60.0
 
 
