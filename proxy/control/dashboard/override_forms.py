@@ -20,12 +20,7 @@ from proxy.routing.rule_parser import parse_action
 NO_OVERRIDE = "none"
 """The value by which the form removes an override."""
 
-LENGTHS: Mapping[str, str] = {
-    "": _("until I change it"),
-    "1": _("1 hour"),
-    "24": _("1 day"),
-    "168": _("1 week"),
-}
+LENGTHS: Mapping[str, str] = {"": _("until I change it"), "1": _("1 hour"), "24": _("1 day"), "168": _("1 week")}
 """The durations of an override, by the hours that the form posts."""
 
 

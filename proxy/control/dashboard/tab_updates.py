@@ -48,9 +48,7 @@ async def _events(visit: Visit) -> web.StreamResponse:
             changed.set()
 
     with visit.streaming():
-        noting = [
-            spawn(_note_network(visit.parts, changed), name="note the state of the network for a tab"),
-        ]
+        noting = [spawn(_note_network(visit.parts, changed), name="note the state of the network for a tab")]
         if follows:
             noting.append(spawn(_note_open(visit.parts, changed), name="note open connections for a tab"))
         visit.parts.events.on(Ended, note_end)

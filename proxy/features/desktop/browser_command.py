@@ -16,7 +16,7 @@ from proxy.model.errors import BywayError
 from proxy.model.feature import Role, provided
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.completion import complete_words
-from proxy.terminal.exit_codes import Exit, Misused
+from proxy.terminal.exit_codes import Misused
 
 if TYPE_CHECKING:
     from proxy.features.desktop.browsers import Browser
@@ -51,7 +51,7 @@ def _browser(
         list[str] | None, typer.Argument(metavar="OPTION", help="Options for the browser itself, after `--`.")
     ] = None,
     print_only: Annotated[bool, typer.Option("--print", help="Prepare the profile and print the command.")] = False,
-) -> Exit | None:
+) -> None:
     """Open a browser window that uses Byway, with its own profile.
 
     Nothing else on this computer changes. QUIC, the browser's own DNS and WebRTC around the proxy are off. With
@@ -82,7 +82,6 @@ def _browser(
             call.output.hint(f"{browser.kind.brand} uses Byway at {client.proxy}. Profile: {folder}")
         if not print_only:
             _start(ready, inherited, wait=client.ephemeral, verbose=bool(call.flags.verbose))
-    return None
 
 
 def _arguments(words: list[str]) -> tuple[str | None, str, list[str]]:

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from proxy.terminal.command import Invocation, command
-from proxy.terminal.exit_codes import Exit
 from proxy.terminal.options import choice_option
 
 _SHELLS = ("bash", "zsh", "fish", "pwsh", "nu", "cmd")
@@ -24,7 +23,7 @@ def _env(
     shell: Annotated[
         str | None, choice_option("--shell", "SHELL", _SHELLS, "bash, zsh, fish, pwsh, nu or cmd. Default: $SHELL.")
     ] = None,
-) -> Exit | None:
+) -> None:
     """Print the variables that make a terminal's programs use Byway.
 
     The last lines, comments, show how to use and to unset them."""
@@ -39,4 +38,3 @@ def _env(
         call.output.document({"version": VERSION, "shell": str(chosen), "variables": values})
     else:
         call.output.now(script(chosen, values, command=words_here()))
-    return None

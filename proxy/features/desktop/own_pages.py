@@ -189,10 +189,7 @@ def browser_steps(family: Family, proxy: Destination, *, is_here: bool) -> Seque
                     pac=pac,
                 ),
                 _("By hand, no proxy for: `{bypass}`", bypass=TYPED_BYPASS),
-                _(
-                    "Or close all its windows and start it with `--proxy-server=http://{proxy}`",
-                    proxy=str(proxy),
-                ),
+                _("Or close all its windows and start it with `--proxy-server=http://{proxy}`", proxy=str(proxy)),
             ]
         case Family.SAFARI:
             return [

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from proxy.terminal.command import Invocation, command
-from proxy.terminal.exit_codes import Exit
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
 def _pac(
     call: Invocation,
     strict: Annotated[bool, typer.Option("--strict", help="The file that names no direct route.")] = False,
-) -> Exit | None:
+) -> None:
     """Show the PAC file for browsers: its URL and its text.
 
     While Byway does not run, browsers go direct. The file of --strict names no direct route, but a browser that cannot
@@ -33,6 +32,5 @@ def _pac(
         call.output.document(
             {"version": VERSION, "url": url, "running": address.running, "strict": strict, "text": text}
         )
-        return None
+        return
     call.output.now(f"// {url}\n{text.rstrip()}")
-    return None

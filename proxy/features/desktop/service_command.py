@@ -32,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
 def install(
     call: Invocation,
     only_print: Annotated[bool, typer.Option("--print", help="Print the definition; install nothing.")] = False,
-) -> Exit | None:
+) -> None:
     """Start Byway now and at every login.
 
     No administrator is needed. --config and --state apply to the service too. Installing again replaces the service and
@@ -47,7 +47,7 @@ def install(
             call.output.document({"version": VERSION, "file": str(manager.file), "definition": definition})
         else:
             call.output.line(definition.rstrip("\n"))
-        return None
+        return
     read_configuration(call.paths)  # an error in it would only show in the log of the service
     running = call.running()
     if running is not None and not manager.state().running:
@@ -67,11 +67,10 @@ def install(
     else:
         call.output.line(f"Byway runs as a service, and starts at every login. Proxy: {listen}")
     call.output.hint(f"Its output: `{manager.logs}`. To remove it: `byway service uninstall`.")
-    return None
 
 
 @command(group, "uninstall", example="byway service uninstall")
-def uninstall(call: Invocation) -> Exit | None:
+def uninstall(call: Invocation) -> None:
     """Stop the service and remove it.
 
     The configuration, the log and what was learned stay."""
@@ -85,7 +84,6 @@ def uninstall(call: Invocation) -> Exit | None:
         call.output.document({"version": VERSION, "installed": False, "removed": was_there})
     else:
         call.output.line("The service was stopped and removed." if was_there else "The service is not installed.")
-    return None
 
 
 @command(group, "status", example="byway service status")

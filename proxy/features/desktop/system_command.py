@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proxy.terminal.command import Invocation, command
-from proxy.terminal.exit_codes import Exit, NotRunning
+from proxy.terminal.exit_codes import NotRunning
 from proxy.terminal.help import Group
 from proxy.terminal.options import choice_option
 
@@ -34,7 +34,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 @command(group, "on", example="byway system on")
-def turn_on(call: Invocation, desktop: Desktop = None) -> Exit | None:
+def turn_on(call: Invocation, desktop: Desktop = None) -> None:
     """Make the running Byway the system proxy, until it ends.
 
     What was set before is restored by `byway system off`, when Byway ends, and after a crash when it starts again."""
@@ -44,7 +44,7 @@ def turn_on(call: Invocation, desktop: Desktop = None) -> Exit | None:
     answer = call.client().put("/v1/system-proxy", {"on": True, "desktop": str(name)})
     if call.output.as_json:
         call.output.document(answer)
-        return None
+        return
     out = call.output
     out.line(f"The system proxy of {DesktopName(answer['desktop']).label} is now {answer['url']}.")
     if answer["strict_by"]:
@@ -69,7 +69,6 @@ def turn_on(call: Invocation, desktop: Desktop = None) -> Exit | None:
             "`byway relay add http://HOST:PORT`."
         )
     out.hint("Undo with `byway system off`. Programs that are open may have to be restarted.")
-    return None
 
 
 @command(group, "off", example="byway system off")
@@ -78,7 +77,7 @@ def turn_off(
     if_dead: Annotated[
         bool, typer.Option("--if-dead", help="Only if no Byway is running; for ExecStopPost of a service.")
     ] = False,
-) -> Exit | None:
+) -> None:
     """Restore the system proxy that was set before `byway system on`.
 
     A newer value of another program is kept."""
@@ -95,13 +94,12 @@ def turn_off(
     else:
         if if_dead:
             call.output.hint("A Byway is running; nothing was changed.")
-            return None
+            return
         answer = client.put("/v1/system-proxy", {"on": False})
     if call.output.as_json:
         call.output.document(answer)
     elif not (if_dead and answer["restored"] == Restored.NOTHING):
         call.output.line(inert(_RESTORED[answer["restored"]]))
-    return None
 
 
 _RESTORED = {
@@ -112,7 +110,7 @@ _RESTORED = {
 
 
 @command(group, "show", example="byway system show --json")
-def show(call: Invocation, desktop: Desktop = None) -> Exit | None:
+def show(call: Invocation, desktop: Desktop = None) -> None:
     """Show the system proxy, and whether it is Byway."""
     from proxy.setup.desktop.proxy_settings import MODE, DesktopName, settings_of, this_desktop
 
@@ -127,7 +125,7 @@ def show(call: Invocation, desktop: Desktop = None) -> Exit | None:
         from proxy.model.document_version import VERSION
 
         call.output.document({"version": VERSION, "desktop": name, "running": running, "places": places})
-        return None
+        return
     if call.output.fancy:
         for place in places:
             call.output.line(_sentence(name.label, place, running=running))
@@ -136,7 +134,6 @@ def show(call: Invocation, desktop: Desktop = None) -> Exit | None:
         call.output.table(("desktop", "place", "byway", "mode"), rows)
     if not running and any(place["byway"] != "no" for place in places):
         call.output.hint("No Byway is running. `byway system off` restores the earlier setting.")
-    return None
 
 
 def _system_proxy(call: Invocation) -> SystemProxy:

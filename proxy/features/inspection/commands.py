@@ -73,7 +73,7 @@ def export(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="PEM (.pem, .crt), DER (.der, .cer), or - for PEM on stdout.")
     ],
-) -> Exit | None:
+) -> None:
     """Export the CA certificate for another program or device to trust.
 
     The key is never exported. A CA is created first if there is none."""
@@ -84,11 +84,10 @@ def export(
     certificate = trust.open_or_create(call.paths).certificate
     if file == "-":
         print(certificate.public_bytes(trust.ENDINGS[".pem"]).decode(), end="")
-        return None
+        return
     trust.write_certificate(Path(file), certificate)
     call.output.hint(f"Written to {file}.")
     call.output.hint("Anyone holding this computer's CA key can impersonate any site to a device that trusts it.")
-    return None
 
 
 @command(group, "trust", example="byway ca trust --print")

@@ -43,12 +43,7 @@ class Engine:
     """Serves inspected clients with mitmproxy. Create it on the event loop that it serves."""
 
     def __init__(
-        self,
-        folder: Path,
-        settings: Callable[[], Settings],
-        addons: Addons,
-        *,
-        leaf: Callable[[str], Leaf],
+        self, folder: Path, settings: Callable[[], Settings], addons: Addons, *, leaf: Callable[[str], Leaf]
     ) -> None:
         """`folder` is mitmproxy's configuration folder; `settings` returns the settings in use; `addons` are the
         user's; `leaf` signs a certificate for a host."""

@@ -29,10 +29,7 @@ _FIREFOX_FOLDERS = (
     "snap/firefox/common/.mozilla/firefox",
     ".var/app/org.mozilla.firefox/.mozilla/firefox",
 )
-_CHROMIUM_FOLDERS = {
-    ".local/share/pki/nssdb": "Chromium (XDG)",
-    "snap/chromium/current/.pki/nssdb": "Chromium (snap)",
-}
+_CHROMIUM_FOLDERS = {".local/share/pki/nssdb": "Chromium (XDG)", "snap/chromium/current/.pki/nssdb": "Chromium (snap)"}
 
 _STORES_MAX = 50
 

@@ -10,13 +10,7 @@ from urllib.parse import quote
 import typer
 
 from proxy.features.relays.additions import about_passwords, added_document, show_added, test_added, warn_of_withheld
-from proxy.features.relays.display import (
-    show_listeners,
-    show_results,
-    show_table,
-    state_words,
-    visits_cells,
-)
+from proxy.features.relays.display import show_listeners, show_results, show_table, state_words, visits_cells
 from proxy.features.relays.edit import configuration_at, named_in, run_edit
 from proxy.languages.amounts import ago, clock
 from proxy.terminal.command import Invocation, command
@@ -42,7 +36,7 @@ Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Relay names.",
 
 
 @command(group, "list", example="byway relay list")
-def list_relays(call: Invocation) -> Exit | None:
+def list_relays(call: Invocation) -> None:
     """List the relays, the preferred first, and the groups.
 
     Success, handshake and last fault are those of visits in the last 24 hours: nothing is sent to find them. `when` is
@@ -58,7 +52,7 @@ def list_relays(call: Invocation) -> Exit | None:
         call.output.hint("No Byway is running. This is from its configuration.")
     if call.output.as_json:
         call.output.document(shown)
-        return None
+        return
     when = ago if call.output.fancy else clock
     rows = [
         (
@@ -81,7 +75,6 @@ def list_relays(call: Invocation) -> Exit | None:
         show_table(call, ("group", "policy", "state", *visits, "relays"), rows)
         for problem in dict.fromkeys(group["problem"] for group in groups if group["problem"]):
             call.output.hint(f"{problem[0].upper()}{problem[1:]}.")
-    return None
 
 
 @command(group, "scan", example="byway relay scan")
@@ -100,7 +93,7 @@ def scan_local(
     ] = False,
     add_found: Annotated[bool, typer.Option("--add", help="Add the proxies found as relays.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: as with --try-out and --add.")] = False,
-) -> Exit | None:
+) -> None:
     """Find SOCKS and HTTP proxies on this computer, such as Tor, Clash, v2rayN or `ssh -D`.
 
     Known ports of 127.0.0.1 are asked what they are, with questions that no proxy passes on: nothing leaves this
@@ -140,13 +133,12 @@ def scan_local(
         take_into_use(call, client, paths.config_file)
     if call.output.as_json:
         call.output.document(local.document([each.name for each in added]))
-        return None
+        return
     if added:
         call.output.line(f"Added: {', '.join(each.name for each in added)}")
         hint_saved(call, paths, running=client is not None)
     for sentence in local.hints():
         call.output.hint(sentence)
-    return None
 
 
 @command(group, "use", example="byway relay use vps")
@@ -160,7 +152,7 @@ def use(
             autocompletion=complete_selections,
         ),
     ],
-) -> Exit | None:
+) -> None:
     """Select the relay of a group whose policy is "select".
 
     It is used from the next connection on, also after a restart. The group uses no other relay: if the selected one
@@ -205,7 +197,6 @@ def use(
         call.output.line(f"Group {answer['group']} uses {answer['use']}")
     if fault is not None:
         call.output.hint(f"Relay {relay} fails: {fault['text']}. To do: {fault['do']}")
-    return None
 
 
 @command(group, "test", example="byway relay test tor --to example.org:443")

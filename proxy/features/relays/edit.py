@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from proxy.terminal.command import Invocation
-from proxy.terminal.exit_codes import Exit, as_misuse
+from proxy.terminal.exit_codes import as_misuse
 from proxy.terminal.in_use import edited_configuration, hint_saved, take_into_use
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from proxy.config.paths import Paths
 
 
-def run_edit(call: Invocation, names: Sequence[str], edit: Callable[[Paths], object], done: str) -> Exit | None:
+def run_edit(call: Invocation, names: Sequence[str], edit: Callable[[Paths], object], done: str) -> None:
     """Runs an edit, reloads the running Byway, and prints `done`; empty: the order of the relays. Raises Misused."""
     paths, client = edited_configuration(call)
     with as_misuse():
@@ -26,10 +26,9 @@ def run_edit(call: Invocation, names: Sequence[str], edit: Callable[[Paths], obj
 
         rows = [{"name": relay.name, "enabled": relay.enabled} for relay in relays]
         call.output.document(versioned(relays=rows, config=str(paths.config_file), running=running))
-        return None
+        return
     call.output.line(done or f"Order: {', '.join(relay.name for relay in relays)}")
     hint_saved(call, paths, running=running)
-    return None
 
 
 def named_in(call: Invocation, paths: Paths, names: Sequence[str]) -> list[tuple[str, str]]:

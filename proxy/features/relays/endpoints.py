@@ -15,12 +15,7 @@ from proxy.control.frame import Frame
 from proxy.control.request_parsing import parse_field
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import RelayHealth
-from proxy.features.relays.answers import (
-    RelaysAnswer,
-    RelayTestsAnswer,
-    SelectionAnswer,
-    TrialJson,
-)
+from proxy.features.relays.answers import RelaysAnswer, RelayTestsAnswer, SelectionAnswer, TrialJson
 from proxy.features.relays.edits import RelayEdits
 from proxy.features.relays.reader import list_relays
 from proxy.model import Destination

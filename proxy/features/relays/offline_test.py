@@ -70,8 +70,7 @@ async def _try(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysock
         poller.close()
     _remember(paths, settings, remembered_tests(trials, settings.relay, time.time(), whatever_target=to is not None))
     return versioned(
-        to=target,
-        results=[_result(trial, opinion) for trial, opinion in zip(trials, opinions, strict=True)],
+        to=target, results=[_result(trial, opinion) for trial, opinion in zip(trials, opinions, strict=True)]
     )
 
 

@@ -17,10 +17,7 @@ async def problems(moment: Moment) -> list[ProblemJson]:
     parts = moment.frame.parts
     health = parts.health
     return present(
-        moment.frame.relays.enabled(),
-        health.of,
-        lambda name: health.is_open(name, moment.now),
-        parts.relay_obstacles(),
+        moment.frame.relays.enabled(), health.of, lambda name: health.is_open(name, moment.now), parts.relay_obstacles()
     )
 
 

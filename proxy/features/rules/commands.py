@@ -17,7 +17,7 @@ from proxy.languages.amounts import ago, clock
 from proxy.model.document_version import VERSION
 from proxy.routing.lists.export import ExportFormat
 from proxy.terminal.command import Invocation, command
-from proxy.terminal.exit_codes import Exit, Misused, NotRunning, as_misuse
+from proxy.terminal.exit_codes import Misused, NotRunning, as_misuse
 from proxy.terminal.help import Group
 from proxy.terminal.in_use import edited_configuration, hint_in_use, take_into_use
 from proxy.terminal.output import Cell, action_of, override_of
@@ -44,7 +44,7 @@ def try_url(
     network: Annotated[
         str | None, typer.Option("--network", metavar="NAME", help="As if on this network of [networks].")
     ] = None,
-) -> Exit | None:
+) -> None:
     """Show the plan for a URL and the rules that match it."""
     options = {"process": process, "network": network}
     request = {"url": url, **{name: value for name, value in options.items() if value is not None}}
@@ -55,7 +55,7 @@ def try_url(
         answer = _tested_offline(call, url, process or "", network)
     if call.output.as_json:
         call.output.document(answer)
-        return None
+        return
     plan = answer["plan"]
     rows = [
         ("host", f"{answer['host']}:{answer['port']}"),
@@ -65,11 +65,10 @@ def try_url(
         *(("trace", step) for step in answer["trace"]),
     ]
     call.output.table(("what", "value"), rows)
-    return None
 
 
 @command(group, "list", example="byway rule list --plain")
-def list_rules(call: Invocation) -> Exit | None:
+def list_rules(call: Invocation) -> None:
     """List the rules in order; the first match decides.
 
     Overrides of `site set` come first, since they win. `hits` are the connections that a rule decided about since the
@@ -85,7 +84,7 @@ def list_rules(call: Invocation) -> Exit | None:
         answer = document(RulesAnswer.of(make_setup(call.paths, call.features).router.rules, {}))
     if call.output.as_json:
         call.output.document(answer)
-        return None
+        return
 
     def hits(counted: Mapping[str, Any]) -> tuple[int | None, str]:
         count, last = counted["hits"], counted["last_hit_at"]
@@ -106,7 +105,6 @@ def list_rules(call: Invocation) -> Exit | None:
     call.output.table(headings, rows, empty="There are no rules. Every site is AUTO.")
     for notice in answer["notices"]:
         call.output.hint(notice)
-    return None
 
 
 @command(group, "check", example="byway rule check rules.txt")
@@ -115,7 +113,7 @@ def check(
     file: Annotated[
         Path | None, typer.Argument(metavar="FILE", help="Rules file (default: the configured one).")
     ] = None,
-) -> Exit | None:
+) -> None:
     """Check a rules file.
 
     Every error is shown with its line. Exit code 7: there are errors."""
@@ -134,7 +132,7 @@ def check(
         ]
         document = {"file": str(checked), "rules": len(rules), "lists": lists, "notices": list(rules.notices)}
         call.output.document({"version": VERSION, **document})
-        return None
+        return
     for name, it in rules.lists.items():
         source = "" if it.source == f"list {name}" else f"{it.source}: "  # a fetched list has no file
         call.output.line(f"list {name}: {source}lines read: {it.lines_read:,}, skipped: {it.lines_skipped:,}")
@@ -144,7 +142,6 @@ def check(
         call.output.line(f"{checked}: no such file; every site is AUTO")
     else:
         call.output.line(f"{checked}: {len(rules)} rule{'' if len(rules) == 1 else 's'}, no errors")
-    return None
 
 
 @command(group, "add", example="byway rule add DOMAIN-SUFFIX,example.org,RELAY")
@@ -158,7 +155,7 @@ def add(
         ),
     ] = None,
     top: Annotated[bool, typer.Option("--top", help="Make it the first rule.")] = False,
-) -> Exit | None:
+) -> None:
     """Add a rule to rules.txt. A running Byway uses it at once.
 
     It becomes the last rule, but goes before a MATCH. Everything else in the file stays as it is. Exit code 7: the rule
@@ -171,13 +168,7 @@ def add(
         raise Misused("give either --top or --at")
     paths, client = edited_configuration(call)
     with as_misuse():
-        added = add_rule(
-            paths,
-            read_configuration(paths).settings,
-            expr,
-            at=1 if top else at,
-            inspects=call.inspects,
-        )
+        added = add_rule(paths, read_configuration(paths).settings, expr, at=1 if top else at, inspects=call.inspects)
     running = take_into_use(call, client, paths.rules_file)
     notices = [*added.notices(), *_relay_notices(added.rule, paths, client)]
     if call.output.as_json:
@@ -186,20 +177,18 @@ def add(
 
         document = {"number": added.number, "rule": RuleJson.of(added.rule), "notices": notices}
         call.output.document(versioned(file=str(paths.rules_file), **document, running=running))
-        return None
+        return
     place = "last" if added.following is None else f"before {added.following.text}"
     call.output.line(f"{paths.rules_file}:{added.rule.line}: added as rule {added.number}, {place}: {added.rule.text}")
     hint_in_use(call, running)
     for notice in notices:
         call.output.hint(notice)
-    return None
 
 
 @command(group, "rm", example="byway rule rm 2")
 def remove(
-    call: Invocation,
-    number: Annotated[int, typer.Argument(metavar="N", help="The rule's number in `rule list`.")],
-) -> Exit | None:
+    call: Invocation, number: Annotated[int, typer.Argument(metavar="N", help="The rule's number in `rule list`.")]
+) -> None:
     """Remove a rule from rules.txt. A running Byway stops using it at once.
 
     The removed line is printed. Everything else in the file stays as it is.
@@ -217,10 +206,9 @@ def remove(
 
         document = {"number": number, "rule": RuleJson.of(removed.rule), "removed": removed.line}
         call.output.document(versioned(file=str(paths.rules_file), **document, running=running))
-        return None
+        return
     call.output.line(f"{paths.rules_file}:{removed.rule.line}: rule {number} is removed: {removed.line}")
     hint_in_use(call, running)
-    return None
 
 
 @command(group, "export", example="byway rule export --format clash --action RELAY")
@@ -235,7 +223,7 @@ def export(
         typer.Option("--action", metavar="ACTION", help="What rules with this action name (default: RELAY)."),
     ] = None,
     learned: Annotated[bool, typer.Option("--learned", help="Sites that were found blocked on this network.")] = False,
-) -> Exit | None:
+) -> None:
     """Export domains and prefixes in the format of another program.
 
     Standard output has the file. What the format cannot say is counted on standard error. Rules with another action are
@@ -244,7 +232,6 @@ def export(
     from proxy.features.rules.export import write_export
 
     write_export(call, format, list_name=list_name, action=action, learned=learned)
-    return None
 
 
 @command(group, "import", example="byway rule import gfwlist.txt --list gfw")
@@ -264,7 +251,7 @@ def take(
     force: Annotated[
         bool, typer.Option("--force", help="Take a list that has shrunk below half, or is hardly readable.")
     ] = False,
-) -> Exit | None:
+) -> None:
     """Import a list, rules of another program, or a list of block pages.
 
     A list is copied beside the configuration and added to it; importing it again replaces it. It decides nothing until
@@ -283,7 +270,6 @@ def take(
         raise Misused(f"unknown list format {quoted(list_format)}{suggestion(list_format, formats)}")
     chosen = next(name for name in formats if name == list_format)
     import_source(call, source, name=list_name, format=chosen, add=add_them, force=force)
-    return None
 
 
 def _relay_notices(rule: Rule, paths: Paths, client: Client | None) -> Iterator[str]:

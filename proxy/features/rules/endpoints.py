@@ -36,10 +36,7 @@ class RuleEndpoints:
         self.parts = frame.parts
 
     def routes(self) -> list[Endpoint]:
-        return [
-            Endpoint("GET", "/v1/rules", self.rules),
-            Endpoint("POST", "/v1/rules/test", self.test_rules),
-        ]
+        return [Endpoint("GET", "/v1/rules", self.rules), Endpoint("POST", "/v1/rules/test", self.test_rules)]
 
     async def rules(self) -> RulesAnswer:
         """Lists the rules and overrides in use, with their hits. If an edited file is not in use, the first notice is

@@ -34,8 +34,7 @@ Document = dict[str, Any]
 group = typer.Typer(help="Lists: show, fetch, compare with your visits.", no_args_is_help=True)
 
 Names = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="NAME", help="Lists (default: all).", autocompletion=complete_lists),
+    list[str] | None, typer.Argument(metavar="NAME", help="Lists (default: all).", autocompletion=complete_lists)
 ]
 
 
@@ -82,7 +81,7 @@ def report(
     diff: Annotated[
         bool, typer.Option("--diff", help="Print a diff of the list, in its own format, for `patch`.")
     ] = False,
-) -> Exit | None:
+) -> None:
     """Compare a list with your own visits on this network. Nothing is sent.
 
     Shows the sites that are listed and worked direct here, and those that are blocked here and in no list. A diff
@@ -90,7 +89,7 @@ def report(
     answer = call.client().get(f"/v1/lists/{quote(name, safe='')}/report", **({"diff": 1} if diff else {}))
     if call.output.as_json:
         call.output.document(answer)
-        return None
+        return
     if diff:
         made = answer["diff"] or {"text": "", "unwritten": []}
         lines = made["text"].split("\n")[:-1]  # a carriage return is a part of the list's line
@@ -100,7 +99,7 @@ def report(
             call.output.hint("Nothing to change.")
         for domain in made["unwritten"]:
             call.output.hint(f"{domain}: left out, because the list has no line for it alone, or to model one on.")
-        return None
+        return
     when = ago if call.output.fancy else clock
     rows = [("free", it["host"], f"listed as {it['entry']}", when(it["at"])) for it in answer["free"]]
     rows += [
@@ -115,7 +114,6 @@ def report(
         call.output.hint("There is no internet access now, so it is not known which sites are blocked.")
     if relayed := [action for action in answer["rules"] if action in ("RELAY", "BLOCK")]:
         call.output.hint(f"A {relayed[0]} rule uses the list, so its sites are not tried direct.")
-    return None
 
 
 def _overview(out: Output, lists: Sequence[Document]) -> None:

@@ -34,7 +34,7 @@ def add_to(app: typer.Typer) -> None:
 def show(
     call: Invocation,
     everything: Annotated[bool, typer.Option("--all", help="Show all settings, not only changed ones.")] = False,
-) -> Exit | None:
+) -> None:
     """Show the settings that differ from the defaults.
 
     They are those of the file and the environment. Passwords are never shown. With --json all settings are shown."""
@@ -48,7 +48,7 @@ def show(
     if call.output.as_json:
         path = None if loaded.path is None else str(loaded.path)
         call.output.document(versioned(path=path, settings=settings, sources=dict(loaded.sources)))
-        return None
+        return
     defaults = dict(_flat(settings_json(Settings())))
     rows = [(key, value, _source(key, loaded.sources)) for key, value in _flat(settings)]
     changed = [(key, value, source) for key, value, source in rows if source and defaults.get(key) != value]
@@ -61,7 +61,6 @@ def show(
         call.output.hint(f"{len(rows) - len(changed)} more settings have their defaults: `byway config show --all`.")
     for notice in (*loaded.notices, *loaded.unused(call.features)):
         call.output.hint(notice)
-    return None
 
 
 Key = Annotated[
@@ -101,7 +100,7 @@ def unset(call: Invocation, key: Key) -> Exit | None:
     return _change(call, setting, None)
 
 
-def _change(call: Invocation, setting: OneSetting, value: Value | None) -> Exit | None:
+def _change(call: Invocation, setting: OneSetting, value: Value | None) -> None:
     """Sets a setting in the file (None: removes it), reloads the running Byway, and prints the value in effect."""
     from proxy.config.edit import change_settings
     from proxy.features.settings.answers import settings_json
@@ -117,7 +116,7 @@ def _change(call: Invocation, setting: OneSetting, value: Value | None) -> Exit 
         call.output.document(
             {"version": VERSION, "key": setting.name, "value": in_use, "changed": changed, "running": running}
         )
-        return None
+        return
     is_default = value is None and in_use == in_file
     text = "(removed)" if in_file is None else _shown(in_file) or "(empty)"
     call.output.line(f"{setting.name} = {text}{' (default)' if is_default and in_file is not None else ''}")
@@ -132,7 +131,6 @@ def _change(call: Invocation, setting: OneSetting, value: Value | None) -> Exit 
         call.output.hint(f"Warning: the running Byway uses {_shown(in_use)}: its command line or environment says so.")
     if changed and running and setting.needs_restart:
         call.output.hint("It takes effect after `byway restart`.")
-    return None
 
 
 def _at(settings: Mapping[str, Any], setting: OneSetting) -> Any:
@@ -141,7 +139,7 @@ def _at(settings: Mapping[str, Any], setting: OneSetting) -> Any:
 
 
 @command(group, "check", example="byway config check --config ./config.toml")
-def check(call: Invocation) -> Exit | None:
+def check(call: Invocation) -> None:
     """Check the configuration, its lists and rules.
 
     Every error is shown with its file and line. Exit code 7: there are errors."""
@@ -153,18 +151,17 @@ def check(call: Invocation) -> Exit | None:
     if call.output.as_json:
         path = None if loaded.path is None else str(loaded.path)
         call.output.document({"version": VERSION, "path": path, "rules": len(rules), "notices": notices})
-        return None
+        return
     for notice in notices:
         call.output.hint(notice)
     if loaded.path is None:
         call.output.line(f"{call.paths.config_file}: no such file; all settings have their defaults")
     else:
         call.output.line(f"{loaded.path}: no errors")
-    return None
 
 
 @command(group, "path", example="byway config path")
-def path(call: Invocation) -> Exit | None:
+def path(call: Invocation) -> None:
     """Show the paths of the configuration, rules, state and log."""
     paths = call.paths
     places = {
@@ -177,9 +174,8 @@ def path(call: Invocation) -> Exit | None:
     }
     if call.output.as_json:
         call.output.document({"version": VERSION, **{name: str(place) for name, place in places.items()}})
-        return None
+        return
     call.output.table(("what", "path"), [(name, str(place)) for name, place in places.items()])
-    return None
 
 
 @command(group, "export", example="byway config export -o byway-config.toml")
@@ -191,7 +187,7 @@ def export(
     with_passwords: Annotated[
         bool, typer.Option("--with-passwords", help="Include passwords. Needs -o; only you can read the file.")
     ] = False,
-) -> Exit | None:
+) -> None:
     """Export the configuration, rules, lists and overrides as one text file.
 
     Passwords are left out unless you ask for them, and addons always. `byway config import` reads the file."""
@@ -222,7 +218,6 @@ def export(
         call.output.hint(f"{sentence[0].upper()}{sentence[1:]}.")
     if with_passwords:
         call.output.hint(f"Warning: {output} has passwords. Only you can read it.")
-    return None
 
 
 @command(group, "import", example="byway config import byway-config.toml")
@@ -233,7 +228,7 @@ def import_file(
     allow_commands: Annotated[
         bool, typer.Option("--allow-commands", help="With --yes: also import commands and addon settings.")
     ] = False,
-) -> Exit | None:
+) -> None:
     """Import a configuration that `byway config export` made. A running Byway uses it at once.
 
     All of it is checked first, and you are asked before anything changes. What was there is kept beside the
@@ -256,7 +251,7 @@ def import_file(
             raise Misused("nothing was imported: without a terminal, check the changes shown and use --yes")
         if not confirm("Import this?"):
             call.output.hint("Nothing was imported.")
-            return None
+            return
     elif made.runs and not allow_commands:
         raise Misused(
             "nothing was imported: with it Byway would run what is shown; to allow that, add --allow-commands"
@@ -276,7 +271,6 @@ def import_file(
     else:
         call.output.line(f"Imported. What was there is kept in {backup}")
         hint_in_use(call, running)
-    return None
 
 
 def _source(key: str, sources: Mapping[str, str]) -> str:

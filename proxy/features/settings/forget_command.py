@@ -14,7 +14,7 @@ from proxy.config.suggestions import quoted, suggestion
 from proxy.model.feature import BrokenFeature, Feature
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.completion import complete_sites
-from proxy.terminal.exit_codes import Exit, Misused, as_misuse
+from proxy.terminal.exit_codes import Misused, as_misuse
 from proxy.terminal.options import moment
 
 
@@ -33,11 +33,10 @@ def _forget(
         str | None, typer.Option("--since", metavar="TIME", help="What came since TIME: 30m, 2h or a date.")
     ] = None,
     network: Annotated[
-        str | None,
-        typer.Option("--network", metavar="NAME|ID", help="What was learned and logged on this network."),
+        str | None, typer.Option("--network", metavar="NAME|ID", help="What was learned and logged on this network.")
     ] = None,
     _yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; this command never does.")] = False,
-) -> Exit | None:
+) -> None:
     """Delete visited names: log, stored status, caches, interrupted tests, browser profile.
 
     Nothing of them stays in Byway's files. Your settings stay: configuration, rules and overrides of
@@ -60,7 +59,7 @@ def _forget(
     answer = running.post("/v1/forget", request) if running is not None else _without_byway(call, request)
     if call.output.as_json:
         call.output.document(answer)
-        return None
+        return
     if everything:
         what = "All visited sites were"
     elif host:
@@ -75,7 +74,6 @@ def _forget(
         call.output.hint(f"What earlier imports have replaced stays in {backups[-1]}: `byway forget --all` deletes it.")
     for hint in hints:
         call.output.hint(hint)
-    return None
 
 
 def _hints(features: Sequence[Feature], paths: Paths) -> Iterator[str]:

@@ -11,11 +11,7 @@ from proxy.model.phrase import _
 
 
 def advice(
-    stored: Belief,
-    made: Plan,
-    relays: Sequence[str],
-    status: SiteStatus = SiteStatus.NOT_TESTED,
-    works_by: str = "",
+    stored: Belief, made: Plan, relays: Sequence[str], status: SiteStatus = SiteStatus.NOT_TESTED, works_by: str = ""
 ) -> str:
     """Returns the remedy, or a sentence that none is needed. `status` is the current status, and `works_by` the route
     that opens the site; empty: unknown."""

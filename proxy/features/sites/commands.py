@@ -13,7 +13,7 @@ from proxy.languages.amounts import ago, clock, dated, moment, short_moment
 from proxy.model import literal
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.completion import complete_actions, complete_sites
-from proxy.terminal.exit_codes import Exit, Misused
+from proxy.terminal.exit_codes import Misused
 from proxy.terminal.help import Group
 from proxy.terminal.in_use import STORED
 from proxy.terminal.options import length_s
@@ -37,12 +37,12 @@ Site = Annotated[
 def list_sites(
     call: Invocation,
     everywhere: Annotated[bool, typer.Option("--all", help="Show all networks, not only the current one.")] = False,
-) -> Exit | None:
+) -> None:
     """List sites with a stored status or an override."""
     answer = call.reader().get("/v1/sites")
     if call.output.as_json:
         call.output.document(answer)
-        return None
+        return
     actions = {it["scope"]: override_of(it, fancy=call.output.fancy) for it in answer["overrides"]}
     here = answer["network"]
     listed = [site for site in answer["sites"] if everywhere or site["network"] == here]
@@ -58,11 +58,10 @@ def list_sites(
     cause = [] if call.output.fancy else ["cause"]
     headings = ("site", "status", *cause, "since", "works by", "override", *(["network"] if everywhere else []))
     call.output.table(headings, rows, empty="No problem sites. Working sites are not listed.")
-    return None
 
 
 @command(group, "show", example="byway site show livejournal.com")
-def show(call: Invocation, site: Site) -> Exit | None:
+def show(call: Invocation, site: Site) -> None:
     """Show a site's status, history and evidence."""
     answer = call.reader().get(_path(site))
     if call.output.as_json:
@@ -86,7 +85,6 @@ def show(call: Invocation, site: Site) -> Exit | None:
         if answer["override"] is not None:
             override = override_of(answer["override"], fancy=False)
             call.output.hint(f"Override for {answer['override']['scope']}: {override}.")
-    return None
 
 
 @command(group, "set", example="byway site set example.org relay:tor --for 1h")
@@ -104,7 +102,7 @@ def set_action(
     length: Annotated[
         str | None, typer.Option("--for", metavar="TIME", help="End the override after TIME: 30m, 2h, 7d.")
     ] = None,
-) -> Exit | None:
+) -> None:
     """Override routing for a site and its subdomains.
 
     Overrides win over rules. With `--for` it ends by itself, also while Byway does not run."""
@@ -133,11 +131,10 @@ def set_action(
         call.output.hint(f"Undo with `byway site forget {host}`.")
     if client is None:
         call.output.hint(STORED)
-    return None
 
 
 @command(group, "forget", example="byway site forget livejournal.com")
-def forget(call: Invocation, site: Site) -> Exit | None:
+def forget(call: Invocation, site: Site) -> None:
     """Delete the stored status and override of a site.
 
     Those of its subdomains are deleted as well. The log keeps its entries."""
@@ -150,10 +147,9 @@ def forget(call: Invocation, site: Site) -> Exit | None:
         answer = forget_stopped(call.paths, site)
     if call.output.as_json:
         call.output.document(answer)
-        return None
+        return
     deleted = sorted({*answer["forgotten"], *answer["overrides"]})
     call.output.line(f"Deleted: {', '.join(deleted)}" if deleted else f"No stored data for {answer['host']}.")
-    return None
 
 
 def _show(out: Output, answer: Document) -> None:

@@ -153,7 +153,4 @@ async def _chosen_site(visit: Visit) -> web.Response:
     return visit.see_other(f"sites/{quote(host, safe='')}")
 
 
-ROUTES = (
-    Route("GET", "sites", _list),
-    Route("GET", "sites/", _chosen_site),
-)
+ROUTES = (Route("GET", "sites", _list), Route("GET", "sites/", _chosen_site))

@@ -57,10 +57,7 @@ _SAME_PAGE_MAX = 8
 """The most domains with the same page that are remembered."""
 
 _MOVED = Verdict(
-    SiteStatus.NOT_TESTED,
-    State.UNKNOWN,
-    summary="the network changed during the measurement",
-    advice="Try again.",
+    SiteStatus.NOT_TESTED, State.UNKNOWN, summary="the network changed during the measurement", advice="Try again."
 )
 
 Planned = Callable[[Destination], Awaitable[tuple[Belief, Plan]]]

@@ -17,7 +17,7 @@ from proxy.features.sites.report_redact import Redact
 from proxy.features.sites.report_sites import ROWS, Site, site_of
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.completion import complete_sites
-from proxy.terminal.exit_codes import Exit, Misused, as_misuse
+from proxy.terminal.exit_codes import Misused, as_misuse
 from proxy.terminal.options import choice_option
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ def _report(
         typer.Argument(metavar="SITE", help="Sites to include (default: all).", autocompletion=complete_sites),
     ] = None,
     form: Annotated[
-        str,
-        choice_option("--format", "FORMAT", Format, "ooni, json, csv, har or md (Markdown)."),
+        str, choice_option("--format", "FORMAT", Format, "ooni, json, csv, har or md (Markdown).")
     ] = Format.MD,
     redact: Annotated[
         str,
@@ -67,7 +66,7 @@ def _report(
         bool, typer.Option("--exact-times", help="Tell each visit to the second: it may identify you.")
     ] = False,
     out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write to FILE (default: stdout).")] = None,
-) -> Exit | None:
+) -> None:
     """Export results with private data removed. Nothing is uploaded.
 
     It has what happened on this network: each day and result once, and no visit to the second. Provider and country
@@ -100,7 +99,6 @@ def _report(
         call.output.hint("Warning: this report is not redacted.")
     if exact_times:
         call.output.hint("Warning: your provider can find you in its log by the exact times of this report.")
-    return None
 
 
 def _gather(client: Client | Stored, hosts: Sequence[str]) -> list[Site]:

@@ -373,12 +373,7 @@ def _entry(one: Examination, route: Mapping[str, Any]) -> Document:
     }  # fmt: skip
 
 
-_PHASES = {
-    "dns": ("resolve", "secure"),
-    "connect": ("connect", "relay"),
-    "ssl": ("hello",),
-    "wait": ("answer",),
-}
+_PHASES = {"dns": ("resolve", "secure"), "connect": ("connect", "relay"), "ssl": ("hello",), "wait": ("answer",)}
 
 
 def _timings(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -485,13 +480,7 @@ class Writer(Protocol):
     def __call__(self, sites: Sequence[Site], vantage: Vantage = ..., /) -> str: ...
 
 
-FORMATS: Mapping[str, Writer] = {
-    "ooni": to_ooni,
-    "json": to_json,
-    "csv": to_csv,
-    "har": to_har,
-    "md": to_markdown,
-}
+FORMATS: Mapping[str, Writer] = {"ooni": to_ooni, "json": to_json, "csv": to_csv, "har": to_har, "md": to_markdown}
 
 
 def _host(one: Examination) -> str:

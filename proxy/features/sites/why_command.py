@@ -307,10 +307,7 @@ def _facts(answer: Document) -> list[tuple[str, str]]:
         ),
         (pgettext("fact", "other explanation"), verdict["instead"]),
         *((pgettext("fact", "route"), _route(row)) for row in answer["routes"]),
-        (
-            pgettext("fact", "measured"),
-            measured,
-        ),
+        (pgettext("fact", "measured"), measured),
         (pgettext("fact", "network"), answer["measured_on"]),
         (pgettext("fact", "stored status"), status_in_words(belief["words"]) if belief["state"] != "unknown" else ""),
         (pgettext("fact", "stored evidence"), belief["evidence"]),
