@@ -53,6 +53,12 @@ class Output:
         is_terminal = sys.stdout is not None and sys.stdout.isatty()
         print(json.dumps(content, indent=2 if is_terminal else None))
 
+    def answered(self, content: Any) -> bool:
+        """With --json, prints the document, which is then all of the answer. Returns whether it did."""
+        if self.as_json:
+            self.document(content)
+        return self.as_json
+
     def json_line(self, content: Any) -> None:
         """Prints one of many JSON objects on its own line, at once."""
         print(json.dumps(content), flush=True)
@@ -61,9 +67,9 @@ class Output:
         """Prints a sentence or a paragraph of the result after `before`, wrapped on a terminal."""
         print("\n".join(_wrapped(self._lines(text, before), wide=not self.fancy)))
 
-    def hint(self, text: str) -> None:
-        """Prints a sentence that is no part of the result to stderr; --quiet drops it."""
-        if not self.quiet:
+    def hint(self, *texts: str) -> None:
+        """Prints sentences that are no part of the result to stderr; --quiet drops them."""
+        for text in texts if not self.quiet else ():
             _to_stderr(self._lines(text))
 
     def error(self, text: str) -> None:

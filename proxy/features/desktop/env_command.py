@@ -34,7 +34,5 @@ def _env(
 
     values = variables(proxy_address(call).proxy)
     chosen = Shell(shell) if shell else shell_of(os.environ, windows=sys.platform == "win32")
-    if call.output.as_json:
-        call.output.document({"version": VERSION, "shell": str(chosen), "variables": values})
-    else:
+    if not call.output.answered({"version": VERSION, "shell": str(chosen), "variables": values}):
         call.output.now(script(chosen, values, command=words_here()))

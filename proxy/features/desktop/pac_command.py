@@ -28,9 +28,8 @@ def _pac(
     address = proxy_address(call)
     variant = Pac.STRICT if strict else Pac.LENIENT
     url, text = f"http://{address.proxy}{variant}", pac_text(variant, address.proxy)
-    if call.output.as_json:
-        call.output.document(
-            {"version": VERSION, "url": url, "running": address.running, "strict": strict, "text": text}
-        )
+    if call.output.answered(
+        {"version": VERSION, "url": url, "running": address.running, "strict": strict, "text": text}
+    ):
         return
     call.output.now(f"// {url}\n{text.rstrip()}")

@@ -43,9 +43,7 @@ def install(
     manager = find_manager()
     definition = manager.definition(_run_command(call))
     if only_print:
-        if call.output.as_json:
-            call.output.document({"version": VERSION, "file": str(manager.file), "definition": definition})
-        else:
+        if not call.output.answered({"version": VERSION, "file": str(manager.file), "definition": definition}):
             call.output.line(definition.rstrip("\n"))
         return
     read_configuration(call.paths)  # an error in it would only show in the log of the service
@@ -62,9 +60,7 @@ def install(
     if answering is None:
         raise BywayError(f"the service is installed ({manager.file}), but Byway does not answer; see `{manager.logs}`")
     listen = answering.get("/v1/status")["listen"]
-    if call.output.as_json:
-        call.output.document({"version": VERSION, "installed": True, "file": str(manager.file), "listen": listen})
-    else:
+    if not call.output.answered({"version": VERSION, "installed": True, "file": str(manager.file), "listen": listen}):
         call.output.line(f"Byway runs as a service, and starts at every login. Proxy: {listen}")
     call.output.hint(f"Its output: `{manager.logs}`. To remove it: `byway service uninstall`.")
 
@@ -80,9 +76,7 @@ def uninstall(call: Invocation) -> None:
     was_there = manager.file.exists() or manager.state().installed
     if was_there:
         manager.uninstall()
-    if call.output.as_json:
-        call.output.document({"version": VERSION, "installed": False, "removed": was_there})
-    else:
+    if not call.output.answered({"version": VERSION, "installed": False, "removed": was_there}):
         call.output.line("The service was stopped and removed." if was_there else "The service is not installed.")
 
 

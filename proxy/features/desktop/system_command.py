@@ -42,8 +42,7 @@ def turn_on(call: Invocation, desktop: Desktop = None) -> None:
 
     name = desktop or this_desktop(os.environ)
     answer = call.client().put("/v1/system-proxy", {"on": True, "desktop": str(name)})
-    if call.output.as_json:
-        call.output.document(answer)
+    if call.output.answered(answer):
         return
     out = call.output
     out.line(f"The system proxy of {DesktopName(answer['desktop']).label} is now {answer['url']}.")

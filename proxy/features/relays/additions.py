@@ -41,8 +41,7 @@ def _withheld(paths: Paths, names: Sequence[str] | None = None) -> Iterator[str]
 
 
 def warn_of_withheld(call: Invocation, paths: Paths) -> None:
-    for sentence in _withheld(paths):
-        call.output.hint(sentence)
+    call.output.hint(*_withheld(paths))
 
 
 def test_added(

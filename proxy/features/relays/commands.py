@@ -50,8 +50,7 @@ def list_relays(call: Invocation) -> None:
         configuration_at(call.paths)  # which says what is wrong with it
         shown = Stored(call.paths, call.features, needs_log=False).get("/v1/relays")
         call.output.hint("No Byway is running. This is from its configuration.")
-    if call.output.as_json:
-        call.output.document(shown)
+    if call.output.answered(shown):
         return
     when = ago if call.output.fancy else clock
     rows = [
@@ -131,14 +130,12 @@ def scan_local(
         with as_misuse():
             added = add_relays(paths.config_file, [NewRelay(each.url, label=each.known.name) for each in local.addable])
         take_into_use(call, client, paths.config_file)
-    if call.output.as_json:
-        call.output.document(local.document([each.name for each in added]))
+    if call.output.answered(local.document([each.name for each in added])):
         return
     if added:
         call.output.line(f"Added: {', '.join(each.name for each in added)}")
         hint_saved(call, paths, running=client is not None)
-    for sentence in local.hints():
-        call.output.hint(sentence)
+    call.output.hint(*local.hints())
 
 
 @command(group, "use", example="byway relay use vps")
@@ -191,9 +188,7 @@ def use(
                     relay,
                 )
         answer = client.put(f"/v1/groups/{quote(group_name, safe='')}", {"use": relay})
-    if call.output.as_json:
-        call.output.document(answer)
-    else:
+    if not call.output.answered(answer):
         call.output.line(f"Group {answer['group']} uses {answer['use']}")
     if fault is not None:
         call.output.hint(f"Relay {relay} fails: {fault['text']}. To do: {fault['do']}")
@@ -227,9 +222,7 @@ def try_relays(
     else:
         warn_of_withheld(call, call.for_config_of(client).paths)
         results = client.post("/v1/relays/test", {"names": names or [], **({} if to is None else {"to": to})})
-    if call.output.as_json:
-        call.output.document(results)
-    else:
+    if not call.output.answered(results):
         call.output.hint(f"Connecting to {results['to']['host']}:{results['to']['port']} through each relay:")
         show_results(call, results["results"])
     return None if all(result["ok"] for result in results["results"]) else Exit.BAD
@@ -288,22 +281,18 @@ def add(
         )
     new_relays = [each for each in added if each.was_there is None]
     running = take_into_use(call, client, paths.config_file) if new_relays else client is not None
-    for sentence in about_passwords(given.from_arguments, [new.url for new in given.relays], paths, new_relays):
-        call.output.hint(sentence)
+    call.output.hint(*about_passwords(given.from_arguments, [new.url for new in given.relays], paths, new_relays))
     tests = {} if no_test else dict(test_added(call, client, paths, new_relays))
-    if call.output.as_json:
-        call.output.document(added_document(paths, added, tests, given.problems, running=running))
-    else:
+    if not call.output.answered(added_document(paths, added, tests, given.problems, running=running)):
         show_added(call, added, tests)
         if new_relays:
             hint_saved(call, paths, running=running)
-    for problem in given.problems:
-        call.output.hint(problem)
+    call.output.hint(*given.problems)
     return Exit.USAGE if given.problems else None
 
 
 @command(group, "rm", example="byway relay rm vps")
-def remove(call: Invocation, names: Names) -> Exit | None:
+def remove(call: Invocation, names: Names) -> None:
     """Remove relays from the configuration.
 
     Refused while a rule, a chain, a group, an override or an addon names one."""
@@ -315,29 +304,27 @@ def remove(call: Invocation, names: Names) -> Exit | None:
             raise Misused(f"not removed, because other settings need it; change these first:\n{lines}")
         remove_relays(paths.config_file, names)
 
-    return run_edit(call, names, edit, f"Removed: {', '.join(names)}")
+    run_edit(call, names, edit, f"Removed: {', '.join(names)}")
 
 
 @command(group, "order", example="byway relay order vps tor")
-def order(call: Invocation, names: Names) -> Exit | None:
+def order(call: Invocation, names: Names) -> None:
     """Put these relays first, in this order. The others follow in their old order."""
     from proxy.config.edit import order_relays
 
-    return run_edit(call, names, lambda paths: order_relays(paths.config_file, names), "")
+    run_edit(call, names, lambda paths: order_relays(paths.config_file, names), "")
 
 
 @command(group, "enable", example="byway relay enable vps")
-def enable(call: Invocation, names: Names) -> Exit | None:
+def enable(call: Invocation, names: Names) -> None:
     """Use these relays again."""
     from proxy.config.edit import enable_relays
 
-    return run_edit(
-        call, names, lambda paths: enable_relays(paths.config_file, names, True), f"Enabled: {', '.join(names)}"
-    )
+    run_edit(call, names, lambda paths: enable_relays(paths.config_file, names, True), f"Enabled: {', '.join(names)}")
 
 
 @command(group, "disable", example="byway relay disable vps")
-def disable(call: Invocation, names: Names) -> Exit | None:
+def disable(call: Invocation, names: Names) -> None:
     """Keep these relays in the configuration and do not use them, nor chains that name them."""
     from proxy.config.edit import enable_relays
 
@@ -346,4 +333,4 @@ def disable(call: Invocation, names: Names) -> Exit | None:
             call.output.hint(f"Warning: {place} names {relay}, which is not used now.")
         enable_relays(paths.config_file, names, False)
 
-    return run_edit(call, names, edit, f"Disabled: {', '.join(names)}")
+    run_edit(call, names, edit, f"Disabled: {', '.join(names)}")

@@ -53,8 +53,7 @@ def try_url(
     except NotRunning:
         call.output.hint("No Byway is running. This is from the files, without overrides and learned status.")
         answer = _tested_offline(call, url, process or "", network)
-    if call.output.as_json:
-        call.output.document(answer)
+    if call.output.answered(answer):
         return
     plan = answer["plan"]
     rows = [
@@ -82,8 +81,7 @@ def list_rules(call: Invocation) -> None:
 
         call.output.hint("No Byway is running. These are the rules in the file.")
         answer = document(RulesAnswer.of(make_setup(call.paths, call.features).router.rules, {}))
-    if call.output.as_json:
-        call.output.document(answer)
+    if call.output.answered(answer):
         return
 
     def hits(counted: Mapping[str, Any]) -> tuple[int | None, str]:
@@ -103,8 +101,7 @@ def list_rules(call: Invocation) -> None:
     ]  # fmt: skip
     headings = ("no", "at", "type", "value", "entries", "action", "hits", "last hit")
     call.output.table(headings, rows, empty="There are no rules. Every site is AUTO.")
-    for notice in answer["notices"]:
-        call.output.hint(notice)
+    call.output.hint(*answer["notices"])
 
 
 @command(group, "check", example="byway rule check rules.txt")
@@ -136,8 +133,7 @@ def check(
     for name, it in rules.lists.items():
         source = "" if it.source == f"list {name}" else f"{it.source}: "  # a fetched list has no file
         call.output.line(f"list {name}: {source}lines read: {it.lines_read:,}, skipped: {it.lines_skipped:,}")
-    for notice in rules.notices:
-        call.output.hint(notice)
+    call.output.hint(*rules.notices)
     if file is None and not checked.exists():
         call.output.line(f"{checked}: no such file; every site is AUTO")
     else:
@@ -181,8 +177,7 @@ def add(
     place = "last" if added.following is None else f"before {added.following.text}"
     call.output.line(f"{paths.rules_file}:{added.rule.line}: added as rule {added.number}, {place}: {added.rule.text}")
     hint_in_use(call, running)
-    for notice in notices:
-        call.output.hint(notice)
+    call.output.hint(*notices)
 
 
 @command(group, "rm", example="byway rule rm 2")

@@ -72,8 +72,7 @@ def write_export(
         call.output.document(versioned(**document, **counts))
         return
     typer.echo(exported.text, nl=False)
-    for sentence in _summary(exported, left_out, format):
-        call.output.hint(sentence)
+    call.output.hint(*_summary(exported, left_out, format))
 
 
 def _of_rules(rules: Rules, chosen: list[Rule], unsaid: Counter[str]) -> Iterator[Entry]:

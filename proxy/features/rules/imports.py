@@ -187,8 +187,7 @@ def _import_url(
         table = {"name": name, "source": url}
         add_list(paths.config_file, table if format == "auto" else {**table, "format": str(format)})
         running = use(paths.config_file)
-    if call.output.as_json:
-        call.output.document(versioned(list=name, source=redact(url), new=old is None, running=running))
+    if call.output.answered(versioned(list=name, source=redact(url), new=old is None, running=running)):
         return
     call.output.line(f"list {name}: {'is there already' if old else 'added'}: {redact(url)}")
     hint_in_use(call, running)
@@ -201,8 +200,7 @@ def _show_list(
 ) -> None:
     document = to_json(ListJson.of(item, listed, None, 0.0))
     used_by = [rule.why for rule in rules.rules if rule.type is RuleType.LIST and rule.value == item.name]
-    if call.output.as_json:
-        call.output.document(versioned(list=document, file=str(target), new=is_new, used_by=used_by, running=running))
+    if call.output.answered(versioned(list=document, file=str(target), new=is_new, used_by=used_by, running=running)):
         return
     call.output.line(f"{shown(target)}: list {item.name} is {'added' if is_new else 'replaced'}.")
     facts = [fact for fact in list_facts(document) if fact[0] not in ("list", "state", "source")]
@@ -304,17 +302,14 @@ def _offer_rules(
     reasons = [f"{shown(file)}:{number}: not taken: {why}" for number, why in sorted(not_taken)]
     first = add_rules(paths, settings, taken, inspects=call.inspects) if add and taken else None
     running = first is not None and use(paths.rules_file)
-    if call.output.as_json:
-        call.output.document(versioned(rules=taken, not_taken=reasons, added_at=first, running=running))
+    if call.output.answered(versioned(rules=taken, not_taken=reasons, added_at=first, running=running)):
         return
     for line in taken:
         call.output.line(line)
-    for sentence in reasons[:_SHOWN]:
-        call.output.hint(sentence)
+    call.output.hint(*reasons[:_SHOWN])
     if (more := len(reasons) - _SHOWN) > 0:
         call.output.hint(f"{shown(file)}: and {more} more lines not taken")
-    for sentence in _outcome(call, paths, taken, first):
-        call.output.hint(sentence)
+    call.output.hint(*_outcome(call, paths, taken, first))
     hint_in_use(call, running)
 
 
@@ -346,8 +341,7 @@ def _import_pages(call: Invocation, paths: Paths, text: str, file: Path, use: _U
         document = {"file": str(stored), "taken": taken, "vetoes": vetoes, "vague": imported.vague}
         call.output.document(versioned(**document, refused=list(imported.refused), running=running))
         return
-    for sentence in imported.refused:
-        call.output.hint(sentence)
+    call.output.hint(*imported.refused)
     call.output.line(
         f"{stored}: block pages: {taken:,}; exceptions: {vetoes:,}; rows skipped: {skipped:,}"
         f" (too vague or not a block: {imported.vague:,}; unusable: {len(imported.refused):,})"

@@ -87,8 +87,7 @@ def report(
     Shows the sites that are listed and worked direct here, and those that are blocked here and in no list. A diff
     removes and adds them; it names sites that you visited, so read it before you send it."""
     answer = call.client().get(f"/v1/lists/{quote(name, safe='')}/report", **({"diff": 1} if diff else {}))
-    if call.output.as_json:
-        call.output.document(answer)
+    if call.output.answered(answer):
         return
     if diff:
         made = answer["diff"] or {"text": "", "unwritten": []}

@@ -14,7 +14,7 @@ from proxy.model.document_version import VERSION
 from proxy.model.errors import BywayError
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.completion import complete_settings
-from proxy.terminal.exit_codes import Exit, Misused, as_misuse
+from proxy.terminal.exit_codes import Misused, as_misuse
 from proxy.terminal.help import Group
 from proxy.terminal.in_use import edited_configuration, hint_in_use, hint_saved, take_into_use
 from proxy.terminal.terminal import confirm
@@ -59,8 +59,7 @@ def show(
     )
     if not everything and call.output.fancy:
         call.output.hint(f"{len(rows) - len(changed)} more settings have their defaults: `byway config show --all`.")
-    for notice in (*loaded.notices, *loaded.unused(call.features)):
-        call.output.hint(notice)
+    call.output.hint(*loaded.notices, *loaded.unused(call.features))
 
 
 Key = Annotated[
@@ -78,7 +77,7 @@ def set_value(
     values: Annotated[
         list[str], typer.Argument(metavar="VALUE", help="The value; an array takes several: lan corp, or lan,corp.")
     ],
-) -> Exit | None:
+) -> None:
     """Set one setting in the configuration file. A running Byway uses it at once.
 
     Everything else in the file stays as it is, with its comments."""
@@ -87,17 +86,17 @@ def set_value(
     with as_misuse():
         setting = find_setting(key)
         value = read_value(setting, values)
-    return _change(call, setting, value)
+    _change(call, setting, value)
 
 
 @command(group, "unset", example="byway config unset log.keep_days")
-def unset(call: Invocation, key: Key) -> Exit | None:
+def unset(call: Invocation, key: Key) -> None:
     """Remove one setting from the configuration file, so that it has its default. A running Byway uses it at once."""
     from proxy.config.one_setting import find_setting
 
     with as_misuse():
         setting = find_setting(key)
-    return _change(call, setting, None)
+    _change(call, setting, None)
 
 
 def _change(call: Invocation, setting: OneSetting, value: Value | None) -> None:
@@ -112,10 +111,9 @@ def _change(call: Invocation, setting: OneSetting, value: Value | None) -> None:
     loaded = read_configuration(paths)
     in_file = _at(settings_json(loaded.settings), setting)
     in_use = _at(client.get("/v1/config")["settings"], setting) if running and client is not None else in_file
-    if call.output.as_json:
-        call.output.document(
-            {"version": VERSION, "key": setting.name, "value": in_use, "changed": changed, "running": running}
-        )
+    if call.output.answered(
+        {"version": VERSION, "key": setting.name, "value": in_use, "changed": changed, "running": running}
+    ):
         return
     is_default = value is None and in_use == in_file
     text = "(removed)" if in_file is None else _shown(in_file) or "(empty)"
@@ -152,8 +150,7 @@ def check(call: Invocation) -> None:
         path = None if loaded.path is None else str(loaded.path)
         call.output.document({"version": VERSION, "path": path, "rules": len(rules), "notices": notices})
         return
-    for notice in notices:
-        call.output.hint(notice)
+    call.output.hint(*notices)
     if loaded.path is None:
         call.output.line(f"{call.paths.config_file}: no such file; all settings have their defaults")
     else:
@@ -172,8 +169,7 @@ def path(call: Invocation) -> None:
         "log": paths.store_file,
         "control": paths.control_socket,
     }
-    if call.output.as_json:
-        call.output.document({"version": VERSION, **{name: str(place) for name, place in places.items()}})
+    if call.output.answered({"version": VERSION, **{name: str(place) for name, place in places.items()}}):
         return
     call.output.table(("what", "path"), [(name, str(place)) for name, place in places.items()])
 

@@ -57,8 +57,7 @@ def _forget(
         request = {"network": _network_id(network, read_configuration(paths).settings.networks)}
     hints = [*_hints(call.features, paths)]
     answer = running.post("/v1/forget", request) if running is not None else _without_byway(call, request)
-    if call.output.as_json:
-        call.output.document(answer)
+    if call.output.answered(answer):
         return
     if everything:
         what = "All visited sites were"
@@ -72,8 +71,7 @@ def _forget(
     call.output.hint("Overrides of `byway site set` and rules stay: see `byway site list` and `byway rule list`.")
     if not everything and (backups := paths.backups):
         call.output.hint(f"What earlier imports have replaced stays in {backups[-1]}: `byway forget --all` deletes it.")
-    for hint in hints:
-        call.output.hint(hint)
+    call.output.hint(*hints)
 
 
 def _hints(features: Sequence[Feature], paths: Paths) -> Iterator[str]:

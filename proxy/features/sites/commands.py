@@ -40,8 +40,7 @@ def list_sites(
 ) -> None:
     """List sites with a stored status or an override."""
     answer = call.reader().get("/v1/sites")
-    if call.output.as_json:
-        call.output.document(answer)
+    if call.output.answered(answer):
         return
     actions = {it["scope"]: override_of(it, fancy=call.output.fancy) for it in answer["overrides"]}
     here = answer["network"]
@@ -117,9 +116,7 @@ def set_action(
 
         answer = set_stopped(call.paths, site, action, ends.get("for_s"))
     host, override = answer["host"], answer["override"]
-    if call.output.as_json:
-        call.output.document(answer)
-    else:
+    if not call.output.answered(answer):
         below = " and its subdomains" if literal(host) is None else ""
         call.output.line(f"{host}{below}: {override_of(override, fancy=True)}")
     if override["action"] in ("RELAY", "PREFER-RELAY"):
@@ -145,8 +142,7 @@ def forget(call: Invocation, site: Site) -> None:
         from proxy.features.sites.stopped import forget_stopped
 
         answer = forget_stopped(call.paths, site)
-    if call.output.as_json:
-        call.output.document(answer)
+    if call.output.answered(answer):
         return
     deleted = sorted({*answer["forgotten"], *answer["overrides"]})
     call.output.line(f"Deleted: {', '.join(deleted)}" if deleted else f"No stored data for {answer['host']}.")

@@ -89,8 +89,7 @@ def _test(
     paths = call.paths
     if resume is None:
         chosen = read_sites(sites or [], file, listed, paths.config_dir)
-        for sentence in chosen.skipped[:5]:
-            call.output.hint(sentence)
+        call.output.hint(*chosen.skipped[:5])
         if (more := len(chosen.skipped) - 5) > 0:
             call.output.hint(f"{more} more lines were skipped")
         survey = SurveyFile.begin(paths.state_dir, chosen.urls, routes.split(",") if routes else [])
