@@ -6,7 +6,6 @@ expected effect puts the user at risk. A key ends with its unit: `_s` is seconds
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from proxy.config.detect_tuning import DetectTuning
@@ -276,6 +275,6 @@ class Settings(Section):
     limits: Limits = setting(Limits(), "timeouts and sizes, and the event loop")
 
 
-SECTIONS_OF: Mapping[str, str] = MappingProxyType({"desktop": "desktop", "inspect": "inspection"})
+SECTIONS_OF: Mapping[str, str] = {"desktop": "desktop", "inspect": "inspection"}
 """The sections that only one feature reads, each with the feature's name. Without the feature they are valid, and have
 no effect."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Protocol
 
 from proxy.model import Evidence, Symptom
@@ -60,62 +59,56 @@ class RelayFault(StrEnum):
         return fix.given(test=f"byway relay test {relay}") if isinstance(fix, Phrase) else fix
 
 
-_TEXTS: Mapping[RelayFault, Phrase] = MappingProxyType(
-    {
-        RelayFault.CONNECTION_REFUSED: _("connection refused"),
-        RelayFault.UNREACHABLE: _("cannot be reached"),
-        RelayFault.NO_SUCH_HOST: _("its host name does not exist"),
-        RelayFault.NAME_UNRESOLVED: _("its name cannot be resolved, because no encrypted DNS server answers"),
-        RelayFault.CREDENTIALS_REFUSED: _("user or password refused"),
-        RelayFault.CREDENTIALS_IN_CLEAR: _("its password would be sent unencrypted"),
-        RelayFault.BAD_CERTIFICATE: _("bad certificate"),
-        RelayFault.CERTIFICATE_DATE: _("certificate expired or not yet valid, or this computer's clock is wrong"),
-        RelayFault.WRONG_PROTOCOL: _("does not answer in its protocol"),
-        RelayFault.LEADS_BACK: _("leads back to this Byway"),
-        RelayFault.BROKE_OFF: _("closed the connection during the handshake"),
-        RelayFault.SOCKS_CUT: _(
-            "it is reached, and the SOCKS greeting is cut off: the SOCKS protocol may be filtered on this network"
-        ),
-        RelayFault.SOCKS_UNANSWERED: _(
-            "it is reached, and the SOCKS greeting is not answered: the SOCKS protocol may be filtered on this network"
-        ),
-        RelayFault.ADDON: _("its addon opened no connection"),
-        RelayFault.SILENT: _("no answer"),
-        RelayFault.STALLED: _("a connection to it stopped answering in the middle of a transfer"),
-        RelayFault.DELIVERS_NOTHING: _("connects, but delivers nothing"),
-    }
-)
+_TEXTS: Mapping[RelayFault, Phrase] = {
+    RelayFault.CONNECTION_REFUSED: _("connection refused"),
+    RelayFault.UNREACHABLE: _("cannot be reached"),
+    RelayFault.NO_SUCH_HOST: _("its host name does not exist"),
+    RelayFault.NAME_UNRESOLVED: _("its name cannot be resolved, because no encrypted DNS server answers"),
+    RelayFault.CREDENTIALS_REFUSED: _("user or password refused"),
+    RelayFault.CREDENTIALS_IN_CLEAR: _("its password would be sent unencrypted"),
+    RelayFault.BAD_CERTIFICATE: _("bad certificate"),
+    RelayFault.CERTIFICATE_DATE: _("certificate expired or not yet valid, or this computer's clock is wrong"),
+    RelayFault.WRONG_PROTOCOL: _("does not answer in its protocol"),
+    RelayFault.LEADS_BACK: _("leads back to this Byway"),
+    RelayFault.BROKE_OFF: _("closed the connection during the handshake"),
+    RelayFault.SOCKS_CUT: _(
+        "it is reached, and the SOCKS greeting is cut off: the SOCKS protocol may be filtered on this network"
+    ),
+    RelayFault.SOCKS_UNANSWERED: _(
+        "it is reached, and the SOCKS greeting is not answered: the SOCKS protocol may be filtered on this network"
+    ),
+    RelayFault.ADDON: _("its addon opened no connection"),
+    RelayFault.SILENT: _("no answer"),
+    RelayFault.STALLED: _("a connection to it stopped answering in the middle of a transfer"),
+    RelayFault.DELIVERS_NOTHING: _("connects, but delivers nothing"),
+}
 
-_FIXES: Mapping[RelayFault, str] = MappingProxyType(
-    {
-        RelayFault.CONNECTION_REFUSED: _("start the relay, then {test}"),
-        RelayFault.UNREACHABLE: _("check its host and port in config.toml, then {test}"),
-        RelayFault.NO_SUCH_HOST: _(
-            "correct its host in config.toml, or add its suffix to [dns] local if only this network knows it, then "
-            "{test}"
-        ),
-        RelayFault.NAME_UNRESOLVED: _(
-            "add its address to its URL (?alt=ADDRESS:PORT), or another encrypted DNS server to [dns] servers, then "
-            "{test}"
-        ),
-        RelayFault.CREDENTIALS_REFUSED: _("correct its user and password in config.toml, then {test}"),
-        RelayFault.CREDENTIALS_IN_CLEAR: _("use https, or set allow_plaintext_credentials = true, then {test}"),
-        RelayFault.BAD_CERTIFICATE: _(
-            "add ?ca=FILE to its URL if the certificate is your own, or ?sni=NAME if it is for another name (else this "
-            "network may intercept TLS), then {test}"
-        ),
-        RelayFault.CERTIFICATE_DATE: _("check this computer's clock, then {test}"),
-        RelayFault.WRONG_PROTOCOL: _("correct its scheme and port in config.toml, then {test}"),
-        RelayFault.LEADS_BACK: _("set the relay to connect directly and not through Byway, then {test}"),
-        RelayFault.BROKE_OFF: _("check its scheme and port in config.toml, then {test}"),
-        RelayFault.SOCKS_CUT: _("use an https relay, or check the scheme and port of this one, then {test}"),
-        RelayFault.SOCKS_UNANSWERED: _("use an https relay, or check that this one runs, then {test}"),
-        RelayFault.ADDON: "byway addons list",
-        RelayFault.SILENT: _("check that the relay runs, and its scheme and port in config.toml, then {test}"),
-        RelayFault.STALLED: _("check that the relay still runs and is connected, then {test}"),
-        RelayFault.DELIVERS_NOTHING: _("restart the relay, or use another one, then {test}"),
-    }
-)
+_FIXES: Mapping[RelayFault, str] = {
+    RelayFault.CONNECTION_REFUSED: _("start the relay, then {test}"),
+    RelayFault.UNREACHABLE: _("check its host and port in config.toml, then {test}"),
+    RelayFault.NO_SUCH_HOST: _(
+        "correct its host in config.toml, or add its suffix to [dns] local if only this network knows it, then {test}"
+    ),
+    RelayFault.NAME_UNRESOLVED: _(
+        "add its address to its URL (?alt=ADDRESS:PORT), or another encrypted DNS server to [dns] servers, then {test}"
+    ),
+    RelayFault.CREDENTIALS_REFUSED: _("correct its user and password in config.toml, then {test}"),
+    RelayFault.CREDENTIALS_IN_CLEAR: _("use https, or set allow_plaintext_credentials = true, then {test}"),
+    RelayFault.BAD_CERTIFICATE: _(
+        "add ?ca=FILE to its URL if the certificate is your own, or ?sni=NAME if it is for another name (else this "
+        "network may intercept TLS), then {test}"
+    ),
+    RelayFault.CERTIFICATE_DATE: _("check this computer's clock, then {test}"),
+    RelayFault.WRONG_PROTOCOL: _("correct its scheme and port in config.toml, then {test}"),
+    RelayFault.LEADS_BACK: _("set the relay to connect directly and not through Byway, then {test}"),
+    RelayFault.BROKE_OFF: _("check its scheme and port in config.toml, then {test}"),
+    RelayFault.SOCKS_CUT: _("use an https relay, or check the scheme and port of this one, then {test}"),
+    RelayFault.SOCKS_UNANSWERED: _("use an https relay, or check that this one runs, then {test}"),
+    RelayFault.ADDON: "byway addons list",
+    RelayFault.SILENT: _("check that the relay runs, and its scheme and port in config.toml, then {test}"),
+    RelayFault.STALLED: _("check that the relay still runs and is connected, then {test}"),
+    RelayFault.DELIVERS_NOTHING: _("restart the relay, or use another one, then {test}"),
+}
 
 
 class RelayedFailure(Protocol):
@@ -152,18 +145,16 @@ def relay_fault(failure: RelayedFailure) -> RelayFault | None:
     return None
 
 
-_DOWN: Mapping[str, RelayFault] = MappingProxyType(
-    {
-        Symptom.REFUSED: RelayFault.CONNECTION_REFUSED,
-        Symptom.UNREACHABLE: RelayFault.UNREACHABLE,
-        Symptom.RESOLVE_FAILED: RelayFault.UNREACHABLE,
-        Symptom.RELAY_REFUSED: RelayFault.UNREACHABLE,  # the relay before it in a chain cannot reach it
-        Symptom.NO_NAME: RelayFault.NO_SUCH_HOST,
-        Symptom.EOF: RelayFault.BROKE_OFF,
-        Symptom.RESET: RelayFault.BROKE_OFF,
-        "addon": RelayFault.ADDON,
-    }
-)
+_DOWN: Mapping[str, RelayFault] = {
+    Symptom.REFUSED: RelayFault.CONNECTION_REFUSED,
+    Symptom.UNREACHABLE: RelayFault.UNREACHABLE,
+    Symptom.RESOLVE_FAILED: RelayFault.UNREACHABLE,
+    Symptom.RELAY_REFUSED: RelayFault.UNREACHABLE,  # the relay before it in a chain cannot reach it
+    Symptom.NO_NAME: RelayFault.NO_SUCH_HOST,
+    Symptom.EOF: RelayFault.BROKE_OFF,
+    Symptom.RESET: RelayFault.BROKE_OFF,
+    "addon": RelayFault.ADDON,
+}
 
 
 @frozen_dataclass

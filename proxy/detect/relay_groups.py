@@ -219,7 +219,11 @@ class RelayGroups:
 
     def _better(self, group: RelayGroup, lead: _Lead, now: float) -> str:
         """Returns the member to try first: a better one, else the lead."""
-        ranked = [member for member in self._ranked(group, now) if not self._failed_trial(lead, member, now)]
+        ranked = [  # without those that failed on trial lately; the lead is never on trial
+            member
+            for member in self._ranked(group, now)
+            if member == lead.member or not _is_within(lead.failed_at.get(member, -math.inf), HOLD_S, now)
+        ]
         best = ranked[0] if ranked else lead.member
         present, standing = self._health.standing(lead.member, now), self._health.standing(best, now)
         if standing == 0 < present:
@@ -265,10 +269,6 @@ class RelayGroups:
 
     def _was_measured(self, member: str, now: float) -> bool:
         return _is_within(self._health.of(member).timed_at, MEASURED_S, now)
-
-    def _failed_trial(self, lead: _Lead, member: str, now: float) -> bool:
-        """Whether a member failed on trial within HOLD_S. The lead is never on trial."""
-        return member != lead.member and _is_within(lead.failed_at.get(member, -math.inf), HOLD_S, now)
 
     # -- sticky: one member for a site -----------------------------------------------------------------------------
 

@@ -14,7 +14,6 @@ import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from types import MappingProxyType
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.model import UNKNOWN_NETWORK, Destination, NetworkId, Symptom, host_and_port
@@ -117,28 +116,20 @@ class RelayObstacle:
         return _FIXES[self.kind].given(test=test)
 
 
-_WORDS: Mapping[Obstacle, Phrase] = MappingProxyType(
-    {
-        Obstacle.SNI_RESET: _("blocked by SNI here"),
-        Obstacle.SNI_DROP: _("blocked by SNI here"),
-        Obstacle.DNS: _("its name gets forged answers here"),
-        Obstacle.FROZEN: _("transfers stall here"),
-    }
-)
+_WORDS: Mapping[Obstacle, Phrase] = {
+    Obstacle.SNI_RESET: _("blocked by SNI here"),
+    Obstacle.SNI_DROP: _("blocked by SNI here"),
+    Obstacle.DNS: _("its name gets forged answers here"),
+    Obstacle.FROZEN: _("transfers stall here"),
+}
 
-_FIXES: Mapping[Obstacle, Phrase] = MappingProxyType(
-    {
-        Obstacle.SNI_RESET: _(
-            "add another name of its certificate (?sni=NAME) or address (?alt=HOST:PORT), then {test}"
-        ),
-        Obstacle.SNI_DROP: _(
-            "add another name of its certificate (?sni=NAME) or address (?alt=HOST:PORT), then {test}"
-        ),
-        Obstacle.DNS: _('remove secure = "never" from [dns], or write its address into its URL, then {test}'),
-        Obstacle.ADDRESS: _("if that address is gone, remove it from its URL, then {test}"),
-        Obstacle.FROZEN: _("add another address of it to its URL (?alt=HOST:PORT), or use another relay, then {test}"),
-    }
-)
+_FIXES: Mapping[Obstacle, Phrase] = {
+    Obstacle.SNI_RESET: _("add another name of its certificate (?sni=NAME) or address (?alt=HOST:PORT), then {test}"),
+    Obstacle.SNI_DROP: _("add another name of its certificate (?sni=NAME) or address (?alt=HOST:PORT), then {test}"),
+    Obstacle.DNS: _('remove secure = "never" from [dns], or write its address into its URL, then {test}'),
+    Obstacle.ADDRESS: _("if that address is gone, remove it from its URL, then {test}"),
+    Obstacle.FROZEN: _("add another address of it to its URL (?alt=HOST:PORT), or use another relay, then {test}"),
+}
 
 
 @dataclass(slots=True)
@@ -175,7 +166,7 @@ class _Relay:
             self.in_use = None
 
 
-_NO_RECORDS: Mapping[RelayWay, _Record] = MappingProxyType({})
+_NO_RECORDS: Mapping[RelayWay, _Record] = {}
 
 
 class RelayWays:
@@ -374,7 +365,9 @@ class RelayWays:
             kind = _kind(way, record.symptom, works)
             if kind is not None:
                 proven = {each: at for each, at in works.items() if records[each].carried_at}
-                instead = _instead(way, proven if kind is Obstacle.FROZEN else works)
+                there = proven if kind is Obstacle.FROZEN else works
+                # the one that worked last, preferably at the same address
+                instead = max(there, key=lambda each: (each.plain == way.plain, there[each]), default=None)
                 obstacles.append(RelayObstacle(kind, way, record.symptom, record.failed_at, instead, record.bytes_down))
         return min(obstacles, key=lambda obstacle: _GRAVEST_FIRST.index(obstacle.kind), default=None)
 
@@ -459,8 +452,3 @@ def _kind(way: RelayWay, symptom: Symptom, works: Collection[RelayWay]) -> Obsta
     if symptom is Symptom.CERTIFICATE and way.endpoint.address is None:
         return Obstacle.DNS
     return Obstacle.ADDRESS if symptom in _AT_CONNECT or symptom in AFTER_HELLO else None
-
-
-def _instead(failed: RelayWay, works: dict[RelayWay, float]) -> RelayWay | None:
-    """Returns the way that worked last, preferably one at the same address."""
-    return max(works, key=lambda way: (way.plain == failed.plain, works[way]), default=None)

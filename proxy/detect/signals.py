@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from types import MappingProxyType
 
 from proxy.config.detect_tuning import Weights
 from proxy.model import (
@@ -45,87 +44,78 @@ REFUSALS = frozenset({403, 429, 451})
 LEAVES_RESIDUE = frozenset({SignalId.TLS_RESET, SignalId.TLS_DROPPED, SignalId.HTTP_RESET, SignalId.HTTP_DROPPED})
 """Signals after which residual blocking of the address is possible: see `beliefs.counting`."""
 
-_MET_BY: Mapping[Cause | str, Protocol] = MappingProxyType(
-    {
-        **dict.fromkeys((Cause.SNI_RESET, Cause.SNI_DROP, Cause.ECH, Cause.INTERCEPTION), Protocol.TLS),
-        **dict.fromkeys((Cause.HTTP_HOST, Cause.BLOCK_PAGE), Protocol.HTTP),
-    }
-)
+_MET_BY: Mapping[Cause | str, Protocol] = {
+    **dict.fromkeys((Cause.SNI_RESET, Cause.SNI_DROP, Cause.ECH, Cause.INTERCEPTION), Protocol.TLS),
+    **dict.fromkeys((Cause.HTTP_HOST, Cause.BLOCK_PAGE), Protocol.HTTP),
+}
 """The protocol that a block of this cause affects. Blocks of other causes affect all protocols."""
 
 _DEFAULTS = Weights()
 
-_AT_ANY_STAGE: Mapping[Symptom, SignalId] = MappingProxyType(
-    {
-        Symptom.FROZEN: SignalId.FROZEN,
-        Symptom.THROTTLED: SignalId.THROTTLED,
-        Symptom.CERTIFICATE: SignalId.TLS_BAD_CERT,
-    }
-)
+_AT_ANY_STAGE: Mapping[Symptom, SignalId] = {
+    Symptom.FROZEN: SignalId.FROZEN,
+    Symptom.THROTTLED: SignalId.THROTTLED,
+    Symptom.CERTIFICATE: SignalId.TLS_BAD_CERT,
+}
 
-_PAGES: Mapping[Symptom, SignalId] = MappingProxyType(
-    {Symptom.BLOCK_PAGE: SignalId.HTTP_BLOCK_PAGE, Symptom.REDIRECTED: SignalId.HTTP_REDIRECT}
-)
+_PAGES: Mapping[Symptom, SignalId] = {
+    Symptom.BLOCK_PAGE: SignalId.HTTP_BLOCK_PAGE,
+    Symptom.REDIRECTED: SignalId.HTTP_REDIRECT,
+}
 """Signals of answers to plain HTTP requests. Inside TLS, only the site can send such answers."""
 
-_BY_STAGE: Mapping[tuple[Stage, Symptom], SignalId] = MappingProxyType(
-    {
-        (Stage.RESOLVE, Symptom.NO_NAME): SignalId.DNS_FAILED,
-        (Stage.RESOLVE, Symptom.RESOLVE_FAILED): SignalId.DNS_FAILED,
-        (Stage.RESOLVE, Symptom.TIMEOUT): SignalId.DNS_FAILED,
-        (Stage.CONNECT, Symptom.TIMEOUT): SignalId.TCP_TIMEOUT,
-        (Stage.CONNECT, Symptom.REFUSED): SignalId.TCP_REFUSED,
-        (Stage.CONNECT, Symptom.UNREACHABLE): SignalId.TCP_REFUSED,
-        (Stage.CONNECT, Symptom.RESET): SignalId.TCP_REFUSED,
-        (Stage.DONE, Symptom.RESET): SignalId.EARLY_RESET,
-    }
-)
+_BY_STAGE: Mapping[tuple[Stage, Symptom], SignalId] = {
+    (Stage.RESOLVE, Symptom.NO_NAME): SignalId.DNS_FAILED,
+    (Stage.RESOLVE, Symptom.RESOLVE_FAILED): SignalId.DNS_FAILED,
+    (Stage.RESOLVE, Symptom.TIMEOUT): SignalId.DNS_FAILED,
+    (Stage.CONNECT, Symptom.TIMEOUT): SignalId.TCP_TIMEOUT,
+    (Stage.CONNECT, Symptom.REFUSED): SignalId.TCP_REFUSED,
+    (Stage.CONNECT, Symptom.UNREACHABLE): SignalId.TCP_REFUSED,
+    (Stage.CONNECT, Symptom.RESET): SignalId.TCP_REFUSED,
+    (Stage.DONE, Symptom.RESET): SignalId.EARLY_RESET,
+}
 
-_AFTER_FLIGHT: Mapping[tuple[Protocol, Symptom], SignalId] = MappingProxyType(
-    {
-        (Protocol.TLS, Symptom.RESET): SignalId.TLS_RESET,
-        (Protocol.TLS, Symptom.DROPPED): SignalId.TLS_DROPPED,
-        (Protocol.TLS, Symptom.SILENT): SignalId.TLS_SILENT,
-        (Protocol.TLS, Symptom.TIMEOUT): SignalId.TLS_SILENT,
-        (Protocol.TLS, Symptom.EOF): SignalId.TLS_EOF,
-        (Protocol.TLS, Symptom.GARBAGE): SignalId.TLS_GARBAGE,
-        (Protocol.TLS, Symptom.ALERT): SignalId.TLS_ALERT,
-        (Protocol.HTTP, Symptom.RESET): SignalId.HTTP_RESET,
-        (Protocol.HTTP, Symptom.DROPPED): SignalId.HTTP_DROPPED,
-        (Protocol.HTTP, Symptom.SILENT): SignalId.HTTP_SILENT,
-        (Protocol.HTTP, Symptom.TIMEOUT): SignalId.HTTP_SILENT,
-        (Protocol.HTTP, Symptom.EOF): SignalId.HTTP_EOF,
-        (Protocol.HTTP, Symptom.GARBAGE): SignalId.HTTP_GARBAGE,
-    }
-)
+_AFTER_FLIGHT: Mapping[tuple[Protocol, Symptom], SignalId] = {
+    (Protocol.TLS, Symptom.RESET): SignalId.TLS_RESET,
+    (Protocol.TLS, Symptom.DROPPED): SignalId.TLS_DROPPED,
+    (Protocol.TLS, Symptom.SILENT): SignalId.TLS_SILENT,
+    (Protocol.TLS, Symptom.TIMEOUT): SignalId.TLS_SILENT,
+    (Protocol.TLS, Symptom.EOF): SignalId.TLS_EOF,
+    (Protocol.TLS, Symptom.GARBAGE): SignalId.TLS_GARBAGE,
+    (Protocol.TLS, Symptom.ALERT): SignalId.TLS_ALERT,
+    (Protocol.HTTP, Symptom.RESET): SignalId.HTTP_RESET,
+    (Protocol.HTTP, Symptom.DROPPED): SignalId.HTTP_DROPPED,
+    (Protocol.HTTP, Symptom.SILENT): SignalId.HTTP_SILENT,
+    (Protocol.HTTP, Symptom.TIMEOUT): SignalId.HTTP_SILENT,
+    (Protocol.HTTP, Symptom.EOF): SignalId.HTTP_EOF,
+    (Protocol.HTTP, Symptom.GARBAGE): SignalId.HTTP_GARBAGE,
+}
 
 _DNS = frozenset(
     {SignalId.DNS_BOGON, SignalId.DNS_TWO_ANSWERS, SignalId.DNS_DENIED, SignalId.DNS_SILENT, SignalId.DNS_MISMATCH}
 )
 
-_CAUSES: Mapping[SignalId, Cause] = MappingProxyType(
-    {
-        SignalId.DNS_FAILED: Cause.DNS,
-        SignalId.DNS_SAME_IP: Cause.DNS,
-        **dict.fromkeys(_DNS, Cause.DNS),
-        SignalId.TCP_TIMEOUT: Cause.IP,
-        SignalId.TCP_REFUSED: Cause.IP,
-        SignalId.TLS_RESET: Cause.SNI_RESET,
-        SignalId.TLS_EOF: Cause.SNI_RESET,
-        SignalId.TLS_ALERT: Cause.SNI_RESET,
-        SignalId.TLS_GARBAGE: Cause.SNI_RESET,
-        SignalId.EARLY_RESET: Cause.SNI_RESET,
-        SignalId.TLS_DROPPED: Cause.SNI_DROP,
-        SignalId.TLS_SILENT: Cause.SNI_DROP,
-        SignalId.TLS_SILENT_BLIND: Cause.SNI_DROP,
-        SignalId.TLS_BAD_CERT: Cause.INTERCEPTION,
-        SignalId.HTTP_BLOCK_PAGE: Cause.BLOCK_PAGE,
-        SignalId.HTTP_REDIRECT: Cause.BLOCK_PAGE,
-        SignalId.HTTP_REDIRECTS: Cause.BLOCK_PAGE,
-        SignalId.FROZEN: Cause.FROZEN,
-        SignalId.THROTTLED: Cause.THROTTLED,
-    }
-)
+_CAUSES: Mapping[SignalId, Cause] = {
+    SignalId.DNS_FAILED: Cause.DNS,
+    SignalId.DNS_SAME_IP: Cause.DNS,
+    **dict.fromkeys(_DNS, Cause.DNS),
+    SignalId.TCP_TIMEOUT: Cause.IP,
+    SignalId.TCP_REFUSED: Cause.IP,
+    SignalId.TLS_RESET: Cause.SNI_RESET,
+    SignalId.TLS_EOF: Cause.SNI_RESET,
+    SignalId.TLS_ALERT: Cause.SNI_RESET,
+    SignalId.TLS_GARBAGE: Cause.SNI_RESET,
+    SignalId.EARLY_RESET: Cause.SNI_RESET,
+    SignalId.TLS_DROPPED: Cause.SNI_DROP,
+    SignalId.TLS_SILENT: Cause.SNI_DROP,
+    SignalId.TLS_SILENT_BLIND: Cause.SNI_DROP,
+    SignalId.TLS_BAD_CERT: Cause.INTERCEPTION,
+    SignalId.HTTP_BLOCK_PAGE: Cause.BLOCK_PAGE,
+    SignalId.HTTP_REDIRECT: Cause.BLOCK_PAGE,
+    SignalId.HTTP_REDIRECTS: Cause.BLOCK_PAGE,
+    SignalId.FROZEN: Cause.FROZEN,
+    SignalId.THROTTLED: Cause.THROTTLED,
+}
 
 
 @frozen_dataclass

@@ -30,8 +30,17 @@ def advance(state: BeliefState, now: float) -> None:
     state.now, state.latest = now, max(state.latest, now)
     if jumped or now < state.latest:
         state.generations.on_all_changed()
-    if jumped:
-        _void(state, now)
+    if not jumped:
+        return
+    # The dates in these did not move with the clock.
+    tables: tuple[_Clearable, ...] = (
+        *(state.transient, state.statuses, state.early_resets, state.residual, state.shared, state.claims),
+        *(state.failing_in, state.frozen_in, state.worked_in),
+    )
+    for table in tables:
+        table.clear()
+    state.results.on_clock_set()
+    on_resume(state, now)
 
 
 def _was_set(state: BeliefState, now: float) -> bool:
@@ -57,18 +66,6 @@ def _was_set(state: BeliefState, now: float) -> bool:
         working.renew_at += shift
         working.belief = _shifted(working.belief, shift)
     return True
-
-
-def _void(state: BeliefState, now: float) -> None:
-    """Drops the entries whose dates did not move with the clock."""
-    tables: tuple[_Clearable, ...] = (
-        *(state.transient, state.statuses, state.early_resets, state.residual, state.shared, state.claims),
-        *(state.failing_in, state.frozen_in, state.worked_in),
-    )
-    for table in tables:
-        table.clear()
-    state.results.on_clock_set()
-    on_resume(state, now)
 
 
 def _latest(belief: Belief) -> float:

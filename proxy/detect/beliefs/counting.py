@@ -117,9 +117,12 @@ def on_rescue(
     counting, waiting_for_control, echoes = split_by_control(state, host, uncounted, now)
     if waiting_for_control:
         wait(state, host, waiting_for_control, story, now)
-    why = "" if counting else _why_uncounted(waiting_for_control, echoes)
+    if not counting and waiting_for_control:
+        story = f"{story} ({waiting_for_control[-1].signal.id}; not counted until another site works)"
+    elif not counting and echoes:
+        story = f"{story} ({echoes[-1].signal.id}; may be residual blocking of another host on this IP)"
     hint = next((o.signal.cause for o in (*waiting_for_control, *echoes) if o.signal.cause), Cause.NONE)
-    changes += count(state, host, counting, f"{story}{why}", now, winner=winner, protocol=protocol, hint=hint)
+    changes += count(state, host, counting, story, now, winner=winner, protocol=protocol, hint=hint)
     return changes + consider(state, host, now)
 
 
@@ -171,15 +174,6 @@ def cancel(state: BeliefState, key: Key) -> None:
 
 def _young(waiting: Waiting | None, now: float, limit_s: float) -> Waiting | None:
     return waiting if waiting is not None and 0 <= now - waiting.since <= limit_s else None
-
-
-def _why_uncounted(waiting: list[Observed], echoes: list[Observed]) -> str:
-    """Says why no signal counts yet, as the end of a sentence."""
-    if waiting:
-        return f" ({waiting[-1].signal.id}; not counted until another site works)"
-    if echoes:
-        return f" ({echoes[-1].signal.id}; may be residual blocking of another host on this IP)"
-    return ""
 
 
 # -- control gate: another host ----------------------------------------------------------------------------------------
@@ -235,13 +229,6 @@ def failed_again_later(state: BeliefState, key: Key, host: Key, sent: float, now
     signal = Signal(SignalId.RETEST, belief.signal_weight, belief.cause, now)
     story = belief.why if key == host else ""
     wait(state, host, [Observed(signal, Attempt(DIRECT, Stage.FIRST_BYTE), sent)], story, now)
-
-
-def release_waiting(state: BeliefState, key: Key, now: float) -> list[Change]:
-    """Counts the signals for which this host is a control, since direct has just delivered it."""
-    if not state.at_control or state.is_near(key[1]):
-        return []
-    return on_other_host_delivered(state, registrable(key[1]), key[0], now)
 
 
 def on_other_host_delivered(

@@ -7,7 +7,6 @@ measurements, re-tests and checks of certificates.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from proxy.detect.beliefs import after_delivery, counting, events, network_health, retests
@@ -47,15 +46,12 @@ def learn(state: BeliefState, event: events.Event, network: NetworkId, now: floa
 
 def note(state: BeliefState, event: events.Circumstance, network: NetworkId, now: float) -> None:
     """See `Beliefs.note`."""
-    if state.latest <= now <= state.now + CLOCK_AHEAD_S:  # the usual case
-        state.now = state.latest = now
-    else:
-        advance(state, now)
+    advance(state, now)
     match event:
         case events.ComputerResumed():
             network_health.on_resume(state, now)
         case events.ClockMeasured(ahead):
-            network_health.on_wrong_clock(state, ahead, now)
+            state.clock_ahead = (ahead, now)
         case events.ResolverMeasured(unresolved) if unresolved:
             network_health.on_unresolved(state, network, *unresolved)
         case events.ResolverMeasured():
@@ -226,17 +222,15 @@ def _strategy_tried(state: BeliefState, event: events.StrategyTried, network: Ne
 
 _Learner = Callable[[BeliefState, Any, NetworkId, float], list[Change]]
 
-LEARNERS: Mapping[type[events.Event], _Learner] = MappingProxyType(
-    {
-        Outcome: learn_outcome,
-        events.DirectDelivered: _direct_delivered,
-        events.Carried: _carried,
-        events.ControlAnswered: _control_answered,
-        events.BlockMeasured: _block_measured,
-        events.OpenMeasured: _open_measured,
-        events.Intercepted: _intercepted,
-        events.Retested: _retested,
-        events.StrategyTried: _strategy_tried,
-        events.NetworkLeft: _network_left,
-    }
-)
+LEARNERS: Mapping[type[events.Event], _Learner] = {
+    Outcome: learn_outcome,
+    events.DirectDelivered: _direct_delivered,
+    events.Carried: _carried,
+    events.ControlAnswered: _control_answered,
+    events.BlockMeasured: _block_measured,
+    events.OpenMeasured: _open_measured,
+    events.Intercepted: _intercepted,
+    events.Retested: _retested,
+    events.StrategyTried: _strategy_tried,
+    events.NetworkLeft: _network_left,
+}

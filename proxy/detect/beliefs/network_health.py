@@ -53,6 +53,9 @@ STALL_S = 3.0
 """Seconds for which a stalled flow waits for a witness since it was last seen unanswered: it is looked at every second,
 by a process that may be late."""
 
+_UNSEEN = NetworkRecord()
+"""The record of a network about which nothing is known; only read."""
+
 _PROOFS = 2
 """Intervals between two control pages for which an accepted certificate outweighs a page that a portal replaced."""
 
@@ -165,9 +168,7 @@ def on_certificate_accepted(state: BeliefState, network: NetworkId, now: float) 
 
 def well_since(state: BeliefState, network: NetworkId, domain: str, sent: float) -> bool:
     """Whether a host of another domain than `domain` delivered direct after `sent`."""
-    record = state.networks.get(network)
-    if record is None:
-        return False
+    record = state.networks.get(network, _UNSEEN)
     return (record.last.at if record.last.domain != domain else record.before_at) >= sent
 
 
@@ -183,9 +184,7 @@ def on_unwitnessed_stall(state: BeliefState, network: NetworkId, domain: str, no
 
 def stall_waits(state: BeliefState, network: NetworkId, now: float, *, domain: str = "") -> bool:
     """Whether a flow waits for a witness; with a `domain`, one of that domain."""
-    record = state.networks.get(network)
-    if record is None:
-        return False
+    record = state.networks.get(network, _UNSEEN)
     waiting = record.stalls.values() if not domain else (record.stalls.get(domain, NEVER),)
     return any(0 <= now - at <= STALL_S for at in waiting)
 
@@ -193,8 +192,8 @@ def stall_waits(state: BeliefState, network: NetworkId, now: float, *, domain: s
 def needs_control(state: BeliefState, network: NetworkId) -> bool:
     """Whether to request control pages beside visits though no signal waits: a restriction or portal may have ended,
     or a portal is suspected."""
-    record = state.networks.get(network)
-    return record is not None and (record.portal_suspected or record.state in _NEEDS_CONTROL)
+    record = state.networks.get(network, _UNSEEN)
+    return record.portal_suspected or record.state in _NEEDS_CONTROL
 
 
 def control_wanted(state: BeliefState, network: NetworkId, now: float, *, waits: bool) -> bool:
@@ -250,17 +249,14 @@ def on_resolved(state: BeliefState, network: NetworkId) -> None:
 
 def network_state(state: BeliefState, network: NetworkId) -> NetworkState:
     """The state of a network as a whole."""
-    record = state.networks.get(network)
-    if record is None:
-        return NetworkState.OK
+    record = state.networks.get(network, _UNSEEN)
     is_shut = record.state is NetworkState.RESTRICTED and record.failed_relay_count >= state.settings.restricted_in_vain
     return NetworkState.SHUT if is_shut else record.state
 
 
 def portal_page(state: BeliefState, network: NetworkId) -> str:
     """The URL of the login page of the captive portal that is there; empty: there is none, or it is not known."""
-    record = state.networks.get(network)
-    return record.portal_page if record is not None else ""
+    return state.networks.get(network, _UNSEEN).portal_page
 
 
 def may_learn(state: BeliefState, network: NetworkId, now: float) -> bool:
@@ -270,8 +266,7 @@ def may_learn(state: BeliefState, network: NetworkId, now: float) -> bool:
 
 def worked_at(state: BeliefState, network: NetworkId) -> float:
     """When a site last delivered direct on `network`, in seconds since the epoch; NEVER: none did."""
-    record = state.networks.get(network)
-    return record.last.at if record is not None else NEVER
+    return state.networks.get(network, _UNSEEN).last.at
 
 
 def may_blame_relays(state: BeliefState, network: NetworkId, now: float) -> bool:
@@ -282,8 +277,7 @@ def may_blame_relays(state: BeliefState, network: NetworkId, now: float) -> bool
 
 def certificates_are_valid(state: BeliefState, network: NetworkId, now: float) -> bool:
     """Whether a certificate was valid on `network` within the hour, which shows that the clock is right."""
-    record = state.networks.get(network)
-    return record is not None and 0 <= now - record.trusted_at <= _CLOCK_S
+    return 0 <= now - state.networks.get(network, _UNSEEN).trusted_at <= _CLOCK_S
 
 
 def clock_ahead(state: BeliefState, now: float) -> float:
@@ -291,11 +285,6 @@ def clock_ahead(state: BeliefState, now: float) -> float:
     unknown time. 0: nothing has shown within the hour that it is wrong."""
     ahead, seen_at = state.clock_ahead
     return ahead if 0 <= now - seen_at <= _CLOCK_S else 0.0
-
-
-def on_wrong_clock(state: BeliefState, ahead: float, now: float) -> None:
-    """Certificates of unrelated sites are not valid by this computer's clock."""
-    state.clock_ahead = (ahead, now)
 
 
 def on_resume(state: BeliefState, now: float) -> None:
@@ -369,8 +358,7 @@ def forget_recent(state: BeliefState, network: NetworkId, now: float) -> list[Ch
 
 def failed_at(state: BeliefState, network: NetworkId, domain: str) -> float:
     """When direct last failed for a host of `domain`, if none has delivered since; else NEVER."""
-    record = state.networks.get(network)
-    return record.failing.get(domain, NEVER) if record is not None else NEVER
+    return state.networks.get(network, _UNSEEN).failing.get(domain, NEVER)
 
 
 def on_control_answer(

@@ -28,7 +28,8 @@ from proxy.detect.beliefs.transitions import (
 )
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import NOT_JUDGED, REFUSALS, SURVIVES_FIRST_BYTE, Observed, concerns, same_for_all
-from proxy.detect.verdict.results import DIRECT_WORKS_S, HTTPS
+from proxy.detect.verdict.results import DIRECT_WORKS_S
+from proxy.detect.verdict.site_status import HTTPS
 from proxy.model import (
     DIRECT,
     NO_EVIDENCE,
@@ -204,8 +205,8 @@ def compare(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[
         return _nothing_delivered(state, key, outcome, uncounted, now)
     else:
         changes = _another_delivered(state, key, winner, outcome, uncounted, now)
-    if is_control:
-        changes += counting.release_waiting(state, key, now)
+    if is_control and state.at_control and not state.is_near(key[1]):
+        changes += counting.on_other_host_delivered(state, registrable(key[1]), key[0], now)
     if not is_direct and outcome.bytes_down >= state.settings.proof_bytes and winner is not None:
         changes += carried(state, key, winner, now)
     return changes
@@ -258,7 +259,7 @@ def _nothing_delivered(
     """Learns that no route delivered. The signals of direct wait for another route for half a minute, unless a relay
     failed for the host as well: then the site may be down, and a relay that delivers later shows only that it is up
     again."""
-    if _failed_by_relay(outcome):
+    if any(attempt.route.relays and _is_comparison(attempt) for attempt in outcome.attempts):
         state.unexplained.pop(key)
     elif uncounted:
         counting.await_other_route(state, key, uncounted, now, compared=_was_compared(outcome))
@@ -341,11 +342,6 @@ def _is_useless(state: BeliefState, rung: Attempt, outcome: Outcome, host: Key, 
         return True
     plain = any(a.route == DIRECT and a.stage is Stage.FIRST_BYTE for a in outcome.attempts)
     return not plain and not counting.in_residual_window(state, rung.address, host[0], now)
-
-
-def _failed_by_relay(outcome: Outcome) -> bool:
-    """Whether a relay was tried to its end and failed, by no fault of its own."""
-    return any(attempt.route.relays and _is_comparison(attempt) for attempt in outcome.attempts)
 
 
 def _was_compared(outcome: Outcome) -> bool:

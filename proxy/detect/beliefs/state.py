@@ -10,11 +10,11 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.generations import Generations
-from proxy.detect.beliefs.tables import Forgetful, HostLru, Key, KeyTable, NameCounter
+from proxy.detect.beliefs.tables import HostLru, Key, KeyTable, NameCounter
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import Observed
 from proxy.detect.verdict.results import NO_RESULT_STORE, Results, ResultStore
@@ -27,12 +27,12 @@ from proxy.model import (
     NetworkId,
     NetworkState,
     Outcome,
+    Protocol,
     Route,
     Signal,
     SignalId,
     StoredResult,
 )
-from proxy.model import Protocol as Spoken
 from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
 
@@ -107,21 +107,11 @@ class SettledVisit(NamedTuple):
     """A visit that a relay delivered and that taught nothing. The next one like it teaches nothing either."""
 
     route: Route
-    protocol: Spoken
+    protocol: Protocol
     port: int
     until: float
     generation: int
     """That of the host."""
-
-
-class DirectDelivery(Protocol):
-    """A host's domain, and when it last delivered direct. The owner may move the date on."""
-
-    @property
-    def domain(self) -> str: ...
-
-    @property
-    def at(self) -> float: ...
 
 
 @frozen_dataclass
@@ -131,6 +121,9 @@ class Delivery:
     domain: str
     at: float
 
+
+DirectDelivery = Delivery | Working
+"""A host's domain, and when it last delivered direct. The date of a `Working` moves on."""
 
 NO_DELIVERY = Delivery("", NEVER)
 
@@ -270,14 +263,6 @@ class BeliefState:
         self.settled: KeyTable[SettledVisit] = KeyTable(SETTLED_MAX)
         self.ignored: list[Collection[int]] = []
         """Ids of requests from whose connections nothing is learned."""
-
-    def host_tables(self) -> tuple[Forgetful, ...]:
-        """Returns the tables by host or scope that are forgotten without a Change, except those of signals that
-        wait."""
-        return (
-            self.works, self.transient, self.priors, self.early_resets, self.statuses, self.failed_under,
-            self.failing_in, self.frozen_in, self.worked_in, self.claims, self.settled,
-        )  # fmt: skip
 
     def begin_reading(self, now: float, longest_s: float) -> None:
         """Sets `holds_until` anew: what is read from now on holds for `longest_s` at most. While the clock is behind an

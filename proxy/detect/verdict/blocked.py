@@ -7,7 +7,6 @@ and the status "likely blocked".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from proxy.detect.verdict import labels
 from proxy.detect.verdict.comparison import Comparison, route_names
@@ -167,12 +166,10 @@ def _alternative(comparison: Comparison, cause: Cause) -> str:
     return _ALTERNATIVES.get(cause, "")
 
 
-_ALTERNATIVES: Mapping[Cause, Phrase] = MappingProxyType(
-    {
-        Cause.BLOCK_PAGE: _("the site may have moved: no, this page is known to replace blocked ones"),
-        Cause.HTTP_HOST: _("the site may be down: no, another route reached it"),
-    }
-)
+_ALTERNATIVES: Mapping[Cause, Phrase] = {
+    Cause.BLOCK_PAGE: _("the site may have moved: no, this page is known to replace blocked ones"),
+    Cause.HTTP_HOST: _("the site may be down: no, another route reached it"),
+}
 
 
 def _advice(comparison: Comparison, cause: Cause) -> str:

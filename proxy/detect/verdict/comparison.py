@@ -6,13 +6,13 @@ the relays that failed themselves, and the signals of direct with their weight.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.signals import NEEDS_BYTES_PROOF
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
-from proxy.detect.verdict.measurement_signals import WeightedSignal, weighted_signals
-from proxy.model import DIRECT, Belief, Cause, MeasurementStep, NetworkState, Route, State, StepResult
+from proxy.detect.verdict.measurement_signals import WeightedSignal
+from proxy.model import DIRECT, Belief, Cause, NetworkState, Route, State, StepResult
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, pgettext, semicolons
 
@@ -35,40 +35,10 @@ class Comparison:
     """The relays that were tested and did not fail themselves, whether they delivered or not."""
     failing: tuple[Route, ...]
     """The relays that failed themselves, which is no evidence about the site."""
-    sites_with_same_page: int = 0
+    sites_with_same_page: int
     """Unrelated sites for which direct got the same page lately; no relay got that page for this site."""
-    portal_page: str = ""
+    portal_page: str
     """The URL of the login page of a known captive portal."""
-
-    @classmethod
-    def of(
-        cls,
-        steps: Sequence[MeasurementStep],
-        belief: Belief,
-        *,
-        detect: DetectTuning,
-        relays: Sequence[str],
-        network_state: NetworkState,
-        working_relays: Collection[str],
-        sites_with_same_page: int = 0,
-        portal_page: str = "",
-    ) -> Comparison:
-        routes = MeasuredRoutes.of(steps)
-        relayed = [route for route in routes.tested if route.relays]
-        failing = tuple(route for route in relayed if routes.is_relays_fault(route, working_relays))
-        return cls(
-            routes=routes,
-            belief=belief,
-            detect=detect,
-            network_state=network_state,
-            relays=tuple(relays),
-            signals=weighted_signals(routes, detect),
-            delivered=tuple(route for route in routes.delivered if route != DIRECT),
-            compared=tuple(route for route in relayed if route not in failing),
-            failing=failing,
-            sites_with_same_page=sites_with_same_page,
-            portal_page=portal_page,
-        )
 
     @property
     def control(self) -> StepResult:

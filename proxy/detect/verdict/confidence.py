@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
-from types import MappingProxyType
+from typing import Self
 
-from proxy.model.phrase import Phrase, pgettext
+from proxy.model.phrase import pgettext
 
 
 class Confidence(StrEnum):
-    HIGH = "high"
-    MEDIUM = "medium"
-    LOW = "low"
-    NONE = "none"  # nothing was concluded
+    in_words: str  # the value as a phrase
 
-    @property
-    def in_words(self) -> str:
-        """The value as a phrase."""
-        return _CONFIDENCES[self]
+    def __new__(cls, word: str, in_words: str = "") -> Self:
+        confidence = str.__new__(cls, word)
+        confidence._value_, confidence.in_words = word, in_words
+        return confidence
 
-
-_CONFIDENCES: Mapping[Confidence, Phrase] = MappingProxyType(
-    {
-        Confidence.HIGH: pgettext("confidence", "high"),
-        Confidence.MEDIUM: pgettext("confidence", "medium"),
-        Confidence.LOW: pgettext("confidence", "low"),
-        Confidence.NONE: pgettext("confidence", "none"),
-    }
-)
+    HIGH = "high", pgettext("confidence", "high")
+    MEDIUM = "medium", pgettext("confidence", "medium")
+    LOW = "low", pgettext("confidence", "low")
+    NONE = "none", pgettext("confidence", "none")  # nothing was concluded
 
 
 def confidence_in_words(word: str) -> str:

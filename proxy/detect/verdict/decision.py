@@ -18,6 +18,8 @@ from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.failed_visit import cause_of_step
 from proxy.detect.verdict.home import at_home
 from proxy.detect.verdict.inconclusive import network_fault, not_tested, relays_fail, uncompared, wrong_clock
+from proxy.detect.verdict.measured_routes import MeasuredRoutes
+from proxy.detect.verdict.measurement_signals import weighted_signals
 from proxy.detect.verdict.site_faults import (
     bad_certificate,
     does_not_open,
@@ -50,18 +52,24 @@ def decide(
     other sites lately. `sites_with_same_page` is the number of unrelated sites for which direct got the same page,
     `portal_page` the login page of a known captive portal. `is_home`: the site is on the home network, and only direct
     was tested."""
-    comparison = Comparison.of(
-        steps,
+    routes = MeasuredRoutes(tuple(steps))
+    relayed = [route for route in routes.tested if route.relays]
+    failing = tuple(route for route in relayed if routes.is_relays_fault(route, working_relays))
+    comparison = Comparison(
+        routes,
         belief,
-        detect=detect,
-        relays=relays,
-        network_state=network_state,
-        working_relays=working_relays,
+        detect,
+        network_state,
+        relays=tuple(relays),
+        signals=weighted_signals(routes, detect),
+        delivered=tuple(route for route in routes.delivered if route != DIRECT),
+        compared=tuple(route for route in relayed if route not in failing),
+        failing=failing,
         sites_with_same_page=sites_with_same_page,
         portal_page=portal_page,
     )
     verdict = at_home(comparison) if is_home else _verdict(comparison)
-    return replace(verdict, relay_faults=comparison.routes.relay_faults)
+    return replace(verdict, relay_faults=routes.relay_faults)
 
 
 def _verdict(comparison: Comparison) -> Verdict:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from proxy.detect.beliefs.events import BlockMeasured, OpenMeasured
 from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
-from proxy.detect.verdict.measurement_signals import WeightedSignal
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.detect.verdict.verdict import Verdict
 from proxy.model import DIRECT, Cause, MeasurementStep, Protocol, Signal, SignalId, StepKind, StepResult
@@ -27,7 +26,8 @@ def block_measured(
     winner = next((route for route in verdict.delivered_by if route != DIRECT), None)
     if winner is None or verdict.control is not StepResult.OK:
         return None
-    proven = [signal for signal in verdict.signals if signal.cause == verdict.cause and _is_proven(signal)]
+    alike = (signal for signal in verdict.signals if signal.cause == verdict.cause)
+    proven = [signal for signal in alike if signal.id in _PROVEN or signal.cause == Cause.DNS]
     if not proven:
         return None
     heaviest = max(proven, key=lambda signal: signal.weight)
@@ -43,15 +43,11 @@ def open_measured(
     is_certain = verdict.status is SiteStatus.WORKS and verdict.confidence is Confidence.HIGH
     if not is_certain or DIRECT not in verdict.delivered_by:
         return None
-    routes = MeasuredRoutes.of(steps)
+    routes = MeasuredRoutes(tuple(steps))
     domain = routes.redirect_domain(DIRECT)
     if domain and domain not in (routes.redirect_domain(route) for route in routes.delivered if route.relays):
         return None
     return OpenMeasured(host, protocol, _address(steps))
-
-
-def _is_proven(signal: WeightedSignal) -> bool:
-    return signal.id in _PROVEN or signal.cause == Cause.DNS
 
 
 def _address(steps: Sequence[MeasurementStep]) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 
 from proxy.detect.relay_faults import relay_fault
 from proxy.detect.signals import NOT_JUDGED
@@ -95,15 +94,13 @@ def _sentence(attempt: Attempt, protocol: Protocol) -> str:
 
 # -- without another route, a block and a fault of the site look the same ----------------------------------------------
 
-_AFTER_FLIGHT: Mapping[Symptom, Cause] = MappingProxyType(
-    {
-        Symptom.RESET: Cause.HELLO_RESET,
-        Symptom.EOF: Cause.HELLO_CLOSED,
-        Symptom.DROPPED: Cause.HELLO_SILENCE,
-        Symptom.SILENT: Cause.HELLO_SILENCE,
-        Symptom.TIMEOUT: Cause.HELLO_SILENCE,
-    }
-)
+_AFTER_FLIGHT: Mapping[Symptom, Cause] = {
+    Symptom.RESET: Cause.HELLO_RESET,
+    Symptom.EOF: Cause.HELLO_CLOSED,
+    Symptom.DROPPED: Cause.HELLO_SILENCE,
+    Symptom.SILENT: Cause.HELLO_SILENCE,
+    Symptom.TIMEOUT: Cause.HELLO_SILENCE,
+}
 
 
 def cause_of_failure(symptom: Symptom, stage: Stage, protocol: Protocol) -> Cause:
@@ -125,6 +122,8 @@ def cause_of_step(step: MeasurementStep) -> Cause:
     return cause_of_failure(step.symptom, _STAGES.get(step.kind, Stage.FIRST_BYTE), protocol)
 
 
-_STAGES: Mapping[StepKind, Stage] = MappingProxyType(
-    {StepKind.RESOLVE: Stage.RESOLVE, StepKind.SECURE: Stage.RESOLVE, StepKind.CONNECT: Stage.CONNECT}
-)
+_STAGES: Mapping[StepKind, Stage] = {
+    StepKind.RESOLVE: Stage.RESOLVE,
+    StepKind.SECURE: Stage.RESOLVE,
+    StepKind.CONNECT: Stage.CONNECT,
+}

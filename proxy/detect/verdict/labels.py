@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from proxy.model import Cause, NetworkState, Protocol, Route, Stage, Symptom
 from proxy.model.phrase import Phrase, _, ngettext, pgettext
@@ -30,141 +29,127 @@ def internet_works(evidence: str) -> str:
     return _("Internet access works ({evidence})", evidence=evidence)
 
 
-_NETWORKS: Mapping[NetworkState, tuple[Phrase, Phrase]] = MappingProxyType(
-    {
-        NetworkState.OFFLINE: (
-            _("No network: this computer has no connection. Nothing is concluded about sites."),
-            _("check your network connection"),
+_NETWORKS: Mapping[NetworkState, tuple[Phrase, Phrase]] = {
+    NetworkState.OFFLINE: (
+        _("No network: this computer has no connection. Nothing is concluded about sites."),
+        _("check your network connection"),
+    ),
+    NetworkState.PORTAL: (
+        _("Captive portal: this network shows its login page in place of every site."),
+        _("open any page in a browser and log in to the network"),
+    ),
+    NetworkState.RESTRICTED: (
+        _("Only domestic sites are reachable here; other sites go through relays."),
+        _("nothing: direct is tried again automatically"),
+    ),
+    NetworkState.SHUT: (
+        _("Only domestic sites are reachable and all relays fail."),
+        _("try another network, or add another relay: byway relay add URL"),
+    ),
+    NetworkState.INSPECTED: (
+        _(
+            "TLS is intercepted here by a CA this computer trusts (company proxy or antivirus). AUTO does not use "
+            "relays on this network."
         ),
-        NetworkState.PORTAL: (
-            _("Captive portal: this network shows its login page in place of every site."),
-            _("open any page in a browser and log in to the network"),
-        ),
-        NetworkState.RESTRICTED: (
-            _("Only domestic sites are reachable here; other sites go through relays."),
-            _("nothing: direct is tried again automatically"),
-        ),
-        NetworkState.SHUT: (
-            _("Only domestic sites are reachable and all relays fail."),
-            _("try another network, or add another relay: byway relay add URL"),
-        ),
-        NetworkState.INSPECTED: (
-            _(
-                "TLS is intercepted here by a CA this computer trusts (company proxy or antivirus). AUTO does not use "
-                "relays on this network."
-            ),
-            _("to bypass it for a site: byway site set HOST relay"),
-        ),
-    }
-)
+        _("to bypass it for a site: byway site set HOST relay"),
+    ),
+}
 
-_CAUSES: Mapping[Cause | str, Phrase] = MappingProxyType(
-    {
-        Cause.DNS: _("DNS tampering"),
-        Cause.IP: _("IP address blocked, by the network or by the site's own geo-fence"),
-        Cause.SNI_RESET: _("connection reset after the TLS ClientHello (SNI filtering)"),
-        Cause.SNI_DROP: _("silence after the TLS ClientHello (SNI filtering)"),
-        Cause.HTTP_HOST: _("HTTP request blocked (by Host)"),
-        Cause.BLOCK_PAGE: _("block page"),
-        Cause.INTERCEPTION: _("wrong certificate (TLS interception)"),
-        Cause.ECH: _("the outer name of the encrypted ClientHello is filtered"),
-        Cause.FROZEN: _("transfer stalls"),
-        Cause.THROTTLED: pgettext("cause", "throttled"),
-        Cause.REFUSED: _("the site rejects this route (HTTP 403/451)"),
-        Cause.DOWN: _("no route reaches it"),
-        Cause.RESTRICTED: _("this network allows few sites"),
-        Cause.NO_SUCH_NAME: _("the name does not exist"),
-        Cause.UNRESOLVED: _("encrypted DNS is blocked here, so it may be DNS tampering"),
-        Cause.HELLO_RESET: _("reset after the ClientHello, as SNI filters do; blocked or down, a relay would tell"),
-        Cause.HELLO_CLOSED: _(
-            "closed after the ClientHello, as some SNI filters do; blocked or down, a relay would tell"
-        ),
-        Cause.HELLO_SILENCE: _("silence after the ClientHello, as SNI filters do; blocked or down, a relay would tell"),
-        Cause.UNANSWERED: _("no answer to the request; blocked or down, a relay would tell"),
-        Cause.UNREACHED: _("no connection to its address; blocked or down, a relay would tell"),
-        Cause.NO_ADDRESS: _("its name does not resolve; blocked or down, a relay would tell"),
-        Cause.RELAYS_FAIL: _("the relays themselves fail"),
-        Cause.OFFLINE: _("no network"),
-        Cause.PORTAL: _("captive portal"),
-        Cause.EXPIRED: _("certificate expired"),
-        Cause.NOT_YET_VALID: _("certificate not yet valid"),
-        Cause.SELF_SIGNED: _("self-signed certificate"),
-        Cause.WRONG_NAME: _("certificate for another name"),
-        Cause.UNTRUSTED_ISSUER: _("untrusted certificate issuer"),
-        Cause.CLOCK: _("this computer's clock is wrong"),
-    }
-)
+_CAUSES: Mapping[Cause | str, Phrase] = {
+    Cause.DNS: _("DNS tampering"),
+    Cause.IP: _("IP address blocked, by the network or by the site's own geo-fence"),
+    Cause.SNI_RESET: _("connection reset after the TLS ClientHello (SNI filtering)"),
+    Cause.SNI_DROP: _("silence after the TLS ClientHello (SNI filtering)"),
+    Cause.HTTP_HOST: _("HTTP request blocked (by Host)"),
+    Cause.BLOCK_PAGE: _("block page"),
+    Cause.INTERCEPTION: _("wrong certificate (TLS interception)"),
+    Cause.ECH: _("the outer name of the encrypted ClientHello is filtered"),
+    Cause.FROZEN: _("transfer stalls"),
+    Cause.THROTTLED: pgettext("cause", "throttled"),
+    Cause.REFUSED: _("the site rejects this route (HTTP 403/451)"),
+    Cause.DOWN: _("no route reaches it"),
+    Cause.RESTRICTED: _("this network allows few sites"),
+    Cause.NO_SUCH_NAME: _("the name does not exist"),
+    Cause.UNRESOLVED: _("encrypted DNS is blocked here, so it may be DNS tampering"),
+    Cause.HELLO_RESET: _("reset after the ClientHello, as SNI filters do; blocked or down, a relay would tell"),
+    Cause.HELLO_CLOSED: _("closed after the ClientHello, as some SNI filters do; blocked or down, a relay would tell"),
+    Cause.HELLO_SILENCE: _("silence after the ClientHello, as SNI filters do; blocked or down, a relay would tell"),
+    Cause.UNANSWERED: _("no answer to the request; blocked or down, a relay would tell"),
+    Cause.UNREACHED: _("no connection to its address; blocked or down, a relay would tell"),
+    Cause.NO_ADDRESS: _("its name does not resolve; blocked or down, a relay would tell"),
+    Cause.RELAYS_FAIL: _("the relays themselves fail"),
+    Cause.OFFLINE: _("no network"),
+    Cause.PORTAL: _("captive portal"),
+    Cause.EXPIRED: _("certificate expired"),
+    Cause.NOT_YET_VALID: _("certificate not yet valid"),
+    Cause.SELF_SIGNED: _("self-signed certificate"),
+    Cause.WRONG_NAME: _("certificate for another name"),
+    Cause.UNTRUSTED_ISSUER: _("untrusted certificate issuer"),
+    Cause.CLOCK: _("this computer's clock is wrong"),
+}
 
-_STAGES: Mapping[Stage, Phrase] = MappingProxyType(
-    {
-        Stage.RESOLVE: _("DNS"),
-        Stage.CONNECT: _("TCP connect"),
-        Stage.RELAY: _("relay handshake"),
-        Stage.FIRST_BYTE: _("waiting for the first byte"),
-        Stage.DONE: _("delivered"),
-    }
-)
+_STAGES: Mapping[Stage, Phrase] = {
+    Stage.RESOLVE: _("DNS"),
+    Stage.CONNECT: _("TCP connect"),
+    Stage.RELAY: _("relay handshake"),
+    Stage.FIRST_BYTE: _("waiting for the first byte"),
+    Stage.DONE: _("delivered"),
+}
 
-_SYMPTOMS: Mapping[Symptom, Phrase] = MappingProxyType(
-    {
-        Symptom.NO_NAME: _("DNS says that the name does not exist"),
-        Symptom.RESOLVE_FAILED: _("DNS failed"),
-        Symptom.FORBIDDEN: _("not allowed"),
-        Symptom.REFUSED: _("connection refused"),
-        Symptom.UNREACHABLE: _("host unreachable"),
-        Symptom.OFFLINE: _("no network"),
-        Symptom.GARBAGE: _("an answer in another protocol"),
-        Symptom.ALERT: _("TLS alert"),
-        Symptom.BLOCK_PAGE: _("block page"),
-        Symptom.REDIRECTED: _("redirect to another domain"),
-        Symptom.FROZEN: _("transfer stalled"),
-        Symptom.THROTTLED: pgettext("cause", "throttled"),
-        Symptom.FORGED: _("forged DNS answer"),
-        Symptom.CERTIFICATE: _("bad certificate"),
-        Symptom.RELAY_DOWN: _("the relay cannot be reached"),
-        Symptom.RELAY_AUTH: _("the relay refused the credentials or its certificate is bad"),
-        Symptom.RELAY_GARBAGE: _("the relay answers in another protocol"),
-        Symptom.RELAY_LOOP: _("the relay leads back to this Byway"),
-        Symptom.RELAY_REFUSED: _("the relay could not reach the site"),
-        Symptom.SKIPPED: pgettext("attempt", "skipped"),
-        Symptom.LOCAL: _("this computer is short of resources"),
-        Symptom.ABANDONED: _("not waited for"),
-    }
-)
+_SYMPTOMS: Mapping[Symptom, Phrase] = {
+    Symptom.NO_NAME: _("DNS says that the name does not exist"),
+    Symptom.RESOLVE_FAILED: _("DNS failed"),
+    Symptom.FORBIDDEN: _("not allowed"),
+    Symptom.REFUSED: _("connection refused"),
+    Symptom.UNREACHABLE: _("host unreachable"),
+    Symptom.OFFLINE: _("no network"),
+    Symptom.GARBAGE: _("an answer in another protocol"),
+    Symptom.ALERT: _("TLS alert"),
+    Symptom.BLOCK_PAGE: _("block page"),
+    Symptom.REDIRECTED: _("redirect to another domain"),
+    Symptom.FROZEN: _("transfer stalled"),
+    Symptom.THROTTLED: pgettext("cause", "throttled"),
+    Symptom.FORGED: _("forged DNS answer"),
+    Symptom.CERTIFICATE: _("bad certificate"),
+    Symptom.RELAY_DOWN: _("the relay cannot be reached"),
+    Symptom.RELAY_AUTH: _("the relay refused the credentials or its certificate is bad"),
+    Symptom.RELAY_GARBAGE: _("the relay answers in another protocol"),
+    Symptom.RELAY_LOOP: _("the relay leads back to this Byway"),
+    Symptom.RELAY_REFUSED: _("the relay could not reach the site"),
+    Symptom.SKIPPED: pgettext("attempt", "skipped"),
+    Symptom.LOCAL: _("this computer is short of resources"),
+    Symptom.ABANDONED: _("not waited for"),
+}
 
-_AFTER_FLIGHT: Mapping[Symptom, Mapping[Protocol, Phrase]] = MappingProxyType(
-    {
-        Symptom.RESET: {
-            Protocol.TLS: _("connection reset after the TLS ClientHello"),
-            Protocol.HTTP: _("connection reset after the HTTP request"),
-            Protocol.NONE: _("connection reset after the first bytes"),
-        },
-        Symptom.EOF: {
-            Protocol.TLS: _("connection closed after the TLS ClientHello"),
-            Protocol.HTTP: _("connection closed after the HTTP request"),
-            Protocol.NONE: _("connection closed after the first bytes"),
-        },
-        Symptom.DROPPED: {
-            Protocol.TLS: _("no answer: the TLS ClientHello was dropped"),
-            Protocol.HTTP: _("no answer: the HTTP request was dropped"),
-            Protocol.NONE: _("no answer: the first bytes were dropped"),
-        },
-        Symptom.SILENT: {
-            Protocol.TLS: _("no answer to the TLS ClientHello"),
-            Protocol.HTTP: _("no answer to the HTTP request"),
-            Protocol.NONE: _("no answer to the first bytes"),
-        },
-    }
-)
+_AFTER_FLIGHT: Mapping[Symptom, Mapping[Protocol, Phrase]] = {
+    Symptom.RESET: {
+        Protocol.TLS: _("connection reset after the TLS ClientHello"),
+        Protocol.HTTP: _("connection reset after the HTTP request"),
+        Protocol.NONE: _("connection reset after the first bytes"),
+    },
+    Symptom.EOF: {
+        Protocol.TLS: _("connection closed after the TLS ClientHello"),
+        Protocol.HTTP: _("connection closed after the HTTP request"),
+        Protocol.NONE: _("connection closed after the first bytes"),
+    },
+    Symptom.DROPPED: {
+        Protocol.TLS: _("no answer: the TLS ClientHello was dropped"),
+        Protocol.HTTP: _("no answer: the HTTP request was dropped"),
+        Protocol.NONE: _("no answer: the first bytes were dropped"),
+    },
+    Symptom.SILENT: {
+        Protocol.TLS: _("no answer to the TLS ClientHello"),
+        Protocol.HTTP: _("no answer to the HTTP request"),
+        Protocol.NONE: _("no answer to the first bytes"),
+    },
+}
 """Symptoms whose words depend on the protocol of the flight."""
 
-_TIMEOUTS: Mapping[Stage, Phrase] = MappingProxyType(
-    {
-        Stage.RESOLVE: _("DNS timeout"),
-        Stage.CONNECT: _("TCP connection timeout"),
-        Stage.RELAY: _("the relay opened no connection in time"),
-    }
-)
+_TIMEOUTS: Mapping[Stage, Phrase] = {
+    Stage.RESOLVE: _("DNS timeout"),
+    Stage.CONNECT: _("TCP connection timeout"),
+    Stage.RELAY: _("the relay opened no connection in time"),
+}
 
 
 def network_in_words(state: NetworkState, portal_page: str = "") -> tuple[str, str] | None:

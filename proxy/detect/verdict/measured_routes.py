@@ -6,8 +6,7 @@ The methods read only the steps. `measurement_signals` and `decision` decide wha
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Collection, Mapping
 
 from proxy.detect.relay_faults import RelayFault, relay_fault
 from proxy.detect.verdict.missing_name import Lookup, lookup_result
@@ -21,10 +20,6 @@ class MeasuredRoutes:
     """The steps of one measurement, by route."""
 
     steps: tuple[MeasurementStep, ...]
-
-    @classmethod
-    def of(cls, steps: Sequence[MeasurementStep]) -> MeasuredRoutes:
-        return cls(tuple(steps))
 
     # -- routes ----------------------------------------------------------------------------------------------------
 
@@ -303,9 +298,7 @@ def certificate_fault(evidence: Evidence) -> Cause:
     return _VERIFY_CODES.get(int(code), Cause.UNTRUSTED_ISSUER) if isinstance(code, int) else Cause.UNTRUSTED_ISSUER
 
 
-_VERIFY_CODES: Mapping[int, Cause] = MappingProxyType(
-    {9: Cause.NOT_YET_VALID, 10: Cause.EXPIRED, 18: Cause.SELF_SIGNED}
-)
+_VERIFY_CODES: Mapping[int, Cause] = {9: Cause.NOT_YET_VALID, 10: Cause.EXPIRED, 18: Cause.SELF_SIGNED}
 """X509_V_ERR_CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED, _DEPTH_ZERO_SELF_SIGNED_CERT."""
 
 _OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH

@@ -7,7 +7,6 @@ visit: whether another SNI is answered at the same address, and what another rou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect import signals
@@ -59,9 +58,11 @@ def weighted_signals(routes: MeasuredRoutes, detect: DetectTuning) -> tuple[Weig
     return tuple(by_id.values())
 
 
-_MEASURED_ONLY: Mapping[SignalId, float] = MappingProxyType(
-    {SignalId.KNOWN_ROOT: 6.0, SignalId.SNI_SWAP: 4.0, SignalId.HTTP_DIFFERS: 1.5}
-)
+_MEASURED_ONLY: Mapping[SignalId, float] = {
+    SignalId.KNOWN_ROOT: 6.0,
+    SignalId.SNI_SWAP: 4.0,
+    SignalId.HTTP_DIFFERS: 1.5,
+}
 """Weights of the signals that only a measurement shows. All others are in `[detect.weights]`."""
 
 
@@ -69,14 +70,12 @@ def _weight(signal: SignalId, detect: DetectTuning) -> float:
     return _MEASURED_ONLY[signal] if signal in _MEASURED_ONLY else float(getattr(detect.weights, signal, 1.0))
 
 
-_STAGES: Mapping[StepKind, tuple[Stage, Protocol]] = MappingProxyType(
-    {
-        StepKind.RESOLVE: (Stage.RESOLVE, Protocol.NONE),
-        StepKind.CONNECT: (Stage.CONNECT, Protocol.NONE),
-        StepKind.HELLO: (Stage.FIRST_BYTE, Protocol.TLS),
-        StepKind.ANSWER: (Stage.FIRST_BYTE, Protocol.HTTP),
-    }
-)
+_STAGES: Mapping[StepKind, tuple[Stage, Protocol]] = {
+    StepKind.RESOLVE: (Stage.RESOLVE, Protocol.NONE),
+    StepKind.CONNECT: (Stage.CONNECT, Protocol.NONE),
+    StepKind.HELLO: (Stage.FIRST_BYTE, Protocol.TLS),
+    StepKind.ANSWER: (Stage.FIRST_BYTE, Protocol.HTTP),
+}
 """The stage and protocol of a connection when such a step fails."""
 
 

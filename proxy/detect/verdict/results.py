@@ -9,34 +9,37 @@ they are known after a restart.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from types import MappingProxyType
+from dataclasses import fields, replace
 from typing import Protocol as Interface
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.tables import HostLru, Key, Meant
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import NOT_JUDGED, REFUSALS
-from proxy.detect.verdict.site_status import BLOCKS, LastResult, SiteStatus, Source, says_the_same, usual_ports_first
+from proxy.detect.verdict.site_status import (
+    BLOCKS,
+    HTTP,
+    HTTPS,
+    PORTS,
+    LastResult,
+    SiteStatus,
+    Source,
+    says_the_same,
+    usual_ports_first,
+)
 from proxy.model import DIRECT, Cause, NetworkId, Outcome, Protocol, ResultKey, Stage, StoredResult, Symptom
 from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import redact
 
-HTTP, HTTPS = 80, 443
-USUAL = (HTTP, HTTPS)
-"""The ports that people mean when they name a site."""
-
-PAGES: Mapping[Protocol | int, Protocol] = MappingProxyType(
-    {
-        Protocol.TLS: Protocol.TLS,
-        Protocol.HTTP: Protocol.HTTP,
-        443: Protocol.TLS,
-        8443: Protocol.TLS,
-        80: Protocol.HTTP,
-        8080: Protocol.HTTP,
-    }
-)
+PAGES: Mapping[Protocol | int, Protocol] = {
+    Protocol.TLS: Protocol.TLS,
+    Protocol.HTTP: Protocol.HTTP,
+    HTTPS: Protocol.TLS,
+    8443: Protocol.TLS,
+    HTTP: Protocol.HTTP,
+    8080: Protocol.HTTP,
+}
 """The protocol of a page that was visited: by what the client sent, or by the port where the visit failed before it
 sent anything. Other visits are to no page."""
 
@@ -106,7 +109,7 @@ class Results:
         """Learns from a client's connection. `direct_works`: another site was reached direct lately."""
         port = outcome.request.destination.port
         if (protocol := PAGES.get(outcome.protocol or port)) is not None and (
-            port in USUAL or (last := self._visited.get(key)) is None or last.port not in USUAL
+            port in PORTS or (last := self._visited.get(key)) is None or last.port not in PORTS
         ):
             self._visited.put(key, Visited(protocol, port))
         if outcome.winner is not None:
@@ -214,10 +217,6 @@ class Results:
         for key in filter(meant, {*self.known(), *(key for key, _ in self.waiting)}):
             self.forget(key)
 
-    def with_result(self) -> set[Key]:
-        """All hosts with a result."""
-        return {*self._results}
-
     def known(self) -> set[Key]:
         """All hosts with a result or a visit."""
         return {*self._results, *self._visited}
@@ -249,42 +248,22 @@ def _with(results: Sequence[LastResult] | None, result: LastResult) -> tuple[Las
     return (*(other for other in results or () if other.port != result.port), result)[-PORTS_MAX:]
 
 
+_KEPT = tuple(kept.name for kept in fields(LastResult))
+
+
 def _to_store(key: Key, result: LastResult) -> StoredResult:
-    network, host = key
-    return StoredResult(
-        network=network,
-        host=host,
-        port=result.port,
-        status=result.status,
-        at=result.at,
-        source=result.source,
-        cause=result.cause,
-        text=redact(result.text)[:_STORED_TEXT],
-        relays=result.relays,
-        otherwise=result.otherwise,
-        since=result.since,
-        works_by=result.works_by,
-    )
+    kept = {name: getattr(result, name) for name in _KEPT}
+    return StoredResult(*key, **kept | {"text": redact(result.text)[:_STORED_TEXT]})
 
 
 def _from_store(stored: StoredResult) -> LastResult | None:
     """None for one that another version of Byway has stored, in words that this one does not know."""
+    kept = {name: getattr(stored, name) for name in _KEPT}
     try:
-        status, source, otherwise = SiteStatus(stored.status), Source(stored.source), SiteStatus(stored.otherwise)
+        kept |= {name: SiteStatus(kept[name]) for name in ("status", "otherwise")}
+        return LastResult(**kept | {"source": Source(stored.source)})
     except ValueError:
         return None
-    return LastResult(
-        status,
-        stored.at,
-        source,
-        stored.cause,
-        stored.text,
-        stored.relays,
-        otherwise,
-        stored.since,
-        stored.port,
-        stored.works_by,
-    )
 
 
 _STORED_TEXT = 2_000

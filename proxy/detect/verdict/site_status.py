@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Self
 
 from proxy.detect.relay_health import WORKED_S
 from proxy.detect.signals import concerns
@@ -18,35 +19,47 @@ from proxy.model import DIRECT, DOH, UNKNOWN_NETWORK, Belief, Cause, NetworkStat
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import Phrase, _, pgettext
 
+HTTP, HTTPS = 80, 443
+PORTS = (HTTPS, HTTP)
+"""The ports of a site as a whole, which people mean when they name it."""
+
 
 class SiteStatus(StrEnum):
     """The status of a site. The value is the word for people and programs."""
 
-    WORKS = "works"  # it opens on the route shown
-    BLOCKED = "blocked"  # another route delivers it, plain direct does not, and another site works direct
-    LIKELY_BLOCKED = "likely blocked"  # the same with less evidence
-    INTERCEPTED = "intercepted"  # another certificate is presented instead of the site's
-    SLOW = "slow"  # throttled, or transfers stall
-    NO_SUCH_NAME = "no such name"  # the system's resolver says so, and an encrypted one or a relay agrees
-    DOES_NOT_RESOLVE = "does not resolve"  # and encrypted DNS does not answer: a typo, or tampering
-    BAD_CERTIFICATE = "bad certificate"  # a relay gets the same one; or there is none to compare with
-    SITE_DOWN = "site down"  # it fails on every route, and those routes work for other sites
-    DOES_NOT_OPEN = "does not open"  # direct fails by a block or a fault of the site, and nothing was compared
-    REFUSES_THIS_ROUTE = "refuses this route"  # 403, 429 or 451
-    RELAYS_FAIL = "relays fail"  # direct fails, and so do the relays themselves: nothing can be said about the site
-    NO_NETWORK = "no network"
-    PORTAL = "portal"
-    NOT_REACHABLE = "not reachable on this network"  # it is on the local network, where no relay leads
-    NOT_TESTED = "not tested"  # nothing was concluded
+    glyph: str
+    in_words: str  # the value as a phrase
 
-    @property
-    def glyph(self) -> str:
-        return _GLYPHS[self]
+    def __new__(cls, word: str, glyph: str = "", in_words: str = "") -> Self:
+        status = str.__new__(cls, word)
+        status._value_, status.glyph, status.in_words = word, glyph, in_words
+        return status
 
-    @property
-    def in_words(self) -> str:
-        """The value as a phrase."""
-        return _IN_WORDS[self]
+    WORKS = "works", "✓", pgettext("status", "works")  # it opens on the route shown
+    # another route delivers it, plain direct does not, and another site works direct
+    BLOCKED = "blocked", "✗", pgettext("status", "blocked")
+    LIKELY_BLOCKED = "likely blocked", "~", pgettext("status", "likely blocked")  # the same with less evidence
+    # another certificate is presented instead of the site's
+    INTERCEPTED = "intercepted", "↯", pgettext("status", "intercepted")
+    SLOW = "slow", "◔", pgettext("status", "slow")  # throttled, or transfers stall
+    # the system's resolver says so, and an encrypted one or a relay agrees
+    NO_SUCH_NAME = "no such name", "?", pgettext("status", "no such name")
+    # and encrypted DNS does not answer: a typo, or tampering
+    DOES_NOT_RESOLVE = "does not resolve", "?", pgettext("status", "does not resolve")
+    # a relay gets the same one; or there is none to compare with
+    BAD_CERTIFICATE = "bad certificate", "⚠", pgettext("status", "bad certificate")
+    # it fails on every route, and those routes work for other sites
+    SITE_DOWN = "site down", "↓", pgettext("status", "site down")
+    # direct fails by a block or a fault of the site, and nothing was compared
+    DOES_NOT_OPEN = "does not open", "∅", pgettext("status", "does not open")
+    REFUSES_THIS_ROUTE = "refuses this route", "⊘", pgettext("status", "refuses this route")  # 403, 429 or 451
+    # direct fails, and so do the relays themselves: nothing can be said about the site
+    RELAYS_FAIL = "relays fail", "!", pgettext("status", "relays fail")
+    NO_NETWORK = "no network", "–", pgettext("status", "no network")
+    PORTAL = "portal", "–", pgettext("status", "portal")
+    # it is on the local network, where no relay leads
+    NOT_REACHABLE = "not reachable on this network", "⌂", pgettext("status", "not reachable on this network")
+    NOT_TESTED = "not tested", "·", pgettext("status", "not tested")  # nothing was concluded
 
     @property
     def advice(self) -> str:
@@ -59,65 +72,21 @@ class SiteStatus(StrEnum):
         return self not in (SiteStatus.WORKS, SiteStatus.NOT_TESTED)
 
 
-_GLYPHS: Mapping[SiteStatus, str] = MappingProxyType(
-    {
-        SiteStatus.WORKS: "✓",
-        SiteStatus.BLOCKED: "✗",
-        SiteStatus.LIKELY_BLOCKED: "~",
-        SiteStatus.INTERCEPTED: "↯",
-        SiteStatus.SLOW: "◔",
-        SiteStatus.NO_SUCH_NAME: "?",
-        SiteStatus.DOES_NOT_RESOLVE: "?",
-        SiteStatus.BAD_CERTIFICATE: "⚠",
-        SiteStatus.SITE_DOWN: "↓",
-        SiteStatus.DOES_NOT_OPEN: "∅",
-        SiteStatus.REFUSES_THIS_ROUTE: "⊘",
-        SiteStatus.RELAYS_FAIL: "!",
-        SiteStatus.NO_NETWORK: "–",
-        SiteStatus.PORTAL: "–",
-        SiteStatus.NOT_REACHABLE: "⌂",
-        SiteStatus.NOT_TESTED: "·",
-    }
-)
-
-_IN_WORDS: Mapping[SiteStatus, Phrase] = MappingProxyType(
-    {
-        SiteStatus.WORKS: pgettext("status", "works"),
-        SiteStatus.BLOCKED: pgettext("status", "blocked"),
-        SiteStatus.LIKELY_BLOCKED: pgettext("status", "likely blocked"),
-        SiteStatus.INTERCEPTED: pgettext("status", "intercepted"),
-        SiteStatus.SLOW: pgettext("status", "slow"),
-        SiteStatus.NO_SUCH_NAME: pgettext("status", "no such name"),
-        SiteStatus.DOES_NOT_RESOLVE: pgettext("status", "does not resolve"),
-        SiteStatus.BAD_CERTIFICATE: pgettext("status", "bad certificate"),
-        SiteStatus.SITE_DOWN: pgettext("status", "site down"),
-        SiteStatus.DOES_NOT_OPEN: pgettext("status", "does not open"),
-        SiteStatus.REFUSES_THIS_ROUTE: pgettext("status", "refuses this route"),
-        SiteStatus.RELAYS_FAIL: pgettext("status", "relays fail"),
-        SiteStatus.NO_NETWORK: pgettext("status", "no network"),
-        SiteStatus.PORTAL: pgettext("status", "portal"),
-        SiteStatus.NOT_REACHABLE: pgettext("status", "not reachable on this network"),
-        SiteStatus.NOT_TESTED: pgettext("status", "not tested"),
-    }
-)
-
-_ADVICE: Mapping[SiteStatus, Phrase] = MappingProxyType(
-    {
-        SiteStatus.NO_SUCH_NAME: _("Check the spelling."),
-        SiteStatus.DOES_NOT_RESOLVE: _("Check the spelling, or add a relay with `byway relay add URL`."),
-        SiteStatus.BAD_CERTIFICATE: _("Do not enter passwords there. `byway why` names the reason."),
-        SiteStatus.SITE_DOWN: _("No route reached it. Wait, or try another relay."),
-        SiteStatus.DOES_NOT_OPEN: _("A relay would tell whether it is blocked or down: `byway relay add URL`"),
-        SiteStatus.REFUSES_THIS_ROUTE: _("The site refuses this route. Try another relay."),
-        SiteStatus.RELAYS_FAIL: _("The relays fail: see `byway status`, then `byway relay test`."),
-        SiteStatus.NO_NETWORK: _("Check your network connection."),
-        SiteStatus.PORTAL: _("Open any page in a browser and log in to the network."),
-        SiteStatus.NOT_REACHABLE: _(
-            "Check that the device is on and on this network. AUTO uses no relay for it; if one leads there: "
-            "`byway site set HOST relay`"
-        ),
-    }
-)
+_ADVICE: Mapping[SiteStatus, Phrase] = {
+    SiteStatus.NO_SUCH_NAME: _("Check the spelling."),
+    SiteStatus.DOES_NOT_RESOLVE: _("Check the spelling, or add a relay with `byway relay add URL`."),
+    SiteStatus.BAD_CERTIFICATE: _("Do not enter passwords there. `byway why` names the reason."),
+    SiteStatus.SITE_DOWN: _("No route reached it. Wait, or try another relay."),
+    SiteStatus.DOES_NOT_OPEN: _("A relay would tell whether it is blocked or down: `byway relay add URL`"),
+    SiteStatus.REFUSES_THIS_ROUTE: _("The site refuses this route. Try another relay."),
+    SiteStatus.RELAYS_FAIL: _("The relays fail: see `byway status`, then `byway relay test`."),
+    SiteStatus.NO_NETWORK: _("Check your network connection."),
+    SiteStatus.PORTAL: _("Open any page in a browser and log in to the network."),
+    SiteStatus.NOT_REACHABLE: _(
+        "Check that the device is on and on this network. AUTO uses no relay for it; if one leads there: "
+        "`byway site set HOST relay`"
+    ),
+}
 
 
 class Source(StrEnum):
@@ -166,10 +135,7 @@ class SiteState:
 
 def status_in_words(word: str) -> str:
     """Returns a status in a document as a phrase. A word of another version is returned unchanged."""
-    return SiteStatus(word).in_words if word in _STATUS_WORDS else word
-
-
-_STATUS_WORDS = frozenset(SiteStatus)
+    return SiteStatus(word).in_words if word in list(SiteStatus) else word
 
 
 def status_of(state: State, cause: Cause | str = Cause.NONE) -> SiteStatus:
@@ -184,20 +150,19 @@ def status_of(state: State, cause: Cause | str = Cause.NONE) -> SiteStatus:
     return _BY_STATE[state]
 
 
-_BY_STATE: Mapping[State, SiteStatus] = MappingProxyType(
-    {
-        State.UNKNOWN: SiteStatus.NOT_TESTED,
-        State.WORKS: SiteStatus.WORKS,
-        State.SUSPECT: SiteStatus.LIKELY_BLOCKED,
-        State.BLOCKED: SiteStatus.BLOCKED,
-        State.DOWN: SiteStatus.NOT_TESTED,  # no route delivered; the last result says what that means
-        State.REFUSED: SiteStatus.REFUSES_THIS_ROUTE,
-    }
-)
+_BY_STATE: Mapping[State, SiteStatus] = {
+    State.UNKNOWN: SiteStatus.NOT_TESTED,
+    State.WORKS: SiteStatus.WORKS,
+    State.SUSPECT: SiteStatus.LIKELY_BLOCKED,
+    State.BLOCKED: SiteStatus.BLOCKED,
+    State.DOWN: SiteStatus.NOT_TESTED,  # no route delivered; the last result says what that means
+    State.REFUSED: SiteStatus.REFUSES_THIS_ROUTE,
+}
 
-_BY_NETWORK: Mapping[NetworkState, SiteStatus] = MappingProxyType(
-    {NetworkState.OFFLINE: SiteStatus.NO_NETWORK, NetworkState.PORTAL: SiteStatus.PORTAL}
-)
+_BY_NETWORK: Mapping[NetworkState, SiteStatus] = {
+    NetworkState.OFFLINE: SiteStatus.NO_NETWORK,
+    NetworkState.PORTAL: SiteStatus.PORTAL,
+}
 OF_NETWORKS = frozenset(_BY_NETWORK.values())
 """The statuses of all sites on a network that is offline or behind a portal."""
 
@@ -264,7 +229,7 @@ def site_state(
         found_at=max(last.at, stored.found_at) if is_same else last.at,
         works_by=last.works_by or (belief.last_good if last.status in _OPENS_OTHERWISE else ""),
         retest_at=belief.retest_at if is_stored else 0.0,
-        port=0 if last.port in _PORTS else last.port,
+        port=0 if last.port in PORTS else last.port,
         last=last,
     )
 
@@ -286,11 +251,7 @@ def port_state(
 
 def usual_ports_first(port: int) -> int:
     """A key to sort the ports of a host: the usual ports of a site first."""
-    return _PORTS.index(port) if port in _PORTS else len(_PORTS)
-
-
-_PORTS = (443, 80)
-"""The ports of a site as a whole: of https and http."""
+    return PORTS.index(port) if port in PORTS else len(PORTS)
 
 
 def _is_certain(last: LastResult) -> bool:
@@ -301,9 +262,9 @@ def _is_certain(last: LastResult) -> bool:
 def _is_of_one_port(last: LastResult, belief: Belief, own_port: int) -> bool:
     """Whether a result is only about another port than the site's own, while a status of the site is stored: a closed
     port is not a fault of the site."""
-    if last.port in (_PORTS[0], own_port) or belief.state not in (State.WORKS, State.SUSPECT, State.BLOCKED):
+    if last.port in (HTTPS, own_port) or belief.state not in (State.WORKS, State.SUSPECT, State.BLOCKED):
         return False
-    if last.port in _PORTS:
+    if last.port in PORTS:
         is_troubled = belief.state in (State.SUSPECT, State.BLOCKED)
         if is_troubled and last.status is SiteStatus.WORKS and not concerns(belief.cause, Protocol.HTTP):
             return True  # SNI filtering lets plain HTTP pass

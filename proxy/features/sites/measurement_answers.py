@@ -113,7 +113,7 @@ class RouteResultJson:
     @classmethod
     def of(cls, steps: Sequence[MeasurementStep]) -> tuple[RouteResultJson, ...]:
         """Returns the results of all routes in these steps."""
-        routes = MeasuredRoutes.of(steps)
+        routes = MeasuredRoutes(tuple(steps))
         rows = []
         for route in routes.all:
             last = routes.deciding_step(route)

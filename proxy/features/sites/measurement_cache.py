@@ -181,7 +181,7 @@ class Measurements:
                 if not isinstance(line, Finished):
                     yield line
                 else:
-                    yield line if MeasuredRoutes.of(line.measured.steps).delivered else first
+                    yield line if MeasuredRoutes(tuple(line.measured.steps)).delivered else first
 
     async def _measure(
         self,
@@ -242,7 +242,7 @@ class Measurements:
     def _sites_with_same_page(self, steps: Sequence[MeasurementStep], page: ProbeTarget, network: NetworkId) -> int:
         """Remembers the page that direct got over plain HTTP. Returns the number of unrelated sites with the same
         one."""
-        body = MeasuredRoutes.of(steps).replaced_body
+        body = MeasuredRoutes(tuple(steps)).replaced_body
         if not body:
             return 0
         domain = registrable(page.host)
@@ -310,7 +310,7 @@ class Measurements:
     def _learn_network(self, measured: Measured, now: float) -> None:
         """Passes the results of the measurement about the network as a whole, and about this computer's clock, to the
         beliefs."""
-        parts, verdict, routes = self._parts, measured.verdict, MeasuredRoutes.of(measured.steps)
+        parts, verdict, routes = self._parts, measured.verdict, MeasuredRoutes(tuple(measured.steps))
         if verdict.cause == Cause.CLOCK:
             parts.beliefs.note(ClockMeasured(routes.clock_ahead), network=measured.network, now=now)
         if routes.is_resolver_up:

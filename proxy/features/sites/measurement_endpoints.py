@@ -15,7 +15,8 @@ from proxy.control.answers.relay_faults import RelayFaultJson, RelayObstacleJson
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame
 from proxy.control.request_parsing import parse_field
-from proxy.detect.verdict.results import HTTP, HTTPS, PAGES, USUAL
+from proxy.detect.verdict.results import PAGES
+from proxy.detect.verdict.site_status import HTTP, HTTPS, PORTS
 from proxy.features.sites.advice import advice
 from proxy.features.sites.answers import SiteJson
 from proxy.features.sites.measurement_answers import (
@@ -170,7 +171,7 @@ class MeasurementEndpoints:
             visits.insert(0, (visited.protocol, visited.port))
         if not visits:
             return page, replace(page, protocol=Protocol.HTTP, port=HTTP)
-        protocol, port = next((visit for visit in visits if visit[1] in USUAL), visits[0])
+        protocol, port = next((visit for visit in visits if visit[1] in PORTS), visits[0])
         if port == HTTP:
             secure = next((row for row in rows if (row.protocol, row.port) == (Protocol.TLS, HTTPS)), None)
             if secure is not None and secure.winner != str(DIRECT):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from enum import StrEnum
+from typing import Self
 
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.lists.matcher import NO_ENTRIES, Entry, Matcher
@@ -22,47 +23,35 @@ SUFFIXES_SHOWN = 5
 class Skip(StrEnum):
     """Why a line, or a part of it, is not used."""
 
-    UNREADABLE = "unreadable"
-    REGULAR_EXPRESSION = "regular-expression"
-    COSMETIC = "cosmetic"
-    PROCESS = "process"
-    CONDITION = "condition"
-    UNSUPPORTED_TYPE = "unsupported-type"
-    NO_HOST = "no-host"
-    SUFFIX = "suffix"
-    WIDE_PREFIX = "wide-prefix"
-    TOO_MANY_PATTERNS = "too-many-patterns"
-    PATTERN = "pattern"
-    INCLUDE = "include"
-    NARROW_EXCEPTION = "narrow-exception"
-    ORDER = "order"
-    NO_PROFILE = "no-profile"
-    SCRIPT = "script"
+    sentence: str  # the text after the quoted line
 
-    @property
-    def sentence(self) -> str:
-        """The reason, as the text after the quoted line."""
-        return _SENTENCES[self]
+    def __new__(cls, word: str, sentence: str = "") -> Self:
+        skip = str.__new__(cls, word)
+        skip._value_, skip.sentence = word, sentence
+        return skip
 
-
-_SENTENCES = {
-    Skip.UNREADABLE: "is neither a domain nor an address",
-    Skip.REGULAR_EXPRESSION: "is a regular expression, which lists cannot use; rules.txt can (DOMAIN-REGEX)",
-    Skip.COSMETIC: "changes pages and names no site",
-    Skip.PROCESS: "is about a program and not a site; a list may not decide that",
-    Skip.CONDITION: "has a condition other than the host, such as a port or a client",
-    Skip.UNSUPPORTED_TYPE: "is of a type that lists cannot use",
-    Skip.NO_HOST: "names no host in a way that lists can use",
-    Skip.SUFFIX: "is a public suffix, and is left out; to list every site below it, set allow_suffixes = true",
-    Skip.WIDE_PREFIX: "holds a large part of all addresses, and is left out; to list them, set allow_suffixes = true",
-    Skip.TOO_MANY_PATTERNS: "is one of too many patterns: each is tried for each host",
-    Skip.PATTERN: "is a pattern that lists cannot use, such as one with ? or one that matches nearly every host",
-    Skip.INCLUDE: "includes a list that is not beside this one, or includes this one in turn",
-    Skip.NARROW_EXCEPTION: "excepts a part of a site only, such as a path; the site stays listed",
-    Skip.ORDER: "comes after an entry for some of the same hosts, which decides; they stay listed",
-    Skip.NO_PROFILE: "names no profile at its end (+profile), as it must after @with result",
-    Skip.SCRIPT: "is a part of a script that is not understood; scripts are never run",
-}
+    UNREADABLE = "unreadable", "is neither a domain nor an address"
+    REGULAR_EXPRESSION = (
+        "regular-expression",
+        "is a regular expression, which lists cannot use; rules.txt can (DOMAIN-REGEX)",
+    )
+    COSMETIC = "cosmetic", "changes pages and names no site"
+    PROCESS = "process", "is about a program and not a site; a list may not decide that"
+    CONDITION = "condition", "has a condition other than the host, such as a port or a client"
+    UNSUPPORTED_TYPE = "unsupported-type", "is of a type that lists cannot use"
+    NO_HOST = "no-host", "names no host in a way that lists can use"
+    SUFFIX = "suffix", "is a public suffix, and is left out; to list every site below it, set allow_suffixes = true"
+    WIDE_PREFIX = (
+        "wide-prefix",
+        "holds a large part of all addresses, and is left out; to list them, set allow_suffixes = true",
+    )
+    TOO_MANY_PATTERNS = "too-many-patterns", "is one of too many patterns: each is tried for each host"
+    PATTERN = "pattern", "is a pattern that lists cannot use, such as one with ? or one that matches nearly every host"
+    INCLUDE = "include", "includes a list that is not beside this one, or includes this one in turn"
+    NARROW_EXCEPTION = "narrow-exception", "excepts a part of a site only, such as a path; the site stays listed"
+    ORDER = "order", "comes after an entry for some of the same hosts, which decides; they stay listed"
+    NO_PROFILE = "no-profile", "names no profile at its end (+profile), as it must after @with result"
+    SCRIPT = "script", "is a part of a script that is not understood; scripts are never run"
 
 
 @frozen_dataclass
