@@ -14,7 +14,7 @@ from typer.main import get_group
 from proxy import __version__
 from proxy.features.table import FEATURES
 from proxy.model.feature import BrokenFeature
-from proxy.terminal.command import FLAG_NAMES, Flags, Invocation, command, common_parameters, dress
+from proxy.terminal.command import FLAG_NAMES, Flags, Invocation, RootCommand, command, common_parameters, dress
 from proxy.terminal.exit_codes import translated
 from proxy.terminal.help import Group
 
@@ -28,8 +28,8 @@ _ORDER = (
 )
 """The order of commands in the help. Commands that it does not have come last."""
 
-_OWN = frozenset(("run", "open"))
-"""Commands of no feature."""
+_OWN = {"run": "run:run", "open": "open:open_page"}
+"""Commands of no feature, as `Feature.commands` has those of features, in modules beside this one."""
 
 
 def names() -> list[str]:
@@ -39,15 +39,19 @@ def names() -> list[str]:
 
 
 def _add(name: str, to: typer.Typer) -> None:
-    """Imports the module of a command, and adds it."""
-    if name in _OWN:
-        import_module(f"proxy.cli.{name}").add_to(to)
-    for feature in FEATURES:
-        if name in feature.commands:
-            try:
-                feature.load(feature.commands[name])(to)
-            except BrokenFeature as error:
-                _add_broken(name, to, error)
+    """Imports a command, or a group of commands, and adds it."""
+    try:
+        if name in _OWN:
+            module, _, attribute = _OWN[name].partition(":")
+            made = getattr(import_module(f"proxy.cli.{module}"), attribute)
+        else:
+            made = next(each.load(each.commands[name]) for each in FEATURES if name in each.commands)
+        if isinstance(made, RootCommand):
+            made.add_to(to, name)
+        else:
+            to.add_typer(made, name=name, cls=Group)
+    except BrokenFeature as error:
+        _add_broken(name, to, error)
 
 
 def _add_broken(name: str, to: typer.Typer, error: BrokenFeature) -> None:

@@ -15,7 +15,7 @@ import typer
 from proxy.features.table import FEATURES
 from proxy.model.errors import BywayError
 from proxy.model.feature import pages_of
-from proxy.terminal.command import Invocation, command
+from proxy.terminal.command import Invocation, root_command
 from proxy.terminal.completion import complete_words
 from proxy.terminal.exit_codes import Exit
 
@@ -33,11 +33,8 @@ _FORM = """<!doctype html>
 """The page that the browser opens. It posts the code, which in an address would stay in the browser's history."""
 
 
-def add_to(app: typer.Typer) -> None:
-    command(app, "open", example="byway open sites")(_open)
-
-
-def _open(
+@root_command(example="byway open sites")
+def open_page(
     call: Invocation,
     page: Annotated[
         str,

@@ -6,16 +6,13 @@ from typing import Annotated
 
 import typer
 
-from proxy.terminal.command import Invocation, command
+from proxy.terminal.command import Invocation, root_command
 from proxy.terminal.exit_codes import Exit
 from proxy.terminal.options import whole
 
 
-def add_to(app: typer.Typer) -> None:
-    command(app, "run", example="byway run --port 8119")(_run)
-
-
-def _run(
+@root_command(example="byway run --port 8119")
+def run(
     call: Invocation,
     port: Annotated[
         int | None,

@@ -9,12 +9,12 @@ FEATURES = (
     Feature(
         "today",
         commands={
-            "stop": "stop_commands:add_to",
-            "restart": "stop_commands:add_to",
-            "status": "commands:add_to",
-            "mode": "mode_commands:add_to",
-            "pause": "mode_commands:add_to",
-            "resume": "mode_commands:add_to",
+            "stop": "stop_commands:stop",
+            "restart": "stop_commands:restart",
+            "status": "commands:status",
+            "mode": "mode_commands:mode",
+            "pause": "mode_commands:pause",
+            "resume": "mode_commands:resume",
         },
         endpoints=("endpoints:StatusEndpoints", "endpoints:ModeEndpoints"),
         problems="endpoints:problems",
@@ -23,10 +23,10 @@ FEATURES = (
     Feature(
         "sites",
         commands={
-            "why": "why_command:add_to",
-            "test": "survey_command:add_to",
-            "report": "report_command:add_to",
-            "site": "commands:add_to",
+            "why": "why_command:why",
+            "test": "survey_command:survey",
+            "report": "report_command:report",
+            "site": "commands:group",
         },
         endpoints=("endpoints:SiteEndpoints", "measurement_endpoints:MeasurementEndpoints"),
         stored={
@@ -48,7 +48,7 @@ FEATURES = (
     ),
     Feature(
         "traffic",
-        commands={"log": "commands:add_to"},
+        commands={"log": "commands:group"},
         endpoints=("log_endpoints:LogEndpoints", "connection_endpoints:ConnectionEndpoints"),
         stored={"log": "reader:read_log"},
         pages=(
@@ -58,7 +58,7 @@ FEATURES = (
     ),
     Feature(
         "relays",
-        commands={"relay": "commands:add_to"},
+        commands={"relay": "commands:group"},
         endpoints=("endpoints:RelayEndpoints",),
         stored={"relays": "reader:list_relays"},
         problems="problems:problems",
@@ -67,7 +67,7 @@ FEATURES = (
     ),
     Feature(
         "rules",
-        commands={"rule": "commands:add_to", "list": "list_commands:add_to"},
+        commands={"rule": "commands:group", "list": "list_commands:group"},
         endpoints=("endpoints:RuleEndpoints", "list_endpoints:ListEndpoints"),
         problems="problems:problems",
         pages=(Page("rules", _("Rules"), ("page:ROUTES",)),),
@@ -75,7 +75,7 @@ FEATURES = (
     Feature("networks", pages=(Page("networks", _("Networks"), ("page:ROUTES",)),)),
     Feature(
         "addons",
-        commands={"addons": "commands:add_to"},
+        commands={"addons": "commands:group"},
         endpoints=("endpoints:AddonEndpoints",),
         problems="problems:problems",
         checks="checks:checks",
@@ -83,18 +83,18 @@ FEATURES = (
     ),
     Feature(
         "settings",
-        commands={"config": "commands:add_to", "forget": "forget_command:add_to"},
+        commands={"config": "commands:group", "forget": "forget_command:forget"},
         endpoints=("endpoints:SettingsEndpoints",),
         pages=(Page("settings", _("Settings"), ("page:ROUTES",)),),
     ),
     Feature(
         "desktop",
         commands={
-            "browser": "browser_command:add_to",
-            "pac": "pac_command:add_to",
-            "env": "env_command:add_to",
-            "system": "system_command:add_to",
-            "service": "service_command:add_to",
+            "browser": "browser_command:browser",
+            "pac": "pac_command:pac",
+            "env": "env_command:env",
+            "system": "system_command:group",
+            "service": "service_command:group",
         },
         endpoints=("endpoints:SystemProxyEndpoints",),
         settings=("desktop",),
@@ -109,10 +109,10 @@ FEATURES = (
     ),
     Feature(
         "inspection",
-        commands={"ca": "commands:add_to"},
+        commands={"ca": "commands:group"},
         settings=("inspect",),
         provides={Role.INSPECTOR: "inspector:make", Role.PROFILE_TRUST: "trust:trust_in_profile"},
     ),
-    Feature("doctor", commands={"doctor": "command:add_to"}),
-    Feature("demo", commands={"demo": "command:add_to"}),
+    Feature("doctor", commands={"doctor": "command:doctor"}),
+    Feature("demo", commands={"demo": "command:demo"}),
 )

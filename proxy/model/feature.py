@@ -63,7 +63,7 @@ class Feature:
     name: str
     """The name of its folder."""
     commands: Mapping[str, str] = field(default_factory=dict)
-    """By command, the name of the function that adds it to a Typer."""
+    """By command, the name of a `terminal.command.RootCommand`, or of the Typer of a group."""
     endpoints: Sequence[str] = ()
     """Names of classes of the control API. Each is made with a `control.frame.Frame` and has `routes()`."""
     pages: Sequence[Page] = ()

@@ -167,6 +167,23 @@ def command(group: typer.Typer, name: str, *, example: str, is_translated: bool 
     return add
 
 
+@frozen_dataclass
+class RootCommand:
+    """A command of no group. It has the name under which the table of features names it."""
+
+    body: Body
+    example: str
+    is_translated: bool
+
+    def add_to(self, app: typer.Typer, name: str) -> None:
+        command(app, name, example=self.example, is_translated=self.is_translated)(self.body)
+
+
+def root_command(*, example: str, is_translated: bool = False) -> Callable[[Body], RootCommand]:
+    """Makes a command of the decorated function, as `command` does."""
+    return lambda body: RootCommand(body, example, is_translated)
+
+
 def default_command(group: typer.Typer, *, example: str) -> Callable[[Body], Body]:
     """Makes `group` run the decorated function when none of its commands is named; the docstring is the group's
     help."""

@@ -8,11 +8,13 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from typer import Typer
 
 import proxy.features
 from proxy.config.schema import SECTIONS_OF, Settings
 from proxy.features.table import FEATURES
 from proxy.model.feature import Feature, Page, Role, pages_of, provided
+from proxy.terminal.command import RootCommand
 
 FOLDER = Path(proxy.features.__file__).parent
 
@@ -20,8 +22,12 @@ FOLDER = Path(proxy.features.__file__).parent
 @pytest.mark.parametrize(("feature", "name"), [(each, name) for each in FEATURES for name in each.names()], ids=str)
 def test_what_is_named_is_in_the_features_own_folder(feature: Feature, name: str) -> None:
     named = feature.load(name)
+    if isinstance(named, RootCommand):
+        named = named.body
     if inspect.isfunction(named) or inspect.isclass(named):
         assert Path(inspect.getfile(named)).parent == FOLDER / feature.name
+    elif isinstance(named, Typer):
+        assert named.registered_commands or named.registered_callback, "commands of a group"
     else:
         assert isinstance(named, tuple), "routes of pages"
         assert {Path(inspect.getfile(route.handler)).parent for route in named} == {FOLDER / feature.name}

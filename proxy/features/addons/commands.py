@@ -27,15 +27,10 @@ from proxy.model.errors import ConfigError
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.completion import paths_typed, starting
 from proxy.terminal.exit_codes import Exit, Misused
-from proxy.terminal.help import Group
 from proxy.terminal.in_use import hint_in_use
 from proxy.terminal.options import moment, since_option
 
 group = typer.Typer(help="Addons: rules written in Python.", no_args_is_help=True)
-
-
-def add_to(app: typer.Typer) -> None:
-    app.add_typer(group, name="addons", cls=Group)
 
 
 def complete_addons(ctx: typer.Context, incomplete: str) -> list[str]:

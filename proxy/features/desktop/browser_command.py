@@ -14,7 +14,7 @@ import typer
 
 from proxy.model.errors import BywayError
 from proxy.model.feature import Role, provided
-from proxy.terminal.command import Invocation, command
+from proxy.terminal.command import Invocation, root_command
 from proxy.terminal.completion import complete_words
 from proxy.terminal.exit_codes import Misused
 
@@ -32,11 +32,8 @@ _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 _CLOSE_S = 10.0
 
 
-def add_to(app: typer.Typer) -> None:
-    command(app, "browser", example="byway browser firefox https://example.org")(_browser)
-
-
-def _browser(
+@root_command(example="byway browser firefox https://example.org")
+def browser(
     call: Invocation,
     kind: Annotated[
         str | None,

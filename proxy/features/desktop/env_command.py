@@ -6,19 +6,14 @@ import os
 import sys
 from typing import Annotated
 
-import typer
-
-from proxy.terminal.command import Invocation, command
+from proxy.terminal.command import Invocation, root_command
 from proxy.terminal.options import choice_option
 
 _SHELLS = ("bash", "zsh", "fish", "pwsh", "nu", "cmd")
 
 
-def add_to(app: typer.Typer) -> None:
-    command(app, "env", example="byway env --shell fish")(_env)
-
-
-def _env(
+@root_command(example="byway env --shell fish")
+def env(
     call: Invocation,
     shell: Annotated[
         str | None, choice_option("--shell", "SHELL", _SHELLS, "bash, zsh, fish, pwsh, nu or cmd. Default: $SHELL.")

@@ -6,14 +6,11 @@ from typing import Annotated
 
 import typer
 
-from proxy.terminal.command import Invocation, command
+from proxy.terminal.command import Invocation, root_command
 
 
-def add_to(app: typer.Typer) -> None:
-    command(app, "pac", example="byway pac --strict")(_pac)
-
-
-def _pac(
+@root_command(example="byway pac --strict")
+def pac(
     call: Invocation,
     strict: Annotated[bool, typer.Option("--strict", help="The file that names no direct route.")] = False,
 ) -> None:

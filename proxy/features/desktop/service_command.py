@@ -14,7 +14,6 @@ from proxy.model.document_version import VERSION
 from proxy.model.errors import BywayError
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.exit_codes import Exit
-from proxy.terminal.help import Group
 
 group = typer.Typer(help="Service: start Byway at login, and keep it running.", no_args_is_help=True)
 
@@ -22,10 +21,6 @@ _STARTS_WITHIN_S = 15.0
 """The longest wait for a new service. A busy machine needs a few seconds."""
 
 _POLL_S = 0.1
-
-
-def add_to(app: typer.Typer) -> None:
-    app.add_typer(group, name="service", cls=Group)
 
 
 @command(group, "install", example="byway service install")

@@ -14,7 +14,6 @@ import typer
 
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.exit_codes import NotRunning
-from proxy.terminal.help import Group
 from proxy.terminal.options import choice_option
 
 if TYPE_CHECKING:
@@ -27,10 +26,6 @@ _DESKTOPS = ("gnome", "kde", "macos", "windows")
 Desktop = Annotated[
     str | None, choice_option("--desktop", "DESKTOP", _DESKTOPS, "gnome, kde, macos or windows (default: this one).")
 ]
-
-
-def add_to(app: typer.Typer) -> None:
-    app.add_typer(group, name="system", cls=Group)
 
 
 @command(group, "on", example="byway system on")

@@ -14,7 +14,7 @@ import typer
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.feature import BrokenFeature
 from proxy.model.phrase import _
-from proxy.terminal.command import Invocation, command
+from proxy.terminal.command import Invocation, root_command
 from proxy.terminal.exit_codes import Exit, NotAllowed
 from proxy.terminal.findings import Finding, Step
 from proxy.wire.relay_url import redact
@@ -26,11 +26,8 @@ if TYPE_CHECKING:
     from proxy.terminal.client import Client
 
 
-def add_to(app: typer.Typer) -> None:
-    command(app, "doctor", example="byway doctor --fix", is_translated=True)(_doctor)
-
-
-def _doctor(
+@root_command(example="byway doctor --fix", is_translated=True)
+def doctor(
     call: Invocation,
     fix: Annotated[bool, typer.Option("--fix", help="Mend what is Byway's own: system proxy, files, log.")] = False,
 ) -> Exit | None:

@@ -16,17 +16,12 @@ from proxy.languages.amounts import ago
 from proxy.model.document_version import VERSION
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.exit_codes import Exit, Misused, NotAllowed, NotRunning
-from proxy.terminal.help import Group
 from proxy.terminal.output import say
 
 if TYPE_CHECKING:
     from proxy.features.inspection.trust_stores import TrustResult
 
 group = typer.Typer(help="The CA for INSPECT rules: show, export, trust, rotate, remove.", no_args_is_help=True)
-
-
-def add_to(app: typer.Typer) -> None:
-    app.add_typer(group, name="ca", cls=Group)
 
 
 _ALL = typer.Option("--all", help="Also CAs of other state folders, or whose file was lost.")

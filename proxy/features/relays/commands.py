@@ -16,7 +16,6 @@ from proxy.languages.amounts import ago, clock
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.completion import complete_relays, complete_selections
 from proxy.terminal.exit_codes import Exit, Misused, NotRunning, as_misuse
-from proxy.terminal.help import Group
 from proxy.terminal.in_use import edited_configuration, hint_saved, take_into_use
 from proxy.terminal.terminal import confirm
 
@@ -25,10 +24,6 @@ if TYPE_CHECKING:
     from proxy.config.paths import Paths
 
 group = typer.Typer(help="Relays and groups of relays: list, find, test, edit, select.", no_args_is_help=True)
-
-
-def add_to(app: typer.Typer) -> None:
-    app.add_typer(group, name="relay", cls=Group)
 
 
 Document = dict[str, Any]

@@ -18,7 +18,6 @@ from proxy.model.document_version import VERSION
 from proxy.routing.lists.export import ExportFormat
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.exit_codes import Misused, NotRunning, as_misuse
-from proxy.terminal.help import Group
 from proxy.terminal.in_use import edited_configuration, hint_in_use, take_into_use
 from proxy.terminal.output import Cell, action_of, override_of
 
@@ -28,10 +27,6 @@ if TYPE_CHECKING:
     from proxy.terminal.client import Client
 
 group = typer.Typer(help="Rules: test, list, check, add, remove, import, export.", no_args_is_help=True)
-
-
-def add_to(app: typer.Typer) -> None:
-    app.add_typer(group, name="rule", cls=Group)
 
 
 @command(group, "test", example="byway rule test https://user.livejournal.com/")

@@ -20,7 +20,6 @@ from proxy.languages.amounts import ago, clock, size
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.completion import complete_lists
 from proxy.terminal.exit_codes import Exit, Misused, NotRunning, as_misuse
-from proxy.terminal.help import Group
 from proxy.terminal.output import Output
 from proxy.wire.inert_text import inert
 
@@ -36,10 +35,6 @@ group = typer.Typer(help="Lists: show, fetch, compare with your visits.", no_arg
 Names = Annotated[
     list[str] | None, typer.Argument(metavar="NAME", help="Lists (default: all).", autocompletion=complete_lists)
 ]
-
-
-def add_to(app: typer.Typer) -> None:
-    app.add_typer(group, name="list", cls=Group)
 
 
 @command(group, "show", example="byway list show gfwlist")

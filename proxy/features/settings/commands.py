@@ -15,7 +15,6 @@ from proxy.model.errors import BywayError
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.completion import complete_settings
 from proxy.terminal.exit_codes import Misused, as_misuse
-from proxy.terminal.help import Group
 from proxy.terminal.in_use import edited_configuration, hint_in_use, hint_saved, take_into_use
 from proxy.terminal.terminal import confirm
 
@@ -24,10 +23,6 @@ if TYPE_CHECKING:
     from proxy.config.one_setting import OneSetting
 
 group = typer.Typer(help="Configuration: show, set, unset, check, locate, export, import.", no_args_is_help=True)
-
-
-def add_to(app: typer.Typer) -> None:
-    app.add_typer(group, name="config", cls=Group)
 
 
 @command(group, "show", example="byway config show --all")

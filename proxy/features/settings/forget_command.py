@@ -12,17 +12,14 @@ import typer
 from proxy.config.paths import Paths
 from proxy.config.suggestions import quoted, suggestion
 from proxy.model.feature import BrokenFeature, Feature
-from proxy.terminal.command import Invocation, command
+from proxy.terminal.command import Invocation, root_command
 from proxy.terminal.completion import complete_sites
 from proxy.terminal.exit_codes import Misused, as_misuse
 from proxy.terminal.options import moment
 
 
-def add_to(app: typer.Typer) -> None:
-    command(app, "forget", example="byway forget --all")(_forget)
-
-
-def _forget(
+@root_command(example="byway forget --all")
+def forget(
     call: Invocation,
     everything: Annotated[bool, typer.Option("--all", help="Everything that names a visited site.")] = False,
     host: Annotated[

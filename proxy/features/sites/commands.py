@@ -14,7 +14,6 @@ from proxy.model import literal
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.completion import complete_actions, complete_sites
 from proxy.terminal.exit_codes import Misused
-from proxy.terminal.help import Group
 from proxy.terminal.in_use import STORED
 from proxy.terminal.options import length_s
 from proxy.terminal.output import Output, override_of
@@ -22,10 +21,6 @@ from proxy.terminal.output import Output, override_of
 Document = Mapping[str, Any]
 
 group = typer.Typer(help="Site status and overrides.", no_args_is_help=True)
-
-
-def add_to(app: typer.Typer) -> None:
-    app.add_typer(group, name="site", cls=Group)
 
 
 Site = Annotated[

@@ -15,7 +15,7 @@ import typer
 
 from proxy.features.sites.report_redact import Redact
 from proxy.features.sites.report_sites import ROWS, Site, site_of
-from proxy.terminal.command import Invocation, command
+from proxy.terminal.command import Invocation, root_command
 from proxy.terminal.completion import complete_sites
 from proxy.terminal.exit_codes import Misused, as_misuse
 from proxy.terminal.options import choice_option
@@ -34,11 +34,8 @@ class Format(StrEnum):
     MD = "md"
 
 
-def add_to(app: typer.Typer) -> None:
-    command(app, "report", example="byway report livejournal.com --format ooni -o report.jsonl")(_report)
-
-
-def _report(
+@root_command(example="byway report livejournal.com --format ooni -o report.jsonl")
+def report(
     call: Invocation,
     sites: Annotated[
         list[str] | None,

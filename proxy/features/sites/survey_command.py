@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proxy.model.errors import BywayError
-from proxy.terminal.command import Invocation, command
+from proxy.terminal.command import Invocation, root_command
 from proxy.terminal.completion import complete_sites, paths_typed, starting
 from proxy.terminal.exit_codes import Exit, Misused, NotAllowed, NotRunning
 from proxy.terminal.options import number, whole
@@ -36,10 +36,6 @@ _NO_NETWORK = ("no network", "portal")
 _WAIT_S = 0.5
 
 
-def add_to(app: typer.Typer) -> None:
-    command(app, "test", example="byway test --file sites.txt -o out.csv")(_test)
-
-
 def _complete_surveys(ctx: typer.Context, incomplete: str) -> list[str]:
     """Completes the ids of tests that can be continued."""
     names: list[str] = []
@@ -48,7 +44,8 @@ def _complete_surveys(ctx: typer.Context, incomplete: str) -> list[str]:
     return starting(names, incomplete)
 
 
-def _test(
+@root_command(example="byway test --file sites.txt -o out.csv")
+def survey(
     call: Invocation,
     sites: Annotated[
         list[str] | None, typer.Argument(metavar="URL", help="Sites to test.", autocompletion=complete_sites)

@@ -22,7 +22,7 @@ from proxy.model.document import from_json
 from proxy.model.errors import BywayError
 from proxy.model.phrase import Phrase, _, commas, ngettext, pgettext, semicolons
 from proxy.store.logged import LoggedConnection
-from proxy.terminal.command import Invocation, command
+from proxy.terminal.command import Invocation, root_command
 from proxy.terminal.completion import complete_sites
 from proxy.terminal.exit_codes import Exit
 from proxy.terminal.mode_text import mode_sentences
@@ -43,11 +43,8 @@ _HEADINGS = ("what", "value")
 Document = Mapping[str, Any]
 
 
-def add_to(app: typer.Typer) -> None:
-    command(app, "why", example="byway why user.livejournal.com", is_translated=True)(_why)
-
-
-def _why(
+@root_command(example="byway why user.livejournal.com", is_translated=True)
+def why(
     call: Invocation,
     site: Annotated[str, typer.Argument(metavar="URL|HOST", help="The site to test.", autocompletion=complete_sites)],
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not use the result of the last minutes.")] = False,

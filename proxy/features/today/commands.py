@@ -12,7 +12,7 @@ import typer
 from proxy.detect.verdict.site_status import status_in_words
 from proxy.languages.amounts import ago, clock, share, short_moment
 from proxy.model.phrase import _, commas, ngettext, pgettext, semicolons
-from proxy.terminal.command import Invocation, command
+from proxy.terminal.command import Invocation, root_command
 from proxy.terminal.exit_codes import Exit
 from proxy.terminal.mode_text import mode_sentences
 from proxy.terminal.output import action_of, override_of
@@ -22,11 +22,8 @@ _CLEAR = "\x1b[H\x1b[2J"
 _HEADINGS = ("kind", "name", "state", "detail")
 
 
-def add_to(app: typer.Typer) -> None:
-    command(app, "status", example="byway status --watch", is_translated=True)(_status)
-
-
-def _status(
+@root_command(example="byway status --watch", is_translated=True)
+def status(
     call: Invocation,
     watch: Annotated[bool, typer.Option("--watch", help="Repeat every 2 seconds, until Ctrl-C.")] = False,
 ) -> Exit | None:

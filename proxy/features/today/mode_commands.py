@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from proxy.terminal.command import Invocation, command
+from proxy.terminal.command import Invocation, root_command
 from proxy.terminal.completion import complete_words
 from proxy.terminal.exit_codes import Exit, as_misuse
 from proxy.terminal.in_use import STORED
@@ -22,13 +22,8 @@ Document = Mapping[str, Any]
 _MODES = ("auto", "direct", "relay")
 
 
-def add_to(app: typer.Typer) -> None:
-    command(app, "pause", example="byway pause 15m")(_pause)
-    command(app, "resume", example="byway resume")(_resume)
-    command(app, "mode", example="byway mode relay")(_mode)
-
-
-def _pause(
+@root_command(example="byway pause 15m")
+def pause(
     call: Invocation,
     duration: Annotated[
         str, typer.Argument(metavar="TIME", help="How long: 30s, 15m, 2h.", show_default=False)
@@ -41,12 +36,14 @@ def _pause(
     return _change(call, {"pause_s": length(duration)})
 
 
-def _resume(call: Invocation) -> Exit | None:
+@root_command(example="byway resume")
+def resume(call: Invocation) -> Exit | None:
     """End a pause."""
     return _change(call, {"pause_s": 0.0})
 
 
-def _mode(
+@root_command(example="byway mode relay")
+def mode(
     call: Invocation,
     mode: Annotated[
         str | None,

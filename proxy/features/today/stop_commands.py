@@ -14,7 +14,7 @@ import typer
 from proxy.config.state_lock import is_locked
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.feature import BrokenFeature
-from proxy.terminal.command import Invocation, command
+from proxy.terminal.command import Invocation, root_command
 from proxy.terminal.exit_codes import Exit
 
 if TYPE_CHECKING:
@@ -33,15 +33,11 @@ _POLL_S = 0.05
 wait for the process instead is not safe: its pid may belong to another one by now, or be of another namespace."""
 
 
-def add_to(app: typer.Typer) -> None:
-    command(app, "stop", example="byway stop")(_stop)
-    command(app, "restart", example="byway restart")(_restart)
-
-
 AtOnce = Annotated[bool, typer.Option("--now", help="Close open connections at once.")]
 
 
-def _stop(call: Invocation, now: AtOnce = False) -> Exit | None:
+@root_command(example="byway stop")
+def stop(call: Invocation, now: AtOnce = False) -> Exit | None:
     """Stop the running Byway, as Ctrl-C in its terminal does.
 
     It restores the system proxy and lets open connections finish for a few seconds. When this ends, its port and its
@@ -56,7 +52,8 @@ def _stop(call: Invocation, now: AtOnce = False) -> Exit | None:
     return None
 
 
-def _restart(call: Invocation, now: AtOnce = False) -> Exit | None:
+@root_command(example="byway restart")
+def restart(call: Invocation, now: AtOnce = False) -> Exit | None:
     """Restart the running Byway with the same options.
 
     It stays in its terminal, or the same service. The configuration, the addons and the password commands are checked

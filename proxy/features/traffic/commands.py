@@ -26,7 +26,6 @@ from proxy.store.logged import LoggedConnection
 from proxy.terminal.command import Invocation, command, default_command
 from proxy.terminal.completion import complete_routes, complete_sites
 from proxy.terminal.exit_codes import Exit, Misused, as_misuse
-from proxy.terminal.help import Group
 from proxy.terminal.options import choice_option, moment, since_option, until_option, whole
 from proxy.terminal.output import Output
 from proxy.terminal.table import GAP, row_lines
@@ -34,10 +33,6 @@ from proxy.terminal.terminal import bold, columns_of, width
 from proxy.wire.inert_text import inert
 
 group = typer.Typer()
-
-
-def add_to(app: typer.Typer) -> None:
-    app.add_typer(group, name="log", cls=Group)
 
 
 _FIRST_ROWS = 10
