@@ -4,7 +4,6 @@ Windows with stand-ins for their programs. Whatever ends Byway, what was set bef
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -26,7 +25,7 @@ from proxy.setup.desktop.proxy_settings import (
 )
 from proxy.setup.desktop.system_proxy import is_in_use
 from tests.support.byway import TYPED, Byway
-from tests.support.desktops import run_in, session_bus, stand_ins
+from tests.support.desktops import run_in, session_bus, settings_in, stand_ins
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -41,6 +40,9 @@ BEFORE: Mapping[DesktopName, Mapping[str, Values]] = {
     DesktopName.WINDOWS: {ONLY_PLACE: {"AutoConfigURL": CORPORATE, "ProxyServer": "corp.example:3128"}},
 }
 """What each desktop has before, and gets back."""
+
+_LOOK_S = 0.2
+"""Between two looks at a desktop: each runs up to eleven of its programs."""
 
 
 @dataclass
@@ -72,6 +74,12 @@ class Desk:
     @property
     def is_strict(self) -> bool:
         return self.holds(self.settings.by_address("127.0.0.1", self.byway.port))
+
+    async def becomes_lenient(self) -> None:
+        await until(lambda: self.is_lenient, every_s=_LOOK_S)
+
+    async def becomes_strict(self) -> None:
+        await until(lambda: self.is_strict, every_s=_LOOK_S)
 
     async def turn_on(self) -> None:
         await self.byway.command("system", "on", "--desktop", self.settings.name)
@@ -191,18 +199,18 @@ async def test_it_is_strict_while_a_rule_or_an_override_closes_a_site(tmp_path: 
         assert on.is_strict
 
         on.byway.rules.write_text("MATCH,AUTO\n")
-        await until(lambda: on.is_lenient)
+        await on.becomes_lenient()
         await on.byway.command("site", "set", "b.example", "block")
-        await until(lambda: on.is_strict)
+        await on.becomes_strict()
         await on.byway.command("site", "forget", "b.example")
-        await until(lambda: on.is_lenient)
+        await on.becomes_lenient()
         await on.byway.command("site", "set", "c.example", "block")
-        await until(lambda: on.is_strict)
+        await on.becomes_strict()
         await on.byway.command("site", "set", "d.example", "relay", "--for", "2s")
         await on.byway.command("site", "forget", "c.example")
-        await until(lambda: on.is_lenient)  # once the other has ended by itself
+        await on.becomes_lenient()  # once the other has ended by itself
         on.byway.rules.write_text("DOMAIN,a.example,BLOCK\n")
-        await until(lambda: on.is_strict)
+        await on.becomes_strict()
         await on.byway.kill()
         assert on.is_strict  # without Byway no program connects
         await on.byway.start()
@@ -216,10 +224,10 @@ async def test_it_is_strict_while_an_addon_decides(tmp_path: Path) -> None:
         addon = on.byway.config.parent / "addons" / "keep_shut.py"
         addon.parent.mkdir(exist_ok=True)
         addon.write_text("def admit(request):\n    return None\n")
-        await until(lambda: on.is_strict)
+        await on.becomes_strict()
         assert "because of `addon keep_shut`" in (await on.byway.command("system", "on", "--desktop", "kde")).stdout
         addon.unlink()
-        await until(lambda: on.is_lenient)
+        await on.becomes_lenient()
         await on.byway.command("system", "off")
         assert on.now == on.before
 
@@ -238,8 +246,9 @@ async def test_without_a_desktop_session_it_says_so(tmp_path: Path) -> None:
 
 async def test_an_ephemeral_byway_is_never_the_system_proxy(tmp_path: Path) -> None:
     environment = stand_ins(tmp_path)
+    before = settings_in(tmp_path)
     async with Byway(tmp_path, environment=environment, arguments=["--ephemeral"]) as byway:
         done = await byway.command("system", "on", "--desktop", "kde", check=False)
         assert done.returncode == 1
         assert "With --ephemeral nothing is stored" in done.stderr
-        assert json.loads((tmp_path / "settings.json").read_text()) == {}
+        assert settings_in(tmp_path) == before

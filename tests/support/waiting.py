@@ -11,11 +11,11 @@ GIVEN_UP_S = 30.0
 a very busy machine (`tests.support.byway`), and a check that starts one of its commands takes a tenth of it there."""
 
 
-async def until(true: Callable[[], bool], *, within_s: float = GIVEN_UP_S) -> None:
-    """Returns once `true()` is true. Raises TimeoutError."""
+async def until(true: Callable[[], bool], *, within_s: float = GIVEN_UP_S, every_s: float = _TURN_S) -> None:
+    """Returns once `true()` is true. Raises TimeoutError. `every_s` is for a check that itself takes long."""
     async with asyncio.timeout(within_s):
         while not true():  # noqa: ASYNC110  # what is looked at has no event to wait for
-            await asyncio.sleep(_TURN_S)
+            await asyncio.sleep(every_s)
 
 
 async def until_read(read: Callable[[], Awaitable[bool]], *, within_s: float = GIVEN_UP_S) -> None:
