@@ -18,12 +18,11 @@ from aiohttp.typedefs import Middleware
 
 from proxy.config.suggestions import one_of, quoted
 from proxy.control.access import Guard, Handler, Refused, check_shape, secure_headers
-from proxy.control.answers.errors import ErrorAnswer
 from proxy.control.dashboard.sign_in import CODE_S
 from proxy.control.endpoint import ASKED, Endpoint
 from proxy.control.frame import Frame
 from proxy.control.request_parsing import BODY_LIMIT, Nothing, parse_body, parse_query
-from proxy.control.streaming import FAULT, Followers, phrases_as
+from proxy.control.streaming import FAULT, ErrorAnswer, Followers, phrases_as
 from proxy.model.document import document
 from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass

@@ -21,6 +21,7 @@ from proxy.config.suggestions import quoted, suggestion
 from proxy.control.access import Refused
 from proxy.model.frozen_dataclass import frozen_dataclass
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 BODY_LIMIT = 64 * 1024
@@ -146,10 +147,10 @@ def _typed(name: str, given: Any, fields: Mapping[str, _Field]) -> Any:
     return given
 
 
-def parse_field(convert: Callable[[str], T], text: str) -> T:
-    """Returns `convert(text)`. Raises Refused (400) with the sentence of its ValueError."""
+def parse_field(convert: Callable[[S], T], given: S) -> T:
+    """Returns `convert(given)`. Raises Refused (400) with the sentence of its ValueError."""
     try:
-        return convert(text)
+        return convert(given)
     except ValueError as error:
         raise Refused(400, str(error)) from None
 

@@ -67,7 +67,7 @@ class ControlServer:
     async def start(self) -> None:
         """Starts listening. Raises BywayError when the socket cannot be opened."""
         try:
-            listening = _listen_unix(self._path) if self._path is not None else _listen_loopback()
+            listening = _listen(socket.socket(), ("127.0.0.1", 0)) if self._path is None else _listen_unix(self._path)
         except OSError as error:
             where = self._path or "loopback"
             raise BywayError(f"the control socket cannot be opened at {where}: {error.strerror or error}") from error
@@ -98,11 +98,11 @@ class ControlServer:
     @property
     def is_found(self) -> bool:
         """Whether clients can find the socket: its file exists."""
-        return self._path is None or _is_there(self._path)
+        return self._path is None or os.path.lexists(self._path)
 
     async def listen_again(self) -> None:
         """Listens anew when the file of the socket was removed. Raises OSError and BywayError."""
-        if self._path is None or self._listening is None or _is_there(self._path):
+        if self._path is None or self._listening is None or self.is_found:
             return
         removed, self._listening = self._listening, _listen_unix(self._path)
         if self._applications is None:
@@ -234,10 +234,6 @@ class _Adopted(asyncio.Protocol):
         self.inner.connection_lost(error)
 
 
-def _is_there(path: Path) -> bool:
-    return os.path.lexists(path)
-
-
 def _listen_unix(path: Path) -> socket.socket:
     """Returns a listening socket at `path`, of mode 0600. Replaces the socket that a killed Byway left there."""
     with contextlib.suppress(FileNotFoundError):
@@ -246,21 +242,15 @@ def _listen_unix(path: Path) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)  # bind creates the file; with a later chmod others could connect for a moment
     try:
-        sock.bind(str(path))
-        sock.listen(_BACKLOG)
-        sock.setblocking(False)
-    except BaseException:
-        sock.close()
-        raise
+        return _listen(sock, str(path))
     finally:
         os.umask(mask)
-    return sock
 
 
-def _listen_loopback() -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+def _listen(sock: socket.socket, address: str | tuple[str, int]) -> socket.socket:
+    """Makes a socket listen, and returns it. Raises OSError, and then closes it."""
     try:
-        sock.bind(("127.0.0.1", 0))
+        sock.bind(address)
         sock.listen(_BACKLOG)
         sock.setblocking(False)
     except BaseException:

@@ -15,15 +15,23 @@ from typing import Any
 
 from aiohttp import web
 
-from proxy.control.answers.errors import ErrorAnswer
 from proxy.model.document import PHRASES_HEADER, document, phrase_parts
 from proxy.model.errors import BywayError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import Phrase, _
 from proxy.wire.relay_url import redact
 
 log = logging.getLogger(__name__)
 
 FAULT = _("Byway has an internal error; `byway run -vv` logs the details.")
+
+
+@frozen_dataclass
+class ErrorAnswer:
+    """The fault of a request, or the error that stopped its answer, in one sentence. It may be the last line of a
+    streamed answer."""
+
+    error: str
 
 
 class Followers:

@@ -111,7 +111,7 @@ FEATURES = (
         "inspection",
         commands={"ca": "commands:group"},
         settings=("inspect",),
-        provides={Role.INSPECTOR: "inspector:make", Role.PROFILE_TRUST: "trust:trust_in_profile"},
+        provides={Role.INSPECTOR: "inspector:MitmInspector", Role.PROFILE_TRUST: "trust:trust_in_profile"},
     ),
     Feature("doctor", commands={"doctor": "command:doctor"}),
     Feature("demo", commands={"demo": "command:demo"}),

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from proxy.config.load import Loaded, load
 from proxy.config.paths import Paths
 from proxy.config.schema import Settings
+from proxy.model import Belief, Destination, Inbound, Plan, Request
 from proxy.model.feature import Feature
 from proxy.net.poller import make_poller
+from proxy.routing.rule import Situation
 from proxy.session.setup import Setup
 from proxy.setup.checked import Parts
 from proxy.setup.steps import make
@@ -37,12 +41,16 @@ def make_setup(
 
 async def _make(paths: Paths, features: Sequence[Feature] | None, *, runs_password_commands: bool) -> Setup:
     loaded = read_configuration(paths)
-    poller = make_poller(asyncio.get_running_loop())
-    try:
+    with closing(make_poller(asyncio.get_running_loop())) as poller:
         used = loaded if runs_password_commands else replace(loaded, settings=without_passwords(loaded.settings))
         return make(Parts(poller, paths, loaded.settings.listen.port, features=features), used, {})
-    finally:
-        poller.close()
+
+
+def plan_offline(setup: Setup, destination: Destination, situation: Situation) -> Plan:
+    """Returns the plan for a request to a destination, with no stored status."""
+    request = Request(0, destination, Inbound.CONNECT, client="")
+    nothing, relays = Belief(destination.host, situation.network), setup.registry.relay_names
+    return setup.router.plan(request, nothing, relays=relays, now=time.time(), situation=situation)
 
 
 def without_passwords(settings: Settings) -> Settings:

@@ -36,13 +36,17 @@ def overrides_now(call: Invocation) -> dict[str, Override]:
     }
 
 
+def action_text(override: Override) -> str:
+    """Returns the action as `byway site set` takes it."""
+    return f"{override.action}:{override.relay}" if override.relay else str(override.action)
+
+
 def set_overrides(paths: Paths, client: Client | None, overrides: Mapping[str, Override]) -> None:
     """Sets these overrides, also while no Byway runs; others stay. Raises BywayError when they are not stored."""
     if client is not None:
         for host, override in overrides.items():
-            action = f"{override.action}:{override.relay}" if override.relay else str(override.action)
             ends = {"for_s": max(1, round(override.until - time.time()))} if override.until else {}
-            client.put(f"/v1/sites/{quote(host, safe='')}", {"action": action, **ends})
+            client.put(f"/v1/sites/{quote(host, safe='')}", {"action": action_text(override), **ends})
     elif overrides:
         with stopped_store(paths) as store:
             for host, override in overrides.items():

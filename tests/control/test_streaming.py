@@ -12,8 +12,8 @@ import pytest
 from aiohttp import ClientSession, UnixConnector
 
 from proxy.control import streaming, web_apps
-from proxy.control.answers.errors import ErrorAnswer
 from proxy.control.server import ControlServer
+from proxy.control.streaming import ErrorAnswer
 from proxy.model import Symptom
 from proxy.model.document import Document, document
 from proxy.model.errors import BywayError

@@ -18,10 +18,10 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from proxy.control.answers.errors import ErrorAnswer
 from proxy.control.api import endpoints_of
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame
+from proxy.control.streaming import ErrorAnswer
 from proxy.features.table import FEATURES
 from proxy.model.document_version import VERSION
 from proxy.model.feature import SaidBy, provided

@@ -7,7 +7,7 @@ in a thread with the first page, because jinja2 takes 40 ms and 3 MiB.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,12 @@ from markupsafe import Markup, escape
 
 from proxy.config.command_name import as_typed, typed_here
 from proxy.control.attempts import result
-from proxy.control.dashboard.charts import PATTERNS
 from proxy.control.dashboard.kinds import status_kind
 from proxy.control.dashboard.sign_in import Session
 from proxy.languages.amounts import ago, clock, dated, size, span
 from proxy.languages.catalogue import Catalogue, catalogue
 from proxy.languages.language import Language
 from proxy.model import Stage
-from proxy.model.feature import Page
 from proxy.model.phrase import Phrase, _, commas, ngettext, pgettext, semicolons
 from proxy.store.logged import LoggedAttempt, LoggedConnection
 from proxy.wire.html_page import prose
@@ -113,42 +111,8 @@ def _token(session: Session) -> Callable[[], Markup]:
     return lambda: Markup('<input type="hidden" name="token" value="{}">').format(session.form_token)
 
 
-def render(
-    template: str,
-    session: Session,
-    language: Language,
-    pages: Iterable[Page],
-    *,
-    title: str,
-    here: str,
-    notice: str,
-    mode: str,
-    is_answer: bool,
-    view: Any,
-) -> str:
-    """Returns a page. `pages` are those of the menu. `here` is the page's path after that of the session, `notice` the
-    result of the last form, and `mode` the mode that replaces AUTO, or an empty text. `is_answer`: it is the answer to
-    a form, with the input of the user."""
-    return (
-        environment(language)
-        .get_template(template)
-        .render(
-            title=title,
-            base=session.path,
-            here=here,
-            pages=pages,
-            patterns=PATTERNS,
-            notice=notice,
-            mode=mode,
-            is_answer=is_answer,
-            token=_token(session),
-            view=view,
-        )
-    )
-
-
-def render_part(template: str, session: Session, language: Language, **values: Any) -> str:
-    """Returns a part of a page."""
+def render(template: str, session: Session, language: Language, **values: Any) -> str:
+    """Returns a page, or a part of one."""
     made = environment(language).get_template(template)
     return made.render(base=session.path, token=_token(session), **values)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from aiohttp import web
 
@@ -15,21 +16,17 @@ from proxy.control.dashboard.visit import Handler, Route, Visit
 from proxy.control.frame import Frame
 
 
-async def _style(visit: Visit) -> web.Response:
-    return await _asset(visit, "dashboard.css", "text/css")
-
-
-async def _module(visit: Visit) -> web.Response:
-    return await _asset(visit, "dashboard.js", "text/javascript")
-
-
-async def _asset(visit: Visit, name: str, content_type: str) -> web.Response:
+async def _asset(visit: Visit, *, name: str, content_type: str) -> web.Response:
     visit.query()
     body = await asyncio.to_thread(asset, name)
     return web.Response(body=body, content_type=content_type, charset="utf-8", headers=PAGE_HEADERS)
 
 
-_OWN = (*tab_updates.ROUTES, Route("GET", "dashboard.css", _style), Route("GET", "dashboard.js", _module))
+_ASSETS = {"dashboard.css": "text/css", "dashboard.js": "text/javascript"}
+_OWN = (
+    *tab_updates.ROUTES,
+    *(Route("GET", name, partial(_asset, name=name, content_type=kind)) for name, kind in _ASSETS.items()),
+)
 
 
 class Routes:

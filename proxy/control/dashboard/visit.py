@@ -14,8 +14,9 @@ from aiohttp import web
 
 from proxy.control.access import Refused
 from proxy.control.dashboard.answer import PAGE_HEADERS, html, log_fault
+from proxy.control.dashboard.charts import PATTERNS
 from proxy.control.dashboard.guard import FORM_LIMIT, SIGNED_OUT, posted_form
-from proxy.control.dashboard.rendering import STREAM, render, render_part
+from proxy.control.dashboard.rendering import STREAM, render
 from proxy.control.dashboard.sign_in import Session
 from proxy.control.dependencies import Dependencies
 from proxy.control.frame import Frame
@@ -59,7 +60,7 @@ class Visit:
         return await posted_form(self.request, self.session, *names, limit=limit)
 
     async def page(self, template: str, *, here: str, view: Any, title: str = "", status: int = 200) -> web.Response:
-        """Returns a page, rendered in a thread: a long list takes 30 ms. Arguments are as in `render`."""
+        """Returns a page, rendered in a thread: a long list takes 30 ms."""
         text = await asyncio.to_thread(self.render, template, title=title, here=here, view=view)
         return html(text, PAGE_HEADERS, status)
 
@@ -74,20 +75,19 @@ class Visit:
             template,
             self.session,
             self.language,
-            pages,
+            pages=pages,
+            patterns=PATTERNS,
             title=title or next(page.title for page in pages if page.path == here),
             here=here,
             notice=notice,
             mode=mode_mark(self.parts.modes),
-            is_answer=self.request.method == "POST",
+            is_answer=self.request.method == "POST",  # to a form, with the input of the user
             view=view,
         )
 
     async def part(self, template: str, view: Any) -> web.Response:
         """Returns a part of a page, for the script."""
-        return html(
-            await asyncio.to_thread(render_part, template, self.session, self.language, view=view), PAGE_HEADERS
-        )
+        return html(await asyncio.to_thread(render, template, self.session, self.language, view=view), PAGE_HEADERS)
 
     def file(self, text: str, name: str, content_type: str) -> web.Response:
         """Returns a file for the browser to save. `name` has only letters, digits, dots and hyphens."""

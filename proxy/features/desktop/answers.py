@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _
 from proxy.setup.desktop.proxy_settings import DesktopName
 from proxy.setup.desktop.system_proxy import Restored
+
+RESTORED = {
+    Restored.NOTHING: _("Byway was not the system proxy. Nothing was changed."),
+    Restored.RESTORED: _("The earlier system proxy setting was restored."),
+    Restored.KEPT_NEWER: _("The system proxy was changed by another program since. That value was kept."),
+}
 
 
 @frozen_dataclass

@@ -18,7 +18,7 @@ from proxy.control.answers.problems import ProblemJson
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.frame import Moment
 from proxy.control.pac import Pac
-from proxy.features.desktop.answers import SystemProxyOffAnswer, SystemProxyOnAnswer
+from proxy.features.desktop.answers import RESTORED, SystemProxyOffAnswer, SystemProxyOnAnswer
 from proxy.features.desktop.endpoints import SystemProxyEndpoints, SystemProxyRequest
 from proxy.features.desktop.own_pages import browser_steps, family_of
 from proxy.model import Destination
@@ -27,15 +27,8 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, sentences
 from proxy.session.recent_clients import RECENT_S
 from proxy.setup.desktop.proxy_settings import this_desktop
-from proxy.setup.desktop.system_proxy import Restored
 from proxy.wire.home_network import TYPED_BYPASS
 from proxy.wire.hostnames import OWN_NAME
-
-_RESTORED = {
-    Restored.NOTHING: _("Byway was not the system proxy. Nothing was changed."),
-    Restored.RESTORED: _("The earlier system proxy setting was restored."),
-    Restored.KEPT_NEWER: _("The system proxy was changed by another program since. That value was kept."),
-}
 
 
 @frozen_dataclass
@@ -140,7 +133,7 @@ async def _switch(visit: Visit) -> web.Response:
 
 def _notice(answer: SystemProxyOnAnswer | SystemProxyOffAnswer) -> str:
     if isinstance(answer, SystemProxyOffAnswer):
-        return _RESTORED[answer.restored]
+        return RESTORED[answer.restored]
     strict = _(
         "It is strict, because of {reason}: if Byway crashes, no site opens until `byway system off` or the next "
         "start of Byway.",

@@ -6,6 +6,7 @@ without one: after a crash, the user must get Internet access back.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,7 +54,7 @@ def turn_on(call: Invocation, desktop: Desktop = None) -> None:
             "[listen] user is set, so every program asks for the user name and the password. Programs that cannot ask "
             "get no connection."
         )
-    if not _is_loopback(answer["listen"]):
+    if not ipaddress.ip_address(answer["listen"]).is_loopback:
         out.line(
             f"Byway listens on {answer['listen']}, for other computers too. This setting is for this computer only."
         )
@@ -75,13 +76,12 @@ def turn_off(
     """Restore the system proxy that was set before `byway system on`.
 
     A newer value of another program is kept."""
+    from proxy.features.desktop.answers import RESTORED, SystemProxyOffAnswer
     from proxy.setup.desktop.system_proxy import Restored
-    from proxy.wire.inert_text import inert
 
     try:
         client = call.client()
     except NotRunning:
-        from proxy.features.desktop.answers import SystemProxyOffAnswer
         from proxy.model.document import document
 
         answer = document(SystemProxyOffAnswer(on=False, restored=_system_proxy(call).restore()))
@@ -93,14 +93,7 @@ def turn_off(
     if call.output.as_json:
         call.output.document(answer)
     elif not (if_dead and answer["restored"] == Restored.NOTHING):
-        call.output.line(inert(_RESTORED[answer["restored"]]))
-
-
-_RESTORED = {
-    "nothing": "Byway was not the system proxy. Nothing was changed.",
-    "restored": "The earlier system proxy setting was restored.",
-    "kept_newer": "The system proxy was changed by another program since. That value was kept.",
-}
+        call.output.line(RESTORED[answer["restored"]])
 
 
 @command(group, "show", example="byway system show --json")
@@ -165,9 +158,3 @@ def _sentence(desktop: str, place: Mapping[str, Any], *, running: bool) -> str:
         return f"{where}: not Byway (mode {place['mode'] or 'not set'})."
     without = "no site opens without Byway" if place["byway"] == "strict" else "programs connect direct without Byway"
     return f"{where}: Byway{'' if running else ', which is not running'} ({place['byway']}: {without})."
-
-
-def _is_loopback(address: str) -> bool:
-    import ipaddress
-
-    return ipaddress.ip_address(address).is_loopback

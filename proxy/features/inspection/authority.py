@@ -112,7 +112,7 @@ def make_authority(*, now: float, host: str | None = None) -> Authority:
         .not_valid_before(begin)
         .not_valid_after(begin + LIFETIME)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_SIGNS_CERTIFICATES, critical=True)
+        .add_extension(key_usage("key_cert_sign", "crl_sign"), critical=True)
         .add_extension(key_id, critical=False)
         .sign(key, hashes.SHA256())
     )
@@ -184,17 +184,15 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
-_SIGNS_CERTIFICATES = x509.KeyUsage(
-    digital_signature=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=True,
-    crl_sign=True,
-    encipher_only=False,
-    decipher_only=False,
+_USAGES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
 )
+
+
+def key_usage(*allowed: str) -> x509.KeyUsage:
+    """Returns the extension that allows a key these uses, by cryptography's names."""
+    return x509.KeyUsage(**{name: name in allowed for name in _USAGES})
 
 
 def _host(host: str | None) -> str:

@@ -16,7 +16,6 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.config.mitmproxy_version import unavailable
@@ -53,16 +52,6 @@ _NAMED = 5  # hosts that `byway status` names
 _HTTP_PORT = 80  # the site's certificate is not checked there before the client has sent a ClientHello
 
 
-@frozen_dataclass
-class Folders:
-    """The CA's folder, and the folder that addons of mitmproxy get as its configuration folder."""
-
-    ca: Path
-    engine: Path
-    ephemeral: bool = False
-    """Writes nothing: a missing CA is created in memory, where no browser trusts it."""
-
-
 class MitmInspector:
     """The inspector of a run; `close` ends all inspected connections."""
 
@@ -70,17 +59,20 @@ class MitmInspector:
         self,
         services: Callable[[], Services],
         poller: Poller,
-        folders: Folders,
+        paths: Paths,
         settings: Callable[[], Settings],
         addons: Addons,
         *,
+        ephemeral: bool,
         roots: KnownRoots,
     ) -> None:
-        """`services` are those of sessions, which have this inspector; `settings` returns the settings in use. `roots`
-        are known to intercept TLS."""
+        """`services` are those of sessions, which have this inspector; `settings` returns the settings in use.
+        `ephemeral` writes nothing: a missing CA is created in memory, where no browser trusts it. `roots` are known to
+        intercept TLS."""
         self._services = services
         self._poller = poller
-        self._folders = folders
+        self._paths = paths
+        self._ephemeral = ephemeral
         self._settings = settings
         self._addons = addons
         self._origin_checks = OriginChecks(roots)
@@ -193,7 +185,7 @@ class MitmInspector:
                     module = await asyncio.to_thread(importlib.import_module, "proxy.features.inspection.engine")
                 except Exception as error:  # code outside Byway may raise anything
                     raise BywayError(f"mitmproxy cannot be imported: {error}") from error
-                self._engine = module.Engine(self._folders.engine, self._settings, self._addons, leaf=self._leaf)
+                self._engine = module.Engine(self._paths.engine_dir, self._settings, self._addons, leaf=self._leaf)
             if self._leaves is None or not self._is_in_force(self._leaves):
                 self._leaves = await asyncio.to_thread(self._open_leaves)
             return self._engine
@@ -203,16 +195,14 @@ class MitmInspector:
         from proxy.features.inspection.leaf import Leaves
 
         now = time.time()
-        if self._folders.ephemeral and not authority.has_key(self._folders.ca):
+        if self._ephemeral and not authority.has_key(self._paths.ca_dir):
             return Leaves(authority.make_authority(now=now))
-        return Leaves(authority.open_authority(self._folders.ca, now=now))
+        return Leaves(authority.open_authority(self._paths.ca_dir, now=now))
 
     def _is_in_force(self, leaves: Leaves) -> bool:
         """Whether the CA is still valid, and neither rotated nor removed."""
         authority = leaves.authority
-        return authority.is_valid_at(time.time()) and (
-            self._folders.ephemeral or authority.is_current_in(self._folders.ca)
-        )
+        return authority.is_valid_at(time.time()) and (self._ephemeral or authority.is_current_in(self._paths.ca_dir))
 
     def _leaf(self, host: str) -> Leaf:
         assert self._leaves is not None  # `_start` sets it before the engine serves a client
@@ -323,18 +313,3 @@ def _can_inspect(flight: Flight, host: str) -> bool:
         return True
     log.info("not inspecting %s: the client's TLS handshake names %s (SNI)", host, flight.server_name)
     return False
-
-
-def make(
-    services: Callable[[], Services],
-    poller: Poller,
-    paths: Paths,
-    settings: Callable[[], Settings],
-    addons: Addons,
-    *,
-    ephemeral: bool,
-    roots: KnownRoots,
-) -> MitmInspector:
-    """Makes the inspector of a run."""
-    folders = Folders(paths.ca_dir, paths.engine_dir, ephemeral=ephemeral)
-    return MitmInspector(services, poller, folders, settings, addons, roots=roots)

@@ -8,7 +8,6 @@ in memory, which is never written. One key per leaf would protect nothing: all k
 from __future__ import annotations
 
 import datetime
-import ipaddress
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import field
@@ -20,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from proxy.features.inspection.authority import Authority
+from proxy.features.inspection.authority import Authority, key_usage
+from proxy.model import literal
 from proxy.model.bounded import Bounded
 from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -117,7 +117,7 @@ class Leaves:
             # critical where there is no subject (RFC 5280 section 4.2.1.6)
             .add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=not subject)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_SIGNS_HANDSHAKES, critical=True)
+            .add_extension(key_usage("digital_signature"), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(
@@ -126,19 +126,6 @@ class Leaves:
             .sign(self.authority.key, hashes.SHA256())
         )
         return Leaf(certificate, (issuer,), self._key)
-
-
-_SIGNS_HANDSHAKES = x509.KeyUsage(
-    digital_signature=True,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=False,
-    crl_sign=False,
-    encipher_only=False,
-    decipher_only=False,
-)
 
 
 def _is_current(leaf: Leaf, now: datetime.datetime) -> bool:
@@ -161,7 +148,5 @@ def _plain_hosts(names: Iterable[str]) -> list[str]:
 
 
 def _general_name(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
+    address = literal(host)
+    return x509.DNSName(host) if address is None else x509.IPAddress(address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -19,14 +20,15 @@ from proxy.features.inspection.authority import (
     common_name,
     fingerprint,
     has_key,
+    key_hash,
     open_authority,
     problem_with,
     read_certificate,
     replace_authority,
 )
-from proxy.features.inspection.nss_stores import nss_stores
+from proxy.features.inspection.nss_stores import NssStore, nss_stores
 from proxy.features.inspection.system_stores import SYSTEMS, this_system
-from proxy.features.inspection.trust_stores import TrustResult, TrustStore, untrust
+from proxy.features.inspection.trust_stores import TrustResult, TrustStore, trust, untrust
 from proxy.model.document_version import VERSION
 from proxy.model.errors import BywayError, reason_of
 from proxy.terminal.exit_codes import Misused
@@ -84,7 +86,8 @@ def untrust_everywhere(paths: Paths, *, everything: bool) -> list[TrustResult]:
     for store in stores_here():
         certificates = set() if own is None else {own}
         if everything:
-            certificates |= set(_certificates_in(store))
+            with contextlib.suppress(BywayError):  # its change reports that it cannot be read
+                certificates |= {entry.certificate for entry in store.entries()}
         results.append(untrust(store, sorted(certificates, key=common_name)))
     return results
 
@@ -122,22 +125,10 @@ def _store_document(store: TrustStore, certificate: x509.Certificate | None) -> 
     }
 
 
-def _certificates_in(store: TrustStore) -> list[x509.Certificate]:
-    """Returns Byway's certificates in a store; empty when it cannot be read, which its change will report."""
-    try:
-        return [entry.certificate for entry in store.entries()]
-    except BywayError:
-        return []
-
-
 def trust_in_profile(paths: Paths, firefox: Path | None, *, ephemeral: bool) -> tuple[str, str]:
     """Makes a browser profile trust the CA. Returns the hash of the CA's key, for a Chromium's command line, and the
     reason for which inspected sites still show a warning; both may be empty. `firefox` is the profile of a Firefox;
     None: another browser. `ephemeral`: the running Byway stores no CA."""
-    from proxy.features.inspection.authority import key_hash
-    from proxy.features.inspection.nss_stores import NssStore
-    from proxy.features.inspection.trust_stores import trust
-
     if ephemeral and not has_key(paths.ca_dir):
         return "", "this Byway stores no CA (--ephemeral)."
     certificate = open_or_create(paths).certificate

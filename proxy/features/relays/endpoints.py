@@ -85,10 +85,7 @@ class RelayEndpoints:
     def begin_test(self, asked: RelayTestRequest) -> RelayTest:
         """Checks the request. Raises Refused. The test begins when its results are read."""
         enabled, groups = self.relays.enabled(), self.parts.setup().groups
-        try:
-            names = relays_meant(asked.names or enabled, groups, enabled)
-        except ValueError as error:
-            raise Refused(400, str(error)) from None
+        names = parse_field(lambda given: relays_meant(given, groups, enabled), asked.names or enabled)
         for name in names:
             if name not in self.relays.configured():
                 raise Refused(404, f"unknown relay {quoted(name)}{suggestion(name, self.relays.usable_names())}")

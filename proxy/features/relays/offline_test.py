@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from proxy.config.edit import check_relay
@@ -51,8 +52,7 @@ async def _try(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysock
     loaded = load(paths.config_to_read, env=os.environ)
     settings = expanded(loaded.settings)
     target = _target(settings, to)
-    poller = make_poller(asyncio.get_running_loop())
-    try:
+    with closing(make_poller(asyncio.get_running_loop())) as poller:
         setup = make(Parts(poller, paths, settings.listen.port), loaded, read_overrides(paths.store_file))
         registry = setup.registry
         with as_misuse():
@@ -66,8 +66,6 @@ async def _try(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysock
             opinions = await asyncio.gather(*(_opinion(registry, settings, name, target, resolver) for name in tested))
         else:
             opinions = [_NOT_ASKED] * len(tested)
-    finally:
-        poller.close()
     _remember(paths, settings, remembered_tests(trials, settings.relay, time.time(), whatever_target=to is not None))
     return versioned(
         to=target, results=[_result(trial, opinion) for trial, opinion in zip(trials, opinions, strict=True)]

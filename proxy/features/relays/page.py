@@ -15,7 +15,7 @@ from aiohttp import web
 
 from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
-from proxy.control.dashboard.rendering import STREAM, render_part
+from proxy.control.dashboard.rendering import STREAM, render
 from proxy.control.dashboard.visit import Part, Route, Visit
 from proxy.features.relays.answers import GroupJson, RelayJson, RelaysAnswer
 from proxy.features.relays.edits import Additions
@@ -307,14 +307,14 @@ async def _results(visit: Visit, test: RelayTest, name: str) -> AsyncGenerator[P
     async with contextlib.aclosing(test.results):
         async for result in test.results:
             working += result.ok
-            yield Part(render_part("relay_trial.html", visit.session, visit.language, view=result))
+            yield Part(render("relay_trial.html", visit.session, visit.language, view=result))
     end = {
         "working": working,
         "count": len(test.names),
         "relay": name,
         "place": urlencode({"row": name, "did": "test"}),
     }
-    yield Part(render_part("relay_tested.html", visit.session, visit.language, view=end), is_behind_list=True)
+    yield Part(render("relay_tested.html", visit.session, visit.language, view=end), is_behind_list=True)
 
 
 ROUTES = (

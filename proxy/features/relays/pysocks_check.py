@@ -8,7 +8,6 @@ clear; a relay by its name, which it would look up with this network's name serv
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 import threading
 import time
@@ -58,7 +57,7 @@ async def second_opinion(relay: RelayUrl, destination: Destination, *, may_send_
 
 
 def _why_not(relay: RelayUrl, destination: Destination, *, may_send_credentials: bool) -> str:
-    address = destination.address
+    address, at = destination.address, literal(relay.host)
     if relay.kind is RelayKind.ADDON:
         return "PySocks cannot test a relay of an addon"
     if relay.kind is RelayKind.HTTPS:
@@ -77,9 +76,9 @@ def _why_not(relay: RelayUrl, destination: Destination, *, may_send_credentials:
         return f"PySocks does not support IPv6 addresses over {relay.kind}"
     if address is None and relay.needs_address:
         return "PySocks would resolve the name itself"
-    if relay.sends_credentials and not may_send_credentials and not _is_loopback(relay.host):
+    if relay.sends_credentials and not may_send_credentials and not (at is not None and at.is_loopback):
         return "the user and password may not be sent without TLS"
-    if literal(relay.host) is None:
+    if at is None:
         return "PySocks would ask the system's name servers for the relay"
     return ""
 
@@ -123,11 +122,3 @@ def _close(sock: socket.socket) -> None:
     """Closes the socket, even when PySocks has a file object on it, which would keep it open."""
     if (descriptor := sock.detach()) >= 0:
         socket.close(descriptor)
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether `host` is a loopback address. A name counts as remote, because it would have to be resolved first."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

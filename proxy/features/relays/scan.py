@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import closing
 
 from proxy.features.relays.pysocks_check import second_opinion
 from proxy.model import Destination, Route
@@ -35,22 +36,16 @@ def try_out(listeners: Sequence[Listener], destination: Destination) -> list[Try
 
 
 async def _scan(ports: Iterable[KnownPort], own: Collection[int]) -> list[Listener]:
-    poller = make_poller(asyncio.get_running_loop())
-    try:
+    with closing(make_poller(asyncio.get_running_loop())) as poller:
         return await find_listeners(ports, poller, own=own)
-    finally:
-        poller.close()
 
 
 async def _try_out(listeners: Sequence[Listener], destination: Destination) -> list[TryOut]:
-    poller = make_poller(asyncio.get_running_loop())
-    try:
+    with closing(make_poller(asyncio.get_running_loop())) as poller:
         dialer = loopback_dialer(poller)
         relays = [Relay.parse(f"port {listener.known.port}", listener.url) for listener in listeners]
         registry = Registry(relays, direct=dialer, to_relays=dialer)
         return list(await asyncio.gather(*(_try_one(registry, relay, destination) for relay in relays)))
-    finally:
-        poller.close()
 
 
 async def _try_one(registry: Registry, relay: Relay, destination: Destination) -> TryOut:

@@ -275,12 +275,12 @@ def _relay_notices(rule: Rule, paths: Paths, client: Client | None) -> Iterator[
 
 def _tested_offline(call: Invocation, url: str, process: str, network: str | None) -> dict[str, Any]:
     from proxy.control.answers.plans import PlanJson
-    from proxy.model import UNKNOWN_NETWORK, Belief, Inbound, NetworkId, Request
+    from proxy.model import UNKNOWN_NETWORK, NetworkId
     from proxy.model.document import versioned
     from proxy.probe.site_name import site
     from proxy.routing.rule import Situation
     from proxy.routing.rule_values import parse_network
-    from proxy.terminal.offline import make_setup
+    from proxy.terminal.offline import make_setup, plan_offline
 
     setup = make_setup(call.paths, call.features)
     networks = setup.settings.networks
@@ -288,13 +288,9 @@ def _tested_offline(call: Invocation, url: str, process: str, network: str | Non
         destination = site(url)
         named = UNKNOWN_NETWORK if network is None else parse_network(network, networks)
     situation = Situation(NetworkId(networks.get(named, named)), process.lower())
-    request = Request(0, destination, Inbound.CONNECT, client="")
-    nothing = Belief(destination.host, UNKNOWN_NETWORK)
-    relays, now = setup.registry.relay_names, time.time()
-    plan = setup.router.plan(request, nothing, relays=relays, now=now, situation=situation)
     return versioned(
         host=destination.host,
         port=destination.port,
-        plan=PlanJson.of(plan),
+        plan=PlanJson.of(plan_offline(setup, destination, situation)),
         trace=setup.router.trace(destination, situation, now=time.time()),
     )

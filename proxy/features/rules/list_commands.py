@@ -7,6 +7,7 @@ unless the list has `via = "direct"`. So a list that a rule needs can be fetched
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -276,7 +277,6 @@ async def _refresh_offline(
     from proxy.config.paths import private_folder
     from proxy.features.rules import lists
     from proxy.features.rules.list_answers import RefreshedLine
-    from proxy.model import Belief, Inbound, Request
     from proxy.model.document import to_json
     from proxy.net.poller import make_poller
     from proxy.net.uplink.network_id import network_here
@@ -286,16 +286,17 @@ async def _refresh_offline(
     from proxy.setup.steps import make
     from proxy.store.list_copies import ListCopies
     from proxy.store.salvage import read_overrides
+    from proxy.terminal.offline import plan_offline
 
     loaded = load(paths.config_to_read, env=os.environ)
     with as_misuse():
         fetched = lists.wanted_lists(loaded.settings.list, names)
     private_folder(paths.state_dir)
-    copies, poller = ListCopies(paths.lists_dir), make_poller(asyncio.get_running_loop())
+    copies = ListCopies(paths.lists_dir)
     # A rule may need a list that is still to be fetched.
     tolerant = replace(loaded.settings, list=tuple(replace(item, allow_empty=True) for item in loaded.settings.list))
     network = network_here(paths.network_key_file)
-    try:
+    with contextlib.closing(make_poller(asyncio.get_running_loop())) as poller:
         parts = Parts(poller, paths, tolerant.listen.port, copies=copies)
         setup = make(parts, replace(loaded, settings=tolerant), read_overrides(paths.store_file))
 
@@ -303,14 +304,7 @@ async def _refresh_offline(
             return setup.router.may_go_direct(destination, network, time.time())
 
         async def only_relays(setup: Setup, destination: Destination) -> Sequence[Route] | None:
-            plan = setup.router.plan(
-                Request(0, destination, Inbound.CONNECT, client=""),
-                Belief(destination.host, network),
-                relays=setup.registry.relay_names,
-                now=time.time(),
-                situation=Situation(network),
-            )
-            return relays_left_by(plan)
+            return relays_left_by(plan_offline(setup, destination, Situation(network)))
 
         async def apply() -> None:
             """Does nothing: no process uses the lists."""
@@ -327,5 +321,3 @@ async def _refresh_offline(
         refresh = ListRefresh(context, copies)
         async for result in refresh.refresh(fetched, asked=True, accept_smaller=accept_smaller):
             take(to_json(RefreshedLine.of(result)))
-    finally:
-        poller.close()

@@ -11,6 +11,7 @@ from proxy.config.suggestions import quoted, suggestion
 from proxy.control.access import Refused
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame
+from proxy.control.request_parsing import parse_field
 from proxy.features.rules import lists
 from proxy.features.rules.list_answers import ListReportAnswer, ListsAnswer, RefreshedLine, RefreshEndLine
 from proxy.model import State
@@ -63,10 +64,7 @@ class ListEndpoints:
     async def refresh_lists(self, asked: ListRefreshRequest) -> AsyncGenerator[RefreshedLine | RefreshEndLine, None]:
         """Fetches lists. Streams the result of each, then the end."""
         configured = await self.parts.configured_lists()
-        try:
-            fetched = lists.wanted_lists(configured, asked.names)
-        except ValueError as error:
-            raise Refused(400, str(error)) from None
+        fetched = parse_field(lambda names: lists.wanted_lists(configured, names), asked.names)
         results = self.parts.list_refresh.refresh(fetched, asked=True, accept_smaller=asked.accept_smaller)
 
         async def results_then_end() -> AsyncGenerator[RefreshedLine | RefreshEndLine, None]:

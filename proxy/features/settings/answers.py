@@ -13,7 +13,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import redact
 from proxy.wire.url_secrets import hide_paths, hide_secrets
 
-_HIDDEN = re.compile(r"(?:^|_)(?:pass(?:word|wd)?|secret|token|credentials?|key)(?:_|$)", re.IGNORECASE)
+SECRET_KEY = re.compile(r"(?:^|_)(?:pass(?:word|wd)?|secret|token|credentials?|key)(?:_|$)", re.IGNORECASE)
 """Keys whose value may be a secret, or a command that prints one; also those of options of addons, which may have any
 name."""
 
@@ -39,7 +39,7 @@ def _without_secrets(value: Any, key: str = "", *, hide: Callable[[str], str] | 
         return [_without_secrets(part, key, hide=hide) for part in value]
     if isinstance(value, str):
         text = redact(value)
-        if _HIDDEN.search(key) and value:
+        if SECRET_KEY.search(key) and value:
             return "(set)"
         if hide is not None:
             return hide(text)

@@ -29,6 +29,7 @@ from proxy.config.suggestions import quoted
 from proxy.config.toml_edit import TomlText, literal
 from proxy.config.toml_lines import Path as TomlPath
 from proxy.config.toml_lines import key_lines
+from proxy.features.settings.answers import SECRET_KEY
 from proxy.features.settings.import_review import review
 from proxy.model import Override
 from proxy.model.errors import BywayError, ConfigError, reason_of
@@ -40,6 +41,7 @@ from proxy.routing.rule_parser import parse_action
 from proxy.setup.rule_files import Siblings
 from proxy.store.list_trials import ListTrials
 from proxy.terminal.offline import make_setup
+from proxy.terminal.overrides import action_text
 from proxy.wire import dns_url, hostnames, relay_url
 from proxy.wire.relay_url import RelayKind, RelayUrl, redact
 from proxy.wire.url_secrets import HIDDEN, hide_in_comment, hide_paths, hide_secrets
@@ -53,7 +55,6 @@ BACKUPS_MAX = 5
 """Older backups are deleted: each has the passwords and the sites of its time."""
 
 CONFIG, RULES, BLOCK_PAGES = "config.toml", "rules.txt", "block_pages.csv"
-_SECRET = re.compile(r"(?:^|_)(?:pass(?:word|wd)?|secret|token|credentials?|key)(?:_|$)", re.IGNORECASE)
 _WITHOUT_PASSWORDS = (RelayKind.SOCKS4, RelayKind.SOCKS4A)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _QUOTES = re.compile(r'"{3,}|"+\Z')
@@ -95,7 +96,7 @@ class ConfigFile:
         parts = [f"# Byway's configuration. {note}\n# `byway config import FILE` reads it.\nbyway_export = {FORMAT}\n"]
         for host, override in sorted(self.overrides.items()):
             until = f"until = {override.until!r}\n" if override.until else ""
-            parts.append(f"\n[[override]]\nsite = {literal(host)}\naction = {literal(_action(override))}\n{until}")
+            parts.append(f"\n[[override]]\nsite = {literal(host)}\naction = {literal(action_text(override))}\n{until}")
         for name, content in self.files.items():
             parts.append(f"\n[[file]]\nname = {literal(name)}\ntext = {_multiline(content)}\n")
         text = "".join(parts)
@@ -244,7 +245,7 @@ def without_secrets(text: str, settings: Settings) -> tuple[str, list[str]]:
             left_out.append(f"password_cmd of {owner} is left out, since the password may be in its text")
     for name, addon in settings.addons.items():
         for option, value in addon.options.items():
-            if _SECRET.search(option) or hide_paths(str(value)) != str(value):
+            if SECRET_KEY.search(option) or hide_paths(str(value)) != str(value):
                 values.update([value] if isinstance(value, str) and len(value) >= _TOLD_APART else [])
                 edited.remove(("addons", name, option))
                 left_out.append(f"option {option} of addon {name} is left out")
@@ -553,8 +554,4 @@ def _change(before: str | None, after: str) -> str:
 def _override_change(before: Override | None, after: Override) -> str:
     if before == after:
         return "the same"
-    return _action(after) if before is None else f"{_action(after)}, in place of {_action(before)}"
-
-
-def _action(override: Override) -> str:
-    return f"{override.action}:{override.relay}" if override.relay else str(override.action)
+    return action_text(after) if before is None else f"{action_text(after)}, in place of {action_text(before)}"

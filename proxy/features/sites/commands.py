@@ -145,7 +145,8 @@ def forget(call: Invocation, site: Site) -> None:
 
 def _show(out: Output, answer: Document) -> None:
     """Prints a site for a person: its status, its history, and other networks."""
-    belief, override = answer["belief"], answer["override"]
+    belief, override, last = answer["belief"], answer["override"], answer["belief"]["last_result"]
+    is_last_result = last is not None and last["at"] == belief["found_at"]
     out.line(f"{belief['glyph']} {belief['words']}: {belief['site']}")
     out.facts(
         [
@@ -155,7 +156,7 @@ def _show(out: Output, answer: Document) -> None:
             ("last confirmed", dated(belief["found_at"])),
             (
                 "stored status",
-                belief["stored_words"] if _is_last_result(belief) and belief["state"] in ("suspect", "blocked") else "",
+                belief["stored_words"] if is_last_result and belief["state"] in ("suspect", "blocked") else "",
             ),
             ("works by", belief["works_by"]),
             ("re-test", _retest(belief)),
@@ -214,12 +215,6 @@ def _status(out: Output, belief: Document) -> str:
 def _since(out: Output, belief: Document) -> str:
     at = belief["since"]
     return "" if at is None else short_moment(at) if out.fancy else clock(at)
-
-
-def _is_last_result(belief: Document) -> bool:
-    """Whether the current status is the last result, and not the stored status."""
-    last = belief["last_result"]
-    return last is not None and last["at"] == belief["found_at"]
 
 
 def _network(out: Output, network: str, here: str) -> str:

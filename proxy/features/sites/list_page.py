@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import quote, urlencode
 
 from aiohttp import web
@@ -19,6 +20,7 @@ from proxy.detect.verdict.site_status import SiteStatus
 from proxy.features.sites.answers import SiteJson
 from proxy.features.sites.route_matrix import RouteMatrix, route_matrix
 from proxy.model import NetworkId, Override
+from proxy.model.document import fields_of
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext
 from proxy.probe.site_name import names_of, scope
@@ -42,8 +44,7 @@ class SitesFilter:
 
     def query(self, page: int) -> str:
         """Returns the query of another page of the same list."""
-        given = {"status": self.status, "cause": self.cause, "network": self.network, "name": self.name, "page": page}
-        return urlencode({name: value for name, value in given.items() if value})
+        return urlencode({name: value for name, value in fields_of(replace(self, page=page)).items() if value})
 
     def admits(self, site: KnownSite, network: str) -> bool:
         """Whether a site is in the list. `network` is the present one."""
@@ -78,9 +79,6 @@ class SitesView:
     known: Sequence[str]
     """Names of sites, to complete the input."""
 
-    def query(self, page: int) -> str:
-        return self.asked.query(page)
-
 
 def sites_view(
     sites: Sequence[KnownSite],
@@ -111,7 +109,7 @@ def sites_view(
             if listed
             else _("No such sites.")
         ),
-        asked=SitesFilter(asked.status, asked.cause, asked.network, asked.name, page),
+        asked=replace(asked, page=page),
         rows=[
             SiteRow(SiteJson.of_known(site), _override_of(site.name, overrides))
             for site in listed[(page - 1) * ROWS : page * ROWS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from proxy.control.answers.mode import ModeJson
@@ -17,6 +17,7 @@ from proxy.detect.verdict.site_status import SiteStatus
 from proxy.detect.verdict.verdict import Verdict
 from proxy.features.sites.answers import SiteJson, SpellJson
 from proxy.model import Destination, MeasurementStep, State, StepKind, StepResult
+from proxy.model.document import fields_of
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.logged import LoggedConnection, StatusChange
 from proxy.wire.relay_url import redact
@@ -169,7 +170,7 @@ class BriefMeasurementAnswer(MeasurementJson):
         cls, made: MeasurementJson, destination: Destination, *, measured_again: bool, kept: bool
     ) -> BriefMeasurementAnswer:
         return cls(
-            **_fields(made), measured_again=measured_again, host=destination.host, port=destination.port, kept=kept
+            **fields_of(made), measured_again=measured_again, host=destination.host, port=destination.port, kept=kept
         )
 
 
@@ -214,10 +215,5 @@ class MeasuredSiteLine(KnownSiteAnswer):
 
     @classmethod
     def of(cls, known: KnownSiteAnswer, made: MeasurementJson, *, measured_again: bool) -> MeasuredSiteLine:
-        return cls(**_fields(known), **_fields(made), measured_again=measured_again)
-
-
-def _fields(value: KnownSiteAnswer | MeasurementJson) -> dict[str, Any]:
-    """Returns the fields of a value for an answer that has them beside those of another value: a dataclass with slots
-    cannot inherit from two."""
-    return {field.name: getattr(value, field.name) for field in fields(value)}
+        # A dataclass with slots cannot inherit from two.
+        return cls(**fields_of(known), **fields_of(made), measured_again=measured_again)

@@ -80,17 +80,14 @@ class _Redactor:
         own = frozenset().union(*(_own_addresses(one.steps) for one in site.examinations))
         return replace(
             site,
-            belief=self._document(site.belief, own),
-            timeline=tuple(self._document(spell, own) for spell in site.timeline),
+            belief=self._value(site.belief, own),
+            timeline=tuple(self._value(spell, own) for spell in site.timeline),
             examinations=tuple(self._examination(one, own) for one in site.examinations),
         )
 
-    def _document(self, document: Mapping[str, Any], own: frozenset[str]) -> Document:
-        return {key: self._value(key, value, own) for key, value in document.items()}
-
-    def _value(self, key: str, value: Any, own: frozenset[str]) -> Any:
+    def _value(self, value: Any, own: frozenset[str], key: str = "") -> Any:
         if isinstance(value, Mapping):
-            return self._document(value, own)
+            return {name: self._value(part, own, name) for name, part in value.items()}
         if not isinstance(value, str) or key in _OURS:
             return value
         if key == "network":

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from proxy.features.sites.report_sites import Document, Examination, Site
+from proxy.features.sites.report_sites import Examination, Site
 
 HOUR_S, DAY_S = 3600, 86_400
 
@@ -42,13 +42,9 @@ def _examinations(examinations: Sequence[Examination]) -> Iterator[Examination]:
     yield from last.values()
 
 
-def _by_the_hour(document: Mapping[str, Any]) -> Document:
-    return {key: _rounded_value(key, value) for key, value in document.items()}
-
-
-def _rounded_value(key: str, value: Any) -> Any:
+def _by_the_hour(value: Any, key: str = "") -> Any:
     if isinstance(value, Mapping):
-        return _by_the_hour(value)
+        return {name: _by_the_hour(part, name) for name, part in value.items()}
     is_moment = isinstance(value, int | float) and not isinstance(value, bool) and _MOMENT.fullmatch(key)
     return _down(value, HOUR_S) if is_moment else value
 

@@ -26,7 +26,7 @@ def spells(changes: Sequence[StatusChange], held: Iterable[Belief]) -> tuple[Spe
         key = (change.network, change.scope)
         spell = open_now.get(key)
         if change.after in TROUBLED:
-            open_now[key] = _extended(spell or _begun(change), change)
+            open_now[key] = _extended(spell or _spell(change, State(change.after), change.at), change)
         elif spell is not None:
             reason = change.why or f"now {status_of(State(change.after))}"
             ended.append(_ended(spell, change.at, reason, change.cause))
@@ -40,23 +40,12 @@ def spells(changes: Sequence[StatusChange], held: Iterable[Belief]) -> tuple[Spe
         else:
             at = max(spell.since, spell.blocked_since or 0.0, 0.0 if belief is None else belief.since)
             ended.append(_ended(spell, at, "not confirmed since", "" if belief is None else belief.cause))
-    present += [_of_belief(belief) for belief in beliefs.values() if belief.state in TROUBLED]
+    present += [
+        _spell(each, each.state, each.began or each.since, each.since if each.state is State.BLOCKED else None)
+        for each in beliefs.values()
+        if each.state in TROUBLED
+    ]
     return tuple(sorted([*ended, *present], key=lambda spell: spell.since, reverse=True))
-
-
-def _begun(change: StatusChange) -> SpellJson:
-    return SpellJson(
-        scope=change.scope,
-        network=change.network,
-        state=change.after,
-        words=status_of(State(change.after), change.cause),
-        cause=change.cause,
-        since=change.at,
-        blocked_since=None,
-        until=None,
-        began=change.why,
-        ended="",
-    )
 
 
 def _extended(spell: SpellJson, change: StatusChange) -> SpellJson:
@@ -67,20 +56,10 @@ def _extended(spell: SpellJson, change: StatusChange) -> SpellJson:
     return _of_cause(spell, change.cause)
 
 
-def _of_belief(belief: Belief) -> SpellJson:
-    """Returns the present spell of a belief that has no row."""
-    return SpellJson(
-        scope=belief.scope,
-        network=belief.network,
-        state=belief.state,
-        words=status_of(belief.state, belief.cause),
-        cause=belief.cause,
-        since=belief.began or belief.since,
-        blocked_since=belief.since if belief.state is State.BLOCKED else None,
-        until=None,
-        began=belief.why,
-        ended="",
-    )
+def _spell(of: StatusChange | Belief, state: State, since: float, blocked_since: float | None = None) -> SpellJson:
+    """Returns a present spell, of the change that begins it, or of a belief that has no row."""
+    words = status_of(state, of.cause)
+    return SpellJson(of.scope, of.network, state, words, of.cause, since, blocked_since, None, of.why, "")
 
 
 def _ended(spell: SpellJson, at: float, why: str, cause: str) -> SpellJson:

@@ -9,7 +9,7 @@ from functools import partial
 from aiohttp import web
 
 from proxy.control.access import Refused
-from proxy.control.dashboard.rendering import STREAM, render_part
+from proxy.control.dashboard.rendering import STREAM, render
 from proxy.control.dashboard.visit import Part, Route, Visit
 from proxy.control.request_parsing import parse_field
 from proxy.features.sites.measurement_answers import MeasuredSiteLine, StepLine
@@ -53,15 +53,15 @@ async def _parts(visit: Visit, lines: AsyncGenerator[StepLine | MeasuredSiteLine
 
 def _line(visit: Visit, line: StepLine | MeasuredSiteLine) -> str:
     """Returns a step of a measurement, or its end, as a part of a page."""
-    render = partial(render_part, session=visit.session, language=visit.language)
+    part = partial(render, session=visit.session, language=visit.language)
     if isinstance(line, StepLine):
         route, what, ended = step_cells(fields_of(line.step))
-        return render("step.html", route=route, what=what, ended=ended)
+        return part("step.html", route=route, what=what, ended=ended)
     routes = [
         (row["route"], route_result(row), row["elapsed_s"])
         for row in grouped_routes([fields_of(route) for route in line.routes])
     ]
-    return render("verdict.html", end=line, routes=routes)
+    return part("verdict.html", end=line, routes=routes)
 
 
 ROUTES = (Route("GET", "why", _why), Route("POST", "why", _measure))

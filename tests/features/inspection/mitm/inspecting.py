@@ -35,7 +35,7 @@ from proxy.net.faults import Faults
 from proxy.session.events import Ended
 from tests.support.authority import Authority
 
-INSPECTION = (Feature("inspection", provides={Role.INSPECTOR: "inspector:make"}),)
+INSPECTION = (Feature("inspection", provides={Role.INSPECTOR: "inspector:MitmInspector"}),)
 """No other feature is needed."""
 
 RULES = "DOMAIN-SUFFIX,inside.test,AUTO,INSPECT\n"
