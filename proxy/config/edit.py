@@ -1,6 +1,8 @@
 """Edits the configuration file, and preserves its comments, order and spacing.
 
-The new text is checked as a whole. Then it replaces the file atomically, readable by its owner alone.
+The new text is checked as a whole. Then it replaces the file atomically, readable by its owner alone. An edit raises
+ConfigError when the file is faulty before or after it, and BywayError when the file cannot be edited or written; one
+that adds something creates a missing file.
 """
 
 from __future__ import annotations
@@ -59,10 +61,7 @@ class Added:
 
 def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
     """Adds a `[[relay]]` table after those in `file` for each relay that is new: the file has none with the same host,
-    port and user. Creates a missing file.
-
-    Raises ValueError with a sentence for an invalid URL or name, ConfigError when the file is faulty before or after
-    the edit, and BywayError when it cannot be edited or written."""
+    port and user. Raises ValueError with a sentence for an invalid URL or name."""
     edited = _Edited(file)
     there = {relay.name: (_identity(relay.url), relay) for relay in edited.relays}
     added, is_changed = [], False
@@ -83,7 +82,7 @@ def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
             table["allow_plaintext_credentials"] = True
         if new.public_only:
             table["public_only"] = True
-        edited.append("relay", table)
+        edited.toml.append("relay", table)
         there[name] = (identity, RelayConfig(name, url))  # `save` checks it
         added.append(Added(name, relay_url.redact(url)))
     if is_changed or any(each.was_there is None for each in added):
@@ -102,12 +101,9 @@ class Removal:
 
 
 def add_list(file: Path, table: Mapping[str, str | bool]) -> None:
-    """Adds a `[[list]]` table after those in `file`. Creates a missing file.
-
-    Raises ConfigError when the file is faulty before or after the edit, and BywayError when it cannot be edited or
-    written."""
+    """Adds a `[[list]]` table after those in `file`."""
     edited = _Edited(file)
-    edited.append("list", table)
+    edited.toml.append("list", table)
     edited.save()
 
 
@@ -118,10 +114,8 @@ def relays_in(file: Path) -> Callable[[NewRelay], bool]:
 
 
 def remove_relays(file: Path, names: Sequence[str]) -> Removal:
-    """Removes these relays. The caller has checked that no chain, group or rule names them.
-
-    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError when it cannot be edited
-    or written."""
+    """Removes these relays. The caller has checked that no chain, group or rule names them. Raises ValueError for an
+    unknown name."""
     edited = _Edited(file)
     names = list(dict.fromkeys(names))
     places = [edited.place(name) for name in names]
@@ -132,9 +126,7 @@ def remove_relays(file: Path, names: Sequence[str]) -> Removal:
 
 def restore_relays(file: Path, removed: Removal) -> None:
     """Undoes a removal. If the file was edited since, the relays are inserted at their old positions.
-
-    Raises ValueError when another relay now has one of the names, ConfigError when the file is faulty before or after
-    the edit, and BywayError when it cannot be edited or written."""
+    Raises ValueError when another relay now has one of the names."""
     edited = _Edited(file)
     for name, _, _ in removed.tables:
         if any(relay.name == name for relay in edited.relays):
@@ -145,39 +137,33 @@ def restore_relays(file: Path, removed: Removal) -> None:
 
 def move_relay(file: Path, name: str, *, by: int) -> int:
     """Moves a relay by `by` positions, at most to the first or last. Returns its new position, counted from 1.
-
-    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError when it cannot be edited
-    or written."""
+    Raises ValueError for an unknown name."""
     edited = _Edited(file)
     place = edited.place(name)
     order = [each for each in range(len(edited.relays)) if each != place]
     target = min(max(place + by, 0), len(order))
     order.insert(target, place)
     if target != place:
-        edited.reorder_relays(order)
+        edited.toml.reorder_tables("relay", order)
         edited.save()
     return target + 1
 
 
 def order_relays(file: Path, names: Sequence[str]) -> list[str]:
     """Puts these relays first, in this order; the others keep their order. Returns all names in the new order.
-
-    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError when it cannot be edited
-    or written."""
+    Raises ValueError for an unknown name."""
     edited = _Edited(file)
     first = list(dict.fromkeys(edited.place(name) for name in names))
     order = [*first, *(place for place in range(len(edited.relays)) if place not in first)]
     if order != sorted(order):
-        edited.reorder_relays(order)
+        edited.toml.reorder_tables("relay", order)
         edited.save()
     return [edited.relays[place].name for place in order]
 
 
 def enable_relays(file: Path, names: Sequence[str], enabled: bool) -> list[str]:
-    """Sets `enabled` of these relays. Returns the names of those that it changed.
-
-    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError when it cannot be edited
-    or written."""
+    """Sets `enabled` of these relays. Returns the names of those that it changed. Raises ValueError for an unknown
+    name."""
     edited = _Edited(file)
     changed = [name for name in dict.fromkeys(names) if edited.relays[edited.place(name)].enabled is not enabled]
     for name in changed:
@@ -188,10 +174,7 @@ def enable_relays(file: Path, names: Sequence[str], enabled: bool) -> list[str]:
 
 
 def allow_plaintext_credentials(file: Path, name: str) -> None:
-    """Allows sending a relay its user and password without TLS.
-
-    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError when it cannot be edited
-    or written."""
+    """Allows sending a relay its user and password without TLS. Raises ValueError for an unknown name."""
     edited = _Edited(file)
     place = edited.place(name)
     if not edited.relays[place].allow_plaintext_credentials:
@@ -200,11 +183,8 @@ def allow_plaintext_credentials(file: Path, name: str) -> None:
 
 
 def change_settings(file: Path, values: Mapping[tuple[str, str], Value | None]) -> bool:
-    """Sets keys of tables, such as ("log", "keep_days"); None removes a key. Creates a missing file. Returns False when
-    the file had these values already.
-
-    Raises ConfigError when the file is faulty before or after the edit, and BywayError when it cannot be edited or
-    written."""
+    """Sets keys of tables, such as ("log", "keep_days"); None removes a key. Returns False when the file had these
+    values already."""
     edited = _Edited(file)
     changed = [edited.set(table, key, value=value) for (table, key), value in values.items()]
     if any(changed):
@@ -224,12 +204,12 @@ def put_back(file: Path, text: str, *, instead_of: str) -> None:
 
 
 class _Edited:
-    """An edit of a configuration file. `settings`, `relays` and `groups` are those before the edit."""
+    """An edit of a configuration file. `settings`, `relays` and `groups` are before the edit; `toml` is edited."""
 
     def __init__(self, file: Path) -> None:
         """Raises ConfigError when the file is faulty."""
         self._file, self._before, self.settings = _read(file)
-        self._toml = TomlText(self._before)
+        self.toml = TomlText(self._before)
         self.relays = self.settings.relay
         self.groups = {group.name: group.relays for group in self.settings.group}
 
@@ -239,51 +219,44 @@ class _Edited:
         check_relay(name, names, self.groups)
         return names.index(name)
 
-    def append(self, array: str, table: Mapping[str, str | bool]) -> None:
-        """Adds a table to an array of tables: `[[relay]]`, `[[list]]`."""
-        self._toml.append(array, table)
-
     def set(self, *path: str | int, value: Value | None) -> bool:
         """Sets the key at a path; None removes it. Returns whether the value changed."""
-        there: Any = self._toml.document
+        there: Any = self.toml.document
         for name in path[:-1]:
             there = there.get(name, {}) if isinstance(name, str) else there[name]
         key = path[-1]
         if there.get(key) == value and type(there.get(key)) is type(value):
             return False
         if value is None:
-            self._toml.remove(path)
+            self.toml.remove(path)
         else:
-            self._toml.set(path, value)
+            self.toml.set(path, value)
         return True
 
     def remove_relays(self, places: Sequence[int]) -> list[str]:
         """Removes relays, and returns the texts of their tables. Raises BywayError for relays in an inline array."""
         try:
-            tables = [self._toml.written("relay", place) for place in places]
+            tables = [self.toml.written("relay", place) for place in places]
         except ValueError:
             raise self._by_hand() from None
-        self._toml.remove_tables("relay", places)
+        self.toml.remove_tables("relay", places)
         return tables
 
     def restore_relays(self, removed: Removal) -> None:
         if self._before == removed.after:
-            self._toml = TomlText(removed.before)
+            self.toml = TomlText(removed.before)
             return
         for _, place, table in sorted(removed.tables, key=lambda each: each[1]):
-            self._toml.append_written("relay", table)
-            order = list(range(len(self._toml.document["relay"]) - 1))
+            self.toml.append_written("relay", table)
+            order = list(range(len(self.toml.document["relay"]) - 1))
             order.insert(place, len(order))
-            self.reorder_relays(order)
-
-    def reorder_relays(self, order: Sequence[int]) -> None:
-        self._toml.reorder_tables("relay", order)
+            self.toml.reorder_tables("relay", order)
 
     def save(self) -> tuple[str, str]:
         """Writes the file. Returns its text before and after. Raises BywayError when it cannot be edited, and the
         errors of `_replace`."""
         try:
-            text = self._toml.finished()
+            text = self.toml.finished()
         except ValueError:
             raise self._by_hand() from None
         comments = {line for line in self._before.splitlines() if line.lstrip().startswith("#")}
@@ -330,9 +303,7 @@ def _checked_name(name: str, taken: Container[str]) -> str:
 
 
 def set_addon(file: Path, name: str, enabled: bool) -> bool:
-    """Enables or disables an addon. Creates a missing file. Returns False when the addon was in this state already.
-
-    Raises ConfigError when the file is faulty, and BywayError when it cannot be edited or written."""
+    """Enables or disables an addon. Returns False when the addon was in this state already."""
     edited = _Edited(file)
     configured = edited.settings.addons.get(name)
     if configured is not None and configured.enabled is enabled:

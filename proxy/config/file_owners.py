@@ -95,7 +95,7 @@ def trust_in(path: Path, *, opened: os.stat_result | None = None) -> Trust:
         return Trust()
     if opened is not None and (opened.st_dev, opened.st_ino) != (last.st_dev, last.st_ino):
         return Trust((f"{shown(path)}: not used: it was replaced while it was read; try again",))
-    certain = [fault for fault in faults if not fault.is_unknowable]
+    certain = [fault for fault in faults if _is_known(fault.status.st_uid) and not fault.is_modeless]
     if certain:
         return Trust(tuple(dict.fromkeys(f"{shown(path)}: not used: {_sentence(fault, path)}" for fault in certain)))
     return Trust(doubt=_doubt(faults[0], path)) if faults else Trust()
@@ -127,10 +127,6 @@ class _Fault:
     place: Path
     status: os.stat_result
     is_owner: bool
-
-    @property
-    def is_unknowable(self) -> bool:
-        return not _is_known(self.status.st_uid) or self.is_modeless
 
     @property
     def is_modeless(self) -> bool:

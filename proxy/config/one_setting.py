@@ -6,7 +6,7 @@ the meaning of the setting, its unit and its default.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
@@ -66,7 +66,17 @@ class OneSetting:
 
 def settings_by_name() -> dict[str, OneSetting]:
     """Returns all settings that a command can change, by name."""
-    return {each.name: each for each in _all()}
+    settings: dict[str, OneSetting] = {}
+    for table, section in keys_of(Settings).items():
+        for key, field in keys_of(section.type).items() if is_section(section.type) else ():
+            kind = bare(field.type)
+            if get_origin(kind) is UnionType:
+                kind = get_args(kind)[0]
+            is_one = kind in (bool, int, float, str) or get_origin(kind) in (tuple, Literal)
+            if is_one and not (get_origin(kind) is tuple and is_section(bare(get_args(kind)[0]))):
+                one = OneSetting(table, key, kind, field.metadata["description"], written(field.default))
+                settings[one.name] = one
+    return settings
 
 
 def find_setting(name: str) -> OneSetting:
@@ -122,19 +132,6 @@ def _items(word: str, setting: OneSetting) -> tuple[Any, ...]:
     if setting.element in (int, float):
         items = tuple(parse_value(item, setting.element) if isinstance(item, str) else item for item in items)
     return items
-
-
-def _all() -> Iterator[OneSetting]:
-    for table, section in keys_of(Settings).items():
-        if not is_section(section.type):
-            continue
-        for key, field in keys_of(section.type).items():
-            kind = bare(field.type)
-            if get_origin(kind) is UnionType:
-                kind = get_args(kind)[0]
-            is_one = kind in (bool, int, float, str) or get_origin(kind) in (tuple, Literal)
-            if is_one and not (get_origin(kind) is tuple and is_section(bare(get_args(kind)[0]))):
-                yield OneSetting(table, key, kind, field.metadata["description"], written(field.default))
 
 
 def written(value: Any) -> str:

@@ -47,6 +47,16 @@ class NotWritable(BywayError):
     """Raised when a folder cannot be written at present. Byway then runs without it."""
 
 
+class _InState:
+    """The path of a file or folder in the state folder."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, paths: Paths, owner: object) -> Path:
+        return paths.state_dir / self._name
+
+
 @frozen_dataclass
 class Paths:
     """All paths. Only the methods that say so create folders."""
@@ -59,6 +69,29 @@ class Paths:
     """The folder for sockets, which is removed at logout; None when the system has none."""
     run_dir: Path | None = None
     """The folder of lock and run.json when the state folder is not writable; None: they are in the state folder."""
+
+    store_file = _InState("byway.sqlite")
+    relay_tests_file = _InState("relay-tests.json")
+    """The last test of each relay."""
+    lists_dir = _InState("lists")
+    """The folder of the copies of lists that were fetched; created with the first."""
+    relay_addresses_file = _InState("relay-addresses.json")
+    """The last known addresses of relays that are configured by name."""
+    relay_ways_file = _InState("relay-ways.json")
+    """The beliefs about the ways to relays."""
+    relay_health_file = _InState("relay-health.json")
+    """The health of relays."""
+    override_clock_file = _InState("override-clock.json")
+    """The position of the clock, while overrides with an end are set."""
+    relay_selection_file = _InState("relay-selection.json")
+    """The relays selected with `byway relay use`, by group."""
+    system_proxy_file = _InState("system-proxy.json")
+    """The system proxy before `byway system on`. The file exists while Byway is the system proxy."""
+    mode_file = _InState("mode.json")
+    """The mode that `byway mode` and `byway pause` have set."""
+    network_key_file = _InState("network.key")
+    ca_dir = _InState("ca")
+    """The folder of the local certificate authority alone; created on first use."""
 
     @classmethod
     def locate(cls, env: Mapping[str, str], *, config: Path | None = None, state: Path | None = None) -> Paths:
@@ -123,64 +156,6 @@ class Paths:
     def run_file(self) -> Path:
         """The file by which commands find a running Byway."""
         return (self.run_dir or self.state_dir) / "run.json"
-
-    @property
-    def store_file(self) -> Path:
-        return self.state_dir / "byway.sqlite"
-
-    @property
-    def relay_tests_file(self) -> Path:
-        """The last test of each relay."""
-        return self.state_dir / "relay-tests.json"
-
-    @property
-    def lists_dir(self) -> Path:
-        """The folder of the copies of lists that were fetched; created with the first."""
-        return self.state_dir / "lists"
-
-    @property
-    def relay_addresses_file(self) -> Path:
-        """The last known addresses of relays that are configured by name."""
-        return self.state_dir / "relay-addresses.json"
-
-    @property
-    def relay_ways_file(self) -> Path:
-        """The beliefs about the ways to relays."""
-        return self.state_dir / "relay-ways.json"
-
-    @property
-    def relay_health_file(self) -> Path:
-        """The health of relays."""
-        return self.state_dir / "relay-health.json"
-
-    @property
-    def override_clock_file(self) -> Path:
-        """The position of the clock, while overrides with an end are set."""
-        return self.state_dir / "override-clock.json"
-
-    @property
-    def relay_selection_file(self) -> Path:
-        """The relays selected with `byway relay use`, by group."""
-        return self.state_dir / "relay-selection.json"
-
-    @property
-    def system_proxy_file(self) -> Path:
-        """The system proxy before `byway system on`. The file exists while Byway is the system proxy."""
-        return self.state_dir / "system-proxy.json"
-
-    @property
-    def mode_file(self) -> Path:
-        """The mode that `byway mode` and `byway pause` have set."""
-        return self.state_dir / "mode.json"
-
-    @property
-    def network_key_file(self) -> Path:
-        return self.state_dir / "network.key"
-
-    @property
-    def ca_dir(self) -> Path:
-        """The folder of the local certificate authority alone; created on first use."""
-        return self.state_dir / "ca"
 
     @property
     def engine_dir(self) -> Path:

@@ -28,17 +28,13 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 def literal(value: Value) -> str:
     """Returns a value as TOML on one line."""
     if isinstance(value, str):
-        escaped = _CONTROL.sub(_code_point, value.replace("\\", "\\\\").replace('"', '\\"'))
+        escaped = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", value.replace("\\", "\\\\").replace('"', '\\"'))
         return f'"{escaped}"'
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
     return f"[{', '.join(map(literal, value))}]"
-
-
-def _code_point(character: re.Match[str]) -> str:
-    return f"\\u{ord(character[0]):04x}"
 
 
 def _key(name: str | int) -> str:

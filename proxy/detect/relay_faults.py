@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, Self
 
 from proxy.model import Evidence, Symptom
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -19,28 +19,36 @@ from proxy.model.phrase import Phrase, _
 class RelayFault(StrEnum):
     """The faults of a relay. The value is the id in JSON."""
 
-    CONNECTION_REFUSED = "connection_refused"
-    UNREACHABLE = "unreachable"
-    NO_SUCH_HOST = "no_such_host"
-    NAME_UNRESOLVED = "name_unresolved"
-    CREDENTIALS_REFUSED = "credentials_refused"
-    CREDENTIALS_IN_CLEAR = "credentials_in_clear"
-    BAD_CERTIFICATE = "bad_certificate"
-    CERTIFICATE_DATE = "certificate_date"
-    WRONG_PROTOCOL = "wrong_protocol"
-    LEADS_BACK = "leads_back"
-    BROKE_OFF = "broke_off"
-    SOCKS_CUT = "socks_cut"
-    SOCKS_UNANSWERED = "socks_unanswered"
-    ADDON = "addon"
-    SILENT = "silent"
-    STALLED = "stalled"
-    DELIVERS_NOTHING = "delivers_nothing"
+    text: str  # the fault in words, after "relay NAME: "
 
-    @property
-    def text(self) -> str:
-        """The fault in words, after "relay NAME: "."""
-        return _TEXTS[self]
+    def __new__(cls, word: str, text: str = "") -> Self:
+        fault = str.__new__(cls, word)
+        fault._value_, fault.text = word, text
+        return fault
+
+    CONNECTION_REFUSED = "connection_refused", _("connection refused")
+    UNREACHABLE = "unreachable", _("cannot be reached")
+    NO_SUCH_HOST = "no_such_host", _("its host name does not exist")
+    NAME_UNRESOLVED = "name_unresolved", _("its name cannot be resolved, because no encrypted DNS server answers")
+    CREDENTIALS_REFUSED = "credentials_refused", _("user or password refused")
+    CREDENTIALS_IN_CLEAR = "credentials_in_clear", _("its password would be sent unencrypted")
+    BAD_CERTIFICATE = "bad_certificate", _("bad certificate")
+    CERTIFICATE_DATE = "certificate_date", _("certificate expired or not yet valid, or this computer's clock is wrong")
+    WRONG_PROTOCOL = "wrong_protocol", _("does not answer in its protocol")
+    LEADS_BACK = "leads_back", _("leads back to this Byway")
+    BROKE_OFF = "broke_off", _("closed the connection during the handshake")
+    SOCKS_CUT = (
+        "socks_cut",
+        _("it is reached, and the SOCKS greeting is cut off: the SOCKS protocol may be filtered on this network"),
+    )
+    SOCKS_UNANSWERED = (
+        "socks_unanswered",
+        _("it is reached, and the SOCKS greeting is not answered: the SOCKS protocol may be filtered on this network"),
+    )
+    ADDON = "addon", _("its addon opened no connection")
+    SILENT = "silent", _("no answer")
+    STALLED = "stalled", _("a connection to it stopped answering in the middle of a transfer")
+    DELIVERS_NOTHING = "delivers_nothing", _("connects, but delivers nothing")
 
     @property
     def needs_comparison(self) -> bool:
@@ -58,30 +66,6 @@ class RelayFault(StrEnum):
         fix = _FIXES[self]
         return fix.given(test=f"byway relay test {relay}") if isinstance(fix, Phrase) else fix
 
-
-_TEXTS: Mapping[RelayFault, Phrase] = {
-    RelayFault.CONNECTION_REFUSED: _("connection refused"),
-    RelayFault.UNREACHABLE: _("cannot be reached"),
-    RelayFault.NO_SUCH_HOST: _("its host name does not exist"),
-    RelayFault.NAME_UNRESOLVED: _("its name cannot be resolved, because no encrypted DNS server answers"),
-    RelayFault.CREDENTIALS_REFUSED: _("user or password refused"),
-    RelayFault.CREDENTIALS_IN_CLEAR: _("its password would be sent unencrypted"),
-    RelayFault.BAD_CERTIFICATE: _("bad certificate"),
-    RelayFault.CERTIFICATE_DATE: _("certificate expired or not yet valid, or this computer's clock is wrong"),
-    RelayFault.WRONG_PROTOCOL: _("does not answer in its protocol"),
-    RelayFault.LEADS_BACK: _("leads back to this Byway"),
-    RelayFault.BROKE_OFF: _("closed the connection during the handshake"),
-    RelayFault.SOCKS_CUT: _(
-        "it is reached, and the SOCKS greeting is cut off: the SOCKS protocol may be filtered on this network"
-    ),
-    RelayFault.SOCKS_UNANSWERED: _(
-        "it is reached, and the SOCKS greeting is not answered: the SOCKS protocol may be filtered on this network"
-    ),
-    RelayFault.ADDON: _("its addon opened no connection"),
-    RelayFault.SILENT: _("no answer"),
-    RelayFault.STALLED: _("a connection to it stopped answering in the middle of a transfer"),
-    RelayFault.DELIVERS_NOTHING: _("connects, but delivers nothing"),
-}
 
 _FIXES: Mapping[RelayFault, str] = {
     RelayFault.CONNECTION_REFUSED: _("start the relay, then {test}"),

@@ -117,15 +117,16 @@ class RelayObstacle:
 
 
 _WORDS: Mapping[Obstacle, Phrase] = {
-    Obstacle.SNI_RESET: _("blocked by SNI here"),
-    Obstacle.SNI_DROP: _("blocked by SNI here"),
+    **dict.fromkeys((Obstacle.SNI_RESET, Obstacle.SNI_DROP), _("blocked by SNI here")),
     Obstacle.DNS: _("its name gets forged answers here"),
     Obstacle.FROZEN: _("transfers stall here"),
 }
 
 _FIXES: Mapping[Obstacle, Phrase] = {
-    Obstacle.SNI_RESET: _("add another name of its certificate (?sni=NAME) or address (?alt=HOST:PORT), then {test}"),
-    Obstacle.SNI_DROP: _("add another name of its certificate (?sni=NAME) or address (?alt=HOST:PORT), then {test}"),
+    **dict.fromkeys(
+        (Obstacle.SNI_RESET, Obstacle.SNI_DROP),
+        _("add another name of its certificate (?sni=NAME) or address (?alt=HOST:PORT), then {test}"),
+    ),
     Obstacle.DNS: _('remove secure = "never" from [dns], or write its address into its URL, then {test}'),
     Obstacle.ADDRESS: _("if that address is gone, remove it from its URL, then {test}"),
     Obstacle.FROZEN: _("add another address of it to its URL (?alt=HOST:PORT), or use another relay, then {test}"),

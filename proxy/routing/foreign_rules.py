@@ -20,6 +20,7 @@ from proxy.config.suggestions import one_of, quoted
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.lists.lines import split_lines
+from proxy.routing.lists.switchyomega import is_backup
 from proxy.wire.relay_url import redact
 
 _CLASH_TYPES = {
@@ -53,7 +54,6 @@ _COMMENT = re.compile(r"(?:^|\s)(?:#|//|;).*")
 
 _OMEGA_HEADER = "[SwitchyOmega Conditions]"
 _OMEGA_RESULTS = "@with result"
-_BACKUP = re.compile(r"\"profileType\"\s*:\s*\"")
 _JSON_STRING = re.compile(r"\"((?:[^\"\\]|\\.)*+)\"")
 _OMEGA_LINE = re.compile(r"(?:(\w+):\s+)?(\S+)\s+\+(.+)")
 
@@ -73,7 +73,7 @@ class ForeignRules:
 
 def recognizes(text: str) -> bool:
     """Whether a text has rules with actions, and is not a list: most of its lines with a type name an action."""
-    if _is_omega(text) or _is_backup(text):
+    if _is_omega(text) or is_backup(text):
         return True
     typed = [*islice((entry for _, entry in _entries(text) if _TYPED.fullmatch(entry)), _SAMPLE)]
     return sum(map(_has_policy, typed)) * 2 > len(typed)
@@ -83,7 +83,7 @@ def translate(text: str, *, relays: Collection[str] = ()) -> ForeignRules:
     """Translates the rules of a text. A policy with the name of one of `relays` becomes RELAY by that relay. Raises
     ConfigError, with a sentence, for a backup that cannot be read."""
     relay_names = {name.upper(): name for name in relays}
-    if _is_backup(text):
+    if is_backup(text):
         return _of_backup(text, relay_names)
     rules: list[tuple[int, str]] = []
     not_taken: list[tuple[int, str]] = []
@@ -176,10 +176,6 @@ def _is_omega(text: str) -> bool:
     """Whether a text has conditions of SwitchyOmega with results. Without results it is a list."""
     lines = [line.strip() for line in split_lines(text.removeprefix("\ufeff"))]
     return _OMEGA_HEADER in lines[:_SAMPLE] and _OMEGA_RESULTS in lines
-
-
-def _is_backup(text: str) -> bool:
-    return text.lstrip("\ufeff \r\n\t").startswith("{") and _BACKUP.search(text) is not None
 
 
 def _of_backup(text: str, relays: dict[str, str]) -> ForeignRules:

@@ -137,8 +137,8 @@ class Router:
 
     __slots__ = (
         "_addresses_only", "_groups", "_has_ended", "_http_strategies", "_info", "_last_good_s", "_literal_strategies",
-        "_mode", "_never_relay", "_override_reasons", "_overrides", "_plans", "_settings", "_strategies",
-        "is_home", "overrides_end", "rules",
+        "_mode", "_never_relay", "_override_reasons", "_plans", "_settings", "_strategies",
+        "is_home", "overrides", "overrides_end", "rules",
     )  # fmt: skip
 
     def __init__(
@@ -162,7 +162,8 @@ class Router:
         self.rules = rules
         """The rules in effect."""
         self._settings = settings
-        self._overrides = dict(overrides)
+        self.overrides: Mapping[str, Override] = dict(overrides)
+        """The overrides of `byway site set`, by host."""
         self.overrides_end = min((each.until for each in overrides.values() if each.until), default=math.inf)
         """When the first override ends, seconds since the epoch; infinity: none does."""
         self._override_reasons = {host: _reason_of(host, override) for host, override in overrides.items()}
@@ -179,11 +180,6 @@ class Router:
         self._plans: dict[
             tuple[str | tuple[int, str], tuple[str, ...], bool, bool, bool, bool, NetworkState], Plan
         ] = {}
-
-    @property
-    def overrides(self) -> Mapping[str, Override]:
-        """The overrides of `byway site set`, by host."""
-        return self._overrides
 
     @property
     def closing(self) -> str:
@@ -246,7 +242,8 @@ class Router:
         else:
             fails_direct = False
         if state is NetworkState.SHUT:
-            usable = _one_relay(usable, now)
+            place = int(now // _ONE_RELAY_S)  # where no relay gets through, one is enough to detect a change
+            usable = (usable[place % len(usable)],) if usable else ()
         # The line identifies a rule. Its `why` is not used: it is a new string at each call.
         words = (reason.line, reason.note) if isinstance(reason, Rule) else reason.why
         named = usable if usable or group is None else tuple(relays)  # without a usable relay, `why` names members
@@ -279,7 +276,7 @@ class Router:
 
     def with_mode(self, mode: AutoMode) -> Router:
         """Returns this router with another mode."""
-        return self._copy(self._overrides, mode)
+        return self._copy(self.overrides, mode)
 
     def _copy(self, overrides: Mapping[str, Override], mode: AutoMode) -> Router:
         relays, groups = tuple(self._info.values()), tuple(self._groups.values())
@@ -287,7 +284,7 @@ class Router:
 
     def with_ends(self, has_ended: HasEnded) -> Router:
         """Returns this router with another test for the end of overrides."""
-        router = self._copy(self._overrides, self._mode)
+        router = self._copy(self.overrides, self._mode)
         router._has_ended = has_ended
         return router
 
@@ -392,17 +389,15 @@ class Router:
             routes = _unique([*fitting, *relays, *local, DIRECT])
         word = "refused" if belief.cause == Cause.REFUSED else _STATUS[belief.state]
         status = f"{word}: {belief.why}" if belief.why else word
-        why = f"AUTO: {status}" if reason is _NO_RULE else f"{reason.why}; {status}"
         if not routes:
-            why += "; direct is intercepted and no relay is available"
-        return Plan(Action.AUTO, routes, why, reason.intercept, decided_by=reason.text)
+            status += "; direct is intercepted and no relay is available"
+        return _plan_auto(reason, routes, status)
 
     def _plan_unrepeatable(self, reason: _Reason | Rule, usable: tuple[str, ...]) -> Plan:
         """Plans AUTO for a request that cannot be sent twice, after direct has just failed with another one."""
         routes = (*(Route((relay,)) for relay in usable), *self._http_strategies, DIRECT)
         why = "direct failed moments ago and this request cannot be sent twice: trying another route first"
-        why = f"AUTO: {why}" if reason is _NO_RULE else f"{reason.why}; {why}"
-        return Plan(Action.AUTO, routes, why, reason.intercept, decided_by=reason.text)
+        return _plan_auto(reason, routes, why)
 
     def _last_good(
         self, belief: Belief, usable: tuple[str, ...], local: tuple[Route, ...], now: float
@@ -489,6 +484,12 @@ class Router:
         return f"all relays of group {group.name} are disabled"
 
 
+def _plan_auto(reason: _Reason | Rule, routes: tuple[Route, ...], why: str) -> Plan:
+    """Returns a plan for AUTO with the reason why its routes are in another order than usual."""
+    why = f"AUTO: {why}" if reason is _NO_RULE else f"{reason.why}; {why}"
+    return Plan(Action.AUTO, routes, why, reason.intercept, decided_by=reason.text)
+
+
 def _plan_without_relays(reason: _Reason | Rule, strategies: tuple[Route, ...], *, intercepted: bool) -> Plan:
     """Plans AUTO for a host of `[auto] never_relay`."""
     why = "AUTO" if reason is _NO_RULE else reason.why
@@ -509,12 +510,6 @@ def _other_family(belief: Belief, destination: Destination) -> tuple[Route, ...]
     if belief.cause != Cause.IP or not belief.family or destination.address is not None:
         return ()
     return (IPV4 if belief.family == 6 else IPV6,)
-
-
-def _one_relay(usable: tuple[str, ...], now: float) -> tuple[str, ...]:
-    """Returns one relay, another one each minute: where no relay gets through, one is enough to detect a change."""
-    place = int(now // _ONE_RELAY_S)
-    return (usable[place % len(usable)],) if usable else ()
 
 
 def _unique(routes: Iterable[Route]) -> tuple[Route, ...]:

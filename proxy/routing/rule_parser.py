@@ -239,13 +239,8 @@ def _is_action(word: str) -> bool:
 def _check_protects(listed: DomainList) -> None:
     """Raises ValueError when so much of a list could not be read that a RELAY or BLOCK rule on it would protect almost
     no site, or only a part of each."""
-    if listed.problem and not listed.allow_empty:
-        raise ValueError(
-            f"this rule would cover almost no site: {listed.problem}. "
-            "To use the list anyway, set allow_empty = true in its [[list]]"
-        )
-    if listed.missing and not listed.allow_empty:
-        raise ValueError(
-            f"this rule would not cover all sites of the list: {listed.missing}. "
-            "To use the list anyway, set allow_empty = true in its [[list]]"
-        )
+    fault = f"cover almost no site: {listed.problem}" if listed.problem else ""
+    if not fault and listed.missing:
+        fault = f"not cover all sites of the list: {listed.missing}"
+    if fault and not listed.allow_empty:
+        raise ValueError(f"this rule would {fault}. To use the list anyway, set allow_empty = true in its [[list]]")

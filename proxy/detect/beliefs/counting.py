@@ -186,9 +186,7 @@ def split_by_control(
     after another name."""
     network, name = host
     domain = registrable(name)
-    counting: list[Observed] = []
-    waiting: list[Observed] = []
-    echoes: list[Observed] = []
+    counting, waiting, echoes = list[Observed](), list[Observed](), list[Observed]()
     for observed in uncounted:
         address = observed.attempt.address
         if address and in_residual_window(state, address, network, now, host=name):

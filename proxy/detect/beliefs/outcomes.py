@@ -334,9 +334,8 @@ def _learn_strategies(state: BeliefState, outcome: Outcome, host: Key, now: floa
 def _is_useless(state: BeliefState, rung: Attempt, outcome: Outcome, host: Key, now: float) -> bool:
     """Whether a strategy that failed cannot help here. An alert or a close comes from a server that rejects a
     fragmented ClientHello. Any other failure may be residual blocking after the plain one of the same race."""
-    if not rung.route.is_direct or rung.symptom in NOT_JUDGED or rung.symptom in (Symptom.NONE, Symptom.ABANDONED):
-        return False
-    if rung.stage is not Stage.FIRST_BYTE:
+    undecided = (*NOT_JUDGED, Symptom.NONE, Symptom.ABANDONED)
+    if not rung.route.is_direct or rung.stage is not Stage.FIRST_BYTE or rung.symptom in undecided:
         return False
     if rung.symptom in (Symptom.ALERT, Symptom.EOF):
         return True

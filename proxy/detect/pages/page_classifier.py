@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import StrEnum
 from functools import lru_cache
 from urllib.parse import urljoin, urlsplit
@@ -115,17 +115,19 @@ def classify_page(
     headers: dict[str, str] = {}
     for name, value in head.headers:
         headers.setdefault(name.lower(), value)
+    kind, coding = headers.get("content-type", ""), headers.get("content-encoding", "").strip().lower()
+    framing, page = head.body, None
     if not pages.fields.isdisjoint(headers) and (row := pages.match_head(headers)):
         page = ClassifiedPage(PageKind.BLOCK_PAGE, status, row)
-        return page if classify is None else _reclassified(page, classify, head, _partial_body(reader, head, headers))
-    if status in _REDIRECTS and (place := _redirect_host(headers.get("location", ""), host, domain)):
+    elif status in _REDIRECTS and (place := _redirect_host(headers.get("location", ""), host, domain)):
         page = ClassifiedPage(PageKind.REDIRECTED, status, place)
-        return page if classify is None else _reclassified(page, classify, head, _partial_body(reader, head, headers))
-    framing = head.body
+    if page is not None:
+        if classify is None:
+            return page
+        return _reclassified(page, classify, head, _unpacked(_body(reader, framing)[0], coding))
     if framing.kind is BodyKind.NONE or (framing.kind is BodyKind.LENGTH and not framing.length):
         return _plain(status)
     # Only bodies that a browser shows as a page and that Byway can unpack: Brotli and Zstandard are not supported.
-    kind, coding = headers.get("content-type", ""), headers.get("content-encoding", "").strip().lower()
     if (
         kind.partition(";")[0].strip().lower() not in _PAGES
         or (coding and coding not in _CODINGS)
@@ -163,11 +165,6 @@ def _reclassified(page: ClassifiedPage, classify: Classify, head: ResponseHead, 
     if block_page is None or block_page is True:
         return page
     return ClassifiedPage(PageKind.BLOCK_PAGE, head.status, block_page) if block_page else _plain(head.status)
-
-
-def _partial_body(reader: Reader, head: ResponseHead, headers: Mapping[str, str]) -> bytes:
-    """Returns the bytes that have come of a body, unpacked."""
-    return _unpacked(_body(reader, head.body)[0], headers.get("content-encoding", "").strip().lower())
 
 
 def _body(reader: Reader, framing: Framing) -> tuple[bytes, bool]:

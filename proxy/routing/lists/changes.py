@@ -19,6 +19,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.autoproxy import unpacked
 from proxy.routing.lists.clash import head_of_lines, lines_of_list
+from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.lists.formats import parse_list
 from proxy.routing.lists.hosts import leads_nowhere
 from proxy.routing.lists.matcher import Entry, EntryKind
@@ -65,7 +66,9 @@ def write_diff(
     added: dict[str, str] = {}  # domain → line
     own_lines = lines[part.start : part.stop]
     template = _usual_template(own_lines, list_format, head) if add else None
-    is_of_addresses = bool(add) and template is None and _has_address(own_lines, list_format, head)
+    first = own_lines[:_TEMPLATES_TRIED] if add and template is None else []
+    entries = (_single_entry(line, list_format, head) for line in first)
+    is_of_addresses = any(entry is not None and entry.kind is EntryKind.PREFIX for entry in entries)
     for domain in add:
         line = domain if template is None else template.line.replace(template.domain, domain)
         if not is_of_addresses and _single_entry(line, list_format, head) == _entry(domain, list_format):
@@ -137,11 +140,6 @@ class _Template(NamedTuple):
     """The domain as the line spells it."""
 
 
-def _has_address(lines: Sequence[str], list_format: ListFormatName, head: str) -> bool:
-    entries = (_single_entry(line, list_format, head) for line in lines[:_TEMPLATES_TRIED])
-    return any(entry is not None and entry.kind is EntryKind.PREFIX for entry in entries)
-
-
 def _usual_template(lines: Sequence[str], list_format: ListFormatName, head: str) -> _Template | None:
     """Returns the first line of the most frequent kind; comments at the end of lines are ignored. None: there is no
     model."""
@@ -169,10 +167,8 @@ def _templates(
 
 def _reads(lines: Sequence[str], list_format: ListFormatName, domains: Collection[str]) -> bool:
     """Whether a list with these lines has the entries that new lines for `domains` must have."""
-    text = "".join(f"{line}\n" for line in lines)
-    try:
-        read = parse_list(iter([text]), size=len(text), source="", format=list_format)
-    except ConfigError:
+    read = _read("".join(f"{line}\n" for line in lines), list_format)
+    if read is None:
         return False
     wanted = {_entry(domain, list_format) for domain in domains}
     return wanted == wanted.intersection(read.entries())
@@ -181,12 +177,17 @@ def _reads(lines: Sequence[str], list_format: ListFormatName, domains: Collectio
 def _single_entry(line: str, list_format: ListFormatName, head: str) -> Entry | None:
     """Returns the entry of a line that, parsed alone after `head`, has exactly one and nothing that is skipped, an
     exception or widened; else None."""
-    text = f"{head}{line}\n"
-    try:
-        read = parse_list(iter([text]), size=len(text), source="", format=list_format)
-    except ConfigError:
+    read = _read(f"{head}{line}\n", list_format)
+    if read is None:
         return None
     entries = [entry for entry, _ in zip(read.entries(), range(2), strict=False)]
     if len(entries) != 1 or len(read.exceptions) or read.lines_skipped or read.lines_widened or read.included:
         return None
     return entries[0]
+
+
+def _read(text: str, list_format: ListFormatName) -> DomainList | None:
+    try:
+        return parse_list(iter([text]), size=len(text), source="", format=list_format)
+    except ConfigError:
+        return None

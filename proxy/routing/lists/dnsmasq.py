@@ -22,7 +22,6 @@ _LINE = re.compile(
 )
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _OPTION = re.compile(r"(?:--)?([a-z][a-z0-9-]*)(?:\s*=\s*(.*))?", re.IGNORECASE)
-_SOME_OPTION = re.compile(r"(?:--)?[a-z][a-z0-9-]*(?:\s*=.*)?", re.IGNORECASE)
 _LOOKED_AT = 50
 _FIRST = re.compile(rf"(?:--)?(?:(?:{_OPTIONS})\s*=\s*/|bogus-nxdomain\s*=\s*[0-9])")
 
@@ -30,7 +29,7 @@ _FIRST = re.compile(rf"(?:--)?(?:(?:{_OPTIONS})\s*=\s*/|bogus-nxdomain\s*=\s*[0-
 def recognizes(text: str) -> bool:
     """Whether the first entry is an option, and one of the first is an option of dnsmasq with domains."""
     first = entries_of(text)[:_LOOKED_AT]
-    return bool(first) and _SOME_OPTION.fullmatch(first[0]) is not None and any(map(_FIRST.match, first))
+    return bool(first) and _OPTION.fullmatch(first[0]) is not None and any(map(_FIRST.match, first))
 
 
 def parse_dnsmasq(pieces: Iterator[str], builder: ListBuilder) -> None:

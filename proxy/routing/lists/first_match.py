@@ -118,27 +118,22 @@ def _overlap(one: HostFilter, other: HostFilter) -> bool:
         if domain.kind is EntryKind.DOMAIN and not domain.covers & Covers.SUBDOMAINS:
             return keyword.texts[0] in domain.texts[0]
         return True
-    return any(_ends_overlap(_end(a, one), _end(b, other)) for a in one.texts for b in other.texts) and not (
-        _is_one_host(one) != _is_one_host(other) and not _matches(one, other)
-    )
+    ends = ((_end(a, one), _end(b, other)) for a in one.texts for b in other.texts)
+    if not any(first.endswith(second) or second.endswith(first) for first, second in ends):
+        return False
+    if _is_one_host(one) == _is_one_host(other):
+        return True
+    host, pattern = (one, other) if _is_one_host(one) else (other, one)
+    return any(Wildcard.of(text).matches(host.texts[0]) for text in pattern.texts)
 
 
 def _is_one_host(hosts: HostFilter) -> bool:
     return hosts.kind is EntryKind.DOMAIN and hosts.covers == Covers.HOST
 
 
-def _matches(one: HostFilter, other: HostFilter) -> bool:
-    host, pattern = (one, other) if _is_one_host(one) else (other, one)
-    return any(Wildcard.of(text).matches(host.texts[0]) for text in pattern.texts)
-
-
 def _end(text: str, hosts: HostFilter) -> str:
     """Returns the common end of the names of a filter."""
     return text.rpartition("*")[2] if hosts.kind is EntryKind.WILDCARD else text
-
-
-def _ends_overlap(one: str, other: str) -> bool:
-    return one.endswith(other) or other.endswith(one)
 
 
 def _prefixes_overlap(one: str, other: str) -> bool:

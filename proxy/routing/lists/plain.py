@@ -51,7 +51,7 @@ def parse_plain(pieces: Iterator[str], builder: ListBuilder) -> None:
             builder.skip(number, f"{entry[:8]}…", Skip.UNREADABLE)
             return
         if marked := _MARKED.fullmatch(entry):
-            _add_marked(builder, number, entry, marked[1].lower(), marked[2])
+            add_marked(builder, number, entry, marked[1].lower(), marked[2])
             return
         if _WITH_PORT.fullmatch(entry):
             builder.skip(number, entry, Skip.CONDITION)
@@ -70,7 +70,8 @@ def parse_plain(pieces: Iterator[str], builder: ListBuilder) -> None:
     parse_lines(pieces, kinds, parse_line)
 
 
-def _add_marked(builder: ListBuilder, line: int, entry: str, kind: str, value: str) -> None:
+def add_marked(builder: ListBuilder, line: int, entry: str, kind: str, value: str) -> None:
+    """Adds `kind:value`, a rule as in v2fly's lists."""
     match kind:
         case "full":
             builder.add(line, value, Covers.HOST)
@@ -78,5 +79,7 @@ def _add_marked(builder: ListBuilder, line: int, entry: str, kind: str, value: s
             builder.add(line, value)
         case "keyword":
             builder.add_keyword(line, value)
-        case _:
+        case "regexp":
             builder.skip(line, entry, Skip.REGULAR_EXPRESSION)
+        case _:
+            builder.skip(line, entry, Skip.UNSUPPORTED_TYPE)

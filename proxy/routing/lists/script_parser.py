@@ -215,12 +215,8 @@ class _Parser:
         token = self._take()
         text, line = token.text, token.line
         match token.kind:
-            case Kind.STRING:
-                node = self._node(Part.STRING, text, line)
-            case Kind.NUMBER:
-                node = self._node(Part.NUMBER, text, line)
-            case Kind.PATTERN:
-                node = self._node(Part.PATTERN, text, line)
+            case Kind.STRING | Kind.NUMBER | Kind.PATTERN:
+                node = self._node(Part[token.kind.name], text, line)
             case Kind.WORD if text == "function":
                 node = self._function("" if self._is("(") else self._take(Kind.WORD).text, line)
             case Kind.WORD | Kind.MARK if text in _UNARY:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from enum import Enum, auto
 
 from proxy.model.errors import ConfigError
@@ -231,10 +232,7 @@ def _hosts(condition: str) -> Iterator[HostFilter | Skip]:
                 yield url_wildcard(text)
             case "keyword":  # for http: URLs only
                 hosts = host_filter(text)
-                if isinstance(hosts, HostFilter):
-                    yield HostFilter(hosts.kind, hosts.texts, hosts.covers, narrow=True)
-                else:
-                    yield hosts
+                yield replace(hosts, narrow=True) if isinstance(hosts, HostFilter) else hosts
             case "ip":
                 yield HostFilter(EntryKind.PREFIX, (text.strip("[]"),))
             case "bypass":
@@ -287,4 +285,4 @@ def _bypass(text: str) -> HostFilter | Skip:
     if port := re.search(r"(?<!:):[0-9]+$", text) if text.startswith("[") or text.count(":") < 2 else None:
         text, narrow = text[: port.start()], True
     hosts = shell_wildcard(f"*{text}" if text.startswith(".") else text)
-    return HostFilter(hosts.kind, hosts.texts, hosts.covers, narrow) if isinstance(hosts, HostFilter) else hosts
+    return replace(hosts, narrow=narrow) if isinstance(hosts, HostFilter) else hosts

@@ -10,6 +10,7 @@ gfwlist does.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.domain_set import Covers
@@ -165,7 +166,7 @@ def add_filter(builder: ListBuilder, line: int, text: str, *, narrow: bool = Fal
         builder.skip(line, shown or text, hosts)
         return
     if narrow:
-        hosts = HostFilter(hosts.kind, hosts.texts, hosts.covers, narrow=True)
+        hosts = replace(hosts, narrow=True)
     add_hosts(builder, line, hosts, exception=text.startswith("@@"), shown=shown or text)
 
 

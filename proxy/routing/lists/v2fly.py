@@ -16,6 +16,7 @@ from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
 from proxy.routing.lists.lines import DOMAIN, BulkLines, numbered, parse_lines
 from proxy.routing.lists.list_builder import ListBuilder, Siblings
+from proxy.routing.lists.plain import add_marked
 
 DEPTH_LIMIT = 16
 """Nested includes at most. Those of the project are five deep."""
@@ -160,17 +161,9 @@ class _Reader:
         elif rule.kind == "include":
             self._include(line, text, rule.value.lower(), names, (*wanted, rule.wanted) if rule.marks else wanted)
         elif all(one.takes(rule.marks) for one in wanted):
-            match rule.kind:
-                case "domain":
-                    builder.add(line, rule.value)
-                case "full":
-                    builder.add(line, rule.value, Covers.HOST)
-                case "keyword":
-                    builder.add_keyword(line, rule.value)
-                case "regexp":  # `:@cn` looks like the end of a password, which would not be shown
-                    builder.skip(line, text.replace(":@", " @"), Skip.REGULAR_EXPRESSION)
-                case _:
-                    builder.skip(line, text, Skip.UNSUPPORTED_TYPE)
+            # in a message, `:@cn` would look like the end of a password, which is not shown
+            shown = text.replace(":@", " @") if rule.kind == "regexp" else text
+            add_marked(builder, line, shown, rule.kind, rule.value)
 
     def _include(self, line: int, text: str, name: str, names: tuple[str, ...], wanted: tuple[_Wanted, ...]) -> None:
         builder = self._builder
