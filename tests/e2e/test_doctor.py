@@ -19,14 +19,14 @@ import trustme
 
 from proxy import __version__
 from proxy.setup.desktop.proxy_settings import MODE, ONLY_PLACE, Kde
-from tests.support.byway import Byway, NotReady
+from tests.support.byway import IMPATIENT, Byway, NotReady
 from tests.support.client import fetch
 from tests.support.desktops import run_in, stand_ins
 from tests.support.origin import Origin
 from tests.support.waiting import until_read
 
 ROOT = Path(__file__).parents[2]
-DEAD = '[[relay]]\nname = "dead"\nurl = "socks5h://127.0.0.1:1"\n'
+DEAD = IMPATIENT + '[[relay]]\nname = "dead"\nurl = "socks5h://127.0.0.1:1"\n'
 
 
 async def _found(byway: Byway, *words: str, code: int = 5) -> dict[str, Any]:
@@ -212,7 +212,7 @@ async def test_a_wrong_clock(tmp_path: Path) -> None:
 
 # -- what other commands would say -------------------------------------------------------------------------------------
 
-RELAYS = '[[relay]]\nname = "dead"\nurl = "socks5h://127.0.0.1:1"\n[[relay]]\nname = "other"\nurl = "127.0.0.1:2"\n'
+RELAYS = f'{DEAD}[[relay]]\nname = "other"\nurl = "127.0.0.1:2"\n'
 
 
 async def _all(byway: Byway, *words: str, code: int = 5) -> list[dict[str, Any]]:

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.byway import TYPED, Byway
+from tests.support.byway import IMPATIENT, TYPED, Byway
 from tests.support.client import fetch
 from tests.support.origin import Origin
 
 pytestmark = pytest.mark.waits
 
-CONFIG = """
+CONFIG = f"""{IMPATIENT}
 [dns.hosts]
 "one.test" = "127.0.0.1"
 "two.test" = "127.0.0.1"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from proxy.features.sites.report_formats import FORMATS
-from tests.support.byway import Byway
+from tests.support.byway import IMPATIENT, Byway
 from tests.support.client import fetch
 
 pytestmark = [pytest.mark.waits, pytest.mark.slow]
@@ -35,8 +35,7 @@ NAMES = (
 )  # fmt: skip
 assert len(set(TOKENS + NAMES)) >= 40
 
-CONFIG = """
-[listen]
+CONFIG = f"""{IMPATIENT}[listen]
 user = "seed-listen-user"
 password_cmd = "echo seed-listen-password"
 [safety]

@@ -32,6 +32,10 @@ _COMMAND_S = 30.0
 ALLOW = ("127.0.0.0/8:*", "[::1]:*")
 """Exceptions from the address guard: tests use loopback only."""
 
+IMPATIENT = "\n[detect]\nrelay_retry_s = [0.1]\n"
+"""For a `config`: a visit tries a relay that fails once more, and not for 15 s. For tests in which that time is not the
+point."""
+
 _NOBODY_ELSE = {"controls": ("BYWAY_AUTO__CONTROLS", "[]"), "servers": ("BYWAY_DNS__SERVERS", "[]")}
 """Settings that Byway gets unless a test's configuration has them, so that it contacts no server of its own accord."""
 
