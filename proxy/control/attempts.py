@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from proxy.detect.verdict.labels import stage_in_words, symptom_in_words
 from proxy.languages.amounts import span
@@ -11,26 +10,24 @@ from proxy.model import Protocol, Stage, Symptom
 from proxy.model.phrase import _, pgettext
 from proxy.store.logged import LoggedAttempt, LoggedConnection
 
-_SHORT: Mapping[str, str] = MappingProxyType(
-    {
-        Symptom.NONE: pgettext("attempt", "not finished"),
-        Symptom.NO_NAME: pgettext("attempt", "denied by DNS"),
-        Symptom.UNREACHABLE: pgettext("attempt", "unreachable"),
-        Symptom.TIMEOUT: pgettext("attempt", "timeout"),
-        Symptom.REFUSED: pgettext("attempt", "refused"),
-        Symptom.RESET: pgettext("attempt", "reset"),
-        Symptom.EOF: pgettext("attempt", "closed"),
-        Symptom.GARBAGE: pgettext("attempt", "wrong protocol"),
-        Symptom.REDIRECTED: pgettext("attempt", "redirect"),
-        Symptom.DROPPED: pgettext("attempt", "dropped"),
-        Symptom.SILENT: pgettext("attempt", "no answer"),
-        Symptom.RELAY_DOWN: pgettext("attempt", "unreachable"),
-        Symptom.RELAY_AUTH: pgettext("attempt", "login refused"),
-        Symptom.RELAY_GARBAGE: pgettext("attempt", "wrong protocol"),
-        Symptom.RELAY_LOOP: pgettext("attempt", "leads back"),
-        Symptom.RELAY_REFUSED: pgettext("attempt", "refused"),
-    }
-)
+_SHORT: Mapping[str, str] = {
+    Symptom.NONE: pgettext("attempt", "not finished"),
+    Symptom.NO_NAME: pgettext("attempt", "denied by DNS"),
+    Symptom.UNREACHABLE: pgettext("attempt", "unreachable"),
+    Symptom.TIMEOUT: pgettext("attempt", "timeout"),
+    Symptom.REFUSED: pgettext("attempt", "refused"),
+    Symptom.RESET: pgettext("attempt", "reset"),
+    Symptom.EOF: pgettext("attempt", "closed"),
+    Symptom.GARBAGE: pgettext("attempt", "wrong protocol"),
+    Symptom.REDIRECTED: pgettext("attempt", "redirect"),
+    Symptom.DROPPED: pgettext("attempt", "dropped"),
+    Symptom.SILENT: pgettext("attempt", "no answer"),
+    Symptom.RELAY_DOWN: pgettext("attempt", "unreachable"),
+    Symptom.RELAY_AUTH: pgettext("attempt", "login refused"),
+    Symptom.RELAY_GARBAGE: pgettext("attempt", "wrong protocol"),
+    Symptom.RELAY_LOOP: pgettext("attempt", "leads back"),
+    Symptom.RELAY_REFUSED: pgettext("attempt", "refused"),
+}
 """Short words for a symptom, for lists with all attempts on one line."""
 
 _NOT_FAILED = frozenset({Symptom.NONE, Symptom.ABANDONED, Symptom.SKIPPED})

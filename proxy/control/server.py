@@ -160,7 +160,19 @@ class ControlServer:
 
     async def _serve(self, listening: socket.socket) -> _Applications:
         try:
-            return await self._serving(listening)
+            await asyncio.to_thread(import_module, "proxy.control.web_apps")  # in a thread, so that connections go on
+            parts = await asyncio.to_thread(self._parts)
+            from aiohttp.web import SockSite
+
+            from proxy.control.web_apps import import_features, make_runners
+
+            await asyncio.to_thread(import_features, parts.features)
+            token = None if self._path is not None else self._token
+            running = _Applications(parts, *make_runners(parts, token, self._port or 0, self._proxy_port))
+            for application in (running.api, running.page):
+                await application.setup()
+            await SockSite(running.api, listening, backlog=_BACKLOG).start()
+            return running
         except Exception:  # for example without a free descriptor: the next client, or the one that waits, tries again
             self._applications = None
             asyncio.get_running_loop().call_later(_RETRY_S, self._await_client, listening)
@@ -169,22 +181,6 @@ class ControlServer:
     def _await_client(self, listening: socket.socket) -> None:
         if self._listening is listening and self._applications is None:
             asyncio.get_running_loop().add_reader(listening, self._start_applications, listening)
-
-    async def _serving(self, listening: socket.socket) -> _Applications:
-        await asyncio.to_thread(import_module, "proxy.control.web_apps")  # in a thread, so that connections go on
-        parts = await asyncio.to_thread(self._parts)
-        from aiohttp.web import SockSite
-
-        from proxy.control.web_apps import import_features, make_runners
-
-        await asyncio.to_thread(import_features, parts.features)
-
-        token = None if self._path is not None else self._token
-        running = _Applications(parts, *make_runners(parts, token, self._port or 0, self._proxy_port))
-        for application in (running.api, running.page):
-            await application.setup()
-        await SockSite(running.api, listening, backlog=_BACKLOG).start()
-        return running
 
 
 class _Adopted(asyncio.Protocol):

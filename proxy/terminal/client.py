@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 from proxy.config.files import read_own_file
 from proxy.config.paths import Paths, is_own_folder
 from proxy.model import Destination
-from proxy.model.document import PHRASES_HEADER, phrase_of
+from proxy.model.document import PHRASES_HEADER, Document, phrase_of
 from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, semicolons
@@ -32,8 +32,6 @@ ANSWER_LIMIT = 64 * 1024 * 1024
 LINE_LIMIT = 1024 * 1024
 TIMEOUT_S = 120.0
 """A test of many relays takes this long at most."""
-
-Document = dict[str, Any]
 
 
 class NoAnswer(BywayError):
@@ -198,11 +196,10 @@ class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str, timeout_s: float | None) -> None:
         super().__init__("byway", timeout=timeout_s)
         self._path = path
-        self._timeout_s = timeout_s
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self._timeout_s)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(os.fspath(self._path))
         # Checked before the token is sent: in a shared folder another user could listen at this path.
         uid = peer_uid(self.sock)

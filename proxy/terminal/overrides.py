@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
 from urllib.parse import quote
 
 from proxy.config.load import load
@@ -18,8 +17,6 @@ from proxy.store.store import Store
 from proxy.terminal.client import Client
 from proxy.terminal.command import Invocation
 from proxy.terminal.exit_codes import NotRunning
-
-Document = dict[str, Any]
 
 
 def overrides_now(call: Invocation) -> dict[str, Override]:

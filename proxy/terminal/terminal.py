@@ -12,18 +12,15 @@ import os
 import sys
 import unicodedata
 from collections.abc import Mapping
-from types import MappingProxyType
 
 WIDTH_MIN = 40
 """Columns; on a narrower terminal lines are wrapped by the terminal."""
 
-_ASCII: Mapping[str, str] = MappingProxyType(
-    {
-        "✓": "+", "✗": "x", "◐": "~", "↯": "!", "◔": "o", "⚠": "!", "↓": "v", "⊘": "/", "∅": "-", "⌂": "-", "·": ".",
-        "–": "-", "—": "-", "−": "-", "→": "->", "←": "<-", "…": "...", "×": "x", "“": '"', "”": '"', "‘": "'",
-        "’": "'", "\N{NO-BREAK SPACE}": " ", "≥": ">=", "≤": "<=",
-    }
-)  # fmt: skip
+_ASCII: Mapping[str, str] = {
+    "✓": "+", "✗": "x", "◐": "~", "↯": "!", "◔": "o", "⚠": "!", "↓": "v", "⊘": "/", "∅": "-", "⌂": "-", "·": ".",
+    "–": "-", "—": "-", "−": "-", "→": "->", "←": "<-", "…": "...", "×": "x", "“": '"', "”": '"', "‘": "'",
+    "’": "'", "\N{NO-BREAK SPACE}": " ", "≥": ">=", "≤": "<=",
+}  # fmt: skip
 """The ASCII in place of our own characters. Every glyph has a word beside it."""
 
 _ERRORS = "byway-ascii"

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
 
 from proxy.config.load import load
 from proxy.config.paths import Paths
 from proxy.config.relays import enabled_relays, expanded, groups_of
+from proxy.model.document import Document
 from proxy.terminal.client import Client
-
-Document = Mapping[str, Any]
 
 
 def relays_now(paths: Paths, client: Client | None) -> Document:

@@ -27,7 +27,8 @@ def env(
     from proxy.features.desktop.shell_env import Shell, script, shell_of, variables
     from proxy.model.document_version import VERSION
 
-    values = variables(proxy_address(call).proxy)
+    proxy, _ = proxy_address(call)
+    values = variables(proxy)
     chosen = Shell(shell) if shell else shell_of(os.environ, windows=sys.platform == "win32")
     if not call.output.answered({"version": VERSION, "shell": str(chosen), "variables": values}):
         call.output.now(script(chosen, values, command=words_here()))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 
-from proxy.config.schema import Settings
 from proxy.model import Action, NetworkId
 from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -66,15 +65,12 @@ class Notifications:
         if names and set(names) <= set(self._services.health.faults()):
             self._notify(RELAYS_FAIL)
 
-    def _is_wanted(self, settings: Settings) -> bool:
-        return settings.desktop.notify and settings.log.hosts != "off" and not self._ephemeral
-
     def _notify(self, notification: Notification) -> bool:
         """Shows a notification, unless another one was shown in the last hour or they are off. Returns whether it is
         shown."""
-        now = self._services.now()
-        show = self._show
-        if show is None or not self._is_wanted(self._services.setup().settings) or 0 <= now - self._shown_at < AGAIN_S:
+        now, show, settings = self._services.now(), self._show, self._services.setup().settings
+        is_wanted = settings.desktop.notify and settings.log.hosts != "off" and not self._ephemeral
+        if show is None or not is_wanted or 0 <= now - self._shown_at < AGAIN_S:
             return False
         self._shown_at = now
         spawn(show_aside(show, notification.title, notification.text), name="show a notification")

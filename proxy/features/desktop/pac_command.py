@@ -22,11 +22,9 @@ def pac(
     from proxy.features.desktop.proxy_address import proxy_address
     from proxy.model.document_version import VERSION
 
-    address = proxy_address(call)
+    proxy, running = proxy_address(call)
     variant = Pac.STRICT if strict else Pac.LENIENT
-    url, text = f"http://{address.proxy}{variant}", pac_text(variant, address.proxy)
-    if call.output.answered(
-        {"version": VERSION, "url": url, "running": address.running, "strict": strict, "text": text}
-    ):
+    url, text = f"http://{proxy}{variant}", pac_text(variant, proxy)
+    if call.output.answered({"version": VERSION, "url": url, "running": running, "strict": strict, "text": text}):
         return
     call.output.now(f"// {url}\n{text.rstrip()}")

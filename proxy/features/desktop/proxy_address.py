@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from proxy.model import Destination
-from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.terminal.command import Invocation
 from proxy.terminal.exit_codes import NotRunning
 
 
-@frozen_dataclass
-class ProxyAddress:
-    """An address, and whether a Byway listens on it now."""
-
-    proxy: Destination
-    running: bool
-
-
-def proxy_address(call: Invocation) -> ProxyAddress:
-    """Returns the address of the running Byway, otherwise that of the configuration, with a hint. Raises ConfigError,
-    NotAllowed, and NotRunning when the port is chosen at each start."""
+def proxy_address(call: Invocation) -> tuple[Destination, bool]:
+    """Returns the address of the running Byway, otherwise that of the configuration, with a hint; and whether one runs.
+    Raises ConfigError, NotAllowed, and NotRunning when the port is chosen at each start."""
     try:
-        return ProxyAddress(call.client().proxy, running=True)
+        return call.client().proxy, True
     except NotRunning:
         from proxy.terminal.offline import read_configuration
 
@@ -28,4 +19,4 @@ def proxy_address(call: Invocation) -> ProxyAddress:
         if listen.port == 0:
             raise
         call.output.hint("No Byway is running. This is from its configuration.")
-        return ProxyAddress(Destination(listen.address, listen.port).from_here(), running=False)
+        return Destination(listen.address, listen.port).from_here(), False

@@ -133,8 +133,6 @@ class Systemd:
         self._run = run
 
     def definition(self, command: Sequence[str]) -> str:
-        """See ServiceManager."""
-
         def spelled(words: Sequence[str]) -> str:
             return " ".join([_systemd_program(words[0]), *map(_systemd_word, words[1:])])
 
@@ -146,7 +144,6 @@ class Systemd:
         )
 
     def install(self, definition: str) -> None:
-        """See ServiceManager."""
         is_new = not self.file.exists()
         with _written(self.file, definition):
             self._systemctl("daemon-reload")
@@ -160,7 +157,6 @@ class Systemd:
                 raise
 
     def uninstall(self) -> None:
-        """See ServiceManager."""
         if not self._answers():  # then it runs no service: only files are left
             _remove(self.file.parent / _WANTED_BY / self.file.name)
             _remove(self.file)
@@ -178,7 +174,6 @@ class Systemd:
         return True
 
     def state(self) -> ServiceState:
-        """See ServiceManager."""
         installed = self.file.exists()
         if not installed:
             return ServiceState(False)
@@ -221,7 +216,6 @@ class Launchd:
         self._run = run
 
     def definition(self, command: Sequence[str]) -> str:
-        """See ServiceManager."""
         entries = {
             "Label": NAME,
             "ProgramArguments": list(command),
@@ -240,7 +234,6 @@ class Launchd:
             raise BywayError(f"the command cannot be written: {error}") from None
 
     def install(self, definition: str) -> None:
-        """See ServiceManager."""
         if self.state().running or self.file.exists():
             with contextlib.suppress(ProgramFailed):  # there may be no older one
                 self._launchctl("bootout", f"{self._domain}/{NAME}")
@@ -248,13 +241,11 @@ class Launchd:
             self._launchctl("bootstrap", self._domain, str(self.file))
 
     def uninstall(self) -> None:
-        """See ServiceManager."""
         if self.state().running:
             self._launchctl("bootout", f"{self._domain}/{NAME}")
         _remove(self.file)
 
     def state(self) -> ServiceState:
-        """See ServiceManager."""
         installed = self.file.exists()
         try:
             printed = self._launchctl("print", f"{self._domain}/{NAME}")
@@ -282,7 +273,6 @@ class TaskScheduler:
         self._run = run
 
     def definition(self, command: Sequence[str]) -> str:
-        """See ServiceManager."""
         for word in command:
             _check_word(word)
         task = ElementTree.Element("Task", {"version": "1.2", "xmlns": _TASK_NAMESPACE})
@@ -304,14 +294,12 @@ class TaskScheduler:
         return ElementTree.tostring(task, "unicode", xml_declaration=True)
 
     def install(self, definition: str) -> None:
-        """See ServiceManager."""
         with _written(self.file, definition):
             self._end()
             self._ask("schtasks", "/Create", "/F", "/TN", NAME, "/XML", str(self.file))
             self._ask("schtasks", "/Run", "/TN", NAME)
 
     def uninstall(self) -> None:
-        """See ServiceManager."""
         self._end()
         self._ask("schtasks", "/Delete", "/F", "/TN", NAME)
         _remove(self.file)

@@ -49,7 +49,9 @@ def show(call: Invocation) -> Exit | None:
             ("valid until", _day(authority["valid_until"]), ago(authority["valid_until"])),
             ("file", authority["file"], "certificate only"),
         ]
-    rows += [row for store in answer["stores"] for row in _store_rows(store)]
+    for store in answer["stores"]:
+        rows.append((store["store"], _WORDS[store["trusted"]], store["error"] or store["place"]))
+        rows += [(store["store"], "trusts another CA", name) for name in store["others"]]
     call.output.table(("what", "value", "detail"), rows)
     if problem:
         say(f"byway: {problem}")
@@ -126,7 +128,9 @@ def trust_ca(
     ended = _show_results(call, results, {"name": common_name(authority.certificate)})
     call.output.hint("Restart open browsers.")
     if any(result.trusted for result in results):
-        _reload_running(call)
+        # A running Byway then inspects again the sites whose clients rejected the certificate.
+        with contextlib.suppress(NotRunning, NotAllowed):
+            call.client().post("/v1/reload", {})
     return ended
 
 
@@ -217,23 +221,12 @@ def _ended(results: list[TrustResult]) -> Exit | None:
 _WORDS = {True: "trusted", False: "not trusted", None: "unknown"}
 
 
-def _store_rows(store: dict[str, Any]) -> list[tuple[str, str, str]]:
-    others = [(store["store"], "trusts another CA", name) for name in store["others"]]
-    return [(store["store"], _WORDS[store["trusted"]], store["error"] or store["place"]), *others]
-
-
 def _hint_at_others(call: Invocation, stores: list[dict[str, Any]]) -> None:
     for store in stores:
         for name in store["others"]:
             call.output.hint(f"{store['store']} trusts another CA of Byway: {name}")
     if any(store["others"] for store in stores):
         call.output.hint("If no other state folder uses it: `byway ca untrust --all`.")
-
-
-def _reload_running(call: Invocation) -> None:
-    """Reloads a running Byway, which then inspects again the sites whose clients rejected the certificate."""
-    with contextlib.suppress(NotRunning, NotAllowed):
-        call.client().post("/v1/reload", {})
 
 
 def _warn_of_sudo(call: Invocation) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from proxy.features.relays.display import details
 from proxy.features.relays.edit import configuration_at
+from proxy.model.document import Document
 from proxy.model.errors import BywayError
 from proxy.terminal.command import Invocation
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from proxy.config.edit import Added
     from proxy.config.paths import Paths
     from proxy.terminal.client import Client
-
-Document = dict[str, Any]
 
 _TESTED_AT_ONCE = 8
 

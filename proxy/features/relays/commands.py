@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 group = typer.Typer(help="Relays and groups of relays: list, find, test, edit, select.", no_args_is_help=True)
 
-
-Document = dict[str, Any]
 Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Relay names.", autocompletion=complete_relays)]
 
 

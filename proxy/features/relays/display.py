@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from proxy.languages.amounts import ago, clock, span
+from proxy.model.document import Document
 from proxy.terminal.command import Invocation
 
 if TYPE_CHECKING:
     from proxy.features.relays.local_scan import LocalScan
-
-Document = dict[str, Any]
 
 _NO_RELAY = "There is no relay. Add one with `byway relay add URL`."
 

@@ -12,12 +12,13 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
 
 from proxy.languages.amounts import ago, clock, size
+from proxy.model.document import Document
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.completion import complete_lists
 from proxy.terminal.exit_codes import Exit, Misused, NotRunning, as_misuse
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from proxy.config.paths import Paths
     from proxy.model import Destination, Route
     from proxy.session.setup import Setup
-
-Document = dict[str, Any]
 
 group = typer.Typer(help="Lists: show, fetch, compare with your visits.", no_args_is_help=True)
 

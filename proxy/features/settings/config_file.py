@@ -155,7 +155,8 @@ def collect(paths: Paths, overrides: Mapping[str, Override], *, passwords: bool)
     """Returns the file, and a sentence for each thing that is left out. Raises ConfigError for an invalid
     configuration."""
     loaded = load(paths.config_to_read)
-    files, left_out = {CONFIG: _config_text(paths)}, list[str]()
+    file = paths.config_to_read
+    files, left_out = {CONFIG: "" if file is None else read_text(file, limit=CONFIG_LIMIT)}, list[str]()
     if not passwords:
         files[CONFIG], left_out = without_secrets(files[CONFIG], loaded.settings)
     for name, file in ((RULES, paths.rules_file), (BLOCK_PAGES, paths.block_pages_file)):
@@ -239,7 +240,7 @@ def without_secrets(text: str, settings: Settings) -> tuple[str, list[str]]:
     ]
     for owner, path, table in (*owners, ("[listen]", ("listen",), document.get("listen", {}))):
         command = table.get("password_cmd", "")
-        if command and not _reads_a_store(command):
+        if command and PurePosixPath(command.split()[0]).name not in _STORES:
             edited.remove((*path, "password_cmd"))
             values.add(command)
             left_out.append(f"password_cmd of {owner} is left out, since the password may be in its text")
@@ -274,20 +275,10 @@ _STORES = frozenset(
 """Programs that read a password from elsewhere: their command does not contain it."""
 
 
-def _reads_a_store(command: str) -> bool:
-    program, *_ = command.split()
-    return PurePosixPath(program).name in _STORES
-
-
 def _without_password(item: str) -> str:
     before, at, rest = item.rpartition("@")
     scheme, separator, credentials = before.rpartition("://")
     return f"{scheme}{separator}{credentials.partition(':')[0]}@{rest}" if at else item
-
-
-def _config_text(paths: Paths) -> str:
-    file = paths.config_to_read
-    return "" if file is None else read_text(file, limit=CONFIG_LIMIT)
 
 
 # -- import ------------------------------------------------------------------------------------------------------------
@@ -361,17 +352,14 @@ def _why_not(name: str, text: str, paths: Paths, given: Collection[str], here: C
     lists of both configurations."""
     if name in (CONFIG, RULES, BLOCK_PAGES):
         return ""
-    if any(os.path.lexists(place) and not place.is_dir() for place in _folders(paths.config_dir, name)):
+    folders = [paths.config_dir / inside for inside in PurePosixPath(name).parents if inside.parts]
+    if any(os.path.lexists(place) and not place.is_dir() for place in folders):
         return f"file {quoted(name)} may not be imported: a file has the name of its folder here"
     if name not in given:
         return f"file {quoted(name)} may not be imported: its configuration has no such list"
     if name in here or _text_at(paths, name) in (None, text):
         return ""
     return f"file {quoted(name)} may not be imported: another file has this name here; move that away first"
-
-
-def _folders(config_dir: Path, name: str) -> list[Path]:
-    return [config_dir / inside for inside in PurePosixPath(name).parents if inside.parts]
 
 
 def _list_sources(config: str) -> frozenset[str]:

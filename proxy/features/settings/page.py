@@ -241,8 +241,7 @@ async def _page(
     fields = settings_fields(loaded.settings, loaded.sources, posted.texts if posted else {}, field_errors or {})
     shown = posted.shown if posted else {field.setting.name: field.text for field in fields}
     view = SettingsView(_sentence(fields), fields, urlencode(shown), await _stored(visit), errors)
-    here = {"here": "settings"}
-    return await visit.page("settings.html", **here, view=view, status=status)
+    return await visit.page("settings.html", here="settings", view=view, status=status)
 
 
 async def _stored(visit: Visit) -> str:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
 from proxy.languages.amounts import ago, clock, dated, moment, short_moment
 from proxy.model import literal
+from proxy.model.document import Document
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.completion import complete_actions, complete_sites
 from proxy.terminal.exit_codes import Misused
 from proxy.terminal.in_use import STORED
 from proxy.terminal.options import length_s
 from proxy.terminal.output import Output, override_of
-
-Document = Mapping[str, Any]
 
 group = typer.Typer(help="Site status and overrides.", no_args_is_help=True)
 

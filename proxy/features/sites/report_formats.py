@@ -20,9 +20,10 @@ from urllib.parse import urlsplit
 from proxy import __version__
 from proxy.control.attempts import result
 from proxy.detect.verdict.site_status import BLOCKS
-from proxy.features.sites.report_sites import Document, Examination, Site, is_direct
+from proxy.features.sites.report_sites import Examination, Site, is_direct
 from proxy.features.sites.report_vantage import UNTOLD, Vantage
 from proxy.model import TROUBLED, Destination, host_and_port, literal
+from proxy.model.document import Document
 from proxy.model.document_version import VERSION
 from proxy.wire.inert_text import csv_cell, inert
 

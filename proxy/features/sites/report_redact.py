@@ -18,7 +18,8 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from proxy.config.schema import Settings
-from proxy.features.sites.report_sites import Document, Examination, Site, is_direct
+from proxy.features.sites.report_sites import Examination, Site, is_direct
+from proxy.model.document import Document
 from proxy.routing.rule import RuleType
 
 _ADDRESS = re.compile(r"\[?(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:\.\d{1,3}){0,3})\]?")

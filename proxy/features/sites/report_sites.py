@@ -11,15 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from proxy.model import Destination
+from proxy.model.document import Document
 from proxy.model.frozen_dataclass import frozen_dataclass
-
-Document = dict[str, Any]
 
 ROWS = 200
 """The most connections of one site in a report, the newest ones."""
-
-_PARTS = {"resolve": "resolve", "connect": "connect", "relay": "relay"}
-_CONFIRMING = ("dns_two_answers",)
 
 
 @frozen_dataclass
@@ -99,7 +95,7 @@ def _of_connection(row: Mapping[str, Any]) -> Examination:
     failed = any(tried["stage"] != "done" and tried["symptom"] not in _NO_EVIDENCE for tried in direct)
     anomaly = failed and row["winner"] not in (None, "direct")
     confirmed = anomaly and any(
-        tried["symptom"] == "block_page" or tried["evidence"].get("dns") in _CONFIRMING for tried in direct
+        tried["symptom"] == "block_page" or tried["evidence"].get("dns") == "dns_two_answers" for tried in direct
     )
     scheme = "http" if row["protocol"] == "http" else "https"
     usual_port = ":80" if scheme == "http" else ":443"
@@ -148,8 +144,9 @@ def _route(tried: Mapping[str, Any]) -> Document:
 def _steps(tried: Mapping[str, Any], *, tls: bool) -> Iterator[Document]:
     """Yields the steps of an attempt up to its last stage, which has the time of the whole attempt: no other is
     logged."""
-    last = _PARTS.get(tried["stage"], "hello" if tls else "answer")
-    if last in ("hello", "answer"):
+    last = tried["stage"]
+    if last not in ("resolve", "connect", "relay"):
+        last = "hello" if tls else "answer"
         first = "connect" if tried["route"].startswith("direct") else "relay"
         yield _step(tried, first, "ok", "", 0.0)
     yield _step(tried, last, _result(tried), tried["symptom"], tried["elapsed_s"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from proxy.config.load import load
 from proxy.config.paths import Paths
@@ -11,13 +10,11 @@ from proxy.config.relays import relay_names
 from proxy.control.answers.overrides import OverrideJson
 from proxy.features.sites.answers import ForgottenSiteAnswer, OverrideAnswer
 from proxy.model import Override
-from proxy.model.document import document
+from proxy.model.document import Document, document
 from proxy.probe.site_name import scope
 from proxy.routing.rule_parser import parse_action
 from proxy.terminal.exit_codes import as_misuse
 from proxy.terminal.overrides import set_overrides, stopped_store
-
-Document = dict[str, Any]
 
 
 def set_stopped(paths: Paths, site: str, action: str, for_s: int | None) -> Document:

@@ -10,7 +10,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
 
 from proxy.features.sites.measurement_text import glyph
@@ -31,41 +31,37 @@ _HEADINGS = ("site", "verdict", "cause", "works by")
 _VERDICT, _CAUSE, _ROUTE = 20, 19, 10
 """The widths of the longest verdict, of the causes below, and of most routes."""
 
-_SHORT_CAUSES: Mapping[str, str] = MappingProxyType(
-    {
-        "sni_reset": "SNI filtering",
-        "sni_drop": "SNI filtering",
-        "http_host": "HTTP Host filtering",
-        "ip": "IP address blocked",
-        "hello_reset": "ClientHello reset",
-        "hello_closed": "ClientHello closed",
-        "hello_silence": "ClientHello silence",
-        "unanswered": "no answer",
-        "unreached": "no connection",
-        "no_address": "no DNS answer",
-        "down": "",
-        "refused": "refused by the site",
-        "name": "",
-        "relays": "",
-        "offline": "",
-        "portal": "",
-        "interception": "",
-    }
-)
+_SHORT_CAUSES: Mapping[str, str] = {
+    "sni_reset": "SNI filtering",
+    "sni_drop": "SNI filtering",
+    "http_host": "HTTP Host filtering",
+    "ip": "IP address blocked",
+    "hello_reset": "ClientHello reset",
+    "hello_closed": "ClientHello closed",
+    "hello_silence": "ClientHello silence",
+    "unanswered": "no answer",
+    "unreached": "no connection",
+    "no_address": "no DNS answer",
+    "down": "",
+    "refused": "refused by the site",
+    "name": "",
+    "relays": "",
+    "offline": "",
+    "portal": "",
+    "interception": "",
+}
 """Causes whose whole sentence would take three lines, or repeats the verdict."""
 
-_STAGES: Mapping[str, str] = MappingProxyType(
-    {
-        "resolve": "DNS",
-        "secure": "encrypted DNS",
-        "connect": "TCP",
-        "relay": "relay",
-        "hello": "TLS",
-        "neutral": "TLS",
-        "certificate": "certificate",
-        "answer": "HTTP",
-    }
-)
+_STAGES: Mapping[str, str] = {
+    "resolve": "DNS",
+    "secure": "encrypted DNS",
+    "connect": "TCP",
+    "relay": "relay",
+    "hello": "TLS",
+    "neutral": "TLS",
+    "certificate": "certificate",
+    "answer": "HTTP",
+}
 
 
 class View:

@@ -8,7 +8,7 @@ at the end.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +18,7 @@ from proxy.detect.verdict.confidence import Confidence, confidence_in_words
 from proxy.detect.verdict.site_status import status_in_words
 from proxy.features.sites.measurement_text import PARTS, grouped_routes, route_result, step_cells
 from proxy.languages.amounts import ago, clock, span
-from proxy.model.document import from_json
+from proxy.model.document import Document, from_json
 from proxy.model.errors import BywayError
 from proxy.model.phrase import Phrase, _, commas, ngettext, pgettext, semicolons
 from proxy.store.logged import LoggedConnection
@@ -39,8 +39,6 @@ _DO_LINES = 4
 """Enough for a command in the remedy, even with a long path of the program."""
 _BOTH_LINES = 6
 _HEADINGS = ("what", "value")
-
-Document = Mapping[str, Any]
 
 
 @root_command(example="byway why user.livejournal.com", is_translated=True)
