@@ -35,7 +35,9 @@ def command_words(started_as: str, env: Mapping[str, str]) -> tuple[str, ...]:
         return (sys.orig_argv[0], "-m", "proxy")
     if file.removesuffix(".exe") != _NAME:  # another program that uses Byway's code
         return (_NAME,)
-    program = _first_in(env.get("PATH", ""), file)
+    # shutil.which would load the modules of bz2 and xz.
+    places = (os.path.join(folder, file) for folder in env.get("PATH", "").split(os.pathsep))
+    program = next((place for place in places if os.path.isfile(place) and os.access(place, os.X_OK)), None)
     is_in_path = program is not None and os.path.exists(started_as) and os.path.samefile(program, started_as)
     return (_NAME if is_in_path else started_as,)
 
@@ -53,12 +55,6 @@ def _quoted(word: str) -> str:
     import shlex  # few paths need quotes
 
     return shlex.quote(word)
-
-
-def _first_in(path: str, file: str) -> str | None:
-    """Returns the first program of that name in PATH. shutil.which would load the modules of bz2 and xz."""
-    places = (os.path.join(folder, file) for folder in path.split(os.pathsep))
-    return next((place for place in places if os.path.isfile(place) and os.access(place, os.X_OK)), None)
 
 
 def as_typed(text: str, command: str) -> str:

@@ -7,7 +7,7 @@ void, and their entries are dropped.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from proxy.detect.beliefs.network_health import on_resume
 from proxy.detect.beliefs.state import NEVER, BeliefState
@@ -72,21 +72,13 @@ def _latest(belief: Belief) -> float:
     return max(belief.since, belief.scored_at, belief.last_good_at, belief.success_at)
 
 
-def _shifted(belief: Belief, shift: float) -> Belief:
-    def moved(at: float) -> float:
-        return at + shift if at else at
+_DATES = (
+    "since", "began", "until", "last_good_at", "scored_at", "signal_at", "episode_at", "retest_at", "success_at",
+    "rungs_failed_at",
+)  # fmt: skip
+"""The dates of a belief; 0: there is none."""
 
-    return replace(
-        belief,
-        since=moved(belief.since),
-        began=moved(belief.began),
-        until=moved(belief.until),
-        last_good_at=moved(belief.last_good_at),
-        scored_at=moved(belief.scored_at),
-        signal_at=moved(belief.signal_at),
-        episode_at=moved(belief.episode_at),
-        retest_at=moved(belief.retest_at),
-        success_at=moved(belief.success_at),
-        exits=tuple(map(moved, belief.exits)),
-        rungs_failed_at=moved(belief.rungs_failed_at),
-    )
+
+def _shifted(belief: Belief, shift: float) -> Belief:
+    dates: dict[str, Any] = {name: at + shift for name in _DATES if (at := getattr(belief, name))}
+    return replace(belief, **dates, exits=tuple(at + shift for at in belief.exits))

@@ -1,7 +1,7 @@
 """Decides the verdict from the steps of a measurement, for `byway why`, `byway test` and reports. Pure.
 
 This module chooses the kind of verdict. The modules of the kinds make it with its explanation: `works`, `blocked`,
-`site_faults` (the site's own), `home` (the home network) and `inconclusive` (nothing can be said about the site).
+`site_faults` (the site's own) and `inconclusive` (nothing can be said about the site).
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from proxy.detect.verdict.blocked import blocked, still_blocked, still_slow
 from proxy.detect.verdict.comparison import Comparison, route_names
 from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.failed_visit import cause_of_step
-from proxy.detect.verdict.home import at_home
-from proxy.detect.verdict.inconclusive import network_fault, not_tested, relays_fail, uncompared, wrong_clock
+from proxy.detect.verdict.inconclusive import at_home, network_fault, not_tested, relays_fail, uncompared, wrong_clock
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.measurement_signals import weighted_signals
 from proxy.detect.verdict.site_faults import (

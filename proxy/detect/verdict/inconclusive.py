@@ -1,5 +1,5 @@
-"""Verdicts without a statement about the site: the network, the relays or this computer's clock is at fault, or there
-is nothing to compare with.
+"""Verdicts without a statement about the site: the network, the relays or this computer's clock is at fault, there is
+nothing to compare with, or the destination belongs to the home network, which only direct reaches.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from proxy.detect.verdict.comparison import Comparison
 from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.site_status import SiteStatus, status_of
 from proxy.detect.verdict.verdict import Verdict
+from proxy.detect.verdict.works import works_direct
 from proxy.model import DIRECT, Cause, NetworkState, State, StepResult
 from proxy.model.phrase import _, semicolons, sentences
 
@@ -109,6 +110,36 @@ def not_tested(reason: str) -> Verdict:
     )
 
 
+def at_home(comparison: Comparison) -> Verdict:
+    """Returns the verdict on a destination of the home network. Only direct was tested."""
+    routes = comparison.routes
+    if routes.result(DIRECT) is StepResult.OK:
+        return works_direct(comparison)
+    if (fault := routes.certificate_fault(DIRECT)) and not routes.has_answered(DIRECT):
+        return Verdict(
+            SiteStatus.BAD_CERTIFICATE,
+            State.DOWN,
+            fault,
+            _("{cause}: usual for a device of the local network", cause=labels.cause_in_words(fault)),
+            Confidence.MEDIUM,
+            (_ONLY_DIRECT,),
+            _("another device on this network may answer in its place"),
+            _("Trust it only if you know its certificate."),
+        )
+    step = routes.failed_step(DIRECT)
+    if step is None and not routes.is_offline:  # the address guard refuses it
+        return not_tested(routes.why_not_tested(DIRECT))
+    reason = step.text if step is not None else routes.why_not_tested(DIRECT)
+    return Verdict(
+        SiteStatus.NOT_REACHABLE,
+        State.UNKNOWN,
+        summary=_("direct: {reason}", reason=reason),
+        confidence=Confidence.HIGH,
+        reasons=(_ONLY_DIRECT,),
+        advice=SiteStatus.NOT_REACHABLE.advice,
+    )
+
+
 _LIKE_A_FILTER = frozenset(
     {
         RelayFault.CONNECTION_REFUSED,
@@ -123,3 +154,5 @@ _LIKE_A_FILTER = frozenset(
 """Faults of a relay that may also come from a network that allows few addresses."""
 
 _NOT_THE_SITE = _("this says nothing about the site")
+
+_ONLY_DIRECT = _("it is on the local network, so no relay and no other site was asked")

@@ -121,11 +121,6 @@ class MeasuredRoutes:
             return False
         return route == DOH or self.lookup(StepKind.RESOLVE) is not Lookup.FOUND
 
-    @property
-    def failed_lookup(self) -> MeasurementStep | None:
-        """The lookup by the system's resolver, if it failed."""
-        return next((step for step in self.steps if step.kind is StepKind.RESOLVE and step.failed), None)
-
     def was_asked(self, kind: StepKind) -> bool:
         return any(step.kind is kind and step.result is not StepResult.NOT_TESTED for step in self.steps)
 
@@ -155,10 +150,6 @@ class MeasuredRoutes:
         if not steps or any(step.ok for step in steps):
             return Cause.NONE
         return certificate_fault(steps[-1].evidence)
-
-    @property
-    def relays_with_bad_certificate(self) -> tuple[Route, ...]:
-        return tuple(route for route in self.tested if route.relays and self.certificate_fault(route))
 
     # -- answers ---------------------------------------------------------------------------------------------------
 

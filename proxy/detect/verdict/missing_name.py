@@ -45,17 +45,12 @@ class NameAnswers:
     has_relays: bool = False  # whether any relay was tried, even one that fails itself
 
     @property
-    def denials(self) -> int:
-        """The number of resolvers and relays that deny the name."""
-        return [self.system, self.secure].count(Lookup.DENIED) + self.by_relays
-
-    @property
     def status(self) -> SiteStatus | None:
         """The status of the site; None: the relays decide, or a resolver has found an address."""
-        denied = Lookup.DENIED in (self.system, self.secure)
+        denied = [self.system, self.secure].count(Lookup.DENIED)
         if Lookup.FOUND in (self.system, self.secure):
             return None
-        if denied and self.denials > 1:
+        if denied and denied + self.by_relays > 1:
             return SiteStatus.NO_SUCH_NAME
         if self.has_relays:
             return None

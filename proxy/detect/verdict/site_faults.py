@@ -97,7 +97,8 @@ def no_such_name(comparison: Comparison, answers: NameAnswers) -> Verdict:
 def does_not_resolve(comparison: Comparison) -> Verdict:
     """The system's resolver has no address for the name, encrypted DNS does not answer, and there is no relay: the name
     is misspelled, or a censor forged the denial."""
-    step = comparison.routes.failed_lookup
+    lookups = (step for step in comparison.routes.steps if step.kind is StepKind.RESOLVE)
+    step = next((step for step in lookups if step.failed), None)
     reasons = [step.text] if step is not None and step.text else []
     if comparison.control is StepResult.OK:
         reasons.append(labels.internet_works(comparison.routes.control_text))
@@ -125,7 +126,8 @@ def bad_certificate(comparison: Comparison, fault: Cause) -> Verdict:
     if step is not None and step.text:
         detail = _("{cause}: {evidence}", cause=meaning, evidence=step.text)
     is_online = comparison.control is StepResult.OK
-    relays = comparison.routes.relays_with_bad_certificate
+    routes = comparison.routes
+    relays = [route for route in routes.tested if route.relays and routes.certificate_fault(route)]
     if relays:
         may_be_clock = not is_online and fault in (Cause.EXPIRED, Cause.NOT_YET_VALID)
         return Verdict(
