@@ -60,9 +60,9 @@ FEATURES = (
         "relays",
         commands={"relay": "commands:group"},
         endpoints=("endpoints:RelayEndpoints",),
-        stored={"relays": "reader:list_relays"},
+        stored={"relays": "answers:list_relays"},
         problems="problems:problems",
-        provides={Role.RELAYS: "reader:answer"},
+        provides={Role.RELAYS: "answers:answer"},
         pages=(Page("relays", _("Relays"), ("page:ROUTES",)),),
     ),
     Feature(

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proxy.terminal.command import Invocation, command
-from proxy.terminal.exit_codes import NotRunning
 from proxy.terminal.options import choice_option
 
 if TYPE_CHECKING:
@@ -79,9 +78,8 @@ def turn_off(
     from proxy.features.desktop.answers import RESTORED, SystemProxyOffAnswer
     from proxy.setup.desktop.system_proxy import Restored
 
-    try:
-        client = call.client()
-    except NotRunning:
+    client = call.running()
+    if client is None:
         from proxy.model.document import document
 
         answer = document(SystemProxyOffAnswer(on=False, restored=_system_proxy(call).restore()))

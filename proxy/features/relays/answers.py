@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
@@ -12,7 +14,7 @@ from proxy.control.answers.relay_faults import RelayFaultJson, RelayObstacleJson
 from proxy.control.site_reader import ReadableParts
 from proxy.detect.relay_health import RelayHealth
 from proxy.detect.relay_ways import RelayObstacle
-from proxy.features.relays.visits import NO_VISITS, WINDOW_S, RelayVisits, together
+from proxy.features.relays.visits import NO_VISITS, WINDOW_S, RelayVisits, read_visits, together
 from proxy.model import Destination, GroupPolicy
 from proxy.model.document import fields_of
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -257,6 +259,20 @@ class RelaysAnswer:
 
     relays: tuple[RelayJson, ...]
     groups: tuple[GroupJson, ...]
+
+
+async def answer(parts: ReadableParts, now: float) -> RelaysAnswer:
+    """Returns the relays and groups, with their state."""
+    visits = await parts.read(lambda db: read_visits(db, now))
+    tests = await asyncio.to_thread(parts.relay_tests.of_all, parts.settings.relay)
+    relays = relays_json(parts, tests, visits, now)
+    return RelaysAnswer(relays, groups_json(parts, relays, visits, now))
+
+
+async def list_relays(parts: ReadableParts) -> RelaysAnswer:
+    """As `answer`, with all visits that have ended by now."""
+    await parts.flush()
+    return await answer(parts, time.time())
 
 
 @frozen_dataclass

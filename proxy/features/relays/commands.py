@@ -154,9 +154,8 @@ def use(
         raise typer.BadParameter("one relay can be selected, after its group")
     relay, group_name = names[-1], names[0] if len(names) == 2 else ""
     fault = None
-    try:
-        client = call.client()
-    except NotRunning:
+    client = call.running()
+    if client is None:
         from proxy.config.paths import private_folder
         from proxy.features.relays.answers import SelectionAnswer
         from proxy.model.document import document
@@ -205,9 +204,8 @@ def try_relays(
 
     Without a running Byway, PySocks also tests each relay whose URL has an IP address.
     """
-    try:
-        client = call.client()
-    except NotRunning:
+    client = call.running()
+    if client is None:
         from proxy.features.relays.offline_test import try_offline
 
         warn_of_withheld(call, call.paths)

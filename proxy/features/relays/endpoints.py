@@ -15,9 +15,8 @@ from proxy.control.frame import Frame
 from proxy.control.request_parsing import parse_field
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import RelayHealth
-from proxy.features.relays.answers import RelaysAnswer, RelayTestsAnswer, SelectionAnswer, TrialJson
+from proxy.features.relays.answers import RelaysAnswer, RelayTestsAnswer, SelectionAnswer, TrialJson, list_relays
 from proxy.features.relays.edits import RelayEdits
-from proxy.features.relays.reader import list_relays
 from proxy.model import Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.relay_trial import each_trial, remembered_tests

@@ -218,9 +218,8 @@ def refresh(
         if not call.output.as_json:
             _say(call.output, line)
 
-    try:
-        client = call.client()
-    except NotRunning:
+    client = call.running()
+    if client is None:
         call.output.hint("No Byway is running. This command fetches the lists itself.")
         asyncio.run(_refresh_offline(call.paths, names or [], take, accept_smaller=accept_smaller))
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
@@ -172,10 +172,7 @@ def _tested(rows: Sequence[Row]) -> list[str]:
 
 def _matrix_row(row: Row, routes: Sequence[str]) -> list[str]:
     verdict = row["verdict"]
-    ended = {route["route"]: _in_matrix(route) for route in row["routes"]}
-    return [
-        _site(row["asked"]), f"{verdict['glyph']} {verdict['words']}", *(ended.get(route, "") for route in routes)
-    ]  # fmt: skip
+    return [_site(row["asked"]), f"{verdict['glyph']} {verdict['words']}", *_route_cells(row, routes, _in_matrix)]
 
 
 def _in_matrix(route: Mapping[str, Any]) -> str:
@@ -189,10 +186,15 @@ def _in_matrix(route: Mapping[str, Any]) -> str:
 
 def _plain_row(row: Row, routes: Sequence[str]) -> list[str]:
     verdict = row["verdict"]
-    ended = {route["route"]: _ended(route) for route in row["routes"]}
     confidence = verdict["confidence"].replace("none", "")
-    cells = [ended.get(route, "") for route in routes]
+    cells = _route_cells(row, routes, _ended)
     return [row["url"], verdict["words"], verdict["cause"], confidence, *cells, verdict["seen"]]
+
+
+def _route_cells(row: Row, routes: Sequence[str], said: Callable[[Mapping[str, Any]], str]) -> list[str]:
+    """Returns a cell for each of `routes`; empty for one that the site does not have."""
+    cells = {route["route"]: said(route) for route in row["routes"]}
+    return [cells.get(route, "") for route in routes]
 
 
 def _ended(route: Mapping[str, Any]) -> str:
@@ -229,8 +231,7 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
             verdict = row["verdict"]
             fields = {**verdict, "url": row["url"], "verdict": verdict["words"]}
             fields |= {name: str(verdict[name]).lower() for name in ("anomaly", "confirmed")}
-            ended = {route["route"]: _ended(route) for route in row["routes"]}
-            cells = (*(fields[name] for name in _COLUMNS), *(ended.get(route, "") for route in routes))
+            cells = (*(fields[name] for name in _COLUMNS), *_route_cells(row, routes, _ended))
             writer.writerow([*map(csv_cell, cells), round(row["measured_at"], 3), row["measured_s"]])
 
 
