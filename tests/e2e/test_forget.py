@@ -303,16 +303,17 @@ async def test_no_name_of_a_forgotten_site_stays_in_memory(tmp_path: Path, words
                         await fetch(each, via=byway.proxy, trust=trust)
             for name in (fine, reset, dead, typo):
                 await byway.command("why", f"http://{name}:{origin.http_port}/", "--fresh", check=False)
-                await byway.command("site", "show", name)
-            await byway.command("test", f"http://{fine}:{origin.http_port}/", f"https://{reset}/", check=False)
-            for asked in (
-                ("site", "list"),
-                ("status",),
-                ("log",),
-                ("report", reset),
-                ("rule", "test", f"http://{reset}/"),
-            ):
-                await byway.command(*asked, check=False)
+            sites = (f"http://{fine}:{origin.http_port}/", f"https://{reset}/")
+            await byway.command("test", "--jitter", "0", *sites, check=False)
+        for asked in (
+            *(("site", "show", name) for name in (fine, reset, dead, typo)),
+            ("site", "list"),
+            ("status",),
+            ("log",),
+            ("report", reset),
+            ("rule", "test", f"http://{reset}/"),
+        ):
+            await byway.command(*asked, check=False)
         held = await search.found(url)
         assert held >= {"_lru_cache_wrapper", "Bounded", "Working"}, "the control: there is something to forget"
         await byway.command(*words)
