@@ -7,6 +7,7 @@ with that name. A name that exists elsewhere differs: there a private answer is 
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +22,8 @@ pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 SEARCHED, ZONE, HOME = "db.office.test", "box.zone.test", "nas.localdomain"
 IN_FILES = "mapped.hosts.test"
 CENSORED = "censored.test"
+SURVEY = ("test", "--jitter", "0", "-c", "11")
+"""All sites at once."""
 RESOLV = f"nameserver {places.PROVIDER_RESOLVER}\noptions timeout:2 attempts:1\nsearch office.test\n"
 
 
@@ -40,9 +43,9 @@ async def test_no_relay_hears_of_a_local_zone(folder: Path, secure: bool) -> Non
                     *(visitor.visit(f"{scheme}://{name}/") for name in (SEARCHED, ZONE, HOME) for _ in range(2))
                 )
                 assert not any(visit.genuine for visit in seen)
-            for name in (SEARCHED, ZONE, HOME):
-                await byway.command("why", name, check=False)
-                await byway.command("test", name, check=False)
+            await asyncio.gather(*(byway.command("why", name, check=False) for name in (SEARCHED, ZONE, HOME)))
+            surveyed = await byway.command(*SURVEY, SEARCHED, ZONE, HOME, check=False)
+            assert "3 of 3 sites" in surveyed.stderr
             told = await byway.read("site", "list")
             opened = await visitor.visit(site.url(secure=secure))
     hosts = {asked.rpartition(":")[0] for asked in country.relay.asked}
@@ -54,8 +57,8 @@ async def test_no_relay_hears_of_a_local_zone(folder: Path, secure: bool) -> Non
 WAYS = {
     "why": ("why",),
     "fresh": ("why", "--fresh"),
-    "test": ("test",),
-    "relay": ("test", "--routes", RELAY),
+    "test": SURVEY,
+    "relay": (*SURVEY, "--routes", RELAY),
 }
 """The commands that measure a site."""
 
@@ -73,9 +76,14 @@ async def test_a_measurement_before_any_visit_asks_the_network_first(folder: Pat
         country.client.put_file("/etc/hosts", f"127.0.0.1 localhost\n10.20.30.40 {IN_FILES}\n".encode())
         settings = country.config(detect="syn_s = 2.0\n").replace("[auto]", "[limits]\nconnect_timeout_s = 2.5\n[auto]")
         async with country.byway(folder / "byway", config=settings) as byway:
-            first = {name: await byway.command(*WAYS[way], name, check=False) for name in here}
+
+            async def each(*words: str) -> dict[str, subprocess.CompletedProcess[str]]:
+                done = await asyncio.gather(*(byway.command(*words, name, check=False) for name in here))
+                return dict(zip(here, done, strict=True))
+
+            first = await each(*WAYS[way])
             rescued = await byway.command(*WAYS[way], site.url(), check=False)
-            told = {name: await byway.command("why", "--fresh", name, check=False) for name in here}
+            told = await each("why", "--fresh")
     hosts = {asked.rpartition(":")[0] for asked in country.relay.asked}
     assert hosts == {CENSORED}, "the control: a private answer for a public name, which a relay brings"
     assert "blocked" in rescued.stdout or way == "relay", rescued.stdout
@@ -129,8 +137,11 @@ async def test_no_relay_hears_of_a_name_with_a_private_address(
             for _ in range(2):
                 if way == "visit":
                     await asyncio.gather(*(visitor.visit(f"https://{name}/") for name in AT_HOME))
-                else:
+                elif way == "why":
                     await asyncio.gather(*(byway.command(way, name, check=False) for name in AT_HOME))
+                else:
+                    surveyed = await byway.command(*SURVEY, *AT_HOME, check=False)
+                    assert "11 of 11 sites" in surveyed.stderr
             told = await byway.read("site", "list")
             opened = await visitor.visit(site.url())
     hosts = {asked.rpartition(":")[0] for asked in country.relay.asked}
