@@ -84,7 +84,6 @@ class MitmInspector:
     # -- for sessions --------------------------------------------------------------------------------------------
 
     async def decide(self, outcome: Outcome, flight: Flight | None) -> InspectionDecision:
-        """See Inspector."""
         host = outcome.host
         # The cheap checks come first, then the start of the engine, then a handshake with the site.
         if self._passthrough.applies(host, time.monotonic()):
@@ -109,7 +108,6 @@ class MitmInspector:
         return DO_NOT_INSPECT if check.status is CertificateStatus.NO_TLS else _INSPECT
 
     async def intercept(self, client: SocketStream, received: bytes, outcome: Callable[[], Outcome]) -> SocketStream:
-        """See Inspector."""
         theirs, ours = make_pair(self._poller, client.peer)
         client.notify = None
         inspected = _Client(self, outcome(), self._dialer(outcome().request))
@@ -117,7 +115,6 @@ class MitmInspector:
         return ours
 
     async def serve(self, outcome: Outcome) -> InspectedOrigin:
-        """See Inspector."""
         theirs, ours = make_pair(self._poller, outcome.request.client)
         dialer = self._dialer(outcome.request)
         await self._hand_to_engine(_Client(self, outcome, dialer, is_silent=True), theirs, b"", None, ours)

@@ -33,8 +33,7 @@ def list_relays(call: Invocation) -> None:
     """List the relays, the preferred first, and the groups.
 
     Success, handshake and last fault are those of visits in the last 24 hours: nothing is sent to find them. `when` is
-    when the state was found; the handshake is the median time in which the relay opened a path to a site.
-    """
+    when the state was found; the handshake is the median time in which the relay opened a path to a site."""
     try:
         shown = call.reader().get("/v1/relays")
     except NotRunning:
@@ -89,8 +88,7 @@ def scan_local(
     """Find SOCKS and HTTP proxies on this computer, such as Tor, Clash, v2rayN or `ssh -D`.
 
     Known ports of 127.0.0.1 are asked what they are, with questions that no proxy passes on: nothing leaves this
-    computer. At a terminal you are asked before a connection is opened through them, and before a relay is added.
-    """
+    computer. At a terminal you are asked before a connection is opened through them, and before a relay is added."""
     from proxy.features.relays.local_scan import LocalScan
 
     paths, client = edited_configuration(call)
@@ -146,8 +144,7 @@ def use(
     """Select the relay of a group whose policy is "select".
 
     It is used from the next connection on, also after a restart. The group uses no other relay: if the selected one
-    fails, what a rule sends to the group does not open.
-    """
+    fails, what a rule sends to the group does not open."""
     from proxy.config.relays import check_selection, group_to_select_in
 
     if len(names) > 2:
@@ -202,8 +199,7 @@ def try_relays(
 ) -> Exit | None:
     """Connect to a destination through each relay. The result is saved for `relay list`. Exit code 5 if a relay fails.
 
-    Without a running Byway, PySocks also tests each relay whose URL has an IP address.
-    """
+    Without a running Byway, PySocks also tests each relay whose URL has an IP address."""
     client = call.running()
     if client is None:
         from proxy.features.relays.offline_test import try_offline
@@ -243,8 +239,7 @@ def add(
 
     A relay that fails its test is added all the same, with a warning. One that is there already is not added again.
     For a user without a password, the password is asked for and stored in the configuration file, which only you can
-    read; `password_cmd` there takes it from elsewhere.
-    """
+    read; `password_cmd` there takes it from elsewhere."""
     from proxy.config.edit import add_relays, relays_in
     from proxy.features.relays.input import ask_password, read_given
 

@@ -150,8 +150,7 @@ def add(
     """Add a rule to rules.txt. A running Byway uses it at once.
 
     It becomes the last rule, but goes before a MATCH. Everything else in the file stays as it is. Exit code 7: the rule
-    or the file has an error, and nothing was written.
-    """
+    or the file has an error, and nothing was written."""
     from proxy.setup.rule_edits import add_rule
     from proxy.terminal.offline import read_configuration
 
@@ -181,8 +180,7 @@ def remove(
 ) -> None:
     """Remove a rule from rules.txt. A running Byway stops using it at once.
 
-    The removed line is printed. Everything else in the file stays as it is.
-    """
+    The removed line is printed. Everything else in the file stays as it is."""
     from proxy.setup.rule_edits import remove_rule
     from proxy.terminal.offline import read_configuration
 
@@ -217,8 +215,7 @@ def export(
     """Export domains and prefixes in the format of another program.
 
     Standard output has the file. What the format cannot say is counted on standard error. Rules with another action are
-    not taken into account, even if they come first.
-    """
+    not taken into account, even if they come first."""
     from proxy.features.rules.export import write_export
 
     write_export(call, format, list_name=list_name, action=action, learned=learned)
@@ -247,8 +244,7 @@ def take(
     A list is copied beside the configuration and added to it; importing it again replaces it. It decides nothing until
     a LIST rule names it. Rules with actions are only shown, unless --add is given. Block pages (OONI's
     fingerprints_http.csv) replace those imported before and are stored as block_pages.csv. A running Byway uses all of
-    it at once.
-    """
+    it at once."""
     from typing import get_args
 
     from proxy.config.schema import ListFormatName

@@ -223,8 +223,7 @@ def import_file(
     """Import a configuration that `byway config export` made. A running Byway uses it at once.
 
     All of it is checked first, and you are asked before anything changes. What was there is kept beside the
-    configuration, as a file that can be imported again. Overrides that the file does not name stay as they are.
-    """
+    configuration, as a file that can be imported again. Overrides that the file does not name stay as they are."""
     from proxy.config.files import read_text
     from proxy.features.settings.config_file import FILE_LIMIT, ConfigFile, apply, check
     from proxy.terminal.overrides import overrides_now, set_overrides

@@ -50,8 +50,7 @@ class SiteJson:
     status: the last result if that is newer than the stored status. `since` is the start of the current status, without
     a contrary result since then; a new measurement does not move it. `found_at` is its last confirmation. `works_by` is
     the route that opens the site (empty: unknown). `is_trouble`: whether the site, or the way to it, is in trouble now.
-    `state`, `stored_words`, `stored_cause` and `stored_evidence` are the stored status alone, of `scope`.
-    """
+    `state`, `stored_words`, `stored_cause` and `stored_evidence` are the stored status alone, of `scope`."""
 
     site: str
     scope: str
