@@ -160,7 +160,6 @@ def _source_faults(number: int, source: ListConfig) -> Iterator[Fault]:
 
 
 def _group_faults(settings: Settings, number: int) -> Iterator[Fault]:
-    """Yields the faults of one group."""
     group = settings.group[number]
     by_name = {relay.name: relay for relay in settings.relay}
     groups = [each.name for each in settings.group]

@@ -54,7 +54,6 @@ def others_of(section: type[Section]) -> str | None:
 
 
 def is_section(kind: Any) -> TypeGuard[type[Section]]:
-    """Whether a type is a section."""
     return isinstance(kind, type) and issubclass(kind, Section)
 
 

@@ -303,7 +303,6 @@ class Health:
         return {name: relay.worked_at for name, relay in healths.items() if relay.worked_at and not relay.failures}
 
     def is_open(self, name: str, now: float) -> bool:
-        """Whether the breaker of a relay is open."""
         return self._is_open(self.of(name), now)
 
     def standing(self, name: str, now: float) -> int:

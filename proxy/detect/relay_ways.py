@@ -210,7 +210,6 @@ class RelayWays:
                     self._troubled.add((saved.network, saved.relay))
 
     def forget(self) -> None:
-        """Forgets everything."""
         self._relays.clear()
         self._troubled.clear()
         self.version += 1

@@ -62,7 +62,6 @@ def domain_scope(host: str) -> str:
 
 
 def is_host(scope: str) -> bool:
-    """Whether a scope is a single host."""
     return not scope.startswith("*.") and "/" not in scope
 
 

@@ -34,7 +34,6 @@ def covered(rules: Rules, number: int) -> list[Rule]:
 
 
 def _covers(earlier: Rule, later: Rule, rules: Rules) -> bool:
-    """Whether `earlier` matches whenever `later` does."""
     if earlier.type is RuleType.MATCH or (earlier.type, earlier.value) == (later.type, later.value):
         return True
     match later.type:

@@ -132,7 +132,6 @@ class PrefixSet:
 
 
 def _first(known: _Sorted, place: int, bits: int) -> int:
-    """Returns the first address of a prefix."""
     return known.firsts[place] if bits == 32 else known.firsts[place] << 64 | known.lower_firsts[place]
 
 
@@ -186,7 +185,6 @@ class _Runs:
             self._end_run()
 
     def count(self) -> int:
-        """Returns the number of different keys."""
         runs, ends = self._kept([]), [0]
         for run in self.taken():
             runs += self._kept(run)

@@ -271,11 +271,9 @@ class Router:
         return action not in (Action.RELAY, Action.BLOCK) and not destination.host.endswith(".onion")
 
     def with_overrides(self, overrides: Mapping[str, Override]) -> Router:
-        """Returns this router with other overrides."""
         return self._copy(overrides, self._mode)
 
     def with_mode(self, mode: AutoMode) -> Router:
-        """Returns this router with another mode."""
         return self._copy(self.overrides, mode)
 
     def _copy(self, overrides: Mapping[str, Override], mode: AutoMode) -> Router:

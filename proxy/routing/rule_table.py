@@ -45,7 +45,6 @@ class RuleTable(Sequence[Rule]):
 
     @classmethod
     def of(cls, rule: Rule) -> RuleTable:
-        """Returns the table of one rule."""
         table = cls(rule.source)
         kind = RuleKind(rule.type, rule.action, rule.relay, rule.intercept)
         table.add(rule.line, kind, rule.value, written=rule.written)

@@ -179,7 +179,6 @@ class Beliefs:
         return [belief for key in keys if (belief := current(state, key, now)) is not None]
 
     def network_state(self, network: NetworkId) -> NetworkState:
-        """Returns the state of a network as a whole."""
         return network_health.network_state(self._state, network)
 
     def comparison_due(self, host: str, *, network: NetworkId, now: float) -> bool:
@@ -362,7 +361,6 @@ class Beliefs:
     # -- below ---------------------------------------------------------------------------------------------------------
 
     def _at(self, now: float) -> BeliefState:
-        """Sets the time of the state and returns it."""
         state = self._state
         if state.latest <= now <= state.now + CLOCK_AHEAD_S:  # the usual case
             state.now = state.latest = now

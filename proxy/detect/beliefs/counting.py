@@ -260,7 +260,6 @@ def release(
 
 
 def forget_waiting(state: BeliefState, meant: Meant) -> None:
-    """Drops the waiting signals of the hosts that match `meant`."""
     state.unexplained.forget(meant)
     state.unproven.forget(meant)
     for key in [key for waiting in state.at_control.values() for key in waiting if meant(key)]:

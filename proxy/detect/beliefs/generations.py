@@ -22,7 +22,6 @@ class Generations:
         self._of_domains: dict[tuple[NetworkId, str], int] = {}
 
     def of(self, network: NetworkId, host: str) -> int:
-        """Returns the generation of a host."""
         return self._of_domains.get((network, registrable(host)), self._of_others)
 
     def on_scope_changed(self, scope: tuple[NetworkId, str]) -> None:

@@ -48,7 +48,6 @@ class KeyTable(Bounded[Key, T]):
     """A mapping of (network, scope) that drops the least recently set key beyond its limit."""
 
     def forget(self, meant: Meant) -> None:
-        """Forgets the keys that are meant."""
         for key in [*filter(meant, self)]:
             del self[key]
 
@@ -119,7 +118,6 @@ class HostLru(Generic[T]):
         return self._take(key, (key[0], registrable(key[1]))) if key in self._values else None
 
     def forget(self, meant: Meant) -> None:
-        """Forgets the keys that are meant."""
         for key in [*filter(meant, self._values)]:
             self.pop(key)
 
@@ -177,7 +175,6 @@ class NameCounter:
         return [place for place, names in self._places.items() if place[0] == network and name in names]
 
     def pop(self, place: Key) -> None:
-        """Forgets a place."""
         self._places.pop(place, None)
 
     def forget(self, meant: Meant) -> None:
@@ -189,5 +186,4 @@ class NameCounter:
                 del self._places[place]
 
     def clear(self) -> None:
-        """Forgets all."""
         self._places.clear()

@@ -333,7 +333,6 @@ def write(state: BeliefState, key: Key, before: Belief, after: Belief, now: floa
 
 
 def remove(state: BeliefState, key: Key, now: float, why: str) -> list[Change]:
-    """Forgets a belief."""
     gone = _drop(state, key)
     return [] if gone is None else [forgotten(key, gone.state, now, why)]
 

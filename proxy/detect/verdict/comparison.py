@@ -51,7 +51,6 @@ class Comparison:
 
     @property
     def weight(self) -> float:
-        """The sum of the weights of all signals."""
         return sum(signal.weight for signal in self.signals)
 
     @property

@@ -190,7 +190,6 @@ def cause_in_words(cause: Cause | str) -> str:
 
 
 def stage_in_words(stage: Stage) -> str:
-    """The stage of an attempt in words."""
     return _STAGES[stage]
 
 

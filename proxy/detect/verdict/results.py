@@ -200,7 +200,6 @@ class Results:
         return {host for (_, host), results in self._results.items() if any(result.at >= at for result in results)}
 
     def forget(self, key: Key) -> None:
-        """Forgets one host."""
         for result in self._results.get(key) or ():
             self._replace(key, result.port, None)
         self._visited.pop(key)
@@ -213,12 +212,10 @@ class Results:
         return HTTP if visited is not None and visited.port == HTTP else HTTPS
 
     def forget_all(self, meant: Meant) -> None:
-        """Forgets the hosts that are meant."""
         for key in filter(meant, {*self.known(), *(key for key, _ in self.waiting)}):
             self.forget(key)
 
     def known(self) -> set[Key]:
-        """All hosts with a result or a visit."""
         return {*self._results, *self._visited}
 
     def on_clock_set(self) -> None:

@@ -54,7 +54,6 @@ def refuses_route(comparison: Comparison) -> Verdict:
 
 
 def name_answers(comparison: Comparison) -> NameAnswers:
-    """Returns the answers of resolvers and relays about the name."""
     routes = comparison.routes
     return NameAnswers(
         routes.lookup(StepKind.RESOLVE),

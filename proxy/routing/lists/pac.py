@@ -352,7 +352,6 @@ class _Script:
         yield _Condition(node.line, Skip.SCRIPT if test is None else test, shown(node))
 
     def _names_hosts(self, condition: _Condition) -> bool:
-        """Whether a condition names hosts."""
         return not isinstance(condition.test, Skip) or condition.test is Skip.REGULAR_EXPRESSION
 
 
