@@ -23,16 +23,13 @@ from proxy.extend.manager import AddonManager, AddonState
 from proxy.model import Change, Destination, Inbound, IPAddress, NetworkId, Outcome, Override, Plan, RelayGroup, Request
 from proxy.model.feature import Feature
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.net.client_programs import ClientPrograms
 from proxy.net.faults import Faults
 from proxy.probe.list_refresh import ListRefresh
 from proxy.routing.rule import Situation
-from proxy.session.events import Events, HostsForgotten, Learned
+from proxy.session.events import HostsForgotten, Learned
 from proxy.session.inspector_on_demand import InspectorOnDemand
-from proxy.session.open_connections import OpenConnections
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
-from proxy.session.rule_hits import RuleHits
 from proxy.session.server import Server
 from proxy.session.services import Services
 from proxy.session.setup import Setup
@@ -118,24 +115,8 @@ class Dependencies:
         return self.services.health
 
     @property
-    def rule_hits(self) -> RuleHits:
-        return self.services.rule_hits
-
-    @property
-    def open_connections(self) -> OpenConnections:
-        return self.services.open_connections
-
-    @property
-    def programs(self) -> ClientPrograms:
-        return self.services.programs
-
-    @property
     def groups(self) -> RelayGroups:
         return self.services.groups
-
-    @property
-    def events(self) -> Events:
-        return self.services.events
 
     async def select(self, group: str, relay: str) -> None:
         """Selects the relay of a group with the policy "select", and stores the selection. Raises BywayError when it
@@ -259,7 +240,7 @@ class Dependencies:
             return range(next(self.services.request_ids))  # including those that have ended and are being judged
         return frozenset(
             each.request.id
-            for each in self.open_connections.newest_first()
+            for each in self.services.open_connections.newest_first()
             if what.covers(each.host, each.opened_at, each.network)
         )
 

@@ -22,9 +22,10 @@ from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
+from proxy.session.services import Services
 from proxy.store.forgetting import Forgotten
 from proxy.store.relay_selection import read_selection, write_selection
-from tests.support.control_world import Parts
+from tests.support.control_world import Parts, SharedParts
 from tests.support.outcomes import AWAY, HOME
 
 
@@ -113,3 +114,4 @@ def test_what_tests_have_instead_has_no_other_names() -> None:
     """The parts of a World stand in for these, and no type checker compares them."""
     real = {*dir(Dependencies), *(each.name for each in fields(Dependencies))}
     assert {each.name for each in fields(Parts)} <= real
+    assert {each.name for each in fields(SharedParts)} <= {*dir(Services), *(each.name for each in fields(Services))}

@@ -196,21 +196,28 @@ class RulesFile:
 
 
 @dataclass(frozen=True)
+class SharedParts:
+    """The Services of its sessions, as far as the server uses them."""
+
+    events: Events
+    rule_hits: RuleHits
+    open_connections: OpenConnections
+    programs: ClientPrograms
+
+
+@dataclass(frozen=True)
 class Parts:
     """The Dependencies of a server. A test may replace each of them."""
 
     features: Sequence[Feature]
+    services: SharedParts
     broken_features: Callable[[], Mapping[str, str]]
     setup: Callable[[], Setup]
     beliefs: Beliefs
     health: Health
     groups: RelayGroups
     store: Store
-    events: Events
     relay_tests: RelayTests
-    rule_hits: RuleHits
-    open_connections: OpenConnections
-    programs: ClientPrograms
     recent_clients: RecentClients
     network: Callable[[], NetworkId]
     reload: Callable[[], Coroutine[Any, Any, list[str]]]
@@ -341,6 +348,7 @@ class World:
     def parts(self) -> Any:
         return Parts(
             features=self.features,
+            services=SharedParts(self.events, self.rule_hits, self.open_connections, self.programs),
             broken_features=dict,
             setup=lambda: self._setup,
             beliefs=self.beliefs,
@@ -353,15 +361,11 @@ class World:
             relay_obstacles=lambda: self.obstacles,
             counters=self._live,
             follow=self._follow,
-            events=self.events,
             override=self._override,
             probe_environment=lambda: self.means,
             plan=self._plan,
             addons=lambda: self.addons,
             relay_tests=self.relay_tests,
-            rule_hits=self.rule_hits,
-            open_connections=self.open_connections,
-            programs=self.programs,
             recent_clients=self.recent_clients,
             copies=self.copies,
             list_refresh=ListRefresh(self._refresh_context(), self.copies),

@@ -51,8 +51,8 @@ async def _events(visit: Visit) -> web.StreamResponse:
         noting = [spawn(_note_network(visit.parts, changed), name="note the state of the network for a tab")]
         if follows:
             noting.append(spawn(_note_open(visit.parts, changed), name="note open connections for a tab"))
-        visit.parts.events.on(Ended, note_end)
-        visit.parts.events.on(Learned, note_learned)
+        visit.parts.services.events.on(Ended, note_end)
+        visit.parts.services.events.on(Learned, note_learned)
         try:
             await response.prepare(visit.request)
             while True:
@@ -68,8 +68,8 @@ async def _events(visit: Visit) -> web.StreamResponse:
         except ConnectionError:
             pass  # the tab was closed
         finally:
-            visit.parts.events.off(Ended, note_end)
-            visit.parts.events.off(Learned, note_learned)
+            visit.parts.services.events.off(Ended, note_end)
+            visit.parts.services.events.off(Learned, note_learned)
             for task in noting:
                 task.cancel()
     return response
@@ -98,7 +98,7 @@ async def _note_open(parts: Dependencies, changed: asyncio.Event) -> None:
     """Sets `changed` regularly while a connection is open: its age and its bytes change."""
     shown = 0
     while True:
-        count = len(parts.open_connections.entries)
+        count = len(parts.services.open_connections.entries)
         if count or shown:
             changed.set()
         shown = count

@@ -42,7 +42,7 @@ class RuleEndpoints:
         """Lists the rules and overrides in use, with their hits. If an edited file is not in use, the first notice is
         the reason."""
         router = self.parts.setup().router
-        answer = RulesAnswer.of(router.rules, router.overrides, self.parts.rule_hits)
+        answer = RulesAnswer.of(router.rules, router.overrides, self.parts.services.rule_hits)
         if problem := redact(str(self.parts.counters().get("config_problem", ""))):
             notice = f"These are the rules in use; the edited configuration is not: {problem}"
             answer = replace(answer, notices=(notice, *answer.notices))

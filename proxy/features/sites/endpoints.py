@@ -71,7 +71,7 @@ class SiteEndpoints:
         overrides = dict(self.parts.overrides)
         below = [name for name in overrides if name == host or name.endswith(f".{host}")]
         for name in below:
-            self.parts.rule_hits.forget(override_text(name, overrides[name]))
+            self.parts.services.rule_hits.forget(override_text(name, overrides[name]))
             self.parts.override(name, None)
         self.measured.forget(Forgotten(host))
         changes = self.parts.forget_status(Forgotten(host))

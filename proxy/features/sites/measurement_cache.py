@@ -288,7 +288,7 @@ class Measurements:
         protocol, steps = measured.page.protocol, measured.steps
         event = block_measured(host, protocol, steps, verdict, now) or open_measured(host, protocol, steps, verdict)
         if event is not None and measured.learns:
-            parts.events.emit(Learned(parts.beliefs.learn(event, network=network, now=now)))
+            parts.services.events.emit(Learned(parts.beliefs.learn(event, network=network, now=now)))
         self._learn_network(measured, now)
         before = self._last(measured.page, network)
         concluded = verdict.confidence is not Confidence.NONE or verdict.status is SiteStatus.RELAYS_FAIL
@@ -320,7 +320,7 @@ class Measurements:
             parts.beliefs.note(ResolverMeasured(domains), network=measured.network, now=now)
         if verdict.status is SiteStatus.PORTAL and routes.is_control_replaced:
             event = ControlAnswered("", ConnectivityResult.PORTAL, measured.at, portal=routes.portal_page)
-            parts.events.emit(Learned(parts.beliefs.learn(event, network=measured.network, now=now)))
+            parts.services.events.emit(Learned(parts.beliefs.learn(event, network=measured.network, now=now)))
 
     def _last(self, page: ProbeTarget, network: NetworkId) -> LastResult | None:
         """Returns the last result of the page's port."""

@@ -59,7 +59,7 @@ class ConnectionEndpoints:
 
     async def list_open(self, asked: OpenConnectionsQuery) -> OpenConnectionsAnswer:
         """Lists the open connections, the newest first."""
-        registry = self.parts.open_connections
+        registry = self.parts.services.open_connections
         matching = count = len(registry.entries)
         if (asked.site, asked.route, asked.program) == (None, None, None):
             listed = [*islice(registry.newest_first(), asked.limit)]
@@ -68,14 +68,14 @@ class ConnectionEndpoints:
             listed, matching = selected[: asked.limit], len(selected)
         # Many connections end before anybody reads their row, and the kernel's table may be long.
         lasting = [each for each in listed if each.opened_at <= time.time() - _LASTING_S]
-        programs = await registry.programs(lasting, self.parts.programs)
+        programs = await registry.programs(lasting, self.parts.services.programs)
         rows = tuple(OpenConnectionJson.of(each, programs.get(each.request.id)) for each in listed)
         return OpenConnectionsAnswer(rows, matching, count)
 
     async def _select(self, asked: OpenConnectionsQuery) -> list[OpenConnection]:
         """Returns the connections that match the query, also beyond its limit."""
-        site, registry = None if asked.site is None else parse_field(scope, asked.site), self.parts.open_connections
-        selected = []
+        site = None if asked.site is None else parse_field(scope, asked.site)
+        selected, registry = [], self.parts.services.open_connections
         for number, each in enumerate(registry.newest_first(), 1):
             if number % _AT_A_TIME == 0:
                 await asyncio.sleep(0)  # connections go on meanwhile
@@ -84,13 +84,13 @@ class ConnectionEndpoints:
             ):
                 selected.append(each)
         if asked.program is not None:
-            programs = await registry.programs(selected, self.parts.programs)
+            programs = await registry.programs(selected, self.parts.services.programs)
             selected = [each for each in selected if programs[each.request.id] == asked.program.lower()]
         return selected
 
     async def close(self, connection: str) -> ClosedConnectionAnswer:
         """Closes an open connection, by its id."""
-        closed = self.parts.open_connections.close(parse_field(connection_id, connection))
+        closed = self.parts.services.open_connections.close(parse_field(connection_id, connection))
         if closed is None:
             raise Refused(404, f"There is no open connection {connection}: it has ended.")
         return ClosedConnectionAnswer(OpenConnectionJson.of(closed, None))

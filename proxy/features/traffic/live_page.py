@@ -193,7 +193,7 @@ async def _live(visit: Visit) -> web.Response:
 
 async def _close(visit: Visit) -> web.Response:
     form = await visit.form("close", *_FILTER)
-    closed = visit.parts.open_connections.close(parse_field(connection_id, form.get("close", "")))
+    closed = visit.parts.services.open_connections.close(parse_field(connection_id, form.get("close", "")))
     notice = _("That connection had ended already.") if closed is None else _("Closed: {host}.", host=closed.host)
     return visit.see_other(LiveFilter.of(form).path, notice)
 

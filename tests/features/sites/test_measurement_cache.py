@@ -228,7 +228,7 @@ async def test_what_it_proves_is_learned_at_once_unless_nothing_may_be(
         return BlockMeasured(host, signal, Route(("tor",)), protocol, "", "stalls after 16 KB")
 
     told: list[str] = []
-    asked.world.parts.events.on(Learned, lambda learned: told.extend(change.scope for change in learned.changes))
+    asked.world.events.on(Learned, lambda learned: told.extend(change.scope for change in learned.changes))
     monkeypatch.setattr(measurement_cache, "block_measured", proven)
     monkeypatch.setattr(sys.modules[__name__], "PLAN", replace(PLAN, learns=learns))
     await asked.why()
