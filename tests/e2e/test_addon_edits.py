@@ -23,6 +23,8 @@ _SETTLED = 300
 """Edits after which memory has found its level."""
 _FLAT = 8 * 1024 * 1024
 _PATIENCE_S = 20.0
+_PAUSE_S = 0.01
+"""Between two requests of one client: an edit takes as long, and is not to wait for a processor."""
 
 GOOD = """
 from dataclasses import dataclass
@@ -89,6 +91,7 @@ async def ask_until(ended: asyncio.Event, scene: Scene) -> int:
         answer = await scene.get("open.test")
         assert answer.status == 200
         asked += 1
+        await asyncio.sleep(_PAUSE_S)
     return asked
 
 
