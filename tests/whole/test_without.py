@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -27,10 +27,31 @@ for found in pkgutil.walk_packages(proxy.__path__, "proxy."):
 print(proxy.__file__)
 """
 
+EACH_COMMAND = """
+import sys
+from proxy.cli import main
+commands, words = sys.argv[1].split(), sys.argv[2:]
+for command in commands:
+    print(end="\\f", file=sys.stderr)
+    sys.argv[1:] = [command, *words]
+    try:
+        main()
+    except SystemExit as ended:
+        print(ended.code, file=sys.stderr)
+"""
+
 
 def python(at: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", *words]
     return subprocess.run(command, env={"PYTHONPATH": str(at)}, capture_output=True, text=True, timeout=60, check=False)
+
+
+def ran(at: Path, commands: Iterable[str], *words: str) -> list[tuple[str, int]]:
+    """Returns for each command what it says and its exit code. All run in one process, which imports Byway once."""
+    done = python(at, "-c", EACH_COMMAND, " ".join(commands), *words)
+    assert done.returncode == 0, done.stderr
+    said = [text.rstrip().rpartition("\n") for text in done.stderr.split("\f")[1:]]
+    return [(text, int(code)) for text, _, code in said]
 
 
 def without(to: Path, feature: Feature) -> Path:
@@ -75,8 +96,8 @@ async def test_without_one_all_others_work(tmp_path: Path, feature: Feature) -> 
     assert named.isdisjoint(feature.commands), shown.stdout
     others = [each for each in FEATURES if each is not feature]
     assert named.issuperset({command for each in others for command in each.commands}), shown.stdout
-    for command in feature.commands:
-        assert python(at, "-m", "proxy", command).returncode == 2, "as any other word that is no command"
+    for said, code in ran(at, feature.commands):
+        assert code == 2, f"not as any other word that is no command: {said}"
     pages = python(at, "-m", "proxy", "open", "--help").stdout
     assert all(f"{name}," in pages or f"{name}." in pages for name in pages_of(others)), pages
     assert not any(f" {page.name}," in pages for page in feature.pages), pages
@@ -151,11 +172,10 @@ async def test_one_that_does_not_work_is_named_with_its_place_and_all_others_wor
     shown = python(at, "-m", "proxy", "--help")
     assert shown.returncode == 0, shown.stderr
     place = rf"{at}/proxy/features/{feature.name}/\w+\.py:3: ModuleNotFoundError: No module named 'proxy.nowhere'"
-    for command in feature.commands:
-        done = python(at, "-m", "proxy", command, "x", "--json")
-        assert done.returncode == 1
-        assert re.search(place, done.stderr), done.stderr
-        assert "Traceback" not in done.stderr
+    for said, code in ran(at, feature.commands, "x", "--json"):
+        assert code == 1
+        assert re.search(place, said), said
+        assert "Traceback" not in said
     if feature.name != "doctor":
         config, state = tmp_path / "alone" / "config.toml", tmp_path / "alone" / "state"
         state.mkdir(mode=0o700, parents=True)
