@@ -78,19 +78,21 @@ _CALLS = {"_": 1, "pgettext": 2, "ngettext": 2}
 
 
 def _unfit(source: str) -> list[str]:
-    """The calls in a module whose message is no literal, so that nobody can translate it, and the phrases in f-strings,
-    which become plain English."""
+    """The calls in a module whose message is no literal, so that nobody can translate it, and the phrases within
+    f-strings: they become plain English, and before Python 3.12 Babel does not find them."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CALLS:
             given = node.args[: _CALLS[node.func.id]]
             if not all(isinstance(each, ast.Constant) and isinstance(each.value, str) for each in given):
                 found.append(ast.unparse(node))
-        if isinstance(node, ast.FormattedValue) and isinstance(node.value, ast.Call):
-            called = node.value.func
-            if isinstance(called, ast.Name) and called.id in _CALLS:
-                found.append(ast.unparse(node.value))
+        if isinstance(node, ast.FormattedValue):
+            found += [ast.unparse(inner) for inner in ast.walk(node.value) if _is_message(inner)]
     return found
+
+
+def _is_message(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CALLS
 
 
 def test_every_message_is_a_literal_and_no_phrase_stands_in_an_f_string() -> None:
@@ -106,6 +108,7 @@ def test_what_cannot_be_translated_is_found() -> None:
     assert _unfit("_(word)") == ["_(word)"]
     assert _unfit('_(f"{a}")') == ["_(f'{a}')"]
     assert _unfit("f\"{_('x')}\"") == ["_('x')"]
+    assert _unfit("f\"{say(_('x'))}\"") == ["_('x')"]
     assert _unfit('ngettext("a", b, 2)') == ["ngettext('a', b, 2)"]
 
 

@@ -80,7 +80,7 @@ class Dashboard:
         # The cookie is SameSite=Strict: after a redirect the browser would not send it, as the file is the initiator.
         content = [
             Html(f'<meta http-equiv="refresh" content="0;url={path}">'),
-            element("p", Html(f'<a href="{path}">{prose(say(_("Open the dashboard")))}</a>')),
+            element("p", element("a", say(_("Open the dashboard")), href=path)),
         ]
         response = html(
             document(say(_("Signed in")), *content, language=language, direction=language.direction), SIGN_IN_HEADERS
@@ -144,15 +144,16 @@ def _now() -> float:
 
 def _sign_in_form(error: str, language: Language, status: int = 200) -> web.Response:
     say = speaker(language)
+    code, button = prose(say(_("Code"))), element("button", say(_("Sign in")))
     content = [
         element(
             "p",
             say(_("`byway open` in a terminal opens the dashboard. `byway open --print` shows a code to type here.")),
         ),
         Html(
-            f'<form method="post" action="{SIGN_IN_PATH}"><p><label>{prose(say(_("Code")))} <input name="code" required'
+            f'<form method="post" action="{SIGN_IN_PATH}"><p><label>{code} <input name="code" required'
             ' autocomplete="off" autocapitalize="characters" spellcheck="false" dir="ltr" size="24"></label>'
-            f" <button>{prose(say(_('Sign in')))}</button></p></form>"
+            f" {button}</p></form>"
         ),
     ]
     if error:

@@ -116,18 +116,19 @@ def _use(use: Use, say: Say) -> Html:
     sure = say(_("It opens only through Byway."))
     match use:
         case Use.CONFIRMED:
-            said = element("strong", say(_("✓ Yes."))), f" {say(_('This page came through the proxy.'))}"
-            return element("p", *said, class_="state")
+            through = say(_("This page came through the proxy."))
+            return element("p", element("strong", say(_("✓ Yes."))), f" {through}", class_="state")
         case Use.RECENT:
             seen = ngettext(
                 "A browser of exactly this kind used the proxy in the last {count} second.",
                 "A browser of exactly this kind used the proxy in the last {count} seconds.",
                 round(RECENT_S),
             )
+            open_it = say(_("To be sure, open:"))
             return element(
                 "p",
                 element("strong", say(_("✓ It seems so."))),
-                f" {say(seen)} {say(_('To be sure, open:'))} ",
+                f" {say(seen)} {open_it} ",
                 own,
                 f" {sure}",
                 class_="state",

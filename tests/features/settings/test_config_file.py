@@ -510,9 +510,7 @@ source = "https://lists.example/a.txt"
 """
     file = tmp_path / "x.toml"
     file.write_text(
-        ConfigFile(
-            {"config.toml": config, "rules.txt": "DOMAIN,a.example,AUTO,INSPECT\nMATCH,AUTO,INSPECT\n"}, {}
-        ).text(note="x")
+        ConfigFile({"config.toml": config, "rules.txt": "DOMAIN,a.example,AUTO\nMATCH,DIRECT\n"}, {}).text(note="x")
     )
     ran = byway("config", "import", str(file), "--yes", "--json")
     assert ran.code == 0, ran.err
@@ -526,14 +524,29 @@ source = "https://lists.example/a.txt"
         "encrypted DNS asks https://198.51.100.7/dns-query",
         "bank.example is taken to be at 198.51.100.8 ([dns.hosts])",
         "list fetched is fetched from lists.example",
-        "Byway decrypts the connections of rules.txt:1 DOMAIN,a.example,AUTO,INSPECT",
-        "Byway decrypts the connections of rules.txt:2 MATCH,AUTO,INSPECT",
-        "rules.txt:2 MATCH,AUTO,INSPECT decides about all other sites",
+        "rules.txt:2 MATCH,DIRECT decides about all other sites",
         "of 2 rules that are removed, 1 send sites through relays only",
         "all visited hosts are logged by name",
         "the log is kept for 300 days",
     ]
     for sentence in ran.json["review"]:
+        assert f"{sentence[0].upper()}{sentence[1:]}." in ran.err
+
+
+@pytest.mark.inspection
+def test_rules_that_inspect_are_said_to_decrypt(byway: Byway, filled: Home, tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    rules = "DOMAIN,a.example,AUTO,INSPECT\nMATCH,AUTO,INSPECT\n"
+    file.write_text(ConfigFile({"config.toml": "config_version = 1\n", "rules.txt": rules}, {}).text(note="x"))
+    ran = byway("config", "import", str(file), "--yes", "--json")
+    assert ran.code == 0, ran.err
+    expected = [
+        "Byway decrypts the connections of rules.txt:1 DOMAIN,a.example,AUTO,INSPECT",
+        "Byway decrypts the connections of rules.txt:2 MATCH,AUTO,INSPECT",
+        "rules.txt:2 MATCH,AUTO,INSPECT decides about all other sites",
+    ]
+    assert [sentence for sentence in ran.json["review"] if "INSPECT" in sentence] == expected
+    for sentence in expected:
         assert f"{sentence[0].upper()}{sentence[1:]}." in ran.err
 
 
