@@ -19,7 +19,7 @@ def documented(monkeypatch: pytest.MonkeyPatch) -> Iterator[Documented]:
     """Checks in every test with a `world` that the API gives only answers that docs/openapi.json describes."""
     documented = watch(monkeypatch)
     yield documented
-    assert documented.problems == []
+    assert not documented.problems, f"{documented.problems}; next: python -m tests.whole.openapi"
 
 
 @pytest.fixture

@@ -128,9 +128,8 @@ def _refusals(url: str, guard: Guard, own_ports: frozenset[int]) -> Iterator[str
             continue
         hop = relay_url.parse(item)
         if hop.kind is RelayKind.ADDON:
-            yield _(
-                "Relays of addons are added in a terminal: {command}", command=f"byway relay add addon://{hop.host}"
-            )
+            command = f"byway relay add addon://{hop.host}"
+            yield _("Relays of addons are added in a terminal: {command}", command=command)
         elif hop.ca is not None:
             yield _(
                 "{relay}: a page may not name a file (?ca=). Add this relay in a terminal: `byway relay add URL`",

@@ -50,7 +50,8 @@ class Vantage:
         asn, name = "", " ".join(provider.split())
         if number := _AS_NUMBER.match(name):
             if int(number[1]) > _AS_NUMBER_MAX:
-                raise ValueError(_("An AS number is at most {number}.", number=f"AS{_AS_NUMBER_MAX}"))
+                most = f"AS{_AS_NUMBER_MAX}"
+                raise ValueError(_("An AS number is at most {number}.", number=most))
             asn, name = f"AS{number[1]}", name[number.end() :].lstrip(" ,;:")
         if len(name) > PROVIDER_LENGTH or not name.isprintable():
             raise ValueError(_("The name of a provider has at most {count} characters.", count=PROVIDER_LENGTH))
