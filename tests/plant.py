@@ -24,7 +24,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "tests" / "planted.toml"
 _FIRST_S, _ALL_S = 600, 1800
-_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?(?:\[.*?\])?)(?: - .*)?$", re.MULTILINE)
 _NOT_COPIED = shutil.ignore_patterns(".venv", ".git", ".*_cache", ".bench", ".hypothesis")
 
 
