@@ -71,6 +71,25 @@ def test_the_version_is_said(byway: Byway, word: str) -> None:
     assert byway("version", "--json").json["byway"] == __version__
 
 
+def test_the_version_is_said_without_the_commands() -> None:
+    """Scripts ask for it."""
+    script = (
+        "import sys\n"
+        "from proxy.cli import main\n"
+        "sys.argv = ['byway', '--version']\n"
+        "try: main()\n"
+        "finally: print(*sys.modules)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines()[0] == f"byway {__version__}"
+    assert {"typer", "proxy.features.table"}.isdisjoint(said.split())
+
+
+def test_commands_are_in_the_order_of_the_help() -> None:
+    assert commands.names()[:3] == ["run", "stop", "restart"]
+    assert commands.names()[-2:] == ["ca", "service"]
+
+
 @pytest.mark.parametrize("words", ["odd", "site", "status --odd", "log --limit 0", "site set x", "run --port 70000"])
 def test_wrong_usage_ends_with_2(byway: Byway, words: str) -> None:
     assert byway(*words.split()).code == 2

@@ -61,6 +61,13 @@ def test_lines_of_a_file_with_windows_ends_and_a_mark_of_order(tmp_path: Path) -
     assert not given.from_arguments
 
 
+def test_a_url_is_one_also_where_a_file_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "socks5:").mkdir()
+    (tmp_path / "socks5:" / "h:1").write_text("socks5://other:1\n")
+    monkeypatch.chdir(tmp_path)
+    assert read_given("socks5://h:1").relays == (NewRelay("socks5://h:1"),)
+
+
 def test_what_is_read_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "relays.txt"
     file.write_text("#" * (FILE_LIMIT + 1))
