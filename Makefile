@@ -55,7 +55,7 @@ check-imports:
 # Two workers compute, the others run what mostly waits (tests/support/scheduling.py).
 PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --max-worker-restart 0
 
-test: WORKERS := 4
+test: WORKERS := 3
 test: check
 	$(PYTEST) -m "not slow" $(ARGS)
 
