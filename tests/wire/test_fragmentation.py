@@ -59,6 +59,7 @@ def records(data: bytes) -> list[bytes]:
         ("news.bbc.co.uk", "news.bb"),
         ("www.meduza.com.tr.", "www.med"),
         ("www.dw.de", "www.d"),
+        ("news.com.example", "news.co"),
         ("t.co", "t"),
         ("co.uk", "c"),
         ("localhost", "local"),

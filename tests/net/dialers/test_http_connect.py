@@ -69,9 +69,11 @@ OPENS = {
     "HTTP/1.0": b"HTTP/1.0 200 Connection established\r\nProxy-agent: tinyproxy/1.11\r\n\r\n",
     "no reason": b"HTTP/1.1 200\r\n\r\n",
     "another 2xx": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "the last 2xx": b"HTTP/1.1 299 Odd\r\n\r\n",
     "E22 a length of none": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     "E22 a coding that means nothing": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
     "E24 100 before 200": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+    "E24 the last 1xx": b"HTTP/1.1 199 Odd\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
     "E24 some 1xx": b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 3 + b"HTTP/1.1 200 OK\r\n\r\n",
 }
 
