@@ -33,6 +33,7 @@ class Seen:
     cause: str
     network: NetworkState = NetworkState.OK  # what the network was called
     said: str = ""  # status or error, for a person
+    why: str = ""  # the sentence of the belief
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,9 @@ def _right(row: Scenario, seen: Seen, states: frozenset[State]) -> bool:
 def _common(trials: Sequence[Trial], visit: int, *, said: bool = False) -> str:
     """Returns the other observations, the most frequent first."""
     counted = Counter(_told(trial.seen[visit], said=said) for trial in trials)
-    return ", ".join(f"{what} ×{times}" for what, times in counted.most_common(4))
+    common = ", ".join(f"{what} ×{times}" for what, times in counted.most_common(4))
+    why = next((trial.seen[visit].why for trial in trials if trial.seen[visit].why), "")
+    return f"{common}, such as {why!r}" if why else common
 
 
 def _told(seen: Seen, *, said: bool) -> str:

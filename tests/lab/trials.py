@@ -154,6 +154,7 @@ class Stay:
             cause=held["cause"],
             network=NetworkState(held["network_state"]),
             said=visit.error or str(visit.status),
+            why=held["evidence"],
         )
 
     async def way(self, site: Site, number: int) -> Way:
@@ -170,7 +171,8 @@ class Stay:
 
     async def _settled(self, row: Scenario, site: Site, number: int, began_at: float) -> dict[str, Any]:
         """Returns the belief as soon as it is the one in the table, or when all evidence must have arrived. A suspicion
-        that this visit raised counts also when it was over before a busy machine could look."""
+        that this visit raised counts also when it was over, or confirmed by a re-test, before a busy machine could
+        look."""
         wanted = row.first if number == 0 else row.third
         if number + 1 < row.named_by:
             wanted = frozenset()  # it cannot be known yet
@@ -182,6 +184,9 @@ class Stay:
             held.update(await self.byway.belief(site.name), network_state=await self.byway.network_state())
             if held["state"] == State.UNKNOWN and (held["since"] or 0.0) - DETECT["rescue_suspect_s"] >= began_at:
                 held["state"] = State.SUSPECT  # one that lapses is unknown since then, see BeliefTable.current
+            is_late = time.time() - began_at >= DETECT["retest_suspect_s"] and row.kind is Kind.BLOCKING
+            if number == 0 and is_late and held["state"] == State.BLOCKED and held["episodes"] > 1:
+                held["state"] = State.BLOCKED if State.BLOCKED in row.first else State.SUSPECT
             right = held["cause"] == row.cause or row.network is not NetworkState.OK
             right = right and held["network_state"] == row.network
             return (right and State(held["state"]) in wanted) or await _not_yet()
