@@ -45,20 +45,26 @@ def test_a_worker_that_dies_is_reported_and_ends_the_run(tmp_path: Path, dies: s
 
 
 def test_the_third_worker_runs_what_waits_and_then_the_rest(tmp_path: Path) -> None:
-    """Each test notes its worker, and takes a quarter of a second, so that all workers have begun before one ends."""
-    marked = "import pytest\npytestmark = pytest.mark.waits\n\n"
-    body = """
+    """Each test notes its worker. The others begin when what waits has ended, so that some are left for that worker."""
+    noted = """
 import os, pathlib, time
+workers = pathlib.Path(__file__).parent / "workers"
+def note():
+    (workers / pathlib.Path(__file__).stem).write_text(os.environ["PYTEST_XDIST_WORKER"])
+"""
+    waits = f"import pytest\npytestmark = pytest.mark.waits\n\n{noted}\ndef test_it(): note()\n"
+    other = f"""{noted}
 def test_it():
-    worker, file = os.environ["PYTEST_XDIST_WORKER"], pathlib.Path(__file__)
-    (file.parent / "workers" / file.stem).write_text(worker)
-    time.sleep(0.25)
+    given_up_at = time.monotonic() + 60
+    while len([*workers.glob("test_waits_*")]) < 2 and time.monotonic() < given_up_at:
+        time.sleep(0.01)
+    note()
 """
     (tmp_path / "workers").mkdir()
     for number in range(2):
-        (tmp_path / f"test_waits_{number}.py").write_text(marked + body)
+        (tmp_path / f"test_waits_{number}.py").write_text(waits)
     for number in range(10):
-        (tmp_path / f"test_other_{number}.py").write_text(body)
+        (tmp_path / f"test_other_{number}.py").write_text(other)
     assert run(tmp_path, 3).returncode == 0
     ran = {file.name: file.read_text() for file in (tmp_path / "workers").iterdir()}
     assert {worker for file, worker in ran.items() if "waits" in file} == {"gw2"}
