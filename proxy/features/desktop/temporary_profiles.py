@@ -20,7 +20,10 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 _PREFIX, _LOCK = "byway-browser-", ".lock"
 _REMOVALS, _PAUSE_S = 20, 0.1
-"""Attempts to remove a profile, and seconds between them: the last processes of a browser may still write."""
+"""Attempts to remove a profile, and seconds between them."""
+
+_END_S = 5.0
+"""How long to wait for the processes of a browser that outlive its first one."""
 
 _LEFT_OVER_MAX = 1000
 
@@ -56,10 +59,12 @@ def temporary_profile(place: Path) -> Iterator[TemporaryProfile]:
             raise
     except OSError as error:
         raise BywayError(f"the temporary profile {folder} cannot be created: {reason_of(error)}") from None
+    _adopt_orphans()
     try:
         yield TemporaryProfile(folder, lock)
     finally:
         os.close(lock)
+        _await_children()
         _remove(folder)
 
 
@@ -103,6 +108,24 @@ else:
         except OSError:
             return False
         return True
+
+
+def _adopt_orphans() -> None:
+    """Makes the processes of a browser whose first one has ended children of this one. Chromium's make the folder anew
+    when it was removed before they ended. Only Linux can."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+def _await_children() -> None:
+    """Returns when this process has no child, at the latest after `_END_S`."""
+    until = time.monotonic() + _END_S
+    with contextlib.suppress(ChildProcessError):  # there is none
+        while sys.platform == "linux" and time.monotonic() < until:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(_PAUSE_S / 10)
 
 
 def _remove(folder: Path) -> None:

@@ -29,6 +29,16 @@ with temporary_profile(Path(sys.argv[1])) as made:
 """
 """A command whose browser is `cat`, which ends when the test closes its input."""
 
+OUTLIVED = """
+import subprocess, sys
+from pathlib import Path
+from proxy.features.desktop.temporary_profiles import temporary_profile
+
+with temporary_profile(Path(sys.argv[1])) as made:
+    subprocess.run(["sh", "-c", '(sleep 0.3; mkdir -p "$0"; touch "$0/late"; echo came) &', made.folder], check=True)
+"""
+"""A command whose browser leaves a process behind, which writes once more."""
+
 
 def test_a_profile_is_the_users_own_and_goes(tmp_path: Path) -> None:
     with temporary_profile(tmp_path / "made") as profile:
@@ -62,6 +72,14 @@ def test_what_a_killed_command_leaves_goes_once_its_browser_has_ended(tmp_path: 
     assert select.select([browser], [], [], ENDS_S)[0], "its input has ended"
     os.close(browser)
     remove_left_over(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems let no process adopt another's children")
+def test_what_outlives_the_browser_makes_no_profile_anew(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OUTLIVED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # ends as the last one does
+    assert (done.returncode, done.stdout, done.stderr) == (0, "came\n", "")
     assert list(tmp_path.iterdir()) == []
 
 
