@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.lab import places
 from tests.lab.country import FILES, Country, Running
+from tests.lab.events import Kind
 from tests.lab.name_servers import Addresses
 from tests.lab.packets import TCP
 from tests.lab.rules import AddressDrop, IcmpUnreachable
@@ -127,11 +128,12 @@ class RealRelays:
 
     async def turned_to(self, since: float) -> set[str]:
         """The addresses that the computer turned to from then on; but for the sshd that an `ssh` there keeps a
-        connection to, and the control page."""
+        connection to, the control page, and the resolver that was asked for nothing else. It also gets an ICMP message
+        when its answer is late."""
         await self.country.caught_up()
         kept = {self._control.address} | ({self.addresses["sshd"]} if "sshd" in self._running else set())
-        asked = [question.name for question in self.country.provider_resolver.asked]
-        if asked and asked[-1] == CONTROL:  # whether another name was asked for, see `nobody_heard_of`
+        seen = self.country.router.events.names_on("client", sender="client", since=since)
+        if {it.name for it in seen if it.kind is Kind.DNS} <= {CONTROL}:
             kept.add(places.PROVIDER_RESOLVER)
         return {address for address, _ in self.begun(since)} - kept
 
