@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import islice, product
+from itertools import combinations, islice, product
 from typing import Any, NamedTuple
 
 _parser: Any = re._parser  # type: ignore[attr-defined]  # the parser of expressions has no public name
@@ -28,6 +28,10 @@ _MANY = 16
 """A repetition up to fewer times is no repetition here."""
 
 
+_LEAST = 15
+"""So often is a long filler repeated at least: what doubles with each shows itself by then."""
+
+
 class Attack(NamedTuple):
     """A text: the prefix, the filler as often as it takes, and the suffix."""
 
@@ -36,7 +40,7 @@ class Attack(NamedTuple):
     suffix: str
 
     def text(self, size: int) -> str:
-        return self.prefix + self.filler * (size // len(self.filler) + 1) + self.suffix
+        return self.prefix + self.filler * (max(size // len(self.filler), _LEAST) + 1) + self.suffix
 
 
 def attacks(pattern: str | bytes, flags: int) -> list[Attack]:
@@ -50,7 +54,7 @@ def attacks(pattern: str | bytes, flags: int) -> list[Attack]:
     for prefixes, bodies in _repetitions(tree, [""]):
         for prefix in ["", *prefixes]:
             fillers = [*bodies, *([prefix, *(prefix + body for body in bodies)] if prefix else [])]
-            fillers += [one + other for one, other in product(bodies[:3], repeat=2) if one != other]
+            fillers += [one + other for one, other in combinations(bodies[:3], 2)]  # the other order is one shift away
             for filler, suffix in product(fillers, suffixes):
                 if filler:
                     found[Attack(prefix, filler, suffix)] = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple
@@ -40,13 +40,13 @@ each is applied, where the code does not show it."""
 
 def find(root: Path = ROOT / "proxy", package: str = "proxy", made: Made | None = None) -> list[Finding]:
     """Returns the expressions of all modules of a package."""
-    sources = {path: ast.parse(path.read_text(), str(path)) for path in sorted(root.rglob("*.py"))}
+    sources = {path: list(ast.walk(ast.parse(path.read_text(), str(path)))) for path in sorted(root.rglob("*.py"))}
     names = {path: _module(path, root, package) for path in sources}
     uses = _uses(sources, names)
     return [
         finding
-        for path, tree in sources.items()
-        for finding in _of_module(tree, names[path], str(path.relative_to(root.parent)), uses, made or {})
+        for path, nodes in sources.items()
+        for finding in _of_module(nodes, names[path], str(path.relative_to(root.parent)), uses, made or {})
     ]
 
 
@@ -54,22 +54,22 @@ def _module(path: Path, root: Path, package: str) -> str:
     return ".".join((package, *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
 
 
-def _uses(sources: Mapping[Path, ast.Module], names: Mapping[Path, str]) -> dict[tuple[str, str], set[str]]:
+def _uses(sources: Mapping[Path, Sequence[ast.AST]], names: Mapping[Path, str]) -> dict[tuple[str, str], set[str]]:
     """Returns which methods of each name of each module are called, or "any" where it is handed on."""
     uses: dict[tuple[str, str], set[str]] = {}
-    for path, tree in sources.items():
+    for path, nodes in sources.items():
         imported = {
             alias.asname or alias.name: (node.module, alias.name)
-            for node in ast.walk(tree)
+            for node in nodes
             if isinstance(node, ast.ImportFrom) and node.module
             for alias in node.names
         }
         owners: dict[int, str] = {
             id(node.value): node.attr
-            for node in ast.walk(tree)
+            for node in nodes
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
         }
-        for node in ast.walk(tree):
+        for node in nodes:
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
                 owner = imported.get(node.id, (names[path], node.id))
                 uses.setdefault(owner, set()).add(owners.get(id(node), "any"))
@@ -81,18 +81,18 @@ def _uses(sources: Mapping[Path, ast.Module], names: Mapping[Path, str]) -> dict
 
 
 def _of_module(
-    tree: ast.Module, module: str, file: str, uses: Mapping[tuple[str, str], set[str]], made: Made
+    nodes: Sequence[ast.AST], module: str, file: str, uses: Mapping[tuple[str, str], set[str]], made: Made
 ) -> Iterator[Finding]:
-    calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    calls = {id(node.func): node for node in nodes if isinstance(node, ast.Call)}
     names = {
         id(node.value): target.id
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None
         for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         if isinstance(target, ast.Name)
     }
     namespace: dict[str, Any] | None = None
-    for node in ast.walk(tree):
+    for node in nodes:
         place = f"{file}:{getattr(node, 'lineno', 0)}"
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             yield from (Finding(place, None, 0, (), fault) for fault in _import_faults(node))
@@ -148,11 +148,3 @@ def _namespace(module: str) -> dict[str, Any]:
 def _value(node: ast.expr, namespace: Mapping[str, Any]) -> Any:
     code: CodeType = compile(ast.Expression(node), "<pattern>", "eval")
     return eval(code, dict(namespace))
-
-
-def by_room(findings: Sequence[Finding], room: Callable[[Finding], str]) -> dict[str, list[Finding]]:
-    """Groups findings."""
-    rooms: dict[str, list[Finding]] = {}
-    for finding in findings:
-        rooms.setdefault(room(finding), []).append(finding)
-    return rooms
