@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import shutil
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TABLE = Path("proxy", "features", "table.py")
+CHECKED = TABLE.with_name("__pycache__") / f"checked.{sys.implementation.cache_tag}"
+"""Byway makes this file when every name in its table can be imported."""
 
 
 def line_of(table: str, name: str) -> tuple[int, int]:
@@ -30,8 +33,8 @@ def copy_of_byway(to: Path) -> Path:
     """Copies the package, and the files beside it that it uses in a checkout. Returns `to`, which goes on PYTHONPATH.
 
     The compiled modules are copied as well: to compile all takes 5 s. Python compiles anew those whose source is
-    changed, as it does here. Others may be compiling meanwhile, into files that they rename."""
-    shutil.copytree(ROOT / "proxy", to / "proxy", ignore=shutil.ignore_patterns("*.pyc.*"))
+    changed, as it does here. Others may be compiling meanwhile, into files that they rename. It is not CHECKED."""
+    shutil.copytree(ROOT / "proxy", to / "proxy", ignore=shutil.ignore_patterns("*.pyc.*", CHECKED.name))
     for beside in ("addons", "certs", "pyproject.toml"):
         (to / beside).symlink_to(ROOT / beside)
     return to
