@@ -19,11 +19,11 @@ PLUGIN = "from tests.conftest import *\n"
 
 def run(folder: Path, workers: int, *options: str) -> subprocess.CompletedProcess[str]:
     (folder / "plugin.py").write_text(PLUGIN)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "plugin"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "xdist.plugin", "-p", "plugin"]
     return subprocess.run(
         [*command, "-n", str(workers), "--dist", "loadfile", "--max-worker-restart", "0", *options],
         cwd=folder,
-        env={"PYTHONPATH": f"{ROOT}:{folder}", "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": f"{ROOT}:{folder}", "PATH": "/usr/bin:/bin", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         timeout=120,
@@ -57,7 +57,7 @@ def note():
 def test_it():
     given_up_at = time.monotonic() + 60
     while len([*workers.glob("test_waits_*")]) < 2 and time.monotonic() < given_up_at:
-        time.sleep(0.01)
+        time.sleep(0.1)
     note()
 """
     (tmp_path / "workers").mkdir()
