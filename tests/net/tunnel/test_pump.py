@@ -37,7 +37,7 @@ from proxy.net.tunnel.pipes import PipePool
 from proxy.net.tunnel.pump import HEAD_BYTES, Pump, TunnelResult
 
 BOUND_S = 60.0  # only against hanging
-SIZES = (0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 5_000_000, 40_000_000)
+SIZES = (0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 10_000_000)
 _BLOCK = random.Random(2008).randbytes(1_048_573)  # prime
 _MASK = bytes(byte ^ 0x5A for byte in range(256))
 
@@ -413,7 +413,7 @@ async def test_what_lay_in_the_kernel_before_is_carried_without_a_new_edge(
 
 
 async def test_200_tunnels_at_once(rig: Rig) -> None:
-    size = 1_000_000 if rig.kind.name == "splice" else 500_000  # many chunks, and 200 MB to make and to hash
+    size = 1_000_000 if rig.kind.name == "splice" else 4 * CHUNK + 1  # what is spliced must be bulk
     async with asyncio.TaskGroup() as tasks:
         for _ in range(200):
             tasks.create_task(exchange(await rig.tunnel(), 1_000, size))
@@ -435,7 +435,7 @@ async def test_first_bytes_go_before_all_others(rig: Rig) -> None:
 
 
 async def test_first_bytes_larger_than_the_kernel_takes(rig: Rig) -> None:
-    first = b"".join(pieces(3_000_000))
+    first = b"".join(pieces(1_000_000))
     tunnel = await rig.tunnel(buffers=32 * 1024, to_upstream=first, to_client=first)
     tunnel.client.send_eof()
     tunnel.server.send_eof()
@@ -546,7 +546,7 @@ def _ioctl(sock: socket.SocketType, request: int) -> int:
 async def test_B13_one_slow_among_many(rig: Rig) -> None:
     slow = await rig.tunnel(buffers=64 * 1024)
     sent = await fill(slow.server)
-    for _ in range(20):
+    for _ in range(5):
         await exchange(await rig.tunnel(), 1_000_000, 1_000_000)
     slow.server.send_eof()
     assert await read_to_end(slow.client) == (sent, hash_of(sent))
