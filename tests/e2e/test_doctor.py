@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import socket
 import ssl
 import stat
@@ -24,8 +23,8 @@ from tests.support.client import fetch
 from tests.support.desktops import run_in, stand_ins
 from tests.support.origin import Origin
 from tests.support.waiting import until_read
+from tests.support.without import copy_of_byway
 
-ROOT = Path(__file__).parents[2]
 DEAD = IMPATIENT + '[[relay]]\nname = "dead"\nurl = "socks5h://127.0.0.1:1"\n'
 
 
@@ -160,9 +159,7 @@ async def test_no_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize("upgrade", ["another version", "the same version, installed again"])
 async def test_a_process_that_is_older_than_its_files(tmp_path: Path, upgrade: str) -> None:
     """A copy of Byway is upgraded while it runs."""
-    installed = tmp_path / "installed"
-    for part in ("proxy", "addons", "certs"):
-        shutil.copytree(ROOT / part, installed / part, ignore=shutil.ignore_patterns("__pycache__"))
+    installed = copy_of_byway(tmp_path / "installed")
     async with Byway(tmp_path, config=DEAD, environment={"PYTHONPATH": str(installed)}) as byway:
         assert await _found(byway, code=0) == {}
         changed = installed / "proxy" / ("__init__.py" if upgrade == "another version" else "testing.py")
