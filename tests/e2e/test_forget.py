@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import ssl
 import time
 from collections.abc import Sequence
@@ -30,8 +31,12 @@ MARK = b"visited-name-"
 """In every visited name."""
 
 
-def _seed(state: Path) -> None:
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A log of ten thousand names, as a Byway with `[log] hosts = "all"` leaves it, and the files beside it."""
+    folder = tmp_path_factory.mktemp("seeded")
+    state = folder / "state"
+    state.mkdir(mode=0o700)
     now = time.time()
     store = Store(state / "byway.sqlite", Log(hosts="all"))
     store.start()
@@ -49,6 +54,7 @@ def _seed(state: Path) -> None:
     ):  # fmt: skip
         (state / name).parent.mkdir(parents=True, exist_ok=True)
         (state / name).write_bytes(MARK)
+    return folder
 
 
 def _left(folder: Path) -> dict[str, int]:
@@ -58,9 +64,9 @@ def _left(folder: Path) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-async def test_without_a_running_byway(tmp_path: Path) -> None:
+async def test_without_a_running_byway(tmp_path: Path, seeded: Path) -> None:
     byway = Byway(tmp_path)
-    _seed(byway.state)
+    shutil.copytree(seeded, tmp_path, dirs_exist_ok=True)
     assert _left(tmp_path)["byway.sqlite"] >= NAMES
     said = (await byway.command("forget", "--all")).stdout
     assert "the browser profile" in said
@@ -69,11 +75,11 @@ async def test_without_a_running_byway(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ends", ["kill", "stop"])
-async def test_with_a_running_byway_also_after_it_ended(tmp_path: Path, ends: str) -> None:
+async def test_with_a_running_byway_also_after_it_ended(tmp_path: Path, seeded: Path, ends: str) -> None:
     hosts = "\n".join(f'"{MARK.decode()}live-{number}.example" = "127.0.0.1"' for number in range(20))
     config = f'[log]\nhosts = "all"\n[dns.hosts]\n{hosts}\n'
     byway = Byway(tmp_path, config=config)
-    _seed(byway.state)
+    shutil.copytree(seeded, tmp_path, dirs_exist_ok=True)
     async with Origin() as origin, byway:
         for number in range(20):
             url = f"http://{MARK.decode()}live-{number}.example:{origin.http_port}/"
@@ -301,18 +307,15 @@ async def test_no_name_of_a_forgotten_site_stays_in_memory(tmp_path: Path, words
                 for each in (f"http://{name}:{origin.http_port}/", f"https://{name}:{origin.https_port}/"):
                     with contextlib.suppress(OSError, EOFError, ssl.SSLError):
                         await fetch(each, via=byway.proxy, trust=trust)
-            for name in (fine, reset, dead, typo):
-                await byway.command("why", f"http://{name}:{origin.http_port}/", "--fresh", check=False)
-            sites = (f"http://{fine}:{origin.http_port}/", f"https://{reset}/")
-            await byway.command("test", "--jitter", "0", *sites, check=False)
-        for asked in (
-            *(("site", "show", name) for name in (fine, reset, dead, typo)),
-            ("site", "list"),
-            ("status",),
-            ("log",),
-            ("report", reset),
-            ("rule", "test", f"http://{reset}/"),
-        ):
+        for name in (fine, reset, dead, typo):
+            await byway.command("why", f"http://{name}:{origin.http_port}/", "--fresh", check=False)
+        sites = (f"http://{fine}:{origin.http_port}/", f"https://{reset}/")
+        await byway.command("test", "--jitter", "0", *sites, check=False)
+        async with byway.api() as api:  # a connection that stays open holds its last request
+            for path in (*(f"sites/{name}" for name in (fine, reset, dead, typo)), "sites", "status", "log"):
+                async with api.get(f"/v1/{path}") as answer:
+                    assert answer.status == 200
+        for asked in (("report", reset), ("rule", "test", f"http://{reset}/")):
             await byway.command(*asked, check=False)
         held = await search.found(url)
         assert held >= {"_lru_cache_wrapper", "Bounded", "Working"}, "the control: there is something to forget"
