@@ -23,7 +23,7 @@ _SETTLED = 300
 """Edits after which memory has found its level."""
 _FLAT = 8 * 1024 * 1024
 _PATIENCE_S = 20.0
-_PAUSE_S = 0.01
+_PAUSE_S = 0.05
 """Between two requests of one client: an edit takes as long, and is not to wait for a processor."""
 
 GOOD = """
