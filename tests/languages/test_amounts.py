@@ -10,7 +10,7 @@ from proxy.languages.amounts import ago, share, size, span
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.0004, "0 ms"), (0.04, "40 ms"), (1, "1.0 s"), (9.94, "9.9 s"), (42, "42 s"), (60, "1 min"), (3599, "60 min"),
-     (7200, "2 h"), (864_000, "10 d")],
+     (3600, "1 h"), (7200, "2 h"), (86_400, "1 d"), (864_000, "10 d")],
 )  # fmt: skip
 def test_lengths_of_time_are_rough(seconds: float, text: str) -> None:
     assert span(seconds) == text
