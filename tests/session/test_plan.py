@@ -42,7 +42,7 @@ from proxy.routing.address_guard import Guard
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rule import Situation
 from proxy.routing.rule_parser import parse_rules
-from proxy.session.plan import plan_for
+from proxy.session.plan import kept_plan, plan_for
 from proxy.session.services import Services
 from proxy.session.setup import Setup
 from tests.support.outcomes import HOME, TOR, delivered, failed, open_uplink, outcome, rescued, works
@@ -100,6 +100,17 @@ async def test_a_rule_is_asked_of_the_name_that_was_said_last() -> None:
     rules = "DOMAIN,secret.example,RELAY\nMATCH,DIRECT\n"
     assert await planned(services(), ADDRESS, rules=rules) == ["direct"]
     assert await planned(services(), ADDRESS, rules=rules, named="secret.example") == ["tor"]
+
+
+async def test_a_kept_plan_is_not_that_of_a_request_that_may_be_sent_once_only() -> None:
+    shared, made = services(), setup()
+    plan = await plan_for(request(), shared, made)
+
+    def kept(method: str) -> Plan | None:
+        asked = replace(request(), http=HttpRequest(method, "/"))
+        return kept_plan(asked, shared, made, shared.network(), shared.now())
+
+    assert [kept(method) for method in ("GET", "HEAD", "POST", "PATCH")] == [plan, plan, None, None]
 
 
 async def test_under_auto_goes_first_what_is_believed_to_work() -> None:

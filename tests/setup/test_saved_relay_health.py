@@ -22,7 +22,9 @@ from tests.support.outcomes import AWAY, HOME
 TOR = RelayConfig(name="tor", url="socks5h://127.0.0.1:9050")
 VPS = RelayConfig(name="vps", url="https://u:secret@vps.test:443")
 FAULT = NotedFault(RelayFault.CREDENTIALS_REFUSED, 1e9, 1e9 + 60, "https://u:secret@vps.test refused")
-FAILING = KnownHealth("vps", failures=3, failed_at=1e9 + 60, open_until=1e9 + 90, fault=FAULT, last_fault=FAULT)
+FAILING = KnownHealth(
+    "vps", failures=3, last_error=FAULT.error, failed_at=1e9 + 60, open_until=1e9 + 90, fault=FAULT, last_fault=FAULT
+)
 WORKING = KnownHealth("tor", worked_at=1e9, usual_s=0.5)
 CHAIN = KnownHealth("tor>vps", worked_at=1e9 + 5)
 
@@ -49,7 +51,7 @@ async def test_what_is_known_comes_back_without_passwords(file: Path) -> None:
     assert await asyncio.to_thread(_seen, file) == 0o600
     failing, working, chain = known_here(RelayHealthFile(file).load(), HOME, [TOR, VPS])
     hidden = replace(FAULT, error="https://u:***@vps.test refused")
-    assert failing == replace(FAILING, fault=hidden, last_fault=hidden)
+    assert failing == replace(FAILING, last_error=hidden.error, fault=hidden, last_fault=hidden)
     assert (working, chain) == (WORKING, CHAIN)
 
 

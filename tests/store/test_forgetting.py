@@ -61,6 +61,13 @@ def test_a_host_and_a_time_are_forgotten_and_the_rest_stays(tmp_path: Path, stor
     again.close()
 
 
+def test_a_host_is_forgotten_with_its_subdomains_and_no_name_that_only_ends_like_it() -> None:
+    what = Forgotten(SECRET)
+    hosts = (SECRET, f"www.{SECRET}", f"top{SECRET}", f"{SECRET}.net")
+    for is_meant in (what.names, lambda scope: what.covers(scope, NOW, HOME)):
+        assert [is_meant(host) for host in hosts] == [True, True, False, False]
+
+
 def test_what_is_said_of_others_does_not_name_a_forgotten_host(tmp_path: Path, store: Store) -> None:
     """A domain is blocked since two of its hosts were, and so the plan for a third one names them."""
     why = f"www.{SECRET} and shop.site.example fail the same way (sni_reset); status applied to *.site.example"

@@ -51,6 +51,18 @@ def test_twelve_hosts_begin_at_once_where_nobody_punishes() -> None:
     play(scene())
 
 
+def test_a_dial_that_waits_in_vain_for_its_handshake_holds_no_path() -> None:
+    async def scene() -> None:
+        slots = Slots(handshakes_max=1, paths_max=2, wait_s=1.0)
+        first = await slots.take("vps")
+        with pytest.raises(DialError, match="too many connections"):
+            await slots.take("vps")
+        first.request_sent()
+        await slots.take("vps")
+
+    play(scene())
+
+
 def test_after_a_burst_was_punished_they_begin_apart_and_all_come() -> None:
     async def scene() -> None:
         slots = Slots(wait_s=10.0, spacing=HelloSpacing())
