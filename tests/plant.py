@@ -76,13 +76,15 @@ def failing(at: Path, what: Sequence[str], *, workers: int, within_s: float) -> 
 
 
 def find(fault: Fault, at: Path) -> tuple[str, bool]:
-    """Returns what was found, and whether that is a test that passes without the fault."""
+    """Returns what was found, and whether that is a test that fails with the fault, also alone, and passes without."""
     sound = (at / fault.file).read_text()
     (at / fault.file).write_text(fault.planted())
     try:
         found = failing(at, fault.first, workers=0, within_s=_FIRST_S)
         if found is None:
             found = failing(at, (), workers=3, within_s=_ALL_S)
+            if found is not None and "::" in found and failing(at, [found], workers=0, within_s=_FIRST_S) is None:
+                return f"{found} fails at times, and passes alone with the fault", False
     finally:
         (at / fault.file).write_text(sound)
     if found is None:
