@@ -49,15 +49,8 @@ def as_misuse() -> Iterator[None]:
         raise Misused(str(error)) from None
 
 
-def exit_for(error: BywayError) -> Exit:
-    """Returns the exit code of a command that ends with this error."""
-    if isinstance(error, NotRunning):
-        return Exit.NOT_RUNNING
-    if isinstance(error, NotAllowed):
-        return Exit.NOT_ALLOWED
-    if isinstance(error, Misused):
-        return Exit.USAGE
-    return Exit.CONFIG if isinstance(error, ConfigError) else Exit.FAILED
+_EXITS = ((NotRunning, Exit.NOT_RUNNING), (NotAllowed, Exit.NOT_ALLOWED), (Misused, Exit.USAGE))
+"""The exit codes of commands that end with such an error; with another one it is `Exit.FAILED`."""
 
 
 def translated(body: Callable[[], Exit | None], *, debug: bool = False, out: Output | None = None) -> Exit:
@@ -87,5 +80,5 @@ def translated(body: Callable[[], Exit | None], *, debug: bool = False, out: Out
             say("".join(traceback.format_exception(error)).rstrip())
         message = error.args[0] if error.args and isinstance(error.args[0], Phrase) else str(error)
         (out or Output()).error(message)
-        return exit_for(error)
+        return next((code for kind, code in _EXITS if isinstance(error, kind)), Exit.FAILED)
     return code
