@@ -417,7 +417,7 @@ def test_a_dropped_flight_is_seen_by_the_kernel(case: Case, tell: Tell) -> None:
 @pytest.mark.parametrize("case", SILENT, ids=by_host)
 def test_silence_after_an_acknowledgement_is_told_from_a_drop(case: Case, tell: Tell) -> None:
     direct, relay = tell(case.host).rows[0]["attempts"]
-    assert (direct["evidence"]["retransmits"], direct["evidence"]["acknowledged"]) == (0, 1)
+    assert direct["evidence"]["acknowledged"] == 1  # after a retransmission too, where the acknowledgement was late
     assert direct["started_s"] < relay["started_s"] < direct["started_s"] + direct["elapsed_s"]
 
 
