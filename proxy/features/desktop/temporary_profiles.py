@@ -64,8 +64,10 @@ def temporary_profile(place: Path) -> Iterator[TemporaryProfile]:
         yield TemporaryProfile(folder, lock)
     finally:
         os.close(lock)
-        _await_children()
-        _remove(folder)
+        try:
+            _await_children()
+        finally:  # also after Ctrl-C
+            _remove(folder)
 
 
 def remove_left_over(place: Path) -> None:

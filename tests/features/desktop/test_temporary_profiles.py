@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import stat
 import subprocess
 import sys
@@ -80,6 +81,19 @@ def test_what_outlives_the_browser_makes_no_profile_anew(tmp_path: Path) -> None
     command = [sys.executable, "-c", OUTLIVED, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # ends as the last one does
     assert (done.returncode, done.stdout, done.stderr) == (0, "came\n", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems wait for no process")
+def test_it_goes_also_when_the_wait_for_the_last_process_is_interrupted(tmp_path: Path) -> None:
+    waits = "import time\nfrom proxy.features.desktop import temporary_profiles as profiles\n"
+    waits += "profiles._await_children = lambda: (print(flush=True), time.sleep(60))\n"
+    waits += f"with profiles.temporary_profile(profiles.Path({str(tmp_path)!r})): pass\n"
+    command = subprocess.Popen([sys.executable, "-c", waits], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert command.stdout is not None
+    command.stdout.readline()
+    command.send_signal(signal.SIGINT)
+    command.communicate(timeout=ENDS_S)
     assert list(tmp_path.iterdir()) == []
 
 
