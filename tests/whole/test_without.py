@@ -22,6 +22,18 @@ from tests.support.relay import Relay
 from tests.support.waiting import until
 from tests.support.without import CHECKED, ROOT, copy_of_byway, remove_folder, remove_line
 
+IMPORT_ALL = """
+import importlib, pkgutil, proxy
+from proxy.config.mitmproxy_version import unavailable
+for found in pkgutil.walk_packages(proxy.__path__, "proxy."):
+    if not found.name.endswith("__main__"):
+        try:
+            importlib.import_module(found.name)
+        except ModuleNotFoundError as error:
+            if error.name != "mitmproxy" or not unavailable():
+                raise
+"""
+
 RUN_EACH = """
 import contextlib, io, json, sys
 from proxy.cli import main
@@ -85,6 +97,12 @@ async def visits_work(byway: Byway, origin: Origin, relay: Relay) -> None:
 @EACH
 async def test_without_one_all_others_work(tmp_path: Path, feature: Feature) -> None:
     at = without(tmp_path / "copy", feature)
+    imported = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-P", "-c", IMPORT_ALL],
+        env={"PYTHONPATH": str(at)}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert imported.returncode == 0, imported.stderr
     others = [each for each in FEATURES if each is not feature]
     status = [] if feature.name == "today" else ["status --json", "status --plain"]
     async with Origin() as origin, Relay({"far.test": "127.0.0.1"}) as relay:
