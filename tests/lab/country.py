@@ -55,6 +55,12 @@ from tests.support.waiting import until_read
 RELAY = "abroad"
 LINK = Link(delay_s=0.01)
 """The link of the person: 20 ms there and back, so that a wait that is counted in round trips is noticeable."""
+NO_HEDGE = (
+    "hedge_syn_s = 60\nhedge_relay_s = 60\nhedge_retransmits = 1000\nhedge_unacked_s = 60\nhedge_silent_s = 60\n"
+    "hedge_blind_s = 60\n"
+)
+"""Lines of `[detect]` with which only a failure starts the next route. On a busy machine the lab answers late, and then
+Byway rightly tries another route as well."""
 _ROWS_REPORTED = 15
 _ESTABLISHED = "01"  # the state in /proc/net/tcp
 _FIRST_OF_SERVICES = 100  # numbers below are the lab's own sites
