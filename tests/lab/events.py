@@ -194,13 +194,14 @@ class Events:
         return [seen for seen in found if number is None or seen.packet.protocol == number]
 
     def connections(self, target: str | None = None, port: int | None = None, *, since: float = 0.0) -> int:
-        """Returns the number of connections that the client began there; SYNs that are sent again do not count."""
-        begun = {
-            (seen.packet.target, seen.packet.dport, seen.packet.sport, seen.packet.seq)
-            for seen in self.packets(target, port, since=since)
-            if seen.packet.flags & SYN
-        }
-        return len(begun)
+        """Returns the number of connections that the client began there from then on; SYNs that are sent again do not
+        count."""
+        begun: dict[tuple[str, int, int, int], float] = {}
+        for seen in self.packets(target, port):
+            packet = seen.packet
+            if packet.flags & SYN:
+                begun.setdefault((packet.target, packet.dport, packet.sport, packet.seq), seen.at)
+        return sum(at >= since for at in begun.values())
 
     def watch(self, name: str) -> None:
         """Looks for the name in every later packet that a space sends, written out or as DNS labels."""
