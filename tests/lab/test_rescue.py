@@ -4,7 +4,8 @@ The scenario table says by which way a page has to come, and what is believed; h
 tell why. Byway has no local means, so each way of blocking leads to the relay. All stories are lived at once, in one
 country, before the first test; the tests then look at what was seen. Nothing here asserts a length of time: what a
 rescue waited for shows in the order of the attempts and in the kernel's own numbers. Where the oracle has to see it,
-the timers that would hide its blindness are set out of reach. `python -m tests.lab.run` measures the waits.
+the timers that would hide its blindness are set out of reach; where a failure has to, so is the oracle, which would
+call a reset that comes late on a busy machine a drop. `python -m tests.lab.run` measures the waits.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import pytest
 
 from tests.lab import places, rules
-from tests.lab.country import RELAY, Country, Running, Site
+from tests.lab.country import NO_HEDGE, RELAY, Country, Running, Site
 from tests.lab.links import PERFECT
 from tests.lab.scenarios import BY_NAME, Scenario
 from tests.lab.sockets import listener
@@ -42,9 +43,11 @@ retest_jitter = 0
 retest_pair_s = 1
 retest_per_hour = 10000
 """
+AT_FAILURE = f"{RETESTS}{NO_HEDGE}"
 BY_KERNEL = f"""{RETESTS}
 hedge_silent_s = 3600
 hedge_blind_s = 3600
+hedge_relay_s = 3600
 hedge_syn_s = 3
 dropped_s = 0.5
 dropped_rtos = 1
@@ -54,10 +57,11 @@ syn_s = 4
 BY_CLOCK = f"""{RETESTS}
 hedge_silent_s = 1.5
 hedge_silent_rtts = 0
-silent_s = 4
+hedge_relay_s = 3600
+silent_s = 10
 """
 """Silence hedges, once the kernel says that the flight was acknowledged."""
-SOON_BLOCKED = f"""{AT_ONCE}
+SOON_BLOCKED = f"""{AT_ONCE}{NO_HEDGE}
 signal_interval_s = 0.05
 episode_gap_s = 0.05
 retest_suspect_s = 0.1
@@ -68,7 +72,7 @@ retest_successes = 2
 retest_jitter = 0
 retest_per_hour = 10000
 """
-NO_BLOCK_ENDS = f"{AT_ONCE}retest_suspect_s = 3600\n"
+NO_BLOCK_ENDS = f"{AT_ONCE}{NO_HEDGE}retest_suspect_s = 3600\n"
 RULES = "DOMAIN-SUFFIX,left-alone.test,DIRECT\nMATCH,AUTO\n"
 _BETWEEN_VISITS_S = 0.05
 
@@ -151,6 +155,7 @@ class World:
     country: Country
     sites: dict[str, Site]  # by host
     in_force: dict[str, Sequence[rules.Rule]]  # by host
+    at_failure: Running
     by_kernel: Running
     by_clock: Running
     soon_blocked: Running
@@ -162,7 +167,7 @@ class World:
 
     async def rescued(self, case: Case) -> tuple[Story]:
         """One visit, one more, what is said of it, the end of the block, the way back, and a last visit."""
-        byway = self.by_clock if case in SILENT else self.by_kernel
+        byway = self.at_failure if case in BY_FAILURE else self.by_clock if case in SILENT else self.by_kernel
         story = Story()
         story.fetched = [await byway.get(case.url), await byway.get(case.url)]
         story.rows = await byway.rows(case.host, 2)
@@ -178,7 +183,7 @@ class World:
 
     async def left_alone(self, case: Case) -> tuple[Story]:
         """The control: the same censor, and a rule that forbids every rescue."""
-        story, byway = Story(), self.by_kernel
+        story, byway = Story(), self.at_failure
         with contextlib.suppress(OSError, EOFError):
             story.fetched.append(await byway.get(case.url))
         story.rows = await byway.rows(case.host, 1)
@@ -187,7 +192,7 @@ class World:
 
     async def crowd(self) -> tuple[Story]:
         """A page whose six connections are all reset."""
-        story, byway = Story(), self.by_kernel
+        story, byway = Story(), self.at_failure
         story.fetched = await asyncio.gather(*(byway.get(CROWD.url) for _ in range(6)))
         story.rows = await byway.rows(CROWD.host, 6)
         await byway.until_counted(CROWD.host)
@@ -324,12 +329,13 @@ async def live(folder: Path) -> dict[str, Story | Exception]:
         sites = {host: country.add_site(host) for host in (*(c.host for c in (*CASES, *OTHERS, TURNED)), SLOW, SLOWER)}
         in_force = {c.host: c.scenario.arrange(country, [sites[c.host]]) for c in (*CASES, *OTHERS)}
         country.rules.set(in_force.values())
-        by_kernel = country.byway(folder / "kernel", config=settings(country, BY_KERNEL), rules=RULES)
+        at_failure = country.byway(folder / "failure", config=settings(country, AT_FAILURE), rules=RULES)
+        by_kernel = country.byway(folder / "kernel", config=settings(country, BY_KERNEL))
         by_clock = country.byway(folder / "clock", config=settings(country, BY_CLOCK))
         soon_blocked = country.byway(folder / "blocked", config=settings(country, SOON_BLOCKED))
         unwitnessed = country.byway(folder / "lone", config=settings(country, SOON_BLOCKED, witness=False))
-        byways = (by_kernel, by_clock, soon_blocked, unwitnessed)
-        async with by_kernel, by_clock, soon_blocked, unwitnessed:
+        byways = (at_failure, by_kernel, by_clock, soon_blocked, unwitnessed)
+        async with at_failure, by_kernel, by_clock, soon_blocked, unwitnessed:
             world = World(country, sites, in_force, *byways)
             country.relay.refuses = lambda host: host in world.unreached
 
@@ -382,6 +388,11 @@ def routes(row: Row) -> list[tuple[str, str]]:
     """What was tried; but for what there was nothing to try with: where an address is blocked, one of the other family
     would do, and here no name has any."""
     return [(tried["route"], tried["stage"]) for tried in row["attempts"] if tried["symptom"] != "skipped"]
+
+
+def went_direct(row: Row) -> bool:
+    """Whether direct was tried first and won: a busy machine may take long enough to call the relay too."""
+    return row["winner"] == "direct" and routes(row)[0] == ("direct", "done")
 
 
 @pytest.mark.parametrize("case", CASES, ids=by_host)
@@ -452,8 +463,7 @@ def test_site_show_says_why(case: Case, tell: Tell) -> None:
 def test_after_the_censor_the_site_is_direct_again(case: Case, tell: Tell) -> None:
     story = tell(case.host)
     assert all(fetched.status == 200 for fetched in story.fetched)
-    assert story.rows[-1]["winner"] == "direct"
-    assert routes(story.rows[-1])[0] == ("direct", "done")  # a busy machine may take long enough to call the relay too
+    assert went_direct(story.rows[-1])
     assert came_from(story.fetched[-1]) == places.CLIENT
     assert story.ledger == [("unknown", "suspect"), ("suspect", "works")]
 
@@ -471,11 +481,9 @@ def test_a_site_that_worked_until_now_is_rescued_too(tell: Tell) -> None:
     """And when the relay is lost, direct is still the last resort."""
     story = tell(TURNED.host)
     assert [fetched.status for fetched in story.fetched] == [200, 200, 200]
-    assert [routes(row) for row in story.rows] == [
-        [("direct", "done")],
-        [("direct", "first_byte"), (RELAY, "done")],
-        [(RELAY, "relay"), ("direct", "done")],
-    ]
+    assert went_direct(story.rows[0])
+    assert routes(story.rows[1]) == [("direct", "first_byte"), (RELAY, "done")]
+    assert routes(story.rows[2])[:2] == [(RELAY, "relay"), ("direct", "done")]  # and then the relay again
     assert story.rows[1]["attempts"][0]["symptom"] == "dropped"
     assert story.rows[2]["attempts"][0]["symptom"] == "relay_refused"
     assert [held["state"] for held in story.held[:2]] == ["works", "suspect"]
@@ -557,7 +565,7 @@ def test_a_slow_site_is_not_suspect(tell: Tell) -> None:
     assert routes(first)[0] == ("direct", "done")
     assert [tried["route"] for tried in first["attempts"]] == ["direct", RELAY]
     assert first["winner"] == "direct"
-    assert routes(second) == [("direct", "done")]
+    assert went_direct(second)
     assert (story.held[0]["state"], story.ledger) == ("works", [])
 
 
@@ -569,7 +577,7 @@ def test_a_site_that_is_slow_at_the_relay_too_is_cleared(tell: Tell) -> None:
     assert routes(first) == [("direct", "done"), (RELAY, "done")]
     assert first["winner"] == RELAY
     assert (story.held[0]["state"], story.ledger) == ("works", [("unknown", "suspect"), ("suspect", "works")])
-    assert routes(second) == [("direct", "done")]
+    assert went_direct(second)
 
 
 @pytest.mark.slow
