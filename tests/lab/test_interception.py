@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.lab import leaks, places, rules
-from tests.lab.country import RELAY, Country, Running, Site
+from tests.lab.country import NO_HEDGE, RELAY, Country, Running, Site
 from tests.lab.visitor import Visit
 from tests.support.waiting import until_read
 
@@ -27,8 +27,9 @@ WITHIN_S = 30.0
 @pytest.fixture
 def hurried() -> str:
     """A minute of real time in a second or less, and so a second in 0.02: a check waits until no hello of the name was
-    sent for `hello_apart_s`, and sites are visited again and again."""
+    sent for `hello_apart_s`, and sites are visited again and again. Only a failure starts another route."""
     return (
+        f"{NO_HEDGE}"
         "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nretest_suspect_s = 1.0\nretest_jitter = 0.0\n"
         "probe_again_s = 1.0\ncontrol_interval_s = 0.5\nprobe_interval_s = 0.1\nhello_apart_s = 0.02\n"
     )
