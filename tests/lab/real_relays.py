@@ -152,10 +152,18 @@ class RealRelays:
         unreadable anyway."""
         return {seen.packet.target for seen in self.country.router.events.holding(name, sender="client")}
 
-    def passed_on(self) -> list[int]:
-        """How many bytes each connection that has ended at stunnel brought to the proxy behind it."""
-        said = (self._folder / "stunnel-8443.txt").read_text()
-        return [int(number) for number in re.findall(r"(\d+) byte\(s\) sent to socket", said)]
+    async def passed_on(self, least: int = 0) -> list[int]:
+        """Returns how many bytes each connection to stunnel brought to the proxy behind it, once there are at least so
+        many and all have ended."""
+        passed: list[int] = []
+
+        def have_ended() -> bool:
+            said = (self._folder / "stunnel-8443.txt").read_text()
+            passed[:] = map(int, re.findall(r"(\d+) byte\(s\) sent to socket", said))
+            return least <= len(passed) == said.count("accepted connection")
+
+        await until(have_ended)
+        return passed
 
     # -- the programs ------------------------------------------------------------------------------------------------
 

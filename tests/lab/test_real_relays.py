@@ -17,11 +17,10 @@ import pytest
 import pytest_asyncio
 
 from tests.lab import places
-from tests.lab.country import Country, Running
+from tests.lab.country import NO_HEDGE, Country, Running
 from tests.lab.links import PERFECT
 from tests.lab.real_relays import CONTROL, LIED_ABOUT, PASSWORD, RealRelays
 from tests.lab.test_rescue import came_from
-from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.namespaces,
@@ -117,7 +116,7 @@ async def relays(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Real
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def byway(relays: RealRelays) -> AsyncIterator[Running]:
     """One with all the relays, whether they work or not."""
-    detect = "relay_retry_s = [0.1]\n"
+    detect = f"relay_retry_s = [0.1]\n{NO_HEDGE}"  # direct that is late, on a busy machine, would bring a retry
     async with relays.byway("byway", tables(relays), rules=RULES, detect=detect, controls=CONTROLS) as byway:
         yield byway
 
@@ -226,7 +225,8 @@ async def test_a_password_goes_in_the_clear_only_where_that_is_allowed(relays: R
         since = await relays.country.caught_up()
         await byway.get(f"http://clear.{relay}.test/")
         await relays.country.caught_up()
-        assert len(events.holding(PASSWORD, sender="client", since=since)) == shown, relay
+        sent = {(seen.packet.sport, seen.packet.seq) for seen in events.holding(PASSWORD, sender="client", since=since)}
+        assert len(sent) == shown, relay  # a packet that is sent again, because its answer is late, is the same
 
 
 @pytest.mark.needs("stunnel", "tinyproxy")
@@ -234,10 +234,9 @@ async def test_a_relay_that_is_not_the_one_meant_gets_no_password(relays: RealRe
     """stunnel says how many bytes came through its TLS for the proxy behind it."""
     await relays.start("stunnel")
     for relay in ("wrong-pin", "unknown-authority", "wrong-name", "https-wrong-password"):
-        before = len(relays.passed_on())
+        before = len(await relays.passed_on())
         await byway.get(f"http://passed.{relay}.test/")
-        await until(lambda before=before: len(relays.passed_on()) == before + 1)  # type: ignore[misc]
-        assert (relays.passed_on()[-1] > 0) == (relay == "https-wrong-password"), relay
+        assert any((await relays.passed_on(before + 1))[before:]) == (relay == "https-wrong-password"), relay
 
 
 @pytest.mark.needs("microsocks")
