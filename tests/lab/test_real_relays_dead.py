@@ -43,7 +43,7 @@ DEAD = (
 
 FAILED_OTHERWISE = {"mute": ("relay", "timeout"), "nameless": ("resolve", "relay_down")}
 ADDRESSES_ONLY = ("wants-addresses", "socks5://{tinyproxy}:1998?resolve=local")
-IMPATIENT = "hedge_relay_s = 0.2\ngive_up_s = 3\nrelay_retry_s = [0.1]\n"
+IMPATIENT = "hedge_relay_s = 0.2\ngive_up_s = 15\nrelay_retry_s = [0.1]\n"
 LIMITS = "[limits]\nhandshake_timeout_s = 1\n"
 CURLE_PROXY = 97  # curl's exit code for a SOCKS proxy that says no
 ASKED = (places.PROVIDER_RESOLVER, 53)
@@ -162,5 +162,6 @@ async def test_the_control_what_sees_nothing_under_relay_sees_auto(relays: RealR
     assert (dead.control.status, came_from(dead.control)) == (200, places.CLIENT)
     assert relays.askers("control.test") == {places.CLIENT}
     assert {ASKED, (relays.site.address, 80)} <= relays.begun(0.0)
-    assert relays.told("control.test") == {places.PROVIDER_RESOLVER, relays.site.address}
+    # And a relay where direct was late, on a busy machine.
+    assert relays.told("control.test") >= {places.PROVIDER_RESOLVER, relays.site.address}
     assert relays.told("alive.secret.test") == {relays.addresses["microsocks"]}
