@@ -16,6 +16,7 @@ from proxy.model import (
     NAME_CAUSES,
     NO_EVIDENCE,
     Attempt,
+    Belief,
     Cause,
     ClosedBy,
     Evidence,
@@ -156,6 +157,7 @@ class Observed:
     signal: Signal
     attempt: Attempt
     sent: float  # seconds since the epoch: a control must deliver after this
+    protocol: Protocol = Protocol.NONE  # of the connection
 
     @property
     def leads_to(self) -> str:
@@ -183,10 +185,17 @@ def cause(kind: SignalId) -> Cause:
     return _CAUSES.get(kind, Cause.HTTP_HOST if kind.startswith("http_") else Cause.NONE)
 
 
-def concerns(because: Cause | str, protocol: Protocol) -> bool:
-    """Whether a block of this cause affects `protocol`. If not, neither a success nor the route that delivered is
-    evidence about the block: SNI filtering lets plain HTTP pass."""
+def cause_concerns(because: Cause | str, protocol: Protocol) -> bool:
+    """Whether blocks of this cause affect `protocol`: SNI filtering lets plain HTTP pass."""
     return _MET_BY.get(because, protocol) is protocol
+
+
+def concerns(belief: Belief, protocol: Protocol) -> bool:
+    """Whether the block affects `protocol`. If not, neither a success nor the route that delivered is evidence about
+    it: a network that drops port 443 lets plain HTTP pass."""
+    if belief.cause == Cause.IP and belief.protocol:
+        return belief.protocol is protocol
+    return cause_concerns(belief.cause, protocol)
 
 
 def same_for_all(outcome: Outcome, attempt: Attempt) -> bool:
@@ -218,7 +227,7 @@ def _observed(outcome: Outcome, attempt: Attempt, kind: SignalId, weights: Weigh
         because = Cause.DNS  # a wrong address fails in the same ways as a blocked one
     sent = max(outcome.at + attempt.started, outcome.flight_at)
     at = max(outcome.at + attempt.started + attempt.elapsed, sent)
-    return Observed(Signal(kind, getattr(weights, kind), because, at), attempt, sent)
+    return Observed(Signal(kind, getattr(weights, kind), because, at), attempt, sent, outcome.protocol)
 
 
 def _kind(attempt: Attempt, outcome: Outcome, gave_up_s: float) -> SignalId | None:

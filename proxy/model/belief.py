@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 from enum import StrEnum
 
-from proxy.model.connection import NetworkId, Route, Symptom
+from proxy.model.connection import NetworkId, Protocol, Route, Symptom
 from proxy.model.evidence import NO_EVIDENCE, Evidence, SignalId
 from proxy.model.frozen_dataclass import frozen_dataclass
 
@@ -112,6 +112,7 @@ class Belief:
     rungs_failed: tuple[str, ...] = ()  # str(Route) of local strategies that failed, kept for `last_good_s`
     rungs_failed_at: float = 0.0
     began: float = 0.0  # when the present failures began, with no success of direct since; 0: there are none
+    protocol: Protocol = Protocol.NONE  # of cause `ip`: the only one that failed, as where one port is blocked
 
     @property
     def hide_name_from_dns(self) -> bool:

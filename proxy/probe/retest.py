@@ -65,7 +65,7 @@ class DirectRetest:
             return
         if DIRECT not in outcome.plan.routes and belief.cause != Cause.INTERCEPTION:
             return
-        if not concerns(belief.cause, flight.protocol):
+        if not concerns(belief, flight.protocol):
             return
         if beliefs.retest_due(outcome.host, network=network, now=now):
             pair = self._pair_for(belief, setup, outcome, outcome.winner, flight)

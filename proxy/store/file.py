@@ -21,7 +21,7 @@ from urllib.parse import quote
 APPLICATION_ID = 0x62797761
 """The id in the header of the file that marks a database of Byway: "bywa"."""
 
-VERSION = 6
+VERSION = 7
 OLDEST = 4
 """The oldest layout that is brought up to today's. A file in an older one is set aside, and keeps its name for good."""
 
@@ -54,6 +54,7 @@ _STEPS: Mapping[int, tuple[str, ...]] = MappingProxyType(
             " relays TEXT NOT NULL, otherwise TEXT NOT NULL, since REAL NOT NULL, works_by TEXT NOT NULL,"
             " PRIMARY KEY (network, host, port)) WITHOUT ROWID",
         ),
+        6: ("ALTER TABLE belief ADD COLUMN protocol TEXT NOT NULL DEFAULT ''",),
     }
 )
 """Migrations: the statements that bring each layout from OLDEST on to the next one. A released step is never

@@ -481,6 +481,7 @@ def _to_belief(row: Document) -> Belief:
         exits=tuple(read_moment(at) for at in json.loads(from_text(row["exits"]))),
         why=texts["why"],
         family=int(_number(row["family"])),
+        protocol=Protocol(from_text(row["protocol"])),
         rungs_failed=tuple(map(str, rungs_failed)),
         rungs_failed_at=read_moment(row["rungs_failed_at"]),
     )

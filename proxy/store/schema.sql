@@ -61,6 +61,7 @@ CREATE TABLE belief (           -- the fields of model.Belief
     rungs_failed   TEXT    NOT NULL DEFAULT '[]',   -- JSON list of routes
     rungs_failed_at REAL   NOT NULL DEFAULT 0,
     began          REAL    NOT NULL DEFAULT 0,
+    protocol       TEXT    NOT NULL DEFAULT '',
     PRIMARY KEY (scope, network)
 ) WITHOUT ROWID;
 

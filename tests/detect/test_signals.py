@@ -8,11 +8,14 @@ import pytest
 
 from proxy.config.detect_tuning import Weights
 from proxy.config.setting_types import keys_of
-from proxy.detect.signals import cause, concerns, observe
+from proxy.detect.signals import cause, cause_concerns, concerns, observe
 from proxy.model import (
     DIRECT,
     Attempt,
+    Belief,
+    Cause,
     ClosedBy,
+    NetworkId,
     Outcome,
     Protocol,
     Route,
@@ -241,4 +244,12 @@ def test_that_a_secure_resolver_knows_the_name_makes_no_lie_of_a_failure(
     ],
 )  # fmt: skip
 def test_what_a_block_meets(because: str, by_tls: bool, by_http: bool) -> None:
-    assert (concerns(because, Protocol.TLS), concerns(because, Protocol.HTTP)) == (by_tls, by_http)
+    assert (cause_concerns(because, Protocol.TLS), cause_concerns(because, Protocol.HTTP)) == (by_tls, by_http)
+    block = Belief("www.example.org", NetworkId("home"), cause=because)
+    assert (concerns(block, Protocol.TLS), concerns(block, Protocol.HTTP)) == (by_tls, by_http)
+
+
+def test_an_address_whose_https_alone_failed_is_not_blocked_for_plain_http() -> None:
+    block = Belief("www.example.org", NetworkId("home"), cause=Cause.IP, protocol=Protocol.TLS)
+    assert (concerns(block, Protocol.TLS), concerns(block, Protocol.HTTP)) == (True, False)
+    assert concerns(replace(block, cause=Cause.DNS), Protocol.HTTP), "a wrong address is wrong for all"

@@ -31,6 +31,8 @@ from tests.support.waiting import until
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
 AT_ONCE = 12
+RETESTED_S = 2.0
+"""A re-test beside a visit has ended."""
 COUNTRIES = 5
 OF_SITES = [row for row in SCENARIOS if row.reach is Reach.NAMES]
 TROUBLE = frozenset({"blocked", "likely blocked", "intercepted", "slow"})
@@ -65,6 +67,38 @@ async def test_a_site_typed_without_www_is_the_one_that_is_known() -> None:
                 both = await byway.read("why", "journal.test")
     assert {(answer["host"], answer["verdict"]["words"] in TROUBLE) for answer in typed} == {("www.journal.test", True)}
     assert [(each["host"], each["verdict"]["words"]) for each in (exactly, both)] == [("journal.test", "works")] * 2
+
+
+async def test_plain_http_does_not_end_a_block_of_port_443(folder: Path) -> None:
+    """The page of port 80 works, and that is what `why` says when it is asked for that page. It shows nothing of https:
+    the site stays blocked after the measurement, after a visit of that page, and after a restart."""
+    said: dict[str, tuple[str, str]] = {}
+    async with Country(folder) as country:
+        well = country.add_site("well.test")
+        site = country.add_site("journal.test")
+        country.rules.set([rules.AddressDrop(f"{site.address}/32", ports=(443,))])
+        home = folder / "byway"
+
+        async def note(when: str, byway: Running) -> None:
+            belief = await byway.belief(site.name)
+            said[when] = belief["words"], belief["cause"]
+
+        async with country.byway(home) as byway:
+            visitor = country.visitor(byway)
+            for url in (well.url(), site.url()):
+                await visitor.visit(url)
+            await byway.until_counted(site.name)
+            await note("visited", byway)
+            page = await why(byway, site.url(secure=False))
+            await note("measured over plain http", byway)
+            await visitor.visit(site.url(secure=False))
+            await asyncio.sleep(RETESTED_S)
+            await note("visited over plain http", byway)
+        async with country.byway(home) as byway:
+            await why(byway, site.url(secure=False))
+            await note("measured after a restart", byway)
+    assert page["verdict"]["words"] == "works", page["verdict"]
+    assert said == dict.fromkeys(said, ("likely blocked", "ip"))
 
 
 async def why(byway: Running, url: str) -> Told:

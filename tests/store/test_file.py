@@ -20,7 +20,7 @@ from proxy.store.rows import Batch
 from tests.support.outcomes import HOME, HOST, rescued
 
 NAME = "byway.sqlite"
-LAYOUTS = (4, 5)
+LAYOUTS = (4, 5, 6)
 """The older ones that are read: each has its dump, with one row or more in each table, as that version wrote it."""
 EARLY_LAYOUTS = (2, 3)
 """Some that are not read any more, with their dumps."""

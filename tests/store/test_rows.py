@@ -109,7 +109,7 @@ def test_the_table_holds_every_field_of_a_belief() -> None:
 
 GOOD_ROW = {f.name: 0 for f in fields(Belief)} | {
     "scope": HOST, "network": HOME, "state": "blocked", "cause": "ip", "last_good": "tor", "exits": "[1.5]", "why": "",
-    "rungs_failed": "[]",
+    "rungs_failed": "[]", "protocol": "tls",
 }  # fmt: skip
 
 
@@ -128,6 +128,8 @@ GOOD_ROW = {f.name: 0 for f in fields(Belief)} | {
         ("exits", '["x"]'),
         ("rungs_failed", "7"),
         ("rungs_failed", "["),
+        ("protocol", "gopher"),
+        ("protocol", None),
     ],
 )
 def test_H4_a_row_that_makes_no_sense_is_left_out(column: str, value: object) -> None:

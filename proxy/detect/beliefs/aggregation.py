@@ -25,7 +25,7 @@ from proxy.detect.beliefs.transitions import (
     write,
 )
 from proxy.detect.scopes import domain_scope, prefix_around, prefix_scope
-from proxy.model import TROUBLED, Belief, Cause, Change, IPAddress, NetworkId, Signal, SignalId, State
+from proxy.model import TROUBLED, Belief, Cause, Change, IPAddress, NetworkId, Protocol, Signal, SignalId, State
 
 # -- domains -----------------------------------------------------------------------------------------------------------
 
@@ -78,6 +78,7 @@ def _lift(
         rungs_failed=tuple(dict.fromkeys((*host.rungs_failed, *other.rungs_failed))),
         rungs_failed_at=max(host.rungs_failed_at, other.rungs_failed_at),
         family=host.family if host.family == other.family else 0,
+        protocol=host.protocol if host.protocol is other.protocol else Protocol.NONE,
         exits=tuple(sorted({*before.exits, *host.exits, *other.exits})),
         why=(
             f"{host.scope} and {other.scope} fail the same way ({host.cause}); status applied to {above[1]}: {host.why}"

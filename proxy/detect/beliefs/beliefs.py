@@ -37,7 +37,7 @@ from proxy.detect.beliefs.transitions import (
 )
 from proxy.detect.relay_health import Conditions
 from proxy.detect.scopes import registrable
-from proxy.detect.signals import concerns
+from proxy.detect.signals import cause_concerns
 from proxy.detect.verdict.results import DIRECT_WORKS_S, NO_RESULT_STORE, ResultStore, Visited
 from proxy.detect.verdict.site_status import LastResult
 from proxy.model import (
@@ -191,7 +191,7 @@ class Beliefs:
         waiting = counting.uncompared(self._at(now), (network, host), now)
         if waiting is None or self.is_near(host):
             return False
-        return any(concerns(observed.signal.cause, Protocol.HTTP) for observed in waiting.observed)
+        return any(cause_concerns(observed.signal.cause, Protocol.HTTP) for observed in waiting.observed)
 
     # -- results -------------------------------------------------------------------------------------------------------
 

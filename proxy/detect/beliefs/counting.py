@@ -36,6 +36,7 @@ from proxy.model import (
     DIRECT,
     TROUBLED,
     Attempt,
+    Belief,
     Cause,
     Change,
     IPAddress,
@@ -360,8 +361,10 @@ def count(
         story = f"{story} ({heaviest.id}, weight {heaviest.weight:g})"
         if after.cause == Cause.IP:
             after = replace(after, family=_family(counting))
+    if after.cause == Cause.IP:
+        after = replace(after, protocol=_protocol(before, counting, protocol))
     after = replace(after, why=story)
-    if winner is not None and concerns(after.cause, protocol):
+    if winner is not None and concerns(after, protocol):
         after = replace(after, last_good=str(winner), last_good_at=now)
     return raise_suspicion(state, key, before, after, heaviest, now)
 
@@ -391,3 +394,12 @@ def _family(counting: list[Observed]) -> int:
     """Returns the one address family, 4 or 6, in which connecting failed; 0 if both did or it is not known."""
     families = {address.version for observed in counting for address in _addresses(observed)}
     return families.pop() if len(families) == 1 else 0
+
+
+def _protocol(before: Belief, counting: list[Observed], rescued: Protocol) -> Protocol:
+    """Returns the one protocol in which connecting failed, now and before; NONE if several did or it is not known.
+    `rescued` is that of the connection which another route delivered."""
+    protocols = {rescued, *(observed.protocol for observed in counting)} - {Protocol.NONE}
+    if before.state in TROUBLED and before.cause == Cause.IP:
+        protocols.add(before.protocol)
+    return protocols.pop() if len(protocols) == 1 else Protocol.NONE

@@ -150,7 +150,7 @@ def _block_measured(state: BeliefState, event: events.BlockMeasured, network: Ne
         return []
     state.transient.pop(key)
     state.works.pop(key)
-    seen = [Observed(event.signal, Attempt(DIRECT, Stage.DONE, address=event.address), now)]
+    seen = [Observed(event.signal, Attempt(DIRECT, Stage.DONE, address=event.address), now, event.protocol)]
     story = f"a measurement found: {event.text}; {event.winner} delivered"
     changes = counting.count(state, key, seen, story, now, winner=event.winner, protocol=event.protocol)
     return changes + consider(state, key, now) + counting.prefix_froze(state, key, event.winner, seen, now)
@@ -163,7 +163,7 @@ def _open_measured(state: BeliefState, event: events.OpenMeasured, network: Netw
     if state.is_near(event.host) or not network_health.may_learn(state, network, now):
         return []
     belief = troubled(state, governing(state, key, now), now)
-    if belief is not None and (belief.cause == Cause.ECH or not concerns(belief.cause, event.protocol)):
+    if belief is not None and (belief.cause == Cause.ECH or not concerns(belief, event.protocol)):
         return []
     state.transient.pop(key)
     changes = note_success(state, network, event.address, now)

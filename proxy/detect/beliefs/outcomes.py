@@ -218,7 +218,7 @@ def _direct_delivered(state: BeliefState, key: Key, outcome: Outcome, *, late: b
     if state.transient.get(key) is not None:
         state.transient.pop(key)
     belief = current(state, key, now) if state.stored.get(key) is not None else None
-    if belief is not None and belief.state in TROUBLED and not concerns(belief.cause, outcome.protocol):
+    if belief is not None and belief.state in TROUBLED and not concerns(belief, outcome.protocol):
         return []
     counting.cancel(state, key)
     if late and belief is not None:
@@ -308,7 +308,7 @@ def _other_delivered(state: BeliefState, host: Key, winner: Route, outcome: Outc
         return counting.on_rescue(state, host, winner, outcome.protocol, observed, why, now)
     key = governing(state, host, now)
     belief = troubled(state, key, now)
-    if belief is None or not concerns(belief.cause, outcome.protocol):
+    if belief is None or not concerns(belief, outcome.protocol):
         return []
     renewed = replace(belief, last_good=str(winner), last_good_at=now)
     if belief.state is State.BLOCKED:
@@ -325,7 +325,7 @@ def _learn_strategies(state: BeliefState, outcome: Outcome, host: Key, now: floa
         return []
     key = governing(state, host, now)
     belief = troubled(state, key, now)
-    if belief is None or not concerns(belief.cause, outcome.protocol):
+    if belief is None or not concerns(belief, outcome.protocol):
         return []
     useless = [attempt.route for attempt in tried if _is_useless(state, attempt, outcome, host, now)]
     return retests.strategies_failed(state, key, useless, now)

@@ -15,7 +15,7 @@ from typing import Self
 
 from proxy.detect.relay_health import WORKED_S
 from proxy.detect.signals import concerns
-from proxy.model import DIRECT, DOH, UNKNOWN_NETWORK, Belief, Cause, NetworkState, Protocol, State
+from proxy.model import DIRECT, DOH, TROUBLED, UNKNOWN_NETWORK, Belief, Cause, NetworkState, Protocol, State
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import Phrase, _, pgettext
 
@@ -262,12 +262,13 @@ def _is_certain(last: LastResult) -> bool:
 def _is_of_one_port(last: LastResult, belief: Belief, own_port: int) -> bool:
     """Whether a result is only about another port than the site's own, while a status of the site is stored: a closed
     port is not a fault of the site."""
-    if last.port in (HTTPS, own_port) or belief.state not in (State.WORKS, State.SUSPECT, State.BLOCKED):
+    if last.port == HTTPS or belief.state not in (State.WORKS, *TROUBLED):
         return False
-    if last.port in PORTS:
-        is_troubled = belief.state in (State.SUSPECT, State.BLOCKED)
-        if is_troubled and last.status is SiteStatus.WORKS and not concerns(belief.cause, Protocol.HTTP):
-            return True  # SNI filtering lets plain HTTP pass
+    if last.port == HTTP and last.status is SiteStatus.WORKS and belief.state in TROUBLED:
+        return not concerns(belief, Protocol.HTTP)  # SNI filtering lets plain HTTP pass, also if that was visited last
+    if last.port == own_port:
+        return False
+    if last.port == HTTP:
         return belief.state is State.WORKS and last.status.is_trouble
     return belief.state is State.WORKS or last.status not in BLOCKS
 

@@ -30,7 +30,9 @@ from proxy.model import (
     Route,
     Signal,
     SignalId,
+    Stage,
     State,
+    Symptom,
 )
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, rescued, works
 
@@ -152,6 +154,27 @@ def test_a_guess_ends_where_a_measurement_opens_the_site_direct(cause: Cause, en
     assert [(change.before, change.after) for change in changes] == [(State.SUSPECT, State.WORKS)] * ends
     if ends:
         assert changes[0].why == "direct delivered in a measurement"
+
+
+@pytest.mark.parametrize(
+    ("failed", "ends"),
+    [((Protocol.TLS,), False), ((Protocol.HTTP,), True), ((Protocol.TLS, Protocol.HTTP), True), ((), True)],
+)
+def test_a_measurement_of_plain_http_ends_no_guess_about_the_port_of_https(
+    failed: tuple[Protocol, ...], ends: bool
+) -> None:
+    """Where the port is not known, as for a host that was stored by an earlier Byway, any success ends it."""
+    beliefs = Beliefs(DetectTuning(), [] if failed else [suspect(Cause.IP)])
+    for number, protocol in enumerate(failed):
+        at = NOW + 90 * number
+        beliefs.learn(DirectDelivered(OTHER), network=HOME, now=at)
+        refused = rescued(at=at, symptom=Symptom.TIMEOUT, stage=Stage.CONNECT)
+        beliefs.learn(replace(refused, protocol=protocol), network=HOME, now=at)
+    now = NOW + 200
+    before = beliefs.lookup(HOST, network=HOME, now=now)
+    beliefs.learn(replace(OPEN, protocol=Protocol.HTTP), network=HOME, now=now)
+    after = beliefs.lookup(HOST, network=HOME, now=now)
+    assert (before.cause, after.state is not before.state) == (Cause.IP, ends)
 
 
 def test_a_block_ends_by_measurements_as_by_retests() -> None:
