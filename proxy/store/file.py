@@ -146,6 +146,29 @@ def open_reader(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
     return db
 
 
+def open_log(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
+    """Opens a log in today's layout to read it; the rest is as in `open_reader`. One in an older layout is copied into
+    memory and brought up there, since the file is changed only by a Byway that runs. Raises sqlite3.Error, also for a
+    layout that is not read here, and OSError."""
+    db = open_reader(path, immutable=immutable)
+    try:
+        if _check_version(db) == VERSION:
+            return db
+        copy = sqlite3.connect(":memory:", isolation_level=None)
+        copy.text_factory = decoded
+        try:
+            db.backup(copy)
+            _migrate(copy)
+        except BaseException:
+            copy.close()
+            raise
+    except BaseException:
+        db.close()
+        raise
+    db.close()
+    return copy
+
+
 def set_aside_notice(path: Path, aside: Path, error: BaseException) -> str:
     """Returns the sentence for the user about a file that was set aside."""
     if isinstance(error, OldLayout):
@@ -317,15 +340,8 @@ def _create(db: sqlite3.Connection) -> None:
 
 def _check(db: sqlite3.Connection, path: Path, *, every_page: bool) -> None:
     """Migrates an older log to today's layout. Raises Unusable for a file that is no log of Byway, or is damaged."""
-    version = _check_version(db)
-    if version < VERSION:
-        with transaction(db):  # one that fails leaves the file as it was; other processes see all of it or nothing
-            (version,) = db.execute("PRAGMA user_version").fetchone()  # again: another process may have migrated it
-            for older in range(version, VERSION):
-                for statement in _STEPS[older]:
-                    db.execute(statement)
-            db.execute(f"PRAGMA user_version = {VERSION}")
-            _check_tables(db)
+    if _check_version(db) < VERSION:
+        _migrate(db)
     else:
         _check_tables(db)
     if every_page and path.stat().st_size <= CHECKED_BYTES:
@@ -333,6 +349,16 @@ def _check(db: sqlite3.Connection, path: Path, *, every_page: bool) -> None:
         (result,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if result != "ok":
             raise Unusable(str(result))
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    with transaction(db):  # one that fails leaves the file as it was; other processes see all of it or nothing
+        (version,) = db.execute("PRAGMA user_version").fetchone()  # again: another process may have migrated it
+        for older in range(version, VERSION):
+            for statement in _STEPS[older]:
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {VERSION}")
+        _check_tables(db)
 
 
 def check_layout(db: sqlite3.Connection) -> None:

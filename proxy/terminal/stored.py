@@ -37,7 +37,7 @@ from proxy.setup import saved_relay_health
 from proxy.setup.saved_relay_health import RelayHealthFile, known_here
 from proxy.store import queries, route_queries
 from proxy.store.database import Query
-from proxy.store.file import open_reader, open_store
+from proxy.store.file import open_log, open_store
 from proxy.store.relay_selection import read_selection
 from proxy.store.relay_tests import RelayTests, place
 from proxy.terminal.exit_codes import NotAllowed, NotRunning, as_misuse
@@ -151,14 +151,14 @@ def _ask(file: Path | None, query: Query[T]) -> T:
         with contextlib.closing(open_store(None).db) as db:
             return query(db)
     try:
-        with contextlib.closing(open_reader(file)) as db:
+        with contextlib.closing(open_log(file)) as db:
             return query(db)
     except sqlite3.OperationalError:
         # To read a log with a write-ahead log SQLite has to create its `-shm` file. In a folder where it cannot, and
         # without a write-ahead log, the file has everything.
         if os.access(file.parent, os.W_OK) or os.path.exists(f"{file}-wal"):
             raise
-        with contextlib.closing(open_reader(file, immutable=True)) as db:
+        with contextlib.closing(open_log(file, immutable=True)) as db:
             return query(db)
 
 

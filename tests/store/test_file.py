@@ -247,6 +247,29 @@ def test_an_older_log_is_brought_up_and_keeps_what_it_holds(path: Path, layout: 
     again.db.close()
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_older_log_is_read_before_a_byway_has_brought_it_up(path: Path, layout: int) -> None:
+    """After an upgrade a command may come before the first start."""
+    before = _older(path, layout)
+
+    with contextlib.closing(file.open_log(path)) as db:
+        ((belief,), senseless) = queries.beliefs(db)
+        overrides = queries.overrides(db)
+
+    assert (belief.scope, belief.state, senseless) == (HOST, State.BLOCKED, 0)
+    assert overrides == ({"bank.example": Override(Action.RELAY, "tor")}, 0)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("version", [3, 99])
+def test_a_log_in_a_layout_that_is_not_read_here_is_refused_to_readers(path: Path, version: int) -> None:
+    _older(path)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(sqlite3.Error, match="layout"):
+        file.open_log(path)
+
+
 @pytest.mark.parametrize("layout", EARLY_LAYOUTS)
 @pytest.mark.usefixtures("open_umask")
 def test_a_log_of_an_early_layout_is_set_aside_by_its_name_and_stays(path: Path, layout: int) -> None:

@@ -20,7 +20,7 @@ from proxy.model.document import document
 from proxy.model.errors import BywayError
 from proxy.model.feature import Feature
 from proxy.setup.saved_relay_health import RelayHealthFile, saved
-from proxy.store.file import open_reader
+from proxy.store.file import open_log
 from proxy.store.store import Store
 from proxy.terminal import stored
 from tests.support.command_line import Byway, Home
@@ -195,9 +195,9 @@ def test_a_folder_that_cannot_be_written_can_be_read(kept: Path, monkeypatch: py
     def refuses(file: Path, *, immutable: bool = False) -> sqlite3.Connection:
         if not immutable:
             raise sqlite3.OperationalError("unable to open database file")
-        return open_reader(file, immutable=True)
+        return open_log(file, immutable=True)
 
-    monkeypatch.setattr(stored, "open_reader", refuses)
+    monkeypatch.setattr(stored, "open_log", refuses)
     with pytest.raises(sqlite3.OperationalError):
         stored._ask(kept, lambda db: db.execute("SELECT 1").fetchone())
     monkeypatch.setattr("os.access", lambda *_: False)

@@ -30,7 +30,7 @@ from proxy.model import Action, NetworkId, Outcome, Plan
 from proxy.model.errors import BywayError, ConfigError
 from proxy.routing.address_guard import Guard
 from proxy.session.setup import Setup
-from proxy.store.file import open_reader
+from proxy.store.file import open_log
 from proxy.store.recording import Recording, read_recording
 from proxy.terminal.offline import make_setup
 from proxy.wire.hostnames import OWN_NAME
@@ -89,7 +89,7 @@ class _Faults(logging.Handler):
 
 def _read(paths: Paths, since: float) -> Recording:
     try:
-        with contextlib.closing(open_reader(paths.store_file)) as db:
+        with contextlib.closing(open_log(paths.store_file)) as db:
             return read_recording(db, since=since)
     except (sqlite3.Error, OSError) as error:
         if not paths.store_file.exists():
