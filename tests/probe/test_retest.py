@@ -193,9 +193,7 @@ MET = {  # the rescue → whether what it failed at is shown by TLS, by plain HT
     "a name in a request": (rescued(by=TOR, protocol=Protocol.HTTP), False, True),
     "a page in its place": (rescued(Symptom.BLOCK_PAGE, by=TOR, protocol=Protocol.HTTP), False, True),
     "an address, on port 443": (rescued(Symptom.TIMEOUT, Stage.CONNECT, by=TOR), True, False),
-    "an address, on port 80": (
-        rescued(Symptom.TIMEOUT, Stage.CONNECT, by=TOR, protocol=Protocol.HTTP), False, True
-    ),
+    "an address, on port 80": (rescued(Symptom.TIMEOUT, Stage.CONNECT, by=TOR, protocol=Protocol.HTTP), False, True),
     "the resolver": (rescued(Symptom.FORGED, Stage.RESOLVE, by=TOR), True, True),
 }
 
