@@ -20,9 +20,13 @@ from proxy.model.errors import ConfigError
 from proxy.routing.lists.formats import parse_list
 from tests.support.cpu_limit import Note, cpu_limit, ended
 
-SIZE = 60_000
-LIMIT_S = 4.0
-"""CPU seconds. An ordinary text of SIZE takes 0.1 s; one that is tried at each character again takes minutes."""
+SIZE = 30_000
+LIMIT_S = 1.0
+"""CPU seconds for a text of SIZE. An ordinary one takes 0.2 s at most; one that is tried at each character again, a
+minute."""
+
+LONG_LIMIT_S = 4.0
+"""CPU seconds for one of TEXTS."""
 
 HEADS: dict[str, tuple[str, ...]] = {
     "autoproxy": ("[AutoProxy 0.2.9]\n",),
@@ -76,18 +80,23 @@ TEXTS: dict[str, str] = {
 """That are slow by what they mean, or that no reader expects."""
 
 
-def jobs() -> Iterator[tuple[str, ListFormatName, str]]:
-    """Yields the name of each text, the format that it is to be read in, and the text."""
+def jobs() -> Iterator[tuple[str, ListFormatName, str, float]]:
+    """Yields the name of each text, the format that it is to be read in, the text, and the CPU seconds it may take."""
     for name, text in TEXTS.items():
-        yield name, "auto", text
+        yield name, "auto", text, LONG_LIMIT_S
     for format_name in get_args(ListFormatName):
         for head in HEADS.get(format_name, ("",)):
             for filler in FILLERS:
-                yield f"{format_name}: {head!r} {filler[-10:]!r}", format_name, head + filler * (SIZE // len(filler))
+                yield (
+                    f"{format_name}: {head!r} {filler[-10:]!r}",
+                    format_name,
+                    head + filler * (SIZE // len(filler)),
+                    LIMIT_S,
+                )
 
 
-def _read(format_name: ListFormatName, text: str, note: Note) -> None:
-    with cpu_limit(LIMIT_S):
+def _read(format_name: ListFormatName, text: str, limit_s: float, note: Note) -> None:
+    with cpu_limit(limit_s):
         note("takes too long")
         with suppress(ConfigError):
             data = text.encode()
@@ -95,8 +104,8 @@ def _read(format_name: ListFormatName, text: str, note: Note) -> None:
 
 
 def main() -> None:
-    for name, format_name, text in jobs():
-        print(json.dumps([name, ended(partial(_read, format_name, text))]), flush=True)
+    for name, format_name, text, limit_s in jobs():
+        print(json.dumps([name, ended(partial(_read, format_name, text, limit_s))]), flush=True)
 
 
 if __name__ == "__main__":
