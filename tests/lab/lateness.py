@@ -34,6 +34,11 @@ class Lateness:
         if self._timer is not None:
             self._timer.cancel()
 
+    @property
+    def worst_s(self) -> float:
+        """The longest delay so far."""
+        return self._worst[0]
+
     def report(self) -> str:
         """Returns one sentence, for a failure."""
         now, (worst, at) = self._loop.time(), self._worst

@@ -1,7 +1,8 @@
 """A page that is alone when it freezes: no other traffic shows that the network works.
 
 A censor counts 25 packets of a connection, both ways, and passes no more, by the prefix of a provider unless the name
-is spared. All times are Byway's defaults.
+is spared. All times are Byway's defaults, but for those after which it would give a page that begins late, as on a busy
+machine, to the relay as well.
 """
 
 from __future__ import annotations
@@ -19,16 +20,19 @@ import pytest
 from proxy.model import State
 from proxy.net.tasks import spawn
 from tests.lab import places
-from tests.lab.country import RELAY, Country, Running, Site
+from tests.lab.country import NO_HEDGE, RELAY, Country, Running, Site
 from tests.lab.origins import Conduct
 from tests.lab.rules import FreezeByCount, Loss, Outage, Rule
 from tests.lab.test_why import why
 from tests.lab.trials import limited
 from tests.lab.visitor import Visit
+from tests.support.waiting import until, until_read
 
 PAGE = "/bytes/60000"
 """A page that is larger than the censor lets pass, and no larger than many a page of today."""
 PATIENCE_S = 30.0
+ANSWERED_S = 0.5
+"""A kernel answers a probe in time if the lab's router was no later than that."""
 _PLACE = 7  # of the provider's prefix: of its sites every 250th number is in one /24
 TROUBLED = (State.SUSPECT, State.BLOCKED)
 
@@ -37,7 +41,7 @@ pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
 @pytest.fixture
 async def byway(country: Country, tmp_path: Path) -> AsyncIterator[Running]:
-    async with country.byway(tmp_path / "byway") as running:
+    async with country.byway(tmp_path / "byway", config=country.config(detect=NO_HEDGE)) as running:
         yield running
 
 
@@ -58,14 +62,15 @@ async def visit_all(country: Country, byway: Running, sites: list[Site]) -> list
     return await asyncio.gather(*(visit(country, byway, site) for site in sites))
 
 
-async def winners(byway: Running, site: Site) -> list[str | None]:
-    return [row["winner"] for row in await byway.rows(site.name)]
+async def winners(byway: Running, site: Site, visits: int) -> list[str | None]:
+    """Returns the winner of each visit, once there are rows of so many."""
+    return [row["winner"] for row in await byway.rows(site.name, visits)]
 
 
-def asked_controls(country: Country, *, until: float = math.inf) -> list[str]:
-    """Returns the control pages that were requested until then, by time.monotonic()."""
+def asked_controls(country: Country, *, before: float = math.inf) -> list[str]:
+    """Returns the control pages that were requested before then, by time.monotonic()."""
     asked = country.origins.asked
-    return [request.host for request in asked if request.host in places.CONTROLS and request.at < until]
+    return [request.host for request in asked if request.host in places.CONTROLS and request.at < before]
 
 
 async def test_a_page_that_freezes_alone_is_ended_and_comes_when_it_is_reloaded(
@@ -78,7 +83,7 @@ async def test_a_page_that_freezes_alone_is_ended_and_comes_when_it_is_reloaded(
     assert "gave up" not in first.error, "Byway ended it, so that the client asks again"
     assert len(asked_controls(country)) == 1, "one page was the witness"
     assert (await visit(country, byway, site)).genuine
-    assert await winners(byway, site) == ["direct", RELAY]
+    assert await winners(byway, site, 2) == ["direct", RELAY]
     held = await byway.belief(site.name)
     assert (held["state"], held["cause"]) == (State.SUSPECT, "frozen")
 
@@ -94,23 +99,25 @@ async def test_twelve_hosts_of_a_provider_come_at_the_second_try_and_a_new_one_a
     assert all(seen.genuine for seen in await visit_all(country, byway, sites))
     assert len(asked_controls(country)) <= 2, "the witness, and one beside a certificate's check"
     assert (await visit(country, byway, new)).genuine, "its prefix is known"
-    assert await winners(byway, new) == [RELAY]
+    assert await winners(byway, new, 1) == [RELAY]
     assert (await visit(country, byway, spared)).genuine
-    assert await winners(byway, spared) == ["direct", "direct"], "the censor spares its name"
+    assert await winners(byway, spared, 2) == ["direct", "direct"], "the censor spares its name"
 
 
 @pytest.mark.slow
 async def test_hosts_of_a_provider_in_turn_have_one_witness_and_the_fourth_needs_none(
-    country: Country, byway: Running
+    country: Country, tmp_path: Path
 ) -> None:
-    """The second and third freeze within a minute, in which Byway may request no other control page."""
+    """The second and third freeze within a time in which Byway may request no other control page."""
     *first, fourth = provider(country, 4)
     country.rules.set([freezes()])
-    for site in first:
-        assert "gave up" not in (await visit(country, byway, site)).error, "Byway ended it"
-        assert (await visit(country, byway, site)).genuine
-    assert (await visit(country, byway, fourth)).genuine
-    assert await winners(byway, fourth) == [RELAY]
+    config = country.config(detect=f"{NO_HEDGE}control_interval_s = 600\n")  # and not 60: a busy machine takes as long
+    async with country.byway(tmp_path / "byway", config=config) as byway:
+        for site in first:
+            assert "gave up" not in (await visit(country, byway, site)).error, "Byway ended it"
+            assert (await visit(country, byway, site)).genuine
+        assert (await visit(country, byway, fourth)).genuine
+        assert await winners(byway, fourth, 1) == [RELAY]
     assert len(asked_controls(country)) == 1
 
 
@@ -125,9 +132,13 @@ async def test_a_large_form_that_freezes_is_proven_by_one_that_a_relay_takes(cou
     assert "gave up" not in first.error, "Byway ended it"
     assert (await byway.belief(site.name))["score"] == 0
     assert (await limited(visitor, site.url("/"), PATIENCE_S, upload=form)).genuine
-    assert await winners(byway, site) == ["direct", RELAY]
-    held = await byway.belief(site.name)
-    assert (held["cause"], held["score"] > 1) == ("frozen", True), "it outlasts two minutes"
+    assert await winners(byway, site, 2) == ["direct", RELAY]
+
+    async def is_proven() -> bool:  # it outlasts two minutes
+        held = await byway.belief(site.name)
+        return (held["cause"], held["score"] > 1) == ("frozen", True)
+
+    await until_read(is_proven)
     asked = country.origins.peers(site.name)  # of the first one it may have got no whole record
     assert (asked.count(places.SOCKS_RELAY), len(asked) <= 2) == (1, True), "nothing was sent twice"
 
@@ -138,7 +149,7 @@ async def test_a_server_that_takes_no_large_forms_is_innocent(country: Country, 
     seen = await limited(country.visitor(byway), site.url("/"), PATIENCE_S, upload=bytes(100_000))
     assert not seen.genuine
     assert (await byway.belief(site.name))["state"] not in TROUBLED
-    assert await winners(byway, site) == ["direct"]
+    assert await winners(byway, site, 1) == ["direct"]
 
 
 @pytest.mark.slow
@@ -153,7 +164,7 @@ async def test_after_a_sleep_in_a_lone_download_no_host_is_blamed(country: Count
     seen = await download
     assert seen.genuine, seen.error
     assert (await byway.belief(site.name))["state"] not in TROUBLED
-    assert await winners(byway, site) == ["direct"]
+    assert await winners(byway, site, 1) == ["direct"]
 
 
 @pytest.mark.slow
@@ -161,6 +172,7 @@ async def test_a_change_of_network_in_a_lone_stall_is_no_freeze(country: Country
     """The tunnel ends with its network, and the page comes direct on the next one."""
     site = country.add_site("file.test", conduct=Conduct(bytes_per_s=10_000))
     download = spawn(visit(country, byway, site, "/bytes/150000"), name="a download")
+    await until(lambda: bool(country.origins.peers(site.name)))
     await asyncio.sleep(3.0)
     country.rules.set([Outage()])
     await asyncio.sleep(5.0)  # so that it has stalled, and a witness is looked for
@@ -170,7 +182,7 @@ async def test_a_change_of_network_in_a_lone_stall_is_no_freeze(country: Country
     seen = await visit(country, byway, site, "/")
     assert seen.genuine, seen.error
     assert (await byway.belief(site.name))["state"] not in TROUBLED
-    assert await winners(byway, site) == ["direct", "direct"]
+    assert await winners(byway, site, 2) == ["direct", "direct"]
 
 
 @pytest.mark.slow
@@ -180,7 +192,7 @@ async def test_what_a_measurement_proved_is_known_to_the_first_visit(country: Co
     told = await why(byway, site.url(PAGE))
     assert told["verdict"]["cause"] == "frozen", told
     assert (await visit(country, byway, site)).genuine
-    assert await winners(byway, site) == [RELAY]
+    assert await winners(byway, site, 1) == [RELAY]
 
 
 @pytest.mark.slow
@@ -205,5 +217,6 @@ async def test_an_innocent_page_that_stops_alone_goes_on_and_nothing_is_believed
     before_its_end = time.monotonic() - 1.0  # then the certificate may be checked: the visitor's request is short
     assert seen.genuine, seen.error
     assert (await byway.belief(site.name))["state"] not in TROUBLED
-    assert await winners(byway, site) == ["direct"]
-    assert calls or not asked_controls(country, until=before_its_end), "its kernel answers probes"
+    assert await winners(byway, site, 1) == ["direct"]
+    is_late = country.lateness.worst_s > ANSWERED_S
+    assert calls or is_late or not asked_controls(country, before=before_its_end), "its kernel answers probes in time"
