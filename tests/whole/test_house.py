@@ -44,6 +44,7 @@ def test_imports_run_one_way(config: str) -> None:
             "import proxy.features.doctor.command",
             "features know nothing of each other",
         ),
+        ("proxy/cli/open.py", "import proxy.features.today.page", "the command line knows features by the table"),
         ("proxy/probe/site_name.py", "import typer", "the core has neither commands nor pages"),
     ],
 )
