@@ -36,6 +36,10 @@ IMPATIENT = "\n[detect]\nrelay_retry_s = [0.1]\n"
 """For a `config`: a visit tries a relay that fails once more, and not for 15 s. For tests in which that time is not the
 point."""
 
+PATIENT = "\n[detect]\nhedge_syn_s = 100\nhedge_relay_s = 100\nhedge_silent_s = 100\n"
+"""For a `config`: no route is tried beside one that does not answer yet, only after one that has failed. For tests that
+say which route a visit takes: on a busy machine their servers may answer seconds later."""
+
 _NOBODY_ELSE = {"controls": ("BYWAY_AUTO__CONTROLS", "[]"), "servers": ("BYWAY_DNS__SERVERS", "[]")}
 """Settings that Byway gets unless a test's configuration has them, so that it contacts no server of its own accord."""
 
