@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.terminal.client import Client
-from tests.support.byway import Byway
+from tests.support.byway import IMPATIENT, PATIENT, Byway
 from tests.support.client import Fetched, fetch
 from tests.support.descriptors import descriptors
 from tests.support.origin import Origin
@@ -26,8 +26,6 @@ from tests.support.waiting import until, until_read
 RULES = "DOMAIN,closed.test,RELAY\nDOMAIN,blocked.test,BLOCK\n"
 _HOSTS = ("open.test", "closed.test", "blocked.test", "other.test", "held.test")
 
-_TOLD_SOON = "[detect]\ngive_up_s = 3.0\n"
-
 
 class Scene:
     """`async with Scene(tmp_path, {"pin": "…"}) as scene:`"""
@@ -36,8 +34,8 @@ class Scene:
         self, folder: Path, addons: dict[str, str], *, config: str = "", rules: str = RULES,
         environment: Mapping[str, str] | None = None, relay_fails: bool = False,
     ) -> None:  # fmt: skip
-        """`relay_fails`: in this story the relay fails, and clients are told after a few seconds. Else they are told as
-        late as ever, so that a busy machine makes no failure of a relay that is only slow."""
+        """`relay_fails`: in this story the relay fails, and clients are told after its second failure. For one that is
+        only slow on a busy machine they wait as long as ever."""
         self.origin = Origin()
         self.relay = Relay(dict.fromkeys(_HOSTS, "127.0.0.1"))
         self._folder = folder
@@ -55,7 +53,7 @@ class Scene:
         hosts = "".join(f'"{host}" = "127.0.0.1"\n' for host in _HOSTS)
         config = (
             f'[[relay]]\nname = "tor"\nurl = "socks5h://{self.relay.address}:{self.relay.port}"\n'
-            f"{_TOLD_SOON if self._relay_fails else ''}"
+            f"{IMPATIENT if self._relay_fails else PATIENT}"
             f"[dns.hosts]\n{hosts}{self._config}"
         )
         self.byway = Byway(self._folder, config=config, rules=self._rules, environment=self._environment)
@@ -91,17 +89,17 @@ class Scene:
             return "none"
         return "tor" if self.origin.requests[-1].peer.startswith(self.relay.address) else "direct"
 
-    async def goes(self, host: str, way: str, *, within_s: float = 10.0) -> None:
+    async def goes(self, host: str, way: str) -> None:
         """Returns once requests for `host` go that way."""
 
         async def asked() -> bool:
             return await self.way(host) == way
 
-        await until_read(asked, within_s=within_s)
+        await until_read(asked)
 
-    async def says(self, words: str, *, times: int = 1, within_s: float = 10.0) -> None:
+    async def says(self, words: str, *, times: int = 1) -> None:
         """Returns once so many lines of what Byway said hold the words."""
-        await until(lambda: self.said(words) >= times, within_s=within_s)
+        await until(lambda: self.said(words) >= times)
 
     def said(self, words: str) -> int:
         return sum(words in line for line in self.byway.said.read_text().splitlines())
