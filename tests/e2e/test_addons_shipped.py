@@ -97,7 +97,7 @@ async def test_lossy_weighs_a_sign_down_on_its_network_alone(tmp_path: Path) -> 
         async def weighed() -> bool:
             return await sign() == "lossy: tcp_refused weighs 0.125 in place of 0.5"
 
-        await until_read(weighed, within_s=20)
+        await until_read(weighed)
 
 
 async def test_refuse_refuses_and_says_why(tmp_path: Path) -> None:
@@ -153,11 +153,11 @@ async def test_tunnel_starts_its_command_again_and_ends_it_with_byway(tmp_path: 
         await until_read(goes_home)
         assert {request.peer for request in scene.origin.requests} == {"127.0.0.5"}
         os.kill(started()[0], signal.SIGTERM)
-        await until(lambda: len(started()) == 2, within_s=20)
+        await until(lambda: len(started()) == 2)
         await until_read(goes_home)
         assert scene.said("addon tunnel: the command exited with code -15; retrying") == 1
         await scene.byway.stop()
-        assert not any(map(_lives, started()))
+        await until(lambda: not any(map(_lives, started())))
     assert {request.peer for request in scene.origin.requests} == {"127.0.0.5"}  # never direct, not even meanwhile
 
 
