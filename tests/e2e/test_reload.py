@@ -1,4 +1,4 @@
-"""Edited files and a real Byway: taken within a second, and no tunnel notices.
+"""Edited files and a real Byway: taken without being told, and no tunnel notices.
 
 Every test holds a tunnel open over the edits and speaks through it at the end. What is edited is looked at from outside
 alone: by what a client is told next, by what Byway says, and by what `byway status` shows.
@@ -16,18 +16,18 @@ from pathlib import Path
 
 import pytest
 
+from proxy.app.app import _POLL_S
 from tests.support.byway import Byway
 from tests.support.client import fetch, tunnel
 from tests.support.origin import Origin
 from tests.support.relay import Relay
 from tests.support.streams import close, listening
-from tests.support.waiting import until, until_read
+from tests.support.waiting import GIVEN_UP_S, until, until_read
 
 pytestmark = pytest.mark.waits
 
 TAKEN_S = 1.0
-"""How soon an edited file acts."""
-_SLOW_MACHINE_S = 2.0
+"""How soon an edited file acts. It takes two polls, as `tests/setup/test_reload.py` shows."""
 HOSTS = """
 [dns.hosts]
 "one.test" = "127.0.0.1"
@@ -50,7 +50,7 @@ class Talk:
     async def holds(self) -> bool:
         word = os.urandom(8)
         self._writer.write(word)
-        return await asyncio.wait_for(self._reader.readexactly(len(word)), 10) == word
+        return await asyncio.wait_for(self._reader.readexactly(len(word)), GIVEN_UP_S) == word
 
 
 @contextlib.asynccontextmanager
@@ -70,13 +70,13 @@ async def talk(byway: Byway) -> AsyncIterator[Talk]:
             yield talking
 
 
-async def answers(byway: Byway, origin: Origin, host: str, status: int, *, within_s: float = 10.0) -> None:
+async def answers(byway: Byway, origin: Origin, host: str, status: int) -> None:
     """Returns once a request for `host` gets `status`."""
 
     async def asked() -> bool:
         return (await fetch(f"http://{host}:{origin.http_port}/", via=byway.proxy)).status == status
 
-    await until_read(asked, within_s=within_s)
+    await until_read(asked)
 
 
 async def problems(byway: Byway) -> list[str]:
@@ -108,15 +108,19 @@ def relink(file: Path, text: str) -> None:
     link.rename(file)
 
 
+def test_two_polls_come_within_a_second() -> None:
+    assert 2 * _POLL_S <= TAKEN_S
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("edit", [write, replace, relink])
-async def test_an_edited_rule_acts_within_a_second(edit: Callable[[Path, str], None], tmp_path: Path) -> None:
+async def test_an_edited_rule_acts_by_itself(edit: Callable[[Path, str], None], tmp_path: Path) -> None:
     byway = Byway(tmp_path, config=HOSTS, rules="DOMAIN,one.test,BLOCK\n")
     async with Origin() as origin, byway, talk(byway) as talking:
         await answers(byway, origin, "one.test", FORBIDDEN)
         await answers(byway, origin, "two.test", OPEN)
         edit(byway.rules, "DOMAIN,two.test,BLOCK\nDOMAIN,held.test,BLOCK\n")
-        await answers(byway, origin, "two.test", FORBIDDEN, within_s=TAKEN_S + _SLOW_MACHINE_S)
+        await answers(byway, origin, "two.test", FORBIDDEN)
         await answers(byway, origin, "one.test", OPEN)
         assert await talking.holds(), "a tunnel that the new rules would forbid is left alone"
 
@@ -127,9 +131,9 @@ async def test_a_first_rules_file_acts_and_so_does_its_removal(tmp_path: Path) -
     async with Origin() as origin, byway, talk(byway) as talking:
         await answers(byway, origin, "one.test", OPEN)
         byway.rules.write_text("MATCH,BLOCK\n")
-        await answers(byway, origin, "one.test", FORBIDDEN, within_s=TAKEN_S + _SLOW_MACHINE_S)
+        await answers(byway, origin, "one.test", FORBIDDEN)
         byway.rules.unlink()
-        await answers(byway, origin, "one.test", OPEN, within_s=TAKEN_S + _SLOW_MACHINE_S)
+        await answers(byway, origin, "one.test", OPEN)
         assert await talking.holds()
 
 
@@ -138,7 +142,7 @@ async def test_a_bad_file_keeps_the_old_rules_and_says_where(tmp_path: Path) -> 
     byway = Byway(tmp_path, config=HOSTS, rules="DOMAIN,one.test,BLOCK\n")
     async with Origin() as origin, byway, talk(byway) as talking:
         byway.rules.write_text("DOMAIN,two.test,BLOCK\nDOMAIN,one.test,BLOKC\nDOMAIN-REGEX,(,BLOCK\n")
-        await until(lambda: said(byway, "rules.txt:3:") == 1, within_s=TAKEN_S + _SLOW_MACHINE_S)
+        await until(lambda: said(byway, "rules.txt:3:") == 1)
         assert said(byway, "rules.txt:2:") == 1
         await answers(byway, origin, "one.test", FORBIDDEN)
         await answers(byway, origin, "two.test", OPEN)
@@ -160,7 +164,7 @@ async def test_a_bad_configuration_keeps_the_old_one_and_says_where(tmp_path: Pa
     async with Origin() as origin, byway, talk(byway) as talking:
         byway.config.write_text(f'{good}"three.test" = 3\n')
         line = len(good.splitlines()) + 1
-        await until(lambda: said(byway, f"config.toml:{line}:") == 1, within_s=TAKEN_S + _SLOW_MACHINE_S)
+        await until(lambda: said(byway, f"config.toml:{line}:") == 1)
         await answers(byway, origin, "two.test", OPEN)
         assert any(f"config.toml:{line}:" in problem for problem in await problems(byway))
         byway.config.write_text(good)
@@ -181,7 +185,7 @@ async def test_a_relay_that_is_added_is_used(tmp_path: Path) -> None:
         await answers(byway, origin, "far.test", UNREACHED)
         with byway.config.open("a") as config:
             config.write(f'[[relay]]\nname = "vps"\nurl = "socks5h://{relay.address}:{relay.port}"\n')
-        await answers(byway, origin, "far.test", OPEN, within_s=TAKEN_S + _SLOW_MACHINE_S)
+        await answers(byway, origin, "far.test", OPEN)
         assert origin.requests[-1].peer == relay.address
         assert [told["name"] for told in (await byway.read("relay", "list"))["relays"]] == ["vps"]
         assert await talking.holds()
@@ -309,7 +313,7 @@ async def test_a_password_is_asked_of_clients_that_were_there_before_it(tmp_path
         idle[1].write(asks)
         begun[1].write(asks[20:])
         for reader, writer in (idle, begun):
-            assert b" 200 " not in await asyncio.wait_for(reader.read(), 10)
+            assert b" 200 " not in await asyncio.wait_for(reader.read(), GIVEN_UP_S)
             writer.close()
         assert len(origin.requests) == served
         assert await held.holds()
