@@ -160,10 +160,11 @@ async def test_H1_what_site_set_said_is_kept_once_it_is_answered(tmp_path: Path)
 
 async def test_rules_hold_while_an_editor_saves_them(tmp_path: Path) -> None:
     """Some take the old file away, or empty it, and write the new one a moment later: before two polls see the same.
-    What took longer, on a machine that stood still, shows nothing. Between two moments polls see the rules again."""
+    What took longer, on a machine that stood still, shows nothing, and is tried again. Between two moments polls see
+    the rules again."""
     in_time = 0
     async with Origin() as origin, Byway(tmp_path, config=HOSTS, rules=ONLY_BY_RELAY) as byway:
-        for _ in range(4):
+        while in_time < 2:
             seen, began = [], time.monotonic()
             byway.rules.unlink()
             for until_s, text in ((_POLL_S / 3, ""), (_POLL_S * 2 / 3, ONLY_BY_RELAY)):
@@ -178,7 +179,6 @@ async def test_rules_hold_while_an_editor_saves_them(tmp_path: Path) -> None:
             async with asyncio.timeout(30):
                 while (await fetch(f"http://{HIDDEN}:{origin.http_port}/", via=byway.proxy)).status != 502:
                     pass
-    assert in_time
 
 
 async def test_what_site_set_said_survives_a_damaged_log(tmp_path: Path) -> None:
