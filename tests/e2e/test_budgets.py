@@ -165,10 +165,14 @@ async def test_a_visit_stays_within_its_calls_and_leaves_no_garbage(tmp_path: Pa
 @pytest.mark.needs("strace")
 @pytest.mark.parametrize("kind", SYSTEM_CALLS)
 async def test_a_visit_stays_within_its_system_calls(tmp_path: Path, kind: str) -> None:
-    """The difference between few visits and many: what is done once is left out."""
-    few, many = [await system_calls(tmp_path / f"{times}", kind, times) for times in (10, 60)]
-    many.subtract(few)
-    assert sum(many.values()) / 50 <= SYSTEM_CALLS[kind], {name: count / 50 for name, count in many.items()}
+    """The difference between few visits and many: what is done once is left out. The least of three counts, as above:
+    a server that is late has a visit open a second route."""
+    for number in range(COUNTS):
+        few, many = [await system_calls(tmp_path / f"{number}-{times}", kind, times) for times in (10, 60)]
+        many.subtract(few)
+        if many.total() / 50 <= SYSTEM_CALLS[kind]:
+            break
+    assert many.total() / 50 <= SYSTEM_CALLS[kind], {name: count / 50 for name, count in many.items()}
 
 
 async def system_calls(folder: Path, kind: str, times: int) -> Counter[str]:
