@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.e2e.watched import Watched, break_off, connection, say, status
+from tests.e2e.watched import PATIENCE_S, Watched, break_off, connection, say, status
 from tests.lab.ear import Ear
 from tests.support.client import fetch
 from tests.support.origin import Origin, pattern
@@ -24,7 +24,9 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HOSTS = '[dns.hosts]\n"one.test" = "127.0.0.1"\n"two.test" = "127.0.0.2"\n'
-HASTE = "[limits]\nhead_timeout_s = 0.7\nexchange_timeout_s = 0.7\nlinger_s = 0.5\n"
+PATIENT = "[limits]\nlinger_s = 30\n"
+"""A client that is late with what it sends on gets its answer all the same. It leaves once it has it."""
+HASTE = f"{PATIENT}head_timeout_s = 0.7\nexchange_timeout_s = 0.7\n"
 PASSWORD = '[listen]\nuser = "alice"\npassword_cmd = "echo opensesame"\n'
 BASIC = b"Proxy-Authorization: Basic YWxpY2U6b3BlbnNlc2FtZQ==\r\n"  # alice:opensesame
 
@@ -37,7 +39,7 @@ async def origin() -> AsyncIterator[Origin]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Watched]:
-    async with Watched(tmp_path_factory.mktemp("plain"), config=HOSTS) as it:
+    async with Watched(tmp_path_factory.mktemp("plain"), config=HOSTS + PATIENT) as it:
         await it.settle_in()
         yield it
 
@@ -185,8 +187,8 @@ async def test_A17_a_body_that_stops_ends_the_exchange_on_both_sides(hasty: Watc
 
     async with Ear(socket.socket, ("127.0.0.1", 0), listen) as ear:
         head = get(f"http://one.test:{ear.port}/", b"Content-Length: 100", method="POST")
-        answer = await say(hasty.proxy, head, b"ten bytes.")
-        await asyncio.wait_for(ended.wait(), 10)
+        answer = await say(hasty.proxy, head + b"ten bytes.")
+        await asyncio.wait_for(ended.wait(), PATIENCE_S)
     assert ear.heard[0].endswith(b"ten bytes.")
     assert status(answer) in (408, 502, 504)
 
@@ -242,7 +244,7 @@ async def test_A21_the_origins_side_ends_when_a_client_resets_in_a_download(bywa
                 writer.write(ask)
                 await reader.readexactly(200_000)
                 break_off(writer)
-            await asyncio.wait_for(left.wait(), 10)
+            await asyncio.wait_for(left.wait(), PATIENCE_S)
 
 
 async def test_A22_fifty_pipelined_requests_to_two_hosts_are_answered_in_order(byway: Watched, origin: Origin) -> None:
