@@ -21,7 +21,7 @@ from tests.support import programs
 from tests.support.origin import pattern
 from tests.support.relay import Relay
 from tests.support.streams import Serve, listening
-from tests.support.waiting import until
+from tests.support.waiting import until, until_read
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
@@ -31,18 +31,22 @@ HOSTS = """
 "me.test" = "127.0.0.1"
 "six.test" = "::1"
 """
-HASTE = '[limits]\nhead_timeout_s = 0.5\nhalf_open_timeout_s = 0.5\n[dns.hosts]\n"one.test" = "127.0.0.1"\n'
+PATIENT = "[limits]\nlinger_s = 30\n"
+"""As in `test_faults`."""
+HASTE = f"{PATIENT}head_timeout_s = 0.5\n{HOSTS}"
+HALF_OPEN = f"[limits]\nhalf_open_timeout_s = 0.5\n{HOSTS}"
 PASSWORD = '[listen]\nuser = "alice"\npassword_cmd = "echo opensesame"\n' + HOSTS
 BY_RELAY = "DOMAIN,me.test,RELAY\n"
 
 _FUZZ_S = 7.0
-_FUZZ_CONNECTIONS = 20_000
+_FUZZ_CONNECTIONS = range(500, 20_000)
+"""At least as many, however long they take, and no more."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Watched]:
     """One that may go to all of loopback."""
-    async with Watched(tmp_path_factory.mktemp("open"), config=HOSTS) as it:
+    async with Watched(tmp_path_factory.mktemp("open"), config=PATIENT + HOSTS) as it:
         await it.settle_in()
         yield it
 
@@ -50,7 +54,7 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wat
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def with_guard(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Watched]:
     """One with its guard as it comes."""
-    async with Watched(tmp_path_factory.mktemp("guarded"), config=HOSTS, allow=()) as it:
+    async with Watched(tmp_path_factory.mktemp("guarded"), config=PATIENT + HOSTS, allow=()) as it:
         await it.settle_in()
         yield it
 
@@ -451,19 +455,28 @@ async def test_B12_a_crowd_of_short_connections_with_anything_in_them(tmp_path: 
         counted["visits"] += 1
 
     async def crowd(byway: Watched, ends_at: float) -> None:
-        while counted["visits"] < _FUZZ_CONNECTIONS and asyncio.get_running_loop().time() < ends_at:
+        while (visits := counted["visits"]) < _FUZZ_CONNECTIONS.start or (
+            visits in _FUZZ_CONNECTIONS and asyncio.get_running_loop().time() < ends_at
+        ):
             await visit(byway)
 
     async with Watched(tmp_path, config=HASTE) as byway:
         await byway.settle_in()
         ends_at = asyncio.get_running_loop().time() + _FUZZ_S
-        async with asyncio.timeout(_FUZZ_S + PATIENCE_S), asyncio.TaskGroup() as visitors:
+        async with asyncio.TaskGroup() as visitors:
             for _ in range(32):
                 visitors.create_task(crowd(byway, ends_at))
-        assert counted["visits"] > 500
         await byway.is_unharmed()
-        async with serving(repeat) as port, tunnel(byway, f"one.test:{port}", b"still there") as (reader, _):
-            assert await reader.readexactly(11) == b"still there"
+        async with serving(repeat) as port:
+
+            async def still_serves() -> bool:
+                try:
+                    async with tunnel(byway, f"one.test:{port}", b"still there") as (reader, _):
+                        return await reader.readexactly(11) == b"still there"
+                except (OSError, asyncio.IncompleteReadError):  # this client was too slow for a head
+                    return False
+
+            await until_read(still_serves)
 
 
 # -- B13 and B14 -------------------------------------------------------------------------------------------------------
@@ -492,12 +505,11 @@ async def test_B13_one_client_that_does_not_read_harms_nobody(byway: Watched) ->
 
         async def stands_still() -> None:
             nonlocal last
-            while last != sent[0]:
+            while last != sent[0] or not last:
                 last = sent[0]
                 await asyncio.sleep(0.2)
 
         await asyncio.wait_for(stands_still(), PATIENCE_S)
-        assert last > 0
         for number, (reader, writer) in enumerate(others):
             word = b"%06d" % number
             writer.write(word)
@@ -545,7 +557,7 @@ async def test_B14_a_reset_after_the_end_and_an_urgent_byte(byway: Watched) -> N
         writer.write(b"second")
         await until(lambda: heard.endswith(b"second"))
         writer.write_eof()
-        await asyncio.wait_for(ended.wait(), 10)
+        await asyncio.wait_for(ended.wait(), PATIENCE_S)
         break_off(writer)
     assert heard.replace(b"!", b"") == b"first second"
 
@@ -562,7 +574,7 @@ async def test_B14_a_half_open_tunnel_ends_at_its_limit(tmp_path: Path) -> None:
         except OSError:
             left.set()
 
-    async with serving(hold) as port, Watched(tmp_path, config=HASTE) as byway:
+    async with serving(hold) as port, Watched(tmp_path, config=HALF_OPEN) as byway:
         await byway.settle_in()
         async with tunnel(byway, f"one.test:{port}", b"x") as (reader, writer):
             await reader.readexactly(2)
