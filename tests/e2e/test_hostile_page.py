@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.needs("chromium"), pytest.mark.alone, pytest.mark.slow
 EVIL, REBOUND = "evil.test", "rebound.test"
 
 PAGE = """<!doctype html><title>evil</title><body><script>
-const done = (promise) => Promise.race([promise, new Promise((end) => setTimeout(() => end(false), 5000))]);
+const done = (promise) => Promise.race([promise, new Promise((end) => setTimeout(() => end(false), 30000))]);
 const attacks = {
   form: (base) => new Promise((end) => {
     const frame = document.createElement("iframe"), form = document.createElement("form");
