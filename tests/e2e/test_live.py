@@ -16,7 +16,7 @@ import pytest
 
 from proxy.model import DIRECT
 from tests.e2e.test_dashboard import arrived, press_to, shows, sign_in
-from tests.support.byway import Byway
+from tests.support.byway import PATIENT, Byway
 from tests.support.chromium import Tab, tab
 from tests.support.control_world import World
 from tests.support.dashboard import Browser, Pages, dashboard
@@ -143,7 +143,7 @@ async def test_the_next_connection_follows_a_rule_that_is_made_from_an_open_one(
         port = server.sockets[0].getsockname()[1]
         config = (
             f'[[relay]]\nname = "exit"\nurl = "socks5://{relay.address}:{relay.port}"\n'
-            f'[dns.hosts]\n"{HOST}" = "127.0.0.1"\n'
+            f'[dns.hosts]\n"{HOST}" = "127.0.0.1"\n{PATIENT}'
         )
         async with Byway(tmp_path, config=config, rules="# mine\nMATCH,AUTO\n") as byway, browser_of(byway) as browser:
 
@@ -202,7 +202,7 @@ async def test_the_next_connection_follows_an_override_that_is_made_from_an_open
         port = server.sockets[0].getsockname()[1]
         config = (
             f'[[relay]]\nname = "exit"\nurl = "socks5://{relay.address}:{relay.port}"\n'
-            f'[dns.hosts]\n"{HOST}" = "127.0.0.1"\n'
+            f'[dns.hosts]\n"{HOST}" = "127.0.0.1"\n{PATIENT}'
         )
         async with Byway(tmp_path, config=config) as byway, browser_of(byway) as browser:
 
