@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.byway import Byway
+from tests.support.byway import PATIENT, Byway
 from tests.support.descriptors import descriptors_for_tunnels
 from tests.support.programs import require
 from tests.support.streams import close, listening
@@ -94,7 +94,7 @@ async def scene(folder: Path, policy: str) -> AsyncIterator[Scene]:
         server = await stack.enter_async_context(listening(tell_source, "127.0.0.1", 0))
         tables = [f'[[relay]]\nname = "{n}"\nurl = "socks5h://127.0.0.1:{relays[n].port}"\n' for n in NAMES]
         group = f'[[group]]\nname = "eu"\nrelays = ["a", "b", "c"]\npolicy = "{policy}"\n'
-        config = "\n".join([*tables, group])
+        config = "\n".join([*tables, group, PATIENT])
         byway = await stack.enter_async_context(Byway(folder, config=config, rules="MATCH,RELAY:eu\n"))
         yield Scene(byway, relays, server.sockets[0].getsockname()[1])
 
