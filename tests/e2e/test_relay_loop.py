@@ -11,7 +11,7 @@ import pytest
 from tests.support.byway import Byway
 from tests.support.relay import Relay
 from tests.support.streams import close, listening
-from tests.support.waiting import until_read
+from tests.support.waiting import GIVEN_UP_S, until_read
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ async def test_two_byways_that_are_each_others_relay_end_the_loop_and_name_it(tm
             return bool(relay["url"] == f"socks5h://127.0.0.1:{byway.port}")
 
         await until_read(is_set)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(GIVEN_UP_S):
             reader, writer = await asyncio.open_connection(*byway.proxy)
             stack.push_async_callback(close, writer)
             site = f"site.test:{server.sockets[0].getsockname()[1]}"
