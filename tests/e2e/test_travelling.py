@@ -24,6 +24,6 @@ def test_F85_F86_old_tunnels_are_closed_after_a_move_and_a_sleep(tmp_path: Path)
     ) as runtime:  # the real root's own is not that of a namespace's root
         environment = {**os.environ, "XDG_RUNTIME_DIR": runtime}
         done = subprocess.run(
-            script, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90, check=False
+            script, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False
         )
     assert done.returncode == 0, done.stdout + done.stderr
