@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -19,14 +20,14 @@ from proxy.net.dialers.relay_handshake import PrefixedStream, SendCredentials
 from proxy.net.dialers.socks import Socks4Dialer, Socks5Dialer
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.poller import Poller
-from proxy.net.stream import SocketStream, Stream
+from proxy.net.stream import CHUNK, SocketStream, Stream
 from proxy.net.tasks import spawn
 from proxy.wire.relay_url import parse
-from tests.support.descriptors import descriptors
+from tests.support.clock import run as play
 from tests.support.late import stall
 from tests.support.lying import HTTP, SOCKS4, SOCKS5, SOCKS5_AUTH, Lie, LyingRelay, Turn
+from tests.support.scripted import Script, ScriptedStream
 from tests.support.sockets import tcp_pair
-from tests.support.streams import Connections, listening
 from tests.support.waiting import until
 
 SITE = Destination("blocked.test", 443)
@@ -63,6 +64,7 @@ EXPECTED = {
     Lie.GARBAGE: {Symptom.RELAY_GARBAGE, Symptom.RELAY_AUTH, Symptom.RELAY_REFUSED},
 }
 SLOW = {Lie.HANG, Lie.DRIP}
+NEVER_S = 1000.0
 
 
 @pytest.mark.usefixtures("home")
@@ -70,7 +72,7 @@ SLOW = {Lie.HANG, Lie.DRIP}
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 async def test_E1_to_E20_a_lie_at_each_byte_is_a_typed_error(to_relays: TcpDialer, case: Case, lie: Lie) -> None:
     async def try_at(after: int) -> DialError | None:
-        async with LyingRelay(case.turns, lie=lie, after=after, pace_s=2) as relay:
+        async with LyingRelay(case.turns, lie=lie, after=after, pace_s=NEVER_S) as relay:
             try:
                 stream = await case.dialer(to_relays, relay, 0.4 if lie in SLOW else 10).dial(SITE)
             except DialError as error:
@@ -247,45 +249,57 @@ async def test_a_relay_that_answered_while_the_loop_was_late_is_in_time(to_relay
 
 
 class RelayThatAsksBack:
-    """A relay that answers a request when `answer` has returned, and not at all when that raised."""
+    """The way to a relay in memory, which answers a request when `answer` has returned, and not at all when that
+    raised."""
 
     def __init__(self, answer: Callable[[], Awaitable[object]]) -> None:
-        self._answer = answer
-        self._connections = Connections(self._serve)
+        self.answer = answer
         self.asked = 0
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for turn in SOCKS5[:-1]:
-            await turn.ask(reader)
-            writer.write(turn.answer)
-        await SOCKS5[-1].ask(reader)
-        self.asked += 1
-        with contextlib.suppress(DialError):
-            await self._answer()
-            writer.write(SOCKS5[-1].answer)
+    async def dial(self, _: Destination) -> Stream:
+        return PathThatAsksBack(self)
 
-    @contextlib.asynccontextmanager
-    async def listening(self) -> AsyncIterator[int]:
-        async with listening(self._connections, "127.0.0.1", 0) as server:
-            yield server.sockets[0].getsockname()[1]
-        await self._connections.stop()
+
+class PathThatAsksBack(ScriptedStream):
+    def __init__(self, relay: RelayThatAsksBack) -> None:
+        super().__init__(Script())
+        self._relay = relay
+
+    def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
+        if self.closed:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        return super().receive_nowait(limit)
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        if len(data) == len(b"\x05\x01\x00"):
+            asyncio.get_running_loop().call_soon(self._arrive, SOCKS5[0].answer)
+        else:
+            self._relay.asked += 1
+            spawn(self._reply(), name="reply")
+        return len(data)
+
+    async def _reply(self) -> None:
+        with contextlib.suppress(DialError):
+            await self._relay.answer()
+            self._arrive(SOCKS5[-1].answer)
+
+    def abort(self) -> None:
+        super().abort()
+        self._wake(receiver=True, sender=True)
 
 
 @pytest.mark.parametrize("chains", [1, 5])
-async def test_a_relay_that_leads_back_is_recognised_and_rests(
-    to_relays: TcpDialer, monkeypatch: pytest.MonkeyPatch, chains: int
-) -> None:
+def test_a_relay_that_leads_back_is_recognised_and_rests(chains: int) -> None:
     """As two programs do that are each other's relay. It went on until no descriptor was left."""
-    monkeypatch.setattr(relay_handshake, "LOOP_REST_S", 0.5)
     elsewhere = Destination("elsewhere.test", 443)
 
-    async def ask_back() -> None:
-        if leads_back:
-            (await dialer.dial(SITE)).close()
+    async def story() -> None:
+        async def ask_back() -> None:
+            if leads_back:
+                (await dialer.dial(SITE)).close()
 
-    leads_back, relay = True, RelayThatAsksBack(ask_back)
-    async with asyncio.timeout(10), relay.listening() as port:
-        dialer = Socks5Dialer(to_relays, parse(f"socks5h://127.0.0.1:{port}"), name="vps", timeout_s=8)
+        leads_back, relay = True, RelayThatAsksBack(ask_back)
+        dialer = Socks5Dialer(relay, parse("socks5h://127.0.0.1"), name="vps", timeout_s=8)
         for ended in await asyncio.gather(*(dialer.dial(SITE) for _ in range(chains)), return_exceptions=True):
             assert isinstance(ended, DialError)
             assert (ended.symptom, ended.stage) == (Symptom.RELAY_LOOP, Stage.RELAY)
@@ -297,9 +311,11 @@ async def test_a_relay_that_leads_back_is_recognised_and_rests(
             await dialer.dial(elsewhere)
         assert relay.asked == asked, "it rests"
         leads_back = False
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(relay_handshake.LOOP_REST_S)
         (await dialer.dial(elsewhere)).close()
         (await dialer.dial(SITE)).close()
+
+    play(story())
 
 
 CHANCE = random.Random(1)
@@ -310,24 +326,23 @@ CHANCE = random.Random(1)
     [(512, lambda: 0.0), (512, lambda: CHANCE.expovariate(200.0)), (160, lambda: 0.1), (160, lambda: 0.02)],
     ids=["all at once", "by chance", "ten a second", "fifty a second"],
 )
-async def test_a_relay_that_is_slow_for_a_crowd_does_not_lead_back(
-    to_relays: TcpDialer, crowd: int, pause_s: Callable[[], float]
-) -> None:
+def test_a_relay_that_is_slow_for_a_crowd_does_not_lead_back(crowd: int, pause_s: Callable[[], float]) -> None:
     """As Tor while it builds its circuits: it answers none for some seconds, and far more than LOOP_REQUESTS wait. Who
     comes meanwhile comes by chance, or by a clock, as a program that checks a site."""
-    is_open = asyncio.Event()
 
-    with descriptors(4 * crowd):
-        async with asyncio.timeout(20), RelayThatAsksBack(is_open.wait).listening() as port:
-            dialer = Socks5Dialer(to_relays, parse(f"socks5h://127.0.0.1:{port}"), timeout_s=15)
+    async def story() -> None:
+        is_open = asyncio.Event()
+        dialer = Socks5Dialer(RelayThatAsksBack(is_open.wait), parse("socks5h://127.0.0.1"), timeout_s=15)
 
-            async def visit() -> None:
-                (await dialer.dial(SITE)).close()
+        async def visit() -> None:
+            (await dialer.dial(SITE)).close()
 
-            async with asyncio.TaskGroup() as visits:
-                for number in range(crowd):
-                    visits.create_task(visit())
-                    if number > relay_handshake.LOOP_REQUESTS:
-                        await asyncio.sleep(pause_s())
-                await asyncio.sleep(1.5)
-                is_open.set()
+        async with asyncio.TaskGroup() as visits:
+            for number in range(crowd):
+                visits.create_task(visit())
+                if number > relay_handshake.LOOP_REQUESTS:
+                    await asyncio.sleep(pause_s())
+            await asyncio.sleep(1.5)
+            is_open.set()
+
+    play(story())
