@@ -228,7 +228,11 @@ async def test_a_silent_server_does_not_keep_the_next_from_being_asked(tmp_path:
 
 async def test_all_are_asked_again_and_then_no_more(tmp_path: Path) -> None:
     async with plain_server(silent) as server:
-        await ask(asking(tmp_path, server.port, retry_s=0.01), timeout_s=0.2)
+        task = spawn(ask(asking(tmp_path, server.port, retry_s=0.01), timeout_s=1e9), name="ask")
+        await until(lambda: len(server.asked) >= 2 * QUESTIONS)
+        await asyncio.wait([task], timeout=0.2)
+        task.cancel()
+        await asyncio.wait([task])
     assert len(server.asked) == 2 * QUESTIONS
 
 
