@@ -10,6 +10,7 @@ import pytest
 
 from proxy.net.poller import BROKEN, READABLE, WRITABLE, EpollPoller, LoopPoller, Poller, make_poller
 from tests.support.sockets import reset, tcp_pair
+from tests.support.waiting import GIVEN_UP_S
 
 
 class Watcher:
@@ -31,7 +32,7 @@ class Watcher:
             raise self.fault
 
     async def wait_for(self, mask: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(GIVEN_UP_S):
             while not any(seen & mask for seen in self.masks):
                 self.told.clear()
                 await self.told.wait()
@@ -205,7 +206,7 @@ async def test_an_edge_of_a_closed_socket_is_not_for_the_next_one_of_its_number(
         watcher.sock.send(b"for the other")
     for watcher in watchers:
         poller.register(watcher)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(GIVEN_UP_S):
         await is_taken.wait()
     await later[0].wait_for(WRITABLE)
     assert not any(mask & READABLE for mask in later[0].masks)

@@ -17,7 +17,7 @@ from proxy.net.stream import CHUNK, SocketStream, read_with
 from proxy.net.tasks import spawn
 from proxy.wire.reader import Parser, Reader
 from tests.support.sockets import reset, tcp_pair
-from tests.support.waiting import until
+from tests.support.waiting import GIVEN_UP_S, until
 
 PLENTY = os.urandom(16 << 20)  # more than the kernel takes at once
 
@@ -138,7 +138,7 @@ async def test_B14_an_urgent_byte_stalls_nothing(
     pair[1].send(b"after")
     pair[1].shutdown(socket.SHUT_WR)
     await settled()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(GIVEN_UP_S):
         assert (await receive_all(near)).replace(b"!", b"") == b"beforeafter"
 
 
@@ -152,7 +152,7 @@ async def test_B14_an_urgent_byte_in_the_middle_stalls_nothing(
     pair[1].send(b"!", socket.MSG_OOB)
     pair[1].send(b"after")
     received = b""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(GIVEN_UP_S):
         while len(received.replace(b"!", b"")) < len(b"beforeafter"):
             received += await near.receive()
 
@@ -173,7 +173,7 @@ async def test_a_reset_is_raised_once_what_came_was_read(streams: tuple[SocketSt
     await far.send(b"last words")
     far.abort()
     far.abort()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(GIVEN_UP_S):
         with pytest.raises(ConnectionResetError):
             await receive_all(near)
 
@@ -185,7 +185,7 @@ async def test_ending_a_stream_wakes_who_waits(streams: tuple[SocketStream, Sock
     sending = spawn(near.send(PLENTY), name="send")
     await settled()
     given = getattr(near, end)()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(GIVEN_UP_S):
         for task in (receiving, sending):
             with pytest.raises(OSError, match="Bad file descriptor"):
                 await task
@@ -201,7 +201,7 @@ async def test_a_cancelled_wait_leaves_the_stream_usable(streams: tuple[SocketSt
     with pytest.raises(asyncio.CancelledError):
         await waiting
     await far.send(b"x")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(GIVEN_UP_S):
         assert await near.receive() == b"x"
 
 
@@ -213,19 +213,19 @@ async def test_detach_gives_the_socket_away_non_blocking(streams: tuple[SocketSt
         assert near.fileno() == -1
         near.close()  # finished already
         await far.send(b"x")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(GIVEN_UP_S):
             assert await asyncio.get_running_loop().sock_recv(given, 10) == b"x"
 
 
 async def test_connected_waits_for_the_handshake_and_tells_its_fault(poller: Poller) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         stream = dialling(poller, listener.getsockname()[1])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(GIVEN_UP_S):
             await stream.connected()
         stream.close()
         port = listener.getsockname()[1]
     stream = dialling(poller, port)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(GIVEN_UP_S):
         with pytest.raises(ConnectionRefusedError):
             await stream.connected()
     stream.close()
@@ -276,7 +276,7 @@ def a_line(reader: Reader) -> Parser[bytes]:
 async def test_read_with_drives_a_parser_and_keeps_the_rest(streams: tuple[SocketStream, SocketStream]) -> None:
     near, far = streams
     reader = Reader()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(GIVEN_UP_S):
         reading = spawn(read_with(near, reader, a_line(reader)), name="read")
         for byte in b"one\ntwo\n":
             await far.send(bytes([byte]))
@@ -290,7 +290,7 @@ async def test_read_with_passes_on_what_the_parser_says(streams: tuple[SocketStr
     near, far = streams
     reader = Reader()
     await far.send(b"more than eight")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(GIVEN_UP_S):
         with pytest.raises(PeerError, match="too long"):
             await read_with(near, reader, a_line(reader))
         reader = Reader()
@@ -305,7 +305,7 @@ async def test_read_with_passes_on_a_reset(
     near, far = streams
     reset(far.detach())
     reader = Reader()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(GIVEN_UP_S):
         with pytest.raises(ConnectionResetError):
             await read_with(near, reader, a_line(reader))
 
