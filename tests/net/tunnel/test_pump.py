@@ -703,8 +703,9 @@ async def test_E30_upstream_resets_while_the_client_does_not_read(rig: Rig) -> N
 
 async def test_idle_tunnel_is_closed(kind: Kind) -> None:
     rig = Rig(kind, idle_timeout_s=0.1)
-    tunnel = await rig.tunnel()
+    tunnel = await rig.legs()
     await tunnel.client.send(b"x")
+    rig.start(tunnel)
     assert await tunnel.server.receive() == b"x"
     assert await tunnel.client.receive() == b""
     assert await tunnel.server.receive() == b""
