@@ -188,7 +188,7 @@ async def test_what_came_is_counted(tcp_info: TcpInfo) -> None:
         far.send(bytes(500))
         await until(lambda: sampled(tcp_info, near).bytes_in == 3500)
         found = sampled(tcp_info, near)
-        assert found.segments_in == 2
+        assert 2 <= found.segments_in <= 2 + sampled(tcp_info, far).retransmits
         assert found.segment > 0
         assert 0 < found.rtt_s < 1
         drop_all(far)
