@@ -23,10 +23,9 @@ from proxy.net.uplink.network_watch import NetworkChange, NetworkWatch
 from tests.lab.spaces import Space
 from tests.support import programs
 from tests.support.sockets import tcp_pair
-from tests.support.waiting import until
+from tests.support.waiting import GIVEN_UP_S, until
 
 SERVER, PORT = "198.51.100.7", 8000
-NOTICED_S = 3.0  # what is promised
 HOME, CAFE, WIRED = 1, 2, 3
 ROUTERS = {HOME: "192.168.1.1", CAFE: "192.168.1.1", WIRED: "10.3.0.1"}
 OURS = {HOME: "192.168.1.2", CAFE: "192.168.1.2", WIRED: "10.3.0.2"}
@@ -86,7 +85,7 @@ class Traveller:
         with self._routers[router].create_server((to, PORT)) as listener:
             upstream = socket.socket()
             upstream.setblocking(False)
-            await asyncio.wait_for(asyncio.get_running_loop().sock_connect(upstream, (to, PORT)), NOTICED_S)
+            await asyncio.wait_for(asyncio.get_running_loop().sock_connect(upstream, (to, PORT)), GIVEN_UP_S)
             accepted, _ = listener.accept()
         client, far = tcp_pair()
         self._kept += [accepted, far]
@@ -98,7 +97,7 @@ class Traveller:
         )
 
     async def notice(self, what: Callable[[], bool]) -> None:
-        await until(what, within_s=NOTICED_S)
+        await until(what)
 
     async def elsewhere(self, left: NetworkId) -> NetworkId:
         """Once another network than `left` is noticed, and nothing more changes: which."""

@@ -40,7 +40,7 @@ OFFICE = UplinkFacts("10.1.0.1", "020000000003", "10.1.0.0/24", source=ipaddress
 @pytest.mark.needs("ip", "unshare")
 def test_a_computer_is_carried_from_network_to_network(tmp_path: Path) -> None:
     script = [programs.require("unshare"), "-Urnm", sys.executable, "-m", "tests.net.uplink.moving"]
-    done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
