@@ -299,7 +299,7 @@ async def test_who_leaves_early_leaves_nothing_behind(scene: Scene) -> None:
 
 async def test_a_measurement_takes_no_longer_than_it_may(scene: Scene) -> None:
     await scene.censor.set(Behaviour.SILENT, [SITE])
-    detect = replace(QUICK, measure_site_s=0.3)
+    detect = replace(QUICK, measure_site_s=0.3, silent_s=1000)
     means = replace(scene.means, settings=replace(scene.means.settings, detect=detect))
     steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
     assert not any(step.kind is StepKind.HELLO for step in steps)  # what had come by then is told
