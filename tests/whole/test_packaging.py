@@ -320,11 +320,15 @@ def test_one_that_is_named_is_taken_or_refused(tmp_path: Path) -> None:
 
 
 def _set_up(folder: Path) -> subprocess.Popen[str]:
-    """`make run`'s set-up in a folder, with a stand-in of uv that takes a moment and notes what it is asked for."""
+    """`make run`'s set-up in a folder, with a stand-in of uv that notes what it is asked for, and then waits until the
+    file `goes_on` is there."""
     uv = folder / "bin" / "uv"
     if not uv.exists():
         uv.parent.mkdir()
-        uv.write_text('#!/bin/sh\necho "$1" >>calls\n[ "$1" = pip ] || mkdir -p .venv\nsleep 0.3\n')
+        uv.write_text(
+            '#!/bin/sh\necho "$1" >>calls\n[ "$1" = pip ] || mkdir -p .venv\n'
+            'timeout 60 sh -c "until [ -e goes_on ]; do sleep 0.05; done"\n'
+        )
         uv.chmod(0o755)
         (folder / ".ci").mkdir()
         shutil.copy(ROOT / ".ci" / "set_up", folder / ".ci")
@@ -335,15 +339,23 @@ def _set_up(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
 
 
+def _waits(set_up: subprocess.Popen[str]) -> bool:
+    """Reads the first line of a set-up."""
+    assert set_up.stdout is not None
+    return "another set-up of this folder is going on; this one waits for it" in set_up.stdout.readline()
+
+
 def test_of_two_set_ups_at_once_one_waits_and_finds_all_done(tmp_path: Path) -> None:
     """As with `make run` in two terminals: the second one would empty the folder that the first one fills."""
     first = _set_up(tmp_path)
     while not (tmp_path / "calls").exists():
         assert first.poll() is None
     second = _set_up(tmp_path)
-    said = [each.communicate(timeout=30)[0] for each in (first, second)]
-    assert (first.returncode, second.returncode) == (0, 0)
-    assert "another set-up of this folder is going on; this one waits for it" in said[1]
+    assert _waits(second)
+    (tmp_path / "goes_on").touch()
+    for each in (first, second):
+        each.communicate(timeout=30)
+        assert each.returncode == 0
     assert (tmp_path / "calls").read_text().split() == ["venv", "pip", "pip"]
     (tmp_path / "requirements.lock").write_text("# changed\n")
     third = _set_up(tmp_path)
@@ -359,7 +371,9 @@ def test_a_set_up_waits_for_what_a_killed_one_has_left_at_work(tmp_path: Path) -
     first.kill()
     first.wait()
     second = _set_up(tmp_path)
-    assert "this one waits for it" in second.communicate(timeout=30)[0]
+    assert _waits(second)
+    (tmp_path / "goes_on").touch()
+    second.communicate(timeout=30)
     first.communicate()
     assert second.returncode == 0
     assert (tmp_path / "calls").read_text().split() == ["venv", "venv", "pip", "pip"]
@@ -367,6 +381,7 @@ def test_a_set_up_waits_for_what_a_killed_one_has_left_at_work(tmp_path: Path) -
 
 def test_a_set_up_finds_done_what_was_done_since_make_asked_for_it(tmp_path: Path) -> None:
     """`make` looks for a Python between."""
+    (tmp_path / "goes_on").touch()
     for _ in range(2):
         done = _set_up(tmp_path)
         done.communicate(timeout=30)
