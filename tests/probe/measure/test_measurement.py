@@ -350,8 +350,10 @@ def small_page(scene: Scene, belief: Belief, *, thorough: bool = True) -> Measur
 @pytest.mark.parametrize(("after", "word"), [(16_000, "slow"), (10_000_000, "works")])
 async def test_a_site_whose_transfers_stalled_is_measured_at_their_size(scene: Scene, after: int, word: str) -> None:
     """Its first page is small, and passes in any case."""
+    detect = replace(QUICK, measure_answer_s=5) if word == "slow" else QUICK  # it ends what stopped
+    means = replace(scene.means, settings=replace(scene.means.settings, detect=detect))
     async with freezing(scene, after):
-        steps = await steps_of(scene, small_page(scene, FROZEN))
+        steps = await steps_of(scene, small_page(scene, FROZEN), means)
     verdict = decide(steps, FROZEN, detect=QUICK, relays=["tor"])
     assert only(steps, StepKind.ANSWER).ok
     assert only(steps, StepKind.TRANSFER).ok is (word == "works")
