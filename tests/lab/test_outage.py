@@ -3,7 +3,9 @@ block."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,17 +46,22 @@ async def test_a_site_that_answered_late_is_visited_by_the_same_way_again(tmp_pa
     async with trials.stay(tmp_path, {ROW: 1}, patient=True) as (here, sites):
         site = sites[ROW][0]
         usual, late = ROW.arrange(here.country, [site]), LateFrom(site)
-        assert (await attempts(here, site, 0))[-1] == "direct|doh"
+        # On a busy machine the relay may be called in the other visits too, and no earlier.
+        assert (await visit(here, site, 1))["winner"] == "direct|doh"
         here.country.rules.set([*usual, late])
-        assert await attempts(here, site, 1) == ["direct|doh", RELAY], "it looked dropped"
-        assert (await here.byway.rows(site.name))[1]["winner"] == "direct|doh"
+        row = await visit(here, site, 2)
+        assert (routes(row), row["winner"]) == (["direct|doh", RELAY], "direct|doh"), "it looked dropped"
         here.country.rules.set(usual)
-        assert await attempts(here, site, 2) == ["direct|doh"]
+        assert routes(await visit(here, site, 3))[0] == "direct|doh"
 
 
-async def attempts(here: Stay, site: Site, number: int) -> list[str]:
-    """Returns the routes that the visit with this number has tried."""
+async def visit(here: Stay, site: Site, number: int) -> dict[str, Any]:
+    """Returns the row of the visit with this number, from 1 on."""
     seen = await limited(here.country.visitor(here.byway), site.url(), 20)
     assert seen.genuine, seen
-    await here.way(site, number)
-    return [attempt["route"] for attempt in (await here.byway.rows(site.name))[number]["attempts"]]
+    return (await here.byway.rows(site.name, number))[-1]
+
+
+def routes(row: Mapping[str, Any]) -> list[str]:
+    """Returns the routes that it has tried."""
+    return [attempt["route"] for attempt in row["attempts"]]
