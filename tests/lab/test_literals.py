@@ -49,5 +49,5 @@ async def test_what_happens_to_an_address_is_learned_for_the_name(country: Count
 
     await until_read(is_learned, within_s=PATIENCE_S)
     assert (await byway.belief(site.address))["state"] == "unknown"
-    (row,) = await byway.rows(site.name)
+    (row,) = await byway.rows(site.name, 1)
     assert row["winner"] == "abroad"
