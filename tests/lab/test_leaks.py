@@ -224,9 +224,18 @@ async def the_control_for_that_a_direct_rule_is_found_to_leak(folder: Path) -> N
             country.rules.set(arranged(country, sites))
             for door in DOORS:
                 since = events.clock()
-                await asyncio.gather(
-                    *(visit(country, byway, site, door, patience_s=IMPATIENCE_S) for site in sites.values())
-                )
+                visiting = [
+                    spawn(visit(country, byway, site, door), name="a visitor of a leak") for site in sites.values()
+                ]
+
+                def have_leaked(since: float = since) -> bool:
+                    return all(leaks.names_beside_relays(events, site, since=since) for site in sites.values())
+
+                with contextlib.suppress(TimeoutError):
+                    await until(have_leaked, every_s=_LOOK_S)
+                for one in visiting:
+                    one.cancel()
+                await asyncio.wait(visiting)
                 for site in sites.values():
                     assert leaks.beside_relays(events, site, since=since), (door, site.name)
                     assert leaks.names_beside_relays(events, site, since=since), (door, site.name)
@@ -310,9 +319,15 @@ async def a_rule_that_comes_while_a_tunnel_is_open_holds_for_all_that_comes_afte
                     await byway.command("site", "set", name.name, action)
                     begun = events.connections(name.address)
                 await judged(byway, name, 1)
-                await asyncio.sleep(0.5)
-                looked = events.connections(name.address) > begun
-                assert looked is (name is other), name
+
+                def has_looked(name: Site = name, begun: int = begun) -> bool:
+                    return events.connections(name.address) > begun
+
+                if name is other:
+                    await until(has_looked)
+                else:
+                    await asyncio.sleep(0.5)
+                    assert not has_looked()
                 assert (await visit(country, byway, name, "https")).genuine
 
 
@@ -458,9 +473,13 @@ async def a_suspicion_that_has_lapsed_keeps_the_name_all_the_same(folder: Path) 
 async def the_control_for_that_a_suspect_is_asked_in_clear_with_secure_never(folder: Path) -> None:
     async with suspects(folder, dns='secure = "never"', rows=("sni-reset-tcp", "sni-drop-packet")) as here:
         await here.meet()
-        await asyncio.sleep(1.1)  # no answer is kept any more
-        await here.go_again()
-        assert len(here.told()) >= len(here.sites)
+
+        async def are_told() -> bool:
+            await asyncio.sleep(1.1)  # no answer is kept any more
+            await here.go_again()
+            return len(here.told()) >= len(here.sites)
+
+        await until_read(are_told)
 
 
 # -- attempts that are given up ---------------------------------------------------------------------------------------
