@@ -155,9 +155,9 @@ def wrong(expected: str, told: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def living(folder: Path, **config: Any) -> AsyncIterator[tuple[Country, Running]]:
+async def living(folder: Path, *, detect: str = DETECT, **config: Any) -> AsyncIterator[tuple[Country, Running]]:
     async with Country(folder) as country:
-        settings = country.config(detect=DETECT, **config)
+        settings = country.config(detect=detect, **config)
         async with country.byway(folder / "byway", config=settings) as byway:
             yield country, byway
 
