@@ -72,6 +72,15 @@ async def test_a_site_that_works(scene: Scene) -> None:
     assert scene.origin.targets(SITE).count("/bytes/70000") == 3  # direct, at the secure address, through the relay
 
 
+async def test_a_slow_answer_is_compared_with_that_of_a_control(scene: Scene) -> None:
+    """Its site is throttled, or everything is."""
+    detect = replace(QUICK, measure_slow_bytes=10**12)  # each answer is slow
+    means = replace(scene.means, settings=replace(scene.means.settings, detect=detect))
+    steps = await steps_of(scene, scene.question(), means)
+    assert only(steps, StepKind.ANSWER).ok
+    assert only(steps, StepKind.CONTROL).ok
+
+
 async def test_each_hello_on_a_direct_route_waits_for_its_turn(scene: Scene) -> None:
     """Those that fail, the cut ones and the neutral name as well. Within a relay's connection none is counted."""
     await scene.censor.set(Behaviour.RESET, {SITE})
