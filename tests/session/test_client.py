@@ -11,7 +11,8 @@ import pytest
 
 from proxy.net.loop.choice import new_loop
 from proxy.net.poller import make_poller
-from proxy.net.stream import SocketStream
+from proxy.net.stream import CHUNK, SocketStream
+from proxy.net.tasks import spawn
 from proxy.session.client import Client
 from proxy.wire import socks
 from tests.support.sockets import reset, tcp_pair
@@ -67,6 +68,23 @@ def test_nothing_comes_before_a_reply_and_it_comes_once(loop: Callable[[], async
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert read(far) == b"chosen and refused"
+
+    tell(story, loop)
+
+
+@pytest.mark.parametrize("loop", [new_loop, asyncio.new_event_loop])
+def test_bytes_after_a_final_answer_are_read_until_the_client_leaves(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """Closing with unread bytes would reset the connection."""
+
+    async def story(client: Client, far: socket.socket) -> None:
+        finishing = spawn(client.finish(b"refused", linger_s=1000), name="finish")
+        await asyncio.to_thread(read, far)
+        await asyncio.to_thread(far.sendall, bytes(2 * CHUNK))
+        far.shutdown(socket.SHUT_WR)
+        await finishing
+        assert client.stream.lowest_socket.recv(64) == b""
 
     tell(story, loop)
 
