@@ -30,6 +30,7 @@ from tests.lab.rules import SniDrop
 from tests.lab.spaces import may_make_spaces, within
 from tests.lab.trials import limited
 from tests.lab.visitor import Visitor
+from tests.support.waiting import until_read
 
 BROKEN = 5
 SITES = 200
@@ -42,6 +43,7 @@ PATIENCE_S = 20.0
 _BLOCKED_EVERY = 20  # visits
 _PLAIN_EVERY = 4
 _ROWS = queries.LIMIT_MAX
+_LOOK_S = 0.2
 
 
 @dataclass
@@ -97,7 +99,8 @@ async def watch(
     detect: str = "",
     seed: int = 0,
 ) -> Found:
-    """Lets `people` open pages for so long; each rests for `rest_s` after a page. `detect` are lines of that table."""
+    """Lets `people` open pages for so long, and up to half a minute longer until `_is_enough`; each rests for `rest_s`
+    after a page. `detect` are lines of that table."""
     found = Found()
     async with Country(folder, link=link) as country:
         names = [country.add_site(f"site{number}.test").name for number in range(sites)]
@@ -105,18 +108,29 @@ async def watch(
         country.rules.set([SniDrop(BLOCKED)])
         async with country.byway(folder / "byway", config=country.config(detect=detect)) as byway:
             pages, visitor = _pages(names, random.Random(seed)), country.visitor(byway)
+            is_over = asyncio.Event()
             async with asyncio.TaskGroup() as everybody:
-                ends_at = asyncio.get_running_loop().time() + seconds
                 for _ in range(people):
-                    everybody.create_task(_walk(visitor, pages, found, ends_at, rest_s))
+                    everybody.create_task(_walk(visitor, pages, found, is_over, rest_s))
+                await asyncio.sleep(seconds)
+                with contextlib.suppress(TimeoutError):  # on a busy machine pages take longer
+                    await until_read(lambda: _is_enough(byway, found, sites))
+                is_over.set()
             found.held = (await byway.ask("/v1/sites"))["sites"]
         _read_ledger(byway, found)
     return found
 
 
-async def _walk(visitor: Visitor, pages: Iterator[str], found: Found, ends_at: float, rest_s: float) -> None:
-    loop = asyncio.get_running_loop()
-    while loop.time() < ends_at:
+async def _is_enough(byway: Running, found: Found, sites: int) -> bool:
+    """Returns whether more pages came than there are healthy sites, and the control is blocked."""
+    is_blocked = (await byway.belief(BLOCKED))["state"] == State.BLOCKED
+    if not (is_enough := is_blocked and found.pages[True] > sites):
+        await asyncio.sleep(_LOOK_S)
+    return bool(is_enough)
+
+
+async def _walk(visitor: Visitor, pages: Iterator[str], found: Found, is_over: asyncio.Event, rest_s: float) -> None:
+    while not is_over.is_set():
         page = next(pages)
         visit = await limited(visitor, page, PATIENCE_S)
         if BLOCKED not in page:
