@@ -39,6 +39,10 @@ class Lateness:
         """The longest delay so far."""
         return self._worst[0]
 
+    def late_s(self, at: float) -> float:
+        """Returns how long a packet may have waited that was noted at that time of the loop's clock."""
+        return max((late for late, looked_at in self._notable if abs(looked_at - at) < _NOTABLE_S), default=_NOTABLE_S)
+
     def report(self) -> str:
         """Returns one sentence, for a failure."""
         now, (worst, at) = self._loop.time(), self._worst
