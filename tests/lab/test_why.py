@@ -162,11 +162,11 @@ async def test_what_is_the_networks_is_not_said_of_the_site(folder: Path) -> Non
 
 @contextlib.asynccontextmanager
 async def living(
-    folder: Path, *, no_relay: bool = False, rules_text: str | None = None, detect: str = ""
+    folder: Path, *, no_relay: bool = False, rules_text: str | None = None
 ) -> AsyncIterator[tuple[Country, Running]]:
     """Yields a country, and a Byway in it."""
     async with Country(folder) as country:
-        settings = country.config(no_relay=no_relay, detect=detect)
+        settings = country.config(no_relay=no_relay)
         async with country.byway(folder / "byway", config=settings, rules=rules_text) as byway:
             yield country, byway
 
