@@ -162,11 +162,12 @@ class Story:
                 and signals >= ({"tls_dropped", "sni_swap"} if self.secure else {"http_dropped"})
             ),
             "why shows the evidence": "acknowledged" in verdict["seen"] and ALL_BLOGS in self.why["belief"]["scope"],
-            "on another network it went direct at once": [opened.routes for opened in self.abroad] == [["direct"]],
+            # First: on a busy machine direct may be late, and the relay is started as well.
+            "on another network it went direct at once": [opened.routes[0] for opened in self.abroad] == ["direct"],
             "and at home not": all(opened.routes == [RELAY] for opened in self.home),
             "a failed re-test made it blocked": (self.blocked["scope"], self.blocked["state"])
             == (ALL_BLOGS, State.BLOCKED),
-            "direct came back": self.after[-1].routes == ["direct"],
+            "direct came back": (self.after[-1].routes[0], self.after[-1].winner) == ("direct", "direct"),
             "and not before two pairs": (
                 # At least: on a busy machine a pair may tell nothing, and another one follows.
                 self.retests >= 2
