@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.test_dashboard import shows, sign_in
 from tests.lab import places, rules
-from tests.lab.country import RELAY, Country
+from tests.lab.country import NO_HEDGE, RELAY, Country
 from tests.lab.readers import signed_in
 from tests.lab.scenarios import portal
 from tests.lab.test_rescue import AT_ONCE, came_from, settings
@@ -26,6 +26,7 @@ from tests.support.waiting import until_read
 
 pytestmark = pytest.mark.namespaces
 
+AT_FAILURE = f"{AT_ONCE}{NO_HEDGE}"
 SITE = "blog.test"
 SPARE = "spare"
 LOGIN = f"{AT_ONCE}control_timeout_s = 2.0\nprobe_again_s = 0.5\nprobe_interval_s = 0.5\nhello_apart_s = 0.02\n"
@@ -34,7 +35,7 @@ LOGIN = f"{AT_ONCE}control_timeout_s = 2.0\nprobe_again_s = 0.5\nprobe_interval_
 @pytest.mark.needs("chromium")
 async def test_a_site_is_blocked_while_its_page_is_open(country: Country, tmp_path: Path) -> None:
     site = country.add_site(SITE)
-    async with country.byway(tmp_path / "byway", config=settings(country, AT_ONCE)) as byway:
+    async with country.byway(tmp_path / "byway", config=settings(country, AT_FAILURE)) as byway:
         assert (await byway.get(site.url())).status == 200
         async with (
             byway.door(),
@@ -67,7 +68,7 @@ async def test_a_site_is_blocked_while_its_page_is_open(country: Country, tmp_pa
 
 async def test_a_relay_dies_and_another_takes_over(country: Country, tmp_path: Path) -> None:
     site = country.add_site(SITE)
-    config = country.config(detect=AT_ONCE, relays=((RELAY, country.socks_url), (SPARE, country.https_url)))
+    config = country.config(detect=AT_FAILURE, relays=((RELAY, country.socks_url), (SPARE, country.https_url)))
     async with country.byway(tmp_path / "byway", config=config, rules=f"DOMAIN,{SITE},RELAY\n") as byway:
         url = site.url(secure=False)
         assert came_from(await byway.get(url)) == places.SOCKS_RELAY
@@ -108,7 +109,7 @@ async def test_a_network_asks_for_a_login_and_is_well_again(country: Country, tm
 async def test_a_rule_that_is_typed_decides_the_next_connection(country: Country, tmp_path: Path) -> None:
     url = country.add_site(SITE).url(secure=False)
     async with (
-        country.byway(tmp_path / "byway", config=settings(country, AT_ONCE), rules="MATCH,AUTO\n") as byway,
+        country.byway(tmp_path / "byway", config=settings(country, AT_FAILURE), rules="MATCH,AUTO\n") as byway,
         signed_in(byway) as browser,
     ):
         assert came_from(await byway.get(url)) == places.CLIENT

@@ -20,7 +20,7 @@ import pytest
 import socks
 
 from tests.lab import places, rules, visitors
-from tests.lab.country import RELAY, Country
+from tests.lab.country import NO_HEDGE, RELAY, Country
 from tests.lab.links import PERFECT
 from tests.lab.test_rescue import AT_ONCE, settings
 from tests.lab.visitors import Visit, Visitor
@@ -29,7 +29,7 @@ from tests.support import programs
 pytestmark = [pytest.mark.namespaces, pytest.mark.alone]
 
 PICTURES = 30
-PATIENT = f"{AT_ONCE}hedge_syn_s = 30\nhedge_unacked_s = 30\nhedge_silent_s = 30\nhedge_blind_s = 30\n"
+PATIENT = f"{AT_ONCE}{NO_HEDGE}"
 """What is blocked is reset here. Many clients at once, browsers among them, share the processors with the origin, and a
 part that comes late for that must not be fetched by the relay as well."""
 
