@@ -48,7 +48,6 @@ FIRST_WAIT_S = 0.8
 """The additional wait that the first two blogs may cost the visitor (docs/detection.md, "Two clocks")."""
 
 _LOOK_S = 0.1
-_JUDGED_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +225,7 @@ class October:
             rows[:] = await self.byway.rows(blog)
             return await _looked(len(rows) > before)
 
-        await until_read(written, within_s=_JUDGED_S)
+        await until_read(written)
         return Opened(visit, rows[before], self.in_clear(blog, since=since))
 
     def in_clear(self, name: str, *, since: float = 0.0) -> tuple[NameSeen, ...]:

@@ -59,8 +59,6 @@ _COMPANION_S = 0.4
 _BEGINNING_S = 0.1
 """The time between the first visits of two trials: forty at once would measure the lab's own queue."""
 _LOOK_S = 0.2
-_ROW_S = 9.0
-"""A row is written when its last attempt is judged, at most 7 s after another won."""
 
 Told = Callable[[str], None]
 
@@ -158,7 +156,8 @@ class Stay:
         )
 
     async def way(self, site: Site, number: int) -> Way:
-        """Returns the way of the visit with this number, once its row is written."""
+        """Returns the way of the visit with this number, once its row is written: its last attempt is judged up to 7 s
+        after another won."""
         rows: list[dict[str, Any]] = []
 
         async def written() -> bool:
@@ -166,7 +165,7 @@ class Stay:
             return len(rows) > number or await _not_yet()
 
         with contextlib.suppress(TimeoutError):
-            await until_read(written, within_s=_ROW_S)
+            await until_read(written)
         return kind_of(rows[number]["winner"] if len(rows) > number else None)
 
     async def _settled(self, row: Scenario, site: Site, number: int, began_at: float) -> dict[str, Any]:
