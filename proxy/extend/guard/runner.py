@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -20,15 +19,20 @@ from typing import Any, TypeVar
 from proxy.config.files import shown
 from proxy.extend.guard.fail_closed import FailClosed
 from proxy.extend.guard.hook_results import WrongAnswer
-from proxy.extend.guard.time_limit import BUDGET_S, FAULTS_MAX, PATIENCE_S, BrokenOff, TimeLimit
+from proxy.extend.guard.time_limit import (
+    BUDGET_S,
+    FAULTS_MAX,
+    PATIENCE_S,
+    BrokenOff,
+    TimeLimit,
+    cpu_and_waits,
+    had_no_cpu,
+)
 from proxy.extend.hooks import Hook
 from proxy.extend.loading.addon import Addon, line_in, line_of
 from proxy.model.errors import DialError
 from proxy.net.tasks import spawn
 from proxy.wire.relay_url import redact
-
-if sys.platform == "linux":  # only Linux counts by thread
-    from resource import RUSAGE_THREAD, getrusage
 
 T = TypeVar("T")
 
@@ -220,9 +224,9 @@ class AddonRunner:
     def _run_measured(self, hook: Hook, function: Callable[..., Any] | None, call: Callable[[], T]) -> T:
         """Runs the addon's code under the time limit, and measures it. Raises as the code does."""
         self.calls += 1
-        waits, started, is_broken_off = _cpu_and_waits(), time.perf_counter(), False
+        began, started, is_broken_off = cpu_and_waits(), time.perf_counter(), False
         try:
-            return self._limit.run(call, f"addon {self.name}: {hook.name}")
+            return self._limit.run(call, f"addon {self.name}: {hook.name}", began)
         except BrokenOff:
             is_broken_off = True
             raise
@@ -230,14 +234,11 @@ class AddonRunner:
             took_s = time.perf_counter() - started
             if took_s > self.slowest_s:
                 self.slowest_s = took_s
-            if took_s > BUDGET_S and not is_broken_off and hook.name not in _MAY_TAKE_TIME:
-                self._slow(hook, function, took_s, waits)
+            is_long = took_s > BUDGET_S and hook.name not in _MAY_TAKE_TIME
+            if is_long and not is_broken_off and not had_no_cpu(began):
+                self._slow(hook, function, took_s)
 
-    def _slow(self, hook: Hook, function: Callable[..., Any] | None, took_s: float, before: tuple[float, int]) -> None:
-        """Reports a slow hook, unless it neither computed nor waited, because other processes had the CPU."""
-        cpu_s, waited = (now - then for now, then in zip(_cpu_and_waits(), before, strict=True))
-        if cpu_s < BUDGET_S and not waited:
-            return
+    def _slow(self, hook: Hook, function: Callable[..., Any] | None, took_s: float) -> None:
         where = line_of(function) if function is not None else 0
         took, limit = f"{1000 * took_s:.0f} ms", f"{1000 * BUDGET_S:.0f} ms"
         what = f"{hook.name} took {took}; all connections wait for it; the limit is {limit}"
@@ -307,14 +308,6 @@ def one_line(error: BaseException) -> str:
         return redact(" ".join(str(error).split())[:200])
     except BaseException:
         return ""
-
-
-def _cpu_and_waits() -> tuple[float, int]:
-    """Returns this thread's CPU time in seconds, and its voluntary context switches, which count sleeps and waits for
-    I/O."""
-    if sys.platform != "linux":
-        return time.perf_counter(), 0  # not measured per thread here: all elapsed time counts
-    return time.thread_time(), getrusage(RUSAGE_THREAD).ru_nvcsw
 
 
 async def _catch_all(work: Awaitable[T]) -> tuple[T | None, BaseException | None]:

@@ -1,19 +1,24 @@
 """Limits how long an addon's code may block Byway: after LIMIT_S it is interrupted.
 
 All of Byway runs in one thread, so a hook that loops or sleeps would stop every tunnel. A system timer raises BrokenOff
-in such a hook (Unix, main thread). Code that catches every exception, and C code that does not return, cannot be
-interrupted: a watchdog thread then logs the addon and its hook. `os._exit` in a hook ends Byway.
+in such a hook (Unix, main thread), unless other processes have had the CPU meanwhile. Code that catches every
+exception, and C code that does not return, cannot be interrupted: a watchdog thread then logs the addon and its hook.
+`os._exit` in a hook ends Byway.
 """
 
 from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, TypeVar
+
+if sys.platform == "linux":  # only Linux counts by thread
+    from resource import RUSAGE_THREAD, getrusage
 
 T = TypeVar("T")
 
@@ -39,6 +44,20 @@ class BrokenOff(BaseException):
     """Raised in a hook that takes too long. Not an Exception: the hook's `except Exception` must not catch it."""
 
 
+def cpu_and_waits() -> tuple[float, int]:
+    """Returns this thread's CPU time in seconds, and its voluntary context switches, which count sleeps and waits for
+    I/O."""
+    if sys.platform != "linux":
+        return time.perf_counter(), 0  # not measured per thread here: all elapsed time counts
+    return time.thread_time(), getrusage(RUSAGE_THREAD).ru_nvcsw
+
+
+def had_no_cpu(began: tuple[float, int]) -> bool:
+    """Whether this thread has neither computed for BUDGET_S nor waited since `began`: other processes had the CPU."""
+    cpu_s, waited = (now - then for now, then in zip(cpu_and_waits(), began, strict=True))
+    return cpu_s < BUDGET_S and not waited
+
+
 class TimeLimit:
     """Runs calls under the timer, one at a time. Call all methods in the same thread."""
 
@@ -46,6 +65,7 @@ class TimeLimit:
         self.limit_s = limit_s
         self._inside = False
         self._current: tuple[str, float] | None = None  # the name of the call, and its start (monotonic)
+        self._began = (0.0, 0)  # see `cpu_and_waits`
         self._before: Any = None
         self._has_timer = False
         self._ended = threading.Event()
@@ -74,11 +94,12 @@ class TimeLimit:
             self._has_timer = False
             signal.signal(signal.SIGALRM, self._before)
 
-    def run(self, call: Callable[[], T], what: str) -> T:
-        """Runs `call`, and returns its result; `what` names it in the log. Raises as `call` does, and BrokenOff."""
+    def run(self, call: Callable[[], T], what: str, began: tuple[float, int] | None = None) -> T:
+        """Runs `call`, and returns its result; `what` names it in the log. `began`: `cpu_and_waits()` of just now, if
+        the caller has it. Raises as `call` does, and BrokenOff."""
         if self._inside:  # a hook that calls another one: the outer limit holds for both
             return call()
-        self._current = (what, time.monotonic())
+        self._current, self._began = (what, time.monotonic()), began or cpu_and_waits()
         try:
             if not self._has_timer:
                 return call()
@@ -101,7 +122,7 @@ class TimeLimit:
             raise
 
     def _on_alarm(self, _signal: int, _frame: FrameType | None) -> None:
-        if self._inside:
+        if self._inside and not had_no_cpu(self._began):
             raise BrokenOff
 
     def _watch(self) -> None:

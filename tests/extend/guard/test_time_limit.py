@@ -7,9 +7,11 @@ import select
 import signal
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
 import pytest
 
+from proxy.extend.guard import time_limit
 from proxy.extend.guard.time_limit import BrokenOff, TimeLimit
 from tests.support.waiting import until
 
@@ -40,6 +42,26 @@ def test_what_does_not_end_is_broken_off(limit: TimeLimit, call: object) -> None
         limit.run(call, "hook")
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
     assert limit.run(lambda: 7, "hook") == 7
+
+
+def test_one_that_other_processes_hold_up_is_not_broken_off(limit: TimeLimit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It neither computes nor waits. The control: a wait is broken off at once."""
+    said = iter([(5.0, 7), (5.01, 7), (5.02, 8)])
+    monkeypatch.setattr(time_limit, "cpu_and_waits", lambda: next(said))
+    alarms = 0
+
+    def notes_alarms(number: int, frame: FrameType | None) -> None:
+        nonlocal alarms
+        alarms += 1
+        limit._on_alarm(number, frame)
+
+    before = signal.signal(signal.SIGALRM, notes_alarms)
+    try:
+        with pytest.raises(BrokenOff):
+            limit.run(forever, "hook")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert alarms == 2
 
 
 def test_one_that_catches_it_is_broken_off_again(limit: TimeLimit) -> None:
