@@ -30,10 +30,11 @@ COMPUTING = ("gw0", "gw1")
 
 _SECONDS = "byway/seconds"
 """In pytest's cache: file → what its tests took in the last run that ended, in seconds. Without it, as in CI, the files
-with a mark and those with the most tests come first."""
+with a mark, those with slow tests and those with the most tests come first."""
 
 
 _MARK = re.compile(r"\bpytest\.mark\.(\w+)")
+_SLOW = "pytest.mark.slow"
 
 
 class Durations:
@@ -81,6 +82,11 @@ class SlowFirst(LoadFileScheduling):  # type: ignore[misc]  # it has no types
     def _waiting(self) -> frozenset[str]:
         return self._marked("waits")
 
+    @cached_property
+    def _slow(self) -> frozenset[str]:
+        """The files with slow tests, which are few and long."""
+        return frozenset(file for file in self.workqueue if _SLOW in (self._root / file).read_text(encoding="utf-8"))
+
     def _marked(self, mark: str) -> frozenset[str]:
         return frozenset(file for file in self.workqueue if mark in marks_of(self._root / file))
 
@@ -98,6 +104,7 @@ class SlowFirst(LoadFileScheduling):  # type: ignore[misc]  # it has no types
                 computes and file in alone,
                 (file in waiting) is not computes,
                 self._seconds.get(file, 0),
+                file in self._slow,
                 len(self.workqueue[file]),
             ),
         )
