@@ -15,8 +15,9 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+from tests.lab.all_scenarios import BY_NAME, SCENARIOS
 from tests.lab.country import Country, Running, Site
-from tests.lab.scenarios import BY_NAME, SCENARIOS, Scenario
+from tests.lab.scenarios import Scenario
 from tests.lab.spaces import may_make_spaces, within
 
 HELP = """\
@@ -46,8 +47,7 @@ class Walk:
             "direct": self._direct, "belief": self._belief, "seen": self._seen, "shell": self._shell,
         }  # fmt: skip
         for row in SCENARIOS:
-            site = country.add_site(f"{row.name}.test", conduct=row.conduct, six=row.six, nobody=row.nobody)
-            self._sites[row.name] = site
+            self._sites[row.name] = row.add_site(country, f"{row.name}.test")
 
     async def do(self, line: str) -> bool:
         """Executes one command. Returns False when it ends the walk."""

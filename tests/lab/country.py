@@ -17,6 +17,7 @@ import contextlib
 import errno
 import json
 import random
+import signal
 import socket
 import sqlite3
 import ssl
@@ -128,14 +129,21 @@ class Country:
     # -- sites -------------------------------------------------------------------------------------------------------
 
     def add_site(
-        self, name: str, *, conduct: Conduct = GOOD, number: int | None = None, six: bool = False, nobody: bool = False
+        self,
+        name: str,
+        *,
+        conduct: Conduct = GOOD,
+        number: int | None = None,
+        six: bool = False,
+        wide: bool = False,
+        nobody: bool = False,
     ) -> Site:
-        """Adds a site, with all names below it. `number` decides its address (places.site_address); with `nobody` the
-        name leads to an address that no host has."""
+        """Adds a site, with all names below it. `number` decides its address (places.site_address), which is in
+        places.WIDE with `wide`; with `nobody` the name leads to an address that no host has."""
         if number is None:
             self._numbers += 1
             number = _FIRST_OF_SERVICES + self._numbers
-        address = f"198.51.100.{number % 64 + 1}" if nobody else places.site_address(number)
+        address = f"198.51.100.{number % 64 + 1}" if nobody else places.site_address(number, wide=wide)
         site = Site(name, address, places.site_address6(number) if six else "")
         self.zone.names[name] = Addresses((site.address,), (site.address6,) if six else ())
         if conduct is not GOOD:
@@ -242,7 +250,8 @@ class Country:
         self.client = add("client", [f"{places.CLIENT}/24", f"{places.CLIENT6}/64"], link=self._link)
         self.isp = add("isp", ["192.0.2.2/25", "2001:db8:15::2/64"], prefixes=[places.PROVIDER, places.PROVIDER6])
         self.router.ports["isp"].take_all()
-        prefixes = [places.SERVICES, places.SERVICES6, places.SITES, places.SITES6, places.FAKE, places.NAT64]
+        prefixes = [places.SERVICES, places.SERVICES6, places.SITES, places.SITES6, places.WIDE]
+        prefixes += [places.FAKE, places.NAT64]
         self.net = add("net", ["203.0.113.2/24", "2001:db8:113::2/64"], prefixes=prefixes)
         relays = [places.RELAYS, places.RELAYS6]
         self.relay_space = add("relay", ["192.0.2.136/25", "2001:db8:7e1a::2/64"], prefixes=relays)
@@ -414,6 +423,11 @@ class Running(Byway):
         if url.startswith("tunnel://"):
             return await fetch_in_tunnel(url.removeprefix("tunnel://"), via=self.proxy, dial=self.dial)
         return await fetch(url, via=self.proxy, trust=self._country.public.client(), dial=self.dial)
+
+    def sleep_a_day(self) -> None:
+        """Sets its clocks a day ahead, as after a day asleep: only of a Byway with the environment of `Conditions`."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGUSR2)
 
     def door(self) -> AbstractAsyncContextManager[None]:
         """Leads its port on this machine's own loopback to it, for clients that run there."""

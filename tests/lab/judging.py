@@ -1,6 +1,6 @@
 """Judges the trials of a scenario: counts and measures them, and compares them with its row of the table. Pure.
 
-A trial is three visits of one site. Nothing here depends on how they were made, so tests can check a summary on
+A trial is some visits of one site. Nothing here depends on how they were made, so tests can check a summary on
 invented trials.
 """
 
@@ -16,7 +16,7 @@ from proxy.model import NetworkState, State
 from tests.lab.scenarios import Kind, Scenario, Way
 
 FIRST_SHARE = 0.95
-"""At least this share of the first decisions of blocking rows must name the right cause; after three visits all
+"""At least this share of the first decisions of blocking rows must name the right cause; after the last visit all
 must."""
 SLACK_S = 0.2
 """The time that Byway, the router and all servers on two shared cores may add to a bound of the table."""
@@ -43,7 +43,8 @@ class Trial:
     scenario: str
     seed: int
     seen: tuple[Seen, ...]
-    lasting: State = State.UNKNOWN  # what was still believed long after
+    lasting: State = State.UNKNOWN  # what was still believed long after …
+    a_day_later: State = State.UNKNOWN  # … and after a day
     told: int = 0  # queries in clear for its name, after it had become suspect
 
 
@@ -61,7 +62,14 @@ class Summary:
 
     @property
     def thirds(self) -> int:
+        """The number of trials in which the decision after the last visit was right."""
         return sum(_right(self.scenario, trial.seen[-1], self.scenario.third) for trial in self.trials)
+
+    @property
+    def days(self) -> int:
+        """The number of trials in which the belief a day later was right."""
+        wanted = self.scenario.a_day_later
+        return sum(not wanted or trial.a_day_later in wanted for trial in self.trials)
 
     @property
     def shown(self) -> int:
@@ -83,30 +91,36 @@ class Summary:
         """Returns the added waits of that visit, the shortest first, for the pages that came."""
         return sorted(max(0.0, trial.seen[visit].added_s) for trial in self.trials if trial.seen[visit].genuine)
 
-    def broken(self, *, waits: bool = True) -> list[str]:
-        """Returns the bounds that were not kept, each as a sentence; without `waits`, only those of pages and
-        beliefs."""
+    def broken(self, *, waits: bool = True, fair: bool = True) -> list[str]:
+        """Returns the bounds that were not kept, each as a sentence; without `waits`, only those of pages and beliefs.
+        Not `fair`: under conditions in which Byway may decide later and by another way, but not falsely."""
         number = len(self.trials)
         found = []
-        if self._must_be_named and self.firsts < FIRST_SHARE * number:
+        if fair and self._must_be_named and self.firsts < FIRST_SHARE * number:
             found.append(f"first decision right in {self.firsts} of {number}: {_common(self.trials, self._named)}")
-        if self._must_be_named and self.thirds < number:
-            found.append(f"after three visits right in {self.thirds} of {number}: {_common(self.trials, -1)}")
+        if fair and self._must_be_named and self.thirds < number:
+            found.append(f"after the last visit right in {self.thirds} of {number}: {_common(self.trials, -1)}")
         if self.false_beliefs:
             found.append(f"{self.false_beliefs} lasting false beliefs")
+        if (fair or self.scenario.kind is Kind.INNOCENT) and self.days < number:
+            states = Counter(trial.a_day_later for trial in self.trials).most_common()
+            found.append(
+                f"a day later right in {self.days} of {number}: {', '.join(f'{s} ×{times}' for s, times in states)}"
+            )
         if self.shown < number:
             found.append(f"pages came in {self.shown} of {number}: {_common(self.trials, -1, said=True)}")
-        if self.ways < number and self.shown == number:
+        if fair and self.ways < number and self.shown == number:
             found.append(f"by a way of the table in {self.ways} of {number}: {_common(self.trials, -1)}")
         if told := sum(bool(trial.told) for trial in self.trials):
             found.append(f"{told} of {number} names were asked for in clear when they were suspect already")
-        return [*found, *self._late()] if waits else found
+        return [*found, *self._late()] if waits and fair else found
 
     def _late(self) -> list[str]:
         row, found = self.scenario, []
         if (late := percentile(self.added(0), 0.95)) > row.wait_s + SLACK_S:
             found.append(f"added wait p95 {late:.2f} s, bound {row.wait_s:.2f} s and {SLACK_S} s of slack")
-        if (late := max(percentile(self.added(visit), 0.95) for visit in (1, 2))) > row.again_s + SLACK_S:
+        later = (percentile(self.added(visit), 0.95) for visit in range(1, row.visits))
+        if (late := max(later)) > row.again_s + SLACK_S:
             found.append(f"later visits' p95 {late:.2f} s, bound {row.again_s:.2f} s and {SLACK_S} s of slack")
         return found
 
@@ -137,23 +151,25 @@ def percentile(values: Sequence[float], share: float) -> float:
     return values[max(0, math.ceil(share * len(values)) - 1)] if values else 0.0
 
 
-def table(found: Sequence[Summary]) -> str:
+def table(found: Sequence[Summary], *, fair: bool = True) -> str:
     """Returns the table for a person: one line for each scenario, the broken bounds below it, and the sums."""
-    counts, waits = ("first", "third", "pages"), ("p50 s", "p95 s", "2nd s", "bound")
+    counts, waits = ("first", "last", "day", "pages"), ("p50 s", "p95 s", "2nd s", "last s", "bound")
     head = " ".join([f"{'scenario':<26}", *(f"{n:>7}" for n in counts), *(f"{n:>6}" for n in waits), " false"])
     lines = [head, "-" * len(head)]
     for summary in found:
-        number, first, later = len(summary.trials), summary.added(0), summary.added(1)
+        number, first = len(summary.trials), summary.added(0)
+        second, last = (percentile(summary.added(visit), 0.95) for visit in (1, -1))
         lines.append(
             f"{summary.scenario.name:<26} {_of(summary.firsts, number)} {_of(summary.thirds, number)} "
-            f"{_of(summary.shown, number)} {percentile(first, 0.5):>6.2f} {percentile(first, 0.95):>6.2f} "
-            f"{percentile(later, 0.95):>6.2f} {_bound(summary.scenario.wait_s):>6}  {summary.false_beliefs}"
+            f"{_of(summary.days, number)} {_of(summary.shown, number)} {percentile(first, 0.5):>6.2f} "
+            f"{percentile(first, 0.95):>6.2f} {second:>6.2f} {last:>6.2f} {_bound(summary.scenario.wait_s):>6}  "
+            f"{summary.false_beliefs}"
         )
-        lines += [f"    {sentence}" for sentence in summary.broken()]
-    return "\n".join([*lines, "", *totals(found)])
+        lines += [f"    {sentence}" for sentence in summary.broken(fair=fair)]
+    return "\n".join([*lines, "", *totals(found, fair=fair)])
 
 
-def totals(found: Sequence[Summary]) -> list[str]:
+def totals(found: Sequence[Summary], *, fair: bool = True) -> list[str]:
     """Returns the figures of the whole table."""
     lines = []
     for kind in Kind:
@@ -164,11 +180,11 @@ def totals(found: Sequence[Summary]) -> list[str]:
         waits = sorted(wait for summary in rows for wait in summary.added(0))
         firsts, thirds = sum(s.firsts for s in rows), sum(s.thirds for s in rows)
         lines.append(
-            f"{kind}: {len(rows)} scenarios, first decision right in {firsts} of {number}, after three visits in "
+            f"{kind}: {len(rows)} scenarios, first decision right in {firsts} of {number}, after the last visit in "
             f"{thirds} of {number}; added wait median {statistics.median(waits or [0]):.2f} s, "
             f"p95 {percentile(waits, 0.95):.2f} s; lasting false beliefs {sum(s.false_beliefs for s in rows)}"
         )
-    broken = sum(bool(summary.broken()) for summary in found)
+    broken = sum(bool(summary.broken(fair=fair)) for summary in found)
     lines.append(f"{len(found) - broken} of {len(found)} scenarios keep their bounds")
     return lines
 

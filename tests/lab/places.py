@@ -1,6 +1,6 @@
 """The addresses of everything in the lab: one map, so that no address is written twice.
 
-All of them are in documentation or benchmark space (RFC 5737, RFC 2544, RFC 3849), which Byway's address guard refuses
+Nearly all are in documentation or benchmark space (RFC 5737, RFC 2544, RFC 3849), which Byway's address guard refuses
 as the address of a name; the configuration of a Byway in the lab permits `ALLOWED`. Addresses outside of `ALLOWED` stay
 refused, so that a forged answer such as 10.10.34.36 is as in the real world: no honest answer.
 """
@@ -46,6 +46,9 @@ DOMESTIC = "control-home.test"
 
 SITES = "198.19.0.0/16"
 SITES6 = "2001:db8:19::/48"
+WIDE = "240.19.0.0/16"
+"""Another provider, for sites that share a /16 with each other alone. Both /16 of benchmark space are taken, so this is
+one of the space that is reserved (RFC 1112 section 4)."""
 NOBODY = "198.51.100.0/24"
 """Routed to the rest of the world, where no host has it: a SYN stays unanswered, whoever sends it."""
 POISON = "198.51.100.66"
@@ -56,14 +59,14 @@ FAKE = "198.18.0.0/16"
 """The prefix in which other proxies that answer DNS themselves (Clash, sing-box) put all names by default."""
 NAT64 = "64:ff9b::/96"
 
-ALLOWED = (PROVIDER, RELAYS, SERVICES, SITES, NOBODY, "2001:db8::/32", NAT64)
+ALLOWED = (PROVIDER, RELAYS, SERVICES, SITES, WIDE, NOBODY, "2001:db8::/32", NAT64)
 
 
-def site_address(number: int) -> str:
-    """Returns the address of the site with this number, below 60 000. Neighbours in number are never neighbours in
-    address: sites in one /24 differ in number by 250 at least, so that a belief about a prefix concerns one site
-    alone."""
-    return f"198.19.{number % 250}.{number // 250 + 1}"
+def site_address(number: int, *, wide: bool = False) -> str:
+    """Returns the address of the site with this number, below 60 000, in SITES or in WIDE. Neighbours in number are
+    never neighbours in address: sites in one /24 differ in number by 250 at least, so that a belief about a prefix
+    concerns one site alone."""
+    return f"{'240' if wide else '198'}.19.{number % 250}.{number // 250 + 1}"
 
 
 def site_address6(number: int) -> str:

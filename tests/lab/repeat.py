@@ -7,6 +7,9 @@ at once. A process that takes longer than its limit is ended and counts as faile
 
     python -m tests.lab.repeat --seeds 20 --at-once 8
     python -m tests.lab.repeat --seeds 5 --busy 2 'portal*' relay-vanishes
+    python -m tests.lab.repeat --seeds 5 --relay slow
+
+Other conditions (`lab.conditions`) are for rows of the scenario table alone: without a job of them, a row is left out.
 """
 
 from __future__ import annotations
@@ -20,12 +23,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
+from tests.lab.conditions import USUAL, Conditions, add_options
 from tests.lab.luck import SEED
 from tests.lab.run import BROKEN, busy_loops
+from tests.lab.run import chosen as scenarios
 
 LIMIT_S = 480.0
 """The limit of one process. The longest takes a third of it on an idle machine."""
@@ -43,13 +48,18 @@ class Job:
     def is_test(self) -> bool:
         return self.what[0].endswith(".py") or "::" in self.what[0]
 
-    def command(self, folder: Path) -> list[str]:
+    def command(self, folder: Path, conditions: Conditions) -> list[str]:
         """Returns the command of the process. It does not judge the tables' waits: they assume a lab that has the
         machine for itself."""
         if self.is_test:
             options = ("-q", "-n", "0", "-p", "no:cacheprovider", "--tb=short", f"--basetemp={folder / 't'}")
             return [sys.executable, "-m", "pytest", *options, *(f"tests/{one}" for one in self.what)]
-        return [sys.executable, "-m", "tests.lab.run", "--seeds", "1", "--countries", "3", "--pages-only", *self.what]
+        once = ("--seeds", "1", "--countries", "3", "--pages-only")
+        return [sys.executable, "-m", "tests.lab.run", *once, *conditions.words, *self.what]
+
+    def runs_under(self, conditions: Conditions) -> bool:
+        """Whether there is anything to run under them."""
+        return conditions == USUAL or (not self.is_test and bool(scenarios(self.what, conditions)))
 
     def sentence(self, said: str) -> str:
         """Returns the reason of its failure, from its output."""
@@ -116,6 +126,10 @@ ROWS: tuple[Row, ...] = (
                "test_hosts_of_a_provider_in_turn_have_one_witness_and_the_fourth_needs_none"),)),
     Row("allow-list", "only what is domestic answers, with a control page of the country and without",
         (rows("allow-list", "allow-list-abroad"),), (rows("outage-direct"),)),
+    Row("two-censors", "two censors, one of which reassembles TCP and one reads records",
+        (rows("two-censors", "two-censors-drop", "two-censors-strict*", "no-relay-two-censors*"),), (rows("strict"),)),
+    Row("freeze-25", "connections freeze after 25 packets, both ways together", (rows("freeze-25"),),
+        (rows("pause", "slow-body"),)),
     Row("denied-names", "DNS lies and encrypted DNS is dead, with a relay and without",
         (tests(_DENIED, "test_encrypted_dns_that_is_dead_denies_nothing",
                "test_with_a_relay_the_site_opens_and_the_typo_is_one"),),
@@ -146,7 +160,8 @@ Made = Callable[[Row, Job, int], Awaitable[Run]]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
-    table_rows = chosen(asked.only)
+    conditions = Conditions.of(asked)
+    table_rows = chosen(asked.only, conditions)
     if asked.list:
         for row in table_rows:
             print(f"{row.name:<18}{row.what}")
@@ -159,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kept.mkdir(parents=True, exist_ok=True)
 
     async def make(row: Row, job: Job, seed: int) -> Run:
-        return await process(row, job, seed, kept=kept, limit_s=asked.limit)
+        return await process(row, job, seed, kept=kept, limit_s=asked.limit, conditions=conditions)
 
     with busy_loops(asked.busy):
         runs = asyncio.run(run(table_rows, asked.seeds, at_once=asked.at_once, make=make, told=_tell))
@@ -174,9 +189,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return BROKEN if failed else 0
 
 
-def chosen(patterns: Sequence[str]) -> list[Row]:
-    """Returns the rows whose name matches one of the patterns; all without any."""
-    return [row for row in ROWS if not patterns or any(fnmatch(row.name, pattern) for pattern in patterns)]
+def chosen(patterns: Sequence[str], conditions: Conditions) -> list[Row]:
+    """Returns the rows whose name matches one of the patterns, all without any; each with the jobs that run under these
+    conditions."""
+    named = [row for row in ROWS if not patterns or any(fnmatch(row.name, pattern) for pattern in patterns)]
+
+    def under(jobs: tuple[Job, ...]) -> tuple[Job, ...]:
+        return tuple(job for job in jobs if job.runs_under(conditions))
+
+    limited = [replace(row, jobs=under(row.jobs), twins=under(row.twins)) for row in named]
+    return [row for row in limited if row.jobs or row.twins]
 
 
 async def run(
@@ -200,14 +222,16 @@ async def run(
     return runs
 
 
-async def process(row: Row, job: Job, seed: int, *, kept: Path, limit_s: float = LIMIT_S) -> Run:
+async def process(
+    row: Row, job: Job, seed: int, *, kept: Path, limit_s: float = LIMIT_S, conditions: Conditions
+) -> Run:
     """Runs the job in a process of its own. A file keeps its output when it fails."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="byway-", ignore_cleanup_errors=True) as folder:
         said = Path(folder) / "said.txt"
         with said.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                *job.command(Path(folder)),
+                *job.command(Path(folder), conditions),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -262,6 +286,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=3, help="runs of each (default 3)")
     parser.add_argument("--at-once", type=int, default=4, metavar="N", help="processes at once (default 4)")
     parser.add_argument("--busy", type=int, default=0, metavar="N", help="run beside N busy loops")
+    add_options(parser)
     parser.add_argument("--limit", type=float, default=LIMIT_S, metavar="S", help=f"of a process (default {LIMIT_S:g})")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="for what failed runs said (default: a new folder)")
     parser.add_argument("--list", action="store_true", help="show the rows and end")

@@ -9,6 +9,7 @@ import asyncio
 import socket
 import ssl
 from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,15 @@ async def test_a_site_that_is_nowhere_answers_nobody(country: Country) -> None:
         async with asyncio.timeout(0.3):
             await connect(country.relay_space.socket, (site.address, 443))
     assert country.router.events.connections(site.address, 443) == 1, "what is sent to nobody is seen"
+
+
+async def test_sites_of_the_wide_provider_answer_and_share_a_16_with_each_other_alone(country: Country) -> None:
+    sites, other = [country.add_site(f"wide{n}.test", wide=True) for n in range(5)], country.add_site("blog.test")
+    wide = ip_network(places.WIDE)
+    assert [ip_address(site.address) in wide for site in (*sites, other)] == [True] * 5 + [False]
+    assert len({site.address.rpartition(".")[0] for site in sites}) == 5
+    for site in sites:
+        assert (await visit(country, site)).genuine
 
 
 @pytest.mark.parametrize(("whose", "chain"), [("known_state", 3), ("state", 1)])
@@ -167,13 +177,18 @@ async def test_what_was_sent_is_noted_once_it_has_crossed_the_link_and_can_be_wa
 
 
 async def test_a_byway_in_the_country_opens_pages_and_its_relay_stands_abroad(country: Country, tmp_path: Path) -> None:
-    site, other = country.add_site("blog.test"), country.add_site("by-relay.test")
+    site, other, wide = (
+        country.add_site("blog.test"),
+        country.add_site("by-relay.test"),
+        country.add_site("wide.test", wide=True),
+    )
     config, texts = country.config(detect=NO_HEDGE), "DOMAIN-SUFFIX,by-relay.test,RELAY\nMATCH,AUTO\n"
     async with country.byway(tmp_path / "byway", config=config, rules=texts) as byway:
         visitor = country.visitor(byway)
         assert (await visitor.visit(site.url())).genuine
         assert (await visitor.visit(other.url())).genuine
+        assert (await visitor.visit(wide.url())).genuine
         assert (await byway.belief(site.name))["state"] == "works"
-    assert country.origins.peers(site.name) == [places.CLIENT]
+    assert country.origins.peers(site.name) == country.origins.peers(wide.name) == [places.CLIENT]
     assert country.origins.peers(other.name) == [places.SOCKS_RELAY]
     assert "by-relay.test" not in country.provider_resolver.names()

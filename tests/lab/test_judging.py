@@ -7,14 +7,15 @@ from dataclasses import replace
 import pytest
 
 from proxy.model import State
+from tests.lab.all_scenarios import BY_NAME, SCENARIOS
 from tests.lab.judging import SLACK_S, Seen, Summary, Trial, summaries, table
-from tests.lab.scenarios import BY_NAME, SCENARIOS, Way
+from tests.lab.scenarios import Kind, Way
 
 BLOCKED = BY_NAME["sni-reset-records"]
 FINE = BY_NAME["healthy"]
 FIRST = Seen(genuine=True, way=Way.RELAY, added_s=0.01, state=State.SUSPECT, cause="sni_reset")
 LATER = replace(FIRST, state=State.BLOCKED)
-GOOD = Trial(BLOCKED.name, 0, (FIRST, LATER, LATER))
+GOOD = Trial(BLOCKED.name, 0, (FIRST, LATER, LATER), a_day_later=State.BLOCKED)
 WELL = Trial(FINE.name, 0, (Seen(genuine=True, way=Way.DIRECT, added_s=0.0, state=State.WORKS, cause=""),) * 3)
 
 
@@ -28,7 +29,7 @@ def test_what_keeps_its_bounds_is_not_complained_of() -> None:
     ("trial", "complaint"),
     [
         (replace(GOOD, seen=(replace(FIRST, cause="ip"), LATER, LATER)), "first decision right in 0 of 1: suspect/ip"),
-        (replace(GOOD, seen=(FIRST, LATER, FIRST)), "after three visits right in 0 of 1: suspect/sni_reset"),
+        (replace(GOOD, seen=(FIRST, LATER, FIRST)), "after the last visit right in 0 of 1: suspect/sni_reset"),
         (replace(GOOD, seen=(replace(FIRST, genuine=False, said="451"), LATER, LATER)), "pages came in 0 of 1"),
         (replace(GOOD, seen=(replace(FIRST, way=Way.DIRECT), LATER, LATER)), "by a way of the table in 0 of 1"),
         (
@@ -36,6 +37,8 @@ def test_what_keeps_its_bounds_is_not_complained_of() -> None:
             "added wait p95",
         ),
         (replace(WELL, lasting=State.SUSPECT), "1 lasting false beliefs"),
+        (replace(GOOD, a_day_later=State.UNKNOWN), "a day later right in 0 of 1: unknown ×1"),
+        (replace(WELL, a_day_later=State.BLOCKED), "a day later right in 0 of 1: blocked ×1"),
     ],
 )
 def test_each_bound_can_be_broken(trial: Trial, complaint: str) -> None:
@@ -49,6 +52,27 @@ def test_one_first_decision_in_twenty_may_be_wrong() -> None:
     wrong = replace(GOOD, seen=(replace(FIRST, cause="ip"), LATER, LATER))
     assert not Summary(BLOCKED, (wrong, *[GOOD] * 19)).broken()
     assert Summary(BLOCKED, (wrong, wrong, *[GOOD] * 18)).broken()
+
+
+def test_of_ten_visits_each_has_the_bound_of_the_second_and_the_last_decides() -> None:
+    ten = replace(BLOCKED, visits=10)
+    kept = replace(GOOD, seen=(FIRST, *[LATER] * 9))
+    assert not Summary(ten, (kept,)).broken()
+    late = replace(kept, seen=(FIRST, *[LATER] * 8, replace(LATER, added_s=BLOCKED.again_s + SLACK_S + 0.01)))
+    assert "later visits' p95" in "".join(Summary(ten, (late,)).broken())
+    forgot = replace(kept, seen=(FIRST, *[LATER] * 8, FIRST))
+    assert "after the last visit right in 0 of 1" in "".join(Summary(ten, (forgot,)).broken())
+
+
+def test_where_byway_may_be_slower_it_may_decide_later_but_not_falsely() -> None:
+    slow = replace(FIRST, way=Way.DIRECT, added_s=9.0, state=State.UNKNOWN, cause="")
+    assert not Summary(BLOCKED, (Trial(BLOCKED.name, 0, (slow, slow, slow)),)).broken(fair=False)
+    dead = replace(slow, genuine=False)
+    assert "pages came in 0 of 1" in "".join(
+        Summary(BLOCKED, (Trial(BLOCKED.name, 0, (slow, slow, dead)),)).broken(fair=False)
+    )
+    for wrong in (replace(WELL, lasting=State.SUSPECT), replace(WELL, a_day_later=State.BLOCKED)):
+        assert len(Summary(FINE, (wrong,)).broken(fair=False)) == 1
 
 
 def test_what_nobody_can_save_is_not_counted() -> None:
@@ -65,4 +89,5 @@ def test_every_row_says_what_it_is_about() -> None:
         assert row.name.replace("-", "").isalnum()
         assert row.first
         assert row.third
+        assert row.visits > row.spoiled or row.kind is Kind.INNOCENT
         assert row.ways

@@ -45,7 +45,7 @@ def found() -> Mapping[str, Summary]:
                 await until_read(are_known)
                 here.country.rules.set([rule for row in ROWS for rule in row.arrange(here.country, sites[row])])
                 made = await asyncio.gather(*(here.trial(row, 0, sites[row][0]) for row in ROWS))
-                return await here.lasting((trial, sites[row][0]) for row, trial in zip(ROWS, made, strict=True))
+                return await here.ended((trial, sites[row][0]) for row, trial in zip(ROWS, made, strict=True))
 
     return {summary.scenario.name: summary for summary in summaries(ROWS, asyncio.run(make()))}
 

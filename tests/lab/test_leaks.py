@@ -25,13 +25,14 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.model import State
 from proxy.net.tasks import spawn
 from tests.lab import leaks, places, rules
+from tests.lab.all_scenarios import BY_NAME, SCENARIOS
 from tests.lab.country import Country, Running, Site
 from tests.lab.events import Events
 from tests.lab.name_servers import Addresses
 from tests.lab.origins import GOOD
 from tests.lab.relays import Manner
 from tests.lab.rules import Rule
-from tests.lab.scenarios import BY_NAME, SCENARIOS, TROUBLED, Kind, Reach, Scenario
+from tests.lab.scenarios import TROUBLED, Kind, Reach, Scenario
 from tests.lab.sockets import connect
 from tests.lab.trials import limited
 from tests.lab.views import View
@@ -84,9 +85,7 @@ HURRIED = (
 
 def settled(country: Country, rows: Iterable[Scenario]) -> Mapping[Scenario, Site]:
     """Returns a site for each row."""
-    return {
-        row: country.add_site(f"{row.name}.test", conduct=row.conduct, six=row.six, nobody=row.nobody) for row in rows
-    }
+    return {row: row.add_site(country, f"{row.name}.test") for row in rows}
 
 
 def arranged(country: Country, sites: Mapping[Scenario, Site]) -> list[Rule]:

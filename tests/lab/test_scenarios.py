@@ -14,15 +14,18 @@ import pytest
 
 from proxy.model import State
 from tests.lab import trials
+from tests.lab.all_scenarios import BY_NAME, SCENARIOS
 from tests.lab.judging import Seen, Summary, Trial, summaries, table
 from tests.lab.run import BROKEN, chosen, main
-from tests.lab.scenarios import BY_NAME, SCENARIOS, Kind, Reach, Scenario, Way
+from tests.lab.scenarios import Kind, Reach, Scenario, Way
 
 pytestmark = pytest.mark.alone
 
 _LONG = 20.0  # seconds that a visitor waits for a page: such rows are left to `lab.run`
 
-TOGETHER = tuple(row for row in SCENARIOS if row.reach is Reach.NAMES and row.limit_s < _LONG and not row.detect)
+TOGETHER = tuple(
+    row for row in SCENARIOS if row.reach is Reach.NAMES and row.limit_s < _LONG and not row.detect and row.visits == 3
+)
 ALONE = (BY_NAME["portal"], BY_NAME["office"])
 
 # The controls: a blocked site that is said to be healthy, and a healthy one that is said to be blocked.
@@ -60,8 +63,16 @@ def test_a_scenario_keeps_its_bounds(found: Mapping[str, Summary], row: Scenario
 
 @pytest.mark.namespaces
 def test_a_row_that_is_wrong_is_found(found: Mapping[str, Summary]) -> None:
-    assert "by a way of the table in 0 of 1" in "".join(found[SAID_HEALTHY.name].broken(waits=False))
-    assert "first decision right in 0 of 1" in "".join(found[SAID_BLOCKED.name].broken(waits=False))
+    said_healthy, said_blocked = ("".join(found[row.name].broken(waits=False)) for row in (SAID_HEALTHY, SAID_BLOCKED))
+    assert "by a way of the table in 0 of 1" in said_healthy
+    assert "a day later right in 0 of 1: blocked" in said_healthy
+    assert "first decision right in 0 of 1" in said_blocked
+
+
+@pytest.mark.namespaces
+def test_a_suspicion_is_over_a_day_later(found: Mapping[str, Summary]) -> None:
+    (trial,) = found["dns-nxdomain"].trials
+    assert (trial.lasting, trial.a_day_later) == (State.SUSPECT, State.UNKNOWN)
 
 
 def test_rows_are_chosen_by_pattern_and_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,8 +22,9 @@ from typing import Any
 import pytest
 
 from tests.lab import rules
+from tests.lab.all_scenarios import BY_NAME, SCENARIOS
 from tests.lab.country import Country, Running, Site
-from tests.lab.scenarios import BY_NAME, SCENARIOS, Kind, Reach, Scenario
+from tests.lab.scenarios import Kind, Reach, Scenario
 from tests.lab.trials import stay
 from tests.lab.views import View
 from tests.support.waiting import until

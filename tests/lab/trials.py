@@ -1,4 +1,4 @@
-"""Trials: a visitor opens a site three times, and each time the trial records what was seen and what Byway believes.
+"""Trials: a visitor opens a site some times, and each time the trial records what was seen and what Byway believes.
 
 Scenarios that concern names run beside each other in one Byway, each site with a domain and addresses of its own; one
 that concerns the network has a country of its own. All the while another person opens a healthy page every moment: from
@@ -12,7 +12,7 @@ import contextlib
 import statistics
 import tempfile
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle
@@ -23,13 +23,14 @@ from typing import Any
 from proxy.model import NetworkState, State
 from proxy.net import tasks
 from tests.lab import events
+from tests.lab.conditions import USUAL, Conditions
 from tests.lab.country import RELAY, Country, Running, Site
 from tests.lab.judging import Seen, Trial
+from tests.lab.relays import Relay
 from tests.lab.scenarios import NEIGHBOUR, TROUBLED, Kind, Reach, Scenario, Way
 from tests.lab.visitor import Visit, Visitor
 from tests.support.waiting import until, until_read
 
-VISITS = 3
 APART_S = 5.0
 """The time between two visits to one site: an episode, and a re-test of a suspect, with the times of `DETECT`. A
 suspicion that only a rescue raised is over well before: no visit may come in the moment in which it ends."""
@@ -61,7 +62,6 @@ _BEGINNING_S = 0.1
 _LOOK_S = 0.2
 
 Told = Callable[[str], None]
-
 
 _USUAL = tuple((way, secure) for way in (Way.DIRECT, Way.RELAY) for secure in (True, False))
 
@@ -112,19 +112,21 @@ class Stay:
     country: Country
     byway: Running
     companion: Companion
+    conditions: Conditions = USUAL
     visits_before: int = 0  # of each site, before its trial: they have rows of their own
     patience: float = 1.0  # how many times the `settle_s` of a row a belief may take to come
+    _reloads: Counter[str] = field(default_factory=Counter)  # connections of visits that were made again, of each site
 
     async def trial(self, row: Scenario, seed: int, site: Site) -> Trial:
         seen: list[Seen] = []
         loop = asyncio.get_running_loop()
         suspect_since = 0.0
-        for number in range(VISITS):
+        for number in range(row.visits):
             started = loop.time()
             seen.append(await self._visit(row, site, number))
             if not suspect_since and seen[-1].state in TROUBLED:
                 suspect_since = loop.time()
-            if number + 1 < VISITS:
+            if number + 1 < row.visits:
                 await asyncio.sleep(max(0.0, started + APART_S - loop.time()))
         told = self._told_in_clear(site, suspect_since) if suspect_since else 0
         return Trial(row.name, seed, tuple(seen), told=told)
@@ -135,14 +137,15 @@ class Stay:
         return sum(seen.kind is events.Kind.DNS and seen.name == site.name for seen in names)
 
     async def _visit(self, row: Scenario, site: Site, number: int) -> Seen:
-        visitor = self.country.visitor(self.byway, office=row.office)
-        began_at, url = time.time(), site.url(row.path, secure=row.secure)
-        visits = await asyncio.gather(*(limited(visitor, url, row.limit_s) for _ in range(row.at_once)))
-        visit = max(visits, key=lambda one: (not one.genuine, one.elapsed_s))  # the one that went worst
-        way, held = await asyncio.gather(
-            self.way(site, self.visits_before + (number + 1) * row.at_once - 1),
-            self._settled(row, site, number, began_at),
-        )
+        began_at = time.time()
+        visit = await self._open(row, site)
+        for _ in range(row.reloads + (not self.conditions.is_fair)):
+            if not visit.genuine:
+                self._reloads[site.name] += row.at_once
+                again = await self._open(row, site)
+                visit = replace(again, elapsed_s=visit.elapsed_s + again.elapsed_s)
+        made = self.visits_before + (number + 1) * row.at_once + self._reloads[site.name]
+        way, held = await asyncio.gather(self.way(site, made - 1), self._settled(row, site, number, began_at))
         own_s = self.companion.usual_s(way, secure=row.secure) + row.conduct.delay_s
         return Seen(
             genuine=visit.genuine,
@@ -154,6 +157,13 @@ class Stay:
             said=visit.error or str(visit.status),
             why=held["evidence"],
         )
+
+    async def _open(self, row: Scenario, site: Site) -> Visit:
+        """Returns the visit that went worst of those that are made at once."""
+        visitor, limit_s = self.country.visitor(self.byway, office=row.office), self.conditions.limit_s(row.limit_s)
+        url = site.url(row.path, secure=row.secure)
+        visits = await asyncio.gather(*(limited(visitor, url, limit_s) for _ in range(row.at_once)))
+        return max(visits, key=lambda one: (not one.genuine, one.elapsed_s))
 
     async def way(self, site: Site, number: int) -> Way:
         """Returns the way of the visit with this number, once its row is written: its last attempt is judged up to 7 s
@@ -198,42 +208,66 @@ class Stay:
 
     async def lasting(self, trials: Iterable[tuple[Trial, Site]]) -> list[Trial]:
         """Returns the trials, with the beliefs that still exist."""
-        return [replace(trial, lasting=State((await self.byway.belief(site.name))["state"])) for trial, site in trials]
+        return [replace(trial, lasting=await self._state(site)) for trial, site in trials]
+
+    async def ended(self, trials: Iterable[tuple[Trial, Site]]) -> list[Trial]:
+        """Returns the trials, with the beliefs that exist long after them, and with those of a day later."""
+        made = list(trials)
+        await asyncio.sleep(LONG_AFTER_S)
+        found = [*zip(await self.lasting(made), (site for _, site in made), strict=True)]
+        self.byway.sleep_a_day()
+        return [replace(trial, a_day_later=await self._state(site)) for trial, site in found]
+
+    async def _state(self, site: Site) -> State:
+        return State((await self.byway.belief(site.name))["state"])
 
 
 @contextlib.asynccontextmanager
 async def stay(
-    folder: Path, plan: Mapping[Scenario, int], *, patient: bool = False
+    folder: Path, plan: Mapping[Scenario, int], *, patient: bool = False, conditions: Conditions = USUAL
 ) -> AsyncIterator[tuple[Stay, dict[Scenario, list[Site]]]]:
     """Yields a country in which each scenario has so many sites, with its rules in force and a Byway running. All
     scenarios of a plan have the same relays and settings."""
+    row = next(iter(plan))
     async with contextlib.AsyncExitStack() as stack:
         country = await stack.enter_async_context(Country(folder))
         for name in (_DIRECT_PAGE, _RELAY_PAGE):
             country.add_site(name)
-        sites = {row: [_site(country, row, seed) for seed in range(number)] for row, number in plan.items()}
-        config = _config(country, next(iter(plan)), patient=patient)
+        sites = {
+            one: [one.add_site(country, f"{one.name}-{seed}.test") for seed in range(number)]
+            for one, number in plan.items()
+        }
+        relay = _relay(country, row)
+        config, office = _config(country, row, relay, patient=patient), any(one.office for one in plan)
+        environment = conditions.environment
         byway = await stack.enter_async_context(
-            country.byway(folder / "byway", config=config, rules=RULES, office=any(row.office for row in plan))
+            country.byway(folder / "byway", config=config, rules=RULES, office=office, environment=environment)
         )
-        companion = Companion(country.visitor(byway, office=any(row.office for row in plan)))
+        companion = Companion(country.visitor(byway, office=office))
         walking = tasks.spawn(companion.walk(), name="companion")
         stack.push_async_callback(_ended, walking)
-        ways = (Way.DIRECT,) if next(iter(plan)).relays == "none" else (Way.DIRECT, Way.RELAY)
         with contextlib.suppress(TimeoutError):
-            await until(lambda: companion.knows(*ways))  # before anything is unusual
-        rules = [rule for row in plan for rule in row.arrange(country, sites[row])]
-        country.rules.set(rules)
-        yield Stay(country, byway, companion, patience=3.0 if patient else 1.0), sites
+            await until(lambda: companion.knows(Way.DIRECT, *((Way.RELAY,) if relay else ())))  # and all is as usual
+        if relay is not None:
+            await stack.enter_async_context(conditions.applied(country, relay[1], row.name))
+        country.rules.set([rule for one in plan for rule in one.arrange(country, sites[one])])
+        yield Stay(country, byway, companion, conditions, patience=3.0 if patient else 1.0), sites
 
 
 async def run_together(
-    rows: Sequence[Scenario], seeds: int, *, in_flight: int, told: Told, patient: bool = False
+    rows: Sequence[Scenario],
+    seeds: int,
+    *,
+    in_flight: int,
+    told: Told,
+    patient: bool = False,
+    conditions: Conditions = USUAL,
 ) -> list[Trial]:
     """Runs scenarios that concern names beside each other in one Byway. With `patient`, Byway waits longer where a wait
     decides which event comes first: on a busy machine the lab's own answers are late, and only beliefs are judged."""
     with tempfile.TemporaryDirectory(prefix="byway-lab-") as folder:
-        async with stay(Path(folder), dict.fromkeys(rows, seeds), patient=patient) as (here, sites):
+        plan = dict.fromkeys(rows, seeds)
+        async with stay(Path(folder), plan, patient=patient, conditions=conditions) as (here, sites):
             room = asyncio.Semaphore(in_flight)
             done: list[tuple[Trial, Site]] = []
 
@@ -248,23 +282,28 @@ async def run_together(
                     for row in rows:
                         all_of_them.create_task(one(row, seed))
                         await asyncio.sleep(_BEGINNING_S)
-            await asyncio.sleep(LONG_AFTER_S)
-            return await here.lasting(done)
+            return await here.ended(done)
 
 
-async def run_alone(row: Scenario, seed: int) -> list[Trial]:
+async def run_alone(row: Scenario, seed: int, *, conditions: Conditions = USUAL) -> list[Trial]:
     """Runs a scenario that concerns the network, in a country of its own: a trial for each of some domains."""
     with tempfile.TemporaryDirectory(prefix="byway-lab-") as folder:
-        async with stay(Path(folder), {row: NETWORK_SITES}) as (here, sites):
+        async with stay(Path(folder), {row: NETWORK_SITES}, conditions=conditions) as (here, sites):
             trials = await asyncio.gather(
                 *(here.trial(row, seed * NETWORK_SITES + n, site) for n, site in enumerate(sites[row]))
             )
-            await asyncio.sleep(LONG_AFTER_S)
-            return await here.lasting(zip(trials, sites[row], strict=True))
+            return await here.ended(zip(trials, sites[row], strict=True))
 
 
 async def run(
-    rows: Sequence[Scenario], seeds: int, *, in_flight: int = 24, countries: int = 3, told: Told
+    rows: Sequence[Scenario],
+    seeds: int,
+    *,
+    in_flight: int = 24,
+    countries: int = 3,
+    told: Told,
+    patient: bool = False,
+    conditions: Conditions = USUAL,
 ) -> list[Trial]:
     """Runs all of the rows: those that concern names together, each of the others on its own, `countries` at once."""
     together = [row for row in rows if not _is_alone(row)]
@@ -272,13 +311,15 @@ async def run(
     at_once = max(1, SITES_MAX // max(1, len(together)))
     for first in range(0, seeds if together else 0, at_once):
         number = min(at_once, seeds - first)
-        found = await run_together(together, number, in_flight=in_flight, told=told)
+        found = await run_together(
+            together, number, in_flight=in_flight, told=told, patient=patient, conditions=conditions
+        )
         trials += [replace(trial, seed=first + trial.seed) for trial in found]
     room = asyncio.Semaphore(countries)
 
     async def one(row: Scenario, seed: int) -> list[Trial]:
         async with room:
-            found = await run_alone(row, seed)
+            found = await run_alone(row, seed, conditions=conditions)
             told(f"{row.name} {seed}")
             return found
 
@@ -293,17 +334,23 @@ def _is_alone(row: Scenario) -> bool:
     return row.reach is Reach.NETWORK or bool(row.detect)
 
 
-def _site(country: Country, row: Scenario, seed: int) -> Site:
-    return country.add_site(f"{row.name}-{seed}.test", conduct=row.conduct, six=row.six, nobody=row.nobody)
+def _relay(country: Country, row: Scenario) -> tuple[str, Relay] | None:
+    """Returns the URL of the row's relay and the relay itself."""
+    if row.relays == "none":
+        return None
+    return {
+        "socks": (country.socks_url, country.relay),
+        "https": (country.https_url, country.https_relay),
+        "lying": (country.lying_url, country.lying_relay),
+    }[row.relays]
 
 
-def _config(country: Country, row: Scenario, *, patient: bool = False) -> str:
+def _config(country: Country, row: Scenario, relay: tuple[str, Relay] | None, *, patient: bool = False) -> str:
     waits, dns = ({"elsewhere_hold_s": 6.0}, "second_answer_s = 2.0\n") if patient else ({}, "")
     detect = "".join(f"{key} = {value}\n" for key, value in {**DETECT, **waits, **row.detect}.items())
-    urls = {"socks": country.socks_url, "https": country.https_url, "lying": country.lying_url}
-    if row.relays == "none":
+    if relay is None:
         return country.config(detect=detect, dns=dns, no_relay=True)
-    return country.config(detect=detect, dns=dns, relays=((RELAY, urls[row.relays]),))
+    return country.config(detect=detect, dns=dns, relays=((RELAY, relay[0]),))
 
 
 async def _not_yet() -> bool:

@@ -1,0 +1,13 @@
+"""The whole scenario table: the rows of all files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from tests.lab import scenarios, scenarios_2025
+from tests.lab.scenarios import Scenario
+
+SCENARIOS: tuple[Scenario, ...] = (*scenarios.SCENARIOS, *scenarios_2025.ROWS)
+
+BY_NAME: Mapping[str, Scenario] = MappingProxyType({row.name: row for row in SCENARIOS})

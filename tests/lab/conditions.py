@@ -1,0 +1,107 @@
+"""The conditions under which rows of the scenario table run: beside the usual ones, those in which Byway may be slower
+and must not be wrong.
+
+Another factor of the rows' parameters; a relay that restarts or is slow; a kernel whose TCP_INFO cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import random
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from proxy.net import tasks
+from tests.lab.country import Country
+from tests.lab.inside.sitecustomize import NO_TCP_INFO
+from tests.lab.links import Link
+from tests.lab.luck import luck
+from tests.lab.relays import Relay
+
+_INSIDE = Path(__file__).with_name("inside")
+_SLOW = Link(delay_s=1.0, loss=0.05)
+_SLOW_VISIT_S = 60.0
+"""The patience of a visitor with a slow relay: a page takes 18 to 29 s through it."""
+
+
+class RelayQuality(StrEnum):
+    PERFECT = "perfect"
+    RESTARTS = "restarts"  # each 6 to 10 s it ends, and takes a second to come back
+    SLOW = "slow"  # round trips of 2 s, and each twentieth packet is lost
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    scale: float = 1.0  # the factor of the parameters of rows
+    relay: RelayQuality = RelayQuality.PERFECT
+    tcp_info: bool = True
+
+    @classmethod
+    def of(cls, asked: argparse.Namespace) -> Conditions:
+        """Returns those of the options that `add_options` added."""
+        return cls(asked.scale, RelayQuality(asked.relay), not asked.no_tcp_info)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The same as words of a command line."""
+        return (
+            *(("--scale", f"{self.scale:g}") if self.scale != 1 else ()),
+            *(("--relay", self.relay) if self.relay is not RelayQuality.PERFECT else ()),
+            *(() if self.tcp_info else ("--no-tcp-info",)),
+        )
+
+    @property
+    def is_fair(self) -> bool:
+        """Whether the waits and the early decisions are those of the table."""
+        return self.relay is RelayQuality.PERFECT and self.tcp_info
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment of a Byway under them. Its clocks can be set a day ahead (`Running.sleep_a_day`)."""
+        before = os.environ.get("PYTHONPATH")
+        path = {"PYTHONPATH": os.pathsep.join([str(_INSIDE), *([before] if before else ())])}
+        return path if self.tcp_info else {**path, NO_TCP_INFO: "1"}
+
+    def limit_s(self, limit_s: float) -> float:
+        """Returns the patience of a visitor whose usual one is `limit_s`."""
+        return max(limit_s, _SLOW_VISIT_S) if self.relay is RelayQuality.SLOW else limit_s
+
+    @contextlib.asynccontextmanager
+    async def applied(self, country: Country, relay: Relay, seed: str) -> AsyncIterator[None]:
+        """Makes the relay what it is under them."""
+        if self.relay is RelayQuality.SLOW:
+            country.router.ports["relay"].set_link(_SLOW)
+        if self.relay is not RelayQuality.RESTARTS:
+            yield
+            return
+        restarting = tasks.spawn(_restart(relay, luck(seed)), name="a relay that restarts")
+        try:
+            yield
+        finally:
+            restarting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await restarting
+
+
+USUAL = Conditions()
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scale", type=float, default=1.0, metavar="X", help="multiply the parameters of rows by X")
+    parser.add_argument(
+        "--relay", choices=[*RelayQuality], default=RelayQuality.PERFECT, help="how the relay is (default perfect)"
+    )
+    parser.add_argument("--no-tcp-info", action="store_true", help="make TCP_INFO unreadable")
+
+
+async def _restart(relay: Relay, chance: random.Random) -> None:
+    while True:
+        await asyncio.sleep(chance.uniform(6, 10))
+        await relay.stop()
+        await asyncio.sleep(chance.uniform(0.5, 1.5))
+        await relay.revive()

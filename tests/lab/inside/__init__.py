@@ -1,0 +1,1 @@
+"""A folder for PYTHONPATH: the Python that starts with it runs `sitecustomize` before anything else."""
