@@ -9,7 +9,7 @@ and 9112.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -22,6 +22,8 @@ _DNS_HEAD = struct.Struct("!HHHHHH")
 _RESPONSE, _RECURSION = 0x8000, 0x0180  # QR; RD and RA
 _FORGED_TTL_S = 300
 _HANDSHAKE, _CLIENT_HELLO, _SERVER_NAME = 0x16, 1, 0
+ENCRYPTED_CLIENT_HELLO = 0xFE0D
+"""The extension (draft-ietf-tls-esni). Browsers send it in every hello: most are GREASE, filled with chance."""
 
 Address = IPv4Address | IPv6Address
 
@@ -79,6 +81,32 @@ _MORE, _NAMELESS = Hello(None, over=False), Hello(None, over=True)
 def hello(data: bytes, *, records: bool) -> Hello:
     """Returns the ClientHello at the start of `data`, of any length. `records`: reads the second record as well, and
     the later ones; else the hello ends with the first."""
+    message = _handshake(data, records=records)
+    if message and message[0] != _CLIENT_HELLO:
+        return _NAMELESS
+    found = _server_name(message)
+    return Hello(found, over=True) if found else _NAMELESS if _is_whole(message) else _MORE
+
+
+@dataclass(frozen=True, slots=True)
+class WholeHello:
+    """A ClientHello of which everything has been read."""
+
+    name: str | None
+    extensions: frozenset[int]  # their types
+
+
+def whole_hello(data: bytes) -> WholeHello | None:
+    """Returns the ClientHello at the start of `data`, over however many records; None: there is none, or more bytes are
+    needed."""
+    message = _handshake(data, records=True)
+    if not _is_whole(message) or message[0] != _CLIENT_HELLO:
+        return None
+    return WholeHello(_server_name(message), frozenset(kind for kind, _ in _extensions(message)))
+
+
+def _handshake(data: bytes, *, records: bool) -> bytes:
+    """Returns the handshake messages in the records at the start of `data`, or in the first one."""
     message = bytearray()
     position, first = 0, True
     while len(data) >= position + 5 and (first or records):
@@ -88,15 +116,26 @@ def hello(data: bytes, *, records: bool) -> Hello:
         message += data[position + 5 : position + 5 + size]
         position += 5 + size
         first = False
-    if message and message[0] != _CLIENT_HELLO:
-        return _NAMELESS
-    whole = len(message) >= 4 and len(message) >= 4 + int.from_bytes(message[1:4], "big")
-    found = _server_name(bytes(message))
-    return Hello(found, over=True) if found else _NAMELESS if whole else _MORE
+    return bytes(message)
+
+
+def _is_whole(message: bytes) -> bool:
+    return len(message) >= 4 and len(message) >= 4 + int.from_bytes(message[1:4], "big")
 
 
 def _server_name(message: bytes) -> str | None:
     """Returns the name as far as the message goes: the name may be whole before the hello is."""
+    for kind, body in _extensions(message):
+        if kind == _SERVER_NAME:  # list length (2), type (1), length (2), name
+            try:
+                return body[5 : 5 + int.from_bytes(body[3:5], "big")].decode("ascii").lower().rstrip(".")
+            except UnicodeDecodeError:
+                return None
+    return None
+
+
+def _extensions(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yields the types and contents of the extensions of a ClientHello that are whole already."""
     try:
         position = 4 + 2 + 32
         position += 1 + message[position]  # session id
@@ -105,12 +144,10 @@ def _server_name(message: bytes) -> str | None:
         position += 2
         while True:
             kind, size = struct.unpack_from("!HH", message, position)
-            if kind == _SERVER_NAME:  # list length (2), type (1), length (2), name
-                length = int.from_bytes(_exactly(message, position + 7, 2), "big")
-                return _exactly(message, position + 9, length).decode("ascii").lower().rstrip(".")
+            yield kind, _exactly(message, position + 4, size)
             position += 4 + size
-    except (IndexError, struct.error, UnicodeDecodeError):
-        return None
+    except (IndexError, struct.error):
+        return
 
 
 def _exactly(data: bytes, position: int, size: int) -> bytes:

@@ -99,6 +99,7 @@ def rows(*names: str) -> Job:
     return Job(names)
 
 
+_ECH = "lab/test_ech.py"
 _COUNT, _FROZEN, _VANISHES = "lab/test_hello_count.py", "lab/test_frozen_alone.py", "lab/test_relay_vanishes.py"
 _DENIED, _PORTALS, _UNCOMPARED = "lab/test_denied_names.py", "lab/test_portals.py", "lab/test_uncompared.py"
 
@@ -130,6 +131,10 @@ ROWS: tuple[Row, ...] = (
         (rows("two-censors", "two-censors-drop", "two-censors-strict*", "no-relay-two-censors*"),), (rows("strict"),)),
     Row("freeze-25", "connections freeze after 25 packets, both ways together", (rows("freeze-25"),),
         (rows("pause", "slow-body"),)),
+    Row("ech", "encrypted hellos are dropped by their outer name",
+        (tests(_ECH, "test_the_outer_name_is_filtered_and_a_relay_passes_it"),),
+        (tests(_ECH, "test_grease_is_innocent", "test_grease_of_a_blocked_name_is_no_ech",
+               "test_an_encrypted_hello_that_nobody_filters_goes_direct"),)),
     Row("denied-names", "DNS lies and encrypted DNS is dead, with a relay and without",
         (tests(_DENIED, "test_encrypted_dns_that_is_dead_denies_nothing",
                "test_with_a_relay_the_site_opens_and_the_typo_is_one"),),

@@ -173,11 +173,11 @@ class Wiretap(Rule):
     @property
     def flights(self) -> list[bytes]:
         """What was said on each connection on which anything was."""
-        return [_joined(segments) for segments in self._said if segments]
+        return [joined(segments) for segments in self._said if segments]
 
 
-def _joined(segments: Mapping[int, bytes]) -> bytes:
-    """Returns the bytes in their order; those that were sent again count once."""
+def joined(segments: Mapping[int, bytes]) -> bytes:
+    """Returns the bytes of segments, given by their places, in their order; those that were sent again count once."""
     said = b""
     for place in sorted(segments):
         said += segments[place][max(0, len(said) - place) :]

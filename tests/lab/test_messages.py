@@ -6,6 +6,7 @@ import pytest
 
 from tests.lab import messages
 from tests.lab.messages import Hello
+from tests.lab.recorded_hellos import COVER, ENCRYPTED, GREASE, OWN
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +39,18 @@ def test_a_name_over_two_records_is_seen_only_over_records() -> None:
     cut = cut_records(hello, hello.index(b"blog.test") - 5 + 4)
     assert messages.hello(cut, records=False) == Hello(None, over=False)
     assert messages.hello(cut, records=True) == Hello("blog.test", over=True)
+
+
+@pytest.mark.parametrize(("recorded", "name"), [(ENCRYPTED, COVER), (GREASE, OWN)])
+def test_a_recorded_hello_is_read_once_it_is_whole(recorded: bytes, name: str) -> None:
+    assert {messages.whole_hello(recorded[:size]) for size in range(len(recorded))} == {None}
+    for sent in (recorded, cut_records(recorded, 100)):
+        found = messages.whole_hello(sent)
+        assert found is not None
+        assert (found.name, messages.ENCRYPTED_CLIENT_HELLO in found.extensions) == (name, True)
+    plain = messages.whole_hello(client_hello("blog.test"))
+    assert plain is not None
+    assert messages.ENCRYPTED_CLIENT_HELLO not in plain.extensions
 
 
 @pytest.mark.parametrize(
