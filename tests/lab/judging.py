@@ -74,7 +74,7 @@ class Summary:
     @property
     def shown(self) -> int:
         """The number of trials in which every page came from the site itself, if it could come."""
-        return sum(all(seen.genuine for seen in trial.seen[self.scenario.spoiled :]) for trial in self.trials)
+        return sum(_came(trial.seen[self.scenario.spoiled :]) for trial in self.trials)
 
     @property
     def ways(self) -> int:
@@ -97,9 +97,9 @@ class Summary:
         number = len(self.trials)
         found = []
         if fair and self._must_be_named and self.firsts < FIRST_SHARE * number:
-            found.append(f"first decision right in {self.firsts} of {number}: {_common(self.trials, self._named)}")
+            found.append(f"first decision right in {self.firsts} of {number}: {_common(self._visits(self._named))}")
         if fair and self._must_be_named and self.thirds < number:
-            found.append(f"after the last visit right in {self.thirds} of {number}: {_common(self.trials, -1)}")
+            found.append(f"after the last visit right in {self.thirds} of {number}: {_common(self._visits(-1))}")
         if self.false_beliefs:
             found.append(f"{self.false_beliefs} lasting false beliefs")
         if (fair or self.scenario.kind is Kind.INNOCENT) and self.days < number:
@@ -108,9 +108,11 @@ class Summary:
                 f"a day later right in {self.days} of {number}: {', '.join(f'{s} ×{times}' for s, times in states)}"
             )
         if self.shown < number:
-            found.append(f"pages came in {self.shown} of {number}: {_common(self.trials, -1, said=True)}")
+            tried = [trial.seen[self.scenario.spoiled :] for trial in self.trials]
+            lost = [next(seen for seen in visits if not seen.genuine) for visits in tried if not _came(visits)]
+            found.append(f"pages came in {self.shown} of {number}: {_common(lost, said=True)}")
         if fair and self.ways < number and self.shown == number:
-            found.append(f"by a way of the table in {self.ways} of {number}: {_common(self.trials, -1)}")
+            found.append(f"by a way of the table in {self.ways} of {number}: {_common(self._visits(-1))}")
         if told := sum(bool(trial.told) for trial in self.trials):
             found.append(f"{told} of {number} names were asked for in clear when they were suspect already")
         return [*found, *self._late()] if waits and fair else found
@@ -123,6 +125,9 @@ class Summary:
         if (late := max(later)) > row.again_s + SLACK_S:
             found.append(f"later visits' p95 {late:.2f} s, bound {row.again_s:.2f} s and {SLACK_S} s of slack")
         return found
+
+    def _visits(self, number: int) -> list[Seen]:
+        return [trial.seen[number] for trial in self.trials]
 
     @property
     def _named(self) -> int:
@@ -196,11 +201,15 @@ def _right(row: Scenario, seen: Seen, states: frozenset[State]) -> bool:
     return seen.state in states and named and seen.network is row.network
 
 
-def _common(trials: Sequence[Trial], visit: int, *, said: bool = False) -> str:
-    """Returns the other observations, the most frequent first."""
-    counted = Counter(_told(trial.seen[visit], said=said) for trial in trials)
+def _came(visits: Sequence[Seen]) -> bool:
+    return all(seen.genuine for seen in visits)
+
+
+def _common(visits: Sequence[Seen], *, said: bool = False) -> str:
+    """Returns what was observed, the most frequent first."""
+    counted = Counter(_told(seen, said=said) for seen in visits)
     common = ", ".join(f"{what} ×{times}" for what, times in counted.most_common(4))
-    why = next((trial.seen[visit].why for trial in trials if trial.seen[visit].why), "")
+    why = next((seen.why for seen in visits if seen.why), "")
     return f"{common}, such as {why!r}" if why else common
 
 
