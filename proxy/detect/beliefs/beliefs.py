@@ -25,7 +25,7 @@ from proxy.detect.beliefs.events import Circumstance, Event
 from proxy.detect.beliefs.learning import learn, note
 from proxy.detect.beliefs.outcomes import disturb, works_again
 from proxy.detect.beliefs.state import NEVER, BeliefState, Refine, unrefined
-from proxy.detect.beliefs.tables import Forgetful, Key, Meant, on_network, with_domains
+from proxy.detect.beliefs.tables import Key, Meant, on_network
 from proxy.detect.beliefs.transitions import (
     covers,
     current,
@@ -335,16 +335,8 @@ class Beliefs:
 
     def _forget(self, meant: Meant) -> list[Change]:
         state = self._state
-        counting.forget_waiting(state, meant)
-        tables: tuple[Forgetful, ...] = (
-            *(state.works, state.transient, state.priors, state.early_resets, state.statuses, state.failed_under),
-            *(state.failing_in, state.frozen_in, state.worked_in, state.claims, state.settled),
-        )
-        for table in tables:
+        for table in state.host_tables:
             table.forget(meant)
-        state.shared.forget(with_domains(meant))
-        for address in [at for at, (_, host) in state.residual.items() if meant((at[0], host))]:
-            del state.residual[address]
         state.results.forget_all(meant)
         network_health.forget_hosts(state, meant)
         changes = forget_stored(state, meant)

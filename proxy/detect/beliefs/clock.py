@@ -7,7 +7,7 @@ void, and their entries are dropped.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from proxy.detect.beliefs.network_health import on_resume
 from proxy.detect.beliefs.state import NEVER, BeliefState
@@ -16,10 +16,6 @@ from proxy.model import Belief, Change
 CLOCK_BACK_S = 60.0
 CLOCK_AHEAD_S = 30 * 86_400.0
 """A clock that moves further than this between two calls was set by somebody: ages are kept."""
-
-
-class _Clearable(Protocol):
-    def clear(self) -> None: ...
 
 
 def advance(state: BeliefState, now: float) -> None:
@@ -32,12 +28,7 @@ def advance(state: BeliefState, now: float) -> None:
         state.generations.on_all_changed()
     if not jumped:
         return
-    # The dates in these did not move with the clock.
-    tables: tuple[_Clearable, ...] = (
-        *(state.transient, state.statuses, state.early_resets, state.residual, state.shared, state.claims),
-        *(state.failing_in, state.frozen_in, state.worked_in),
-    )
-    for table in tables:
+    for table in state.dated_tables:
         table.clear()
     state.results.on_clock_set()
     on_resume(state, now)

@@ -16,8 +16,8 @@ from dataclasses import replace
 
 from proxy.detect.beliefs.aggregation import consider, note_failure, note_frozen
 from proxy.detect.beliefs.network_health import may_learn, suspect_network, well_since
-from proxy.detect.beliefs.state import WAITING_MAX, BeliefState, Waiting
-from proxy.detect.beliefs.tables import Key, Meant
+from proxy.detect.beliefs.state import BeliefState, Waiting
+from proxy.detect.beliefs.tables import Key
 from proxy.detect.beliefs.transitions import (
     NEGLIGIBLE,
     aged,
@@ -49,7 +49,6 @@ from proxy.model import (
     Stage,
     State,
 )
-from proxy.model.bounded import Bounded
 
 OBSERVED_MAX = 8
 """Signals of one host that wait at the control gate; the heaviest of them counts."""
@@ -170,7 +169,7 @@ def cancel(state: BeliefState, key: Key) -> None:
     if state.unexplained.get(key) is not None:
         state.unexplained.pop(key)
     if state.at_control:
-        _withdraw(state, key)
+        state.at_control.pop(key, None)
 
 
 def _young(waiting: Waiting | None, now: float, limit_s: float) -> Waiting | None:
@@ -202,11 +201,10 @@ def split_by_control(
 
 def wait(state: BeliefState, key: Key, observed: list[Observed], story: str, now: float) -> None:
     """Keeps signals of a host until another host delivers direct."""
-    waiting = state.at_control.setdefault(key[0], Bounded(WAITING_MAX))
-    before = waiting.pop(key, None)
+    before = state.at_control.pop(key, None)
     window_s = state.settings.uplink_window_s
     old = [] if before is None else [o for o in before.observed if now - o.signal.at <= window_s]
-    waiting[key] = Waiting((*old, *observed)[-OBSERVED_MAX:], now, story)
+    state.at_control[key] = Waiting((*old, *observed)[-OBSERVED_MAX:], now, story)
 
 
 def waits(state: BeliefState, network: NetworkId, now: float) -> bool:
@@ -256,31 +254,16 @@ def release(
         if registrable(key[1]) != domain and all(observed.sent <= before for observed in waiting.observed)
     ]
     for key, _ in through:
-        _withdraw(state, key)
+        del state.at_control[key]
     return through
 
 
-def forget_waiting(state: BeliefState, meant: Meant) -> None:
-    state.unexplained.forget(meant)
-    state.unproven.forget(meant)
-    for key in [key for waiting in state.at_control.values() for key in waiting if meant(key)]:
-        _withdraw(state, key)
-
-
-def _alive(state: BeliefState, network: NetworkId, now: float) -> Bounded[Key, Waiting]:
-    waiting = state.at_control.get(network, Bounded(WAITING_MAX))
-    for key, old in list(waiting.items()):
-        if _young(old, now, state.settings.uplink_window_s) is None:
-            _withdraw(state, key)
+def _alive(state: BeliefState, network: NetworkId, now: float) -> dict[Key, Waiting]:
+    """Returns the signals that wait on a network, and drops those that have waited too long."""
+    waiting = {key: old for key, old in state.at_control.items() if key[0] == network}
+    for key in [key for key, old in waiting.items() if _young(old, now, state.settings.uplink_window_s) is None]:
+        del waiting[key], state.at_control[key]
     return waiting
-
-
-def _withdraw(state: BeliefState, key: Key) -> None:
-    waiting = state.at_control.get(key[0])
-    if waiting is not None:
-        waiting.pop(key, None)
-        if not waiting:
-            del state.at_control[key[0]]
 
 
 # -- residual censorship -----------------------------------------------------------------------------------------------

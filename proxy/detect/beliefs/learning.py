@@ -14,7 +14,7 @@ from proxy.detect.beliefs.aggregation import consider, note_success, note_thawed
 from proxy.detect.beliefs.clock import CLOCK_AHEAD_S, advance
 from proxy.detect.beliefs.outcomes import learn_outcome
 from proxy.detect.beliefs.state import BeliefState, Delivery
-from proxy.detect.beliefs.tables import Forgetful, Key, on_network
+from proxy.detect.beliefs.tables import Key, on_network
 from proxy.detect.beliefs.transitions import forget_stored, governing, mark_working, note_under, represents, troubled
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import NEEDS_BYTES_PROOF, Observed, concerns
@@ -74,11 +74,7 @@ def _network_left(state: BeliefState, _: events.NetworkLeft, network: NetworkId,
     network_health.drop_waiting(state)
     state.claims.clear()
     meant = on_network(UNKNOWN_NETWORK, None)
-    tables: tuple[Forgetful, ...] = (
-        *(state.works, state.transient, state.priors),
-        *(state.failed_under, state.failing_in, state.frozen_in, state.worked_in),
-    )
-    for table in tables:
+    for table in state.host_tables:
         table.forget(meant)
     changes = forget_stored(state, meant, "left a network that cannot be identified")
     network_health.forget(state, UNKNOWN_NETWORK)

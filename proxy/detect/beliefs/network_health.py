@@ -294,13 +294,12 @@ def on_resume(state: BeliefState, now: float) -> None:
     state.quiet_until = now + state.settings.wake_s
     state.clock_ahead = (0.0, NEVER)
     for record in state.networks.values():
-        record.failing.clear()
+        for table in record.dated_tables:
+            table.clear()
         _on_failing_changed(state, record)
         record.last, record.before_at = NO_DELIVERY, NEVER
         record.control_at = record.trusted_at = NEVER
         record.portal_suspected = False
-        record.control_results.clear()
-        record.stalls.clear()
 
 
 def offline(state: BeliefState, network: NetworkId) -> bool:
@@ -431,12 +430,9 @@ def forget_hosts(state: BeliefState, meant: Meant) -> None:
 
     is_meant = with_domains(meant)
     for network, record in state.networks.items():
-        tables: list[Bounded[str, float] | Bounded[str, bool]] = [record.failing, record.stalls]
-        for table in (*tables, *record.resigned.values()):
-            for domain in [domain for domain in table if is_meant((network, domain))]:
-                del table[domain]
-        for host in [host for host in record.control_results if meant((network, host))]:
-            del record.control_results[host]
+        for table in record.host_tables:
+            for name in [name for name in table if is_meant((network, name))]:
+                del table[name]
         if record.last.domain and is_meant((network, record.last.domain)):
             record.last = Delivery("", record.before_at)
     for network, domains in [*state.unresolved.items()]:

@@ -10,11 +10,11 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.generations import Generations
-from proxy.detect.beliefs.tables import HostLru, Key, KeyTable, NameCounter
+from proxy.detect.beliefs.tables import AddressTable, DomainCounter, HostLru, HostTable, Key, KeyTable, NameCounter
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import Observed
 from proxy.detect.verdict.results import NO_RESULT_STORE, Results, ResultStore
@@ -55,7 +55,7 @@ FAILED_MAX = 64
 """Hosts remembered of one troubled domain for having failed."""
 
 WAITING_MAX = 256
-"""Hosts of one network that wait at the control gate at once: many times those of one page."""
+"""Hosts that wait at the control gate at once: many times those of one page."""
 
 ADDRESSES_MAX = 4096
 """Addresses in a residual window."""
@@ -164,6 +164,16 @@ class NetworkRecord:
     trusted_at: float = NEVER  # when a client last accepted a certificate over direct, or a control page was well
     resigned: dict[str, Bounded[str, bool]] = field(default_factory=dict)  # issuer → domain → was it a control
 
+    @property
+    def dated_tables(self) -> tuple[Bounded[str, Any], ...]:
+        """The tables whose dates are void once the clock is set."""
+        return self.failing, self.control_results, self.stalls
+
+    @property
+    def host_tables(self) -> tuple[Bounded[str, Any], ...]:
+        """All tables that are kept by host or domain."""
+        return *self.dated_tables, *self.resigned.values()
+
 
 class BeliefState:
     """All that is believed. Belongs to one thread. A key is a network and a scope on it; a place is a network and a
@@ -218,13 +228,13 @@ class BeliefState:
         """Signals that wait for another route to deliver."""
         self.unproven: HostLru[Waiting] = HostLru(total=total, per_domain=per_domain)
         """Frozen and throttled flows, which wait for a relay to carry more."""
-        self.at_control: Bounded[NetworkId, Bounded[Key, Waiting]] = Bounded(NETWORKS_MAX)
-        """Signals that wait for another host to deliver direct; empty when none does."""
+        self.at_control: KeyTable[Waiting] = KeyTable(WAITING_MAX)
+        """Signals that wait for another host to deliver direct."""
         self.counted: Bounded[int, Counter[SignalId]] = Bounded(COUNTED_MAX)
         """The signals of a connection that have counted, by its request's id."""
-        self.shared = NameCounter(places=SHARED_PLACES_MAX, names=SHARED_DOMAINS_MAX)
+        self.shared = DomainCounter(places=SHARED_PLACES_MAX, names=SHARED_DOMAINS_MAX)
         """Domains that lead to one place."""
-        self.residual: Bounded[tuple[NetworkId, IPAddress], tuple[float, str]] = Bounded(ADDRESSES_MAX)
+        self.residual = AddressTable(ADDRESSES_MAX)
         """Addresses in a residual window, with its beginning and the host that began it."""
         self.early_resets: HostLru[float] = HostLru(total=total, per_domain=per_domain)
         self.statuses: HostLru[Mapping[Route, tuple[float, int]]] = HostLru(total=total, per_domain=per_domain)
@@ -263,6 +273,21 @@ class BeliefState:
         self.settled: KeyTable[SettledVisit] = KeyTable(SETTLED_MAX)
         self.ignored: list[Collection[int]] = []
         """Ids of requests from whose connections nothing is learned."""
+
+    @property
+    def dated_tables(self) -> tuple[HostTable, ...]:
+        """The tables of hosts whose dates are void once the clock is set, so that it clears them."""
+        return (
+            *(self.transient, self.early_resets, self.statuses, self.residual, self.shared, self.claims, self.settled),
+            *(self.unexplained, self.unproven, self.at_control),
+            *(self.failing_in, self.frozen_in, self.worked_in),
+        )
+
+    @property
+    def host_tables(self) -> tuple[HostTable, ...]:
+        """All tables that forget hosts as a user or a network that was left requires. `stored` is not among them: what
+        it forgets is told (`transitions.forget_stored`)."""
+        return *self.dated_tables, self.works, self.priors, self.failed_under
 
     def begin_reading(self, now: float, longest_s: float) -> None:
         """Sets `holds_until` anew: what is read from now on holds for `longest_s` at most. While the clock is behind an

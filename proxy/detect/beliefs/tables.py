@@ -2,7 +2,8 @@
 
 A network or a client can name hosts without end, and must not fill the memory. `HostLru` is keyed by network and host,
 and limits the hosts of one registrable domain as well: a page with 50,000 random subdomains must not evict what is
-known about other sites. `KeyTable` has one limit. `NameCounter` counts names by place.
+known about other sites. `KeyTable` and `AddressTable` have one limit. `NameCounter` and `DomainCounter` count names by
+place.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 from proxy.detect.beliefs.generations import Generations
 from proxy.detect.scopes import registrable
-from proxy.model import NetworkId
+from proxy.model import IPAddress, NetworkId
 from proxy.model.bounded import Bounded
 
 T = TypeVar("T")
@@ -38,10 +39,11 @@ def with_domains(meant: Meant) -> Meant:
     return lambda key: meant(key) or meant((key[0], f"*.{key[1]}"))
 
 
-class Forgetful(Protocol):
-    """A table that can forget keys."""
+class HostTable(Protocol):
+    """A table that names hosts."""
 
     def forget(self, meant: Meant) -> None: ...
+    def clear(self) -> None: ...
 
 
 class KeyTable(Bounded[Key, T]):
@@ -50,6 +52,14 @@ class KeyTable(Bounded[Key, T]):
     def forget(self, meant: Meant) -> None:
         for key in [*filter(meant, self)]:
             del self[key]
+
+
+class AddressTable(Bounded[tuple[NetworkId, IPAddress], tuple[float, str]]):
+    """By address: when something began there, and the host that began it. An address is forgotten with that host."""
+
+    def forget(self, meant: Meant) -> None:
+        for place in [place for place, (_, host) in self.items() if meant((place[0], host))]:
+            del self[place]
 
 
 class HostLru(Generic[T]):
@@ -187,3 +197,10 @@ class NameCounter:
 
     def clear(self) -> None:
         self._places.clear()
+
+
+class DomainCounter(NameCounter):
+    """Counts registrable domains by place. A domain is forgotten with any host of it."""
+
+    def forget(self, meant: Meant) -> None:
+        super().forget(with_domains(meant))

@@ -72,7 +72,7 @@ TABLES: Mapping[str, Table] = {
     # What waits.
     "BeliefState.unexplained": _lru(),
     "BeliefState.unproven": _lru(),
-    "BeliefState.at_control": Table(By.HOST, _NETWORKS, _fixed(state.WAITING_MAX)),
+    "BeliefState.at_control": Table(By.HOST, _fixed(state.WAITING_MAX)),
     # Scopes.
     "BeliefState.domains": Table(By.HOST, lambda settings: settings.hosts_max),
     "BeliefState.prefixes": Table(By.HOST, _fixed(state.PREFIXES_MAX)),
@@ -273,5 +273,4 @@ def texts(root: object) -> Iterator[tuple[str, str]]:
 
 def waiting_hosts(state: BeliefState) -> set[Key]:
     """The hosts about which any signal waits."""
-    at_control = {key for waiting in state.at_control.values() for key in waiting}
-    return {*state.unexplained, *state.unproven, *at_control}
+    return {*state.unexplained, *state.unproven, *state.at_control}

@@ -397,7 +397,7 @@ def order_shows(
     """What differs between beliefs that are told two events in one order and in the other, as far as that is not
     known."""
     state = told.beliefs._state
-    if is_ordered_today(pair, {host for _, host in state.at_control.get(network, ())}):
+    if is_ordered_today(pair, {host for where, host in state.at_control if where == network}):
         return
     one, other = (each.call(network, now) for each in pair)
     here, there = told.copy(one, other), told.copy(other, one)

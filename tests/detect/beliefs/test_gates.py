@@ -124,7 +124,8 @@ def test_annulled_forgotten_and_void() -> None:
     fill()
     gates.cancel(KEY)
     assert waiting_hosts(gates.state) == {KEY}  # a frozen flow has delivered too
-    gates.forget_waiting(on_network(*KEY))
+    for table in gates.state.host_tables:
+        table.forget(on_network(*KEY))
     assert waiting_hosts(gates.state) == set()
     fill()
     gates.drop_waiting()

@@ -13,11 +13,11 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.beliefs.events import Carried, ControlAnswered, FlowStalled, ResolverMeasured
-from proxy.detect.beliefs.state import CONTROLS_MAX, NETWORKS_MAX, NetworkRecord, Working
-from proxy.detect.beliefs.tables import NameCounter
+from proxy.detect.beliefs.events import Carried, ControlAnswered, FlowStalled, NetworkLeft, ResolverMeasured
+from proxy.detect.beliefs.state import CONTROLS_MAX, WAITING_MAX, NetworkRecord, Working
+from proxy.detect.beliefs.tables import KeyTable, NameCounter
 from proxy.detect.scopes import is_host
-from proxy.model import Belief, ConnectivityResult, NetworkId, Protocol, Stage, Symptom
+from proxy.model import UNKNOWN_NETWORK, Belief, ConnectivityResult, NetworkId, Protocol, Stage, Symptom
 from tests.detect.beliefs.inside import (
     ALIASES,
     CONTAINERS,
@@ -145,9 +145,9 @@ def test_a_domain_leaves_the_index_with_its_belief() -> None:
 
 
 def test_signals_of_many_networks_wait_within_a_bound() -> None:
-    networks = [NetworkId(f"network-{number}") for number in range(NETWORKS_MAX + 5)]
+    networks = [NetworkId(f"network-{number}") for number in range(WAITING_MAX + 5)]
     beliefs = learned(*(Visit("rescued", "waits.test").call(network, T0) for network in networks))
-    assert [*beliefs._state.at_control] == networks[5:]
+    assert [*beliefs._state.at_control] == [(network, "waits.test") for network in networks[5:]]
 
 
 def test_results_of_many_control_pages_are_kept_within_a_bound() -> None:
@@ -238,6 +238,77 @@ def test_what_is_kept_by_host_or_network_goes_with_the_network() -> None:
 
 EMPTIED = {"Generations._of_domains"}
 """Tables that forgetting empties of all networks: each next visit is planned anew."""
+
+
+UNLISTED = {
+    *("BeliefState.stored", "BeliefState.domains", "BeliefState.prefixes"),  # with the Changes of `forget_stored`
+    "BeliefState.untold",
+    "BeliefState.unresolved",  # with the records of networks
+    *("Results._results", "Results._visited", "Results.waiting"),  # with the results that are stored
+    "Generations._of_domains",
+}
+"""Tables of hosts that no list of `state` has. Each has a function that forgets hosts in it."""
+
+
+def listed(beliefs: Beliefs, lists: str) -> set[str]:
+    """The names of the tables in these lists, of the state and of all records of networks."""
+    state = beliefs._state
+    found = {id(table) for part in (state, *state.networks.values()) for table in getattr(part, lists)}
+    # Of a table of tables, those in it are in the list.
+    return {
+        name
+        for name, held in tables_of(beliefs).items()
+        for table in held
+        if id(table) in found or (isinstance(table, dict) and any(id(each) in found for each in table.values()))
+    }
+
+
+def unlisted(beliefs: Beliefs) -> set[str]:
+    """The tables that the code knows and no list has."""
+    return tables_of(beliefs).keys() - listed(beliefs, "host_tables")
+
+
+def test_each_table_of_hosts_is_in_the_list() -> None:
+    by_host = {name for name, table in TABLES.items() if table.by is By.HOST}
+    assert listed(learned(*everywhere()), "host_tables") == by_host - UNLISTED
+
+
+def test_a_new_table_that_is_not_in_the_list_is_found() -> None:
+    """The control."""
+    beliefs = learned(*everywhere())
+    before = unlisted(beliefs)
+    vars(beliefs._state)["more"] = KeyTable(3)
+    assert unlisted(beliefs) - before == {"BeliefState.more"}
+
+
+KEEPS_DATES = {
+    *("BeliefState.stored", "BeliefState.works", "BeliefState.priors"),  # their dates move with the clock
+    *("BeliefState.domains", "BeliefState.prefixes", "BeliefState.unresolved", "Results._visited"),  # they have none
+    "BeliefState.failed_under",  # they are not read
+    "BeliefState.untold",  # the Changes of what moved
+    "NetworkRecord.resigned",
+}
+"""Tables of hosts that keep their entries when the clock is set."""
+
+
+@pytest.mark.parametrize("set_s", [-7200.0, 2 * MONTH])
+def test_dates_that_do_not_move_with_the_clock_are_dropped_when_it_is_set(set_s: float) -> None:
+    beliefs = learned(*everywhere())
+    by_host = {name for name, table in TABLES.items() if table.by is By.HOST}
+    assert filled(beliefs, By.HOST) == by_host
+    beliefs.all(now=beliefs._state.now + set_s)
+    assert filled(beliefs, By.HOST) - KEEPS_DATES == set()
+    assert filled(beliefs, By.HOST) >= {"BeliefState.stored", "BeliefState.works", "BeliefState.failed_under"}
+
+
+def test_of_an_unidentified_network_that_was_left_only_results_stay() -> None:
+    """The next one may be unidentified, too."""
+    beliefs = learned(*everywhere(UNKNOWN_NETWORK), *everywhere(HOME, T0 + MONTH + 1000))
+    learn(NetworkLeft(), HOME, beliefs._state.now)(beliefs)
+    assert {place for place, text in texts(beliefs) if text == UNKNOWN_NETWORK} == {
+        *("BeliefState.spent", "Results._results", "Results._visited"),
+    }
+    assert HOME in {text for place, text in texts(beliefs) if place == "BeliefState.works"}
 
 
 def test_what_is_kept_by_neither_holds_no_name() -> None:
