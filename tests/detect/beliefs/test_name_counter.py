@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.detect.beliefs.tables import NameCounter, on_network
+from proxy.detect.beliefs.tables import DomainCounter, NameCounter, on_network
 from tests.support.outcomes import AWAY, HOME
 
 NOW = 1_000_000.0
@@ -68,3 +68,11 @@ def test_it_forgets_a_name_and_its_place_with_the_last_one() -> None:
     assert WARNING in sightings
     sightings.forget(on_network(None, "example.net"))
     assert WARNING not in sightings
+
+
+def test_a_domain_is_forgotten_with_any_host_of_it() -> None:
+    sightings = DomainCounter(places=3, names=4)
+    for domain in ("gone.test", "kept.test"):
+        sightings.note(WARNING, domain, NOW)
+    sightings.forget(on_network(HOME, "www.gone.test"))
+    assert [sightings.saw(WARNING, domain) for domain in ("gone.test", "kept.test")] == [False, True]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.detect.beliefs.generations import Generations
-from proxy.detect.beliefs.tables import HostLru, Key
+from proxy.detect.beliefs.tables import AddressTable, HostLru, Key, on_network
 from proxy.detect.scopes import registrable
 from proxy.model import NetworkId
 from tests.support.outcomes import AWAY, HOME
@@ -110,3 +111,16 @@ def test_a_renewed_value_is_used() -> None:
 
     assert table.put(C, 4) == [(B, 2)]
     assert table.get(A) == 3
+
+
+def test_an_address_is_forgotten_with_the_host_that_began() -> None:
+    table = AddressTable(3)
+    one, two = (ipaddress.ip_address(f"192.0.2.{number}") for number in (1, 2))
+    table[HOME, one] = (1.0, "a.example.org")
+    table[HOME, two] = (2.0, "b.example.org")
+    table[AWAY, one] = (3.0, "a.example.org")
+
+    table.forget(on_network(HOME, "a.example.org"))
+    assert [*table] == [(HOME, two), (AWAY, one)]
+    table.forget(on_network(AWAY, None))
+    assert [*table] == [(HOME, two)]
