@@ -170,7 +170,14 @@ def parts_of_setups(run: Run, poller: Poller, kept: Kept, known: Known, port: in
         run.paths,
         port,
         knowledge=BywayKnows(
-            known.in_use, known.network, known.beliefs, known.findings, known.health, known.ways, known.addons
+            known.in_use,
+            known.network,
+            known.beliefs,
+            known.findings,
+            known.health,
+            known.ways,
+            known.addons,
+            kept.store.is_private,
         ),
         copies=kept.copies,
         relay_addresses=kept.relay_addresses,

@@ -53,6 +53,9 @@ class DetectTuning(Section):
     hedge_syn_s: Seconds = setting(
         1.5, "DNS or SYN unanswered for this time starts the next route; one lost SYN must not"
     )
+    hedge_ask_s: Seconds = setting(
+        0.7, "SYN or request unanswered for this time has encrypted DNS asked about a host that is not known to work"
+    )
     hedge_relay_s: Seconds = setting(3, "a relay's handshake unanswered for this time starts the next route")
     hedge_silent_s: Seconds = setting(
         3, "request acknowledged but unanswered for at least this time starts the next route"

@@ -67,6 +67,12 @@ class Auto(Section):
     retest: bool = setting(True, "re-test blocked sites automatically")
 
 
+RESERVE_DNS_SERVERS = ("https://185.222.222.222/dns-query", "tls://8.8.8.8")
+"""Encrypted DNS servers that are queried while all of the default `[dns] servers` fail; never beside servers that the
+user has set. They belong to other owners, DNS.SB (xTom) and Google. Their certificates name these addresses, so the
+ClientHello has no SNI: censors block `dns.google` by SNI while the address itself answers (net4people/bbs#81)."""
+
+
 @frozen_dataclass
 class Dns(Section):
     """How names are resolved."""

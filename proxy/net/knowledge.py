@@ -66,6 +66,11 @@ class Knowledge(Protocol):
         """Whether `host` must not be resolved in plain text. Called only with `EncryptedFor.SUSPECTS`."""
         return False
 
+    def wants_second_opinion(self, host: str) -> bool:
+        """Whether encrypted DNS shall be asked about `host` while direct is only silent. Not when direct delivered it
+        before, a captive portal answers, or the user keeps it out of the log."""
+        return True
+
     def is_portal(self) -> bool:
         """Whether a captive portal is known to answer in place of every site: its answers are no findings, and a
         redirect leads to its login page."""

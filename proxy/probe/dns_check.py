@@ -47,6 +47,10 @@ class DnsCheck:
     async def _run(self, setup: Setup, record: OpenRecord, flight: Flight) -> None:
         visit = record.outcome
         try:
+            if visit.winner == DOH and any(a.pending and a.stage is not Stage.RESOLVE for a in visit.attempts):
+                await record.direct_judged()  # `direct|doh` starts beside a direct attempt that may only be slow
+                if (direct := record.outcome.direct_attempt) is not None and direct.delivered:
+                    return
             finding = await setup.resolver.compare(visit.request.destination.host)
             if finding is None:
                 return

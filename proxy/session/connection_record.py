@@ -56,7 +56,7 @@ class ConnectionRecord:
     """The log's row for one connection, or for one plain HTTP request."""
 
     __slots__ = (
-        "_flow", "_observer", "_race", "_retained", "_services", "_task", "at", "attempts", "bytes_down", "bytes_up",
+        "_flow", "_judging", "_observer", "_race", "_retained", "_services", "_task", "at", "attempts", "bytes_down", "bytes_up",
         "client_message", "closed_by", "duration", "error", "flight_at", "flight_bytes", "host", "is_routine",
         "network", "plan", "protocol", "request", "setup", "transfer", "winner",
     )  # fmt: skip
@@ -115,6 +115,7 @@ class ConnectionRecord:
         """See `events.Routine`."""
         self._retained = 1
         self._flow: WatchedFlow | None = None
+        self._judging: asyncio.Task[None] | None = None  # of a direct attempt that the winner overtook
         self._observer = OutcomeObserver(services, network)
         self._race: Race | None = None  # the one under way
         self._task: asyncio.Task[Any] | None = None  # of the session
@@ -181,6 +182,11 @@ class ConnectionRecord:
     def retain(self) -> None:
         """Postpones the outcome until one more `release`."""
         self._retained += 1
+
+    async def direct_judged(self) -> None:
+        """See OpenRecord."""
+        if self._judging is not None:
+            await asyncio.wait([self._judging])
 
     def release(self, outcome: Outcome | None = None) -> None:
         """Emits the outcome when nothing retains the record any more. `outcome`: the present one, if the caller has
@@ -264,7 +270,8 @@ class ConnectionRecord:
             self._observer.judge_relays(outcome)
             if race.overtaken is not None:
                 self.retain()
-                spawn(self._judge_late_direct(race.take_overtaken()), name=f"judge direct to {self.host}")
+                judging = self._judge_late_direct(race.take_overtaken())
+                self._judging = spawn(judging, name=f"judge direct to {self.host}")
         return outcome
 
     def report_delivered(self, flight: Flight, outcome: Outcome | None = None) -> None:
@@ -474,6 +481,7 @@ class ConnectionRecord:
             self._judge(await late.judge())
             self._learn()
         finally:
+            self._judging = None
             self.release()
 
     def _judge_only_route(self, attempt: Attempt, result: TunnelResult) -> None:

@@ -16,7 +16,7 @@ from proxy.config.load import Loaded
 from proxy.config.passwords import Passwords
 from proxy.config.paths import Paths
 from proxy.config.relays import enabled_relays, expanded
-from proxy.config.schema import RelayConfig
+from proxy.config.schema import RESERVE_DNS_SERVERS, RelayConfig
 from proxy.model.errors import ConfigError
 from proxy.model.feature import Feature, Role, offers
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -76,6 +76,8 @@ class Checked:
     rules: Rules
     servers: tuple[SecureServer, ...]
     """The servers of `[dns] servers`; none when `[dns] secure` is "never"."""
+    reserve_servers: tuple[SecureServer, ...]
+    """Further servers, queried while all of `servers` fail; none when the user has set `[dns] servers`."""
     pages: Callable[[], BlockPages]
 
 
@@ -101,7 +103,9 @@ def check(parts: Parts, loaded: Loaded, *, pause_s: float = 0.0) -> Checked:
     if parts.features is not None:
         notices = dict.fromkeys((*loaded.notices, *loaded.unused(parts.features)))  # once, also after a second check
         loaded = replace(loaded, notices=tuple(notices))
-    return Checked(loaded, relays, credentials, rules, servers, pages)
+    is_set = "dns.servers" in loaded.sources
+    reserve_servers = () if is_set or not servers else tuple(map(dns_url.parse, RESERVE_DNS_SERVERS))
+    return Checked(loaded, relays, credentials, rules, servers, reserve_servers, pages)
 
 
 class _Problems(list[str]):

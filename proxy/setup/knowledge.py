@@ -16,7 +16,7 @@ from proxy.detect.beliefs.events import FlightAnswered, FlightBroken
 from proxy.detect.relay_health import Health, relay_name
 from proxy.detect.relay_ways import RelayWays
 from proxy.extend.dispatch import Addons
-from proxy.model import Destination, DnsFinding, IPAddress, NetworkId, NetworkState, Route, Symptom
+from proxy.model import Destination, DnsFinding, IPAddress, NetworkId, NetworkState, Route, State, Symptom
 from proxy.model.evidence import frozen_evidence
 from proxy.net.dialers.road import WayBeliefs
 from proxy.net.knowledge import ClassifiedAnswer
@@ -69,8 +69,11 @@ class BywayKnows:
         health: Health,
         relay_ways: RelayWays,
         addons: Addons,
+        is_private: Callable[[str], bool],
     ) -> None:
+        """`is_private`: see `Services`."""
         self._in_use = in_use
+        self._is_private = is_private
         self.network: Callable[[], NetworkId] = network.current  # called a dozen times for each lookup
         self._network_watch = network
         self._beliefs = beliefs
@@ -89,6 +92,14 @@ class BywayKnows:
             router.rules.is_listed(host)
             or self._beliefs.lookup(host, network=network, now=now).hide_name_from_dns
             or not router.may_go_direct(Destination(host, 443), network, now)
+        )
+
+    def wants_second_opinion(self, host: str) -> bool:
+        network = self.network()
+        return (
+            self._beliefs.lookup(host, network=network, now=time.time()).state is not State.WORKS
+            and not self.is_portal()
+            and not self._is_private(host)
         )
 
     def is_portal(self) -> bool:

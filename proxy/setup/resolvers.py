@@ -1,7 +1,8 @@
 """Makes the resolvers of a Setup from `[dns]`: they use the system's DNS and encrypted DNS servers.
 
 There are two. The resolver for direct routes reaches encrypted servers by address and through every relay. The resolver
-for the names of relays reaches them by address and through the relays that need no lookup, and uses no other DNS.
+for the names of relays reaches them by address and through the relays that need no lookup, and uses no other DNS. Both
+share the reserve servers.
 """
 
 from __future__ import annotations
@@ -23,9 +24,18 @@ from proxy.net.dns.tampering import BogonCheck
 from proxy.net.knowledge import NothingKnown
 from proxy.setup.checked import Checked, Parts
 from proxy.setup.guard import public_addresses
+from proxy.wire.dns_url import SecureServer
 
 
-def for_direct(parts: Parts, checked: Checked, guard: BogonCheck, query_paths: Sequence[Dialer]) -> Resolver:
+def reserve_dns(parts: Parts, checked: Checked, by_address: Dialer) -> EncryptedDns | None:
+    """Returns the reserve servers, for both resolvers; None when there are none. They are reached by address alone: a
+    relay that works reaches the servers of `[dns] servers` as well."""
+    return _encrypted_dns(parts, checked, checked.reserve_servers, (by_address,), None)
+
+
+def for_direct(
+    parts: Parts, checked: Checked, guard: BogonCheck, query_paths: Sequence[Dialer], reserve: EncryptedDns | None
+) -> Resolver:
     """Returns the resolver for direct routes. `query_paths` dial the encrypted DNS servers, the preferred
     first."""
     settings = checked.loaded.settings
@@ -36,11 +46,13 @@ def for_direct(parts: Parts, checked: Checked, guard: BogonCheck, query_paths: S
         knowledge=parts.knowledge,
         guard=guard,
         system=_system_dns(parts, settings),
-        encrypted=_encrypted_dns(parts, checked, query_paths),
+        encrypted=_encrypted_dns(parts, checked, checked.servers, query_paths, reserve),
     )
 
 
-def for_relays(parts: Parts, checked: Checked, query_paths: Sequence[Dialer]) -> RelayLookup:
+def for_relays(
+    parts: Parts, checked: Checked, query_paths: Sequence[Dialer], reserve: EncryptedDns | None
+) -> RelayLookup:
     """Returns the lookup for the names of relays. It does not use `[dns.hosts]`, which is for direct routes, nor a
     guard, since a relay may have any address. Names of relays with `public_only` resolve to public addresses only."""
     settings = checked.loaded.settings
@@ -51,7 +63,7 @@ def for_relays(parts: Parts, checked: Checked, query_paths: Sequence[Dialer]) ->
         options=options,
         knowledge=NothingKnown(parts.knowledge.network),
         system=_system_dns(parts, settings),
-        encrypted=_encrypted_dns(parts, checked, query_paths),
+        encrypted=_encrypted_dns(parts, checked, checked.servers, query_paths, reserve),
     )
     return RelayLookup(
         resolver,
@@ -73,18 +85,25 @@ def _options(settings: Settings) -> ResolverOptions:
     )
 
 
-def _encrypted_dns(parts: Parts, checked: Checked, query_paths: Sequence[Dialer]) -> EncryptedDns | None:
-    if not checked.servers:
+def _encrypted_dns(
+    parts: Parts,
+    checked: Checked,
+    servers: Sequence[SecureServer],
+    query_paths: Sequence[Dialer],
+    reserve: EncryptedDns | None,
+) -> EncryptedDns | None:
+    if not servers:
         return None
     dns = checked.loaded.settings.dns
     return EncryptedDns(
-        checked.servers,
+        servers,
         query_paths,
         timeout_s=dns.secure_timeout_s,
         stagger_s=dns.secure_stagger_s,
         down_s=dns.secure_down_s,
         idle_s=dns.secure_idle_s,
         network=parts.knowledge.network,
+        reserve=reserve,
     )
 
 

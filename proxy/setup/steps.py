@@ -30,7 +30,7 @@ from proxy.session.inbound import InboundHandshake
 from proxy.session.setup import Setup, refusal_by
 from proxy.setup.checked import Checked, Parts, check
 from proxy.setup.guard import guard_of, guard_of_relays
-from proxy.setup.resolvers import for_direct, for_relays
+from proxy.setup.resolvers import for_direct, for_relays, reserve_dns
 from proxy.wire.fragmentation import cuts_hello
 from proxy.wire.hostnames import OWN_NAME
 
@@ -44,9 +44,10 @@ def build(parts: Parts, checked: Checked, overrides: Mapping[str, Override]) -> 
     """Returns the Setup of a checked configuration. Raises ConfigError when the guard or a relay cannot be made."""
     guard, relay_guard = guard_of(checked.loaded, port=parts.port), refusal_by(guard_of_relays(port=parts.port))
     paths = query_paths(parts, checked, relay_guard)
+    reserve = reserve_dns(parts, checked, paths.by_address)
     resolvers = Resolvers(
-        relays=for_relays(parts, checked, paths.for_relays),
-        direct=for_direct(parts, checked, guard, paths.for_direct),
+        relays=for_relays(parts, checked, paths.for_relays, reserve),
+        direct=for_direct(parts, checked, guard, paths.for_direct, reserve),
     )
     dialers = guarded(parts, checked, resolvers, refusal_by(guard, resolvers.direct), relay_guard)
     registry = make_registry(parts, checked, resolvers, dialers)
@@ -72,6 +73,7 @@ def build(parts: Parts, checked: Checked, overrides: Mapping[str, Override]) -> 
 class QueryPaths:
     """The paths of encrypted DNS queries, the preferred one first."""
 
+    by_address: Dialer
     for_direct: tuple[Dialer, ...]
     """Paths for names of direct routes: by address, and through all relays."""
     for_relays: tuple[Dialer, ...]
@@ -130,7 +132,7 @@ def query_paths(parts: Parts, checked: Checked, relay_guard: GuardAddress) -> Qu
     )
     through = {relay.name: PathThroughRelay(relay.name) for relay in checked.relays}
     unnamed = (path for name, path in through.items() if not first_hop_is_named(name, checked.relays))
-    return QueryPaths((by_address, *through.values()), (by_address, *unnamed), tuple(through.values()))
+    return QueryPaths(by_address, (by_address, *through.values()), (by_address, *unnamed), tuple(through.values()))
 
 
 def guarded(

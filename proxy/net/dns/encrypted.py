@@ -2,7 +2,7 @@
 
 A server that failed over one path is queried after all others over it for a while. When an answer is late, the next
 server is queried too (hedging). An invalid certificate is a failure like any other: the next server is queried, and
-never plain DNS.
+never plain DNS. Reserve servers are queried only while all others fail over all paths.
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ DOWN_S = 60.0
 """Seconds for which a server that failed is queried after all others."""
 
 
+_OUR_OWN = (Symptom.OFFLINE, Symptom.LOCAL)
+"""Failures of this computer, which say nothing about a server."""
+
+
 class EncryptedDns:
     """The resolver of `direct|doh`. Belongs to one loop."""
 
@@ -54,9 +58,13 @@ class EncryptedDns:
         down_s: float = DOWN_S,
         idle_s: float | None = None,
         network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK,
+        reserve: EncryptedDns | None = None,
     ) -> None:
         """Every server is queried over the first of `paths`, then over the next one. After a change of network, no
-        server counts as down. With `idle_s` None, the transports take their default."""
+        server counts as down. With `idle_s` None, the transports take their default.
+
+        The servers of `reserve` are queried once every server has failed over every path within `down_s`, and only
+        those of them that have not failed themselves within it. Several objects may share it."""
         self._servers = servers
         self._paths = paths
         self._timeout_s = timeout_s
@@ -64,8 +72,8 @@ class EncryptedDns:
         self._stagger_s = stagger_s
         self._down_s = down_s
         self._network = network
-        self._down: dict[DnsTransport, float] = {}  # → the time until which it counts as down
-        self._down_on = network()
+        self._reserve = reserve
+        self._down_on = network()  # the network on which transports are marked as down
         self._has_warned = False
 
     @cached_property
@@ -82,11 +90,12 @@ class EncryptedDns:
 
         Raises DialError of stage RESOLVE when no server answers: SKIPPED, from which nothing is learned; OFFLINE or
         LOCAL when that explains every failure. Its evidence is "doh"."""
-        if (network := self._network()) != self._down_on:
-            self._down.clear()
-            self._down_on = network
-        now = asyncio.get_running_loop().time
-        waiting = deque(sorted(self._transports, key=lambda transport: self._down.get(transport, 0.0) > now()))
+        now, reserve = asyncio.get_running_loop().time, self._reserve
+        ready = self._ready(now())
+        waiting = deque([*ready, *(transport for transport in self._transports if transport not in ready)])
+        if reserve is not None and not ready:
+            waiting.extendleft(reversed(reserve._ready(now())))
+            reserve = None
         failures: list[DialError] = []
         inconclusive: LookupResult | None = None
         under_way: dict[asyncio.Task[LookupResult | DialError], DnsTransport] = {}
@@ -101,21 +110,33 @@ class EncryptedDns:
                     transport, result = under_way.pop(task), task.result()
                     if isinstance(result, DialError):
                         failures.append(result)
-                        self._down[transport] = now() + self._down_s
+                        if result.symptom not in _OUR_OWN:
+                            transport.down_until = now() + self._down_s
                         continue
-                    self._down.pop(transport, None)
+                    transport.down_until = 0.0
                     self._has_warned = False
                     if result.code in (Rcode.OK, Rcode.NO_NAME):
-                        # Servers that this one overtook are queried after all others.
-                        self._down.update(dict.fromkeys(under_way.values(), now() + self._down_s))
+                        for overtaken in under_way.values():  # it is queried after all others
+                            overtaken.down_until = now() + self._down_s
                         return result
                     inconclusive = inconclusive or result
+                if not waiting and not under_way and reserve is not None and not self._ready(now()):
+                    waiting.extend(reserve._ready(now()))
+                    reserve = None
         finally:
             for task in under_way:
                 task.cancel()
         if inconclusive is not None:
             return inconclusive
         raise self._all_failed(failures)
+
+    def _ready(self, now: float) -> list[DnsTransport]:
+        """Returns the transports that do not count as down, in order."""
+        if (network := self._network()) != self._down_on:
+            self._down_on = network
+            for transport in self._transports:
+                transport.down_until = 0.0
+        return [transport for transport in self._transports if transport.down_until <= now]
 
     def _all_failed(self, failures: Sequence[DialError]) -> DialError:
         reasons = list(dict.fromkeys(map(str, failures))) or ["none is configured"]
@@ -129,7 +150,7 @@ class EncryptedDns:
             log.debug("all encrypted DNS servers failed: %s", "; ".join(reasons))
         symptoms = {failure.symptom for failure in failures}
         symptom = symptoms.pop() if len(symptoms) == 1 else Symptom.SKIPPED
-        symptom = symptom if symptom in (Symptom.OFFLINE, Symptom.LOCAL) else Symptom.SKIPPED
+        symptom = symptom if symptom in _OUR_OWN else Symptom.SKIPPED
         return lookup_failed(f"all encrypted DNS servers failed: {text}", symptom, {"doh": "doh_down"})
 
     def __repr__(self) -> str:

@@ -41,6 +41,9 @@ TTL_MIN_S = 1.0
 FINDING_KEEP_S = 3600.0
 """Seconds for which a name with a finding is resolved by encrypted DNS only, whatever beliefs say."""
 
+SECOND_OPINION_EVERY_S = 86_400.0
+"""The shortest time between two second opinions about one name."""
+
 Answer = tuple[IPAddress, ...] | DialError
 Settle = Callable[[Answer], None]
 Take = Callable[[SystemAnswer], Awaitable[None]]
@@ -147,6 +150,7 @@ class Resolver:
         )
         self._plain = ExpiringCache[tuple[IPAddress, ...]]()
         self._secured = ExpiringCache[tuple[IPAddress, ...]]()
+        self._opinions = ExpiringCache[asyncio.Task[bool]]()
         self._under_way: dict[tuple[bool, str], list[PendingAnswer]] = {}  # the waiting callers, by (secure, host)
 
     # -- lookups ---------------------------------------------------------------------------------------------------
@@ -272,6 +276,27 @@ class Resolver:
         if finding is not None:
             self._plain.drop((self._network(), host))
         return finding
+
+    def second_opinion(self, host: str) -> asyncio.Task[bool] | None:
+        """Returns a task that asks encrypted DNS whether the system's resolver led `host` elsewhere. It makes no
+        finding and raises nothing. Returns None when encrypted DNS may not be asked, was asked within the last day, or
+        resolves the name already. Callers share the task as long as its answer is cached."""
+        if (
+            self._encrypted_for is not EncryptedFor.SUSPECTS
+            or self._encrypted is None
+            or self._is_local(host)
+            or not self.may_ask_in_plain_text(host)
+            or self.in_files(host)
+        ):
+            return None
+        key, now = (self._network(), host), asyncio.get_running_loop().time()
+        opinion = self._opinions.get(key, now)
+        if opinion is None:
+            opinion = spawn(self._tampering.leads_elsewhere(host, self.secure), name=f"second opinion on {host}")
+            self._opinions.put(key, now + SECOND_OPINION_EVERY_S, opinion)
+        elif opinion.done() and self._secured.get(key, now) is None:
+            return None
+        return opinion
 
     # -- one query for all callers ---------------------------------------------------------------------------------
 

@@ -41,6 +41,8 @@ WITNESSED_S = 60.0
 """Seconds for which the result of the WITNESSES is reused."""
 
 Key = tuple[NetworkId, str]
+Ask = Callable[[str], Awaitable[Sequence[IPAddress]]]
+"""Resolves a name by encrypted DNS. Raises DialError."""
 T = TypeVar("T")
 
 
@@ -212,25 +214,16 @@ class TamperingChecks:
             return False
         return not (all(address in FAKE for address in addresses) and await self._controls_are_fake())
 
-    async def compare(
-        self, host: str, ask_encrypted: Callable[[str], Awaitable[Sequence[IPAddress]]]
-    ) -> DnsFinding | None:
+    async def compare(self, host: str, ask_encrypted: Ask) -> DnsFinding | None:
         """Compares the system's last answer for `host` with that of encrypted DNS. Returns the finding; None when both
         agree, or when one is missing."""
         key = self._key(host)
         answer = self.system_answer(host)
         if answer is None:
             return self.finding(host)
-        try:
-            addresses = await ask_encrypted(host)
-        except DialError as error:
-            if error.symptom is Symptom.NO_NAME:
-                self.mark_local(host)
+        addresses = await self._by_encrypted_dns(host, ask_encrypted)
+        if not addresses:
             return None
-        if key != self._key(host):  # the network has changed meanwhile
-            return None
-        if self._home.get(key, _time()):
-            return None  # the system's resolver may hide private addresses, as protection from DNS rebinding
         if not answer.addresses:
             if not await self._answers_others(host) or key != self._key(host):
                 return None
@@ -240,11 +233,35 @@ class TamperingChecks:
             return self.add_finding(host, signal, detail)
         if (finding := self.finding(host)) is not None:
             return finding
-        if any(map(self.is_fake, answer.addresses)) or await self._agree(answer.addresses, addresses):
+        if await self._agree(answer.addresses, addresses):
             return None
         return self.add_finding(
             host, SignalId.DNS_MISMATCH, f"{listed(answer.addresses)}, but {listed(addresses)} by encrypted DNS"
         )
+
+    async def leads_elsewhere(self, host: str, ask_encrypted: Ask) -> bool:
+        """Whether encrypted DNS gives other addresses for `host` than the system's last answer. Makes no finding: a CDN
+        gives different addresses to different resolvers."""
+        answer = self.system_answer(host)
+        if answer is None or not answer.addresses or self._is_answer_private(host):
+            return False
+        addresses = await self._by_encrypted_dns(host, ask_encrypted)
+        return bool(addresses) and not await self._agree(answer.addresses, addresses)
+
+    async def _by_encrypted_dns(self, host: str, ask_encrypted: Ask) -> Sequence[IPAddress]:
+        """Returns the addresses of encrypted DNS to compare with the system's; none when there is no answer, or no
+        comparison."""
+        key = self._key(host)
+        try:
+            addresses = await ask_encrypted(host)
+        except DialError as error:
+            if error.symptom is Symptom.NO_NAME:
+                self.mark_local(host)
+            return ()
+        if key != self._key(host):  # the network has changed meanwhile
+            return ()
+        # The system's resolver may hide private addresses, as protection from DNS rebinding.
+        return () if self._home.get(key, _time()) else addresses
 
     async def _answers_others(self, host: str) -> bool:
         """Whether the system resolves some control name. A resolver that fails for all names, like one of a router
@@ -261,7 +278,8 @@ class TamperingChecks:
             return answers_others
 
     async def _agree(self, some: Sequence[IPAddress], others: Sequence[IPAddress]) -> bool:
-        if dns.related(some, others):
+        """Whether the system's addresses are fake, or related to those of encrypted DNS."""
+        if any(map(self.is_fake, some)) or dns.related(some, others):
             return True
         if all(address.version == 4 for address in some):
             return False

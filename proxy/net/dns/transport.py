@@ -87,6 +87,8 @@ class DnsTransport(ABC):
         self._running: set[Notify] = set()  # of the connections that take queries, or will
         self._idle: set[Notify] = set()  # of the connections that can take a query now
         self._callers = 0
+        self.down_until = 0.0
+        """The loop time until which its owner counts it as down."""
 
     async def exchange(self, message: bytes) -> bytes:
         """Sends a query. Returns the answer, unparsed. Raises DialError of stage RESOLVE."""

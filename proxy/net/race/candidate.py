@@ -41,8 +41,8 @@ class Phase(Enum):
 class Candidate:
     __slots__ = (
         "answer", "answer_due_at", "answer_fingerprint", "avoids_residual", "connected_at", "connected_late",
-        "connecting", "direct", "ended_at", "eof_sent", "error", "evidence", "flight_sent_at", "hedged_at", "is_retry",
-        "is_shared", "phase", "reset", "route", "sent", "snapshot", "stage", "started_at", "stream", "symptom",
+        "connecting", "direct", "ended_at", "eof_sent", "error", "evidence", "flight_sent_at", "hedged_at", "is_beside",
+        "is_retry", "is_shared", "phase", "reset", "route", "sent", "snapshot", "stage", "started_at", "stream", "symptom",
         "syn_at", "syn_s", "task",
     )  # fmt: skip
 
@@ -71,6 +71,7 @@ class Candidate:
         self.avoids_residual = False  # a relay may deliver instead, so this strategy stays out of a residual window
         self.is_retry = False  # its relay was tried before in this race
         self.is_shared = False  # it tries a strategy for all races to the host, which wait for the result
+        self.is_beside = False  # it was started beside direct, by a second opinion on the name: nothing waits for it
         self.connected_late = False  # it was hedged before it connected
         self.hedged_at = 0.0  # the time from which the next route may start beside it; 0: not yet
         self.snapshot: Snapshot | None = None  # TCP_INFO just before the flight; None: not readable

@@ -8,6 +8,10 @@ checks every candidate. It decides nothing about beliefs, and reads from the cli
 
 `tries` chooses the next route, `hedging` its time; `response_check` classifies an answer; `late_direct` judges a direct
 attempt that another route overtook.
+
+While direct is silent to a host that is not known to work, encrypted DNS is asked for a second opinion, since a forged
+address may lead to a host that never answers. If it gives other addresses, `direct|doh` starts beside direct. It holds
+no other route up: a CDN gives different addresses as well.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from proxy.model import Attempt, Destination, Route, Stage, Symptom
+from proxy.model import DOH, Attempt, Destination, Route, Stage, Symptom
 from proxy.model import Protocol as FlightProtocol
 from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -91,6 +95,8 @@ class Race:
         self._is_won = False
         self._is_promising = False  # see `_start_next_if_due`
         self._sharing: Sharing | None = None  # from the second route on
+        self._opinion: asyncio.Task[bool] | None = None  # under way: whether the name leads elsewhere
+        self._may_ask = True  # a second opinion was not wanted yet
         self._check_at = self._redirect_at = math.inf  # times at which time alone may change the race
         self._gives_up_at = now + terms.detect.give_up_s
         if terms.findings is not None and not self._tries.is_plain:  # another race may find out that direct is down
@@ -293,9 +299,16 @@ class Race:
                 if (hedge_at := self._terms.hedging.hedge_at(candidate, self._destination.host, now)) <= now:
                     self._mark_hedged(candidate, now)
                 else:
-                    self._is_promising = True
+                    self._is_promising = self._is_promising or not candidate.is_beside
                     if hedge_at < check_at and not is_plain:
                         check_at = hedge_at
+                    if self._may_ask and candidate.direct and not is_plain and not candidate.answer:
+                        ask_at = candidate.flight_sent_at or candidate.syn_at
+                        ask_at = ask_at + self._terms.detect.hedge_ask_s if ask_at else math.inf
+                        if ask_at <= now:
+                            self._ask_second_opinion()
+                        elif ask_at < check_at:
+                            check_at = ask_at
             elif phase is Phase.OPEN and flight is not None and reserve is None:
                 reserve = candidate
             elif candidate.symptom is Symptom.REDIRECTED:  # delivered at that time, though no other route confirmed it
@@ -318,7 +331,7 @@ class Race:
             hello_at = now if self._sharing is None else self._sharing.hello_at(reserve, flight, now)
             if hello_at > now:
                 self._is_promising = True
-            elif not self._is_promising or now >= reserve_at:
+            elif not self._is_promising or now >= reserve_at or reserve.is_beside:
                 self._send_flight(reserve, flight)
                 return True
             check_at = min(check_at, hello_at if hello_at > now else reserve_at)
@@ -330,6 +343,8 @@ class Race:
             if may_be_retried:
                 check_at = min(check_at, self._tries.next_retry_at(now))
         self._check_at = check_at
+        if self._opinion is not None and self._opinion.done() and self._start_second_opinion(now):
+            return True
         if self._is_promising:
             return False
         # The first route is not shared with other races, and saves the call.
@@ -337,6 +352,27 @@ class Race:
         if route is None:
             return False
         self._start(route, now)
+        return True
+
+    def _ask_second_opinion(self) -> None:
+        """Has encrypted DNS asked about the name, if that is wanted and `direct|doh` is among the routes."""
+        self._may_ask = False
+        destination, resolver = self._destination, self._tries.resolver
+        if resolver is None or destination.address is not None or DOH not in self._tries.routes:
+            return
+        if self._tries.knowledge.wants_second_opinion(destination.host):
+            self._opinion, notify = resolver.second_opinion(destination.host), self.notify
+            if self._opinion is not None:
+                self._opinion.add_done_callback(lambda _: notify.set())
+
+    def _start_second_opinion(self, now: float) -> bool:
+        """Starts `direct|doh` beside direct, when encrypted DNS leads elsewhere. Returns whether it did."""
+        assert self._opinion is not None
+        opinion, self._opinion = self._opinion, None
+        leads_elsewhere = not opinion.cancelled() and opinion.exception() is None and opinion.result()
+        if not leads_elsewhere or DOH not in self._tries.routes or any(c.route == DOH for c in self._candidates):
+            return False
+        self._start(DOH, now, is_beside=True)
         return True
 
     def _next_route(self, flight: Flight | None, now: float) -> Route | None:
@@ -386,8 +422,9 @@ class Race:
             if candidate.direct and self._terms.findings is not None:
                 self._terms.findings.mark_down(self._destination.host)
 
-    def _start(self, route: Route, now: float) -> None:
+    def _start(self, route: Route, now: float, *, is_beside: bool = False) -> None:
         candidate = Candidate(route, now)
+        candidate.is_beside = is_beside
         if self._candidates or route.wrap:
             self._tries.note_start(candidate, now)
         if self._sharing is not None:
@@ -412,6 +449,8 @@ class Race:
             candidate.task = spawn(self._dial(candidate), name=f"dial {self._destination.host}", eager=True)
         if not self._tries.is_plain and candidate.phase is Phase.DIALING:
             self._check_at = min(self._check_at, self._terms.hedging.hedge_at(candidate, self._destination.host, now))
+            if self._may_ask and candidate.direct and candidate.syn_at:
+                self._check_at = min(self._check_at, candidate.syn_at + self._terms.detect.hedge_ask_s)
 
     async def _dial(self, candidate: Candidate) -> None:
         route = candidate.route
