@@ -30,6 +30,7 @@ from proxy.model import (
     Stage,
     Symptom,
 )
+from proxy.net.race.race import Winner
 from proxy.probe.dns_check import DnsCheck
 from proxy.session.connection_record import ConnectionRecord
 from proxy.session.events import Rescued
@@ -186,6 +187,51 @@ def test_what_the_visit_has_tried_is_not_tried_again(case: str) -> None:
         assert scene.secure.dialed == []
         assert ("dns" in scene.found) is explains
 
+    play(story())
+
+
+UNDER_WAY = Attempt(DIRECT, Stage.FIRST_BYTE)
+HOW_IT_ENDS = {  # how direct ends that the secure address overtook → whether the name explains it
+    "it answers after all": (Attempt(DIRECT, Stage.DONE), False),
+    "it stays silent": (failed(Symptom.SILENT), True),
+}
+
+
+@pytest.mark.parametrize("end", HOW_IT_ENDS)
+def test_direct_that_the_secure_address_overtook_is_judged_first(end: str) -> None:
+    """`direct|doh` starts beside a silence that is no failure yet."""
+    judged, explains = HOW_IT_ENDS[end]
+
+    class Late:
+        async def judge(self) -> Attempt:
+            await asyncio.sleep(5)
+            assert scenes[0].compared == []
+            return judged
+
+    class Won:
+        """A race that is won, with direct under way."""
+
+        attempts, overtaken, flight_age = (UNDER_WAY, SECURELY), True, 0.8
+
+        def take_overtaken(self) -> Any:
+            return Late()
+
+    async def story() -> None:
+        scene = Scene(OTHERS)
+        scenes.append(scene)
+        visit = outcome(UNDER_WAY, SECURELY)
+        record = ConnectionRecord(visit.request, visit.plan, network=HOME, setup=scene.setup, services=scene.services)
+        record.protocol, record.host = visit.protocol, visit.host
+        record.on_won(cast(Any, Won()), Winner(DOH, cast(Any, None), b"", b"", valid=True))
+        sent = Flight()
+        sent.receive_data(HELLO)
+        DnsCheck(scene.services).on_rescued(Rescued(scene.setup, record, sent, record.outcome))
+        record.release()
+        await asyncio.sleep(7)
+        assert (scene.compared == [HOST]) is explains
+        assert ("dns" in scene.found) is explains
+
+    scenes: list[Scene] = []
     play(story())
 
 

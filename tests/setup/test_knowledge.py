@@ -18,7 +18,7 @@ from proxy.detect.pages.page_classifier import classify_page
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import Health
 from proxy.extend.dispatch import Addons
-from proxy.model import ConnectivityResult, Destination, DnsFinding, NetworkId, Route, SignalId, Symptom
+from proxy.model import ConnectivityResult, Destination, DnsFinding, NetworkId, NetworkState, Route, SignalId, State, Symptom
 from proxy.net.knowledge import ClassifiedAnswer
 from proxy.net.race.shared_findings import SharedFindings
 from proxy.setup.knowledge import BywayKnows, SetupInUse
@@ -35,6 +35,8 @@ class Believed:
         self.hidden: set[str] = set()
         self.listed: set[str] = set()
         self.relayed: set[str] = set()
+        self.working: set[str] = set()
+        self.network_is = NetworkState.OK
         self.router = self
         self.rules = self
 
@@ -47,7 +49,11 @@ class Believed:
     def lookup(self, host: str, *, network: NetworkId, now: float) -> Any:
         assert network == HOME
         assert now > 0
-        return SimpleNamespace(hide_name_from_dns=host in self.hidden)
+        state = State.WORKS if host in self.working else State.UNKNOWN
+        return SimpleNamespace(hide_name_from_dns=host in self.hidden, state=state)
+
+    def network_state(self, network: NetworkId) -> NetworkState:
+        return self.network_is
 
     def is_listed(self, host: str) -> bool:
         return host in self.listed
@@ -62,7 +68,8 @@ def asking(
     """`known` is the Setup, the network and all that is not given."""
     in_use = SetupInUse()
     in_use.setup = known
-    return BywayKnows(in_use, known, beliefs or known, down, health or known, ways or known, addons or known)
+    given = (beliefs or known, down, health or known, ways or known, addons or known)
+    return BywayKnows(in_use, known, *given, is_private="private.test".__eq__)
 
 
 @pytest.mark.parametrize("why", ["hidden", "listed", "relayed"])
@@ -74,6 +81,16 @@ async def test_a_name_is_suspect_by_belief_by_list_or_by_the_users_word(why: str
     getattr(known, why).add("a.test")
     assert asked.is_suspect("a.test")
     assert not asked.is_suspect("b.test")
+
+
+async def test_a_second_opinion_is_wanted_of_hosts_that_are_not_known_to_work() -> None:
+    known = Believed()
+    known.working.add("works.test")
+    asked = asking(known)
+    wanted = {host: asked.wants_second_opinion(host) for host in ("new.test", "works.test", "private.test")}
+    assert wanted == {"new.test": True, "works.test": False, "private.test": False}
+    known.network_is = NetworkState.PORTAL
+    assert not asked.wants_second_opinion("new.test")
 
 
 async def test_a_forged_answer_lets_waiting_races_go_on() -> None:

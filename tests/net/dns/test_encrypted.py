@@ -50,7 +50,14 @@ class Country:
         self.direct = direct
         self.network = NetworkId("home")
 
-    def dns(self, *ways: Dialer, timeout_s: float = 10, stagger_s: float = 10, down_s: float = 60) -> EncryptedDns:
+    def dns(
+        self,
+        *ways: Dialer,
+        timeout_s: float = 10,
+        stagger_s: float = 10,
+        down_s: float = 60,
+        reserve: EncryptedDns | None = None,
+    ) -> EncryptedDns:
         return EncryptedDns(
             self.servers,
             ways or (self.direct,),
@@ -58,6 +65,7 @@ class Country:
             stagger_s=stagger_s,
             down_s=down_s,
             network=lambda: self.network,
+            reserve=reserve,
         )
 
 
@@ -184,6 +192,86 @@ async def test_D11_where_direct_is_closed_a_relay_carries_the_question(country: 
     assert found.addresses
     assert direct.dialed
     assert relay.dialed
+
+
+# -- the reserve -------------------------------------------------------------------------------------------------------
+
+
+async def test_the_reserve_is_asked_once_all_servers_failed_over_all_ways(country: Country) -> None:
+    direct, relay, spare = Way(country.direct, Symptom.REFUSED), Way(country.direct, Symptom.REFUSED), Way(country.direct)
+    dns = country.dns(direct, relay, reserve=country.dns(spare))
+    assert (await dns.ask("a.test")).addresses
+    assert (direct.dialed, relay.dialed, spare.dialed) == (2, 2, 1)
+
+
+async def test_the_reserve_is_not_asked_while_a_server_answers(country: Country) -> None:
+    direct, relay, spare = Way(country.direct, Symptom.REFUSED), Way(country.direct), Way(country.direct)
+    dns = country.dns(direct, relay, reserve=country.dns(spare))
+    for host in ("a.test", "b.test"):
+        assert (await dns.ask(host)).addresses
+    country.first.say = country.second.say = saying(code="SERVFAIL")
+    assert (await dns.ask("c.test")).code is Rcode.FAILED
+    assert spare.dialed == 0
+
+
+async def test_within_the_minute_the_reserve_is_asked_first_and_on_another_network_last(country: Country) -> None:
+    direct, spare = Way(country.direct, Symptom.REFUSED), Way(country.direct)
+    dns = country.dns(direct, down_s=1e6, reserve=country.dns(spare, down_s=1e6))
+    await dns.ask("a.test")
+    dialed = direct.dialed
+    assert (await dns.ask("b.test")).addresses
+    assert direct.dialed == dialed
+    direct.symptom, country.network = None, NetworkId("train")
+    asked = len(country.first.asked)
+    spare.symptom = Symptom.REFUSED  # it would say so if it were asked
+    assert (await dns.ask("c.test")).addresses
+    assert direct.dialed > dialed
+    assert len(country.first.asked) > asked
+
+
+async def test_after_the_minute_the_servers_are_asked_first_again(country: Country) -> None:
+    direct, spare = Way(country.direct, Symptom.REFUSED), Way(country.direct)
+    dns = country.dns(direct, down_s=1e6, reserve=country.dns(spare))
+    await dns.ask("a.test")
+    for transport in dns._transports:
+        transport.down_until = 0.0
+    dialed, direct.symptom = spare.dialed, None
+    await dns.ask("b.test")
+    assert spare.dialed == dialed
+
+
+async def test_a_reserve_that_failed_is_left_alone_for_a_minute_by_all_who_share_it(country: Country) -> None:
+    """A network that forbids encrypted DNS sees two connections more a minute, whatever is looked up."""
+    spare = Way(country.direct, Symptom.REFUSED)
+    reserve = country.dns(spare, down_s=1e6)
+    closed = Way(country.direct, Symptom.REFUSED)
+    for dns in (country.dns(closed, reserve=reserve), country.dns(closed, reserve=reserve)):
+        for host in ("a.test", "b.test", "c.test"):
+            with pytest.raises(DialError, match="all encrypted DNS servers failed"):
+                await dns.ask(host)
+    assert spare.dialed == 2
+
+
+@pytest.mark.parametrize("symptom", [Symptom.OFFLINE, Symptom.LOCAL])
+async def test_our_own_troubles_are_no_reason_to_ask_the_reserve(country: Country, symptom: Symptom) -> None:
+    direct, spare = Way(country.direct, symptom), Way(country.direct)
+    dns = country.dns(direct, reserve=country.dns(spare))
+    for _ in range(2):
+        with pytest.raises(DialError):
+            await dns.ask("a.test")
+    assert spare.dialed == 0
+
+
+async def test_that_all_failed_is_not_said_where_the_reserve_answers(
+    country: Country, caplog: pytest.LogCaptureFixture
+) -> None:
+    dns = country.dns(Way(country.direct, Symptom.REFUSED), reserve=country.dns(Way(country.direct)))
+    with caplog.at_level(logging.WARNING):
+        await dns.ask("a.test")
+    assert caplog.records == []
+
+
+# -- what is said ------------------------------------------------------------------------------------------------------
 
 
 async def test_a_message_has_the_first_two_reasons(country: Country) -> None:

@@ -279,6 +279,93 @@ async def test_a_name_of_the_search_list_is_found_by_the_system(place: Place) ->
     assert place.threads == ["a.test"]
 
 
+# -- a second opinion --------------------------------------------------------------------------------------------------
+
+
+async def opinion(resolver: Resolver, host: str = "a.test") -> bool | None:
+    """Resolves the name as direct does, and returns the second opinion on it; None: it may not be asked."""
+    with contextlib.suppress(DialError):
+        await resolver.resolve(host)
+    asked = resolver.second_opinion(host)
+    return None if asked is None else await asked
+
+
+@pytest.mark.parametrize(("said", "elsewhere"), [(HONEST, False), (ALSO_HONEST, False), (FORGED, True)])
+async def test_a_second_opinion_says_whether_the_name_leads_elsewhere_and_finds_nothing(
+    place: Place, said: str, elsewhere: bool
+) -> None:
+    place.plain.say = saying(said)
+    resolver = place.resolver()
+    assert await opinion(resolver) is elsewhere
+    assert resolver.finding("a.test") is None
+    assert place.found == []
+    assert resolver.may_ask_in_plain_text("a.test")
+    assert resolver.known("a.test") == (ipaddress.ip_address(said),)
+
+
+async def test_a_second_opinion_is_shared_while_its_answer_is_kept_and_asked_once_a_day(place: Place) -> None:
+    place.plain.say = saying(FORGED)
+    resolver = place.resolver()
+    await resolver.resolve("a.test")
+    first = resolver.second_opinion("a.test")
+    assert first is not None
+    assert resolver.second_opinion("a.test") is first
+    assert await first
+    assert resolver.second_opinion("a.test") is first
+    resolver._secured.drop((place.network_id, "a.test"))  # as after 30 s
+    assert resolver.second_opinion("a.test") is None
+    assert sorted(asked.kind for asked in place.secure.asked) == ["A", "AAAA"]
+    place.network_id = NetworkId("train")
+    assert await opinion(resolver)
+    ((until, _), *_) = resolver._opinions.items.values()
+    assert until - asyncio.get_running_loop().time() == pytest.approx(86_400, abs=60)
+
+
+@pytest.mark.parametrize("encrypted_for", [EncryptedFor.NONE, EncryptedFor.PUBLIC, EncryptedFor.ALL])
+async def test_there_is_no_second_opinion_where_one_resolver_alone_is_asked(
+    place: Place, encrypted_for: EncryptedFor
+) -> None:
+    assert await opinion(place.resolver(encrypted_for=encrypted_for)) is None
+
+
+async def test_there_is_no_second_opinion_without_encrypted_servers(place: Place) -> None:
+    assert await opinion(place.resolver(secure=False)) is None
+
+
+@pytest.mark.parametrize("host", ["printer", "host.lan", "x.internal", "mine.test", "fixed.test", "hidden.test"])
+async def test_no_second_opinion_is_asked_about_these(place: Place, host: str) -> None:
+    machine_files(place.folder, LOOPBACK, hosts="192.168.1.5 mine.test\n")
+    place.suspects.add("hidden.test")
+    resolver = place.resolver(hosts={"fixed.test": "127.0.0.9"})
+    assert await opinion(resolver, host) is None
+    assert {*place.secure.names()} <= {"hidden.test"}  # which is resolved there alone
+
+
+@pytest.mark.parametrize("say", [saying("192.168.1.9"), saying(code="NXDOMAIN"), silent])
+async def test_no_second_opinion_is_asked_about_what_is_no_public_answer(place: Place, say: Say) -> None:
+    place.plain.say = but_for_controls(say)
+    resolver = place.resolver(allow=("192.168.1.0/24",), timeout_s=0.2)
+    assert not await opinion(resolver)
+    assert place.secure.asked == []
+
+
+@pytest.mark.parametrize("say", [saying(code="NXDOMAIN"), silent, saying("192.168.1.9")])
+async def test_a_second_opinion_that_does_not_come_or_is_private_leads_nowhere(place: Place, say: Say) -> None:
+    """As with split horizon: encrypted DNS has no such name, or is forbidden, or hides nothing."""
+    place.secure.say = say
+    assert await opinion(place.resolver(timeout_s=0.2)) is False
+
+
+async def test_a_second_opinion_of_another_network_leads_nowhere(place: Place) -> None:
+    place.plain.say = saying(FORGED)
+    resolver = place.resolver()
+    await resolver.resolve("a.test")
+    asked = resolver.second_opinion("a.test")
+    place.network_id = NetworkId("train")
+    assert asked is not None
+    assert not await asked
+
+
 # -- one query, and what is kept ---------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ from proxy.net.race.race import OpenPath, Race, Winner
 from proxy.net.race.retries import RetrySchedule
 from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.race.terms import RaceTerms
+from proxy.net.tasks import spawn
 from proxy.routing.strategies import fits
 from proxy.wire.flight import Flight
 from proxy.wire.tls import Verdict
@@ -98,6 +99,7 @@ class Scene:
         findings: SharedFindings | None = None,
         destination: Destination = HERE,
         schedule: RetrySchedule | None = None,
+        resolver: Any = None,
     ) -> None:
         self.scripts = scripts
         self.tcp_info = FakeOracle(tcp_info)
@@ -109,6 +111,7 @@ class Scene:
             tcp_info=self.tcp_info,
             detect=DetectTuning(),
             knowledge=knowledge,
+            resolver=resolver,
             findings=findings,
             schedule=schedule,
         )
@@ -1565,3 +1568,168 @@ def test_a_relay_that_goes_first_may_know_names_of_its_own_network() -> None:
         return won.route if won is not None else None
 
     assert play(scene()) == RELAY
+
+
+# -- a second opinion on the name --------------------------------------------------------------------------------------
+
+
+class Opinions:
+    """A resolver that has found nothing, and asks encrypted DNS for 0.1 s whether the name leads elsewhere."""
+
+    def __init__(self, elsewhere: bool = True) -> None:
+        self._elsewhere = elsewhere
+        self.asked: list[float] = []
+
+    def finding(self, host: str) -> None:
+        pass
+
+    def is_local_zone(self, host: str) -> bool:
+        return False
+
+    def may_be_local_zone(self, host: str) -> bool:
+        return False
+
+    def second_opinion(self, host: str) -> asyncio.Task[bool]:
+        assert host == HERE.host
+        self.asked.append(asyncio.get_running_loop().time())
+        return spawn(self._answer(), name="second opinion")
+
+    async def _answer(self) -> bool:
+        await asyncio.sleep(0.1)
+        return self._elsewhere
+
+
+class KnownToWork(Known):
+    def wants_second_opinion(self, host: str) -> bool:
+        return False
+
+
+BLACK_HOLES = {  # → when encrypted DNS is asked, and when a relay starts if that does not help
+    "no answer to the SYN": (lambda: Script(connect=99.0), 0.7, 1.5),
+    "no answer to the flight": (lambda: Script(), 0.8, 3.1),
+}
+
+
+@pytest.mark.parametrize("hole", BLACK_HOLES)
+@pytest.mark.parametrize("has_relay", [True, False])
+def test_a_forged_address_that_stays_silent_costs_a_second(hole: str, has_relay: bool) -> None:
+    direct, asked_at, _ = BLACK_HOLES[hole]
+
+    async def scene() -> None:
+        resolver, doh, relay = Opinions(), Script(answer=OK), Script(answer=OK)
+        scripts = {DIRECT: direct(), BY_DOH: doh, **({RELAY: relay} if has_relay else {})}
+        stage = Scene(scripts, knowledge=Known(strategies=True), resolver=resolver)
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == BY_DOH
+        assert resolver.asked == [pytest.approx(asked_at, abs=0.01)]
+        assert doh.dialed == [pytest.approx(asked_at + 0.1, abs=0.01)]
+        assert asyncio.get_running_loop().time() <= 1.2
+        assert relay.dialed == []
+        assert stage.race.attempts[0].pending, "direct is judged beside"
+        late = await stage.race.take_overtaken().judge()
+        assert late.symptom in (Symptom.TIMEOUT, Symptom.SILENT)
+
+    play(scene())
+
+
+@pytest.mark.parametrize("hole", BLACK_HOLES)
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_second_opinion_that_does_not_help_delays_no_other_route(hole: str, elsewhere: bool) -> None:
+    direct, _, relay_at = BLACK_HOLES[hole]
+
+    async def scene() -> None:
+        doh, relay = Script(connect=99.0), Script(answer=OK)
+        scripts = {DIRECT: direct(), BY_DOH: doh, RELAY: relay}
+        stage = Scene(scripts, knowledge=Known(strategies=True), resolver=Opinions(elsewhere))
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == RELAY
+        assert relay.dialed == [pytest.approx(relay_at, abs=0.06)]
+        assert len(doh.dialed) == elsewhere
+
+    play(scene())
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_slow_site_that_answers_first_wins(elsewhere: bool) -> None:
+    """A CDN gives other addresses to other resolvers, and they are as slow."""
+
+    async def scene() -> None:
+        doh, relay, resolver = Script(answer=OK, after=1.5), Script(answer=OK), Opinions(elsewhere)
+        scripts = {DIRECT: Script(answer=OK, after=1.5), BY_DOH: doh, RELAY: relay}
+        stage = Scene(scripts, knowledge=Known(strategies=True), resolver=resolver)
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == DIRECT
+        assert asyncio.get_running_loop().time() == pytest.approx(1.6, abs=0.01)
+        assert len(resolver.asked) == 1
+        assert [len(script.dialed) for script in (doh, relay)] == [elsewhere, 0]
+        assert all(stream.closed for stream in doh.streams)
+
+    play(scene())
+
+
+def test_direct_that_fails_beside_a_second_opinion_is_followed_at_once() -> None:
+    async def scene() -> None:
+        doh, relay = Script(connect=99.0), Script(answer=OK)
+        scripts = {DIRECT: Script(answer=RESET, after=1.0), BY_DOH: doh, RELAY: relay}
+        won = await Scene(scripts, knowledge=Known(strategies=True), resolver=Opinions()).deliver()
+        assert won is not None
+        assert won.route == RELAY
+        assert relay.dialed == [pytest.approx(1.1, abs=0.01)]
+
+    play(scene())
+
+
+@pytest.mark.parametrize(
+    ("direct", "routes", "knowledge", "destination"),
+    [
+        pytest.param(Script(answer=OK, after=0.6), (BY_DOH, RELAY), Known(), HERE, id="it answers soon enough"),
+        pytest.param(Script(answer=OK, after=2.0), (BY_DOH, RELAY), KnownToWork(), HERE, id="the host is known to work"),
+        pytest.param(Script(answer=OK, after=2.0), (RELAY,), Known(), HERE, id="encrypted DNS is no route"),
+        pytest.param(Script(answer=OK, after=2.0), (), Known(), HERE, id="direct alone"),
+        pytest.param(
+            Script(answer=OK, after=2.0), (BY_DOH,), NOTHING_KNOWN, Destination("192.0.2.7", 80), id="there is no name"
+        ),
+        pytest.param(Script(lookup=1.2, answer=OK), (BY_DOH,), Known(), HERE, id="the resolver is slow"),
+    ],
+)
+def test_no_second_opinion_is_asked_when(
+    direct: Script, routes: tuple[Route, ...], knowledge: Knowledge, destination: Destination
+) -> None:
+    async def scene() -> None:
+        resolver = Opinions()
+        scripts = {DIRECT: direct, **{route: Script(answer=OK) for route in routes}}
+        stage = Scene(scripts, knowledge=knowledge, resolver=resolver, destination=destination)
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == DIRECT
+        assert resolver.asked == []
+
+    play(scene())
+
+
+def test_F90_a_post_to_a_host_that_does_not_accept_goes_once_to_the_address_of_the_second_opinion() -> None:
+    async def scene() -> None:
+        direct, doh = Script(connect=1.0, answer=OK), Script(answer=OK, after=2.0)
+        stage = Scene({DIRECT: direct, BY_DOH: doh}, knowledge=Known(strategies=True), resolver=Opinions())
+        won = await stage.deliver(POST)
+        assert won is not None
+        assert won.route == BY_DOH
+        assert doh.streams[0].sent == POST
+        assert [stream.sent for stream in direct.streams] in ([], [b""])
+
+    play(scene())
+
+
+def test_a_post_that_direct_has_is_sent_to_no_other_address() -> None:
+    async def scene() -> None:
+        resolver, doh = Opinions(), Script(answer=OK)
+        stage = Scene({DIRECT: Script(), BY_DOH: doh}, knowledge=Known(strategies=True), resolver=resolver)
+        won = await stage.deliver(POST)
+        assert won is not None
+        assert (won.route, won.valid) == (DIRECT, False)
+        assert doh.dialed == []
+
+    play(scene())
