@@ -56,6 +56,7 @@ class DetectTuning(Section):
     hedge_ask_s: Seconds = setting(
         0.7, "SYN or request unanswered for this time has encrypted DNS asked about a host that is not known to work"
     )
+    hedge_ask_rtts: Number = setting(2, "for a request the same in round trips; the longer of both counts")
     hedge_relay_s: Seconds = setting(3, "a relay's handshake unanswered for this time starts the next route")
     hedge_silent_s: Seconds = setting(
         3, "request acknowledged but unanswered for at least this time starts the next route"

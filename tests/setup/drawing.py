@@ -57,7 +57,7 @@ _DRAWN: Mapping[str, Sequence[str]] = {
     "_NoResolver": (),
     "TamperingChecks": ("_controls", "_keep_s"),
     "StubResolver": ("_retry_s", "_second_answer_s", "_files_every_s"),
-    "EncryptedDns": ("_timeout_s", "_stagger_s", "_down_s", "_idle_s", "_servers", "_paths"),
+    "EncryptedDns": ("_timeout_s", "_stagger_s", "_down_s", "_idle_s", "_servers", "_paths", "_reserve"),
     "RelayLookup": ("_patience_s", "_public_only", "_is_public", "_resolver"),
     "RelayUrl": ("password", "ca"),
 }

@@ -302,9 +302,13 @@ class Race:
                     self._is_promising = self._is_promising or not candidate.is_beside
                     if hedge_at < check_at and not is_plain:
                         check_at = hedge_at
-                    if self._may_ask and candidate.direct and not is_plain and not candidate.answer:
-                        ask_at = candidate.flight_sent_at or candidate.syn_at
-                        ask_at = ask_at + self._terms.detect.hedge_ask_s if ask_at else math.inf
+                    if self._may_ask and candidate.direct and candidate.syn_at and not (is_plain or candidate.answer):
+                        detect, ask_at = self._terms.detect, candidate.syn_at
+                        if phase is Phase.DIALING:
+                            ask_at += detect.hedge_ask_s
+                        else:
+                            rtt_s, ask_at = candidate.connected_at - ask_at, candidate.flight_sent_at
+                            ask_at += max(detect.hedge_ask_s, detect.hedge_ask_rtts * rtt_s)
                         if ask_at <= now:
                             self._ask_second_opinion()
                         elif ask_at < check_at:
