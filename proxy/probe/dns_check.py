@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from proxy.detect.beliefs.events import StrategyTried
 from proxy.detect.signals import NOT_JUDGED
-from proxy.model import DIRECT, DOH, Action, DnsFinding, Outcome, Protocol, SignalId, Stage
+from proxy.model import DIRECT, DOH, Action, DnsFinding, Outcome, Protocol, SignalId, Stage, Symptom
 from proxy.net.tasks import spawn
 from proxy.probe.same_flight import gets_answer
 from proxy.session.events import OpenRecord, Rescued
@@ -49,7 +49,8 @@ class DnsCheck:
         try:
             if visit.winner == DOH and any(a.pending and a.stage is not Stage.RESOLVE for a in visit.attempts):
                 await record.direct_judged()  # `direct|doh` starts beside a direct attempt that may only be slow
-                if (direct := record.outcome.direct_attempt) is not None and direct.delivered:
+                direct = record.outcome.direct_attempt
+                if direct is None or direct.delivered or direct.symptom is Symptom.ABANDONED:
                     return
             finding = await setup.resolver.compare(visit.request.destination.host)
             if finding is None:

@@ -39,6 +39,7 @@ class Conduct:
     """The peculiarities of a site."""
 
     delay_s: float = 0.0  # before each answer
+    hello_delay_s: float = 0.0  # before the TLS handshake
     refuses: int = 0  # the status that it answers with, if not 200 …
     refuses_relays_only: bool = False  # … to whom
     refuses_direct_only: bool = False
@@ -137,6 +138,7 @@ class Origins:
             if conduct.alert or (conduct.cut_hello_fails and records > 1):
                 writer.write(_ALERT_HANDSHAKE_FAILURE if conduct.alert else _ALERT_DECODE_ERROR)
                 return
+            await asyncio.sleep(conduct.hello_delay_s)
             context = conduct.certificate or self._secure[conduct.highest]
             secure = Secure(reader, writer, context, ahead=ahead)
             await secure.handshake()

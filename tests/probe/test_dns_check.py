@@ -193,6 +193,7 @@ def test_what_the_visit_has_tried_is_not_tried_again(case: str) -> None:
 UNDER_WAY = Attempt(DIRECT, Stage.FIRST_BYTE)
 HOW_IT_ENDS = {  # how direct ends that the secure address overtook → whether the name explains it
     "it answers after all": (Attempt(DIRECT, Stage.DONE), False),
+    "it connects late": (failed(Symptom.ABANDONED), False),
     "it stays silent": (failed(Symptom.SILENT), True),
 }
 

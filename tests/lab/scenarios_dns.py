@@ -1,0 +1,67 @@
+"""Rows of the scenario table about forged addresses that stay silent, and their innocent twins: slow sites."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxy.model import State
+from tests.lab import places, rules
+from tests.lab.country import Country, Site
+from tests.lab.name_servers import Addresses
+from tests.lab.origins import Conduct
+from tests.lab.rules import Rule
+from tests.lab.rules_dns import Mute
+from tests.lab.scenarios import (
+    QUERY_S,
+    TROUBLED,
+    Reach,
+    Scenario,
+    Way,
+    blocking,
+    both,
+    by_name,
+    innocent,
+    lie,
+    nearby_servers,
+)
+
+ASK_S = 0.7
+"""Silence after which encrypted DNS is asked (`hedge_ask_s`)."""
+RESCUED_S = ASK_S + 2 * QUERY_S
+"""The wait for the page where a forged address is silent: the query, and a connection to the true address."""
+
+BLACK_HOLE, NEARBY = "198.19.252.0/24", "198.19.251.0/24"
+_LED = "198.19.252.9"
+_RUNG, _FINE = frozenset({Way.RUNG}), frozenset({State.UNKNOWN, State.WORKS})
+
+
+def mute(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+    """The provider's resolver leads to a host that accepts connections and never answers."""
+    lie(Addresses((_LED,)))(country, sites)
+    return (Mute(BLACK_HOLE),)
+
+
+def late_nearby(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+    """A CDN whose servers for the provider's customers are overloaded: they accept after 1.2 s."""
+    nearby_servers(country, sites)
+    return (rules.LateSynAck(1.2, NEARBY),)
+
+
+DNS_SCENARIOS: tuple[Scenario, ...] = (
+    blocking("dns-mute", "the resolver leads to a host that accepts and never answers", mute, "dns", ways=_RUNG,
+             wait_s=RESCUED_S, settle_s=9, third=TROUBLED),
+    blocking("dns-hole", "only an address where nobody answers, on every port",
+             by_name(rules.DnsReplace, forged=(places.POISON,)), "dns", ways=_RUNG, wait_s=RESCUED_S, settle_s=8,
+             third=TROUBLED),
+    blocking("dns-mute-no-relay", "a host that accepts and never answers, and there is no relay", mute, "dns",
+             ways=_RUNG, wait_s=RESCUED_S, settle_s=9, third=TROUBLED, relays="none", reach=Reach.NETWORK),
+    blocking("dns-hole-sni-drop", "nobody at the forged address, and a hello to the true one is dropped",
+             both(by_name(rules.DnsReplace, forged=(places.POISON,)), by_name(rules.SniDrop)), "dns",
+             wait_s=1.5, settle_s=9, third=TROUBLED),
+    innocent("slow-hello", "answers a ClientHello after 1.5 s", lambda country, sites: (),
+             conduct=Conduct(hello_delay_s=1.5), wait_s=1.5),
+    innocent("slow-cdn", "the same, with other addresses by resolver", nearby_servers,
+             conduct=Conduct(hello_delay_s=1.5), wait_s=1.5),
+    innocent("late-region", "the servers that the provider's resolver knows accept late", late_nearby,
+             ways=frozenset({Way.DIRECT, Way.RUNG}), wait_s=RESCUED_S, first=_FINE | {State.SUSPECT}),
+)  # fmt: skip
