@@ -73,6 +73,7 @@ def subscribe(services: Services, to: Subscribers) -> None:
     events.on(SignalWaits, lambda it: on_trouble.connectivity.on_signal_waits(it))
     events.on(HostsForgotten, lambda it: forget_remembered(), lambda it: on_trouble.interception.on_hosts_forgotten(it))
     events.on(HostsForgotten, lambda it: services.findings.clear_all(), lambda it: services.flows.forget_hosts())
+    events.on(HostsForgotten, lambda it: services.setup().resolver.forget_hosts())
     events.on(HostsForgotten, lambda it: services.tcp_info.split_tcp.forget_hosts())
     if to.show is not None:
         events.on(Rescued, on_trouble.notify_of_rescue)

@@ -56,9 +56,9 @@ class ConnectionRecord:
     """The log's row for one connection, or for one plain HTTP request."""
 
     __slots__ = (
-        "_flow", "_judging", "_observer", "_race", "_retained", "_services", "_task", "at", "attempts", "bytes_down", "bytes_up",
-        "client_message", "closed_by", "duration", "error", "flight_at", "flight_bytes", "host", "is_routine",
-        "network", "plan", "protocol", "request", "setup", "transfer", "winner",
+        "_flow", "_judging", "_observer", "_race", "_retained", "_services", "_task", "at", "attempts", "bytes_down",
+        "bytes_up", "client_message", "closed_by", "duration", "error", "flight_at", "flight_bytes", "host",
+        "is_routine", "network", "plan", "protocol", "request", "setup", "transfer", "winner",
     )  # fmt: skip
 
     @classmethod

@@ -44,7 +44,7 @@ def build(parts: Parts, checked: Checked, overrides: Mapping[str, Override]) -> 
     """Returns the Setup of a checked configuration. Raises ConfigError when the guard or a relay cannot be made."""
     guard, relay_guard = guard_of(checked.loaded, port=parts.port), refusal_by(guard_of_relays(port=parts.port))
     paths = query_paths(parts, checked, relay_guard)
-    reserve = reserve_dns(parts, checked, paths.by_address)
+    reserve = reserve_dns(parts, checked, paths.for_direct[0])
     resolvers = Resolvers(
         relays=for_relays(parts, checked, paths.for_relays, reserve),
         direct=for_direct(parts, checked, guard, paths.for_direct, reserve),
@@ -73,7 +73,6 @@ def build(parts: Parts, checked: Checked, overrides: Mapping[str, Override]) -> 
 class QueryPaths:
     """The paths of encrypted DNS queries, the preferred one first."""
 
-    by_address: Dialer
     for_direct: tuple[Dialer, ...]
     """Paths for names of direct routes: by address, and through all relays."""
     for_relays: tuple[Dialer, ...]
@@ -132,7 +131,7 @@ def query_paths(parts: Parts, checked: Checked, relay_guard: GuardAddress) -> Qu
     )
     through = {relay.name: PathThroughRelay(relay.name) for relay in checked.relays}
     unnamed = (path for name, path in through.items() if not first_hop_is_named(name, checked.relays))
-    return QueryPaths(by_address, (by_address, *through.values()), (by_address, *unnamed), tuple(through.values()))
+    return QueryPaths((by_address, *through.values()), (by_address, *unnamed), tuple(through.values()))
 
 
 def guarded(

@@ -298,6 +298,10 @@ class Resolver:
             return None
         return opinion
 
+    def forget_hosts(self) -> None:
+        """Forgets about which names a second opinion was asked."""
+        self._opinions.items.clear()
+
     # -- one query for all callers ---------------------------------------------------------------------------------
 
     def _share_query(self, secure: bool, host: str, ask: Ask, notify: Callable[[], None]) -> PendingAnswer:

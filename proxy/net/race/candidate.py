@@ -42,8 +42,8 @@ class Candidate:
     __slots__ = (
         "answer", "answer_due_at", "answer_fingerprint", "avoids_residual", "connected_at", "connected_late",
         "connecting", "direct", "ended_at", "eof_sent", "error", "evidence", "flight_sent_at", "hedged_at", "is_beside",
-        "is_retry", "is_shared", "phase", "reset", "route", "sent", "snapshot", "stage", "started_at", "stream", "symptom",
-        "syn_at", "syn_s", "task",
+        "is_retry", "is_shared", "phase", "reset", "route", "sent", "snapshot", "stage", "started_at", "stream",
+        "symptom", "syn_at", "syn_s", "task",
     )  # fmt: skip
 
     def __init__(self, route: Route, now: float) -> None:

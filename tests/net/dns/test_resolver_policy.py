@@ -319,6 +319,8 @@ async def test_a_second_opinion_is_shared_while_its_answer_is_kept_and_asked_onc
     assert await opinion(resolver)
     ((until, _), *_) = resolver._opinions.items.values()
     assert until - asyncio.get_running_loop().time() == pytest.approx(86_400, abs=60)
+    resolver.forget_hosts()
+    assert resolver.second_opinion("a.test") is not None
 
 
 @pytest.mark.parametrize("encrypted_for", [EncryptedFor.NONE, EncryptedFor.PUBLIC, EncryptedFor.ALL])
