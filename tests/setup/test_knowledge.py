@@ -18,7 +18,17 @@ from proxy.detect.pages.page_classifier import classify_page
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import Health
 from proxy.extend.dispatch import Addons
-from proxy.model import ConnectivityResult, Destination, DnsFinding, NetworkId, NetworkState, Route, SignalId, State, Symptom
+from proxy.model import (
+    ConnectivityResult,
+    Destination,
+    DnsFinding,
+    NetworkId,
+    NetworkState,
+    Route,
+    SignalId,
+    State,
+    Symptom,
+)
 from proxy.net.knowledge import ClassifiedAnswer
 from proxy.net.race.shared_findings import SharedFindings
 from proxy.setup.knowledge import BywayKnows, SetupInUse

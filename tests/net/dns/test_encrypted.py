@@ -198,7 +198,8 @@ async def test_D11_where_direct_is_closed_a_relay_carries_the_question(country: 
 
 
 async def test_the_reserve_is_asked_once_all_servers_failed_over_all_ways(country: Country) -> None:
-    direct, relay, spare = Way(country.direct, Symptom.REFUSED), Way(country.direct, Symptom.REFUSED), Way(country.direct)
+    direct, relay = Way(country.direct, Symptom.REFUSED), Way(country.direct, Symptom.REFUSED)
+    spare = Way(country.direct)
     dns = country.dns(direct, relay, reserve=country.dns(spare))
     assert (await dns.ask("a.test")).addresses
     assert (direct.dialed, relay.dialed, spare.dialed) == (2, 2, 1)
