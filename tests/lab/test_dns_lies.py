@@ -193,10 +193,9 @@ async def test_a_slow_site_has_encrypted_dns_asked_once_and_a_known_one_not_at_a
 
 async def test_healthy_sites_have_nothing_asked(folder: Path) -> None:
     """Sites that answer in half a second: the control of the test above."""
-    async with Country(folder) as country:
-        async with country.byway(folder / "byway", config=country.config(detect=DETECT)) as byway:
-            sites = [country.add_site(f"site{n}.test", conduct=Conduct(hello_delay_s=0.3)) for n in range(12)]
-            visitor = country.visitor(byway)
-            seen = await asyncio.gather(*(visitor.visit(site.url()) for site in sites))
+    async with Country(folder) as country, country.byway(folder / "byway", config=country.config()) as byway:
+        sites = [country.add_site(f"site{n}.test", conduct=Conduct(hello_delay_s=0.3)) for n in range(12)]
+        visitor = country.visitor(byway)
+        seen = await asyncio.gather(*(visitor.visit(site.url()) for site in sites))
     assert all(visit.genuine for visit in seen)
     assert [question for question in country.resolver.asked if question.over != "udp"] == []
