@@ -24,7 +24,7 @@ from tests.lab.name_servers import Addresses, NameServer
 from tests.lab.origins import Conduct
 from tests.lab.rules_dns import Mute
 from tests.lab.scenarios import Reach, Scenario
-from tests.lab.scenarios_dns import BLACK_HOLE, DNS_SCENARIOS
+from tests.lab.scenarios_dns import ASK_S, BLACK_HOLE, DNS_SCENARIOS
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
@@ -74,8 +74,9 @@ async def place(folder: Path, *, relay: bool, servers: Sequence[str] | None = No
         config = country.config(detect=DETECT, dns=QUICK, servers=servers, no_relay=not relay)
         if servers is None:
             config = "".join(line for line in config.splitlines(True) if not line.startswith("servers = "))
-        byway = await enter(country.byway(folder / "byway", config=config))
-        yield Place(country, byway, *stood)
+        running = country.byway(folder / "byway", config=config)
+        running._environment.pop("BYWAY_DNS__SERVERS", None)  # by which other tests have no server
+        yield Place(country, await enter(running), *stood)
 
 
 async def test_without_a_relay_the_reserve_brings_the_page_where_the_defaults_are_dead(folder: Path) -> None:
@@ -121,11 +122,12 @@ async def test_where_all_are_dead_and_there_is_no_relay_the_words_are_true(folde
         here.country.rules.add(rules.DohBlock(addresses=addresses((*DEFAULTS, *RESERVE))))
         visitor = here.country.visitor(here.byway)
         assert (await visitor.visit(healthy.url())).genuine
-        opened = await visitor.visit(site.url())
+        opened = await visitor.visit(site.url(), limit_s=6)
         told = await here.byway.read("why", site.url(), "--fresh")
     assert not opened.genuine
-    assert "censored.test" in opened.error
-    assert told["verdict"]["words"] not in ("works", "site down", "no such name", "blocked", "likely blocked"), told
+    verdict = told["verdict"]
+    assert (verdict["words"], verdict["confirmed"], verdict["confidence"]) == ("does not open", False, "low")
+    assert "blocked, or down: a relay would tell" in verdict["instead"]
 
 
 async def test_servers_that_the_user_has_set_are_not_added_to(folder: Path) -> None:
@@ -191,11 +193,12 @@ async def test_a_slow_site_has_encrypted_dns_asked_once_and_a_known_one_not_at_a
     assert [q for q in country.resolver.asked if q.over != "udp"] == asked
 
 
-async def test_healthy_sites_have_nothing_asked(folder: Path) -> None:
-    """Sites that answer in half a second: the control of the test above."""
+async def test_sites_that_answer_soon_have_nothing_asked(folder: Path) -> None:
+    """The control of the test above. On a busy machine some are slow."""
     async with Country(folder) as country, country.byway(folder / "byway", config=country.config()) as byway:
         sites = [country.add_site(f"site{n}.test", conduct=Conduct(hello_delay_s=0.3)) for n in range(12)]
         visitor = country.visitor(byway)
         seen = await asyncio.gather(*(visitor.visit(site.url()) for site in sites))
     assert all(visit.genuine for visit in seen)
-    assert [question for question in country.resolver.asked if question.over != "udp"] == []
+    slow = {site.name for site, visit in zip(sites, seen, strict=True) if visit.elapsed_s > ASK_S}
+    assert {question.name for question in country.resolver.asked if question.over != "udp"} <= slow
