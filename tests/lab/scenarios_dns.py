@@ -1,11 +1,12 @@
-"""Rows of the scenario table about forged addresses that stay silent, and their innocent twins: slow sites."""
+"""Rows of the scenario table about forged addresses that stay silent, and their innocent twins: slow sites. One more is
+`dns-replace-poison` of the table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from proxy.model import State
-from tests.lab import places, rules
+from tests.lab import rules
 from tests.lab.country import Country, Site
 from tests.lab.name_servers import Addresses
 from tests.lab.origins import Conduct
@@ -17,7 +18,6 @@ from tests.lab.scenarios import (
     Scenario,
     Way,
     blocking,
-    by_name,
     innocent,
     lie,
     nearby_servers,
@@ -48,9 +48,6 @@ def late_nearby(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
 DNS_SCENARIOS: tuple[Scenario, ...] = (
     blocking("dns-mute", "the resolver leads to a host that accepts and never answers", mute, "dns", ways=_RUNG,
              wait_s=RESCUED_S, settle_s=9, third=TROUBLED),
-    blocking("dns-hole", "only an address where nobody answers, on every port",
-             by_name(rules.DnsReplace, forged=(places.POISON,)), "dns", ways=_RUNG, wait_s=RESCUED_S, settle_s=8,
-             third=TROUBLED),
     blocking("dns-mute-no-relay", "a host that accepts and never answers, and there is no relay", mute, "dns",
              ways=_RUNG, wait_s=RESCUED_S, settle_s=9, third=TROUBLED, relays="none", reach=Reach.NETWORK),
     innocent("slow-hello", "answers a ClientHello after 1.5 s", lambda country, sites: (),
