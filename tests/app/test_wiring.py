@@ -16,6 +16,7 @@ from proxy.app.wiring import ListFetching, Subscribers, _from_the_first, subscri
 from proxy.config.detect_tuning import DetectTuning
 from proxy.config.schema import ListConfig
 from proxy.model import UNKNOWN_NETWORK, ClosedBy, Outcome
+from proxy.net.dns.resolver import Resolver
 from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import TunnelResult
@@ -113,7 +114,10 @@ class Asked:
 async def test_no_host_stays_known_that_is_to_be_forgotten() -> None:
     nobody: Any = None
     flows, down = FlowMonitor(nobody, DetectTuning()), SharedFindings(lambda: 0.0)
-    events = events_of(Recorder(), flows=flows, findings=down)
+    resolver = Resolver()
+    resolver._opinions.put((UNKNOWN_NETWORK, "slow.example"), 1e9, nobody)
+    setup = cast(Any, SimpleNamespace(resolver=resolver))
+    events = events_of(Recorder(), flows=flows, findings=down, setup=lambda: setup)
     down.mark_down("down.example")
     tunnel = cast(
         Any, SimpleNamespace(up=SimpleNamespace(moved=0), down=SimpleNamespace(moved=0), client_is_slow=False)
@@ -126,6 +130,7 @@ async def test_no_host_stays_known_that_is_to_be_forgotten() -> None:
     events.emit(HostsForgotten())
 
     assert (*flows._fast, *flows._broke_at, *flows._slow_windows, *flows._ended, *down.down_until) == ()
+    assert not resolver._opinions.items
     flows.close()
 
 
