@@ -45,7 +45,7 @@ def late_nearby(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
     return (rules.LateSynAck(1.2, NEARBY),)
 
 
-DNS_SCENARIOS: tuple[Scenario, ...] = (
+ROWS: tuple[Scenario, ...] = (
     blocking("dns-mute", "the resolver leads to a host that accepts and never answers", mute, "dns", ways=_RUNG,
              wait_s=RESCUED_S, settle_s=9, third=TROUBLED),
     blocking("dns-mute-no-relay", "a host that accepts and never answers, and there is no relay", mute, "dns",

@@ -17,14 +17,12 @@ import pytest
 from proxy.config.schema import RESERVE_DNS_SERVERS, Dns
 from proxy.wire import dns_url
 from proxy.wire.dns_url import DnsProtocol, SecureServer
-from tests.lab import rules, trials
+from tests.lab import rules
 from tests.lab.country import Country, Running, Site
-from tests.lab.judging import Trial, summaries, table
 from tests.lab.name_servers import Addresses, NameServer
 from tests.lab.origins import Conduct
 from tests.lab.rules_dns import Mute
-from tests.lab.scenarios import Reach, Scenario
-from tests.lab.scenarios_dns import ASK_S, BLACK_HOLE, DNS_SCENARIOS
+from tests.lab.scenarios_dns import ASK_S, BLACK_HOLE
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
@@ -163,20 +161,6 @@ async def test_an_office_with_names_of_its_own_that_forbids_encrypted_dns_is_bel
     assert states == {"works"}
     assert here.connections(DEFAULTS) > 0
     assert here.connections(RESERVE) <= 2
-
-
-def _one_row(row: Scenario) -> list[Trial]:
-    if row.reach is Reach.NETWORK:
-        return asyncio.run(trials.run_alone(row, 0))
-    return asyncio.run(trials.run_together([row], 3, in_flight=3, told=lambda text: None))
-
-
-@pytest.mark.slow
-@pytest.mark.alone
-@pytest.mark.parametrize("row", DNS_SCENARIOS, ids=lambda row: row.name)
-def test_a_scenario_keeps_its_bounds(row: Scenario) -> None:
-    found = summaries([row], _one_row(row))
-    assert not found[0].broken(), table(found)
 
 
 async def test_a_slow_site_has_encrypted_dns_asked_once_and_a_known_one_not_at_all(folder: Path) -> None:

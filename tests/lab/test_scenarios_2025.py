@@ -1,5 +1,5 @@
-"""The rows of `scenarios_2025` in a real Byway, once: those that `test_scenarios` leaves out, since they have more
-visits or a network of their own.
+"""The rows of `scenarios_2025` and `scenarios_dns` in a real Byway, once: those that `test_scenarios` leaves out,
+since they have more visits or a network of their own.
 
 `python -m tests.lab.run` repeats them, with the waits, at other scales and under other conditions.
 """
@@ -11,15 +11,14 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.lab import trials
+from tests.lab import scenarios_2025, scenarios_dns, trials
 from tests.lab.judging import Summary, summaries, table
 from tests.lab.scenarios import Scenario
-from tests.lab.scenarios_2025 import ROWS
 from tests.lab.test_scenarios import TOGETHER
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
-LEFT = tuple(row for row in ROWS if row not in TOGETHER)
+LEFT = tuple(row for row in (*scenarios_2025.ROWS, *scenarios_dns.ROWS) if row not in TOGETHER)
 
 
 @pytest.fixture(scope="module")
