@@ -203,7 +203,7 @@ class Ui(Section):
     """The language of pages and commands."""
 
     language: Literal["", "en", "ru", "fa", "en-XA"] = setting(
-        "", "language of pages, and of why, status and doctor; empty: that of the browser, or of the terminal"
+        "", "language of pages, and of why, status, doctor and report; empty: that of the browser, or of the terminal"
     )
 
 

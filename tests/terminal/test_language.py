@@ -1,4 +1,4 @@
-"""`why`, `status` and `doctor` speak the language of the user on a terminal; what programs read is English."""
+"""`why`, `status`, `doctor` and `report` speak the language of the terminal; what programs read is English."""
 
 from __future__ import annotations
 

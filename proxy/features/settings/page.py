@@ -57,7 +57,7 @@ SETTINGS: Sequence[Setting] = (
         "ui",
         "language",
         _("Language"),
-        _("Language of pages, and of `why`, `status` and `doctor`."),
+        _("Language of pages, and of `why`, `status`, `doctor` and `report`."),
         {
             "": _("that of the browser or terminal"),
             "en": "English",

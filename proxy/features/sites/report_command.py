@@ -15,15 +15,19 @@ import typer
 
 from proxy.features.sites.report_redact import Redact
 from proxy.features.sites.report_sites import ROWS, Site, site_of
+from proxy.model.phrase import _, ngettext
 from proxy.terminal.command import Invocation, root_command
 from proxy.terminal.completion import complete_sites
-from proxy.terminal.exit_codes import Misused, as_misuse
+from proxy.terminal.exit_codes import Exit, Misused, as_misuse
 from proxy.terminal.options import choice_option
 
 if TYPE_CHECKING:
     from proxy.config.paths import Paths
     from proxy.terminal.client import Client
     from proxy.terminal.stored import Stored
+
+
+_NO_AUTHOR = _("Neither its hash nor a signature shows who made a report or that it is true.")
 
 
 class Format(StrEnum):
@@ -34,7 +38,7 @@ class Format(StrEnum):
     MD = "md"
 
 
-@root_command(example="byway report livejournal.com --format ooni -o report.jsonl")
+@root_command(example="byway report livejournal.com --format ooni -o report.jsonl", is_translated=True)
 def report(
     call: Invocation,
     sites: Annotated[
@@ -63,17 +67,36 @@ def report(
         bool, typer.Option("--exact-times", help="Tell each visit to the second: it may identify you.")
     ] = False,
     out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write to FILE (default: stdout).")] = None,
-) -> None:
+    sign: Annotated[
+        bool, typer.Option("--sign", help="Sign the hash of the report with a key made for it alone; ooni and json.")
+    ] = False,
+    verify: Annotated[
+        Path | None, typer.Option("--verify", metavar="FILE", help="Check the hash and the signature of a report.")
+    ] = None,
+) -> Exit | None:
     """Export results with private data removed. Nothing is uploaded.
 
     It has what happened on this network: each day and result once, and no visit to the second. Provider and country
-    make it convincing and narrow down who made it, so they are in it only when you name them."""
+    make it convincing and narrow down who made it, so they are in it only when you name them.
+
+    In the formats ooni and json it has a SHA-256 of its content. Neither this nor a signature shows who made a report
+    or that it is true. Exit code of --verify: 0, unchanged; 5, changed, or without a hash."""
     from proxy.config.paths import write_private
-    from proxy.features.sites.report_formats import FORMATS
+    from proxy.features.sites.report_formats import FORMATS, SIGNED_FORMATS
     from proxy.features.sites.report_redact import redacted
     from proxy.features.sites.report_rounding import rounded
     from proxy.features.sites.report_vantage import Vantage
 
+    if verify is not None:
+        if sites or out is not None or sign:
+            raise Misused(_("--verify checks one file: give neither sites, nor -o, nor --sign"))
+        return _verify(call, verify)
+    shape = Format.JSON if call.output.as_json else Format(form)
+    write = (SIGNED_FORMATS if sign else FORMATS).get(shape)
+    if write is None:
+        raise Misused(
+            _("a report in the format {format} has no hash to sign; use --format ooni or json", format=shape.value)
+        )
     with as_misuse():
         vantage = Vantage.parse(provider, country)
     client = call.reader()
@@ -81,21 +104,58 @@ def report(
     if not exact_times:
         reported = [rounded(site) for site in reported]
     relays = client.get("/v1/relays")["relays"]
-    shape = Format.JSON if call.output.as_json else Format(form)
-    text = FORMATS[shape](redacted(reported, relays, Redact(redact), _private_values(call.paths)), vantage)
+    text = write(redacted(reported, relays, Redact(redact), _private_values(call.paths)), vantage)
+    if sign and not text:
+        raise Misused(_("there is nothing to sign: no measurement and no connection is reported"))
     if out is not None:
         write_private(out, text)
-        call.output.hint(f"{len(reported)} site{'' if len(reported) == 1 else 's'} written to {out}.")
+        call.output.hint(
+            ngettext(
+                "{count} site written to {file}.", "{count} sites written to {file}.", len(reported), file=str(out)
+            )
+        )
     else:
         print(text, end="")
     if not reported:
-        call.output.hint("No problem sites. Working sites are not reported; `byway why` and `byway test` test them.")
+        call.output.hint(_("No problem sites. Working sites are not reported; `byway why` and `byway test` test them."))
     if redact == Redact.RELAY:
-        call.output.hint("Warning: only relays are redacted in this report.")
+        call.output.hint(_("Warning: only relays are redacted in this report."))
     elif redact == Redact.NONE:
-        call.output.hint("Warning: this report is not redacted.")
+        call.output.hint(_("Warning: this report is not redacted."))
     if exact_times:
-        call.output.hint("Warning: your provider can find you in its log by the exact times of this report.")
+        call.output.hint(_("Warning: your provider can find you in its log by the exact times of this report."))
+    if sign:
+        call.output.hint(_("The key of the signature was made for this report and thrown away."), _NO_AUTHOR)
+    return None
+
+
+def _verify(call: Invocation, file: Path) -> Exit | None:
+    """Checks the hash and the signature of a report, and prints the result."""
+    from proxy.config.files import read_text, shown
+    from proxy.features.sites.report_proof import FILE_LIMIT, BadProof, check
+    from proxy.model.document_version import VERSION
+    from proxy.model.errors import ConfigError
+
+    try:
+        text = read_text(file, limit=FILE_LIMIT)
+    except ConfigError as error:
+        raise Misused(str(error)) from None
+    name = shown(file)
+    document = {"version": VERSION, "file": name, "unchanged": False, "problem": "", "sha256": "", "public_key": ""}
+    try:
+        digest, key = check(text, name)
+    except BadProof as bad:
+        if not call.output.answered(document | {"problem": str(bad)}):
+            call.output.error(bad.args[0])
+        return Exit.BAD
+    if call.output.answered(document | {"unchanged": True, "sha256": digest, "public_key": key}):
+        return None
+    if key:
+        call.output.line(_("{file}: unchanged since it was signed with the key {key}", file=name, key=key))
+    else:
+        call.output.line(_("{file}: unchanged since it was written; not signed", file=name))
+    call.output.hint(_NO_AUTHOR)
+    return None
 
 
 def _gather(client: Client | Stored, hosts: Sequence[str]) -> list[Site]:
@@ -109,7 +169,7 @@ def _gather(client: Client | Stored, hosts: Sequence[str]) -> list[Site]:
     sites = {site.host: site for site in (_site(client, host) for host in hosts)}
     for host, site in sites.items():
         if not site.is_known:
-            raise Misused(f"nothing is known about {host}; `byway why {host}` tests it")
+            raise Misused(_("nothing is known about {host}; `byway why {host}` tests it", host=host))
     return list(sites.values())
 
 

@@ -3,6 +3,8 @@
 The OONI measurements have the shape of web_connectivity, but their own test name, `byway`, because the control differs:
 at OONI a vantage point elsewhere, here a relay. `anomaly` and `confirmed` have OONI's meaning: only a fingerprint of a
 block page, a known interception root, or two answers to one DNS query are proof.
+
+Reports in the formats of OONI and Byway carry the hash of their content (`report_proof`).
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from proxy import __version__
 from proxy.control.attempts import result
 from proxy.detect.verdict.site_status import BLOCKS
+from proxy.features.sites.report_proof import proven
 from proxy.features.sites.report_sites import Examination, Site, is_direct
 from proxy.features.sites.report_vantage import UNTOLD, Vantage
 from proxy.model import TROUBLED, Destination, host_and_port, literal
@@ -71,11 +75,11 @@ _ADDRESS = re.compile(r"(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{0,4}(?::[0
 # -- OONI --------------------------------------------------------------------------------------------------------------
 
 
-def to_ooni(sites: Sequence[Site], vantage: Vantage = UNTOLD) -> str:
+def to_ooni(sites: Sequence[Site], vantage: Vantage = UNTOLD, *, sign: bool = False) -> str:
     """Returns OONI's measurements as JSON, one a line (github.com/ooni/spec, data-formats)."""
     began = min((one.at for site in sites for one in site.examinations), default=0.0)
-    lines = [json.dumps(_measurement(one, began, vantage, site)) for site in sites for one in site.examinations]
-    return "".join(f"{line}\n" for line in lines)
+    measurements = [_measurement(one, began, vantage, site) for site in sites for one in site.examinations]
+    return "".join(f"{json.dumps(each)}\n" for each in proven(measurements, sign=sign))
 
 
 def _measurement(one: Examination, began: float, vantage: Vantage, site: Site) -> Document:
@@ -305,9 +309,10 @@ def _failure(step: Mapping[str, Any]) -> str | None:
 # -- the others --------------------------------------------------------------------------------------------------------
 
 
-def to_json(sites: Sequence[Site], vantage: Vantage = UNTOLD) -> str:
+def to_json(sites: Sequence[Site], vantage: Vantage = UNTOLD, *, sign: bool = False) -> str:
     where = asdict(vantage)
     report = {"version": VERSION, "byway": __version__, "at": time.time(), **where, "sites": list(map(asdict, sites))}
+    (report,) = proven([report], sign=sign)
     return json.dumps(report, indent=2) + "\n"
 
 
@@ -482,6 +487,8 @@ class Writer(Protocol):
 
 
 FORMATS: Mapping[str, Writer] = {"ooni": to_ooni, "json": to_json, "csv": to_csv, "har": to_har, "md": to_markdown}
+
+SIGNED_FORMATS: Mapping[str, Writer] = {"ooni": partial(to_ooni, sign=True), "json": partial(to_json, sign=True)}
 
 
 def _host(one: Examination) -> str:
