@@ -10,7 +10,7 @@ RUNTIME := .venv/.runtime
 COMPLETE := .venv/.complete
 APT := DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get
 
-.PHONY: setup run test test-all check check-style check-types check-imports test-deps judges bench lock messages clean FORCE
+.PHONY: setup run test test-all check check-style check-types check-imports test-deps judges bench lab lock messages clean FORCE
 
 # With the developers' tools.
 setup: $(COMPLETE)
@@ -82,6 +82,13 @@ ONLY ?=
 bench: $(COMPLETE)
 	@$(BIN)/python -m tests.bench.install
 	@$(BIN)/python -m tests.bench.run --rounds $(ROUNDS) --seconds $(SECONDS) --only '$(ONLY)'
+
+# The country of the tests with the rules and addons of a configuration folder, as addons/README.md says.
+CONFIG ?=
+SITES ?=
+
+lab: $(COMPLETE)
+	@$(BIN)/python -m tests.lab.with_config --only '$(ONLY)' '$(CONFIG)' $(SITES)
 
 # After a change of dependencies; needs uv.
 LOCKED := uv export --quiet --locked --no-emit-project --no-header --no-annotate

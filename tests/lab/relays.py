@@ -1,4 +1,5 @@
-"""Relays abroad: SOCKS5, and HTTP CONNECT within TLS; the first byte decides. They have the true addresses of names.
+"""Relays abroad: SOCKS4, SOCKS5 and HTTP CONNECT, also within TLS; the first byte decides. They have the true addresses
+of names.
 
 They connect from their own address, so an origin can identify the relay. One of them may itself stand in a country that
 censors: it then serves a block page in place of the site. This module uses no product code.
@@ -85,7 +86,12 @@ class Relay:
         if self.manner is Manner.DEAF:
             await asyncio.Event().wait()
         first = await data.exactly(1)
-        host, port, replies = await (self._socks5(data, channel) if first == b"\x05" else self._connect(first, data))
+        if first == b"\x16":  # TLS: SOCKS servers close for another version
+            return
+        if first == b"\x05":
+            host, port, replies = await self._socks5(data, channel)
+        else:
+            host, port, replies = await (self._socks4(data) if first == b"\x04" else self._connect(first, data))
         self.asked.append(f"{host}:{port}")
         if self.manner is Manner.BLOCK_PAGE:
             await channel.send(replies[0])
@@ -143,6 +149,15 @@ class Relay:
             host = str(ipaddress.ip_address(await data.exactly(4 if kind == 1 else 16)))
         (port,) = struct.unpack("!H", await data.exactly(2))
         return host, port, (_socks5_reply(_GRANTED), _socks5_reply(_FAILED))
+
+    async def _socks4(self, data: Buffered) -> tuple[str, int, tuple[bytes, bytes]]:
+        """SOCKS4A as well: an address of 0.0.0.x stands for a name behind the user."""
+        _, port, address = struct.unpack("!BH4s", await data.exactly(7))
+        await data.until(b"\0")
+        host = str(ipaddress.ip_address(address))
+        if host.startswith("0.0.0."):
+            host = (await data.until(b"\0")).rstrip(b"\0").decode()
+        return host, port, (bytes((0, 90, *[0] * 6)), bytes((0, 91, *[0] * 6)))
 
     async def _connect(self, first: bytes, data: Buffered) -> tuple[str, int, tuple[bytes, bytes]]:
         head = (first + await data.until(b"\r\n\r\n")).decode("latin-1")

@@ -115,6 +115,19 @@ async def test_a_relay_that_cannot_says_so_and_a_lying_one_shows_its_own_page() 
             assert (await reader.read()).endswith(PAGE)
 
 
+@pytest.mark.parametrize("host", [b"\x7f\0\0\1user\0", b"\0\0\0\1user\0blog.test\0"], ids=["4", "4a"])
+async def test_a_relay_speaks_socks4(host: bytes, origins: Origins) -> None:
+    (web,) = await origins.listen([("127.0.0.1", 0)])
+    async with Relay(socket.socket, Zone(dict(TRUTH)).truth, ("127.0.0.1", 0)) as relay:
+        reader, writer = await connect(socket.socket, relay.address)
+        with contextlib.closing(writer):
+            writer.write(b"\x04\x01" + web[1].to_bytes(2, "big") + host)
+            assert await reader.readexactly(8) == b"\0\x5a\0\0\0\0\0\0"
+            writer.write(b"GET / HTTP/1.1\r\nHost: blog.test\r\nConnection: close\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 200")
+        assert relay.asked == [f"{'blog.test' if b'blog' in host else '127.0.0.1'}:{web[1]}"]
+
+
 # -- a visitor ---------------------------------------------------------------------------------------------------------
 
 

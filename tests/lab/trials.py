@@ -55,7 +55,7 @@ RULES = "DOMAIN-SUFFIX,by-relay.test,RELAY\nMATCH,AUTO\n"
 SITES_MAX = 500
 """The most sites in one country, so that no three of them have to share a /24: troubles of one would count for the
 others."""
-_DIRECT_PAGE, _RELAY_PAGE = NEIGHBOUR, "by-relay.test"
+COMPANION_PAGES = _DIRECT_PAGE, _RELAY_PAGE = NEIGHBOUR, "by-relay.test"
 _COMPANION_S = 0.4
 _BEGINNING_S = 0.1
 """The time between the first visits of two trials: forty at once would measure the lab's own queue."""
@@ -231,7 +231,7 @@ async def stay(
     row = next(iter(plan))
     async with contextlib.AsyncExitStack() as stack:
         country = await stack.enter_async_context(Country(folder))
-        for name in (_DIRECT_PAGE, _RELAY_PAGE):
+        for name in COMPANION_PAGES:
             country.add_site(name)
         sites = {
             one: [one.add_site(country, f"{one.name}-{seed}.test") for seed in range(number)]
@@ -243,15 +243,28 @@ async def stay(
         byway = await stack.enter_async_context(
             country.byway(folder / "byway", config=config, rules=RULES, office=office, environment=environment)
         )
-        companion = Companion(country.visitor(byway, office=office))
-        walking = tasks.spawn(companion.walk(), name="companion")
-        stack.push_async_callback(_ended, walking)
-        with contextlib.suppress(TimeoutError):
-            await until(lambda: companion.knows(Way.DIRECT, *((Way.RELAY,) if relay else ())))  # and all is as usual
+        ways = (Way.DIRECT,) if relay is None else (Way.DIRECT, Way.RELAY)
+        companion = await stack.enter_async_context(accompanied(country.visitor(byway, office=office), *ways))
         if relay is not None:
             await stack.enter_async_context(conditions.applied(country, relay[1], row.name))
         country.rules.set([rule for one in plan for rule in one.arrange(country, sites[one])])
         yield Stay(country, byway, companion, conditions, patience=3.0 if patient else 1.0), sites
+
+
+@contextlib.asynccontextmanager
+async def accompanied(visitor: Visitor, *ways: Way) -> AsyncIterator[Companion]:
+    """Lets a companion walk until the end of the block, which begins when it knows the usual times of these ways:
+    before anything is unusual."""
+    companion = Companion(visitor)
+    walking = tasks.spawn(companion.walk(), name="companion")
+    try:
+        with contextlib.suppress(TimeoutError):
+            await until(lambda: companion.knows(*ways))
+        yield companion
+    finally:
+        walking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await walking
 
 
 async def run_together(
@@ -357,12 +370,6 @@ async def _not_yet() -> bool:
     """Returns false after a moment: two hundred looks a second would be load enough to change the measurement."""
     await asyncio.sleep(_LOOK_S)
     return False
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
 
 
 def kind_of(winner: str | None) -> Way:
