@@ -45,6 +45,10 @@ class RelayFault(StrEnum):
         "socks_unanswered",
         _("it is reached, and the SOCKS greeting is not answered: the SOCKS protocol may be filtered on this network"),
     )
+    PROTOCOL_FILTERED = (
+        "protocol_filtered",
+        _("the SOCKS protocol is filtered on this network, not its machine: its port answers a TLS ClientHello"),
+    )
     ADDON = "addon", _("its addon opened no connection")
     SILENT = "silent", _("no answer")
     STALLED = "stalled", _("a connection to it stopped answering in the middle of a transfer")
@@ -88,6 +92,7 @@ _FIXES: Mapping[RelayFault, str] = {
     RelayFault.BROKE_OFF: _("check its scheme and port in config.toml, then {test}"),
     RelayFault.SOCKS_CUT: _("use an https relay, or check the scheme and port of this one, then {test}"),
     RelayFault.SOCKS_UNANSWERED: _("use an https relay, or check that this one runs, then {test}"),
+    RelayFault.PROTOCOL_FILTERED: _("use an https relay on that machine, then {test}"),
     RelayFault.ADDON: "byway addons list",
     RelayFault.SILENT: _("check that the relay runs, and its scheme and port in config.toml, then {test}"),
     RelayFault.STALLED: _("check that the relay still runs and is connected, then {test}"),
@@ -109,7 +114,8 @@ def relay_fault(failure: RelayedFailure) -> RelayFault | None:
 
     `evidence["relay"]` is the symptom of the path to the relay or of its handshake, "certificate", "in_clear" (a
     password that may not be sent) or "addon". `evidence["clock"]` is 1 for a certificate that is not valid today.
-    `evidence["greeting"]` is 1 if TCP opened and the SOCKS greeting got no byte of an answer."""
+    `evidence["greeting"]` is 1 if TCP opened and the SOCKS greeting got no byte of an answer; then
+    `evidence["unacked"]` is the number of its segments that were not acknowledged."""
     kind = str(failure.evidence.get("relay", ""))
     match failure.symptom:
         case Symptom.RELAY_GARBAGE:
@@ -128,6 +134,24 @@ def relay_fault(failure: RelayedFailure) -> RelayFault | None:
             return _DOWN.get(kind, RelayFault.SILENT)
     return None
 
+
+def fault_beside_hello(fault: RelayFault, evidence: Evidence, answer: bytes | None) -> RelayFault:
+    """Returns the fault of a SOCKS relay whose greeting got no byte, once its port got a TLS ClientHello as well.
+    `answer` has the first bytes that came; it is empty when the connection was closed, and None when nothing came.
+
+    Only a filter tells the two apart while the machine is there: the relay answers the ClientHello in SOCKS, or it
+    closes, as SOCKS servers do, a connection of which it got the first bytes, and the greeting was not even
+    acknowledged. Any other answer comes from a server of another protocol."""
+    if answer is None:
+        return RelayFault.SILENT if fault is RelayFault.SOCKS_UNANSWERED else fault
+    if answer:
+        return RelayFault.PROTOCOL_FILTERED if answer[0] in _SOCKS_ANSWERS else RelayFault.WRONG_PROTOCOL
+    is_dropped = fault is RelayFault.SOCKS_UNANSWERED and evidence.get("unacked", 0) > 0
+    return RelayFault.PROTOCOL_FILTERED if is_dropped else fault
+
+
+_SOCKS_ANSWERS = (0, 5)
+"""The first byte of an answer in SOCKS4 and SOCKS5."""
 
 _DOWN: Mapping[str, RelayFault] = {
     Symptom.REFUSED: RelayFault.CONNECTION_REFUSED,

@@ -62,7 +62,7 @@ class Evidence(TypedDict, total=False):
 
     # The kernel, from the flight on (TCP_INFO).
     retransmits: int  # segments sent again                            net.race, net.tunnel, probe
-    unacked: int  # segments on their way                              net.race, net.tunnel
+    unacked: int  # segments on their way                              net.race, net.tunnel, net.dialers
     acknowledged: int  # flag: the whole flight was acknowledged       net.race, probe
     rtt_ms: float  # smoothed round trip, milliseconds                 net.race
     middlebox: int  # flag: something on the path terminates TCP       net.race

@@ -1,20 +1,24 @@
 """Tests relays: whether one can be reached, completes its handshake, and opens a path to a destination.
 
 The Dialer of the relay opens the path, so a chain and an https relay are tested as they are used. The path is closed at
-once: nothing is sent to the destination.
+once: nothing is sent to the destination. A SOCKS relay whose greeting gets no answer gets a TLS ClientHello without a
+name, on a connection of its own: the answer shows whether the network filters the protocol.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ssl
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from proxy.config.schema import RelayConfig
-from proxy.detect.relay_faults import relay_fault
+from proxy.detect.relay_faults import RelayFault, fault_beside_hello, relay_fault
 from proxy.detect.relay_health import SLOW_S
-from proxy.model import Destination, Route, Stage, Symptom
+from proxy.model import Destination, Evidence, Route, Stage, Symptom
 from proxy.model.errors import BywayError, DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, pgettext
@@ -30,6 +34,9 @@ TRIALS_AT_ONCE = 8
 PATH_S = 20.0
 """Seconds for a relay to open a path, longer than its handshake may take: a slow circuit takes 11 s. A visit waits
 longer when there is no other route."""
+
+HELLO_S = 5.0
+"""Seconds for an answer to the ClientHello."""
 
 _DESTINATION_NOT_REACHED = (Symptom.RELAY_REFUSED, Symptom.TIMEOUT)
 """The handshake succeeded, and the relay answered that it cannot reach the destination, or did not answer in time."""
@@ -96,9 +103,15 @@ _OTHER_FIXES = {
 
 
 async def try_relay(
-    name: str, dialer: Dialer, destination: Destination, *, clock: Callable[[], float] = time.monotonic
+    name: str,
+    dialer: Dialer,
+    destination: Destination,
+    *,
+    connect: Callable[[], Awaitable[Stream]] | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Trial:
-    """Opens a path to `destination` through the relay, and closes it at once."""
+    """Opens a path to `destination` through the relay, and closes it at once. `connect` opens a TCP connection to where
+    the relay listens; with None, no ClientHello is sent there."""
     began = clock()
     try:
         stream = await _dial(name, dialer, destination)
@@ -107,6 +120,8 @@ async def try_relay(
         handshake = reachable and error.symptom in _DESTINATION_NOT_REACHED
         failed = Trial(name, reachable, handshake, False, clock() - began, str(error.symptom), str(error))
         if (fault := relay_fault(error)) is not None:
+            if connect is not None and error.evidence.get("greeting"):
+                fault = await _beside_hello(fault, error.evidence, connect)
             return replace(failed, fault=fault.text, is_relays_fault=True, do=fault.fix(name))
         text = _OTHER_FAULTS.get(error.symptom, _("no connection"))
         do = _OTHER_FIXES.get(error.symptom)
@@ -117,6 +132,37 @@ async def try_relay(
         return Trial(name, False, False, False, clock() - began, str(Symptom.LOCAL), str(error), text)
     stream.close()
     return Trial(name, reachable=True, handshake=True, ok=True, elapsed_s=clock() - began)
+
+
+async def _beside_hello(fault: RelayFault, evidence: Evidence, connect: Callable[[], Awaitable[Stream]]) -> RelayFault:
+    """Sends a ClientHello to where the relay listens, and returns the fault that the answer shows."""
+    try:
+        stream = await connect()
+    except DialError:
+        return fault
+    answer: bytes | None = b""
+    try:
+        with deadline(HELLO_S):
+            await stream.send(_client_hello())
+            answer = await stream.receive()
+    except TimeoutError:
+        answer = None
+    except OSError:  # reset
+        pass
+    finally:
+        stream.abort()
+    return fault_beside_hello(fault, evidence, answer)
+
+
+def _client_hello() -> bytes:
+    """Returns a ClientHello without a name: it would show this network that of the relay."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    outgoing = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
+    return outgoing.read()
 
 
 async def _dial(name: str, dialer: Dialer, destination: Destination) -> Stream:
@@ -155,7 +201,8 @@ async def each_trial(
                 error = f"relay {name} takes addresses only; test it with --to ADDRESS:{destination.port}"
                 fault = _OTHER_FAULTS[Symptom.SKIPPED]
                 return Trial(name, False, False, False, 0.0, str(Symptom.SKIPPED), error, fault)
-            return await try_relay(name, registry.dialer(Route((name,))), carried)
+            connect = partial(registry.connect, name)
+            return await try_relay(name, registry.dialer(Route((name,))), carried, connect=connect)
 
     tests = [spawn(one(name), name=f"test of relay {name}") for name in names]
     try:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.detect.relay_faults import RelayFault, relay_fault
+from proxy.detect.relay_faults import RelayFault, fault_beside_hello, relay_fault
 from proxy.model import Stage, Symptom, as_evidence
 from tests.support.outcomes import TOR, delivered, failed
 
@@ -60,6 +60,34 @@ def test_a_filtered_protocol_is_named_with_another_to_use() -> None:
     for fault in (RelayFault.SOCKS_CUT, RelayFault.SOCKS_UNANSWERED):
         assert "the SOCKS protocol may be filtered on this network" in fault.text
         assert "use an https relay" in fault.fix("vps")
+
+
+CUT, UNANSWERED = RelayFault.SOCKS_CUT, RelayFault.SOCKS_UNANSWERED
+
+
+@pytest.mark.parametrize(
+    ("fault", "unacked", "answer", "said"),
+    [
+        pytest.param(UNANSWERED, 1, b"", RelayFault.PROTOCOL_FILTERED, id="closed, as a SOCKS server does"),
+        pytest.param(UNANSWERED, 0, b"", UNANSWERED, id="closed, and it had the greeting"),
+        pytest.param(UNANSWERED, 0, b"\x05\xff", RelayFault.PROTOCOL_FILTERED, id="SOCKS5"),
+        pytest.param(CUT, 0, b"\x00\x5b", RelayFault.PROTOCOL_FILTERED, id="SOCKS4"),
+        pytest.param(UNANSWERED, 1, None, RelayFault.SILENT, id="no answer to anything"),
+        pytest.param(CUT, 0, None, CUT, id="cut, and silence"),
+        pytest.param(CUT, 1, b"", CUT, id="cut twice"),
+        pytest.param(UNANSWERED, 0, b"\x16\x03\x03", RelayFault.WRONG_PROTOCOL, id="a server of TLS"),
+        pytest.param(CUT, 1, b"\x15\x03\x03", RelayFault.WRONG_PROTOCOL, id="an alert of TLS"),
+        pytest.param(UNANSWERED, 1, b"HTTP/1.1 400", RelayFault.WRONG_PROTOCOL, id="a server of HTTP"),
+    ],
+)
+def test_a_hello_to_the_same_port_tells_a_filter_from_another_server(
+    fault: RelayFault, unacked: int, answer: bytes | None, said: RelayFault
+) -> None:
+    assert fault_beside_hello(fault, {"greeting": 1, "unacked": unacked}, answer) is said
+
+
+def test_a_fault_of_another_version_of_the_evidence_is_no_filter() -> None:
+    assert fault_beside_hello(UNANSWERED, {"greeting": 1}, b"") is UNANSWERED
 
 
 def test_only_what_may_be_the_networks_doing_needs_a_comparison() -> None:

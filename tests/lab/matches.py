@@ -124,6 +124,21 @@ class ByAddress(Match):
 
 
 @dataclass(frozen=True)
+class ByFirstBytes(Match):
+    """A connection to these addresses in which the client's first packet begins with one of `begins`."""
+
+    addresses: Addresses
+    begins: tuple[bytes, ...]
+
+    def concerns(self, flow: Flow) -> bool:
+        return flow.protocol == TCP and flow.server in self.addresses
+
+    def hits(self, packet: Packet, flow: Flow) -> bool:
+        is_first = flow.isn is not None and (packet.seq - flow.isn) % (1 << 32) == 1
+        return packet.outward and is_first and packet.payload.startswith(self.begins)
+
+
+@dataclass(frozen=True)
 class Opening(Match):
     """The SYN, or any first datagram, of a flow that another match selects: an established flow does not match."""
 

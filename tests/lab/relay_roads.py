@@ -114,6 +114,10 @@ def address_dropped(country: Country) -> Sequence[Rule]:
     return (rules.AddressDrop(f"{MAIN}/32"),)
 
 
+def socks_dropped(country: Country) -> Sequence[Rule]:
+    return (rules.SocksDrop(f"{MAIN}/32"),)
+
+
 def frozen(country: Country) -> Sequence[Rule]:
     return (rules.Freeze(addresses=(f"{MAIN}/32",), after_bytes=16 * 1024),)
 
@@ -156,6 +160,10 @@ ROWS: tuple[Row, ...] = (
         says=_SILENT),
     Row("road-address-drop-socks", "the same of a SOCKS relay", address_dropped, scheme="socks5h", alternative=True,
         says=_SILENT),
+    Row("road-socks-filtered", "what begins as SOCKS is dropped", socks_dropped, scheme="socks5h", comes=False, pages=3,
+        detect="give_up_s = 5\n", limits="handshake_timeout_s = 3\n",
+        says="it is reached, and the SOCKS greeting is not answered: the SOCKS protocol may be filtered"),
+    Row("road-https-beside-socks", "the same of an https relay", socks_dropped),
     Row("road-frozen", "its TLS stops after 16 KB, and it has another address", frozen, alternative=True, path="/big",
         says=_STALL),
     Row("road-frozen-address", "the same; its URL has no name, so that the first page goes there", frozen, host=MAIN,

@@ -37,6 +37,7 @@ from tests.lab.matches import (
     Accepting,
     Addresses,
     ByAddress,
+    ByFirstBytes,
     ByHost,
     ByQuery,
     BySni,
@@ -341,6 +342,11 @@ def HttpPage(*names: str, body: bytes, status: str = "200 OK", view: View = View
 
 def AddressDrop(*prefixes: str, ports: Iterable[int] = (), protocol: str | None = None, **luck: Unpack[Luck]) -> When:
     return When(_addresses(prefixes, ports, protocol), Drop(), **luck)
+
+
+def SocksDrop(*prefixes: str, **luck: Unpack[Luck]) -> When:
+    """Drops what begins as SOCKS4 or SOCKS5 does, and all that follows."""
+    return When(ByFirstBytes(Addresses(prefixes), (b"\x04", b"\x05")), Drop(), **luck)
 
 
 def SynReset(*prefixes: str, ports: Iterable[int] = (), **luck: Unpack[Luck]) -> When:

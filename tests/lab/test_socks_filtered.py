@@ -1,10 +1,12 @@
 """A network lets TCP to a relay open and drops its SOCKS greeting: Byway names the protocol, and the remedy.
 
-The twin is a relay that does not exist: its port is closed, and Byway mentions no filter.
+The twins are relays whose port is closed or answers nothing, and servers of HTTP and of TLS with a SOCKS URL: Byway
+finds no filter.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,13 @@ from tests.lab.country import Country
 from tests.lab.relays import Manner
 from tests.lab.test_verdicts import DETECT
 from tests.lab.views import View
+from tests.support.streams import listening
 from tests.support.waiting import until_read
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
-FILTERED = "the SOCKS protocol may be filtered on this network"
+MAY_BE, IS = (f"the SOCKS protocol {word} filtered on this network" for word in ("may be", "is"))
+LIMITS = "[limits]\nhandshake_timeout_s = 3\n"
 
 
 @pytest.mark.parametrize("is_filtered", [True, False], ids=["filtered", "not there"])
@@ -29,12 +33,10 @@ async def test_filtered_socks_is_named_in_status_test_and_why(folder: Path, is_f
         port = places.SOCKS_PORT if is_filtered else 1
         relays = [("abroad", f"socks5h://{places.SOCKS_RELAY}:{port}")]
         detect = f"{DETECT}hedge_relay_s = 1.0\n"
-        limits = "[limits]\nhandshake_timeout_s = 3\n"
-        settings = country.config(detect=detect, relays=relays, extra=limits)
+        settings = country.config(detect=detect, relays=relays, extra=LIMITS)
         async with country.byway(folder / "byway", config=settings) as byway:
             site, healthy = country.add_site("reset.test"), country.add_site("healthy.test")
-            country.rules.set([rules.SniReset(site.name, view=View.RECORDS)])
-            country.relay.manner = Manner.DEAF  # the kernel opens, and nobody answers
+            country.rules.set([rules.SniReset(site.name, view=View.RECORDS), rules.SocksDrop(places.RELAYS)])
             status: dict[str, Any] = {}
 
             async def is_named() -> bool:
@@ -42,14 +44,43 @@ async def test_filtered_socks_is_named_in_status_test_and_why(folder: Path, is_f
                     await country.visitor(byway).visit(each.url())
                 status.update(await byway.read("status"))
                 texts = [problem["text"] for problem in status["problems"]]
-                return FILTERED in texts[0] if texts and is_filtered else bool(texts)
+                return MAY_BE in texts[0] if texts and is_filtered else bool(texts)
 
             await until_read(is_named, within_s=90.0)
             tested = json.loads((await byway.command("relay", "test", "abroad", "--json", check=False)).stdout)
             why = json.loads((await byway.command("why", site.url(), "--json", check=False)).stdout)
     problem = status["problems"][0]
-    said = (problem["text"], json.dumps(tested), *why["verdict"]["relay_faults"].values())
-    assert len(said) == 3
-    assert [FILTERED in each for each in said] == [is_filtered] * 3, said
+    said = (problem["text"], *why["verdict"]["relay_faults"].values())
+    assert len(said) == 2
+    assert [MAY_BE in each for each in said] == [is_filtered] * 2, said
+    assert (IS in json.dumps(tested)) is is_filtered, tested
     assert ("use an https relay" in problem["do"]) is is_filtered
     assert ("use an https relay" in why["verdict"]["do"]) is is_filtered, why["verdict"]
+
+
+async def bad_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A server of HTTP, which waits for a whole line."""
+    await reader.readuntil(b"\n")
+    writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+
+async def test_what_is_no_filter_is_not_called_one(folder: Path) -> None:
+    async with Country(folder) as country:
+        web = country.add_site("web.test").address
+        country.relay.manner = Manner.DEAF  # the kernel opens, and nobody answers
+        relays = {
+            "deaf": f"socks5h://{places.SOCKS_RELAY}:{places.SOCKS_PORT}",
+            "closed": f"socks5h://{places.SOCKS_RELAY}:1",
+            "http": f"socks5h://{places.PUBLIC_RESOLVER}:8080",
+            "tls": f"socks5h://{web}:443",
+            "https": f"socks5h://{places.HTTPS_RELAY}:{places.HTTPS_PORT}",
+        }
+        settings = country.config(relays=list(relays.items()), extra=LIMITS)
+        server = country.net.create_server((places.PUBLIC_RESOLVER, 8080))
+        async with listening(bad_request, sock=server), country.byway(folder / "byway", config=settings) as byway:
+            ran = await byway.command("relay", "test", "--json", check=False)
+    faults = {result["relay"]: result["fault"] for result in json.loads(ran.stdout)["results"]}
+    assert faults.keys() == relays.keys()
+    assert [name for name, fault in faults.items() if IS in fault or MAY_BE in fault] == [], faults
+    assert (faults["deaf"], faults["closed"]) == ("no answer", "connection refused")
+    assert faults["tls"] == faults["https"] == "does not answer in its protocol"

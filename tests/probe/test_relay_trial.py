@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from functools import partial
 from ipaddress import ip_address
 
 import pytest
 
 from proxy.config.schema import RelayConfig
-from proxy.model import Destination, IPAddress, Stage, Symptom
+from proxy.detect.relay_faults import RelayFault
+from proxy.model import Destination, IPAddress, Stage, Symptom, as_evidence
 from proxy.model.errors import DialError
 from proxy.net.dialers.registry import Registry, Relay
 from proxy.net.dialers.tcp import AddressLookup, TcpDialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import make_poller
 from proxy.net.stream import Stream
+from proxy.probe import relay_trial
 from proxy.probe.relay_trial import Trial, carriable, remembered_tests, try_relay, try_relays
+from proxy.wire.tls import sni_offset
 from tests.support import relay as lab
 from tests.support.clock import run as play
 from tests.support.sockets import descriptors
+from tests.support.streams import listening
 
 
 class Names(AddressLookup):
@@ -122,6 +127,71 @@ async def test_what_to_do_after_a_failure_that_is_not_the_relays(symptom: Sympto
             raise DialError("no", stage=Stage.RELAY, symptom=symptom)
 
     assert (await try_relay("vps", Fails(), Destination("h", 1))).do == do
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        (b"", RelayFault.PROTOCOL_FILTERED),
+        (b"\x05\xff", RelayFault.PROTOCOL_FILTERED),
+        (b"\x15\x03\x03\x00\x02\x02\x46", RelayFault.WRONG_PROTOCOL),
+        (None, RelayFault.SILENT),
+    ],
+)
+async def test_a_socks_relay_that_does_not_answer_gets_a_hello_without_a_name(
+    tcp: TcpDialer, monkeypatch: pytest.MonkeyPatch, answer: bytes | None, fault: RelayFault
+) -> None:
+    said = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        said.append(await reader.read(4096))
+        if answer is None:
+            await reader.read()
+        else:
+            writer.write(answer)
+        writer.close()
+
+    class Unanswered:
+        async def dial(self, destination: Destination) -> Stream:
+            evidence = {"relay": Symptom.TIMEOUT, "greeting": 1, "unacked": 1}
+            raise DialError("no", stage=Stage.RELAY, symptom=Symptom.RELAY_DOWN, evidence=as_evidence(evidence))
+
+    monkeypatch.setattr(relay_trial, "HELLO_S", 0.2 if answer is None else 10.0)
+    before = descriptors()
+    async with listening(serve, "127.0.0.1", 0) as server:
+        place = Destination("127.0.0.1", server.sockets[0].getsockname()[1])
+        trial = await try_relay("vps", Unanswered(), Destination("h", 1), connect=partial(tcp.dial, place))
+    assert (trial.fault, trial.is_relays_fault, trial.ok) == (fault.text, True, False)
+    assert trial.do == fault.fix("vps")
+    (hello,) = said
+    assert hello.startswith(b"\x16\x03")
+    assert sni_offset(hello) is None
+    assert descriptors() == before
+
+
+async def test_where_no_hello_can_be_sent_the_fault_stays(tcp: TcpDialer) -> None:
+    class Unanswered:
+        async def dial(self, destination: Destination) -> Stream:
+            evidence = {"relay": Symptom.TIMEOUT, "greeting": 1, "unacked": 1}
+            raise DialError("no", stage=Stage.RELAY, symptom=Symptom.RELAY_DOWN, evidence=as_evidence(evidence))
+
+    nowhere = partial(tcp.dial, Destination("127.0.0.1", 1))
+    for connect in (nowhere, None):
+        trial = await try_relay("vps", Unanswered(), Destination("h", 1), connect=connect)
+        assert trial.fault == RelayFault.SOCKS_UNANSWERED.text
+
+
+async def test_a_relay_with_another_fault_gets_no_hello() -> None:
+    class Refuses:
+        async def dial(self, destination: Destination) -> Stream:
+            evidence = as_evidence({"relay": Symptom.REFUSED})
+            raise DialError("no", stage=Stage.CONNECT, symptom=Symptom.RELAY_DOWN, evidence=evidence)
+
+    async def connect() -> Stream:
+        raise AssertionError("a connection more")
+
+    trial = await try_relay("vps", Refuses(), Destination("h", 1), connect=connect)
+    assert trial.fault == RelayFault.CONNECTION_REFUSED.text
 
 
 async def test_a_shortage_of_ours_is_an_error_and_no_crash() -> None:

@@ -105,6 +105,9 @@ class Registry:
         error = DialError(f"relay {name} will not", stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED)
         return NoWay(error)
 
+    async def connect(self, name: str) -> Stream:
+        raise DialError(f"nobody answers for {name}", stage=Stage.CONNECT, symptom=Symptom.REFUSED)
+
     def carries(self, route: Route, destination: Destination) -> bool:
         return destination.address is not None or route.relays[0] not in self._picky
 

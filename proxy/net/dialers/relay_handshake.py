@@ -21,6 +21,7 @@ from proxy.model.errors import DialError, PeerError
 from proxy.net.deadline import PASSES, Deadline
 from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
 from proxy.net.dialers.slots import Slot, Slots
+from proxy.net.kernel.tcp_info import unacknowledged
 from proxy.net.loop.timers import call_at
 from proxy.net.stream import CHUNK, Stream, WrappedStream
 from proxy.wire.home_network import LOOPBACK, PREFIXES
@@ -104,12 +105,14 @@ class Handshake(Deadline):
             error = late
         if error is None:
             return
+        plain = self._stream.plain_socket
+        unacked = unacknowledged(plain) if self.is_greeting and plain is not None else 0
         self._stream.abort()
         if isinstance(error, DialError | OSError | PeerError):
             text, symptom, evidence = _classify(error, self, self._timeout_s, self._path_timeout_s or self._timeout_s)
-            is_plain = self._stream.plain_socket is not None
-            if self.is_greeting and symptom is Symptom.RELAY_DOWN and is_plain and is_beyond_home(self._stream):
-                evidence = {**evidence, "greeting": 1}
+            is_down = self.is_greeting and symptom is Symptom.RELAY_DOWN
+            if is_down and plain is not None and is_beyond_home(self._stream):
+                evidence = {**evidence, "greeting": 1, "unacked": unacked}
             # The name of the relay stands in place of "the relay" at the beginning of a sentence, else before it.
             generic = "the relay "
             is_subject = text.startswith(generic)

@@ -216,6 +216,12 @@ def _info(sock: socket.SocketType) -> bytes:
         return b""
 
 
+def unacknowledged(sock: socket.SocketType) -> int:
+    """Returns the number of segments that were sent and not acknowledged; 0 where TCP_INFO is not readable."""
+    data = _info(sock)
+    return _PULSE.unpack_from(data)[3] if len(data) >= _PULSE.size else 0
+
+
 # -- split TCP ---------------------------------------------------------------------------------------------------------
 # A middlebox that terminates TCP on the path (split TCP: a company's proxy, a satellite modem, some filters) also
 # acknowledges our bytes, so TCP_INFO then describes the middlebox and not the site. The middlebox is near and sites are

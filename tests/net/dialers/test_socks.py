@@ -262,6 +262,7 @@ async def test_a_greeting_that_dies_beyond_the_home_network_may_be_filtered(
         with pytest.raises(DialError) as caught:
             await dialer.dial(SITE)
     assert ("greeting" in caught.value.evidence) is is_greeting
+    assert not caught.value.evidence.get("unacked"), "this computer acknowledges at once"
 
 
 async def test_the_second_relay_of_a_chain_is_seen_by_no_network(to_relays: TcpDialer) -> None:
