@@ -28,8 +28,9 @@ import dns.message
 from tests.bench.peers import ROOT
 from tests.bench.svg import Axis, Chart, Line, draw
 from tests.lab import places
+from tests.lab.all_scenarios import BY_NAME
 from tests.lab.country import Country, Site
-from tests.lab.scenarios import BY_NAME, Reach, Scenario
+from tests.lab.scenarios import Reach, Scenario
 from tests.lab.spaces import may_make_spaces, within
 from tests.lab.trials import SITES_MAX, Stay, limited, stay
 
@@ -182,7 +183,7 @@ def _seconds(wait: float) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.time_to_rescue", description=__doc__)
-    parser.add_argument("ways", nargs="*", metavar="NAME", default=WAYS, help="scenarios of tests/lab/scenarios.py")
+    parser.add_argument("ways", nargs="*", metavar="NAME", default=WAYS, help="scenarios of tests/lab/all_scenarios.py")
     parser.add_argument("--hosts", type=int, default=200, help="of each way (default 200)")
     parser.add_argument("--out", type=Path, default=ROOT / "bench-results")
     asked = parser.parse_args()

@@ -302,7 +302,7 @@ _SHORT: Mapping[str, float] = MappingProxyType({"throttled_s": 3.0, "rescue_susp
 REAL = Conduct(page_bytes=2048)
 """A first page that is large enough for a re-test (`proxy.probe.throughput`)."""
 
-SCENARIOS: tuple[Scenario, ...] = (
+ROWS: tuple[Scenario, ...] = (
     # names
     blocking("dns-race-bogon", "a forged private address first, the true answer second",
              by_name(rules.DnsRace, forged=_BOGON), "dns", ways=RUNG, wait_s=QUERY_S, **WEAK),
@@ -519,5 +519,3 @@ SCENARIOS: tuple[Scenario, ...] = (
              relays="lying", secure=False, conduct=Conduct(delay_s=5), wait_s=ANY_S, limit_s=30, spoiled=3,
              ways=DIRECT_OR_AROUND, first=FINE | SUSPECT, third=FINE | SUSPECT, settle_s=7),
 )  # fmt: skip
-
-BY_NAME: Mapping[str, Scenario] = MappingProxyType({row.name: row for row in SCENARIOS})

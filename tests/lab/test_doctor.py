@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.lab import places
+from tests.lab.all_scenarios import BY_NAME
 from tests.lab.name_servers import Addresses, Answer, Said
-from tests.lab.scenarios import BY_NAME
 from tests.lab.trials import Stay, stay
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]

@@ -10,8 +10,9 @@ import pytest
 
 from proxy.model import State
 from tests.lab import trials
+from tests.lab.all_scenarios import BY_NAME
 from tests.lab.country import RELAY, Site
-from tests.lab.scenarios import BY_NAME, TROUBLED
+from tests.lab.scenarios import TROUBLED
 from tests.lab.trials import Stay, limited
 from tests.support.waiting import until_read
 

@@ -14,9 +14,10 @@ import pytest
 
 from proxy.model import State
 from tests.lab import trials
+from tests.lab.all_scenarios import BY_NAME
 from tests.lab.country import Site
 from tests.lab.judging import Summary, Trial, summaries, table
-from tests.lab.scenarios import BY_NAME, Scenario, Way
+from tests.lab.scenarios import Scenario, Way
 from tests.support.waiting import until_read
 
 pytestmark = [pytest.mark.waits, pytest.mark.slow]

@@ -14,10 +14,10 @@ import aiohttp
 import pytest
 
 from tests.lab import places, rules
+from tests.lab.all_scenarios import BY_NAME
 from tests.lab.country import Country, Running
 from tests.lab.readers import States, disagreements, states
 from tests.lab.relays import Relay
-from tests.lab.scenarios import BY_NAME
 from tests.lab.test_verdicts import DETECT
 from tests.lab.trials import limited, stay
 from tests.support.waiting import until_read

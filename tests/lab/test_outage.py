@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tests.lab import trials
+from tests.lab.all_scenarios import BY_NAME
 from tests.lab.country import RELAY, Site
 from tests.lab.deeds import PASS, Verdict
 from tests.lab.flows import Flow
 from tests.lab.packets import TCP, Packet
 from tests.lab.rules import Rule
-from tests.lab.scenarios import BY_NAME
 from tests.lab.trials import Stay, limited
 
 pytestmark = [pytest.mark.waits, pytest.mark.slow]

@@ -22,9 +22,10 @@ from typing import Any
 import pytest
 
 from tests.lab import places, rules
+from tests.lab.all_scenarios import BY_NAME
 from tests.lab.country import NO_HEDGE, RELAY, Country, Running, Site
 from tests.lab.links import PERFECT
-from tests.lab.scenarios import BY_NAME, Scenario
+from tests.lab.scenarios import Scenario
 from tests.lab.sockets import listener
 from tests.support import programs
 from tests.support.client import Fetched

@@ -14,9 +14,10 @@ from proxy.config.load import load
 from proxy.model import State
 from proxy.wire.relay_url import RelayKind
 from tests.lab import with_config
+from tests.lab.all_scenarios import BY_NAME
 from tests.lab.judging import Seen, Trial
 from tests.lab.run import BROKEN
-from tests.lab.scenarios import BY_NAME, Way
+from tests.lab.scenarios import Way
 from tests.lab.with_config import (
     CONFIG,
     TABLE,
