@@ -1,4 +1,4 @@
-"""Rules for the censors of 2025 and later, each with its source (docs/detection.md).
+"""Rules for the censors of 2025 and later, each with its source.
 
 As in `rules`, a rule joins a match and a deed.
 """
