@@ -79,9 +79,14 @@ class Summary:
     @property
     def ways(self) -> int:
         """The number of trials in which every page came by a way that the row allows."""
-        return sum(
-            all(seen.way in self.scenario.ways for seen in trial.seen[self.scenario.spoiled :]) for trial in self.trials
-        )
+        return len(self.trials) - len(self._by_others)
+
+    @property
+    def _by_others(self) -> list[Seen]:
+        """The first visit of each of the other trials that came by a way that the row does not allow."""
+        spoiled, ways = self.scenario.spoiled, self.scenario.ways
+        wrong = ([seen for seen in trial.seen[spoiled:] if seen.way not in ways] for trial in self.trials)
+        return [visits[0] for visits in wrong if visits]
 
     @property
     def false_beliefs(self) -> int:
@@ -112,7 +117,7 @@ class Summary:
             lost = [next(seen for seen in visits if not seen.genuine) for visits in tried if not _came(visits)]
             found.append(f"pages came in {self.shown} of {number}: {_common(lost, said=True)}")
         if fair and self.ways < number and self.shown == number:
-            found.append(f"by a way of the table in {self.ways} of {number}: {_common(self._visits(-1))}")
+            found.append(f"by a way of the table in {self.ways} of {number}: {_common(self._by_others)}")
         if told := sum(bool(trial.told) for trial in self.trials):
             found.append(f"{told} of {number} names were asked for in clear when they were suspect already")
         return [*found, *self._late()] if waits and fair else found

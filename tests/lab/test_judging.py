@@ -34,7 +34,10 @@ def test_what_keeps_its_bounds_is_not_complained_of() -> None:
             replace(GOOD, seen=(replace(FIRST, genuine=False, said="451"), LATER, LATER)),
             "pages came in 0 of 1: suspect/sni_reset by relay (451) ×1",
         ),
-        (replace(GOOD, seen=(replace(FIRST, way=Way.DIRECT), LATER, LATER)), "by a way of the table in 0 of 1"),
+        (
+            replace(GOOD, seen=(replace(FIRST, way=Way.DIRECT), LATER, LATER)),
+            "by a way of the table in 0 of 1: suspect/sni_reset by direct ×1",
+        ),
         (
             replace(GOOD, seen=(replace(FIRST, added_s=BLOCKED.wait_s + SLACK_S + 0.01), LATER, LATER)),
             "added wait p95",

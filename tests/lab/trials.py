@@ -359,7 +359,7 @@ def _relay(country: Country, row: Scenario) -> tuple[str, Relay] | None:
 
 
 def _config(country: Country, row: Scenario, relay: tuple[str, Relay] | None, *, patient: bool = False) -> str:
-    waits, dns = ({"elsewhere_hold_s": 6.0}, "second_answer_s = 2.0\n") if patient else ({}, "")
+    waits, dns = ({"elsewhere_hold_s": 6.0, "hedge_ask_s": 2.0}, "second_answer_s = 2.0\n") if patient else ({}, "")
     detect = "".join(f"{key} = {value}\n" for key, value in {**DETECT, **waits, **row.detect}.items())
     if relay is None:
         return country.config(detect=detect, dns=dns, no_relay=True)
