@@ -58,7 +58,7 @@ LINK = Link(delay_s=0.01)
 """The link of the person: 20 ms there and back, so that a wait that is counted in round trips is noticeable."""
 NO_HEDGE = (
     "hedge_syn_s = 60\nhedge_relay_s = 60\nhedge_retransmits = 1000\nhedge_unacked_s = 60\nhedge_silent_s = 60\n"
-    "hedge_blind_s = 60\n"
+    "hedge_blind_s = 60\nhedge_ask_s = 60\n"
 )
 """Lines of `[detect]` with which only a failure starts the next route. On a busy machine the lab answers late, and then
 Byway rightly tries another route as well."""
