@@ -51,6 +51,8 @@ DETECT: Mapping[str, float] = MappingProxyType(
     }
 )
 """A minute of real time in a second, where nobody waits for it; the waits of a user are unchanged."""
+PATIENT: Mapping[str, float] = MappingProxyType({"elsewhere_hold_s": 6.0, "hedge_ask_s": 2.0, "hedge_syn_s": 4.0})
+"""Waits that decide which route is tried first; in the same order as the usual ones."""
 RULES = "DOMAIN-SUFFIX,by-relay.test,RELAY\nMATCH,AUTO\n"
 SITES_MAX = 500
 """The most sites in one country, so that no three of them have to share a /24: troubles of one would count for the
@@ -359,7 +361,7 @@ def _relay(country: Country, row: Scenario) -> tuple[str, Relay] | None:
 
 
 def _config(country: Country, row: Scenario, relay: tuple[str, Relay] | None, *, patient: bool = False) -> str:
-    waits, dns = ({"elsewhere_hold_s": 6.0, "hedge_ask_s": 2.0}, "second_answer_s = 2.0\n") if patient else ({}, "")
+    waits, dns = (PATIENT, "second_answer_s = 2.0\n") if patient else ({}, "")
     detect = "".join(f"{key} = {value}\n" for key, value in {**DETECT, **waits, **row.detect}.items())
     if relay is None:
         return country.config(detect=detect, dns=dns, no_relay=True)
