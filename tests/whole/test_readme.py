@@ -29,6 +29,7 @@ RUNS = {"run", "demo", "browser", "stop"}  # they have tests of their own
 ENDS = {
     "why": {0, 6},  # tests have no network
     "log": {0, 2},  # and no connection of that number
+    "report": {0, 2},  # nor a report to verify
     "doctor": {0, 5, 6},  # it finds what is wrong with the machine of the test: no network, say
     "open": {0, 1},  # without a graphical display it says so
     "service": {0, 1},  # the Byway of the test is not one, so that none is installed beside it
