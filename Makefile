@@ -59,7 +59,7 @@ test: WORKERS := 3
 test: check
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: WORKERS := 6
+test-all: WORKERS := 5
 test-all: check
 	$(PYTEST) $(ARGS)
 

@@ -6,7 +6,7 @@ that no worker is left alone with a long file at the end. Two marks, set for a w
 `alone`  labs whose times count, and whole browsers. They take the processor that another such file needs, so one worker
          runs them as long as there are any, and the others run the rest beside it.
 `waits`  files that use less than a third of a core: they wait for real clocks, and for programs to start. All workers
-         but two run such files as long as there are any. Two cores carry four such workers beside two that compute.
+         but two run such files as long as there are any. Two cores carry three such workers beside two that compute.
 
 The controller imports no test, so it finds the marks in the text of the files.
 """
