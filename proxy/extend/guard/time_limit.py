@@ -36,8 +36,8 @@ PATIENCE_S = 10.0
 FAULTS_MAX = 3
 """With this many faults an addon is disabled until its file is edited."""
 
-_AGAIN_S = 0.25
-"""Seconds after which a hook that catches BrokenOff gets it again."""
+_AGAIN = 0.25
+"""The part of the limit after which a hook that catches BrokenOff gets it again."""
 
 
 class BrokenOff(BaseException):
@@ -111,7 +111,7 @@ class TimeLimit:
         try:
             try:
                 self._inside = True
-                signal.setitimer(signal.ITIMER_REAL, self.limit_s, _AGAIN_S)
+                signal.setitimer(signal.ITIMER_REAL, self.limit_s, self.limit_s * _AGAIN)
                 return call()
             finally:
                 self._inside = False
@@ -122,17 +122,22 @@ class TimeLimit:
             raise
 
     def _on_alarm(self, _signal: int, _frame: FrameType | None) -> None:
-        if self._inside and not had_no_cpu(self._began):
+        if not self._inside or self._current is None:
+            return
+        if not had_no_cpu(self._began):
             raise BrokenOff
+        self._current = self._current[0], time.monotonic()  # the watchdog waits as well
 
     def _watch(self) -> None:
-        """Logs a call that runs long after it should have been interrupted, once per call."""
+        """Logs a call that runs long after it should have been interrupted, once per call, at the second look: before
+        that, other processes may have had the CPU."""
+        seen: tuple[str, float] | None = None
         logged: tuple[str, float] | None = None
         while not self._ended.wait(self.limit_s):
             current = self._current
-            if current is None or current is logged:
+            if current is None or current is logged or time.monotonic() - current[1] <= 2 * self.limit_s:
                 continue
-            lasts_s = time.monotonic() - current[1]
-            if lasts_s > 2 * self.limit_s:
+            if current is seen:
                 logged = current
                 log.error("%s blocks all of Byway and cannot be interrupted", current[0])
+            seen = current
