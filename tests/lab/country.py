@@ -356,7 +356,7 @@ async def door(space: Space, where: Address) -> AsyncIterator[None]:
         yield
 
 
-def _port() -> int:
+def port_for_door() -> int:
     """Returns a port for which nobody listens on this machine, so that `door` may: below those that the kernel gives to
     connections, which many tests make beside this one (`ip_local_port_range`)."""
     for port in random.sample(range(20_000, 32_000), 100):
@@ -385,7 +385,7 @@ class Running(Byway):
             config=config,
             rules=rules,
             allow=places.ALLOWED,
-            arguments=["--port", str(_port()), *arguments],
+            arguments=["--port", str(port_for_door()), *arguments],
             environment={**trust, **environment},
             prefix=country.client.entering,
         )

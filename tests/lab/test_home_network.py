@@ -23,7 +23,7 @@ from proxy.config.schema import Log
 from proxy.model import Belief, Change, NetworkId, State
 from proxy.store.store import Store
 from proxy.wire import hostnames
-from tests.lab.country import door
+from tests.lab.country import door, port_for_door
 from tests.lab.router import DISCARD, Router
 from tests.support.authority import Authority
 from tests.support.byway import Byway
@@ -107,6 +107,7 @@ class Home(Byway):
             config=CONFIG + relays,
             rules=rules,
             allow=["198.51.100.0/24", "192.0.2.128/25"],
+            arguments=["--port", str(port_for_door())],
             # In a user namespace we are called root, and root's own folder is not ours. Its path is short.
             environment={"XDG_RUNTIME_DIR": runtime},
             prefix=self.space.entering,
