@@ -148,8 +148,9 @@ def open_reader(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
 
 def open_log(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
     """Opens a log in today's layout to read it; the rest is as in `open_reader`. One in an older layout is copied into
-    memory and brought up there, since the file is changed only by a Byway that runs. Raises sqlite3.Error, also for a
-    layout that is not read here, and OSError."""
+    memory and brought up there, since the file is changed only by a Byway that runs: that takes as much memory as the
+    file has bytes, between an upgrade and the first start. Raises sqlite3.Error, also for a layout that is not read
+    here, and OSError."""
     db = open_reader(path, immutable=immutable)
     try:
         if _check_version(db) == VERSION:

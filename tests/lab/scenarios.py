@@ -435,7 +435,7 @@ ROWS: tuple[Scenario, ...] = (
 
     # innocent, of one site
     innocent("healthy", "nothing is wrong", nothing),
-    innocent("down", "nobody answers at its address, for nobody", nothing, nobody=True, ways=NO_WAY, wait_s=ANY_S,
+    innocent("down", "no host is at its address, whoever asks", nothing, nobody=True, ways=NO_WAY, wait_s=ANY_S,
              first=FINE | {State.DOWN}, third=FINE | {State.DOWN}, spoiled=3, limit_s=25),
     innocent("slow", "answers after 5 s", nothing, conduct=Conduct(delay_s=5), ways=DIRECT_OR_AROUND, limit_s=30,
              wait_s=SILENT_S, third=FINE | SUSPECT),
