@@ -29,11 +29,12 @@ class Connections:
         self.count += 1
         try:
             await self._serve(reader, writer)
+            await close(writer)  # waits until the peer has taken what was written, or for `stop` where it has gone
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
             writer.transport.abort()
         finally:
-            self._running.discard(task)
             await close(writer)
+            self._running.discard(task)
 
     async def stop(self) -> None:
         """Breaks off every connection."""
