@@ -3,19 +3,18 @@ machine, but never in CI."""
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import importlib
 import logging
 import os
 import signal
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from proxy.model.bounded import Bounded
 from tests.support import inspection, loops, other_users, programs
 from tests.support.hanging import Hanging
 from tests.support.scheduling import Durations, SlowFirst, marks_of, shuffled
@@ -33,8 +32,10 @@ _NOT_RUN = "not run for want of"  # the property of a report that the summary is
 _CLOSED = "namespaces"
 _INSPECTION = "inspection"
 _not_run: dict[str, list[str]] = {}  # program, _CLOSED or _INSPECTION → the tests that could not run without it
+_passed = Bounded[str, None](10_000)  # hashes of lists
 _SLOW = "slow"
 _LEAVES_OUT = f"not {_SLOW}"  # the -m of `make test`
+_EXAMPLES = 30  # of each property in `make test`; all runs have others
 _left_out: set[str] = set()  # tests marked slow, and files that are slow as a whole, that were not asked for
 
 
@@ -44,12 +45,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """A shell that starts the tests in the background has them ignore interrupts, and all that they start as well."""
     if os.environ.get("CI") and (reason := inspection.missing()):
         raise pytest.UsageError(f"CI leaves no test out: {reason}")
     # Of properties too, no timing decides: by itself hypothesis fails an example that takes 0.2 s.
-    settings.register_profile("byway", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile(
+        "byway",
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        max_examples=_EXAMPLES if config.option.markexpr == _LEAVES_OUT else 100,
+    )
     settings.load_profile("byway")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each Byway that a test starts is compiled anew
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -72,18 +78,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection(session: pytest.Session) -> None:
-    """In a fresh clone each worker would compile all tests. So each imports its share first, and finds the others'
-    compiled when it collects them."""
-    config, tests = session.config, session.config.rootpath / "tests"
-    worker = getattr(config, "workerinput", None)
-    if worker is None or config.args != config.getini("testpaths"):
-        return
-    files = [file for file in sorted(tests.rglob("test_*.py")) if not _is_left_out(file, config)]
-    for file in files[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
-        with contextlib.suppress(Exception):  # collection imports it again, and reports the error
-            importlib.import_module(".".join(file.relative_to(config.rootpath).with_suffix("").parts))
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is made here stays to the end: none of it is garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def _is_left_out(file: Path, config: pytest.Config) -> bool:
@@ -155,6 +157,20 @@ def commands() -> Typer:
     from proxy.cli.commands import app
 
     return app
+
+
+@pytest.fixture
+def lists_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that passed its trial passes in later tests too: each trial is a process, which takes 0.1 s."""
+    from proxy.store.list_trials import ListTrials
+
+    make = ListTrials.__init__
+
+    def made(trials: ListTrials, *given: Any, **named: Any) -> None:
+        make(trials, *given, **named)
+        trials._passed = _passed
+
+    monkeypatch.setattr(ListTrials, "__init__", made)
 
 
 @pytest.fixture

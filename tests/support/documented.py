@@ -7,6 +7,8 @@ version may add some; here they are errors.
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -72,9 +74,16 @@ def _in_english(part: dict[str, Any]) -> Any:
     return str(phrase) if isinstance(phrase, str) else part
 
 
+@functools.cache
+def _of_file() -> Documented:
+    """It takes long to make, and longer to make its validators."""
+    return Documented(json.loads(FILE.read_text()))
+
+
 def watch(monkeypatch: pytest.MonkeyPatch) -> Documented:
     """Checks all answers of all servers from now on."""
-    documented = Documented(json.loads(FILE.read_text()))
+    documented = copy.copy(_of_file())
+    documented.problems = []
     make_handler, answer_lines = api._guarded, Followers.answer
 
     def guarded(guard: Any) -> Any:
