@@ -1,8 +1,7 @@
 """A country and a Byway in it; and the way in which tests that make spaces run for a user who may not make any.
 
-They run as the root of a user namespace then. A process with threads cannot step into one, so the tests of each file
-run in a pytest of their own (`inner.py`), and each test is reported here as soon as it has ended. As root none of this
-happens.
+They run as the root of a user namespace then. A process with threads cannot step into one, so these tests run in a
+pytest of their own (`inner.py`), and each test is reported here as soon as it has ended. As root none of this happens.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from tests.lab.spaces import may_become_root, may_make_spaces, within
 
 HERE = Path(__file__).parent
 
-_running: dict[Path, InnerPytest] = {}
+_running: dict[pytest.Session, InnerPytest] = {}
 
 
 @pytest.fixture
@@ -66,12 +65,10 @@ def _needs_spaces(item: pytest.Item) -> bool:
 
 
 def _reports_of(item: pytest.Item) -> list[pytest.TestReport]:
-    if item.path not in _running:
-        for inner in _running.values():  # of files that are done
-            inner.close()
-        tests = [one.nodeid for one in item.session.items if one.path == item.path and _needs_spaces(one)]
-        _running[item.path] = InnerPytest(tests, item.config.rootpath, within)
-    found = _running[item.path].reports(item.nodeid)
+    if item.session not in _running:
+        tests = [one.nodeid for one in item.session.items if _needs_spaces(one)]
+        _running[item.session] = InnerPytest(tests, item.config.rootpath, within)
+    found = _running[item.session].reports(item.nodeid)
     if isinstance(found, str):
         return [pytest.TestReport(item.nodeid, item.location, {}, "failed", found, "call")]
     return [_read(item.config, data) for data in found]

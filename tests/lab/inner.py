@@ -1,8 +1,9 @@
 """Tests in a pytest of their own, inside other namespaces; the outer pytest receives each report as soon as it is made.
 
-The outer pytest waits for one test at a time, so a test takes as long for it as it does inside: a test that hangs is
-ended and reported, and costs no other test. As a plugin of the inner pytest (`-p tests.lab.inner`) this module writes
-the reports, as JSON lines, to the descriptor that REPORTS names.
+The inner pytest collects all of these tests, and runs one when it is asked for it. So it starts once, a test takes as
+long for the outer pytest as it does inside, and a test that hangs is ended and reported, and costs no other test. As a
+plugin of the inner pytest (`-p tests.lab.inner`) this module reads what is asked for from the descriptor that ASKED
+names, and writes the reports to that of REPORTS, both as JSON lines.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import pytest
 
 from tests.lab.spaces import tied
 
-REPORTS = "BYWAY_LAB_REPORTS"
+ASKED, REPORTS = "BYWAY_LAB_ASKED", "BYWAY_LAB_REPORTS"
 SILENT_S = 285.0
 """A test counts as hanging after this time without a report from inside. The inner pytest fails a test after 240 s
 (tests/conftest.py), so this one hangs for good; the outer pytest would end itself after 300 s (`faulthandler_timeout`),
@@ -39,87 +40,88 @@ Enter = Callable[[Sequence[str]], Sequence[str]]
 
 
 class InnerPytest:
-    """Runs `tests`, which are node ids, from the first call of `reports` on. The ids are relative to `root`."""
+    """Runs `tests`, which are node ids relative to `root`, each when it is asked for."""
 
-    def __init__(self, tests: Sequence[str], root: Path, enter: Enter, *, silent_s: float = SILENT_S) -> None:
-        self._left = list(tests)
+    def __init__(self, tests: Sequence[str], root: Path, enter: Enter) -> None:
+        self._tests = tests
         self._root = root
         self._enter = enter
-        self._silent_s = silent_s  # once the first test has begun
         self._run: _Run | None = None
-        self._reports: dict[str, list[dict[str, Any]]] = {}
-        self._lost: dict[str, str] = {}  # tests that ended their run, and what was said of it
         self._broken = ""  # why nothing runs in there
 
     def reports(self, test: str) -> list[dict[str, Any]] | str:
-        """Returns the test's reports, serialised, or the reason why there are none. Waits until the test has ended."""
-        while test in self._left:
-            if self._broken:
-                return self._broken
-            if self._run is None:
-                self._run = _Run(self._left, self._root, self._enter)
-            event = self._run.next_event(self._silent_s if self._run.has_begun else SILENT_S)
-            if isinstance(event, str):
-                self._end_run(event)
-            elif "report" in event:
-                self._reports.setdefault(event["report"]["nodeid"], []).append(event["report"])
-            elif event.get("finished") in self._left:
-                self._left.remove(event["finished"])
-        return self._lost.get(test) or self._reports.pop(test, [])
+        """Runs a test. Returns its reports, serialised, or the reason why there are none."""
+        if self._broken:
+            return self._broken
+        if self._run is None:
+            self._run = _Run(self._tests, self._root, self._enter)
+        self._run.ask(test, self._following(test))
+        found: list[dict[str, Any]] = []
+        while not isinstance(event := self._run.next_event(), str):
+            if "report" in event:
+                found.append(event["report"])
+            elif "finished" in event:
+                return found
+        text = f"{event}. It said:\n{self._run.said()}"
+        if not self._run.has_begun:  # another run would come no further
+            self._broken = text
+        self.close()
+        return text
+
+    def _following(self, test: str) -> str:
+        """Returns the next test if it is of the same file, whose fixtures stay until then."""
+        place = self._tests.index(test) + 1
+        same = place < len(self._tests) and self._tests[place].split("::")[0] == test.split("::")[0]
+        return self._tests[place] if same else ""
 
     def close(self) -> None:
         if self._run is not None:
             self._run.close()
             self._run = None
 
-    def _end_run(self, why: str) -> None:
-        """Leaves the remaining tests to another run, without the one that ended this run. If no test had begun, another
-        run would come no further, so there is none."""
-        assert self._run is not None
-        text, test = f"{why}. It said:\n{self._run.said()}", self._run.running
-        self.close()
-        if test in self._left:
-            self._left.remove(test)
-            self._lost[test] = text
-        else:
-            self._broken = text
-
 
 class _Run:
     """One process."""
 
     def __init__(self, tests: Sequence[str], root: Path, enter: Enter) -> None:
-        self.running: str | None = None  # the test that has begun and not ended
         self.has_begun = False
         self._until_closed = contextlib.ExitStack()
         folder = Path(self._until_closed.enter_context(tempfile.TemporaryDirectory(prefix="byway-lab-")))
         runtime = folder / "run"  # root's own is not ours, though we are called root
         runtime.mkdir(mode=0o700)
         self._said = folder / "said"
-        self._pipe, ours = os.pipe()
-        self._until_closed.callback(os.close, self._pipe)
+        self._pipe, its_reports = os.pipe()
+        its_asked, self._asked = os.pipe()
+        for ours in (self._pipe, self._asked):
+            self._until_closed.callback(os.close, ours)
         options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", __name__, f"--basetemp={folder}/tests")
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+        own = {ASKED: str(its_asked), REPORTS: str(its_reports), "XDG_RUNTIME_DIR": str(runtime)}
         with self._said.open("wb") as said:
             self._process = subprocess.Popen(
                 enter(tied([sys.executable, "-m", "pytest", *options, *tests])),
                 cwd=root,
-                env=kept | {REPORTS: str(ours), "XDG_RUNTIME_DIR": str(runtime)},
+                env=kept | own,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
-                pass_fds=(ours,),
+                pass_fds=(its_asked, its_reports),
             )
-        os.close(ours)
+        os.close(its_asked)
+        os.close(its_reports)
         self._buffer = b""
 
-    def next_event(self, silent_s: float) -> dict[str, Any] | str:
-        """Returns its next report, or the reason why no more come."""
-        gives_up = time.monotonic() + silent_s
+    def ask(self, test: str, following: str) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it has ended: the next event says how
+            os.write(self._asked, json.dumps([test, following]).encode() + b"\n")
+
+    def next_event(self) -> dict[str, Any] | str:
+        """Returns its next event, or the reason why no more come."""
+        gives_up = time.monotonic() + SILENT_S
         while b"\n" not in self._buffer:
             if time.monotonic() >= gives_up:
                 self._abort()
-                return f"the pytest in the namespaces reported nothing for {silent_s:g} s and was ended"
+                return f"the pytest in the namespaces reported nothing for {SILENT_S:g} s and was ended"
             waiting = select.poll()
             waiting.register(self._pipe, select.POLLIN)
             if waiting.poll(_LOOK_S * 1000):
@@ -134,10 +136,7 @@ class _Run:
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
         event: dict[str, Any] = json.loads(line)
-        if "started" in event:
-            self.running, self.has_begun = event["started"], True
-        elif "finished" in event:
-            self.running = None
+        self.has_begun = True
         return event
 
     def said(self) -> str:
@@ -159,11 +158,23 @@ class _Run:
 # -- the plugin --------------------------------------------------------------------------------------------------------
 
 
-class _Reporter:
-    def __init__(self, config: pytest.Config, descriptor: int) -> None:
-        os.set_inheritable(descriptor, False)
+class _Runner:
+    def __init__(self, config: pytest.Config, asked: int, reports: int) -> None:
+        for descriptor in (asked, reports):
+            os.set_inheritable(descriptor, False)
         self._config = config
-        self._out = os.fdopen(descriptor, "w", buffering=1)
+        self._asked = os.fdopen(asked)
+        self._out = os.fdopen(reports, "w", buffering=1)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        tests = {item.nodeid: item for item in session.items}
+        for line in self._asked:
+            test, following = json.loads(line)
+            if test not in tests:
+                break  # its file cannot be collected: what is said at the end tells why
+            self._config.hook.pytest_runtest_protocol(item=tests[test], nextitem=tests.get(following))
+        return True
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._write({"started": nodeid})
@@ -180,5 +191,5 @@ class _Reporter:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if descriptor := os.environ.pop(REPORTS, ""):
-        config.pluginmanager.register(_Reporter(config, int(descriptor)))
+    if asked := os.environ.pop(ASKED, ""):
+        config.pluginmanager.register(_Runner(config, int(asked), int(os.environ.pop(REPORTS))))
