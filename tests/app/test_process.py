@@ -62,7 +62,13 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("content", "said"), [pytest.param(*case, id=name) for name, case in BAD_FILES.items()])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param(*case, id=name, marks=() if name == "two faults" else pytest.mark.slow)
+        for name, case in BAD_FILES.items()
+    ],
+)
 async def test_G1_a_bad_file_ends_with_7_and_its_place(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "config.toml").write_bytes(content)
     code, err = await run(tmp_path)
@@ -92,7 +98,9 @@ def device(path: Path) -> None:
     path.symlink_to("/dev/zero")
 
 
-@pytest.mark.parametrize("make", [folder, os.mkfifo, device, nothing])
+@pytest.mark.parametrize(
+    "make", [folder, *(pytest.param(make, marks=pytest.mark.slow) for make in (os.mkfifo, device, nothing))]
+)
 async def test_G1_what_is_no_file_ends_with_7(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "config.toml")
     code, err = await run(tmp_path)
@@ -111,7 +119,9 @@ async def test_G1_bad_rules_end_with_7_and_all_their_places(tmp_path: Path) -> N
     assert "rules.txt:1: " not in err
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.0.2.1"])
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0", *(pytest.param(address, marks=pytest.mark.slow) for address in ("::", "192.0.2.1"))]
+)
 async def test_G3_listening_beyond_this_computer_without_a_password_is_refused(tmp_path: Path, address: str) -> None:
     (tmp_path / "config.toml").write_text("")
     code, err = await run(tmp_path, "--listen", address)

@@ -16,6 +16,7 @@ from tests.control.pac_cases import DIRECT, PROXIED
 from tests.support import programs
 from tests.support.byway import Byway
 from tests.support.chromium import browse
+from tests.support.rows import each_row
 from tests.support.streams import listening
 
 PROXY = Destination("127.0.0.1", 8119)
@@ -46,8 +47,8 @@ def host_of(url: str) -> str:
 
 
 @pytest.mark.needs("node")
-@pytest.mark.parametrize("variant", Pac)
-@pytest.mark.parametrize("brackets", [True, False])
+@each_row("variant", Pac)
+@each_row("brackets", [True, False])
 def test_node_goes_where_it_should(variant: Pac, brackets: bool) -> None:
     """Browsers give the host of an IPv6 URL without brackets, other programs with them."""
     urls = [*DIRECT, *PROXIED, "http://byway.internal/"]
@@ -57,18 +58,19 @@ def test_node_goes_where_it_should(variant: Pac, brackets: bool) -> None:
     assert dict(zip(urls, answers, strict=True)) == dict(zip(urls, expected, strict=True))
 
 
+SPELLINGS = {
+    "LOCALHOST": True, "Printer.LOCAL.": True, "localhost.": True, "ai.": False, "10.0.0.256": False, "10.0.0": False,
+    "010.0.0.1": False, "134744072": False, "0x8080808": False, "": False, "1.": False,
+}  # fmt: skip
+"""Whether a host is direct."""
+
+
 @pytest.mark.needs("node")
-@pytest.mark.parametrize(
-    ("host", "is_direct"),
-    [
-        ("LOCALHOST", True), ("Printer.LOCAL.", True), ("localhost.", True), ("ai.", False), ("10.0.0.256", False),
-        ("10.0.0", False), ("010.0.0.1", False), ("134744072", False), ("0x8080808", False), ("", False), ("1.", False),
-    ],
-)  # fmt: skip
-def test_spellings_that_a_browser_does_not_use(host: str, is_direct: bool) -> None:
+def test_spellings_that_a_browser_does_not_use() -> None:
     """A number without dots may be any address: it is no name of one label."""
-    (answer,) = evaluated(pac_text(Pac.STRICT, PROXY), [("http://x/", host)])
-    assert answer == ("DIRECT" if is_direct else RESULTS[Pac.STRICT])
+    answers = evaluated(pac_text(Pac.STRICT, PROXY), [("http://x/", host) for host in SPELLINGS])
+    expected = {host: "DIRECT" if is_direct else RESULTS[Pac.STRICT] for host, is_direct in SPELLINGS.items()}
+    assert dict(zip(SPELLINGS, answers, strict=True)) == expected
 
 
 @pytest.mark.parametrize("variant", Pac)
@@ -94,6 +96,7 @@ Promise.allSettled(URLS.map(url => fetch(url, { mode: "no-cors" }))).then(() => 
 </script>"""
 
 
+@pytest.mark.slow
 @pytest.mark.uses("traffic")
 @pytest.mark.needs("chromium")
 @pytest.mark.parametrize("path", ["/proxy.pac", "/strict.pac"])

@@ -163,7 +163,9 @@ async def test_a_visit_stays_within_its_calls_and_leaves_no_garbage(tmp_path: Pa
 
 
 @pytest.mark.needs("strace")
-@pytest.mark.parametrize("kind", SYSTEM_CALLS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind == "connect" else pytest.mark.slow) for kind in SYSTEM_CALLS]
+)
 async def test_a_visit_stays_within_its_system_calls(tmp_path: Path, kind: str) -> None:
     """The difference between few visits and many: what is done once is left out. The least of three counts, as above:
     a server that is late has a visit open a second route."""

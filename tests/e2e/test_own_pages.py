@@ -22,7 +22,7 @@ from tests.support.chromium import Refused, Tab, tab
 from tests.support.client import fetch
 from tests.support.origin import Origin
 
-pytestmark = pytest.mark.needs("chromium", "axe-core")
+pytestmark = [pytest.mark.needs("chromium", "axe-core"), pytest.mark.slow]
 
 RULES = """axe.run(document, { runOnly: { type: "tag", values:
   ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] } })

@@ -20,7 +20,7 @@ from tests.lab.name_servers import Addresses
 from tests.lab.sockets import connect
 from tests.lab.visitor import Visit
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
 
 async def visit(country: Country, site: Site, path: str = "/", *, secure: bool = True) -> Visit:

@@ -32,6 +32,7 @@ SPARE = "spare"
 LOGIN = f"{AT_ONCE}control_timeout_s = 2.0\nprobe_again_s = 0.5\nprobe_interval_s = 0.5\nhello_apart_s = 0.02\n"
 
 
+@pytest.mark.slow
 @pytest.mark.needs("chromium")
 async def test_a_site_is_blocked_while_its_page_is_open(country: Country, tmp_path: Path) -> None:
     site = country.add_site(SITE)

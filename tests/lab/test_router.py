@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab.router import Router
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
 ADDRESSES = {
     "client": ["192.0.2.10/24", "2001:db8:1::10/64"],

@@ -26,7 +26,7 @@ from tests.lab.test_rescue import AT_ONCE, settings
 from tests.lab.visitors import Visit, Visitor
 from tests.support import programs
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.alone]
+pytestmark = [pytest.mark.namespaces, pytest.mark.alone, pytest.mark.slow]
 
 PICTURES = 30
 PATIENT = f"{AT_ONCE}{NO_HEDGE}"

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -13,19 +14,32 @@ from tests.support.command_line import Byway, Home, Running
 from tests.support.outcomes import rescued
 
 BLOG = "blog.example.net"
+Completed = Callable[[str], list[str]]
 
 
-def completed(home: Home, line: str) -> list[str]:
-    """What bash is offered for the last word of `byway FLAGS LINE`."""
+def asked(home: Home, line: str) -> dict[str, str]:
+    """The environment in which bash asks for the last word of `byway FLAGS LINE`."""
     words = ["byway", *home.flags, *line.split(" ")]
-    done = subprocess.run(
-        [sys.executable, "-m", "proxy"],
-        env={**os.environ, "_BYWAY_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words),
-             "COMP_CWORD": str(len(words) - 1)},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.stderr == ""
-    return done.stdout.split()
+    return {
+        "_BYWAY_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(words),
+        "COMP_CWORD": str(len(words) - 1),
+    }
+
+
+@pytest.fixture
+def completed(byway: Byway, home: Home, monkeypatch: pytest.MonkeyPatch) -> Completed:
+    """What bash is offered."""
+
+    def complete(line: str) -> list[str]:
+        with monkeypatch.context() as environment:
+            for name, value in asked(home, line).items():
+                environment.setenv(name, value)
+            ran = byway()
+        assert ran.err == ""
+        return ran.out.split()
+
+    return complete
 
 
 @pytest.fixture
@@ -37,25 +51,30 @@ def relays(home: Home) -> None:
 
 @pytest.mark.uses("relays", "sites", "traffic")
 @pytest.mark.usefixtures("relays")
-def test_from_the_running_byway(byway: Byway, home: Home, running: Running) -> None:
+def test_from_the_running_byway(byway: Byway, completed: Completed, running: Running) -> None:
     running.see(rescued(host=BLOG, at=time.time()))
     byway("site", "set", "example.org", "relay:tor")
-    assert completed(home, "site show ") == ["example.org", BLOG, "example.net"]
-    assert completed(home, "site forget b") == [BLOG]
-    assert completed(home, "site set x.org relay:") == ["relay:tor", "relay:vps"]
-    assert completed(home, "relay test ") == ["tor", "vps"]
-    assert completed(home, "log --route ") == ["direct", "tor", "vps"]
-    assert completed(home, "log --site ") == ["example.org", BLOG, "example.net"]
-    assert completed(home, "why b") == [BLOG]
+    assert completed("site show ") == ["example.org", BLOG, "example.net"]
+    assert completed("site forget b") == [BLOG]
+    assert completed("site set x.org relay:") == ["relay:tor", "relay:vps"]
+    assert completed("relay test ") == ["tor", "vps"]
+    assert completed("log --route ") == ["direct", "tor", "vps"]
+    assert completed("log --site ") == ["example.org", BLOG, "example.net"]
+    assert completed("why b") == [BLOG]
 
 
 @pytest.mark.uses("relays", "sites")
 @pytest.mark.usefixtures("relays")
-def test_from_the_files(home: Home) -> None:
-    assert completed(home, "site set x.org relay:") == ["relay:filed"]
-    assert completed(home, "relay test ") == ["filed"]
-    assert "mine" in completed(home, "addons enable ")
-    assert "notify" in completed(home, "addons enable n")
+def test_from_the_files(home: Home, completed: Completed) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "proxy"],
+        env={**os.environ, **asked(home, "site set x.org relay:")},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.stdout.split(), done.stderr) == (["relay:filed"], "")
+    assert completed("relay test ") == ["filed"]
+    assert "mine" in completed("addons enable ")
+    assert "notify" in completed("addons enable n")
 
 
 @pytest.mark.uses("relays", "sites", "today", "traffic")
@@ -74,13 +93,13 @@ def test_from_the_files(home: Home) -> None:
         ("site show ", []),
     ],
 )
-def test_words_and_nothing_where_nothing_is_known(home: Home, line: str, found: list[str]) -> None:
-    assert completed(home, line) == found
+def test_words_and_nothing_where_nothing_is_known(completed: Completed, line: str, found: list[str]) -> None:
+    assert completed(line) == found
 
 
 @pytest.mark.uses("relays", "sites")
-def test_nobody_who_types_is_told_of_an_error(home: Home) -> None:
+def test_nobody_who_types_is_told_of_an_error(home: Home, completed: Completed) -> None:
     home.config.write_text("nonsense")
     home.state.rmdir()
-    assert completed(home, "relay test ") == []
-    assert completed(home, "site show ") == []
+    assert completed("relay test ") == []
+    assert completed("site show ") == []

@@ -21,9 +21,15 @@ def run(words: list[str], **environment: str) -> subprocess.CompletedProcess[byt
 
 
 @pytest.mark.parametrize(
-    "environment", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"LANG": "C", "PYTHONUTF8": "0"},
-                    {"PYTHONIOENCODING": "latin-1"}, {"LC_ALL": "POSIX"}],
-)  # fmt: skip
+    "environment",
+    [
+        {"LC_ALL": "C"},
+        {"PYTHONIOENCODING": "ascii"},
+        pytest.param({"LANG": "C", "PYTHONUTF8": "0"}, marks=pytest.mark.slow),
+        pytest.param({"PYTHONIOENCODING": "latin-1"}, marks=pytest.mark.slow),
+        pytest.param({"LC_ALL": "POSIX"}, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("words", [["log"], ["status"], ["why", "пример.example"], ["help"], ["rule", "test", "…é.x"]])
 def test_no_traceback_where_utf_8_cannot_be_shown(
     home: Home, running: Running, environment: dict[str, str], words: list[str]

@@ -179,6 +179,7 @@ def broken(to: Path, name: str) -> Path:
     return at
 
 
+@pytest.mark.slow
 @EACH
 async def test_one_that_does_not_work_is_named_with_its_place_and_all_others_work(
     tmp_path: Path, feature: Feature
@@ -206,7 +207,7 @@ async def test_one_that_does_not_work_is_named_with_its_place_and_all_others_wor
         assert "Traceback" not in byway.said.read_text()
 
 
-@pytest.mark.parametrize("half", [remove_folder, remove_line])
+@pytest.mark.parametrize("half", [remove_folder, pytest.param(remove_line, marks=pytest.mark.slow)])
 async def test_half_of_a_feature_is_a_feature_that_does_not_work_or_none(
     tmp_path: Path, half: Callable[[Path, str], None]
 ) -> None:

@@ -123,6 +123,7 @@ def test_a_wrong_configuration_is_not_installed(machine: Machine) -> None:
     assert not machine.unit.exists()
 
 
+@pytest.mark.slow
 def test_one_that_does_not_answer_is_said_to_be_so(machine: Machine) -> None:
     """Another program has its port."""
     settings = machine.folder / "config" / "byway" / "config.toml"
@@ -135,6 +136,7 @@ def test_one_that_does_not_answer_is_said_to_be_so(machine: Machine) -> None:
     assert "does not answer; see `journalctl --user --unit byway`" in ran.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.uses("today")
 def test_one_that_runs_in_a_terminal_is_not_replaced(machine: Machine) -> None:
     with subprocess.Popen(

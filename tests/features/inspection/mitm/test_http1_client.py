@@ -18,6 +18,7 @@ import pytest_asyncio
 
 from tests.features.inspection.mitm.inspecting import Inspecting, inspecting, listening, tunnel
 from tests.support.authority import Authority
+from tests.support.rows import each_row
 from tests.support.waiting import until
 from tests.wire.bad_heads import BAD_CHUNKS, BAD_HEADS, HOST, TOO_LARGE
 
@@ -82,11 +83,15 @@ WAYS: dict[str, tuple[Sequence[str], Callable[[bytes], list[bytes]]]] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", BAD_HEADS)
+IN_PARTS = pytest.param("in two", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("way", ["whole", IN_PARTS, pytest.param("by ALPN", marks=pytest.mark.slow)])
+@each_row("name", BAD_HEADS)
 async def test_A1_to_A31_an_ambiguous_head_in_the_tunnel_is_refused(
     byway: Inspecting, origin: Origin, name: str, way: str
 ) -> None:
+    origin.heard.clear()
     alpn, cut = WAYS[way]
     answer = await ask(byway, origin.port, cut(BAD_HEADS[name] + SMUGGLED), alpn)
     assert origin.heard == b""
@@ -117,8 +122,8 @@ ODD_LINES = {
 }
 
 
-@pytest.mark.parametrize("way", ["whole", "in two"])
-@pytest.mark.parametrize("name", ODD_LINES)
+@pytest.mark.parametrize("way", ["whole", IN_PARTS])
+@each_row("name", ODD_LINES)
 async def test_an_ambiguous_head_in_a_plain_tunnel_is_refused(
     byway: Inspecting, bare_site: Origin, name: str, way: str
 ) -> None:
@@ -156,11 +161,12 @@ async def test_A14_A15_a_head_that_is_too_large_is_refused(byway: Inspecting, or
     assert statuses(answer) in ([414], [431])
 
 
-@pytest.mark.parametrize("name", BAD_CHUNKS)
-@pytest.mark.parametrize("cut", ["whole", "head first"])
+@each_row("cut", ["whole", "head first"])
+@each_row("name", BAD_CHUNKS)
 async def test_A11_A12_bad_chunks_in_the_tunnel_end_both_sides(
     byway: Inspecting, origin: Origin, name: str, cut: str
 ) -> None:
+    origin.heard.clear()
     head = b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
     pieces = [head + BAD_CHUNKS[name]] if cut == "whole" else [head, BAD_CHUNKS[name]]
     answer = await ask(byway, origin.port, [*pieces[:-1], pieces[-1] + SMUGGLED])
