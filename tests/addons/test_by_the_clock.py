@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import pytest
-
 from proxy.testing import plan, request
 from tests.addons.shipped import shipped
+from tests.support.rows import each_row
 
 EVENING = {"sites": ["example.org"], "relay": "vps", "from_hour": 19, "to_hour": 23}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("hours", "at", "pinned"),
     [
         ((19, 23), "18:59", False),

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import pytest
 from mitmproxy.test import tflow
 
 from tests.addons.shipped import shipped
+from tests.support.rows import each_row
 
 PATHS = {
     "/a?utm_source=x&id=1&fbclid=2&id=3": "/a?id=1&id=3",
@@ -14,7 +14,7 @@ PATHS = {
 }
 
 
-@pytest.mark.parametrize(("before", "after"), PATHS.items())
+@each_row(("before", "after"), PATHS.items())
 def test_tracking_parameters_are_taken_off_and_nothing_else(before: str, after: str) -> None:
     flow = tflow.tflow()
     flow.request.path = before

@@ -18,6 +18,7 @@ from proxy.extend.hooks import HOOKS
 from proxy.extend.loading.signatures import declaration
 from proxy.testing import load
 from tests.addons.shipped import FOLDER
+from tests.support.rows import each_row
 
 GUIDE = (FOLDER / "README.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"^```python\n# file: (\S+)\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL))
@@ -81,7 +82,7 @@ def test_the_commands_work(folder: Path, tmp_path: Path, commands: Typer, capsys
             assert not ended.value.code, said.err
 
 
-@pytest.mark.parametrize("hook", HOOKS.values(), ids=list(HOOKS))
+@each_row("hook", HOOKS.values(), ids=list(HOOKS))
 def test_it_says_of_each_hook_what_the_code_says(hook: Any) -> None:
     _, _, section = GUIDE.partition(f"\n### {hook.name}\n")
     section = section.partition("\n##")[0]

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import pytest
-
 from proxy.testing import outcome, request
 from tests.addons.shipped import shipped
+from tests.support.rows import each_row
 
 MIRRORS = {"livejournal.com": "https://mirror.example/{host}{path}", "whole.example": "https://other.example/"}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("asked", "answer"),
     [
         (

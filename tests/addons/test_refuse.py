@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import pytest
-
 from proxy.testing import request
 from tests.addons.shipped import shipped
+from tests.support.rows import each_row
 
 
 def test_trackers_are_refused_always() -> None:
@@ -12,7 +11,7 @@ def test_trackers_are_refused_always() -> None:
     assert addon.admit(request("nottracker.example")) is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("at", "refused"),
     [
         ("2008-10-07 08:59", False),  # a Tuesday

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-import pytest
-
 from proxy.extend.hooks import HOOKS
 from proxy.extend.loading.files import find
 from proxy.extend.loading.static_scan import scan
 from tests.addons.shipped import FILES, FOLDER
+from tests.support.rows import each_row
 
 GUIDE = (FOLDER / "README.md").read_text(encoding="utf-8")
 ROOT = FOLDER.parent
@@ -24,7 +23,7 @@ def _by_hook() -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("hook", HOOKS)
+@each_row("hook", HOOKS)
 def test_each_hook_has_its_documentation_a_shipped_addon_and_tests(hook: str) -> None:
     assert len(HOOKS[hook].doc) > 60
     assert f"\n### {hook}\n" in GUIDE or f"`{hook}(" in GUIDE
@@ -35,7 +34,7 @@ def test_each_hook_has_its_documentation_a_shipped_addon_and_tests(hook: str) ->
     assert any(f"def {hook}(" in file.read_text(encoding="utf-8") for file in tests), "and a test of the hook itself"
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.stem))
+@each_row("file", FILES, ids=lambda file: str(file.stem))
 def test_each_is_short_says_what_it_is_for_and_stands_in_the_guide(file: Path) -> None:
     assert 15 <= len(file.read_text(encoding="utf-8").splitlines()) <= 60
     assert scan(file).about

@@ -9,6 +9,7 @@ import pytest
 from proxy.config.checks import faults, notices
 from proxy.config.read_settings import read_settings
 from proxy.config.schema import Settings
+from tests.support.rows import each_row
 
 
 def found(*, relays: tuple[tuple[str, str], ...] = (), **sections: Any) -> list[str]:
@@ -24,7 +25,7 @@ def noticed(**sections: Any) -> list[str]:
     return [f"{'.'.join(map(str, notice.path))}: {notice.sentence}" for notice in notices(settings)]
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.168.1.5", "fd00::1", "203.0.113.7"])
+@each_row("address", ["0.0.0.0", "::", "192.168.1.5", "fd00::1", "203.0.113.7"])
 def test_G3_listening_beyond_this_computer_needs_a_user(address: str) -> None:
     (fault,) = found(listen={"address": address})
     assert fault.startswith(f"listen.address: listening on {address} lets everyone")
@@ -44,7 +45,7 @@ def test_a_user_needs_a_password_and_the_other_way_round() -> None:
     assert "cannot contain a colon" in found(listen={"user": "a:b", "password_cmd": "echo"})[0]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "url",
     [
         "socks5h://127.0.0.1:8119",
@@ -82,7 +83,7 @@ def test_chains_of_names_and_urls() -> None:
     assert found(relays=relays) == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("relays", "says"),
     [
         ((("a", "a"),), "relay.0.url: relay a: the chain contains itself"),
@@ -111,7 +112,7 @@ def test_lists() -> None:
     assert found(list=(twice, twice)) == ['list.1.name: two [[list]] tables have the name "l"']
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("source", "says"),
     [
         (
@@ -166,7 +167,7 @@ def test_groups_of_relays_and_chains_over_one() -> None:
     assert groups(("eu", ("a", "b")), ("us", ("b",)), relays=(*TWO, ("far", "a>eu"))) == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("members", "sentence"),
     [
         (("a", "c"), 'group eu: unknown relay "c"; it can be a or b'),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.command_name import as_typed, command_name, command_words
+from tests.support.rows import each_row
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_as_a_module_it_is_the_interpreter_and_the_module() -> None:
     assert command_words("/src/proxy/__main__.py", {"PATH": ""}) == (sys.orig_argv[0], "-m", "proxy")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "said"),
     [
         ("To add one: `byway relay add URL`.", "To add one: `bin/byway relay add URL`."),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from proxy.config.file_watch import FileWatch, file_stamp
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("states", "expected"),
     [
         ("aaa", (False, False, False)),  # no edit

@@ -11,6 +11,7 @@ import pytest
 from proxy.config import files
 from proxy.config.files import decode, decode_pieces, read_bytes, read_text, shown
 from proxy.model.errors import ConfigError
+from tests.support.rows import each_row
 
 LIMIT = 1000
 
@@ -90,7 +91,7 @@ def test_G1_what_is_no_text(tmp_path: Path) -> None:
         assert fault(file) == problem
 
 
-@pytest.mark.parametrize("text", ["MRS.example\n", "SRS\n", "SRS-1.example\n", "\na\n\bCN.example\n"])
+@each_row("text", ["MRS.example\n", "SRS\n", "SRS-1.example\n", "\na\n\bCN.example\n"])
 def test_text_that_begins_like_another_kind_of_file_is_text(text: str) -> None:
     assert decode(Path("f"), text.encode()) == text
 

@@ -18,6 +18,7 @@ from proxy.config.schema import ListConfig, RelayConfig, Settings
 from proxy.config.setting_types import Section, is_section, keys_of
 from proxy.model.errors import ConfigError
 from proxy.model.feature import Feature
+from tests.support.rows import each_row
 
 Load = Callable[..., Loaded]
 
@@ -123,7 +124,7 @@ def test_G1_empty_files_a_mark_and_crlf_are_fine(loaded: Load, text: str) -> Non
     assert loaded(text).settings.config_version == 1
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "line", "says"),
     [
         ("a = 1\nb = \n", 2, "invalid value"),
@@ -223,7 +224,7 @@ retest_blocked_s = []
     ]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "says"),
     [
         ("config_version = 2", "config.toml:1: config_version must be 1; this file may be for a newer Byway"),
@@ -280,7 +281,7 @@ def test_allow_on_the_command_line_adds_to_the_file(loaded: Load) -> None:
 # -- passwords ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         '[[relay]]\nname = "a b"\nurl = "http://u:sesame@h:1"',
@@ -326,7 +327,7 @@ def _keys(section: type[Section] = Settings, path: str = "") -> Iterator[tuple[s
 TABLES: dict[str, type[Section]] = {"relay": RelayConfig, "list": ListConfig}
 
 
-@pytest.mark.parametrize("secret", SECRETS)
+@each_row("secret", SECRETS)
 def test_G5_a_password_in_a_wrong_key_is_never_printed(loaded: Load, secret: str) -> None:
     """Whatever the key, and whatever form the value has there."""
     value = json.dumps(secret)

@@ -12,9 +12,10 @@ import pytest
 
 from proxy.config import mitmproxy_version
 from proxy.config.mitmproxy_version import is_supported, unavailable
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("version", "supported"),
     [
         ("12.2.3", True),

@@ -10,9 +10,10 @@ from proxy.config.edit import change_settings
 from proxy.config.load import load
 from proxy.config.one_setting import find_setting, read_value, settings_by_name, written
 from proxy.config.schema import Settings
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize("name", settings_by_name())
+@each_row("name", settings_by_name())
 def test_every_setting_can_be_set_to_its_default(name: str) -> None:
     setting = find_setting(name)
     default = getattr(getattr(Settings(), setting.table), setting.key)

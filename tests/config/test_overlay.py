@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.overlay import Overlay, from_environment, from_flags
+from tests.support.rows import each_row
 
 
 def overlaid(env: dict[str, str], document: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def overlaid(env: dict[str, str], document: dict[str, Any] | None = None) -> dic
     return overlay.document
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "text", "value"),
     [
         ("LISTEN__PORT", "8120", 8120),
@@ -62,7 +62,7 @@ def test_a_lacking_underscore_is_noticed() -> None:
     assert overlay.notices == ["environment BYWAY_LISTEN_PORT: unknown setting; did you mean BYWAY_LISTEN__PORT?"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "says"),
     [
         ("BYWAY_LISTEN__PROT", "unknown setting prot in [listen]; did you mean port?"),
@@ -86,7 +86,7 @@ def test_G7_no_text_sets_a_second_key(text: str) -> None:
     assert overlaid({"BYWAY_LISTEN__USER": text}) == {"listen": {"user": text}}
 
 
-@pytest.mark.parametrize("text", ['1\nuser = "x"', "1\n[safety]\nallow = []", '"a"\r\nport = 1', "{"])
+@each_row("text", ['1\nuser = "x"', "1\n[safety]\nallow = []", '"a"\r\nport = 1', "{"])
 def test_G7_line_breaks_and_quotes_are_text(text: str) -> None:
     assert overlaid({"BYWAY_LISTEN__PORT": text}) == {"listen": {"port": text}}
 

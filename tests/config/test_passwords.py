@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.passwords import Passwords
+from tests.support.rows import each_row
 
 
 def test_a_command_is_run_once(tmp_path: Path) -> None:
@@ -16,7 +17,7 @@ def test_a_command_is_run_once(tmp_path: Path) -> None:
     assert asked.read_text() == "x\n"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("command", "said"),
     [
         ("sh -c 'echo SECRET; exit 3'", "failed with exit code 3"),

@@ -21,6 +21,7 @@ from proxy.config.relays import (
 )
 from proxy.config.schema import GroupConfig, RelayConfig, Settings
 from proxy.model import Action, GroupPolicy, Override, RelayGroup
+from tests.support.rows import each_row
 
 
 def relay(name: str, url: str, *, enabled: bool = True, password_cmd: str = "", allow: bool = False) -> RelayConfig:
@@ -47,7 +48,7 @@ def test_a_disabled_relay_takes_the_chains_with_it_that_name_it() -> None:
     assert [each.name for each in enabled_relays(relays)] == ["a", "own", "round", "lost"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "kind"),
     [
         ("http://u:p@relay.example", "http"),
@@ -65,7 +66,7 @@ def test_a_password_in_the_clear_is_withheld(url: str, kind: str) -> None:
     assert withheld_credentials(relay("r", url, allow=True)) == ""
 
 
-@pytest.mark.parametrize(
+@each_row(
     "url",
     [
         "https://u:p@relay.example",
@@ -111,7 +112,7 @@ def test_groups_have_the_members_in_use_and_one_to_select_from_has_all() -> None
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("group", "member", "sentence"),
     [
         ("eu", "a", 'group eu chooses by itself (fallback); to choose yourself, set policy = "select"'),
@@ -158,7 +159,7 @@ def test_overrides_of_relays_that_are_gone() -> None:
     assert len(others) == LOST_SHOWN - 1
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("override", "said"),
     [
         (Override(Action.RELAY), "needs a relay, and none is in use, so a.example does not open: add one with "

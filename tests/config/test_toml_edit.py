@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from proxy.config.toml_edit import TomlText, literal
 from proxy.config.toml_lines import Path, positions
 from tests.config.test_toml_lines import documents
+from tests.support.rows import each_row
 
 TEXT = """\
 # top
@@ -53,7 +54,7 @@ def relay_names(text: str) -> list[str]:
 # -- keys --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "path", "value", "expected"),
     [
         ("[a]\nx = 1 # one\ny = 2\n", ("a", "x"), 3, "[a]\nx = 3 # one\ny = 2\n"),
@@ -103,7 +104,7 @@ def test_a_key_is_set_and_all_else_stays(text: str, path: Path, value: Any, expe
     assert changed(text, path, value) == expected
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "path", "expected"),
     [
         ("[a]\n# of x\nx = 1 # one\n# of y\ny = 2\n", ("a", "x"), "[a]\n# of x\n# of y\ny = 2\n"),
@@ -123,7 +124,7 @@ def test_a_key_is_removed_and_all_else_stays(text: str, path: Path, expected: st
     assert without(text, path) == expected
 
 
-@pytest.mark.parametrize(
+@each_row(
     "value",
     [True, 0, -7, 2.5, 1e16, 1e-7, float("inf"), "", "a", 'a"b\\', "\n\r\t\x00\x1f\x7f", "é𝄞\u2028", [], ["a", 'b"']],
 )
@@ -147,7 +148,7 @@ def test_what_cannot_be_edited_is_an_error_and_not_another_meaning() -> None:
 NEW: dict[str, str | bool] = {"name": "d", "on": True}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "expected"),
     [
         ("", '[[relay]]\nname = "d"\non = true\n'),
@@ -175,7 +176,7 @@ def test_a_table_is_added_behind_the_others(text: str, expected: str) -> None:
     assert edited.finished() == expected
 
 
-@pytest.mark.parametrize("gone", [[0], [1], [2], [0, 1], [0, 1, 2]])
+@each_row("gone", [[0], [1], [2], [0, 1], [0, 1, 2]])
 def test_tables_are_removed(gone: list[int]) -> None:
     edited = TomlText(TEXT)
     edited.remove_tables("relay", gone)
@@ -185,7 +186,7 @@ def test_tables_are_removed(gone: list[int]) -> None:
     assert all(comment in text for comment in ("# top", "# of b", "# behind b"))
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@each_row("order", list(itertools.permutations(range(3))))
 def test_tables_change_places_with_the_comments_above_them(order: tuple[int, ...]) -> None:
     edited = TomlText(TEXT)
     edited.reorder_tables("relay", order)

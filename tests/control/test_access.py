@@ -18,6 +18,7 @@ from proxy.control import access as guard
 from proxy.control.access import Bearer, SameUser, hosts_of
 from proxy.control.server import ControlServer
 from tests.support.control_world import World
+from tests.support.rows import each_row
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 
@@ -62,7 +63,7 @@ async def test_the_token_lets_in(loopback: ControlServer) -> None:
     assert "rules.txt" in answer
 
 
-@pytest.mark.parametrize(
+@each_row(
     "authorization",
     [
         "",
@@ -108,7 +109,7 @@ def test_a_short_token_is_no_token() -> None:
     assert TOKEN not in repr(Bearer(TOKEN, hosts_of(1)))
 
 
-@pytest.mark.parametrize(
+@each_row(
     "host",
     [
         "",
@@ -162,7 +163,7 @@ async def test_I3_absolute_targets_are_refused(loopback: ControlServer, target: 
     assert "rules.txt" not in answer
 
 
-@pytest.mark.parametrize(
+@each_row(
     "header",
     [
         "Origin: https://evil.example",
@@ -192,7 +193,7 @@ async def test_I5_a_preflight_gets_no_permission(loopback: ControlServer) -> Non
 
 
 @pytest.mark.uses("rules", "sites")
-@pytest.mark.parametrize("path", ["/v1/../v1/rules", "/v1/%2e%2e/v1/rules", "/v1/rules%00", "/v1\\rules", "//v1/rules",
+@each_row("path", ["/v1/../v1/rules", "/v1/%2e%2e/v1/rules", "/v1/rules%00", "/v1\\rules", "//v1/rules",
                                   "/v2/rules", "/", "/v1/rules/", "/v1/sites/%2e%2e", "/v1/sites/%00",
                                   "/v1/sites/..%5c"])  # fmt: skip
 async def test_I8_no_path_leads_anywhere_else(loopback: ControlServer, path: str) -> None:

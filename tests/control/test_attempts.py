@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import pytest
-
 from proxy.control.attempts import attempt
 from proxy.store.logged import LoggedAttempt
+from tests.support.rows import each_row
 
 DELIVERED = "tor: delivered, in 300 ms"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("evidence", "words"),
     [
         ({}, DELIVERED),

@@ -14,6 +14,7 @@ from aiohttp import ClientSession
 from proxy.control import request_parsing, web_apps
 from proxy.control.server import ControlServer
 from tests.support.control_world import World
+from tests.support.rows import each_row
 
 SITE = "/v1/sites/example.org"
 JSON = {"Content-Type": "application/json"}
@@ -56,7 +57,7 @@ async def test_A17_a_body_that_stops_is_refused(
 
 
 @pytest.mark.uses("sites")
-@pytest.mark.parametrize(
+@each_row(
     "body",
     [
         b"",
@@ -116,19 +117,19 @@ async def test_a_query_where_none_is_taken_is_refused(api: ClientSession) -> Non
         assert answer.status == 400
 
 
-@pytest.mark.parametrize(("text", "value"), [("0", 0.0), ("1.5", 1.5), ("1e3", 1000.0), (" 2 ", 2.0)])
+@each_row(("text", "value"), [("0", 0.0), ("1.5", 1.5), ("1e3", 1000.0), (" 2 ", 2.0)])
 def test_numbers_are_read(text: str, value: float) -> None:
     assert math.isclose(request_parsing.parse_number(text, least=0, most=1e6), value)
 
 
-@pytest.mark.parametrize("text", ["", "x", "nan", "inf", "-inf", "-1", "1e7", "1_0", "١", "0x10", "1\x00"])
+@each_row("text", ["", "x", "nan", "inf", "-inf", "-1", "1e7", "1_0", "١", "0x10", "1\x00"])
 def test_what_is_no_number_within_bounds_is_not(text: str) -> None:
     with pytest.raises(ValueError, match="is not a number"):
         request_parsing.parse_number(text, least=0, most=1e6)
 
 
 @pytest.mark.uses("sites", "today")
-@pytest.mark.parametrize(
+@each_row(
     ("path", "body", "says"),
     [
         ("/v1/mode", {"pause_s": True}, "pause_s must be a float."),

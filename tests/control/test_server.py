@@ -24,6 +24,7 @@ from proxy.model.feature import Feature
 from proxy.wire.html_page import CONTENT_SECURITY_POLICY
 from tests.control.test_access import ask
 from tests.support.control_world import World
+from tests.support.rows import each_row
 from tests.support.sockets import descriptors, tcp_pair
 from tests.support.waiting import until
 
@@ -162,7 +163,7 @@ async def test_I3_under_another_name_there_is_nothing(server: ControlServer, hos
 
 
 @pytest.mark.uses("settings", "today", "traffic")
-@pytest.mark.parametrize(
+@each_row(
     "path",
     ["/v1/status", "/v1/config", "/v1/log", "/v1/log/follow", "/index.html", "/favicon.ico", "//", "/%2e%2e/v1/status"],
 )

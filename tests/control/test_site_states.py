@@ -16,6 +16,7 @@ from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import Belief, Cause, NetworkId, State
 from tests.support.control_world import World
 from tests.support.outcomes import AWAY, HOME, down, open_uplink, works
+from tests.support.rows import each_row
 
 HOST, SIBLING = "www.example.org", "blog.example.org"
 NOW = 1_790_000_000.0
@@ -52,8 +53,8 @@ def blocked(scope: str = HOST, network: NetworkId = HOME, **changed: object) -> 
     return replace(held, **changed)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("age_s", [0.0, 3_599.0, 3_601.0, 5 * 3_600.0, KNOWN_S, KNOWN_S + 1])
-@pytest.mark.parametrize(
+@each_row("age_s", [0.0, 3_599.0, 3_601.0, 5 * 3_600.0, KNOWN_S, KNOWN_S + 1])
+@each_row(
     "result",
     [
         LastResult(SiteStatus.SITE_DOWN, NOW, Source.CONNECTION, Cause.DOWN),

@@ -18,6 +18,7 @@ from proxy.wire.http1_response import take_response_head
 from proxy.wire.reader import Reader
 from tests.support.calls import counting
 from tests.support.outcomes import HOME, HOST, TOR, delivered, outcome, works
+from tests.support.rows import each_row
 
 NOW = 1_700_000_000.0
 NEAR = "192.168.1.10"
@@ -34,8 +35,8 @@ def calls(act: Callable[[], object], *, times: int = 3) -> int:
     return counted.total()
 
 
-@pytest.mark.parametrize("body", [bytes(1024), b"<p>an ordinary page</p>\n" * 4000], ids=["short", "long"])
-@pytest.mark.parametrize(
+@each_row("body", [bytes(1024), b"<p>an ordinary page</p>\n" * 4000], ids=["short", "long"])
+@each_row(
     ("fields", "budget"),
     [
         ("", 3),

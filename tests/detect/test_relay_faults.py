@@ -9,6 +9,7 @@ import pytest
 from proxy.detect.relay_faults import RelayFault, fault_beside_hello, relay_fault
 from proxy.model import Stage, Symptom, as_evidence
 from tests.support.outcomes import TOR, delivered, failed
+from tests.support.rows import each_row
 
 FAULTS = [
     (Symptom.RELAY_DOWN, {"relay": "refused"}, RelayFault.CONNECTION_REFUSED),
@@ -34,14 +35,14 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("symptom", "evidence", "fault"), FAULTS)
+@each_row(("symptom", "evidence", "fault"), FAULTS)
 def test_the_table(symptom: Symptom, evidence: dict[str, str | int], fault: RelayFault) -> None:
     attempt = replace(failed(symptom, Stage.RELAY, TOR), evidence=as_evidence(evidence))
     assert relay_fault(attempt) is fault
 
 
-@pytest.mark.parametrize("symptom", [symptom for symptom in Symptom if not symptom.blames_relay])
-@pytest.mark.parametrize("stage", Stage)
+@each_row("symptom", [symptom for symptom in Symptom if not symptom.blames_relay])
+@each_row("stage", Stage)
 def test_nothing_else_is_a_fault_of_the_relay(symptom: Symptom, stage: Stage) -> None:
     """A relay that refuses a destination, above all: that is its right."""
     attempt = replace(failed(symptom, stage, TOR), evidence={"relay": "refused"})
@@ -49,7 +50,7 @@ def test_nothing_else_is_a_fault_of_the_relay(symptom: Symptom, stage: Stage) ->
     assert relay_fault(delivered(TOR)) is None
 
 
-@pytest.mark.parametrize("fault", RelayFault)
+@each_row("fault", RelayFault)
 def test_each_fault_has_words_and_a_command(fault: RelayFault) -> None:
     assert fault.text
     assert "_" not in fault.text

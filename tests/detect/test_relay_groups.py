@@ -16,6 +16,7 @@ from proxy.detect.relay_groups import EXIT_S, HOLD_S, SITES_MAX, RelayGroups
 from proxy.detect.relay_health import MEASURED_S, REST_MAX_S, REST_S, STEADY_S, Health
 from proxy.model import GroupPolicy, RelayGroup, Route, Symptom
 from tests.support.outcomes import AWAY, HOME, delivered, failed, outcome
+from tests.support.rows import each_row
 
 NOW = 1_000_000.0
 MEMBERS = ("a", "b", "c")
@@ -378,7 +379,7 @@ GROUPS = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(8))
+@each_row("seed", range(8))
 def test_an_order_is_the_same_while_version_and_time_say_so(seed: int) -> None:
     used, changed = _kept_orders(seed)
     assert min(used, changed) > 50
@@ -454,9 +455,9 @@ def _restarts(rng: random.Random, name: str, at: float) -> float | None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("policy", [GroupPolicy.FALLBACK, GroupPolicy.FASTEST])
-@pytest.mark.parametrize("delay", [_random_delays, _waves, _comes_and_goes, _all_fail_at_times, _restarts])
+@each_row("seed", range(2))
+@each_row("policy", [GroupPolicy.FALLBACK, GroupPolicy.FASTEST])
+@each_row("delay", [_random_delays, _waves, _comes_and_goes, _all_fail_at_times, _restarts])
 def test_a_group_changes_at_most_once_a_minute(
     delay: Callable[[random.Random, str, float], float | None], policy: GroupPolicy, seed: int
 ) -> None:

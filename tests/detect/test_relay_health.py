@@ -11,6 +11,7 @@ from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import Conditions, Health, relay_name
 from proxy.model import DIRECT, Attempt, MeasurementStep, Route, Stage, StepKind, StepResult, Symptom, as_evidence
 from tests.support.outcomes import TOR, VPS, delivered, failed, outcome
+from tests.support.rows import each_row
 
 NAMES = ["tor", "vps", "home"]
 NOW = 1_000_000.0
@@ -427,7 +428,7 @@ def _kept_orders(
     return used, changed
 
 
-@pytest.mark.parametrize("seed", range(5))
+@each_row("seed", range(5))
 def test_an_order_is_the_same_while_version_and_time_say_so(seed: int) -> None:
     used, changed = _kept_orders(seed)
 

@@ -25,6 +25,7 @@ from proxy.detect.tls_interception import (
 from proxy.model.errors import ConfigError
 from proxy.wire import certificates
 from tests.lab.authorities import STATE_ROOT, Authority
+from tests.support.rows import each_row
 
 HOST = "www.example.test"
 STATE = STATE_ROOT.public_bytes(Encoding.DER)
@@ -140,7 +141,7 @@ def test_a_list_is_read() -> None:
     assert len(KnownRoots.parse(text, "x.json")) == 2
 
 
-@pytest.mark.parametrize(
+@each_row(
     "rows",
     [
         "nonsense",

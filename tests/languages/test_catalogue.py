@@ -13,6 +13,7 @@ from proxy.languages.catalogue import _FORMS, Catalogue, Message, catalogue, rea
 from proxy.languages.language import Language
 from proxy.model.phrase import _, commas, ngettext, pgettext
 from tests.languages.messages import FILES
+from tests.support.rows import each_row
 
 RUSSIAN = Catalogue(
     Language.RUSSIAN,
@@ -48,7 +49,7 @@ def test_numbers_are_written_as_the_language_writes_them() -> None:
     assert RUSSIAN.say(ngettext("{count} site", "{count} sites", 21)) == "21 сайт"
 
 
-@pytest.mark.parametrize("language", list(_FORMS))
+@each_row("language", list(_FORMS))
 def test_plural_forms_are_those_of_the_cldr(language: Language) -> None:
     """Babel's data has more categories than forms are used: decimals have one of their own."""
     chosen = Locale.parse(language.replace("-XA", "")).plural_form
@@ -120,7 +121,7 @@ def test_the_format_of_a_catalogue() -> None:
     ]
 
 
-@pytest.mark.parametrize("line", ["msgid a", '"lost"', "words", 'msgid "a" b'])
+@each_row("line", ["msgid a", '"lost"', "words", 'msgid "a" b'])
 def test_what_is_no_catalogue_is_told_with_its_line(line: str) -> None:
     with pytest.raises(ValueError, match="line 2 is not of a catalogue"):
         list(read_messages(f"# a comment\n{line}\n"))

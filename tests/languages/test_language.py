@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.languages.language import Language, language_of_browser, language_of_terminal
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("accepted", "language"),
     [
         ("", "en"),
@@ -37,7 +37,7 @@ def test_any_header_gives_a_language(accepted: str) -> None:
     assert language_of_browser("", accepted) in Language
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("environment", "language"),
     [
         ({}, "en"),
@@ -54,7 +54,7 @@ def test_the_language_of_a_terminal(environment: dict[str, str], language: str) 
     assert language_of_terminal("", environment) == language
 
 
-@pytest.mark.parametrize("setting", list(Language))
+@each_row("setting", list(Language))
 def test_the_setting_is_first(setting: Language) -> None:
     assert language_of_browser(setting, "ru, fa;q=0.5") is setting
     assert language_of_terminal(setting, {"LC_ALL": "ru_RU.UTF-8"}) is setting

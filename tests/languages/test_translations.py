@@ -12,6 +12,7 @@ import pytest
 from proxy.languages.catalogue import FORMS_COUNT, Message, read_messages
 from proxy.languages.language import Language
 from tests.languages.messages import FILES, SOURCE, Collected, collect, updated
+from tests.support.rows import each_row
 
 _VALUE = re.compile(r"\{[^}]*\}")
 _COMMAND = re.compile(r"`[^`]*`|\bbyway(?: [\w-]+)+")
@@ -150,8 +151,8 @@ TERMS: Mapping[str, Mapping[Language, str]] = {
 """A part of the one word that each language has for a term of the glossary."""
 
 
-@pytest.mark.parametrize("language", list(FILES))
-@pytest.mark.parametrize("term", TERMS)
+@each_row("language", list(FILES))
+@each_row("term", TERMS)
 def test_a_term_has_one_word_in_a_language(language: Language, term: str) -> None:
     word = TERMS[term][language]
     pattern = re.compile(rf"\b{term}\b", re.IGNORECASE)

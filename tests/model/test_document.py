@@ -16,6 +16,7 @@ from proxy.model.document import document, phrase_of, phrase_parts, to_json, ver
 from proxy.model.document_version import VERSION
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, pgettext
+from tests.support.rows import each_row
 
 PLAN = PlanJson(Action.RELAY, ("tor", "direct"), "a rule")
 
@@ -71,7 +72,7 @@ def test_a_command_may_make_a_document_of_parts() -> None:
     }
 
 
-@pytest.mark.parametrize("value", [{1, 2}, b"bytes", object(), PlanJson])
+@each_row("value", [{1, 2}, b"bytes", object(), PlanJson])
 def test_what_no_answer_has_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match="no answer has a"):
         to_json({"part": [value]})

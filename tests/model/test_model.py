@@ -26,6 +26,7 @@ from proxy.model import (
     host_and_port,
 )
 from proxy.model.errors import reason_of
+from tests.support.rows import each_row
 
 RELAY = Route(("vps",))
 
@@ -74,7 +75,7 @@ def test_what_was_judged_before_stays() -> None:
     assert outcome().with_attempt(again).attempts == (again,)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("state", "cause", "last_good", "kept"),
     [
         (State.UNKNOWN, "", "", False),
@@ -102,7 +103,7 @@ def test_what_an_addon_may_make_of_a_plan() -> None:
     assert not plan.inspect().inspect(False).intercept
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("listen", "reached"),
     [
         ("127.0.0.1", "127.0.0.1:8119"), ("::1", "[::1]:8119"), ("0.0.0.0", "127.0.0.1:8119"), ("::", "[::1]:8119"),

@@ -16,6 +16,7 @@ from proxy.net.stream import SocketStream
 from proxy.net.tasks import spawn
 from tests.support.clock import run as play
 from tests.support.late import stall
+from tests.support.rows import each_row
 
 Pair = tuple[socket.socket, socket.socket]
 LIMIT_S = 60.0
@@ -167,8 +168,8 @@ def test_they_nest() -> None:
     assert play(story(90, 70)) == "neither"
 
 
-@pytest.mark.parametrize("at_s", [2.0, 5.0])
-@pytest.mark.parametrize("passes", range(PASSES + 1))
+@each_row("at_s", [2.0, 5.0])
+@each_row("passes", range(PASSES + 1))
 def test_a_cancellation_from_elsewhere_stays_one(at_s: float, passes: int) -> None:
     """Also when the deadline falls due in the same moment, and in each pass after that."""
 

@@ -8,9 +8,10 @@ from proxy.model import DIRECT, UNKNOWN_NETWORK, Destination, NetworkId, Protoco
 from proxy.net.knowledge import NOTHING_KNOWN, NothingKnown
 from proxy.wire.tls import Verdict
 from tests.support.outcomes import TOR, failed
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize("route", [DIRECT, TOR, Route(wrap=("doh",)), Route(wrap=("tlsrec",))])
+@each_row("route", [DIRECT, TOR, Route(wrap=("doh",)), Route(wrap=("tlsrec",))])
 def test_every_route_may_help(route: Route) -> None:
     for protocol in Protocol:
         for attempts in ((), (failed(),)):

@@ -20,6 +20,7 @@ from proxy.probe.control_page import check_control_page, portal_page
 from tests.lab.authorities import Authority
 from tests.support.answering import answering, babbling
 from tests.support.late import TLS_LATE_S, stalling
+from tests.support.rows import each_row
 
 PAGE = "https://www.control.test/some/page?x=1"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -91,7 +92,7 @@ async def test_our_own_clock_makes_no_portal(to_relays: TcpDialer) -> None:
     assert "clock" in sounded.detail
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("answer", "expected"),
     [
         (OK, ConnectivityResult.WELL),
@@ -161,7 +162,7 @@ async def test_a_plain_page_tells_by_how_much_this_clock_is_wrong(to_relays: Tcp
         assert (await check_control_page(dialer, "http://www.control.test/", timeout_s=10)).clock_s is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("auto", "url"),
     [
         (Auto(), "http://example.com/"),

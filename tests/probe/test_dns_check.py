@@ -38,6 +38,7 @@ from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 from tests.support.clock import run as play
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, outcome
+from tests.support.rows import each_row
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer
 from tests.support.services import NO_PAGES, services
 from tests.wire import hellos
@@ -153,9 +154,7 @@ def test_other_addresses_explain_it_when_direct_works_there() -> None:
     play(story())
 
 
-@pytest.mark.parametrize(
-    "secure", [Script(answer=RESET), Script(answer=None), Script(answer=b"<html>"), Script(connect=99.0)]
-)
+@each_row("secure", [Script(answer=RESET), Script(answer=None), Script(answer=b"<html>"), Script(connect=99.0)])
 def test_other_addresses_that_do_no_better_are_a_cdns(secure: Script) -> None:
     async def story() -> None:
         scene = Scene(OTHERS, secure)
@@ -292,7 +291,7 @@ NO_OCCASION = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("occasion", NO_OCCASION)
+@each_row("occasion", NO_OCCASION)
 def test_other_visits_are_not_looked_into(occasion: str) -> None:
     async def story() -> None:
         scene = Scene(DENIED)

@@ -43,7 +43,10 @@ from tests.support.clock import Clock
 from tests.support.configured import Maker, making
 from tests.support.list_source import LONG_AGO, Answer, ListSource, endless, page, redirect, zipped
 from tests.support.relay import Relay
+from tests.support.rows import each_row
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.usefixtures("lists_tried_once")
 
 GOOD = b"".join(b"site%d.test\n" % number for number in range(10))
 HTML = b"<!DOCTYPE html><html><body>Please log in</body></html>"
@@ -476,7 +479,7 @@ async def test_a_rule_chooses_the_relay(tmp_path: Path) -> None:
         assert two.asked[-1] == f"cdn.test:{source.port}"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("action", "routes", "left"),
     [
         (Action.AUTO, (DIRECT,), None),

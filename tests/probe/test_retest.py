@@ -22,6 +22,7 @@ from proxy.wire.flight import Flight
 from proxy.wire.tls import parse_client_hello
 from tests.support.clock import run as play
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, outcome, rescued, works
+from tests.support.rows import each_row
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedDirect
 from tests.support.services import NO_PAGES, NO_RESOLVER, services, visit_of
 from tests.wire import hellos
@@ -137,7 +138,7 @@ NO_OCCASION = {
 }
 
 
-@pytest.mark.parametrize("occasion", NO_OCCASION)
+@each_row("occasion", NO_OCCASION)
 def test_other_visits_bring_none(occasion: str) -> None:
     async def story() -> None:
         scene = Scene(direct=answering(), relay=answering())
@@ -172,7 +173,7 @@ def test_none_where_the_user_wants_none() -> None:
     play(story())
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("dns", "brings"),
     [(Dns(), False), (Dns(secure="always"), False), (Dns(secure="never"), True), (Dns(servers=()), True)],
 )
@@ -198,8 +199,8 @@ MET = {  # the rescue → whether what it failed at is shown by TLS, by plain HT
 }
 
 
-@pytest.mark.parametrize("blocked", MET)
-@pytest.mark.parametrize("by_tls", [True, False], ids=["tls", "http"])
+@each_row("blocked", MET)
+@each_row("by_tls", [True, False], ids=["tls", "http"])
 def test_only_a_visit_that_would_meet_the_block_brings_one(blocked: str, by_tls: bool) -> None:
     """Nor are local means tried for it: what carries the other protocol says nothing of this one."""
 
@@ -294,7 +295,7 @@ PAIRS = {  # direct, the relay → the state after it, and whether a re-test is 
 }
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@each_row("name", PAIRS)
 def test_what_a_pair_teaches(name: str) -> None:
     direct, relay, state, due = PAIRS[name]
 

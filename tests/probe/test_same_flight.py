@@ -34,6 +34,7 @@ from tests.lab.authorities import STATE_ROOT, Authority
 from tests.support.answering import answering, babbling
 from tests.support.clock import run as play
 from tests.support.outcomes import HOST, TOR, rescued
+from tests.support.rows import each_row
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedDirect, ScriptedStream
 from tests.support.services import NO_PAGES, NO_RESOLVER
 from tests.wire import hellos
@@ -140,7 +141,7 @@ ANSWERS: dict[str, tuple[bytes | Exception | None, bool]] = {
 }
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+@each_row("name", ANSWERS)
 def test_what_answers_a_hello(name: str) -> None:
     answer, ok = ANSWERS[name]
 
@@ -218,7 +219,7 @@ PAGES: dict[str, tuple[tuple[bytes | Exception | None, ...], bool]] = {
 }
 
 
-@pytest.mark.parametrize("name", PAGES)
+@each_row("name", PAGES)
 def test_what_a_page_is(name: str) -> None:
     pieces, ok = PAGES[name]
     pieces = tuple(piece for piece in pieces if piece != b"")

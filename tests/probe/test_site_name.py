@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from proxy.model import Destination
 from proxy.probe.site_name import is_of_same_site, names_of, scope, site, with_or_without_www
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "host", "port"),
     [
         ("example.org", "example.org", 443),
@@ -34,7 +35,7 @@ def test_a_site_is_what_is_meant(text: str, host: str, port: int) -> None:
     assert site(text) == Destination(host, port)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     ["", " ", "http://", "https:///x", ":443", "a..b", "example.org:0", "example.org:65536", "example.org:x", "a b",
      "x\x00y", "[::1", "x" * 9000, "http://[fe80::1%25eth0]/", "-a.example"],
@@ -44,9 +45,7 @@ def test_what_names_no_site_is_refused_in_a_sentence(text: str) -> None:
         site(text)
 
 
-@pytest.mark.parametrize(
-    "text", ["example.org", "*.example.org", ".example.org", "https://Example.org/x", "example.org:80"]
-)
+@each_row("text", ["example.org", "*.example.org", ".example.org", "https://Example.org/x", "example.org:80"])
 def test_a_scope_is_the_host_with_all_below_it(text: str) -> None:
     assert scope(text) == "example.org"
 
@@ -60,14 +59,14 @@ def test_any_text_is_a_site_or_a_value_error(text: str) -> None:
     assert site(str(found)) == found
 
 
-@pytest.mark.parametrize("text", ["192.0.2.0/24", "192.0.2.1/32", "2001:db8::/32", " 10.0.0.0/8\n"])
+@each_row("text", ["192.0.2.0/24", "192.0.2.1/32", "2001:db8::/32", " 10.0.0.0/8\n"])
 def test_a_prefix_is_no_site(text: str) -> None:
     with pytest.raises(ValueError, match=r"is a prefix of addresses; for it, run `byway rule add IP-CIDR,"):
         scope(text)
     assert scope("192.0.2.1/24x") == "192.0.2.1"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("host", "other"),
     [
         ("livejournal.com", "www.livejournal.com"),
@@ -83,7 +82,7 @@ def test_the_name_with_or_without_www(host: str, other: str) -> None:
     assert with_or_without_www(host) == other
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "host", "is_of_it"),
     [
         ("www.livejournal.com", "livejournal.com", True),

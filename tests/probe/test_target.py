@@ -8,9 +8,10 @@ import pytest
 
 from proxy.model import Destination, Protocol
 from proxy.probe.target import names_port, page_of
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "host", "protocol", "port", "target"),
     [
         ("site.test", "site.test", Protocol.TLS, 443, "/"),
@@ -29,7 +30,7 @@ def test_pages(text: str, host: str, protocol: Protocol, port: int, target: str)
     assert (page.host, page.protocol, page.port, page.target) == (host, protocol, port, target)
 
 
-@pytest.mark.parametrize("text", ["", "http://", "a..b", "https://site.test:99999/", "x" * 9000])
+@each_row("text", ["", "http://", "a..b", "https://site.test:99999/", "x" * 9000])
 def test_what_is_no_page(text: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         page_of(text)
@@ -41,7 +42,7 @@ def test_a_request_is_one_line_whatever_is_asked() -> None:
     assert Destination(page.host, page.port) == Destination("site.test", 8080)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "is_named"),
     [
         ("site.test", False),
@@ -58,7 +59,7 @@ def test_whether_a_scheme_or_port_is_named(text: str, is_named: bool) -> None:
     assert names_port(text) is is_named
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "said"),
     [
         ("htp://site.test/", 'unknown scheme "htp"; did you mean http?'),

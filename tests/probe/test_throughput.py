@@ -23,6 +23,7 @@ from tests.lab.authorities import Authority
 from tests.support.answering import answering, babbling
 from tests.support.clock import run as play
 from tests.support.late import stall
+from tests.support.rows import each_row
 from tests.support.scripted import Script, ScriptedStream
 from tests.support.streams import listening
 
@@ -106,7 +107,7 @@ CASES: dict[str, tuple[Server, int, int]] = {  # → the bytes that count, and h
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CASES)
+@each_row("name", CASES)
 def test_what_a_connection_brings(name: str) -> None:
     server, count, requests = CASES[name]
 

@@ -31,6 +31,7 @@ from tests.lab.authorities import Authority
 from tests.support.answering import LeadsTo, answering
 from tests.support.clock import run as play
 from tests.support.outcomes import AWAY, HOME
+from tests.support.rows import each_row
 from tests.support.scripted import Script, ScriptedStream
 
 RELAY, OTHER = Destination("192.0.2.1", 443), Destination("192.0.2.9", 8443)
@@ -291,7 +292,7 @@ async def test_of_a_larger_page_no_more_is_requested_than_proves_the_way(scene: 
     assert not scene.ways.is_unproven(RELAY, str(RELAY), HOME, scene.now())
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("status", "requests"),
     [("429 Too Many Requests", 1), ("503 Unavailable", 1), ("403 Forbidden", REFUSED_MAX), ("301 Moved", REQUESTS_MAX)],
 )

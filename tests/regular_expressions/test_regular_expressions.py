@@ -15,6 +15,7 @@ from proxy.routing.lists import clash, plain, public_suffixes
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.wire import hostnames, relay_url
 from tests.regular_expressions.found import ROOT, Finding, Made, find
+from tests.support.rows import each_row
 
 pytestmark = pytest.mark.slow
 
@@ -114,7 +115,7 @@ def test_time_grows_no_faster_than_the_text(findings: Sequence[Finding]) -> None
     assert _too_slow([*different.values()]) == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("pattern", "method"),
     [
         (r"(?:\s|/\*.*?\*/)*var", "match"),  # exponential: a list of 161 bytes

@@ -13,6 +13,7 @@ from proxy.routing import address_guard
 from proxy.routing.address_guard import Guard
 from proxy.wire import hostnames as names
 from tests.support.calls import counting
+from tests.support.rows import each_row
 
 OWN_PORT = 8119
 LAN = "192.168.1.20"
@@ -52,7 +53,7 @@ OURSELVES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", OURSELVES)
+@each_row("text", OURSELVES)
 def test_B5_this_computer_in_every_spelling(text: str) -> None:
     """On our own port and on any other one, and by every allowance that does not name it."""
     assert refusal(GUARD, text, OWN_PORT)
@@ -72,7 +73,7 @@ EVERYTHING = Guard(
 )
 
 
-@pytest.mark.parametrize("text", OURSELVES)
+@each_row("text", OURSELVES)
 def test_B4_our_own_port_is_refused_whatever_is_allowed(text: str) -> None:
     assert refusal(EVERYTHING, text, OWN_PORT)
     assert refusal(EVERYTHING, text, OWN_PORT + 1) is None
@@ -85,7 +86,7 @@ def test_B4_nor_behind_a_name() -> None:
     assert "Byway itself" in (resolved(EVERYTHING, "evil.example", "127.0.0.1", OWN_PORT) or "")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "169.254.169.254", "169.254.170.2", "2852039166", "0xa9fea9fe", "[::ffff:169.254.169.254]",
@@ -101,7 +102,7 @@ def test_B6_nobody_s_literal_addresses(text: str) -> None:
     assert refusal(GUARD, text, 80)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "example.org", "notlocalhost", "localhost.example", "my-laptop.example.org",
@@ -118,7 +119,7 @@ def test_what_may_be_reached(text: str) -> None:
     assert refusal(GUARD, text, 443) is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     "address",
     [
         "127.0.0.1", "127.0.0.53", "::1", "0.0.0.0", "::", "::ffff:127.0.0.1", "64:ff9b::7f00:1",
@@ -161,12 +162,12 @@ EDGES = {  # first and last of each range, with the word for it
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("word", "address"), [(word, text) for word, texts in EDGES.items() for text in texts])
+@each_row(("word", "address"), [(word, text) for word, texts in EDGES.items() for text in texts])
 def test_B6_ranges_end_where_they_should(word: str, address: str) -> None:
     assert word in (resolved(GUARD, "name.example", address) or "")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "address",
     [
         "9.255.255.255", "11.0.0.0", "172.15.255.255", "172.32.0.0", "192.167.255.255", "192.169.0.0", "100.63.255.255",
@@ -201,7 +202,7 @@ def test_reasons_say_what_and_what_to_do() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "allowed"),
     [
         ("printer.lan", True),
@@ -225,12 +226,12 @@ def test_C6_names_of_the_home_network_may_be_private_but_nothing_worse(name: str
         assert resolved(GUARD, name, address) is not None
 
 
-@pytest.mark.parametrize("suffix", ["lan", ".lan", "*.lan", "LAN.", " lan "])
+@each_row("suffix", ["lan", ".lan", "*.lan", "LAN.", " lan "])
 def test_suffixes_in_every_spelling(suffix: str) -> None:
     assert resolved(Guard(local_suffixes=(suffix,)), "a.lan", "10.0.0.1") is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("entry", "opened", "closed"),
     [
         ("127.0.0.1:*", ["127.0.0.1:80", "127.0.0.1:1"], ["127.0.0.2:80", "[::1]:80", "0.0.0.0:80"]),
@@ -279,7 +280,7 @@ def test_an_allowed_address_may_be_behind_any_name() -> None:
     assert resolved(guard, "a.test", "10.1.2.3", 80) is not None
 
 
-@pytest.mark.parametrize(
+@each_row(
     "entry",
     [
         "", " ", ":80", ":*", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:http",
@@ -300,7 +301,7 @@ def test_suffixes_that_are_none() -> None:
             Guard(local_suffixes=(suffix,))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("host", "address", "is_bogon"),
     [
         ("a.test", "93.184.216.34", False),
@@ -369,7 +370,7 @@ NEAR = [
 FAR = ["example.org", "lan.example.org", "8.8.8.8", "2606:4700::1111", "192.0.2.1", "198.51.100.1"]
 
 
-@pytest.mark.parametrize("host", NEAR + FAR)
+@each_row("host", NEAR + FAR)
 def test_what_is_on_our_own_network_by_what_it_is_called(host: str) -> None:
     assert GUARD.is_near(host) == (host in NEAR)
 
@@ -385,7 +386,7 @@ def test_whether_a_host_is_near_is_remembered() -> None:
 RANGES = [(ipaddress.ip_network(text), kind) for text, kind in address_guard._RANGES]
 
 
-@pytest.mark.parametrize("network", [network for network, _ in RANGES], ids=str)
+@each_row("network", [network for network, _ in RANGES], ids=str)
 def test_the_kind_of_an_address_is_that_of_the_first_range_that_fits(network: address_guard.IPNetwork) -> None:
     """At both ends of each range, beside them, and in its middle."""
     first, last = int(network[0]), int(network[-1])
@@ -396,7 +397,7 @@ def test_the_kind_of_an_address_is_that_of_the_first_range_that_fits(network: ad
             assert address_guard._kind(address) is expected, address
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("address", "lasts"),
     [("8.8.8.8", True), ("127.0.0.1", True), ("::1", True), ("2606:4700::1111", True), ("192.168.1.10", False),
      ("100.64.0.1", False), ("fd12::5", False), ("fe80::1", False), ("64:ff9b::c0a8:10a", False)],

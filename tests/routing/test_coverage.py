@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from proxy.routing.lists.formats import parse_list
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.rule_parser import parse_rules
 from proxy.routing.rules import Rules
+from tests.support.rows import each_row
 
 
 def some(*, with_exception: bool) -> DomainList:
@@ -36,7 +36,7 @@ def rules(*lines: str) -> Rules:
     return parse_rules("\n".join(f"{line},AUTO" for line in lines), source="rules.txt", lists=LISTS)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("earlier", "later", "covers"),
     [
         ("MATCH", "DST-PORT,1-65535", True),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from proxy.model.errors import ConfigError
 from proxy.routing.foreign_rules import recognizes, translate
 from tests.support.calls import counting
+from tests.support.rows import each_row
 
 CLASH = """\
 port: 7890
@@ -116,7 +117,7 @@ def test_an_action_with_a_relay_that_is_not_known_is_left_out() -> None:
     assert [number for number, _ in found.not_taken] == [1, 2]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "",

@@ -34,6 +34,7 @@ from proxy.routing.rule import Situation
 from proxy.routing.rule_parser import parse_rules
 from proxy.wire import home_network, hostnames
 from tests.support.calls import counting
+from tests.support.rows import each_row
 
 NOW = 1000.0
 RELAYS = ("tor", "vps")
@@ -98,7 +99,7 @@ def is_direct_alone(plan: Plan) -> bool:
     return plan.routes == (DIRECT,) and plan.is_home and "on the local network" in plan.why
 
 
-@pytest.mark.parametrize("text", HOME)
+@each_row("text", HOME)
 def test_under_auto_it_goes_direct_whatever_is_believed(text: str) -> None:
     router = router_of("MATCH,AUTO")
     for state in (State.UNKNOWN, State.SUSPECT, State.BLOCKED):
@@ -107,8 +108,8 @@ def test_under_auto_it_goes_direct_whatever_is_believed(text: str) -> None:
             assert is_direct_alone(plan), (state, network_state, compare)
 
 
-@pytest.mark.parametrize("text", HOME)
-@pytest.mark.parametrize("mode", AutoMode)
+@each_row("text", HOME)
+@each_row("mode", AutoMode)
 def test_in_every_mode(text: str, mode: AutoMode) -> None:
     router = router_of().with_mode(mode)
     plan = plan_of(text, router)
@@ -118,7 +119,7 @@ def test_in_every_mode(text: str, mode: AutoMode) -> None:
     assert "on the local network" in router.trace(hostnames.destination(text, 443), now=NOW)[0]
 
 
-@pytest.mark.parametrize("text", HOME)
+@each_row("text", HOME)
 def test_an_override_that_says_auto_is_auto(text: str) -> None:
     host = hostnames.host(text)
     plan = plan_of(text, router_of("MATCH,RELAY", {host: Override(Action.AUTO)}))
@@ -126,8 +127,8 @@ def test_an_override_that_says_auto_is_auto(text: str) -> None:
     assert plan.decided_by == f"site set {host} AUTO"
 
 
-@pytest.mark.parametrize("text", HOME)
-@pytest.mark.parametrize(
+@each_row("text", HOME)
+@each_row(
     ("action", "routes"),
     [("RELAY", "tor vps"), ("RELAY:vps", "vps"), ("RELAY:all", "tor vps"), ("PREFER-RELAY", "tor vps direct"),
      ("BLOCK", ""), ("DIRECT", "direct")],
@@ -143,7 +144,7 @@ def test_rules_and_overrides_hold_as_written(text: str, action: str, routes: str
             assert plan.is_home is (action == "DIRECT"), "with a relay it is as any other site"
 
 
-@pytest.mark.parametrize("text", ELSEWHERE)
+@each_row("text", ELSEWHERE)
 def test_the_control_relays_may_be_asked_for_others(text: str) -> None:
     router = router_of()
     plan = plan_of(text, router, state=State.BLOCKED)
@@ -153,7 +154,7 @@ def test_the_control_relays_may_be_asked_for_others(text: str) -> None:
     assert Route(("tor",)) in plan_of(text, router.with_mode(AutoMode.RELAY)).routes
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "flight_name", "is_home"),
     [
         ("192.168.1.1", "blocked.example", True),  # the relay would be asked for the address
@@ -201,7 +202,7 @@ def test_an_intercepted_one_stays_intercepted() -> None:
     assert plan.intercept
 
 
-@pytest.mark.parametrize("mode", AutoMode)
+@each_row("mode", AutoMode)
 def test_a_program_s_rule_decides_before_the_home_network_and_before_a_mode(mode: AutoMode) -> None:
     router = router_of("PROCESS-NAME,mail,RELAY\nMATCH,AUTO").with_mode(mode)
     for text in ("nas.lan", "example.org"):
@@ -214,14 +215,14 @@ def test_a_program_s_rule_decides_before_the_home_network_and_before_a_mode(mode
 # -- the texts that programs get which do not ask Byway ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("prefix", [*home_network.PREFIXES, *home_network.LOOPBACK])
+@each_row("prefix", [*home_network.PREFIXES, *home_network.LOOPBACK])
 def test_every_prefix_of_the_bypass_lists_is_at_home(prefix: str) -> None:
     network = ipaddress.ip_network(prefix)
     for address in (network[0], network[-1], network[network.num_addresses // 2]):
         assert Guard().is_near(str(address)), address
 
 
-@pytest.mark.parametrize("suffix", home_network.BYPASS_SUFFIXES)
+@each_row("suffix", home_network.BYPASS_SUFFIXES)
 def test_every_suffix_of_the_bypass_lists_is_at_home(suffix: str) -> None:
     assert Guard().is_near(f"a.{suffix}")
     assert not Guard().is_near(f"a{suffix}.example")

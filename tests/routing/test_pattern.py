@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.routing.pattern import CACHE_LIMIT, PATTERN_LIMIT, POSITIONS_LIMIT, WORK_LIMIT, Pattern
+from tests.support.rows import each_row
 
 LETTERS = "ab1-."
 
@@ -63,7 +64,7 @@ def test_a_range_has_both_ends_and_what_lies_between() -> None:
         assert [char for char in "abcde" if pattern.search(char)] == ["b", "c", "d"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "pattern",
     ["(a+)+$", "(a*)*$", "(a|a)*$", "(a|aa)+$", "(.*a){12}$", r"([a-z]+)*\.$", "(a?){60}a{60}$", ".*.*.*.*.*z$"],
 )
@@ -133,7 +134,7 @@ def test_G6_compiling_any_pattern_takes_a_bounded_number_of_steps(text: str) -> 
         assert Pattern(text).work < WORK_LIMIT
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "(){9999999}",
@@ -173,7 +174,7 @@ def test_the_step_cache_is_bounded() -> None:
     assert max(sizes) <= CACHE_LIMIT
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("pattern", "says"),
     [
         ("", "empty"),

@@ -21,6 +21,7 @@ from proxy.routing.rule_values import REGEX_RULES_LIMIT
 from proxy.routing.rules import PROBLEMS_SHOWN
 from tests.routing.reading import ALL_KINDS, LISTS, RELAYS, decides, parsed, problems, read
 from tests.support.calls import counting
+from tests.support.rows import each_row
 
 
 def test_what_a_rule_consists_of() -> None:
@@ -39,7 +40,7 @@ def test_what_a_rule_consists_of() -> None:
     assert len(rules.texts) == len(rules) == 9
 
 
-@pytest.mark.parametrize(
+@each_row(
     "line",
     [
         "DOMAIN-SUFFIX,a.example,DIRECT",
@@ -56,7 +57,7 @@ def test_a_rule_in_canonical_spelling_keeps_no_text_of_its_own(line: str) -> Non
     assert (rule.text, rule.why) == (line, f"rules.txt:1 {line}")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "line",
     [
         "domain-suffix,a.example,DIRECT",
@@ -95,7 +96,7 @@ def test_a_pattern_may_hold_commas() -> None:
     assert rules.rules[0].intercept
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("line", "says"),
     [
         ("DOMIAN,a.example,RELAY", 'unknown rule type "DOMIAN"; did you mean DOMAIN?'),
@@ -204,7 +205,7 @@ def test_a_list_that_may_be_empty_is_taken_as_it_is() -> None:
     assert rules.notices == (lists["gfw"].problem,)
 
 
-@pytest.mark.parametrize("text", ["relay", "Relay:tor", " prefer-relay : vps ", "AUTO", "block"])
+@each_row("text", ["relay", "Relay:tor", " prefer-relay : vps ", "AUTO", "block"])
 def test_actions_of_the_command_line(text: str) -> None:
     action, relay = parse_action(text, relays=RELAYS)
     assert str(action) + (f":{relay}" if relay else "") == text.upper().replace(" ", "").replace("TOR", "tor").replace(

@@ -7,6 +7,7 @@ import pytest
 from proxy.model import Action
 from proxy.routing.rule import Rule, RuleType
 from proxy.routing.rule_table import RuleKind, RuleTable
+from tests.support.rows import each_row
 
 DIRECT = RuleKind(RuleType.DOMAIN, Action.DIRECT, "", False)
 TOR = RuleKind(RuleType.DOMAIN_SUFFIX, Action.RELAY, "tor", True)
@@ -55,6 +56,6 @@ def test_rules_of_a_kind_are_in_order() -> None:
     assert list(rules.of_kind(lambda kind: kind.type is RuleType.MATCH)) == []
 
 
-@pytest.mark.parametrize("rule", ALL)
+@each_row("rule", ALL)
 def test_a_rule_alone(rule: Rule) -> None:
     assert list(RuleTable.of(rule)) == [rule]

@@ -12,9 +12,10 @@ from proxy.routing.pattern import WORK_LIMIT, Pattern
 from proxy.routing.rule_parser import parse_rules
 from proxy.routing.rule_values import REGEX_WORK_LIMIT
 from tests.routing.reading import decides, parsed, problems
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize("spelling", ["Example.ORG", "example.org.", "EXAMPLE.org.", "ｅxample．org"])
+@each_row("spelling", ["Example.ORG", "example.org.", "EXAMPLE.org.", "ｅxample．org"])
 def test_C3_spellings_of_a_name_are_one_rule(spelling: str) -> None:
     for kind in ("DOMAIN", "DOMAIN-SUFFIX"):
         rules = parsed(f"{kind},{spelling},RELAY")

@@ -16,9 +16,10 @@ from proxy.routing.rule_parser import parse_rules
 from proxy.routing.rules import _MADE_LIMIT, Rules
 from tests.routing.reading import ALL_KINDS, LISTS, NETWORKS, decides, parsed
 from tests.support.calls import counting
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("host", "port", "line"),
     [
         ("exact.example", 443, 2),
@@ -97,7 +98,7 @@ def test_the_name_in_the_flight_of_a_literal_counts_beside_the_literal() -> None
     assert line("www.b.example") == 2  # the literal was named first
 
 
-@pytest.mark.parametrize(
+@each_row(
     "host", ["notexample.com", "example.com.evil", "example.com.evil.org", "xexample.com", "com", "example.co", "e"]
 )
 def test_C6_a_suffix_ends_at_a_dot(host: str) -> None:
@@ -208,7 +209,7 @@ DOMAIN-SUFFIX,example,RELAY
 HOME, CAFE = NETWORKS["Home"], NETWORKS["cafe"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("host", "situation", "line"),
     [
         ("first.example", Situation(HOME, "firefox"), 1),  # an earlier rule
@@ -253,7 +254,7 @@ def test_of_two_rules_about_one_program_or_network_the_later_one_is_never_used()
     assert [notice.partition(": ")[0] for notice in parsed(text).notices] == ["rules.txt:2", "rules.txt:4"]
 
 
-@pytest.mark.parametrize("host", ["www.site7.example", "www.other.example", "10.7.0.1", "192.0.2.1"])
+@each_row("host", ["www.site7.example", "www.other.example", "10.7.0.1", "192.0.2.1"])
 def test_a_look_up_through_all_rules_takes_a_call_for_each_list_and_two_more(host: str) -> None:
     names, networks = "".join(f"site{n}.example\n" for n in range(100)), "".join(f"10.{n}.0.0/16\n" for n in range(9))
     lists = {

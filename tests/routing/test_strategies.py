@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from proxy.model import DIRECT, Attempt, Protocol, Route, Stage, Symptom, as_evidence
 from proxy.routing.strategies import fits, rejects_fragments, rewrites_flight, strategy_routes, uses_doh
+from tests.support.rows import each_row
 
 TOR = Route(("tor",))
 DOH, TLSREC, SPLIT, HOSTCASE = (Route(wrap=(word,)) for word in ("doh", "tlsrec", "split", "hostcase"))
@@ -24,7 +23,7 @@ MISMATCH = failed(Symptom.RESET, dns="dns_mismatch")
 BLOCK_PAGE = failed(Symptom.BLOCK_PAGE)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("ladder", "doh", "routes"),
     [
         (("doh", "tlsrec", "split", "hostcase"), True, (DOH, TLSREC, SPLIT, HOSTCASE, DOH_TLSREC, DOH_HOSTCASE)),
@@ -50,7 +49,7 @@ def test_what_a_strategy_does() -> None:
 TLS, HTTP, NONE, OTHER = Protocol.TLS, Protocol.HTTP, Protocol.NONE, Protocol.OTHER
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("attempts", "protocol", "ech", "answering", "whatever"),
     [
         # What direct met, then the strategies that answer it, and those that are tried when nothing else is left.
@@ -98,7 +97,7 @@ def test_what_the_plan_puts_before_direct_has_its_reasons() -> None:
     assert not fits(HOSTCASE, (down,), protocol=Protocol.TLS, ech=False, last_resort=False)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("attempt", "refuses"),
     [
         (failed(Symptom.ALERT, route=TLSREC), True),

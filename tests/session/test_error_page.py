@@ -6,8 +6,6 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pytest
-
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_health import Health
@@ -31,6 +29,7 @@ from proxy.session.services import Services
 from proxy.wire.html_page import CONTENT_SECURITY_POLICY
 from tests.session.test_connection_record import Race
 from tests.support.outcomes import HOME, failed, open_uplink
+from tests.support.rows import each_row
 from tests.support.services import services
 from tests.wire.test_html_page import Tags
 from tests.wire.test_http1_error import read
@@ -105,8 +104,8 @@ def test_a_site_is_not_down_when_no_route_is_known_to_work() -> None:
     assert "site down" not in page
 
 
-@pytest.mark.parametrize("accept", [BROWSER, ()])
-@pytest.mark.parametrize("action", [Action.AUTO, Action.RELAY])
+@each_row("accept", [BROWSER, ()])
+@each_row("action", [Action.AUTO, Action.RELAY])
 def test_neither_form_names_a_relay_or_a_rule(accept: Any, action: Action) -> None:
     plan = Plan(action, (DIRECT, RELAY), "rules.txt:3: DOMAIN,site.test,RELAY:berlin")
     answer = error_answer(*lost(RESET, REFUSED, plan=plan), accept)
@@ -141,7 +140,7 @@ def test_without_a_route_a_relay_is_to_be_added() -> None:
     assert "· not tested" in page
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("attempts", "words"),
     [
         ((failed(Symptom.REFUSED, Stage.CONNECT),), "· not tested"),
@@ -173,7 +172,7 @@ def test_other_programs_read_the_sentence() -> None:
     assert body.decode() == f"{record.client_message}\n"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("accept", "is_page"),
     [
         (BROWSER[0][1], True),

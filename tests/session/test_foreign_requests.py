@@ -7,6 +7,7 @@ import pytest
 from proxy.session.foreign_requests import as_unknown, is_foreign
 from proxy.wire.hostnames import OWN_NAME
 from proxy.wire.http1 import RequestHead, whole_request_head
+from tests.support.rows import each_row
 
 CROSS = "Sec-Fetch-Site: cross-site"
 
@@ -21,7 +22,7 @@ def is_ours(host: str) -> bool:
     return host == "127.0.0.1:8119"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fields", "is_of_another_site"),
     [
         ((), False),  # a PAC fetch, curl, an old browser
@@ -44,7 +45,7 @@ def test_what_another_site_caused(fields: tuple[str, ...], is_of_another_site: b
     assert is_foreign(head(*fields), is_ours) is is_of_another_site
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("line", "destination", "is_of_another_site"),
     [
         ("POST /sign-in HTTP/1.1", "document", False),  # the file of `byway open`

@@ -29,6 +29,7 @@ from proxy.session.inbound import (
 )
 from proxy.session.recent_clients import RecentClients
 from tests.support.calls import counting
+from tests.support.rows import each_row
 
 SHORT = Limits(head_timeout_s=0.2, keep_alive_s=0.2)
 ALICE = Credentials("alice", "s:cret")
@@ -196,8 +197,8 @@ _ODD_TARGETS = [
 ]
 
 
-@pytest.mark.parametrize("named", [b"%s", b"evil.example:1", b"", b"\0", b"%s%s"], ids=repr)
-@pytest.mark.parametrize("target", _ODD_TARGETS, ids=repr)
+@each_row("named", [b"%s", b"evil.example:1", b"", b"\0", b"%s%s"], ids=repr)
+@each_row("target", _ODD_TARGETS, ids=repr)
 async def test_a_connect_in_the_usual_form_is_what_the_parser_makes_of_it(
     client: Client, target: bytes, named: bytes
 ) -> None:
@@ -268,7 +269,7 @@ async def test_our_name_through_the_proxy_is_our_own_page(client: Client) -> Non
     assert opening == OwnPageRequest(b"GET /x HTTP/1.1\r\nHost: byway.internal\r\n\r\n")
 
 
-@pytest.mark.parametrize("path", ["/", "/proxy.pac", "/strict.pac", "/wpad.dat", "/sign-in", "/s/0/", "/other"])
+@each_row("path", ["/", "/proxy.pac", "/strict.pac", "/wpad.dat", "/sign-in", "/s/0/", "/other"])
 async def test_another_sites_page_gets_what_a_wrong_host_gets(client: Client, path: str) -> None:
     answers = []
     for fields in (b"Host: evil.test", b"Host: 127.0.0.1:8119\r\nSec-Fetch-Site: cross-site"):

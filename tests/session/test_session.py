@@ -31,6 +31,7 @@ from proxy.session.session import Session
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 from tests.support.outcomes import HOME, HOST, TOR
+from tests.support.rows import each_row
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedDirect, ScriptedStream
 from tests.support.services import NO_PAGES, NO_RESOLVER, services
 from tests.support.waiting import until
@@ -394,8 +395,8 @@ async def test_a_server_that_greeted_has_delivered_whoever_ends_it(by: ClosedBy)
     assert outcome.attempts[0].delivered
 
 
-@pytest.mark.parametrize("host", ["1.1.1.1", "mail.example"])
-@pytest.mark.parametrize("loop", [new_loop, asyncio.new_event_loop])
+@each_row("host", ["1.1.1.1", "mail.example"])
+@each_row("loop", [new_loop, asyncio.new_event_loop])
 def test_a_greeting_that_is_there_with_the_path_comes_after_connected(
     loop: Callable[[], asyncio.AbstractEventLoop], host: str
 ) -> None:

@@ -17,6 +17,8 @@ from proxy.setup.rule_edits import RulesFileEditor, add_rule
 from proxy.store.list_copies import ListCopies
 from tests.setup.test_reload import Configured
 
+pytestmark = pytest.mark.usefixtures("lists_tried_once")
+
 CONFIG = '[[list]]\nname = "near"\nsource = "near.txt"\n'
 RULES = "# mine\r\nDOMAIN,a.test,BLOCK\r\nMATCH,AUTO"
 

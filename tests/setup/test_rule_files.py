@@ -17,6 +17,8 @@ from proxy.routing.lists.formats import LIST_LIMIT
 from proxy.setup.rule_files import fingerprint, fingerprint_of_included, read_block_pages, read_rules
 from proxy.store.list_copies import COPY_LIMIT, CopyInfo, ListCopies
 
+pytestmark = pytest.mark.usefixtures("lists_tried_once")
+
 LISTED = '[[list]]\nname = "mine"\nsource = "mine.txt"\n'
 
 

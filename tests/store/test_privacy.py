@@ -23,6 +23,7 @@ from proxy.model import (
 )
 from proxy.store.privacy import Kept, LogPrivacy, is_storable, needed_a_decision
 from tests.support.outcomes import HOME, HOST, TOR, delivered, down, failed, outcome, rescued, works
+from tests.support.rows import each_row
 
 LEARNED = Change(0.0, HOST, HOME, State.SUSPECT, State.BLOCKED, "sni_reset", "the evidence", None)
 
@@ -31,7 +32,7 @@ def said(**settings: Any) -> LogPrivacy:
     return LogPrivacy(Log(**settings))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("seen", "needed"),
     [
         (works(), False),
@@ -56,7 +57,7 @@ def test_interception_is_a_decision() -> None:
     assert needed_a_decision(replace(seen, plan=replace(seen.plan, intercept=True)))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("hosts", "seen", "kept"),
     [
         ("decisions", works(), Kept.DIRECT_COUNT),
@@ -100,7 +101,7 @@ def test_what_passes_by_itself_is_told_and_not_held(change: Change, is_kept: boo
     assert not said(hosts="off").may_list(change)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("settings", "host", "status", "is_kept"),
     [
         ({"hosts": "decisions"}, HOST, "site down", True),

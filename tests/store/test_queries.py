@@ -19,6 +19,7 @@ from proxy.store.logged import LoggedAttempt, LoggedConnection, StatusChange
 from proxy.store.rows import Batch
 from tests.store.written import keep
 from tests.support.outcomes import HOME, TOR, VPS, delivered, down, failed, outcome, rescued, works
+from tests.support.rows import each_row
 
 AT = 1_700_000_000.0
 
@@ -100,7 +101,7 @@ def test_the_newest_come_first(varied: sqlite3.Connection) -> None:
     assert hosts(queries.log(varied, limit=3)) == ["refused.example", "notexample.org", "example.org"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("asked", "found"),
     [
         ({"since": AT + 2}, ["refused.example", "notexample.org", "example.org"]),

@@ -3,7 +3,6 @@ from __future__ import annotations
 import contextlib
 from dataclasses import fields, replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +36,7 @@ from proxy.store.rows import (
 )
 from tests.support.calls import counting
 from tests.support.outcomes import HOME, HOST, TOR, VPS, delivered, failed, outcome, pending
+from tests.support.rows import each_row
 
 AT = 1_700_000_000.0
 
@@ -83,7 +83,7 @@ def test_H8_every_text_survives(text: str) -> None:
     assert from_text(to_text(text)) == text
 
 
-@pytest.mark.parametrize("value", [b"\xff\xfe", 7, 1.5, None, ""])
+@each_row("value", [b"\xff\xfe", 7, 1.5, None, ""])
 def test_H4_from_text_takes_what_a_damaged_file_holds(value: object) -> None:
     assert isinstance(from_text(value), str)
 
@@ -113,7 +113,7 @@ GOOD_ROW = {f.name: 0 for f in fields(Belief)} | {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("column", "value"),
     [
         ("state", "blockee"),
@@ -169,7 +169,7 @@ def test_results_survive_and_are_removed(kept: list[StoredResult]) -> None:
         assert results(db) == ([], 0)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("column", "value"),
     [("relays", "{}"), ("relays", "[" * 100_000), ("relays", "no JSON"), ("port", "high"), ("port", 70_000),
      ("at", "soon"), ("at", float("inf"))],
@@ -215,7 +215,7 @@ def test_roll_ups_of_relays_count_what_may_be_their_own_fault() -> None:
     assert batch.relays == {(hour, HOME, "tor"): [1, 1, 1.0], (hour, HOME, "vps"): [2, 0, 1.5]}
 
 
-@pytest.mark.parametrize("symptom", [Symptom.ABANDONED, Symptom.SKIPPED, Symptom.LOCAL, Symptom.OFFLINE])
+@each_row("symptom", [Symptom.ABANDONED, Symptom.SKIPPED, Symptom.LOCAL, Symptom.OFFLINE])
 def test_roll_ups_leave_out_what_was_not_the_routes_doing(symptom: Symptom) -> None:
     batch, _ = counts(outcome(failed(symptom), pending(TOR), at=AT))
 
@@ -248,7 +248,7 @@ def test_rows_go_in_as_parameters_only() -> None:
     assert tables == (8,)
 
 
-@pytest.mark.parametrize("count", [1, 7, 8, 63, 64, 65, 230])
+@each_row("count", [1, 7, 8, 63, 64, 65, 230])
 def test_many_rows_are_few_statements_and_each_is_itself(count: int) -> None:
     batch = Batch()
     hosts = [f"{'é' * (number % 2)}site{number}.example" for number in range(count)]

@@ -14,6 +14,7 @@ from proxy.config.paths import write_private
 from proxy.net.tasks import spawn
 from proxy.store import saved_values
 from proxy.store.saved_values import SavedChanges, SavedValues, number, text
+from tests.support.rows import each_row
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ async def test_another_file_gets_all(file: Path) -> None:
     assert numbers(other).load() == ()
 
 
-@pytest.mark.parametrize("value", ["1", None, -1, 1e12, float("nan"), [1]])
+@each_row("value", ["1", None, -1, 1e12, float("nan"), [1]])
 def test_what_is_no_number_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="not a number"):
         number(value)

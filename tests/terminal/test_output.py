@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from proxy.terminal import output
 from proxy.terminal.output import Output
 from proxy.wire.inert_text import inert
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "shown"),
     [
         ("example.org", "example.org"),

@@ -11,6 +11,7 @@ import pytest
 from proxy.detect.relay_faults import RelayFault
 from proxy.terminal.usable import relay_warning
 from tests.support.command_line import Byway, Home, Running
+from tests.support.rows import each_row
 
 DO = "run X"
 
@@ -27,7 +28,7 @@ def relay(name: str, state: str = "untried", *, enabled: bool = True, fault: boo
 NONE = "No relay is configured, so x does not open. Add one with `byway relay add URL`."
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("relays", "named", "said"),
     [
         ([], "", NONE),

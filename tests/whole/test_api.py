@@ -46,6 +46,7 @@ from proxy.routing.router import override_text
 from tests.support.control_world import SECRET, World, follow, read
 from tests.support.opened import Opened, open_three
 from tests.support.outcomes import HOME, TOR, delivered, failed, outcome, rescued, works
+from tests.support.rows import each_row
 
 BLOG = "blog.example.net"
 NOW = time.time()
@@ -140,7 +141,7 @@ async def test_log_can_be_narrowed(api: ClientSession, world: World, query: dict
     assert [row["host"] for row in (await read(api, "/v1/log", **query))["rows"]] == hosts
 
 
-@pytest.mark.parametrize(
+@each_row(
     "query",
     ["since=nan", "since=-1", "since=1e99", "since=1_0", "limit=0", "limit=10001", "outcome=odd", "site=a..b", "x=1",
      "since=1&since=2"],
@@ -180,7 +181,7 @@ async def test_why_leaves_out_the_connections_of_hosts_below(api: ClientSession,
     assert (await read(api, "/v1/why", host="example.net"))["connections"] == []
 
 
-@pytest.mark.parametrize("query", ["", "host=", "host=a..b", "host=http://", "host=x:99999", "hots=x"])
+@each_row("query", ["", "host=", "host=a..b", "host=http://", "host=x:99999", "hots=x"])
 async def test_why_refuses_what_is_no_host(api: ClientSession, query: str) -> None:
     async with api.get(f"/v1/why?{query}") as answer:
         assert answer.status == 400
@@ -326,7 +327,7 @@ async def test_a_site_is_set_shown_and_forgotten(api: ClientSession, world: Worl
     assert (shown["belief"]["words"], shown["override"]) == ("not tested", None)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("host", "body"),
     [
         ("a..b", {"action": "direct"}),
@@ -670,7 +671,7 @@ async def test_open_connections_come_newest_first(api: ClientSession) -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("query", "ids", "matching"),
     [
         ({"site": "example.org"}, [3, 1], 2),

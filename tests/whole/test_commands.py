@@ -21,6 +21,7 @@ from proxy.terminal.command import Flags
 from proxy.terminal.exit_codes import Exit, Misused, NotAllowed, NotRunning, translated
 from tests.support.command_line import Byway, Home, Running
 from tests.support.outcomes import rescued
+from tests.support.rows import each_row
 from tests.support.terminal import BYWAY, on_terminal
 
 COMMANDS = [
@@ -37,7 +38,7 @@ COMMANDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("words", COMMANDS)
+@each_row("words", COMMANDS)
 def test_every_command_has_help_with_an_example(byway: Byway, words: str) -> None:
     ran = byway(*words.split(), "--help")
     assert ran.code == 0
@@ -90,7 +91,7 @@ def test_commands_are_in_the_order_of_the_help() -> None:
     assert commands.names()[-2:] == ["ca", "service"]
 
 
-@pytest.mark.parametrize("words", ["odd", "site", "status --odd", "log --limit 0", "site set x", "run --port 70000"])
+@each_row("words", ["odd", "site", "status --odd", "log --limit 0", "site set x", "run --port 70000"])
 def test_wrong_usage_ends_with_2(byway: Byway, words: str) -> None:
     assert byway(*words.split()).code == 2
 

@@ -7,13 +7,12 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 from proxy.config.detect_tuning import DetectTuning, Weights
 from proxy.config.setting_types import keys_of
 from proxy.features.table import FEATURES
 from proxy.model import Cause, SignalId
 from proxy.model.feature import pages_of
+from tests.support.rows import each_row
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path for folder in ("proxy", "tests", "addons") for path in (ROOT / folder).rglob("*.py"))
@@ -129,7 +128,7 @@ PAGES = sorted(
 )
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@each_row("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_path_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text("utf-8")
     for name in re.findall(r"(?<![\w/.-])((?:proxy|tests|docs)/[\w/.-]*\w/?)", text):

@@ -7,7 +7,6 @@ from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
-import pytest
 from typer import Typer
 
 import proxy.features
@@ -15,11 +14,12 @@ from proxy.config.schema import SECTIONS_OF, Settings
 from proxy.features.table import FEATURES
 from proxy.model.feature import Feature, Page, Role, pages_of, provided
 from proxy.terminal.command import RootCommand
+from tests.support.rows import each_row
 
 FOLDER = Path(proxy.features.__file__).parent
 
 
-@pytest.mark.parametrize(("feature", "name"), [(each, name) for each in FEATURES for name in each.names()], ids=str)
+@each_row(("feature", "name"), [(each, name) for each in FEATURES for name in each.names()], ids=str)
 def test_what_is_named_is_in_the_features_own_folder(feature: Feature, name: str) -> None:
     named = feature.load(name)
     if isinstance(named, RootCommand):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from proxy.features.table import FEATURES
 from tests.support.control_world import World
 from tests.support.dashboard import Browser
+from tests.support.rows import each_row
 
 ROUTES = [
     route for feature in FEATURES for page in feature.pages for name in page.routes for route in feature.load(name)
@@ -14,7 +13,7 @@ ROUTES = [
 FORMS = [route.path for route in ROUTES if route.method == "POST"]
 
 
-@pytest.mark.parametrize("path", FORMS)
+@each_row("path", FORMS)
 async def test_no_form_of_any_page_is_taken_without_our_origin_and_its_token(
     world: World, browser: Browser, path: str
 ) -> None:

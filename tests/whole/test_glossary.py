@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from proxy.detect.verdict import labels as words
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.languages.catalogue import catalogue
 from proxy.languages.language import Language
 from proxy.model import Action, Stage
+from tests.support.rows import each_row
 
 GLOSSARY = (Path(__file__).parents[2] / "docs" / "glossary.md").read_text("utf-8")
 DEFINED = re.findall(r"^\* (?:(\S) )?\*\*(.+?)\*\*(?: \(.+?\))?: \S", GLOSSARY, re.MULTILINE)
@@ -23,7 +22,7 @@ def test_every_line_defines_one_word_once() -> None:
     assert len({word for _, word in DEFINED if word not in ("no network",)}) == len(lines) - 2  # a status and a cause
 
 
-@pytest.mark.parametrize("status", SiteStatus)
+@each_row("status", SiteStatus)
 def test_every_status_with_its_glyph(status: SiteStatus) -> None:
     assert (status.glyph, str(status)) in DEFINED
 
@@ -40,22 +39,22 @@ def test_every_status_has_one_word_in_each_language() -> None:
         assert len(set(column)) == len(SiteStatus)
 
 
-@pytest.mark.parametrize("cause", sorted(words._CAUSES))
+@each_row("cause", sorted(words._CAUSES))
 def test_every_cause(cause: str) -> None:
     assert ("", words.cause_in_words(cause)) in DEFINED
 
 
-@pytest.mark.parametrize("stage", Stage)
+@each_row("stage", Stage)
 def test_every_stage(stage: Stage) -> None:
     assert ("", words.stage_in_words(stage)) in DEFINED
 
 
-@pytest.mark.parametrize("action", Action)
+@each_row("action", Action)
 def test_every_action(action: Action) -> None:
     assert ("", str(action)) in DEFINED
 
 
-@pytest.mark.parametrize("term", ["ClientHello", "SNI", "encrypted DNS", "TLS interception", "override", "hedging",
+@each_row("term", ["ClientHello", "SNI", "encrypted DNS", "TLS interception", "override", "hedging",
                                   "residual blocking", "captive portal", "relay", "route", "plan", "flight", "signal",
                                   "scope", "network", "rule", "attempt", "outcome", "belief"])  # fmt: skip
 def test_every_term_of_the_design(term: str) -> None:

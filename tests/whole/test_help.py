@@ -7,12 +7,13 @@ import re
 import pytest
 
 from tests.support.command_line import Byway
+from tests.support.rows import each_row
 from tests.whole.test_commands import COMMANDS
 
 PYTHON = re.compile(r"<[a-z]|\b(int|str|float|bool) range|list\[|<=x|\(dynamic\)|\[\[|…\]")
 
 
-@pytest.mark.parametrize("words", ["", "log", "relay", "rule", "site", "addons", "config", "ca", *COMMANDS])
+@each_row("words", ["", "log", "relay", "rule", "site", "addons", "config", "ca", *COMMANDS])
 def test_help_shows_what_a_person_types_and_no_type_of_pythons(byway: Byway, words: str) -> None:
     ran = byway(*words.split(), "--help")
     assert ran.code == 0
@@ -40,7 +41,7 @@ def test_help_of_one_command(byway: Byway) -> None:
     assert "No such command 'odd'" in ran.err
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("words", "sentence"),
     [
         ("log --limit x", '"x" is not a whole number from 1 to 10000'),
@@ -59,7 +60,7 @@ def test_a_wrong_value_is_refused_in_a_sentence(byway: Byway, words: str, senten
     assert "Value error" not in ran.err
 
 
-@pytest.mark.parametrize("words", COMMANDS)
+@each_row("words", COMMANDS)
 def test_verbose_is_a_flag_of_every_command(byway: Byway, words: str) -> None:
     assert "-v, --verbose  Verbose output (-vv: debug)." in byway(*words.split(), "--help").out
 

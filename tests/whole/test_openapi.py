@@ -7,7 +7,6 @@ import re
 from typing import Any
 
 import jsonschema_rs
-import pytest
 from aiohttp import ClientSession, web
 
 from proxy.control import api
@@ -15,6 +14,7 @@ from proxy.control.dashboard.sign_in import SignIn
 from proxy.control.frame import Frame
 from tests.support.control_world import World, read
 from tests.support.documented import FILE, Documented
+from tests.support.rows import each_row
 from tests.whole.openapi import as_text, make_document
 
 DOCUMENT: dict[str, Any] = json.loads(FILE.read_text())
@@ -64,7 +64,7 @@ def test_no_request_takes_a_path_a_command_or_a_password() -> None:
 # -- a control: what contradicts the document is found ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("status", "body"),
     [
         (200, {"version": 2, "mode": {"mode": "auto", "paused_until": None}}),

@@ -20,6 +20,7 @@ from proxy.cli.commands import app
 from proxy.cli.run_options import read_run_options
 from proxy.model.feature import Feature
 from tests.support.command_line import Byway, Home
+from tests.support.rows import each_row
 
 
 @pytest.fixture
@@ -122,12 +123,12 @@ def typer_reads(words: list[str]) -> list[RunOptions]:
     return asked
 
 
-@pytest.mark.parametrize("line", PLAIN)
+@each_row("line", PLAIN)
 def test_plain_options_are_read_without_typer(line: str) -> None:
     assert [read_run_options(line.split())] == typer_reads(line.split())
 
 
-@pytest.mark.parametrize("line", FOR_TYPER)
+@each_row("line", FOR_TYPER)
 def test_all_else_is_left_to_typer(line: str) -> None:
     assert read_run_options(line.split()) is None
 

@@ -9,8 +9,6 @@ import uuid
 from collections.abc import Callable
 from typing import TypeVar
 
-import pytest
-
 from proxy.wire import http1
 from proxy.wire.flight import Flight
 from proxy.wire.http1 import BodyKind, Framing
@@ -19,6 +17,7 @@ from proxy.wire.reader import Parser, Reader
 from proxy.wire.sniff import Family, sniff
 from proxy.wire.socks import read_socks5_method, read_socks5_methods, read_socks5_reply, read_socks5_request
 from tests.support.calls import counting
+from tests.support.rows import each_row
 from tests.wire import hellos
 
 T = TypeVar("T")
@@ -125,7 +124,7 @@ def other_flight(_name: bytes) -> Run:
     return flight(b"SSH-2.0-OpenSSH_9.6\r\n")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("case", "new_name", "known_name"),
     [
         (connect, 13, 6),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from proxy.wire import certificates
 from tests.lab.authorities import STATE_ROOT, Authority
+from tests.support.rows import each_row
 
 STATE = STATE_ROOT.public_bytes(Encoding.DER)
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
@@ -60,7 +61,7 @@ def test_public_logs() -> None:
     assert found == [True, False]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("host", "expected"),
     [
         ("example.test", True),

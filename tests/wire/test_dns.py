@@ -30,6 +30,7 @@ from proxy.wire.dns import (
     related,
     unmapped,
 )
+from tests.support.rows import each_row
 
 NUMBER = 0x1234
 
@@ -80,7 +81,7 @@ def test_D13_padding_hides_the_length_and_no_subnet_is_sent(name: str) -> None:
     assert [option.otype for option in dns.message.from_wire(data).options] == [12]
 
 
-@pytest.mark.parametrize("name", ["x" * 64 + ".test", ".".join(["x" * 50] * 5), "a..test", ""])
+@each_row("name", ["x" * 64 + ".test", ".".join(["x" * 50] * 5), "a..test", ""])
 def test_what_is_too_long_for_the_dns_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="is not a DNS name"):
         query(name, RecordType.A)
@@ -145,7 +146,7 @@ def test_D7_aliases_in_a_circle_end() -> None:
         read(made("a.test 60 CNAME b.test.", "b.test 60 CNAME a.test."))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("rcode", "code"), [(0, Rcode.OK), (2, Rcode.FAILED), (3, Rcode.NO_NAME), (5, Rcode.REFUSED), (4, Rcode.OTHER)]
 )
 def test_D6_how_it_was_answered(rcode: int, code: Rcode) -> None:
@@ -153,7 +154,7 @@ def test_D6_how_it_was_answered(rcode: int, code: Rcode) -> None:
     assert code.is_final is (code in (Rcode.OK, Rcode.NO_NAME))
 
 
-@pytest.mark.parametrize(("ttl", "held"), [(0, 0), (2**31 - 1, 2**31 - 1), (2**31, 0), (2**32 - 1, 0)])
+@each_row(("ttl", "held"), [(0, 0), (2**31 - 1, 2**31 - 1), (2**31, 0), (2**32 - 1, 0)])
 def test_D8_lives_at_their_bounds(ttl: int, held: int) -> None:
     data = made("a.test 11259375 A 192.0.2.1").replace(bytes.fromhex("00abcdef"), ttl.to_bytes(4, "big"))
     assert read(data).ttl_s == held
@@ -174,7 +175,7 @@ def test_a_refusal_may_leave_the_question_out() -> None:
 GOOD = made("a.test 60 CNAME b.test.", "b.test 60 A 192.0.2.1")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data",
     [
         b"",
@@ -335,7 +336,7 @@ def test_of_two_aliases_the_last_counts_as_with_dnspython() -> None:
     assert read(data) == by_dnspython(data, "a.test", RecordType.A) == Answer(Rcode.OK, addresses("192.0.2.1"), 60)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "why"),
     [
         (built(record(5, b"\1b\xc0\x0e\0")), "an alias is no name"),
@@ -372,7 +373,7 @@ def test_D4_a_name_of_pointers_takes_a_bounded_time() -> None:
 # -- comparing ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("some", "others", "same"),
     [
         (["192.0.2.1"], ["192.0.2.200", "198.51.100.1"], True),
@@ -388,7 +389,7 @@ def test_networks_in_common(some: list[str], others: list[str], same: bool) -> N
     assert related(addresses(*some), addresses(*others)) is same
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("length", "address", "prefix"),
     [  # RFC 6052 section 2.4, with 192.0.0.170 in place of 192.0.2.33
         (32, "2001:db8:c000:aa::", "2001:db8::/32"),

@@ -4,9 +4,10 @@ import pytest
 
 from proxy.model import Destination
 from proxy.wire.dns_url import DnsProtocol, SecureServer, parse
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "server"),
     [
         ("https://1.1.1.1/dns-query", SecureServer(DnsProtocol.DOH, Destination("1.1.1.1", 443), "/dns-query")),
@@ -35,7 +36,7 @@ def test_a_path_that_may_be_the_name_of_a_user_is_in_no_message(path: str) -> No
     assert (str(server), server.path) == ("https://45.90.28.0:443/***", path)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "says"),
     [
         ("https://dns.test/dns-query", r"https://ADDRESS\?sni=dns.test"),

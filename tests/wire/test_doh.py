@@ -10,6 +10,7 @@ from proxy.wire import dns
 from proxy.wire.dns_url import DnsProtocol, SecureServer
 from proxy.wire.doh import NotDns, authority, check_answer, http1_request, read_http1_answer
 from tests.support.feeding import parse, refuse
+from tests.support.rows import each_row
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/dns-message\r\n"
 
@@ -18,7 +19,7 @@ def server(host: str = "192.0.2.1", port: int = 443, sni: str | None = None) -> 
     return SecureServer(DnsProtocol.DOH, Destination(host, port), "/q", sni)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("server", "said"),
     [
         (server(), "192.0.2.1"),
@@ -57,7 +58,7 @@ def test_an_answer_that_is_too_large_is_refused_before_all_of_it_has_come() -> N
     assert isinstance(error, NotDns)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("status", "media_type", "says"),
     [
         ("200", "application/dns-message", None),

@@ -21,6 +21,7 @@ from proxy.wire import dns
 from proxy.wire.dns_url import DnsProtocol, SecureServer
 from proxy.wire.doh_http2 import EARLY_LIMIT, OVERHEAD_LIMIT, STREAMS_LIMIT, Answered, DohHttp2, Failed
 from tests.support.feeding import bytewise
+from tests.support.rows import each_row
 
 SERVER = SecureServer(DnsProtocol.DOH, Destination("192.0.2.1", 443), "/q")
 HEAD = [(":status", "200"), ("content-type", "application/dns-message")]
@@ -112,7 +113,7 @@ def test_headers_in_several_frames_an_interim_answer_and_trailers_are_read(link:
     assert link.exchange() == [Answered(stream, b"answer")]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fields", "body", "says"),
     [
         ([(":status", "403"), ("content-type", "text/html")], b"no", "HTTP status 403"),
@@ -121,7 +122,7 @@ def test_headers_in_several_frames_an_interim_answer_and_trailers_are_read(link:
         (HEAD, bytes(dns.MESSAGE_LIMIT + 1), f"exceeds {dns.MESSAGE_LIMIT} bytes"),
     ],
 )
-@pytest.mark.parametrize("ends", [False, True])
+@each_row("ends", [False, True])
 def test_an_answer_that_is_none_costs_its_stream_only(
     fields: list[tuple[str, str]], body: bytes, says: str, ends: bool
 ) -> None:
@@ -215,7 +216,7 @@ def test_leaving_is_said_once(link: Link) -> None:
 # -- limits ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("settings", "allowed"),
     [
         ({}, STREAMS_LIMIT),
@@ -324,7 +325,7 @@ def _resets_of_nothing(_: Link, stream: int) -> bytes:
     return reset * (OVERHEAD_LIMIT // len(reset) + 1)
 
 
-@pytest.mark.parametrize("flood", [_pings, _settings, _empty_data, _interim, _resets_of_nothing])
+@each_row("flood", [_pings, _settings, _empty_data, _interim, _resets_of_nothing])
 def test_a_flood_ends_the_connection(flood: Callable[[Link, int], bytes]) -> None:
     link = Link()
     stream = link.client.ask(b"query")
@@ -360,7 +361,7 @@ def test_what_belongs_to_answers_is_no_flood() -> None:
         assert link.exchange() == [Answered(stream, bytes(1000))]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "says"),
     [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "a frame of 4740180 bytes"),  # "HTT" as a length

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.model import Protocol
 from proxy.wire.flight import FLIGHT_LIMIT, NAME_LIMIT, Flight
 from proxy.wire.tls import Verdict
+from tests.support.rows import each_row
 from tests.wire import hellos
 
 GET = b"GET /page HTTP/1.1\r\nHost: Example.ORG:8080\r\nAccept: */*\r\n\r\n"
@@ -68,7 +68,7 @@ def judged(flight: Flight) -> tuple[Protocol, str | None, bool, bool]:
     return flight.protocol, flight.server_name, flight.replayable, flight.complete
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@each_row("name", SAMPLES)
 def test_whole(name: str) -> None:
     data, protocol, server_name, replayable, _ = SAMPLES[name]
     flight = fed(data)
@@ -76,7 +76,7 @@ def test_whole(name: str) -> None:
     assert flight.data == data
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@each_row("name", SAMPLES)
 def test_byte_by_byte(name: str) -> None:
     data, protocol, server_name, replayable, complete_at = SAMPLES[name]
     flight = Flight()
@@ -87,7 +87,7 @@ def test_byte_by_byte(name: str) -> None:
     assert flight.data == data
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@each_row("name", SAMPLES)
 def test_with_a_tail(name: str) -> None:
     data, protocol, server_name, _, _ = SAMPLES[name]
     for flight in (fed(data, b"tail"), fed(data + b"tail")):
@@ -105,7 +105,7 @@ def test_a_client_that_says_nothing_and_ends() -> None:
     assert not flight.complete
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@each_row("name", SAMPLES)
 def test_a_client_that_ends_has_said_all(name: str) -> None:
     data, protocol, server_name, replayable, _ = SAMPLES[name]
     flight = fed(data, b"")
@@ -113,7 +113,7 @@ def test_a_client_that_ends_has_said_all(name: str) -> None:
     assert judged(flight) == (protocol, server_name, replayable, True)
 
 
-@pytest.mark.parametrize("part", [hellos.PLAIN[:100], GET[:30], b"\x16", b"GE"])
+@each_row("part", [hellos.PLAIN[:100], GET[:30], b"\x16", b"GE"])
 def test_a_part_and_then_the_end_is_sent_once(part: bytes) -> None:
     assert not fed(part).complete
     flight = fed(part, b"")
@@ -130,7 +130,7 @@ def test_F90_what_may_have_a_body_is_never_sent_twice() -> None:
         assert judged(fed(head)) == (Protocol.HTTP, "a.example", False, True)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "field",
     [b" folded", b"Na me: x", b"Name : x", b": x", b"no colon", b"A: b\rC: d", b"A: b\nContent-Length: 5", b"A: \0"],
 )
@@ -139,7 +139,7 @@ def test_F90_an_odd_head_is_sent_once(field: bytes) -> None:
     assert judged(fed(head)) == (Protocol.HTTP, "a.example", False, True), "its name counts: an onlooker reads it too"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fields", "name"),
     [
         (b"Host: example.org", "example.org"),
@@ -199,7 +199,7 @@ def test_a_hello_that_outgrows_the_limit_is_sent_once() -> None:
     assert not flight.replayable
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("method", "bodiless", "replayable"),
     [("GET", True, True), ("HEAD", True, True), ("OPTIONS", True, True), ("DELETE", True, False), ("POST", True, False),
      ("GET", False, False), ("POST", False, False)],
@@ -224,7 +224,7 @@ SERVER_HELLO = b"\x16\x03\x03\x00\x7a\x02"
 ALERT = b"\x15\x03\x03\x00\x02\x02\x28"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("flight", "answer", "verdict"),
     [
         (fed(hellos.PLAIN), b"", Verdict.MORE),

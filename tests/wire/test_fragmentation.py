@@ -16,6 +16,7 @@ from proxy.wire import fragmentation as shapes
 from proxy.wire import hostnames as names
 from proxy.wire.flight import Flight
 from proxy.wire.tls import FIRST_PIECE, cut_records, parse_client_hello, sni_offset
+from tests.support.rows import each_row
 from tests.wire import hellos
 
 NAME = b"ivanov.livejournal.test"
@@ -50,7 +51,7 @@ def records(data: bytes) -> list[bytes]:
 # -- where to cut ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "first"),
     [
         ("www.example.org", "www.exam"),
@@ -70,7 +71,7 @@ def test_a_name_is_cut_in_the_label_that_is_registered(name: str, first: str) ->
     assert name[: names.middle(name.encode())] == first
 
 
-@pytest.mark.parametrize("hello", NAMED)
+@each_row("hello", NAMED)
 def test_the_cut_is_inside_the_name(hello: bytes) -> None:
     at = sni_offset(hello)
     assert at is not None
@@ -89,7 +90,7 @@ def test_where_a_hello_names_nobody_there_is_no_cut() -> None:
 # -- records -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("hello", NAMED)
+@each_row("hello", NAMED)
 def test_a_cut_hello_says_the_same_in_one_record_more(hello: bytes) -> None:
     at = sni_offset(hello)
     assert at is not None
@@ -106,7 +107,7 @@ def test_a_cut_hello_says_the_same_in_one_record_more(hello: bytes) -> None:
     assert sni_offset(cut[:-5]) == at + 5, "the cut stays where it is"
 
 
-@pytest.mark.parametrize("at", [0, 5, 5 + FIRST_PIECE - 1, len(hellos.PLAIN), 10_000])
+@each_row("at", [0, 5, 5 + FIRST_PIECE - 1, len(hellos.PLAIN), 10_000])
 def test_what_would_leave_a_piece_too_short_is_not_cut(at: int) -> None:
     with pytest.raises(ValueError, match="cannot be cut"):
         cut_records(hellos.PLAIN, at)
@@ -138,14 +139,14 @@ def test_fuzz_where_to_cut_is_found_or_refused(data: bytes) -> None:
 # -- shapes ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("hello", NAMED)
+@each_row("hello", NAMED)
 def test_tlsrec_is_one_piece_with_a_cut_record(hello: bytes) -> None:
     (piece,) = shapes.tlsrec(flight(hello))
     assert len(records(piece)) == len(records(hello)) + 1
     assert not any(b"livejournal" in fragment for fragment in records(piece))
 
 
-@pytest.mark.parametrize("data", [*NAMED, REQUEST])
+@each_row("data", [*NAMED, REQUEST])
 def test_split_is_three_pieces_of_which_none_holds_the_name(data: bytes) -> None:
     pieces = shapes.split(flight(data))
     assert b"".join(pieces) == data
@@ -154,7 +155,7 @@ def test_split_is_three_pieces_of_which_none_holds_the_name(data: bytes) -> None
     assert not any(b"livejournal" in piece for piece in pieces)
 
 
-@pytest.mark.parametrize("data", [*NAMED, REQUEST])
+@each_row("data", [*NAMED, REQUEST])
 def test_disorder_is_two_pieces(data: bytes) -> None:
     first, second = shapes.disorder(flight(data))
     assert first + second == data
@@ -167,7 +168,7 @@ def test_hostcase_changes_four_letters() -> None:
         assert shapes.hostcase(flight(request)) == (REQUEST.replace(b"host", b"hOSt") + b"host: of.the.body",)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data",
     [
         hellos.real(None),

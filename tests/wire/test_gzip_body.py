@@ -8,6 +8,7 @@ import random
 import pytest
 
 from proxy.wire.gzip_body import gunzip
+from tests.support.rows import each_row
 
 
 def test_content_comes_back() -> None:
@@ -23,7 +24,7 @@ def test_a_bomb_stops_at_the_limit() -> None:
         gunzip(bomb, limit=1000)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "says"),
     [
         (b"", "is cut short"),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 
-import pytest
-
 from proxy.wire.home_network import BYPASS_SUFFIXES, CHROMIUM_BYPASS, DESKTOP_BYPASS, FIREFOX_BYPASS, NO_PROXY, PREFIXES
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("entries", "suffix"),
     [
         (CHROMIUM_BYPASS.split(";"), "*.{}"),

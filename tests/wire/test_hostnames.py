@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.model import Destination
 from proxy.wire import hostnames as names
+from tests.support.rows import each_row
 
 NAMES = [
     ("example.org", "example.org"),
@@ -30,12 +31,12 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "canonical"), NAMES)
+@each_row(("text", "canonical"), NAMES)
 def test_C3_case_and_trailing_dot(text: str | bytes, canonical: str) -> None:
     assert names.host(text) == canonical
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     ["bücher.example", "BÜCHER.example", "bu\u0308cher.example", "xn--bcher-kva.example", "XN--BCHER-KVA.Example."],
 )
@@ -48,7 +49,7 @@ def test_C2_a_homograph_shows_as_punycode() -> None:
     assert names.host("раypal.com") == "xn--ypal-43d9g.com"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "canonical"),
     [
         ("exam\u00adple.org", "example.org"),  # soft hyphen
@@ -63,27 +64,25 @@ def test_C5_invisible_and_full_width_characters_are_normalised(text: str, canoni
     assert names.host(text) == canonical
 
 
-@pytest.mark.parametrize(
-    "text", ["a\u200db.com", "a／b.com", "a＠b.com", "a：80", "ａ．．b", "\u00ad", "℀.com", "☃.example"]
-)
+@each_row("text", ["a\u200db.com", "a／b.com", "a＠b.com", "a：80", "ａ．．b", "\u00ad", "℀.com", "☃.example"])
 def test_C5_or_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not"):
         names.host(text)
 
 
-@pytest.mark.parametrize("text", ["\u0660" * 2000, "xn--" + "a" * 5000, "a" * 10_000_000, b"a." * 5000, "ü" * 255])
+@each_row("text", ["\u0660" * 2000, "xn--" + "a" * 5000, "a" * 10_000_000, b"a." * 5000, "ü" * 255])
 def test_C4_length_is_checked_before_anything_slow(text: str | bytes) -> None:
     with pytest.raises(ValueError, match="at most 253 characters"):
         names.host(text)
 
 
-@pytest.mark.parametrize("text", ["\u0660" * 253, "xn--" + "9" * 249, "ü" * 64, "ü." * 120, "xn--" + "a" * 60])
+@each_row("text", ["\u0660" * 253, "xn--" + "9" * 249, "ü" * 64, "ü." * 120, "xn--" + "a" * 60])
 def test_C4_at_the_limit(text: str) -> None:
     with pytest.raises(ValueError, match="is not a host name"):
         names.host(text)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "a" * 64,
@@ -111,14 +110,14 @@ def test_B11_names_that_are_none(text: str) -> None:
         names.host(text.encode())
 
 
-@pytest.mark.parametrize("character", [chr(n) for n in range(128) if not re.match(r"[a-zA-Z0-9_.:-]", chr(n))])
+@each_row("character", [chr(n) for n in range(128) if not re.match(r"[a-zA-Z0-9_.:-]", chr(n))])
 def test_B9_no_other_ascii_character(character: str) -> None:
     for text in (f"a{character}b.org", f"{character}a.org", f"a.org{character}", character):
         with pytest.raises(ValueError, match="is not"):
             names.host(text)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "canonical"),
     [
         ("127.0.0.1", "127.0.0.1"),
@@ -147,7 +146,7 @@ def test_C8_every_spelling_of_an_ipv4_address(text: str, canonical: str) -> None
     assert names.host(text) == canonical
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "256.1.1.1",
@@ -178,7 +177,7 @@ def test_C8_a_numeric_last_label_that_is_no_address(text: str) -> None:
         names.host(text)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "canonical"),
     [
         ("::1", "::1"),
@@ -195,26 +194,24 @@ def test_ipv6(text: str, canonical: str) -> None:
     assert names.host(text) == canonical
 
 
-@pytest.mark.parametrize("text", ["fe80::1%eth0", "[fe80::1%25lo]", "[fe80::1%]", "::1%0"])
+@each_row("text", ["fe80::1%eth0", "[fe80::1%25lo]", "[fe80::1%]", "::1%0"])
 def test_B6_zone_ids_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="zone id"):
         names.host(text)
 
 
-@pytest.mark.parametrize(
-    "text", ["[", "]", "[]", "[::1", "::1]", "[[::1]]", "[127.0.0.1]", ":", ":::", "1:2", "[::1].", "[a]"]
-)
+@each_row("text", ["[", "]", "[]", "[::1", "::1]", "[[::1]]", "[127.0.0.1]", ":", ":::", "1:2", "[::1].", "[a]"])
 def test_ipv6_that_is_none(text: str) -> None:
     with pytest.raises(ValueError, match="is not"):
         names.host(text)
 
 
-@pytest.mark.parametrize(("text", "number"), [("1", 1), ("443", 443), (b"80", 80), ("65535", 65535), (8119, 8119)])
+@each_row(("text", "number"), [("1", 1), ("443", 443), (b"80", 80), ("65535", 65535), (8119, 8119)])
 def test_port(text: str | bytes | int, number: int) -> None:
     assert names.port(text) == number
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "",
@@ -246,7 +243,7 @@ def test_B1_ports_that_are_none(text: str | int) -> None:
             names.port(text.encode())
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "expected"),
     [
         ("example.org:443", Destination("example.org", 443)),
@@ -266,7 +263,7 @@ def test_authority_with_a_default_port() -> None:
     assert names.authority(b"[::1]", 80) == Destination("::1", 80)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "host",
@@ -306,13 +303,13 @@ def test_B1_authority_refuses(text: str) -> None:
             names.authority(given_text)
 
 
-@pytest.mark.parametrize("text", ["host:", "", ":80", "user@host", "host/path", "::1", "a,b", "[::1]x"])
+@each_row("text", ["host:", "", ":80", "user@host", "host/path", "::1", "a,b", "[::1]x"])
 def test_A25_authority_with_a_default_port_refuses(text: str) -> None:
     with pytest.raises(ValueError, match="is not"):
         names.authority(text, 80)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "words"),
     [
         ("", "'' is not a host name: it is empty"),

@@ -7,9 +7,8 @@ import hashlib
 import re
 from html.parser import HTMLParser
 
-import pytest
-
 from proxy.wire.html_page import CONTENT_SECURITY_POLICY, Html, document, element, facts, link, prose
+from tests.support.rows import each_row
 
 EVIL = "<script>alert('1')</script>\"&<b>"
 
@@ -42,7 +41,7 @@ def test_whatever_is_text_is_escaped() -> None:
     assert page.count("&lt;script&gt;") >= 8
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "markup"),
     [
         ("Run `byway status` now", 'Run <code dir="ltr">byway status</code> now'),

@@ -19,6 +19,7 @@ from proxy.wire import http1
 from proxy.wire.http1 import HEAD_LIMIT, BodyKind, Form, Framing, RequestHead
 from proxy.wire.reader import Reader
 from tests.support.feeding import Unfinished, bytewise, cut, feed, parse, refuse
+from tests.support.rows import each_row
 from tests.wire.bad_heads import BAD_HEADS
 
 HOST = b"Host: example.org\r\n"
@@ -118,7 +119,7 @@ def test_values_beyond_ascii_pass_as_they_are() -> None:
     assert b"X-Name: " + value + b"\r\n" in head_of(get(b"X-Name: " + value)).forwarded
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("target", "path"),
     [
         (b"http://example.org", "/"),
@@ -140,7 +141,7 @@ def test_targets_are_sent_in_origin_form(target: bytes, path: str) -> None:
     assert fields["host"] == ["example.org"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("authority", "destination", "host"),
     [
         (b"example.org:8080", Destination("example.org", 8080), "example.org:8080"),
@@ -184,7 +185,7 @@ def test_an_old_client_may_leave_host_out() -> None:
     assert fields["host"] == ["example.org"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("version", "lines", "kept"),
     [
         (b"1.1", [], True),
@@ -230,7 +231,7 @@ def test_fields_that_were_read_before_are_judged_by_the_line_above_them() -> Non
     assert not head_of(get().replace(b"HTTP/1.1", b"HTTP/1.0")).keep_alive
 
 
-@pytest.mark.parametrize("data", [CHROME, *BAD_HEADS.values()])
+@each_row("data", [CHROME, *BAD_HEADS.values()])
 def test_what_is_one_head_and_nothing_else_is_read_as_from_a_reader(data: bytes) -> None:
     def taken(reader: Reader) -> RequestHead | bytes | None:
         try:
@@ -249,7 +250,7 @@ def test_what_is_one_head_and_nothing_else_is_read_as_from_a_reader(data: bytes)
     assert whole() == (None if reader or b"\n\n" in data else expected)
 
 
-@pytest.mark.parametrize("data", [CHROME + b"G", CHROME + CHROME, CHROME[:-1], b"", b"GE", b"GET / HTTP/1.1\n\n"])
+@each_row("data", [CHROME + b"G", CHROME + CHROME, CHROME[:-1], b"", b"GE", b"GET / HTTP/1.1\n\n"])
 def test_anything_else_is_not_read_as_one_head(data: bytes) -> None:
     assert http1.whole_request_head(data) is None
 
@@ -281,14 +282,12 @@ def test_A2_A3_two_content_lengths() -> None:
     assert status_of(post(b"Content-Length: 5, 5")) == 400
 
 
-@pytest.mark.parametrize(
-    "value", ["+5", "5_0", "0x10", "-1", " 5 5", "", "1" * 20, "5,", "٥", "5;", "1e3", "5.0", '"5"']
-)
+@each_row("value", ["+5", "5_0", "0x10", "-1", " 5 5", "", "1" * 20, "5,", "٥", "5;", "1e3", "5.0", '"5"'])
 def test_A4_content_length_spellings(value: str) -> None:
     assert status_of(post(b"Content-Length: " + value.encode())) == 400
 
 
-@pytest.mark.parametrize(
+@each_row(
     "value",
     [
         b"chunked, identity",
@@ -313,7 +312,7 @@ def test_A6_transfer_encoding_in_http_1_0() -> None:
     assert status_of(post(b"Transfer-Encoding: chunked").replace(b"HTTP/1.1", b"HTTP/1.0")) == 400
 
 
-@pytest.mark.parametrize("line", [b"Content-Length : 5", b"X-A\t: 1", b"Host : example.org", b" : 1"])
+@each_row("line", [b"Content-Length : 5", b"X-A\t: 1", b"Host : example.org", b" : 1"])
 def test_A7_blank_before_the_colon(line: bytes) -> None:
     assert status_of(get(line)) == 400
 
@@ -327,7 +326,7 @@ def test_A8_blank_before_the_first_field() -> None:
     assert status_of(get().replace(b"Host", b" Host")) == 400
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data",
     [
         get().replace(b"\r\n", b"\n"),
@@ -352,9 +351,7 @@ def test_A9_bare_line_ends_and_control_characters(data: bytes) -> None:
     assert status_of(data) == 400
 
 
-@pytest.mark.parametrize(
-    "name", [b"", *(b"X" + bytes([char]) for char in b'()[]{}@,;<>\\/?="'), b"X\xff", "Ü".encode()]
-)
+@each_row("name", [b"", *(b"X" + bytes([char]) for char in b'()[]{}@,;<>\\/?="'), b"X\xff", "Ü".encode()])
 def test_A10_header_names(name: bytes) -> None:
     assert status_of(get(name + b": x")) == 400
 
@@ -364,7 +361,7 @@ def test_A10_a_line_without_a_colon() -> None:
     assert status_of(get(b"Cookie")) == 400
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("line", "status"),
     [
         (b"GET  http://example.org/ HTTP/1.1", 400),
@@ -394,7 +391,7 @@ def test_A13_request_lines(line: bytes, status: int) -> None:
     assert status_of(line + b"\r\n" + HOST + b"\r\n") == status
 
 
-@pytest.mark.parametrize("method", [b"PROPFIND", b"M-SEARCH", b"VERSION-CONTROL", b"PATCH", b"X_Y1"])
+@each_row("method", [b"PROPFIND", b"M-SEARCH", b"VERSION-CONTROL", b"PATCH", b"X_Y1"])
 def test_A13_other_methods_pass(method: bytes) -> None:
     head = head_of(method + get().removeprefix(b"GET"))
     assert judged(head)[0].method == method
@@ -406,7 +403,7 @@ def test_A14_long_addresses() -> None:
     assert fed_status(b"\r\n" + get(target=b"http://example.org/" + b"a" * 65536)) == 414
 
 
-@pytest.mark.parametrize(
+@each_row(
     "lines",
     [
         [b"X-A: " + b"a" * 65536],
@@ -460,7 +457,7 @@ def test_A24_the_address_wins_over_host(host: bytes) -> None:
     assert b"evil" not in head.forwarded
 
 
-@pytest.mark.parametrize(
+@each_row(
     "host",
     [
         b"",
@@ -493,7 +490,7 @@ def test_A25_hosts(host: bytes) -> None:
     assert status_of(get(host=host)) == 400
 
 
-@pytest.mark.parametrize("user", [b"user:secret@", b"secret@", b"@", b":secret@", b"a@secret@", b"%40secret@"])
+@each_row("user", [b"user:secret@", b"secret@", b"@", b":secret@", b"a@secret@", b"%40secret@"])
 def test_A26_user_information_is_refused_and_not_repeated(user: bytes) -> None:
     fault = refuse(http1.read_request_head, get(target=b"http://" + user + b"example.org/"))
     assert judged_reply(fault.reply) == 400
@@ -501,7 +498,7 @@ def test_A26_user_information_is_refused_and_not_repeated(user: bytes) -> None:
     assert "secret" not in str(fault)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "target",
     [
         *(b"http://example.org/#top", b"http://example.org#top", b"http://example.org/?a#top", b"/#", b"http://#"),
@@ -570,7 +567,7 @@ def test_A30_max_forwards() -> None:
     assert judged(head_of(get(b"Max-Forwards: 0")))[1]["max-forwards"] == ["0"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "lines",
     [
         (b"Connection: x-secret", b"X-Secret: 1"),
@@ -592,12 +589,12 @@ def test_A31_hop_by_hop_fields_end_here(lines: tuple[bytes, ...]) -> None:
     assert set(judged(head)[1]) == {"host", "connection", "x-kept"}
 
 
-@pytest.mark.parametrize("name", [b"Content-Length", b"transfer-encoding", b"HOST", b"Authorization"])
+@each_row("name", [b"Content-Length", b"transfer-encoding", b"HOST", b"Authorization"])
 def test_A31_needed_fields_cannot_be_named_hop_by_hop(name: bytes) -> None:
     assert status_of(get(b"Connection: close, " + name)) == 400
 
 
-@pytest.mark.parametrize("value", [b"clo se", b'"close"', b"a=b", b"close;"])
+@each_row("value", [b"clo se", b'"close"', b"a=b", b"close;"])
 def test_A31_connection_holds_names(value: bytes) -> None:
     assert status_of(get(b"Connection: " + value)) == 400
 
@@ -669,7 +666,7 @@ def test_an_old_client_connects_without_host() -> None:
     assert head.destination == Destination("example.org", 443)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "target",
     [
         *(b"example.org", b"example.org:0", b"example.org:65616", b"example.org:-1", b"example.org:http", b":443"),

@@ -25,6 +25,7 @@ from proxy.wire.http1_body import (
 )
 from proxy.wire.reader import Reader
 from tests.support.feeding import TAIL, bytewise, cut, every_way
+from tests.support.rows import each_row
 
 
 def read(framing: Framing, pieces: Iterable[bytes], *, ended: bool = False) -> tuple[list[bytes], bytes]:
@@ -78,7 +79,7 @@ def test_a_body_until_the_end() -> None:
         assert (b"".join(content), left) == (b"hello", b"")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data",
     [
         b"5\r\nhello\r\n0\r\n\r\n",
@@ -102,7 +103,7 @@ def test_large_bodies_come_in_bounded_pieces() -> None:
     assert b"".join(content) == data
 
 
-@pytest.mark.parametrize("size", range(5))
+@each_row("size", range(5))
 def test_a_counted_body_that_ends_too_early(size: int) -> None:
     with pytest.raises(PeerError):
         read(Framing(BodyKind.LENGTH, 5), [b"hello"[:size]] if size else [], ended=True)
@@ -118,7 +119,7 @@ def test_a_chunked_body_that_ends_too_early() -> None:
 # -- A: the catalogue ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     "line",
     [
         *(
@@ -150,7 +151,7 @@ def test_A11_chunk_lines(line: bytes) -> None:
     refused(line + b"hello\r\n0\r\n\r\n")
 
 
-@pytest.mark.parametrize("after", [b"", b"\n", b"x", b"\r0", b"xx\r\n"])
+@each_row("after", [b"", b"\n", b"x", b"\r0", b"xx\r\n"])
 def test_A11_a_chunk_ends_where_its_size_says(after: bytes) -> None:
     refused(b"5\r\nhello" + after + b"0\r\n\r\n")
 

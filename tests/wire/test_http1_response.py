@@ -15,6 +15,7 @@ from proxy.wire.http1_body import NO_BODY
 from proxy.wire.http1_response import FIELD_LIMIT
 from proxy.wire.reader import Parser, Reader
 from tests.support.feeding import Unfinished, bytewise, cut, feed, parse, refuse
+from tests.support.rows import each_row
 
 NGINX = (
     b"HTTP/1.1 200 OK\r\n"
@@ -96,7 +97,7 @@ def test_a_servers_answer_passes_with_its_meaning() -> None:
     assert fields["connection"] == ["keep-alive"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("first", "status", "reason"),
     [
         (b"HTTP/1.1 200", 200, ""),  # some servers leave the blank out with the phrase
@@ -146,7 +147,7 @@ def test_an_old_server_may_end_all_lines_with_lf_alone() -> None:
     assert not head.keep_alive
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("version", "lines", "kept"),
     [
         (b"1.1", [b"Content-Length: 5"], True),
@@ -245,7 +246,7 @@ def test_A37_two_lengths() -> None:
         assert judged(head)[1]["content-length"] == ["5"]
 
 
-@pytest.mark.parametrize("value", [b"+5", b"-1", b"0x10", b"", b"5 5", b"1" * 20, b"5,", b"5;"])
+@each_row("value", [b"+5", b"-1", b"0x10", b"", b"5 5", b"1" * 20, b"5,", b"5;"])
 def test_A37_lengths_that_are_no_numbers(value: bytes) -> None:
     refused(answer(b"Content-Length: " + value))
 
@@ -258,9 +259,7 @@ def test_A37_chunked_with_a_length_is_chunked_and_the_last() -> None:
     assert "content-length" not in judged(head, version=HTTP_1_0, keep_alive=False)[1]
 
 
-@pytest.mark.parametrize(
-    "value", [b"gzip, chunked", b"chunked, identity", b"xchunked", b"chunked, chunked", b"", b"gzip"]
-)
+@each_row("value", [b"gzip, chunked", b"chunked, identity", b"xchunked", b"chunked, chunked", b"", b"gzip"])
 def test_A37_transfer_encodings(value: bytes) -> None:
     refused(answer(b"Transfer-Encoding: " + value))
     refused(answer(b"Transfer-Encoding: chunked", first=b"HTTP/1.0 200 OK"))
@@ -282,7 +281,7 @@ def test_A37_a_body_without_a_length_goes_in_chunks_or_until_the_end() -> None:
     assert head_of(b"Content-Length: 5").body_for(HTTP_1_0) == Framing(BodyKind.LENGTH, 5)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "location",
     [
         b"/a\r\nsplit here",
@@ -298,7 +297,7 @@ def test_A38_response_splitting(location: bytes) -> None:
     refused(answer(b"Location: " + location, b"Content-Length: 0", first=b"HTTP/1.1 302 Found"))
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data",
     [
         *(
@@ -331,7 +330,7 @@ def test_A38_what_is_no_head(data: bytes) -> None:
     refused(data)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data",
     [
         answer(b"X-A: " + b"a" * 10_000_000),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from proxy.model.errors import PeerError
 from proxy.wire.http2_request import check_request, check_trailers
+from tests.support.rows import each_row
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -18,7 +19,7 @@ CHROME: Fields = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("method", [b"GET", b"POST", b"PROPFIND", b"OPTIONS"])
+@each_row("method", [b"GET", b"POST", b"PROPFIND", b"OPTIONS"])
 def test_what_browsers_send_passes(method: bytes) -> None:
     check_request([(b":method", method), *CHROME[1:]], ended=True)
 
@@ -37,8 +38,8 @@ def test_pseudo_headers_come_first_and_once() -> None:
             check_request(fields, ended=True)
 
 
-@pytest.mark.parametrize("place", range(len(CHROME)))
-@pytest.mark.parametrize("char", [b"\r", b"\n", b"\x00", b"\x0b", b"\x7f"])
+@each_row("place", range(len(CHROME)))
+@each_row("char", [b"\r", b"\n", b"\x00", b"\x0b", b"\x7f"])
 def test_no_field_holds_a_control_character(place: int, char: bytes) -> None:
     name, value = CHROME[place]
     for bad in ((name, value + char + b"x"), (name + char, value)):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from proxy.wire import https_url
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "host", "port", "target"),
     [
         ("https://lists.test/l.txt", "lists.test", 443, "/l.txt"),
@@ -26,7 +27,7 @@ def test_urls(text: str, host: str, port: int, target: str) -> None:
     assert https_url.parse(str(url)) == url
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     ["", "l.txt", "http://lists.test/", "https://", "https:///x", "https://me:sesame@lists.test/", "https://a b/",
      "https://lists.test\\@evil.test/", "https://lists.test:99999/", "https://lists.test/\r\nHost: x",
@@ -43,7 +44,7 @@ def test_the_host_field_names_an_unusual_port() -> None:
     assert https_url.parse("https://[2001:db8::1]:8443/").field == "[2001:db8::1]:8443"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("location", "to"),
     [
         ("/other", "https://lists.test/other"),
@@ -56,7 +57,7 @@ def test_redirects(location: str, to: str) -> None:
     assert str(https_url.parse("https://lists.test/a/l.txt").joined(location)) == to
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("location", "says"),
     [
         ("http://lists.test/", "redirects to http://, which is not encrypted"),

@@ -7,6 +7,7 @@ import pytest
 from proxy.model.errors import PeerError
 from proxy.wire.reader import Parser, Reader
 from tests.support.feeding import bytewise, feed, parse
+from tests.support.rows import each_row
 
 OVERLONG = PeerError("too long", reply=b"no")
 
@@ -80,7 +81,7 @@ def test_a_search_begins_anew_after_a_take() -> None:
     assert reader.rest() == b""
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("head", "rest"),
     [
         (b"a\r\n\r\n", b"b\n\n"),

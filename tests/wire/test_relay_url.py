@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from proxy.model import Destination
 from proxy.wire.relay_url import RelayKind, RelayUrl, parse, parse_chain, redact
+from tests.support.rows import each_row
 
 DIGEST = bytes(range(32))
 BASE64 = base64.b64encode(DIGEST).decode()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "expected"),
     [
         ("socks5h://127.0.0.1:9050", RelayUrl(RelayKind.SOCKS5H, "127.0.0.1", 9050)),
@@ -73,7 +74,7 @@ def test_urls(text: str, expected: RelayUrl) -> None:
     assert parse(text) == expected
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "socks5h://relay.example:1080",
@@ -103,7 +104,7 @@ def test_what_a_dialer_asks() -> None:
     assert parse("https://u:p@h").sends_credentials
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("scheme", "words"),
     [
         ("ss", "Shadowsocks client"),
@@ -176,7 +177,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("text", "words"), REFUSED)
+@each_row(("text", "words"), REFUSED)
 def test_urls_that_are_none(text: str, words: str | None) -> None:
     if words is None:
         assert parse(text).host == "h"
@@ -185,7 +186,7 @@ def test_urls_that_are_none(text: str, words: str | None) -> None:
         parse(text)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "socks5://user:hunter2@",
@@ -247,7 +248,7 @@ def test_E28_a_url_does_not_show_its_password() -> None:
     assert f"{url}" == str(url)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "redacted"),
     [
         ("socks5://user:hunter2@relay.example:1080", "socks5://user:***@relay.example:1080"),
@@ -296,7 +297,7 @@ def test_chains(text: str, items: tuple[str, ...]) -> None:
     assert parse_chain(text) == items
 
 
-@pytest.mark.parametrize("text", ["", " ", ">", "a>", ">a", "a>>b", ">".join("abcdefghi")])
+@each_row("text", ["", " ", ">", "a>", ">a", "a>>b", ">".join("abcdefghi")])
 def test_chains_that_are_none(text: str) -> None:
     with pytest.raises(ValueError, match="chain"):
         parse_chain(text)
@@ -350,9 +351,7 @@ def test_a_relay_may_be_an_addon() -> None:
     assert parse("addon://ways/") == RelayUrl(RelayKind.ADDON, "ways", 0)
 
 
-@pytest.mark.parametrize(
-    "text", ["addon://", "addon://9", "addon://a.py", "addon://u:p@a", "addon://a:80", "addon://a?b=c"]
-)
+@each_row("text", ["addon://", "addon://9", "addon://a.py", "addon://u:p@a", "addon://a:80", "addon://a?b=c"])
 def test_an_addon_has_a_name_and_nothing_else(text: str) -> None:
     with pytest.raises(ValueError, match="written addon://NAME") as caught:
         parse(text)

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from proxy.wire import relay_url
 from proxy.wire.share_links import OTHER_CLIENTS, explain, to_relay_url
+from tests.support.rows import each_row
 
 SECRET = "hunter2"
 ADD = "add its local SOCKS port, for example `byway relay add socks5h://127.0.0.1:1080`"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("link", "sentence"),
     [
         (
@@ -77,7 +78,7 @@ def test_each_kind_of_link_gets_its_sentence(link: str, sentence: str) -> None:
     assert SECRET not in sentence
 
 
-@pytest.mark.parametrize("option", ["-x h:1", "--proxy h:1", "--socks5-hostname h:1", "--proxy-server=socks5://h:1"])
+@each_row("option", ["-x h:1", "--proxy h:1", "--socks5-hostname h:1", "--proxy-server=socks5://h:1"])
 def test_an_option_of_another_program_is_told_as_such(option: str) -> None:
     """In a file or in pasted text; the shell's arguments know no such option."""
     assert explain(option).startswith("this is a command or a setting of another program: give only the URL")
@@ -91,7 +92,7 @@ def test_every_client_is_named() -> None:
         assert relay_url.redact(f"{scheme}://{SECRET}@h:443") == f"{scheme}://***"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text", ["", "socks5h://h:1", "h:1", "tor", "https://relay.example", "https://t.me.example", "obfs4", "type:1"]
 )
 def test_a_relay_is_no_link(text: str) -> None:
@@ -106,7 +107,7 @@ def encoded(text: str) -> str:
 UNPRINTABLE = encoded("me:p\x07")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("link", "url"),
     [
         ("tg://socks?server=h.example&port=1080", "socks5h://h.example:1080"),
@@ -134,9 +135,7 @@ def test_a_subscription_has_several_lines() -> None:
     assert "this is a subscription" in explain(f"{text[:20]}\n{text[20:]}")
 
 
-@pytest.mark.parametrize(
-    "link", ["tg://socks", "https://t.me/socks?server=h", "tg://socks?port=1", "tg://socks?server=&port=1"]
-)
+@each_row("link", ["tg://socks", "https://t.me/socks?server=h", "tg://socks?port=1", "tg://socks?server=&port=1"])
 def test_a_link_without_server_or_port_says_so(link: str) -> None:
     with pytest.raises(ValueError, match="names no server or no port"):
         to_relay_url(link)

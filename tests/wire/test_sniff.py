@@ -6,10 +6,11 @@ import pytest
 
 from proxy.model.errors import PeerError
 from proxy.wire.sniff import Family, may_be_http, sniff
+from tests.support.rows import each_row
 from tests.wire.bad_heads import BAD_HEADS
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "family"),
     [
         (b"\x04\x01\x00\x50", Family.SOCKS4),
@@ -24,7 +25,7 @@ def test_families(data: bytes, family: Family) -> None:
     assert sniff(data[0]) is family
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "words"),
     [
         (b"\x16\x03\x01\x02\x00\x01", "TLS ClientHello"),
@@ -51,7 +52,7 @@ def test_B12_every_byte_is_decided() -> None:
     assert len(families) == 2 + 52
 
 
-@pytest.mark.parametrize("data", [head for head in BAD_HEADS.values() if not head.startswith(b"\n")])
+@each_row("data", [head for head in BAD_HEADS.values() if not head.startswith(b"\n")])
 def test_what_a_lenient_server_may_take_for_http_is_http_however_it_is_cut(data: bytes) -> None:
     line = data.lstrip(b"\r\n").find(b"\n") + 3
     assert may_be_http(data) is True
@@ -59,7 +60,7 @@ def test_what_a_lenient_server_may_take_for_http_is_http_however_it_is_cut(data:
         assert may_be_http(data[:cut]) is not False, data[:cut]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data",
     [
         b"\x10\x0c\x00\x04MQTT", b"AMQP\x00\x00\x09\x01", b"NICK somebody\r\n", b"a1 CAPABILITY\r\n", b"<?xml ",
@@ -71,6 +72,6 @@ def test_other_protocols_are_not(data: bytes) -> None:
     assert may_be_http(data) is False
 
 
-@pytest.mark.parametrize("data", [b"", b"\r\n", b"G", b"GET", b"GET ", b"GET w", b"GET\r", b"\r\n P"])
+@each_row("data", [b"", b"\r\n", b"G", b"GET", b"GET ", b"GET w", b"GET\r", b"\r\n P"])
 def test_what_may_still_become_http_is_waited_for(data: bytes) -> None:
     assert may_be_http(data) is None

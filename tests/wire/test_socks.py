@@ -41,6 +41,7 @@ from proxy.wire.socks import (
     socks5_reply_for,
 )
 from tests.support.feeding import bytewise, every_way, feed, parse, refuse
+from tests.support.rows import each_row
 
 REFUSED4 = b"\x00\x5b\x00\x00\x00\x00\x00\x00"
 
@@ -52,7 +53,7 @@ def refused5(code: int) -> bytes:
 # -- SOCKS4 and 4a, as clients ask -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "expected"),
     [
         #  ver cmd  port      address            user
@@ -75,7 +76,7 @@ def test_socks4_requests(data: bytes, expected: Socks4Request) -> None:
     assert parse(read_socks4, data) == expected
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data",
     [
         b"\x04\x02\x00\x50\x01\x02\x03\x04\x00",  # BIND
@@ -109,7 +110,7 @@ def test_B8_a_user_id_without_end_is_refused_within_512_bytes() -> None:
 # -- SOCKS5, as clients ask --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "methods"),
     [
         (b"\x05\x01\x00", {NO_AUTH}),
@@ -133,12 +134,12 @@ def test_socks5_credentials_are_read() -> None:
     assert parse(read_socks5_credentials, longest) == (b"u" * 255, b"p" * 255)
 
 
-@pytest.mark.parametrize("data", [b"\x01\x00\x04pass", b"\x01\x04user\x00", b"\x05\x04user\x04pass", b"\x00\x00"])
+@each_row("data", [b"\x01\x00\x04pass", b"\x01\x04user\x00", b"\x05\x04user\x04pass", b"\x00\x00"])
 def test_B10_credentials_that_are_none(data: bytes) -> None:
     assert refuse(read_socks5_credentials, data).reply == SOCKS5_AUTH_FAILED
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "expected"),
     [
         #  ver cmd rsv atyp
@@ -162,7 +163,7 @@ def named(name: bytes, port: bytes = b"\x01\xbb") -> bytes:
     return b"\x05\x01\x00\x03" + bytes((len(name),)) + name + port
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "code"),
     [
         (b"\x04\x01\x00\x01\x01\x02\x03\x04\x01\xbb", 1),  # version
@@ -190,13 +191,13 @@ def test_B9_socks5_requests_that_are_refused(data: bytes, code: int) -> None:
     assert refuse(read_socks5_request, data).reply == refused5(code)
 
 
-@pytest.mark.parametrize("name", [b"a" * 64 + b".example", b"a..b", b".a", b"-a", b"_dmarc", b"", b"a." * 127 + b"a"])
+@each_row("name", [b"a" * 64 + b".example", b"a..b", b".a", b"-a", b"_dmarc", b"", b"a." * 127 + b"a"])
 def test_B11_names_that_are_none(name: bytes) -> None:
     assert refuse(read_socks5_request, named(name)).reply == refused5(4)
     assert refuse(read_socks4, b"\x04\x01\x01\xbb\x00\x00\x00\x01\x00" + name + b"\x00").reply == REFUSED4
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("make", "data"),
     [
         (read_socks4, b"\x04\x01\x01\xbb\x00\x00\x00\x01me\x00example.org\x00"),
@@ -226,14 +227,14 @@ def test_replies_to_the_byte() -> None:
     assert socks4_reply(granted=False) == REFUSED4
 
 
-@pytest.mark.parametrize("symptom", Symptom)
+@each_row("symptom", Symptom)
 def test_no_symptom_is_a_success(symptom: Symptom) -> None:
     reply = socks5_reply_for(symptom)
     assert len(reply) == 10
     assert 1 <= reply[1] <= 8
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("symptom", "code"),
     [
         (Symptom.FORBIDDEN, 2),
@@ -277,13 +278,13 @@ def test_requests_to_relays_to_the_byte() -> None:
     assert socks4a_connect(V6) == b"\x04\x01\x00\x50\x00\x00\x00\x01\x002001:db8::1\x00"
 
 
-@pytest.mark.parametrize("destination", [V4, V6, NAME, Destination("a" * 63 + ".example", 1)])
+@each_row("destination", [V4, V6, NAME, Destination("a" * 63 + ".example", 1)])
 def test_our_requests_are_read_by_our_parsers(destination: Destination) -> None:
     assert parse(read_socks5_request, socks5_connect(destination)) == destination
     assert parse(read_socks4, socks4a_connect(destination, "u")).destination == destination
 
 
-@pytest.mark.parametrize(
+@each_row(
     "make",
     [
         partial(socks5_credentials, "", "pass"),
@@ -327,7 +328,7 @@ GRANTED = {
 }
 
 
-@pytest.mark.parametrize("name", GRANTED)
+@each_row("name", GRANTED)
 def test_E26_granted_and_not_a_byte_more(name: str) -> None:
     parse(read_socks5_reply, GRANTED[name])
 
@@ -340,7 +341,7 @@ def test_methods_and_sign_in() -> None:
     parse(read_socks4_reply, b"\x00\x5a\x01\xbb\x01\x02\x03\x04")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "symptom", "words"),
     [
         (b"\x05\xff", Symptom.RELAY_AUTH, "neither"),
@@ -367,7 +368,7 @@ def test_sign_in_refused() -> None:
     assert failure(read_socks5_auth, b"\x05\x00").symptom is Symptom.RELAY_GARBAGE
 
 
-@pytest.mark.parametrize("code", [*range(1, 10), 0x5A, 0xFF])
+@each_row("code", [*range(1, 10), 0x5A, 0xFF])
 def test_E21_every_reply_code(code: int) -> None:
     error = failure(read_socks5_reply, bytes((5, code)))  # told by two bytes: some relays send no more
     assert error.symptom is Symptom.RELAY_REFUSED
@@ -380,14 +381,14 @@ def test_E21_the_meaning_in_words() -> None:
     assert any("connection refused" in message for message in messages)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data", [b"\x04\x00\x00\x01", b"HTTP/1.1 200 OK\r\n\r\n", b"\x05\x00\x00\x02", b"\x05\x00\x00\x00", b"\x00\x5a"]
 )
 def test_E1_garbage_instead_of_a_reply(data: bytes) -> None:
     assert failure(read_socks5_reply, data).symptom is Symptom.RELAY_GARBAGE
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "symptom"),
     [
         (b"\x00\x5b", Symptom.RELAY_REFUSED),
@@ -411,7 +412,7 @@ ANSWERS: list[tuple[Callable[[Reader], Parser[Any]], bytes]] = [
 ]
 
 
-@pytest.mark.parametrize(("make", "data"), ANSWERS)
+@each_row(("make", "data"), ANSWERS)
 def test_E1_a_relay_that_closes_at_any_byte(make: Callable[[Reader], Parser[Any]], data: bytes) -> None:
     for size in range(len(data)):
         with pytest.raises(DialError) as caught:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from proxy.wire.url_secrets import hide_in_comment, hide_paths, hide_secrets
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "shown"),
     [
         ("https://lists.example/a.txt", "https://lists.example/a.txt"),
@@ -38,7 +37,7 @@ def test_what_may_be_a_secret_is_hidden(url: str, shown: str) -> None:
     assert hide_secrets(shown) == shown
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "shown"),
     [
         ("https://1.1.1.1/dns-query",) * 2,
@@ -58,7 +57,7 @@ def test_a_url_that_is_a_secret_as_a_whole(url: str, shown: str) -> None:
     assert hide_paths(shown) == shown
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("comment", "shown"),
     [
         ("# password=hunter2 of zoya", "# password=*** of zoya"),

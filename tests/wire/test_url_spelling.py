@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.wire.relay_url import parse
 from proxy.wire.url_spelling import explain, many_colons, unknown_scheme
+from tests.support.rows import each_row
 
 SEVERAL = "these are several URLs: add one at a time, or put one a line in a file and name the file"
 LIKE = "write it like socks5h://HOST:PORT or socks5h://USER:PASSWORD@HOST:PORT"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "sentence"),
     [
         ('"socks5://h:1"', "the URL stands in quotation marks: remove them"),
@@ -52,7 +52,7 @@ def test_damage(text: str, sentence: str) -> None:
     assert explain(text) == sentence
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("location", "sentence"),
     [
         ("192.0.2.1:1080:me:hunter2", "this reads HOST:PORT:USER:PASSWORD: write it as http://USER:PASSWORD@HOST:PORT"),
@@ -67,7 +67,7 @@ def test_many_colons(location: str, sentence: str) -> None:
     assert many_colons(location, "http") == sentence
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("scheme", "sentence"),
     [
         ("sock5", 'unknown scheme "sock5"; did you mean socks5h?'),

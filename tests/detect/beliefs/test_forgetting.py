@@ -14,6 +14,7 @@ from proxy.model import NetworkId, Protocol, Symptom, as_evidence
 from tests.detect.beliefs.history import HOSTS, T0, TUNINGS, History
 from tests.detect.beliefs.test_generations import block_domain
 from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome, rescued
+from tests.support.rows import each_row
 
 HISTORIES = 12
 _NO_DATA = (int, float, bytes, type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
@@ -83,7 +84,7 @@ def test_of_a_domain_and_of_redirects_nothing_is_left() -> None:
     assert places_of("example", beliefs) == set()
 
 
-@pytest.mark.parametrize("set_s", [0.0, -7200.0, 7200.0, 31 * 86_400.0])
+@each_row("set_s", [0.0, -7200.0, 7200.0, 31 * 86_400.0])
 def test_a_connection_that_was_open_brings_no_host_back(set_s: float) -> None:
     """Its outcome may show something hours later, and what is learned is stored by name. New ones teach at once. All of
     that also when the clock is set."""

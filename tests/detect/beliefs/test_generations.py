@@ -33,6 +33,7 @@ from tests.support.outcomes import (
     restrict,
     works,
 )
+from tests.support.rows import each_row
 
 BESIDE, STRANGER = "beside.example.org", "www.stranger.example"
 """Of the same domain as HOST, and of another one."""
@@ -155,7 +156,7 @@ CHANGES: dict[str, tuple[Callable[[Beliefs], object], frozenset[str]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", CHANGES)
+@each_row("what", CHANGES)
 def test_a_change_raises_the_generation_of_those_it_is_about(what: str) -> None:
     happen, expected = CHANGES[what]
     beliefs = Beliefs(DetectTuning())

@@ -35,6 +35,7 @@ from tests.detect.beliefs.told import (
 )
 from tests.detect.world import T0
 from tests.support.outcomes import HOME, TOR, delivered, failed, outcome
+from tests.support.rows import each_row
 
 ALPHA, BETA, NEWS = "alpha.example.org", "beta.example.org", "www.news.test"
 TIMEOUT = (Symptom.TIMEOUT, Stage.CONNECT)
@@ -166,8 +167,8 @@ def test_a_host_that_a_relay_opened_is_no_control_whatever_else_happens_at_that_
     assert told(waits, direct, relayed).beliefs.lookup(ALPHA, network=HOME, now=T0 + 1).score == 0.0
 
 
-@pytest.mark.parametrize("up", ["late", "relay"])
-@pytest.mark.parametrize("fault", SYMPTOMS[:9], ids=lambda fault: fault[0])
+@each_row("up", ["late", "relay"])
+@each_row("fault", SYMPTOMS[:9], ids=lambda fault: fault[0])
 def test_a_site_that_is_down_on_all_routes_and_then_up_was_not_rescued(fault: tuple[Symptom, Stage], up: str) -> None:
     """It restarts, twice within hours: no route reaches it, and half a minute later a relay has its first answer sooner
     than direct."""

@@ -25,6 +25,7 @@ from proxy.model import (
 )
 from tests.detect.world import DAY, HOUR, T0, World
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, VPS, delivered, down, failed, outcome, pending, rescued, works
+from tests.support.rows import each_row
 
 # -- entering ----------------------------------------------------------------------------------------------------------
 
@@ -42,7 +43,7 @@ def test_the_first_rescue_makes_a_suspect_and_teaches_the_route() -> None:
     assert HOST not in change.why
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("symptom", "stage", "lasts_s"),
     [
         (Symptom.REFUSED, Stage.CONNECT, 120),  # 0.5: two minutes whatever the score
@@ -217,7 +218,7 @@ def test_a_host_that_works_is_down_for_a_minute_and_then_works_again() -> None:
     assert world.state() is State.WORKS
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("symptom", "stage"),
     [
         (Symptom.OFFLINE, Stage.CONNECT),
@@ -361,7 +362,7 @@ def test_a_relay_that_is_down_is_no_comparison() -> None:
     assert _due(world)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "seen",
     [
         _posted(failed(), method="GET"),  # its race compared as far as it could
@@ -647,7 +648,7 @@ def test_a_re_test_of_what_has_lapsed_meanwhile_changes_nothing() -> None:
     assert world.retested(direct_ok=False) == []
 
 
-@pytest.mark.parametrize(("on_s", "off_s"), [(60, 60), (60, 120), (120, 60), (120, 180), (30, 90)])
+@each_row(("on_s", "off_s"), [(60, 60), (60, 120), (120, 60), (120, 180), (30, 90)])
 def test_F88_a_provider_that_toggles_makes_no_flapping(on_s: float, off_s: float) -> None:
     """A day of visits, two a minute. Each goes as its belief says; a due re-test runs beside it."""
     world = World(DetectTuning(retest_jitter=0.0))
@@ -776,7 +777,7 @@ SILENT_RESOLVER = failed(Symptom.TIMEOUT, Stage.RESOLVE)
 ANSWERED = replace(delivered(), address="192.0.2.1:443")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("attempts", "host", "fails"),
     [
         ((SILENT_RESOLVER, BY_DOH), "other.example", True),
@@ -795,7 +796,7 @@ def test_a_resolver_that_fails_for_unrelated_sites(attempts: tuple[Attempt, ...]
     assert world.beliefs.resolver_fails(HOME) is fails
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("attempt", "host", "still_fails"),
     [
         (ANSWERED, "new.example", False),

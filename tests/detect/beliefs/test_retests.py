@@ -12,12 +12,13 @@ from proxy.detect.beliefs.retests import retest_needs
 from proxy.model import Belief, Route, Stage, State, Symptom
 from tests.detect.seen import OTHER, Seen
 from tests.support.outcomes import HOME, HOST, TOR, delivered, failed, outcome
+from tests.support.rows import each_row
 
 TLSREC = Route((), ("tlsrec",))
 SPLIT = Route((), ("split",))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("cause", "needs"),
     [
         ("dns", "verified"), ("ip", "byte"), ("sni_reset", "hello"), ("sni_drop", "hello"), ("ech", "hello"),
@@ -46,8 +47,8 @@ def test_G1_a_re_test_that_fails_counts_when_somebody_else_is_heard() -> None:
     assert seen.state() is State.BLOCKED
 
 
-@pytest.mark.parametrize("forged", [False, True])
-@pytest.mark.parametrize("heard_first", [False, True])
+@each_row("forged", [False, True])
+@each_row("heard_first", [False, True])
 def test_the_second_look_at_an_interception_needs_a_certificate_too(forged: bool, heard_first: bool) -> None:
     """A reset, or a line that was down for a moment, is none."""
     seen = Seen()

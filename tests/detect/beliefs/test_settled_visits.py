@@ -30,6 +30,7 @@ from tests.support.outcomes import (
     rescued,
     restrict,
 )
+from tests.support.rows import each_row
 
 PROOF_BYTES = DetectTuning().proof_bytes
 
@@ -99,7 +100,7 @@ def test_only_the_first_of_equal_visits_is_read() -> None:
         assert not visits.is_read(relayed(said(opened_s=0.1)))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("between", "seen"),
     [
         pytest.param(later(RENEW_S), relayed(), id="a minute later"),
@@ -135,7 +136,7 @@ def test_the_next_one_is_read(between: Callable[[Visits], None], seen: Outcome) 
     assert visits.is_read(seen)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("before", "first"),
     [
         pytest.param(on_restricted_network, relayed(), id="on a network that is restricted"),

@@ -12,6 +12,7 @@ from proxy.detect.beliefs.tables import AddressTable, HostLru, Key, on_network
 from proxy.detect.scopes import registrable
 from proxy.model import NetworkId
 from tests.support.outcomes import AWAY, HOME
+from tests.support.rows import each_row
 
 A, B, C = ((HOME, f"www.{letter}.example") for letter in "abc")
 
@@ -77,7 +78,7 @@ def test_it_is_a_bounded_dictionary(steps: list[tuple[str, NetworkId, str]]) -> 
     assert (len(table), table.items(), table.values()) == (0, [], [])
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("act", "changed"),
     [
         (lambda table: table.put(A, 2), {A}),

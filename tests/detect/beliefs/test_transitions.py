@@ -15,6 +15,7 @@ from proxy.model import Belief, Signal, SignalId, State
 from tests.detect.seen import OTHER, Seen
 from tests.detect.world import Over, over
 from tests.support.outcomes import AWAY, HOME, HOST
+from tests.support.rows import each_row
 
 NOW = 1_000_000.0
 KEY = (HOME, HOST)
@@ -26,7 +27,7 @@ def table(*known: Belief) -> Over:
     return made
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("scope", "meant"),
     [
         ("a.example.org", ["a.example.org", "x.a.example.org", "*.example.org"]),

@@ -18,6 +18,7 @@ from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered, Retested
 from proxy.model import Attempt, Change, ConnectivityResult, Outcome, Stage, State, Symptom
 from tests.support.outcomes import HOME, TOR, delivered, down, failed, outcome, pending, works
+from tests.support.rows import each_row
 
 pytestmark = pytest.mark.slow
 
@@ -274,7 +275,7 @@ def reports(history: History) -> Iterator[Visitor]:
         yield Visitor(history, seed).run()
 
 
-@pytest.mark.parametrize("history", HISTORIES, ids=lambda history: history.name)
+@each_row("history", HISTORIES, ids=lambda history: history.name)
 def test_what_comes_of_a_history(history: History) -> None:
     for visitor in reports(history):
         print(f"\n{visitor}")

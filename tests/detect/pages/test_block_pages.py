@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from proxy.detect.pages import block_pages
 from proxy.detect.pages.block_pages import BlockPages, Imported, parse_fingerprints
 from proxy.model.errors import ConfigError
+from tests.support.rows import each_row
 
 HEAD = "name,scope,other_names,location_found,pattern_type,pattern,confidence_no_fp,expected_countries,source,notes"
 
@@ -28,7 +29,7 @@ def row(pattern: str, kind: str = "contains", place: str = "body", scope: str = 
     return f'{name},{scope},,{place},{kind},"{quoted}",5,"KZ,RU",made up,'
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("line", "headers", "body", "found"),
     [
         (row("stop.example/why"), {}, "see http://stop.example/why?x", True),
@@ -78,7 +79,7 @@ def test_vague_words_and_harmless_notices_are_left_out() -> None:
     assert (len(imported.fingerprints), imported.vague, imported.refused) == (1, 3, ())
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("line", "says"),
     [
         (row("a+b", "regexp"), "may use only text"),
@@ -109,7 +110,7 @@ def test_a_row_that_is_cut_short_is_refused() -> None:
     assert len(rows("made.up,isp").refused) == 1
 
 
-@pytest.mark.parametrize("text", ["", "just some text\n", "name,scope,pattern\na,b,c\n", '"never closed'])
+@each_row("text", ["", "just some text\n", "name,scope,pattern\na,b,c\n", '"never closed'])
 def test_what_is_no_list_is_said(text: str) -> None:
     with pytest.raises(ConfigError, match=r"list\.csv:1: not an OONI fingerprint CSV"):
         parse_fingerprints(text, "list.csv")

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.detect.pages.charset import decode
+from tests.support.rows import each_row
 
 SENTENCE = "Доступ ограничен"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("body", "content_type"),
     [
         (SENTENCE.encode(), ""),
@@ -46,7 +47,7 @@ def test_a_label_far_down_in_the_page_is_text() -> None:
     assert SENTENCE in decode(page.encode())
 
 
-@pytest.mark.parametrize("label", ["rot13", "zlib", "idna", "punycode", "utf-7", "unicode_escape", "utf-16"])
+@each_row("label", ["rot13", "zlib", "idna", "punycode", "utf-7", "unicode_escape", "utf-16"])
 def test_what_is_no_charset_of_pages_is_not_believed(label: str) -> None:
     assert decode(b"+ADw-script \\u0041 xn--", f"text/html; charset={label}") == "+ADw-script \\u0041 xn--"
 
@@ -68,7 +69,7 @@ def test_nothing_makes_it_raise(body: bytes, content_type: str) -> None:
     decode(body, content_type)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("label", "codec"),
     [
         ("win-1251", "cp1251"),  # of no standard
@@ -82,11 +83,11 @@ def test_labels_of_the_standard_and_of_old_pages(label: str, codec: str) -> None
     assert decode(SENTENCE.encode(codec), f"text/html; charset={label}") == SENTENCE
 
 
-@pytest.mark.parametrize("label", ["gb2312", "gbk", "gb18030", "chinese"])
+@each_row("label", ["gb2312", "gbk", "gb18030", "chinese"])
 def test_a_character_of_four_bytes_in_any_chinese_label(label: str) -> None:
     assert decode("網頁㐀𠀀".encode("gb18030"), f"text/html; charset={label}") == "網頁㐀𠀀"
 
 
-@pytest.mark.parametrize("label", ["replacement", "hz-gb-2312", "iso-2022-kr", "x-user-defined", "iso-2022-jp"])
+@each_row("label", ["replacement", "hz-gb-2312", "iso-2022-kr", "x-user-defined", "iso-2022-jp"])
 def test_encodings_that_hide_plain_text_are_not_believed(label: str) -> None:
     assert decode(b"blocked", f"text/html; charset={label}") == "blocked"

@@ -18,6 +18,7 @@ from proxy.detect.pages.page_classifier import (
     PageKind,
     classify_page,
 )
+from tests.support.rows import each_row
 
 PAGES = BlockPages(
     parse_fingerprints(
@@ -113,13 +114,13 @@ SCENARIOS: list[tuple[str, bytes, ClassifiedPage]] = [
 ]
 
 
-@pytest.mark.parametrize(("data", "expected"), [row[1:] for row in SCENARIOS], ids=[row[0] for row in SCENARIOS])
+@each_row(("data", "expected"), [row[1:] for row in SCENARIOS], ids=[row[0] for row in SCENARIOS])
 def test_what_an_answer_is(data: bytes, expected: ClassifiedPage) -> None:
     assert seen(data) == expected
     assert seen(data, ended=True) == expected
 
 
-@pytest.mark.parametrize(("data", "expected"), [row[1:] for row in SCENARIOS], ids=[row[0] for row in SCENARIOS])
+@each_row(("data", "expected"), [row[1:] for row in SCENARIOS], ids=[row[0] for row in SCENARIOS])
 def test_byte_by_byte_it_waits_and_then_says_the_same(data: bytes, expected: ClassifiedPage) -> None:
     told = next(found for size in range(len(data) + 1) if (found := seen(data[:size])).kind is not PageKind.MORE)
     assert told == expected

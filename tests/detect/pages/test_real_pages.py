@@ -20,6 +20,7 @@ from proxy.detect.pages.charset import decode
 from proxy.detect.pages.page_classifier import PageKind, classify_page
 from proxy.detect.tls_interception import CertificateKind, KnownRoots, classify_chain
 from tests.support.ordinary_pages import Ordinary, ordinary_pages
+from tests.support.rows import each_row
 
 DATA = Path(os.environ["BYWAY_TEST_DATA"]) if os.environ.get("BYWAY_TEST_DATA") else None
 needs_data = pytest.mark.skipif(DATA is None, reason="BYWAY_TEST_DATA names no folder of real data")
@@ -77,7 +78,7 @@ def test_a_row_that_is_too_wide_would_be_noticed() -> None:
     assert len(mistaken(BlockPages(wide.fingerprints))) > 5
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("body", "row"),
     [
         ('<html><iframe src="http://10.10.34.34?type=Invalid Site&policy=MainPolicy"></iframe>', "byway.ir_frame"),

@@ -32,6 +32,7 @@ from tests.detect.verdict.test_decision import (
     page,
 )
 from tests.support.outcomes import HOME, TOR
+from tests.support.rows import each_row
 
 FROZEN = (ok(StepKind.CERTIFICATE), bad(StepKind.ANSWER, Symptom.FROZEN, bytes=16384))
 
@@ -42,7 +43,7 @@ def taught(*steps: Steps) -> BlockMeasured | None:
     return block_measured("site.test", Protocol.TLS, all_of_them, verdict, 1000.0)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("steps", "kind", "cause", "winner"),
     [
         ((*FROZEN, *page(TOR)), SignalId.FROZEN, Cause.FROZEN, TOR),
@@ -63,7 +64,7 @@ def test_what_is_proven_becomes_evidence(steps: Steps, kind: SignalId, cause: Ca
     assert event.text
 
 
-@pytest.mark.parametrize(
+@each_row(
     "steps",
     [
         (page(DIRECT), page(TOR), WELL),

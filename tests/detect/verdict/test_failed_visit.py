@@ -20,6 +20,7 @@ from proxy.model import (
     Symptom,
 )
 from tests.support.outcomes import TOR, VPS, failed, outcome, pending
+from tests.support.rows import each_row
 
 NOW = 1_000_000.0
 RESET = failed()
@@ -37,7 +38,7 @@ LEFT = failed(Symptom.ABANDONED, elapsed=40.0)
 LEFT_RELAY = replace(failed(Symptom.ABANDONED, Stage.RELAY, TOR), started=5.0, elapsed=0.5)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("attempts", "status", "cause"),
     [
         ((LEFT,), "does not open", "hello_silence"),
@@ -63,7 +64,7 @@ def test_relays_that_did_not_answer_are_named() -> None:
     assert result.relays == ("tor", "vps")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("symptom", "stage", "protocol", "cause"),
     [
         (Symptom.RESET, Stage.FIRST_BYTE, Protocol.TLS, Cause.HELLO_RESET),
@@ -83,7 +84,7 @@ def test_the_cause_of_a_failure(symptom: Symptom, stage: Stage, protocol: Protoc
     assert cause_of_failure(symptom, stage, protocol) is cause
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("kind", "symptom", "cause"),
     [
         (StepKind.HELLO, Symptom.RESET, Cause.HELLO_RESET),

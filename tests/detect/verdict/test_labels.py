@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import pytest
-
 from proxy.detect.verdict.labels import cause_in_words, network_in_words, stage_in_words, symptom_in_words
 from proxy.model import NetworkState, Protocol, Stage, Symptom
+from tests.support.rows import each_row
 
 CAUSES = {
     "dns": "DNS tampering",
@@ -20,7 +19,7 @@ CAUSES = {
 }
 
 
-@pytest.mark.parametrize(("cause", "text"), CAUSES.items())
+@each_row(("cause", "text"), CAUSES.items())
 def test_causes_in_words(cause: str, text: str) -> None:
     assert text in cause_in_words(cause)
 
@@ -35,8 +34,8 @@ def test_stages_in_words() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("symptom", [symptom for symptom in Symptom if symptom])
-@pytest.mark.parametrize("stage", Stage)
+@each_row("symptom", [symptom for symptom in Symptom if symptom])
+@each_row("stage", Stage)
 def test_every_symptom_has_words(symptom: Symptom, stage: Stage) -> None:
     text = symptom_in_words(symptom, stage)
     assert text

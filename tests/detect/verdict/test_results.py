@@ -23,6 +23,7 @@ from proxy.model import (
     Symptom,
 )
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, VPS, delivered, failed, outcome, pending
+from tests.support.rows import each_row
 
 NOW = 1_000_000.0
 KEY = (HOME, HOST)
@@ -96,7 +97,7 @@ CASES = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@each_row("case", CASES, ids=lambda case: case.name)
 def test_what_a_failed_connection_comes_to(case: Case) -> None:
     results = Results(DetectTuning())
     results.learn(outcome(*case.attempts), KEY, NOW, direct_works=case.direct_works)
@@ -310,7 +311,7 @@ def test_results_are_the_same_after_a_restart() -> None:
     assert seen(again, 90).began == NOW, "the spell goes on"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "end",
     [
         lambda results: results.learn(outcome(delivered()), KEY, NOW + 1, direct_works=True),

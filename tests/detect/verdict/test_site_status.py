@@ -10,6 +10,7 @@ from proxy.detect.relay_health import WORKED_S
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source, port_state, site_state, status_of
 from proxy.model import Belief, NetworkState, State
 from tests.support.outcomes import HOME
+from tests.support.rows import each_row
 
 AT = 1000.0
 UNKNOWN = Belief("site.test", HOME)
@@ -23,7 +24,7 @@ def last(status: SiteStatus, at: float = AT + 60, **more: object) -> LastResult:
     return LastResult(status, at, Source.CONNECTION, text="what was seen", **more)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("state", "cause", "text"),
     [
         (State.UNKNOWN, "", "not tested"),
@@ -66,8 +67,8 @@ def test_each_word_has_a_glyph_as_the_specification_of_words_has_it() -> None:
     }
 
 
-@pytest.mark.parametrize("held", [UNKNOWN, WORKS, SUSPECT, BLOCKED, DOWN])
-@pytest.mark.parametrize(("network", "word"), [(NetworkState.OFFLINE, "no network"), (NetworkState.PORTAL, "portal")])
+@each_row("held", [UNKNOWN, WORKS, SUSPECT, BLOCKED, DOWN])
+@each_row(("network", "word"), [(NetworkState.OFFLINE, "no network"), (NetworkState.PORTAL, "portal")])
 def test_offline_or_behind_a_portal_nothing_is_said_of_a_site(held: Belief, network: NetworkState, word: str) -> None:
     assert site_state(held, last(SiteStatus.SITE_DOWN), network).status == word
 
@@ -83,7 +84,7 @@ def test_a_site_that_failed_a_minute_ago_is_not_untested(network: NetworkState) 
     )
 
 
-@pytest.mark.parametrize("status", list(SiteStatus))
+@each_row("status", list(SiteStatus))
 def test_a_newer_result_decides_over_what_is_stored(status: SiteStatus) -> None:
     without = (SiteStatus.NOT_TESTED, SiteStatus.DOES_NOT_OPEN)  # a conclusion
     is_over = status in (*without, SiteStatus.NO_NETWORK, SiteStatus.PORTAL)
@@ -92,7 +93,7 @@ def test_a_newer_result_decides_over_what_is_stored(status: SiteStatus) -> None:
     assert site_state(BLOCKED, last(status, at=AT - 1)).status == "blocked", "an older one does not"
 
 
-@pytest.mark.parametrize("network", NetworkState)
+@each_row("network", NetworkState)
 def test_what_is_at_home_does_not_depend_on_what_is_beyond(network: NetworkState) -> None:
     for held in (UNKNOWN, WORKS, BLOCKED, DOWN):
         assert site_state(held, last(SiteStatus.NOT_REACHABLE), network).status == "not reachable on this network"
@@ -193,7 +194,7 @@ def test_what_the_network_was_at_fault_for_is_over_with_that(status: SiteStatus)
     assert site_state(UNKNOWN, last(status)).status == "not tested"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("held", "word"),
     [
         (replace(SUSPECT, cause="dns", last_good="direct|doh"), "works"),
@@ -227,7 +228,7 @@ def test_that_direct_opened_it_holds_until_direct_fails() -> None:
 # -- ports -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("held", "port", "status", "word"),
     [
         (WORKS, 8443, SiteStatus.SITE_DOWN, "works"),

@@ -12,6 +12,7 @@ from proxy.extend.guard import hook_results
 from proxy.extend.guard.hook_results import WrongAnswer
 from proxy.model import DIRECT, Action, Plan, Route, Signal, SignalId
 from proxy.net.dialers.registry import Registry, Relay
+from tests.support.rows import each_row
 
 NOBODY: Any = None
 REGISTRY = Registry(
@@ -23,7 +24,7 @@ BEFORE = Plan(Action.AUTO, (DIRECT, Route(("tor",))), "AUTO")
 CLOSED = Plan(Action.RELAY, (), "rules.txt:1 RELAY; no relay is available")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "made",
     [
         BEFORE.via("tor"),
@@ -40,7 +41,7 @@ def test_a_plan_that_can_be_gone_is_taken(made: Plan) -> None:
     assert hook_results.plan(made, BEFORE, REGISTRY) == made
 
 
-@pytest.mark.parametrize("same", [None, BEFORE, replace(BEFORE), BEFORE.inspect(False)])
+@each_row("same", [None, BEFORE, replace(BEFORE), BEFORE.inspect(False)])
 def test_the_plan_as_it_was_is_no_change(same: Plan | None) -> None:
     assert hook_results.plan(same, BEFORE, REGISTRY) is None
 
@@ -49,7 +50,7 @@ def test_a_plan_that_is_closed_for_want_of_a_relay_may_stay_so() -> None:
     assert hook_results.plan(CLOSED.inspect(), CLOSED, REGISTRY) == CLOSED.inspect()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("made", "words"),
     [
         ("tor", "a str, not a plan"),
@@ -100,7 +101,7 @@ def test_a_signal_keeps_what_it_is() -> None:
     )
 
 
-@pytest.mark.parametrize("weight", [-0.1, 100.1, math.inf, math.nan, "2", True, None])
+@each_row("weight", [-0.1, 100.1, math.inf, math.nan, "2", True, None])
 def test_a_weight_out_of_range_is_none(weight: Any) -> None:
     with pytest.raises(WrongAnswer, match="weight"):
         hook_results.signal(replace(SIGNAL, weight=weight), SIGNAL)
@@ -133,7 +134,7 @@ def test_a_url_of_the_web_is_one(url: str) -> None:
     assert hook_results.url(url) == url
 
 
-@pytest.mark.parametrize(
+@each_row(
     "url",
     [
         "",

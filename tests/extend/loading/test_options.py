@@ -12,6 +12,7 @@ import pytest
 
 from proxy.extend.loading.options import describe, read
 from proxy.model.errors import ConfigError
+from tests.support.rows import each_row
 
 DECLARED = """
     from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ def test_values_have_the_types_that_are_declared() -> None:
     assert (options.days, options.key, options.when) == (["mo", "tu"], Path("/k"), "away")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("table", "expected"),
     [
         ({"relay": 3}, "config.toml:3: addons.pin.relay: input should be a valid string"),

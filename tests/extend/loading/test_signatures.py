@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from proxy.extend.guard.time_limit import BUDGET_S, LIMIT_S, PATIENCE_S
 from proxy.extend.hooks import HOOKS, Hook, Hooks
 from proxy.extend.loading.signatures import declaration, hooks_of
 from proxy.extend.manager import STOP_S
+from tests.support.rows import each_row
 
 
 def test_an_object_that_has_all_hooks_has_no_misfit() -> None:
@@ -16,7 +15,7 @@ def test_an_object_that_has_all_hooks_has_no_misfit() -> None:
     assert misfits == []
 
 
-@pytest.mark.parametrize("hook", HOOKS.values(), ids=HOOKS)
+@each_row("hook", HOOKS.values(), ids=HOOKS)
 def test_what_is_shown_as_right_is_right(hook) -> None:  # type: ignore[no-untyped-def]
     space: dict[str, type] = {}
     exec(f"class A:\n    {declaration(hook)}: ...", space)
@@ -24,7 +23,7 @@ def test_what_is_shown_as_right_is_right(hook) -> None:  # type: ignore[no-untyp
     assert (list(found), misfits) == ([hook.name], [])
 
 
-@pytest.mark.parametrize("hook", HOOKS.values(), ids=HOOKS)
+@each_row("hook", HOOKS.values(), ids=HOOKS)
 def test_a_letter_left_out_is_noticed(hook) -> None:  # type: ignore[no-untyped-def]
     space: dict[str, type] = {}
     exec(f"class A:\n    {declaration(hook).replace(f'def {hook.name}', f'def {hook.name[:-1]}')}: ...", space)
@@ -32,7 +31,7 @@ def test_a_letter_left_out_is_noticed(hook) -> None:  # type: ignore[no-untyped-
     assert f"did you mean {hook.name}?" in misfits[0].sentence
 
 
-@pytest.mark.parametrize("hook", HOOKS.values(), ids=HOOKS)
+@each_row("hook", HOOKS.values(), ids=HOOKS)
 def test_each_says_how_long_it_may_take(hook: Hook) -> None:
     *_, budget = hook.doc.split("\n\n")
     takes_time = hook.name in ("start", "stop")

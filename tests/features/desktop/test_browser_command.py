@@ -18,6 +18,7 @@ from proxy.features.desktop.browser_command import _arguments
 from proxy.model.document_version import VERSION
 from proxy.terminal.exit_codes import Misused
 from tests.support.command_line import Byway, Home, Running
+from tests.support.rows import each_row
 
 HOME_PAGE = "http://byway.internal/"
 
@@ -205,7 +206,7 @@ def test_a_byway_that_stores_nothing_gets_a_profile_that_goes(
     assert "--ephemeral" in ran.err
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("words", "parsed"),
     [
         ([], (None, HOME_PAGE, [])),
@@ -222,7 +223,7 @@ def test_the_words_of_the_command(words: list[str], parsed: tuple[str | None, st
     assert _arguments(words) == parsed
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("words", "sentence"),
     [
         (["chromum"], 'unknown browser "chromum"; did you mean chromium?'),

@@ -19,6 +19,7 @@ from proxy.wire.home_network import LOOPBACK, PREFIXES
 from tests.control.test_server import OURS, adopted
 from tests.support.control_world import SECRET, World
 from tests.support.pseudo_pages import untranslated
+from tests.support.rows import each_row
 from tests.wire.test_html_page import Tags
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -150,7 +151,7 @@ def test_a_stranger_is_not_told_what_this_is() -> None:
     assert home_page(PROXY, Use.NOT_SEEN, "").lower().count("byway") > 3
 
 
-@pytest.mark.parametrize("agent", ["", FIREFOX, CHROMIUM, SAFARI])
+@each_row("agent", ["", FIREFOX, CHROMIUM, SAFARI])
 def test_every_string_is_wrapped(agent: str) -> None:
     for page in (
         *(home_page(PROXY, use, agent, Language.PSEUDO) for use in Use),

@@ -14,6 +14,7 @@ from proxy.features.desktop.browsers import Browser, BrowserKind, Packaging
 from proxy.features.desktop.profiles import launch, make_profile, open_profiles, profile_folder
 from proxy.model import Destination
 from proxy.wire import home_network
+from tests.support.rows import each_row
 
 PROXY = Destination("::1", 8119)
 CHROMIUM = Browser(BrowserKind.CHROMIUM, "/usr/bin/chromium")
@@ -92,7 +93,7 @@ def test_the_users_own_settings_stay(tmp_path: Path) -> None:
     assert (state.stat().st_mtime_ns, state.stat().st_ino) == before, "what is set is not written again"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in BrowserKind if kind is not BrowserKind.FIREFOX])
+@each_row("kind", [kind for kind in BrowserKind if kind is not BrowserKind.FIREFOX])
 def test_the_command_of_browsers_of_chromiums_kind(kind: BrowserKind) -> None:
     ready = launch(Browser(kind, "/opt/it"), Path("/p q"), PROXY, URL, spki="HASH=", options=["--headless"])
     program, *words = ready.command

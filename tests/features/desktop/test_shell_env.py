@@ -12,6 +12,7 @@ import pytest
 from proxy.features.desktop.shell_env import Shell, script, shell_of, variables
 from proxy.model import Destination
 from tests.support import programs
+from tests.support.rows import each_row
 
 VALUES = variables(Destination("::1", 8119))
 ODD = {"x_proxy": r"""it's "odd" $HOME `id` \n !x"""}
@@ -66,14 +67,14 @@ def test_the_syntax_of_other_shells(shell: Shell, line: str, undo: str) -> None:
     assert undoing(text) == undo
 
 
-@pytest.mark.parametrize("shell", Shell)
+@each_row("shell", Shell)
 def test_the_command_to_use_it_can_be_copied(shell: Shell) -> None:
     (use,) = [line for line in script(shell, VALUES, command=[".venv/bin/byway"]).splitlines() if "To use it:" in line]
     assert ".venv/bin/byway env" in use
     assert use.replace(".venv/bin/byway", "byway") in script(shell, VALUES).splitlines()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("shell", "use"),
     [
         (Shell.BASH, """eval "$('/tmp/by way/byway' env)\""""),
@@ -107,8 +108,8 @@ HOSTILE = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("shell", Shell)
-@pytest.mark.parametrize("command", HOSTILE)
+@each_row("shell", Shell)
+@each_row("command", HOSTILE)
 def test_no_path_ends_a_comment(shell: Shell, command: str) -> None:
     assert script(shell, VALUES, command=[command]) == script(shell, VALUES)
 
@@ -123,7 +124,7 @@ def test_no_path_runs_anything(shell: str, command: str, tmp_path: Path, monkeyp
     assert not Path("ran").exists()
 
 
-@pytest.mark.parametrize("shell", Shell)
+@each_row("shell", Shell)
 def test_the_proxy_is_named_as_http_and_never_as_socks(shell: Shell) -> None:
     text = script(shell, VALUES)
     assert "http://[::1]:8119" in text
@@ -134,7 +135,7 @@ def test_the_proxy_is_named_as_http_and_never_as_socks(shell: Shell) -> None:
     assert max(len(line) for line in commands if "no_proxy" not in line.lower()) <= 80
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("env", "windows", "shell"),
     [
         ({"SHELL": "/bin/bash"}, False, "bash"),

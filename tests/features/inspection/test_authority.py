@@ -48,6 +48,7 @@ from proxy.features.inspection.authority import (
 from proxy.features.inspection.leaf import Leaves
 from proxy.model.errors import BywayError
 from tests.support import programs
+from tests.support.rows import each_row
 
 NOW = time.time()
 YEAR = 365 * 86_400.0
@@ -109,7 +110,7 @@ def test_its_name_says_who_made_it_where_and_what_for(monkeypatch: pytest.Monkey
     assert certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value == PURPOSE
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("host", "shown"),
     [("a" * 300, "a" * 40), ("ноутбук", "this computer"), ("", "this computer"), ("a\0b\x1b[2J,CN=x", "ab2JCNx")],
 )

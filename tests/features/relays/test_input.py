@@ -12,9 +12,10 @@ from proxy.config.edit import NewRelay
 from proxy.features.relays.input import FILE_LIMIT, ask_password, read_given
 from proxy.model.errors import ConfigError
 from proxy.terminal.exit_codes import Misused
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "expected"),
     [
         ("socks5://h:1", NewRelay("socks5://h:1")),
@@ -33,7 +34,7 @@ def test_one_url(text: str, expected: NewRelay) -> None:
     assert given.from_arguments
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "sentence"),
     [
         ("tor", "the port is missing"),

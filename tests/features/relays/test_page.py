@@ -19,6 +19,7 @@ from proxy.model.feature import Feature
 from tests.support.control_world import SECRET, World
 from tests.support.dashboard import Browser
 from tests.support.outcomes import TOR, VPS, delivered, failed, outcome
+from tests.support.rows import each_row
 
 CONFIG = f"""\
 # My relays.
@@ -149,7 +150,7 @@ async def test_a_relay_that_is_there_is_not_added_again(world: World, browser: B
     assert text_of(world) == CONFIG
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("urls", "sentence"),
     [
         ("", "no relay URL in it; write one a line"),

@@ -9,6 +9,7 @@ import tomllib
 import pytest
 
 from tests.support.command_line import Byway, Home
+from tests.support.rows import each_row
 
 SECRET = "hunter2hunter2"
 LOCAL_PORT = "add its local SOCKS port, for example `byway relay add socks5h://127.0.0.1:1080`"
@@ -232,7 +233,7 @@ def test_a_good_spelling_is_added(byway: Byway, home: Home, typed: str, name: st
     assert byway("config", "check").code == 0
 
 
-@pytest.mark.parametrize(("typed", "sentence"), [*FOREIGN, *DAMAGED])
+@each_row(("typed", "sentence"), [*FOREIGN, *DAMAGED])
 def test_anything_else_gets_its_sentence(byway: Byway, home: Home, typed: str, sentence: str) -> None:
     ran = byway("relay", "add", typed)
     assert (ran.code, ran.out, ran.err) == (2, "", f"byway: {sentence}\n")

@@ -10,6 +10,8 @@ from proxy.languages.amounts import clock
 from proxy.model import Action, Override
 from tests.support.command_line import Byway, Home, Running
 
+pytestmark = pytest.mark.usefixtures("lists_tried_once")
+
 RULES = "# mine\nDOMAIN-SUFFIX,ads.example,BLOCK\nDOMAIN,example.org,RELAY:tor\n"
 RELAY = '[[relay]]\nname = "tor"\nurl = "socks5h://127.0.0.1:9050"\n'
 

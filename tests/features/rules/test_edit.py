@@ -14,6 +14,8 @@ from proxy.setup.rule_edits import add_rule, remove_rule
 from proxy.setup.rule_files import read_rules
 from tests.support.command_line import Byway, Home, Running
 
+pytestmark = pytest.mark.usefixtures("lists_tried_once")
+
 RULES = """\
 # my rules
 

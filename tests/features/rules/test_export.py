@@ -10,6 +10,8 @@ import pytest
 from tests.support.command_line import Byway, Home, Running
 from tests.support.outcomes import open_uplink, rescued
 
+pytestmark = pytest.mark.usefixtures("lists_tried_once")
+
 RULES = """\
 DOMAIN-SUFFIX,a.example,RELAY
 DOMAIN,www.b.example,RELAY:tor

@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.command_line import Byway, Home, Running
 
+pytestmark = pytest.mark.usefixtures("lists_tried_once")
+
 CONFIG = '# mine\nconfig_version = 1\n\n[[relay]]  # the only one\nname = "tor"\nurl = "socks5h://127.0.0.1:9050"\n'
 LIST = "[Adblock Plus 2.0]\n||blocked.example^\n||other.example^\n@@||fine.other.example^\n##.banner\n|http://path.example/x\n"
 

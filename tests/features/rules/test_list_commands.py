@@ -26,6 +26,8 @@ from tests.support.list_source import ListSource, page
 from tests.support.outcomes import HOME, works
 from tests.support.relay import Relay
 
+pytestmark = pytest.mark.usefixtures("lists_tried_once")
+
 URL = "https://lists.test/gfw.txt"
 OWN, GFW = ListConfig(name="own", source="own.txt"), ListConfig(name="gfw", source=URL, refresh="1d")
 TEXT = "a.test\nb.test\n192.0.2.0/24\n?? ?\n"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from proxy.config.schema import ListConfig
 from proxy.features.rules.list_answers import ListJson
 from proxy.features.rules.problems import present
@@ -14,6 +12,7 @@ from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.lists.matcher import NO_ENTRIES, Matcher
 from proxy.store.list_copies import CopyInfo
 from tests.support.control_world import SECRET
+from tests.support.rows import each_row
 
 URL = f"https://u:{SECRET}@h"
 NOW = 1_700_000_000.0
@@ -28,7 +27,7 @@ def listed(item: ListConfig, found: DomainList, info: CopyInfo | None = None) ->
     return ListJson.of(item, found, info, NOW)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("shown", "text", "do"),
     [
         (listed(GFW, DomainList(NO_ENTRIES, source="gfw.txt")), "gfw.txt: the list is empty.", "byway rule check"),

@@ -23,8 +23,11 @@ from proxy.model import Action, Override
 from proxy.model.errors import ConfigError
 from proxy.store.salvage import read_overrides
 from tests.support.command_line import Byway, Home, Running
+from tests.support.rows import each_row
 from tests.support.terminal import Terminal
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.usefixtures("lists_tried_once")
 
 SECRET = "correct-horse"
 CONFIG = f"""# mine; the old one was https://me:{SECRET}@old.example
@@ -79,7 +82,7 @@ def test_every_text_comes_back_as_it_was(texts: dict[str, str], config: str, unt
 HEAD = 'byway_export = 1\n[[file]]\nname = "config.toml"\ntext = ""\n'
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
-
 from proxy.config.schema import RelayConfig, Settings
 from proxy.features.settings.import_review import review
+from tests.support.rows import each_row
 
 
 def with_relay(*, enabled: bool) -> Settings:
     return Settings(relay=(RelayConfig(name="vps", url="socks5h://198.51.100.1:1080", enabled=enabled),))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("before", "after", "shown"),
     [
         (True, False, ["relay vps is not used any more"]),

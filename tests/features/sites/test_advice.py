@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
-
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.features.sites.advice import advice
 from proxy.model import DIRECT, Action, Belief, Plan, Route, State
 from tests.support.outcomes import HOME, TOR
+from tests.support.rows import each_row
 
 BLOCKED = Belief("h", HOME, State.BLOCKED)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("held", "plan", "relays", "part"),
     [
         (BLOCKED, Plan(Action.BLOCK, (), "r"), ["tor"], 'see "plan"'),
@@ -30,8 +29,8 @@ def test_what_to_do_fits(held: Belief, plan: Plan, relays: list[str], part: str)
     assert part in advice(held, plan, relays)
 
 
-@pytest.mark.parametrize("held", [BLOCKED, Belief("h", HOME), Belief("h", HOME, State.WORKS)])
-@pytest.mark.parametrize(
+@each_row("held", [BLOCKED, Belief("h", HOME), Belief("h", HOME, State.WORKS)])
+@each_row(
     ("status", "part"),
     [
         (SiteStatus.NO_SUCH_NAME, "spelling"),

@@ -47,6 +47,7 @@ from proxy.store.forgetting import Forgotten
 from tests.probe.measure.scene import ORIGIN, Scene, made
 from tests.support.control_world import NoWay, World
 from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome, rescued
+from tests.support.rows import each_row
 
 PAGE = page_of("site.test")
 PLAN = Plan(Action.AUTO, (Route(), Route(("tor",))), "AUTO")
@@ -381,7 +382,7 @@ class ToOrigin:
         return await self._scene.registry.dialer(Route()).dial(to)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("before", "brief", "kept"),
     [
         (SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED, True),

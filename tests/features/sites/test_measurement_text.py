@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from proxy.features.sites.measurement_text import route_result, step_cells
+from tests.support.rows import each_row
 
 STEP = {"route": "direct", "part": "connect", "result": "ok", "text": "", "address": "", "elapsed_s": 0.25}
 
@@ -25,7 +24,7 @@ def test_what_was_not_tested_took_no_time() -> None:
 ROUTE = {"route": "direct", "result": "ok", "stage": "answer", "text": "", "status": 200, "elapsed_s": 0.1}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("row", "said"),
     [
         ({}, "✓ HTTP 200"),

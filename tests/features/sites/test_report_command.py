@@ -25,6 +25,7 @@ from tests.support import ooni
 from tests.support.command_line import Byway, Home, Running
 from tests.support.control_world import SECRET
 from tests.support.outcomes import rescued
+from tests.support.rows import each_row
 
 BLOG = "blog.example.net"
 RELAYS = [
@@ -97,7 +98,7 @@ SECRETS = ("my-vps", "vps.example.org", "198.51.100.9", "198.51.100.53", "192.16
            "token=abc", "my-rule")  # fmt: skip
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@each_row("form", FORMATS)
 def test_by_default_nothing_that_may_harm_is_told(form: str) -> None:
     text = FORMATS[form](redacted([SITE], RELAYS, Redact.FULL))
     assert [secret for secret in SECRETS if secret in text] == []
@@ -121,8 +122,8 @@ WRITTEN = ("eu-office-zoya", "sitesOfZoya", "zoyas-home", "zoya's app", "other.e
            "zoya-list-token", "my-vps", "old-vps", "customer=5551234")  # fmt: skip
 
 
-@pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("reason", REASONS)
+@each_row("form", FORMATS)
+@each_row("reason", REASONS)
 def test_what_the_user_wrote_is_told_nowhere(form: str, reason: str) -> None:
     why = f"relays only: {reason}"
     skipped = {**step("connect", text=why), "result": "not_tested", "symptom": "skipped"}
@@ -244,8 +245,8 @@ def test_ooni() -> None:
 SYMPTOMS = [str(symptom) for symptom in Symptom if symptom]
 
 
-@pytest.mark.parametrize("symptom", SYMPTOMS)
-@pytest.mark.parametrize("part", ["resolve", "secure", "connect", "hello", "certificate", "answer"])
+@each_row("symptom", SYMPTOMS)
+@each_row("part", ["resolve", "secure", "connect", "hello", "certificate", "answer"])
 def test_every_measurement_is_valid_in_the_format_of_ooni(symptom: str, part: str) -> None:
     steps = (*EXAMINED.steps[:1], step("connect"), step("hello", address=""), step(part, symptom=symptom))
     relayed = step("answer", "my-vps", symptom=symptom, address="")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import pytest
-
 from proxy.features.sites.report_formats import FORMATS, to_csv, to_markdown
 from proxy.features.sites.report_rounding import DAY_S, HOUR_S, rounded
 from proxy.features.sites.report_sites import Examination, Site
 from tests.features.sites.test_report_command import EXAMINED, SITE, route
+from tests.support.rows import each_row
 
 NOON = 1_700_049_600.0  # 2023-11-15T12:00:00
 CONNECTION = replace(
@@ -54,7 +53,7 @@ def test_no_moment_of_a_document_is_exact() -> None:
     assert {told.timeline[0][key] for key in ("since", "blocked_since", "until")} == {NOON}
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@each_row("form", FORMATS)
 def test_no_format_has_the_second_of_a_visit(form: str) -> None:
     seen = site(*((NOON + 3600 * number + 754.3, CONNECTION) for number in range(5)), (NOON + 754.3, EXAMINED))
     exact, told = FORMATS[form]([seen]), FORMATS[form]([rounded(seen)])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from proxy.features.sites.report_vantage import PROVIDER_LENGTH, UNTOLD, Vantage
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("provider", "country", "vantage"),
     [
         ("", "", UNTOLD),
@@ -26,7 +27,7 @@ def test_what_is_read(provider: str, country: str, vantage: Vantage) -> None:
     assert Vantage.parse(provider, country) == vantage
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("provider", "country"),
     [
         ("", "XX"), ("", "KAZ"), ("", "К3"), ("", "Kazakhstan"), ("", "K Z"), ("AS4294967296", ""),

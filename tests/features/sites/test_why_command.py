@@ -12,6 +12,7 @@ from proxy.features.sites.why_command import LINES_MAX, brief
 from tests.support.command_line import Byway, Ran, Running
 from tests.support.control_world import nowhere
 from tests.support.outcomes import rescued
+from tests.support.rows import each_row
 
 BLOG = "blog.example.net"
 
@@ -111,9 +112,9 @@ def told(routes: int, words: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("columns", [80, 120])
-@pytest.mark.parametrize("routes", [0, 1, 3, 9, 40])
-@pytest.mark.parametrize("words", [0, 1, 12, 400])
+@each_row("columns", [80, 120])
+@each_row("routes", [0, 1, 3, 9, 40])
+@each_row("words", [0, 1, 12, 400])
 def test_it_is_never_more_than_14_lines(monkeypatch: pytest.MonkeyPatch, columns: int, routes: int, words: int) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     lines = brief(told(routes, words), columns)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from proxy.features.today.problems import StatusSnapshot, present
 from proxy.model import NetworkState
 from tests.support.control_world import SECRET
+from tests.support.rows import each_row
 
 URL = f"https://u:{SECRET}@h"
 WELL = StatusSnapshot({"dropped_rows": 0}, NetworkState.OK, "")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("standing", "text", "do"),
     [
         (

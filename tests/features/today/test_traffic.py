@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from proxy.features.today.traffic import failing_traffic
 from proxy.store.queries import FailedVisit
+from tests.support.rows import each_row
 
 NOW = 1_700_000_000.0
 
@@ -22,7 +21,7 @@ def test_twelve_of_twelve_visits_failed() -> None:
     assert "byway doctor" in failing.do
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("failed", "delivered_at"),
     [
         (visits(12, 2), 0.0),  # two sites that are down, and somebody who reloads

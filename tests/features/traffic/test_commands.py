@@ -25,6 +25,7 @@ from proxy.terminal.exit_codes import Misused
 from proxy.terminal.options import moment
 from tests.support.command_line import Byway, Home, Running
 from tests.support.outcomes import HOME, TOR, VPS, delivered, failed, outcome, rescued, works
+from tests.support.rows import each_row
 from tests.support.waiting import until
 
 BLOG = "blog.example.net"
@@ -205,7 +206,7 @@ def test_what_ends_while_the_log_is_read_is_printed_once(
 NOW = 1_000_000.0
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "at"),
     [
         ("30s", NOW - 30),
@@ -226,7 +227,7 @@ def test_a_date_is_local() -> None:
     assert moment("2008-10-07T00:00:00Z", now=NOW) == datetime(2008, 10, 7, tzinfo=UTC).timestamp()
 
 
-@pytest.mark.parametrize("text", ["", "h", "-1h", "1y", "tomorrow", "1h1m", "9" * 20 + "h", "0001-01-01x"])
+@each_row("text", ["", "h", "-1h", "1y", "tomorrow", "1h1m", "9" * 20 + "h", "0001-01-01x"])
 def test_what_is_no_time_is_wrong_usage(text: str) -> None:
     with pytest.raises(Misused, match="is not a time: use a length"):
         moment(text, now=NOW)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import typing
 
-import pytest
-
 from proxy.config.schema import Log
 from proxy.features.traffic.empty_log import why_empty
+from tests.support.rows import each_row
 
 
 def test_a_first_log_says_how_to_log_more() -> None:
@@ -17,7 +16,7 @@ def test_a_first_log_says_how_to_log_more() -> None:
     assert why_empty("decisions", is_filtered=True).startswith("No matching connections.")
 
 
-@pytest.mark.parametrize("hosts", typing.get_args(typing.get_type_hints(Log)["hosts"]) or ("decisions", "all", "off"))
-@pytest.mark.parametrize("is_filtered", [True, False])
+@each_row("hosts", typing.get_args(typing.get_type_hints(Log)["hosts"]) or ("decisions", "all", "off"))
+@each_row("is_filtered", [True, False])
 def test_every_setting_has_its_sentence(hosts: str, is_filtered: bool) -> None:
     assert why_empty(hosts, is_filtered=is_filtered).endswith((".", "`"))

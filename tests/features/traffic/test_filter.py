@@ -10,11 +10,12 @@ import pytest
 
 from proxy.features.traffic.filter import OUTCOMES, LogSelection, parse_filter
 from proxy.store import queries
+from tests.support.rows import each_row
 
 NOW = 1_700_000_000.0
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "selection"),
     [
         ("", LogSelection()),
@@ -31,7 +32,7 @@ def test_what_a_filter_selects(text: str, selection: LogSelection) -> None:
     assert parse_filter(text, now=NOW) == selection
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "said"),
     [
         ("outcom:failed", 'unknown key "outcom"; did you mean outcome?'),
@@ -78,9 +79,7 @@ def test_moments_as_people_write_them(text: str, begins: str, ends: str, monkeyp
         time.tzset()
 
 
-@pytest.mark.parametrize(
-    "text", ["25:00", "18:60", "yesterdayish", "yesterdayT", "todayT99:00", "0000-00-00", "9999-12-31"]
-)
+@each_row("text", ["25:00", "18:60", "yesterdayish", "yesterdayT", "todayT99:00", "0000-00-00", "9999-12-31"])
 def test_a_moment_that_no_calendar_has_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a time"):
         parse_filter(f"until:{text}", now=NOW)

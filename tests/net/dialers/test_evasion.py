@@ -28,6 +28,7 @@ from proxy.wire import fragmentation as shapes
 from tests.support.authority import Authority
 from tests.support.programs import require
 from tests.support.programs_running import free_port, running
+from tests.support.rows import each_row
 from tests.support.sockets import tcp_pair
 from tests.wire import hellos
 
@@ -109,7 +110,7 @@ def out_of_the_way(stream: FragmentingStream) -> bool:
 # -- what leaves -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sizes", [(len(HELLO),), (1, 1, 1), (5,), (100, 200)])
+@each_row("sizes", [(len(HELLO),), (1, 1, 1), (5,), (100, 200)])
 def test_a_hello_is_held_until_it_is_whole(sizes: Sequence[int]) -> None:
     below = Below()
     stream = shaped(below)
@@ -169,7 +170,7 @@ def test_each_request_is_shaped_up_to_the_first_with_a_body() -> None:
     assert below.sent[-1] == GET, "nobody knows any more where a head begins"
 
 
-@pytest.mark.parametrize("data", [b"SSH-2.0-x\r\n", b"\x81\x05hello", hellos.real(None), b"\x16\x03\x01\x00\x00"])
+@each_row("data", [b"SSH-2.0-x\r\n", b"\x81\x05hello", hellos.real(None), b"\x16\x03\x01\x00\x00"])
 def test_what_names_nobody_goes_as_it_came(data: bytes) -> None:
     for name in ("tlsrec", "split", "hostcase"):
         below = Below()

@@ -11,6 +11,7 @@ from proxy.net.dialers.http_connect import INTERIM_LIMIT, HttpConnectDialer
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.wire.relay_url import RelayKind, RelayUrl, parse
 from tests.support.lying import HTTP, Lie, LyingRelay, http
+from tests.support.rows import each_row
 
 SITE = Destination("blocked.test", 443)
 
@@ -78,7 +79,7 @@ OPENS = {
 }
 
 
-@pytest.mark.parametrize("answer", OPENS.values(), ids=OPENS)
+@each_row("answer", OPENS.values(), ids=OPENS)
 async def test_E22_E24_answers_that_open_the_path(to_relays: TcpDialer, answer: bytes) -> None:
     async with asyncio.timeout(10), LyingRelay(http(answer), extra=b"tunnel") as relay:
         stream = await dialer(to_relays, relay).dial(SITE)
@@ -111,7 +112,7 @@ REFUSES = {
 
 
 @pytest.mark.usefixtures("home")
-@pytest.mark.parametrize(("answer", "symptom"), REFUSES.values(), ids=REFUSES)
+@each_row(("answer", "symptom"), REFUSES.values(), ids=REFUSES)
 async def test_E22_E23_E24_answers_that_do_not(to_relays: TcpDialer, answer: bytes, symptom: Symptom) -> None:
     async with LyingRelay(http(answer)) as relay:
         seen, text = await failure(dialer(to_relays, relay, "me:secret@"))

@@ -24,6 +24,7 @@ from proxy.wire.relay_url import RelayKind
 from tests.support.clock import run as play
 from tests.support.lying import HTTP, SOCKS5, SOCKS5_AUTH, LyingRelay
 from tests.support.relay import Relay as WorkingRelay
+from tests.support.rows import each_row
 from tests.support.scripted import FakeOracle
 
 SITE = Destination("blocked.test", 443)
@@ -79,7 +80,7 @@ def test_a_route_has_one_dialer() -> None:
     assert repr(registry()) == "<Registry without relays>"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "has_ways"),
     [
         ("socks5h://vps.test:1", False),  # its addresses are the TCP dialer's business
@@ -109,7 +110,7 @@ async def test_without_knowledge_of_ways_an_alternative_is_tried_as_well(to_rela
         assert caught.value.symptom is Symptom.RELAY_REFUSED, "so the password was accepted"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "named"),
     [
         ("socks5h://192.0.2.1:1", False),
@@ -145,7 +146,7 @@ def test_names_keep_the_order_of_the_configuration() -> None:
     assert made.relay_names == ("b", "a", "c")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "name", "address", "addresses_only"),
     [
         ("socks5h://192.0.2.1", True, True, ""),
@@ -170,7 +171,7 @@ def test_what_a_route_carries_is_what_its_last_relay_takes(
     assert made.carries(DIRECT, SITE)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("relays", "problem"),
     [
         ([("a", "b")], "relay a: there is no relay 'b'"),
@@ -494,7 +495,7 @@ def test_a_rung_has_one_dialer_with_the_wrappers_around_each_other() -> None:
     assert repr(made.dialer(rung("tlsrec|split"))).startswith("<FragmentingDialer tlsrec <FragmentingDialer split ")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("route", "problem"),
     [
         ("direct|nosuch", "there is no 'nosuch'"),

@@ -26,6 +26,7 @@ from proxy.wire.relay_url import parse
 from tests.support.clock import run as play
 from tests.support.late import stall
 from tests.support.lying import HTTP, SOCKS4, SOCKS5, SOCKS5_AUTH, Lie, LyingRelay, Turn
+from tests.support.rows import each_row
 from tests.support.scripted import Script, ScriptedStream
 from tests.support.sockets import tcp_pair
 from tests.support.waiting import until
@@ -321,7 +322,7 @@ def test_a_relay_that_leads_back_is_recognised_and_rests(chains: int) -> None:
 CHANCE = random.Random(1)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("crowd", "pause_s"),
     [(512, lambda: 0.0), (512, lambda: CHANCE.expovariate(200.0)), (160, lambda: 0.1), (160, lambda: 0.02)],
     ids=["all at once", "by chance", "ten a second", "fifty a second"],

@@ -13,6 +13,7 @@ from proxy.net.dialers.hello_spacing import APART_S, HelloSpacing
 from proxy.net.dialers.slots import Slot, Slots
 from tests.support.clock import Clock
 from tests.support.clock import run as play
+from tests.support.rows import each_row
 
 
 def silence(stage: Stage = Stage.RELAY, how: Symptom = Symptom.TIMEOUT) -> DialError:
@@ -73,7 +74,7 @@ def test_after_a_burst_was_punished_they_begin_apart_and_all_come() -> None:
     play(scene())
 
 
-@pytest.mark.parametrize(
+@each_row(
     "error",
     [
         silence(Stage.CONNECT),  # the relay's machine does not answer: no hello was sent

@@ -15,6 +15,7 @@ from proxy.net.stream import Stream
 from proxy.wire.relay_url import RelayUrl, parse
 from tests.support.lying import SOCKS4, SOCKS5, SOCKS5_AUTH, LyingRelay, Turn, socks4, socks5, socks5_auth
 from tests.support.relay import Relay
+from tests.support.rows import each_row
 from tests.support.streams import listening
 
 SITE = Destination("blocked.test", 443)
@@ -74,7 +75,7 @@ async def test_addresses_are_sent_as_addresses(to_relays: TcpDialer) -> None:
     assert relay.received == b"\x04\x01\x00\x50\xc0\x00\x02\x01me\0"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("kind", "host", "carried"),
     [
         ("socks5h", "a.test", True),
@@ -153,7 +154,7 @@ REPLIES = {
 
 
 @pytest.mark.usefixtures("home")
-@pytest.mark.parametrize(("turns", "symptom"), REPLIES.values(), ids=REPLIES)
+@each_row(("turns", "symptom"), REPLIES.values(), ids=REPLIES)
 async def test_E21_E25_socks5_refusals(to_relays: TcpDialer, turns: tuple[Turn, ...], symptom: Symptom) -> None:
     async with LyingRelay(turns) as relay:
         dialer = Socks5Dialer(to_relays, url("socks5h", relay), name="liar")

@@ -19,6 +19,7 @@ from proxy.net.notify import Notify
 from proxy.net.poller import Poller
 from proxy.net.stream import SocketStream
 from proxy.net.tasks import spawn
+from tests.support.rows import each_row
 from tests.support.sockets import descriptors
 from tests.support.waiting import until
 
@@ -428,7 +429,7 @@ def test_families_take_turns() -> None:
     assert interleaved([]) == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("code", "symptom"),
     [
         (errno.ECONNREFUSED, Symptom.REFUSED),

@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 import statistics
 
-import pytest
-
 from proxy.config.detect_tuning import DetectTuning
 from proxy.net.kernel.tcp_info import SplitTcpDetector
+from tests.support.rows import each_row
 
 NEAR = (0.001, 0.3)  # seconds until the SYN and the flight were answered
 USUAL = (0.02, 0.03)
@@ -30,7 +29,7 @@ STORIES = {
 }
 
 
-@pytest.mark.parametrize(("times", "stands"), STORIES.values(), ids=STORIES)
+@each_row(("times", "stands"), STORIES.values(), ids=STORIES)
 def test_it_is_told_by_hosts_that_work(times: list[tuple[float, float]], stands: bool) -> None:
     middlebox = SplitTcpDetector(DetectTuning())
     for number, (syn_s, first_byte_s) in enumerate(times):
@@ -61,7 +60,7 @@ def test_another_network_is_another_story() -> None:
     assert not middlebox.detected
 
 
-@pytest.mark.parametrize("seed", range(5))
+@each_row("seed", range(5))
 def test_the_count_is_that_of_the_last_eight_hosts(seed: int) -> None:
     """Against the plain way of counting."""
     rng = random.Random(seed)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from proxy.net.loop.accepting import accept_of
+from tests.support.rows import each_row
 from tests.support.sockets import descriptors, public_alone
 
 
@@ -17,8 +18,8 @@ def as_it_is(sock: socket.socket) -> Any:
     return sock
 
 
-@pytest.mark.parametrize("seen", [as_it_is, public_alone])
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+@each_row("seen", [as_it_is, public_alone])
+@each_row("address", ["127.0.0.1", "::1"])
 def test_a_client_is_a_descriptor_of_the_caller_and_an_address(
     seen: Callable[[socket.socket], Any], address: str
 ) -> None:

@@ -15,6 +15,7 @@ from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
 from proxy.net.race.terms import RaceTerms
 from proxy.net.race.tries import Tries
+from tests.support.rows import each_row
 from tests.support.scripted import FakeOracle
 
 RELAY, OTHER, CUT = Route(("vps",)), Route(("tor",)), Route(wrap=("tlsrec",))
@@ -129,7 +130,7 @@ class PrivateAnswer(Found):
         return True
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("stage", "symptom", "first", "resolver", "in_vain"),
     [
         (Stage.RESOLVE, Symptom.FORGED, DIRECT, Zone(), True),
@@ -149,8 +150,8 @@ def test_a_private_address_of_a_local_zone_ends_the_race(
     assert tried.is_in_vain is in_vain
 
 
-@pytest.mark.parametrize("resolver", [Zone(), Found()])
-@pytest.mark.parametrize("phase", [Phase.OPEN, Phase.AWAITING_ANSWER, Phase.DIALING])
+@each_row("resolver", [Zone(), Found()])
+@each_row("phase", [Phase.OPEN, Phase.AWAITING_ANSWER, Phase.DIALING])
 def test_a_relay_under_way_does_not_keep_a_race_to_the_local_network(resolver: Found, phase: Phase) -> None:
     """It may have been asked while the network's resolver took its time."""
     tries = Trial(DIRECT, RELAY, resolver=Found())

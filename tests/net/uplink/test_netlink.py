@@ -23,6 +23,7 @@ from proxy.net.uplink.netlink import (
     parse_link,
     parse_route,
 )
+from tests.support.rows import each_row
 
 linux = pytest.mark.skipif(not netlink.AVAILABLE, reason="not run: rtnetlink is Linux")
 
@@ -40,13 +41,13 @@ def test_messages_are_taken_apart() -> None:
     assert list(messages(data)) == [(24, 7, b"abc"), (3, 8, b"")]
 
 
-@pytest.mark.parametrize("cut", range(1, 36))
+@each_row("cut", range(1, 36))
 def test_a_message_that_is_cut_off_is_left_out(cut: int) -> None:
     data = (message(24, b"abcd") + message(24, b"efgh"))[:-cut] if cut < 20 else message(24, b"abcd")[: 36 - cut]
     assert len(list(messages(data))) == (1 if cut < 20 else 0)
 
 
-@pytest.mark.parametrize("length", [0, 3, 15, 1 << 31])
+@each_row("length", [0, 3, 15, 1 << 31])
 def test_a_length_that_cannot_be_ends_it(length: int) -> None:
     assert list(messages(struct.pack("=IHHII", length, 24, 0, 1, 0) + bytes(64))) == []
     assert attributes(struct.pack("=HH", length & 0xFFFF, 1) + bytes(2), 0) == {}

@@ -20,6 +20,7 @@ from proxy.net.uplink.network_id import (
     uplink_of_bsd,
     uplink_of_windows,
 )
+from tests.support.rows import each_row
 
 HEAD = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
 HOME = HEAD + (
@@ -273,7 +274,7 @@ def test_windows_in_any_language() -> None:
     assert uplink_of_windows("", WINDOWS_ARP) is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "expected"),
     [
         ("02:00:00:AA:bb:1", "020000aabb01"),

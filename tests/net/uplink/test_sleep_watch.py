@@ -11,6 +11,7 @@ from proxy.net.uplink import sleep_watch as wake
 from proxy.net.uplink.sleep_watch import Clocks, Resumed, SleepWatch, detect_resume, reset_stale_connections
 from tests.support import clock
 from tests.support.filters import drop_all
+from tests.support.rows import each_row
 from tests.support.sockets import reset, tcp_pair
 
 HOUR = 3600.0
@@ -37,7 +38,7 @@ TICKS: dict[str, tuple[Tick, Resumed | None]] = {
 }
 
 
-@pytest.mark.parametrize(("tick", "expected"), TICKS.values(), ids=TICKS)
+@each_row(("tick", "expected"), TICKS.values(), ids=TICKS)
 def test_what_happened_between_two_ticks(tick: Tick, expected: Resumed | None) -> None:
     before = Clocks(5000.0, 1_700_000_000.0)
     now = Clocks(before.always + tick.always, before.wall + tick.wall)

@@ -8,6 +8,7 @@ from proxy.routing.lists.adblock import parse_adblock, recognizes
 from proxy.routing.lists.domain_list import DomainList, Skip
 from proxy.routing.lists.list_builder import ListBuilder
 from tests.support.calls import counting
+from tests.support.rows import each_row
 
 
 def read(*lines: str) -> DomainList:
@@ -33,16 +34,14 @@ def test_a_list_is_read() -> None:
     assert (found.lines_read, found.lines_widened, found.lines_skipped) == (6, 2, 0)
 
 
-@pytest.mark.parametrize("option", ["important", "match-case", "all", "important,match-case"])
+@each_row("option", ["important", "match-case", "all", "important,match-case"])
 def test_options_that_leave_a_filter_about_the_whole_host(option: str) -> None:
     found = read(f"||ads.example^${option}", f"@@||fine.ads.example^${option}")
     assert (listed(found), found.lines_widened, found.lines_skipped) == ({"ads.example"}, 0, 0)
     assert found.covering("fine.ads.example") is None
 
 
-@pytest.mark.parametrize(
-    "option", ["third-party", "3p", "strict3p", "popup", "document", "doc", "third-party,important"]
-)
+@each_row("option", ["third-party", "3p", "strict3p", "popup", "document", "doc", "third-party,important"])
 def test_options_that_name_the_kind_of_visit_are_widened_and_make_no_exception(option: str) -> None:
     found = read(f"||ads.example^${option}", f"@@||fine.ads.example^${option}")
     assert (listed(found), found.lines_widened) == ({"ads.example"}, 1)
@@ -50,7 +49,7 @@ def test_options_that_name_the_kind_of_visit_are_widened_and_make_no_exception(o
     assert found.covering("fine.ads.example") == "ads.example"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "option",
     [
         "script", "~third-party", "domain=a.example|~b.example", "third-party,domain=~a.example", "image,script",
@@ -65,7 +64,7 @@ def test_other_options_skip_the_filter(option: str) -> None:
     assert not found.exceptions
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("line", "reason"),
     [
         ("example.com##.ad", Skip.COSMETIC),
@@ -123,7 +122,7 @@ def test_usual_lines_are_read_by_few_calls(option: str) -> None:
     assert builder.build().lines_widened == (2000 if option else 0)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "is_one"),
     [
         ("[Adblock Plus 2.0]\n", True),

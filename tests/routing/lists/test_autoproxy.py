@@ -17,6 +17,7 @@ from proxy.routing.domain_set import Covers
 from proxy.routing.lists.autoproxy import parse_autoproxy, recognizes
 from proxy.routing.lists.domain_list import DomainList, Skip
 from proxy.routing.lists.list_builder import ListBuilder
+from tests.support.rows import each_row
 
 LIST = """[AutoProxy 0.2.9]
 ! Title: blocked
@@ -53,7 +54,7 @@ def with_checksum(text: str, *, of: str | None = None) -> str:
     return f"{header}\n! Checksum: {told}\n{rest}"
 
 
-@pytest.mark.parametrize("published", [LIST, in_base64(LIST), in_base64(LIST, 10**6), "\ufeff" + in_base64(LIST, 76)])
+@each_row("published", [LIST, in_base64(LIST), in_base64(LIST, 10**6), "\ufeff" + in_base64(LIST, 76)])
 def test_a_list_is_read_plain_and_as_base64(published: str) -> None:
     assert recognizes(published)
     found = read([published])
@@ -116,7 +117,7 @@ def test_base64_is_decoded_a_piece_at_a_time() -> None:
     assert builder.build().lines_read == 20_007
 
 
-@pytest.mark.parametrize(
+@each_row(
     "damaged",
     [
         in_base64(LIST)[:-10],
@@ -132,7 +133,7 @@ def test_damaged_base64_is_refused(damaged: str) -> None:
         read([in_base64(LIST)[:65], damaged[65:]])
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "is_one"),
     [
         ("[AutoProxy 0.2.9]\n", True),

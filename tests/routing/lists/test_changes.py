@@ -15,6 +15,7 @@ from proxy.config.schema import ListFormatName
 from proxy.routing.lists.changes import write_diff
 from proxy.routing.lists.formats import parse_list
 from tests.routing.lists.patching import patched
+from tests.support.rows import each_row
 
 PLAIN = "# a list\na.test\nb.test # why\n\n*.c.test\n"
 
@@ -23,7 +24,7 @@ def entries(text: str, list_format: ListFormatName) -> set[str]:
     return {entry.text for entry in parse_list(iter([text]), size=len(text), source="", format=list_format).entries()}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("list_format", "text", "shown"),
     [
         ("plain", PLAIN, "+new.test"),
@@ -50,7 +51,7 @@ def test_a_line_goes_and_one_comes_in_the_lists_own_format(list_format: ListForm
     ]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("list_format", "text", "shown"),
     [
         ("plain", "a.test # since 2014, as Joe says\nb.test\nc.test\nd.test # why\n", "+new.test"),
@@ -68,7 +69,7 @@ def test_a_new_line_is_like_most_and_says_nothing_of_another_domain(
     assert (made.unwritten, made.text.splitlines()[-1]) == ((), shown)
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1", "::", "::1", "0"])
+@each_row("address", ["0.0.0.0", "127.0.0.1", "::", "::1", "0"])
 def test_a_hosts_file_gets_the_domain_itself(address: str) -> None:
     text = f"127.0.0.1 localhost\n{address} a.test\n0.0.0.0\tb.test\n{address} c.test d.test\n{address} e.test\n"
     made = write_diff("l", text, "hosts", remove={"b.test", "c.test"}, add=["new.test"])
@@ -138,7 +139,7 @@ def test_nothing_to_change_is_no_diff() -> None:
     assert (made.text, made.unwritten) == ("", ())
 
 
-@pytest.mark.parametrize("text", ["0.0.0.0 a.test b.test\n", "a.testb.test\n", "x.a.test\n", "# a.test\n"])
+@each_row("text", ["0.0.0.0 a.test b.test\n", "a.testb.test\n", "x.a.test\n", "# a.test\n"])
 def test_a_line_that_is_not_about_the_domain_alone_stays(text: str) -> None:
     made = write_diff("gfw", text, "plain", remove={"a.test"}, add=())
     assert (made.text, made.unwritten) == ("", ("a.test",))
@@ -176,7 +177,7 @@ def test_an_entry_that_stands_twice_goes_twice() -> None:
     assert patched(text, write_diff("gfw", text, "plain", remove={"a.test"}, add=()).text) == "b.test\n"
 
 
-@pytest.mark.parametrize(("is_ended", "size"), list(itertools.product((True, False), (1, 2, 3, 40))))
+@each_row(("is_ended", "size"), list(itertools.product((True, False), (1, 2, 3, 40))))
 def test_whatever_goes_and_comes(is_ended: bool, size: int) -> None:
     rng = random.Random(size)
     names = [f"site{number}.test" for number in range(size)]

@@ -14,6 +14,7 @@ from proxy.routing.lists.formats import parse_list
 from proxy.routing.lists.lines import BulkLines
 from tests.routing.lists.reading import read, shown
 from tests.support.calls import counting
+from tests.support.rows import each_row
 
 DOMAINS = """\
 # NAME: made up
@@ -154,7 +155,7 @@ def test_what_it_recognizes() -> None:
         assert not recognizes(text), text
 
 
-@pytest.mark.parametrize(
+@each_row(
     "line",
     ["  - '+.Site{}.example'\n", "- site{}.example\n", "  - DOMAIN-SUFFIX,site{}.example\n", "  - '192.0.{}.0/24'\n",
      "  - IP-CIDR,192.0.{}.0/24,no-resolve\n"],
@@ -196,7 +197,7 @@ def test_lines_that_begin_in_different_ways_are_read_in_bulk_but_for_odd_ones(
     assert parse_list(iter(["payload:\n", "".join(usual)]), size=999, source="l", format="clash").lines_read == 15
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "payload: ['+.site.example', \"host.example\", .below.example]\n",
@@ -256,7 +257,7 @@ def test_a_keyword_that_is_a_dot_and_a_public_suffix_is_refused() -> None:
     assert found.skips == {Skip.SUFFIX: 2}
 
 
-@pytest.mark.parametrize("item", ["'" + "a" * 300_000, '"' + "a" * 300_000, "'" + "''" * 150_000, "a" * 300_000 + "]"])
+@each_row("item", ["'" + "a" * 300_000, '"' + "a" * 300_000, "'" + "''" * 150_000, "a" * 300_000 + "]"])
 def test_a_long_item_in_brackets_takes_no_more_memory_than_it_has(item: str) -> None:
     text = f"payload: [{item}"
     tracemalloc.start()

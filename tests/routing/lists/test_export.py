@@ -17,6 +17,7 @@ from proxy.routing.lists.export import Changed, ExportFormat, export
 from proxy.routing.lists.formats import FORMATS, parse_list
 from proxy.routing.lists.matcher import Entry, EntryKind
 from tests.support.programs import require
+from tests.support.rows import each_row
 
 IMPORTERS: dict[ExportFormat, str] = {ExportFormat.CLASH_DOMAIN: "clash"}
 """The reader of a format that has another name."""
@@ -86,7 +87,7 @@ SITE = Entry(EntryKind.DOMAIN, "example.org", Covers.SITE)
 NET = Entry(EntryKind.PREFIX, "192.0.2.0/24", Covers.HOST)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("format", "text", "changed", "left_out"),
     [
         ("plain", "www.example.com\nexample.org\n192.0.2.0/24\n", {Changed.WIDENED: 1}, {"keyword": 1}),
@@ -138,7 +139,7 @@ def test_autoproxy_is_spelled_as_gfwlist_is() -> None:
     assert set(read(text, ExportFormat.AUTOPROXY).exceptions.entries()) == {HOST, SITE, below}
 
 
-@pytest.mark.parametrize("format", ExportFormat)
+@each_row("format", ExportFormat)
 def test_subdomains_alone_are_written_in_every_format_that_has_subdomains(format: ExportFormat) -> None:  # noqa: A002
     below = Entry(EntryKind.DOMAIN, "below.example.net", Covers.SUBDOMAINS)
     exported = export(format, [below])
@@ -190,10 +191,8 @@ def test_a_browser_s_proxy_configuration_finds_sites_and_nothing_else() -> None:
     assert json.loads(done.stdout) == ["PROXY 127.0.0.1:8119"] * 2 + ["DIRECT"] * 3
 
 
-@pytest.mark.parametrize(
-    "format", [it for it in READABLE if export(it, [Entry(EntryKind.KEYWORD, "x", Covers.HOST)]).written]
-)
-@pytest.mark.parametrize("word", [".cn", "cn.", "-ads-", "a.b", "direct"])
+@each_row("format", [it for it in READABLE if export(it, [Entry(EntryKind.KEYWORD, "x", Covers.HOST)]).written])
+@each_row("word", [".cn", "cn.", "-ads-", "a.b", "direct"])
 def test_a_keyword_at_a_dot_stays_what_it_is(format: ExportFormat, word: str) -> None:  # noqa: A002
     entry = Entry(EntryKind.KEYWORD, word, Covers.HOST)
     made = export(format, [entry])

@@ -13,6 +13,7 @@ from proxy.routing.lists.first_match import OrderedExceptions
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.matcher import EntryKind, Wildcard
 from proxy.routing.lists.url_filters import HostFilter, add_hosts
+from tests.support.rows import each_row
 
 Line = tuple[bool, HostFilter]
 """Whether it is an exception."""
@@ -55,7 +56,7 @@ def read(*lines: Line) -> DomainList:
     return builder.build()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("listed", "excepted", "taken_back"),
     [
         (site("a.example"), site("a.example"), True),

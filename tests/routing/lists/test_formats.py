@@ -14,6 +14,7 @@ from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.lists.formats import FORMATS, ListFormat, parse_list
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.plain import parse_plain
+from tests.support.rows import each_row
 
 
 def read(*pieces: str, format: ListFormatName = "auto", allow_empty: bool = False) -> DomainList:  # noqa: A002
@@ -92,7 +93,7 @@ SAMPLES: dict[str, tuple[str, ...]] = {
 """Beginnings of files, by the format that must take them."""
 
 
-@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in SAMPLES.items() for text in texts])
+@each_row(("name", "text"), [(name, text) for name, texts in SAMPLES.items() for text in texts])
 def test_a_text_is_recognised_as_its_own_format_only(name: str, text: str) -> None:
     takers = [other for other, it in FORMATS.items() if it.recognizes(text)]
     assert takers == ([name] if name == "plain" else [name, "plain"])
@@ -140,7 +141,7 @@ def test_a_format_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
 NAME = "www.site{}.example"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("head", "line"),
     [("", NAME), ("", f"*.{NAME}  # why"), ("", f"0.0.0.0 {NAME}"), ("", f"server=/{NAME}/192.0.2.1"),
      ("payload:\n", f"  - '+.{NAME}'"), ("payload:\n", f"  - DOMAIN-SUFFIX,{NAME}"), ("", f"DOMAIN-SUFFIX,{NAME}"),

@@ -18,6 +18,7 @@ from tests.routing.lists.judges import adblocker, pac, sing_box
 from tests.routing.lists.judges.mihomo import Mihomo
 from tests.routing.lists.judges.questions import PINNED, judged
 from tests.routing.lists.judges.rule_providers import Behavior, Format, rule_provider
+from tests.support.rows import each_row
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +64,7 @@ def test_a_rule_set_means_what_sing_box_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("node")
-@pytest.mark.parametrize("kind", pac.KINDS)
+@each_row("kind", pac.KINDS)
 def test_a_script_means_what_node_says(kind: str) -> None:
     verdict = pac.judged_script(pac.made_script(kind, lines=300, seed=7), lines=200, seed=7)
     assert verdict.wrong == ()

@@ -14,6 +14,7 @@ from proxy.routing.lists.lines import DOMAIN, BulkLines, are_domains, entries_of
 from proxy.wire import hostnames
 from tests.routing.lists.reading import read
 from tests.support.calls import counting
+from tests.support.rows import each_row
 
 LETTERS = re.compile(r"^(?:([a-z]+)|)\r?$", re.MULTILINE)
 DIGITS = re.compile(r"^(?:([0-9]+)|)\r?$", re.MULTILINE)
@@ -156,7 +157,7 @@ ODD = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 """Line ends of `str.splitlines` that no editor knows."""
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("format", "text"),
     [
         ("plain", "# a{}hidden.example\nsite.example\nwhat is this\n"),
@@ -169,7 +170,7 @@ ODD = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
         ("switchyomega", "[SwitchyOmega Conditions]\n; a{}hidden.example\nsite.example\nwhat is this\n"),
     ],
 )
-@pytest.mark.parametrize("mark", ODD)
+@each_row("mark", ODD)
 def test_a_line_ends_where_it_does_for_editors(format: ListFormatName, text: str, mark: str) -> None:  # noqa: A002
     for ending in ("\n", "\r\n", "\r"):
         found = read(text.format(mark, mark).replace("\n", ending), format=format)

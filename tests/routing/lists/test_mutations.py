@@ -11,13 +11,14 @@ from proxy.routing.lists import formats
 from proxy.routing.lists.formats import FORMATS, ListFormat
 from proxy.routing.lists.list_builder import ListBuilder
 from tests.routing.lists.mutations import read_damaged, samples
+from tests.support.rows import each_row
 
 pytestmark = pytest.mark.slow
 
 LINES_EACH = 500
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@each_row("name", FORMATS)
 def test_damaged_lines_are_read_skipped_or_refused(name: ListFormatName) -> None:
     read_damaged(LINES_EACH, seed=3, formats=(name,), said=lambda word: None)
     assert name in samples(1)

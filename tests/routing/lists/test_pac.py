@@ -31,9 +31,10 @@ from tests.routing.lists.pac_scripts import (
 )
 from tests.routing.lists.reading import shown
 from tests.support.calls import counting
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("body", "expected"),
     [
         (
@@ -167,7 +168,7 @@ def test_an_array_that_nothing_understood_uses_and_a_statement_that_is_not_known
     assert found.skips == {Skip.SCRIPT: 1}
 
 
-@pytest.mark.parametrize(
+@each_row(
     "set_before",
     [
         "var r = 'PROXY x:1'; if (weekday()) { r = 'DIRECT'; }",
@@ -185,7 +186,7 @@ def test_what_a_variable_holds_after_a_condition_is_not_known(set_before: str) -
     assert Skip.SCRIPT in found.skips
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("body", "is_default"),
     [
         ("if (host == 'a.example') return 'DIRECT'; return 'PROXY x:1';", True),
@@ -208,7 +209,7 @@ def test_a_script_that_is_no_list_is_refused(body: str, is_default: bool) -> Non
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "sentence"),
     [
         ("var a = 1;", "proxy.pac: has no function FindProxyForURL, so it is no PAC file, or is cut short"),
@@ -321,7 +322,7 @@ def test_a_script_with_a_piece_lost_is_read_or_refused() -> None:
             read(GFWLIST2PAC[:start] + GFWLIST2PAC[start + chance.randrange(60) :])
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "is_one"),
     [
         ("function FindProxyForURL(url, host) {", True),
@@ -360,7 +361,7 @@ def test_a_condition_of_which_a_part_was_skipped_is_noted() -> None:
     assert direct.missing == "", "nothing that is listed"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("condition", "is_missing"),
     [
         ("shExpMatch(host, 'a*')", True),  # matches too many for a list
@@ -407,7 +408,7 @@ def test_a_chain_of_choices() -> None:
         read_body(f"return host == 'a.example' ? 'DIRECT' : host == 'b.example' ? 'DIRECT' : {PROXY};")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("body", "is_missing"),
     [
         (f"if (is_blocked(host)) return {PROXY};", True),

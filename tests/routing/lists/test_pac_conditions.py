@@ -19,9 +19,10 @@ from tests.routing.lists.pac_scripts import (
     read_body,
     read_condition,
 )
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("condition", "expected"),
     [
         ('dnsDomainIs(host, "a.example")', {"a.example": SITE}),
@@ -59,7 +60,7 @@ def test_a_condition_that_is_understood(condition: str, expected: dict[str, Cove
     assert {reason for reason in found.skips if reason is not Skip.SCRIPT} == set()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("condition", "reason"),
     [
         ("isPlainHostName(host)", Skip.CONDITION),
@@ -91,7 +92,7 @@ def test_a_condition_that_no_list_can_say_is_skipped_by_name(condition: str, rea
     assert found.covering("sure.example") is not None
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("condition", "expected"),
     [
         ("dnsDomainIs(host, d[i]) || shExpMatch(host, '*.' + d[i])", SITES),
@@ -110,7 +111,7 @@ def test_a_walk_through_an_array_that_asks_for_subdomains_too(condition: str, ex
     assert found.covering("www.a.example") == "a.example"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("condition", "expected"),
     [
         ("shExpMatch(url, d[i])", {"a.example": SUBDOMAINS, "b.example": HOST, "word": HOST}),
@@ -154,7 +155,7 @@ def test_what_a_dictionary_holds_is_not_its_keys() -> None:
     assert "so sites are missing" in found.missing
 
 
-@pytest.mark.parametrize("item", ["f(h[i])", "h[i] + h[j]", "'*.' + h[i] + x", "1 + h[i]", "'a' + '.example'"])
+@each_row("item", ["f(h[i])", "h[i] + h[j]", "'*.' + h[i] + x", "1 + h[i]", "'a' + '.example'"])
 def test_strings_that_are_put_together_otherwise_are_not_understood(item: str) -> None:
     found = read_condition(f"shExpMatch(host, {item})", "var h = ['a.example'];")
     assert listed(found) == {}

@@ -23,6 +23,7 @@ from proxy.routing.lists.domain_list import SKIPPED_SHOWN, DomainList, Skip
 from proxy.routing.lists.formats import LIST_LIMIT, parse_list
 from proxy.wire import hostnames
 from tests.support.calls import counting
+from tests.support.rows import each_row
 
 LETTERS = string.ascii_lowercase
 
@@ -152,7 +153,7 @@ PAGE = """<!DOCTYPE html>
 HOSTS = "".join(f"0.0.0.0 ads{n}.example\n" for n in range(20))
 
 
-@pytest.mark.parametrize("text", [GFWLIST, ADBLOCK, PAGE, HOSTS], ids=["base64", "adblock", "a web page", "hosts"])
+@each_row("text", [GFWLIST, ADBLOCK, PAGE, HOSTS], ids=["base64", "adblock", "a web page", "hosts"])
 def test_a_list_of_which_more_is_skipped_than_read_says_so(text: str) -> None:
     found = read(text, source="gfw.txt")
     numbers = re.search(r"; ([\d,]+) lines? read, ([\d,]+) lines? skipped\.", found.problem)
@@ -303,7 +304,7 @@ def test_a_piece_is_asked_for_when_the_one_before_has_been_read(monkeypatch: pyt
     assert added == [100] * 50
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n", "  # why\n", ".\n"])
+@each_row("end", ["\n", "\r\n", "  # why\n", ".\n"])
 def test_usual_lines_are_read_by_few_calls(end: str) -> None:
     """As many of Python's functions are called for one line of a piece as for a thousand."""
     text = "".join(f"*.Site{n}.example{end}" for n in range(1000))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from proxy.model.errors import ConfigError
 from proxy.routing.lists.script_tokens import STRINGS_AT_ONCE, Kind, Token, are_plain, names, tokens
 from tests.support.calls import counting
+from tests.support.rows import each_row
 
 
 def read(*pieces: str) -> list[tuple[Kind, str]]:
@@ -63,7 +64,7 @@ def test_lines_are_counted_and_a_comment_goes_over_pieces() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ['"open', "a\n\x00", "'x\ny'", "`${a}`", "é", "@"])
+@each_row("text", ['"open', "a\n\x00", "'x\ny'", "`${a}`", "é", "@"])
 def test_what_is_no_token_is_named_with_its_line(text: str) -> None:
     with pytest.raises(ConfigError, match=r"l:[12]: cannot be read at ['\"]"):
         read(text)

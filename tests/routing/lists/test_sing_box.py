@@ -16,6 +16,7 @@ from proxy.routing.lists.domain_list import DomainList, Skip
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.sing_box import DEPTH_LIMIT, parse_sing_box, recognizes
 from tests.support.calls import counting
+from tests.support.rows import each_row
 
 
 def read(text: str) -> DomainList:
@@ -32,8 +33,8 @@ def listed(found: DomainList) -> dict[str, Covers]:
     return {entry.text: entry.covers for entry in found.entries()}
 
 
-@pytest.mark.parametrize("indent", [None, 2])
-@pytest.mark.parametrize("version", [1, 2, 3, 4])
+@each_row("indent", [None, 2])
+@each_row("version", [1, 2, 3, 4])
 def test_the_hosts_of_a_rule(version: int, indent: int | None) -> None:
     rule = {
         "domain": ["one.example", "Two.example", "x.example", ".dot.example"],
@@ -61,7 +62,7 @@ def test_the_hosts_of_a_rule(version: int, indent: int | None) -> None:
     assert found.skips == {Skip.REGULAR_EXPRESSION: 2, Skip.UNREADABLE: 1}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("condition", "reason", "shown"),
     [
         ({"port": [443]}, Skip.CONDITION, "port"),
@@ -83,7 +84,7 @@ def test_the_hosts_of_a_rule(version: int, indent: int | None) -> None:
         ({"of_next_year": [1, {"deep": [None, True, -1.5]}]}, Skip.CONDITION, "of_next_year"),
     ],
 )
-@pytest.mark.parametrize("first", [True, False])
+@each_row("first", [True, False])
 def test_a_rule_with_another_condition_is_skipped_as_a_whole(
     condition: dict[str, Any], reason: Skip, shown: str, first: bool
 ) -> None:
@@ -94,8 +95,8 @@ def test_a_rule_with_another_condition_is_skipped_as_a_whole(
     assert found.skipped[0].startswith(f'set.json:1: "{shown}" {reason.sentence}')
 
 
-@pytest.mark.parametrize("empty", ["[]", "[ ]", "null"])
-@pytest.mark.parametrize("key", ["port", "source_ip_cidr", "process_name", "domain_regex", "ip_cidr", "package_name"])
+@each_row("empty", ["[]", "[ ]", "null"])
+@each_row("key", ["port", "source_ip_cidr", "process_name", "domain_regex", "ip_cidr", "package_name"])
 def test_a_condition_that_names_nothing_is_none(key: str, empty: str) -> None:
     found = read(f'{{"version": 3, "rules": [{{"{key}": {empty}, "domain": ["a.example"], "ip_is_private": false}}]}}')
     assert (listed(found), found.skips) == ({"a.example": Covers.HOST}, {})
@@ -113,7 +114,7 @@ def test_one_value_may_stand_without_its_array_and_keys_in_any_order() -> None:
     assert read('{"version": 1, "rules": []}').problem == "set.json: the list is empty"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "sentence"),
     [
         ("", "set.json:1: the JSON is damaged: { was expected, not the end of the file"),
@@ -154,7 +155,7 @@ def test_any_text_is_a_rule_set_or_refused(text: str) -> None:
             read(complete)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "is_one"),
     [
         ('{"version": 1, "rules": [', True),

@@ -13,6 +13,7 @@ from proxy.routing.lists.matcher import EntryKind
 from proxy.routing.lists.switchyomega import host_wildcard, parse_switchyomega, recognizes
 from proxy.routing.lists.url_filters import HostFilter
 from tests.support.calls import counting
+from tests.support.rows import each_row
 
 HEADER = "[SwitchyOmega Conditions]\r\n"
 
@@ -31,7 +32,7 @@ def excepted(found: DomainList) -> dict[str, Covers]:
     return {entry.text: entry.covers for entry in found.exceptions.entries()}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("pattern", "expected"),
     [
         ("*.example.com", HostFilter(EntryKind.DOMAIN, ("example.com",), Covers.SITE)),
@@ -162,7 +163,7 @@ def test_any_text_is_a_list(text: str) -> None:
         read(header + text)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "is_one"),
     [
         ("[SwitchyOmega Conditions]\n", True),

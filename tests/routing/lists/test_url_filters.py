@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from proxy.routing.lists.url_filters import (
     shell_wildcard,
     url_wildcard,
 )
+from tests.support.rows import each_row
 
 SITE, HOST, SUBDOMAINS = Covers.SITE, Covers.HOST, Covers.SUBDOMAINS
 
@@ -33,7 +33,7 @@ def keyword(text: str, *, narrow: bool = False) -> HostFilter:
     return HostFilter(EntryKind.KEYWORD, (text,), HOST, narrow)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "expected"),
     [
         # where a label begins
@@ -117,7 +117,7 @@ def test_the_hosts_of_a_filter(text: str, expected: HostFilter | Skip) -> None:
     assert host_filter(text) == expected
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "expected"),
     [
         ("www.example.com", domain("www.example.com", HOST)),
@@ -134,7 +134,7 @@ def test_the_hosts_of_a_shell_wildcard(text: str, expected: HostFilter | Skip) -
     assert shell_wildcard(text) == expected
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "expected"),
     [
         ("*://www.example.com/*", domain("www.example.com", HOST)),
@@ -188,7 +188,7 @@ def test_any_text_is_a_filter_or_has_a_reason_not_to_be(text: str) -> None:
     assert found.lines_read or found.lines_skipped
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     ["||bücher.example^", ".bücher.example", "bücher.example", "|http://bücher.example/", "||cdn*.bücher.example^"],
 )

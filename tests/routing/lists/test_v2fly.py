@@ -13,6 +13,7 @@ from proxy.routing.lists.domain_list import DomainList, Skip
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.v2fly import inline_includes, parse_v2fly
 from tests.support.calls import counting
+from tests.support.rows import each_row
 
 
 def read(text: str, files: Mapping[str, str] | None = None) -> DomainList:
@@ -55,7 +56,7 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("include", "expected"),
     [
         ("include:ads", "a.example b.example c.example d.example e.example kkk"),
@@ -75,7 +76,7 @@ def test_an_include_takes_what_is_marked_through_all_that_is_included(include: s
     assert found.lines_skipped == 0
 
 
-@pytest.mark.parametrize("name", ["not-there", "../secrets", "a/b", "a.txt", "", "x" * 65, "é"])
+@each_row("name", ["not-there", "../secrets", "a/b", "a.txt", "", "x" * 65, "é"])
 def test_an_include_that_leads_nowhere_is_skipped_by_name(name: str) -> None:
     found = read(
         f"include:{name} @cn\nexample.com\n", {"../secrets": "s.example", "a/b": "s.example", "a.txt": "s.example"}
@@ -134,9 +135,7 @@ def test_usual_lines_are_read_by_few_calls() -> None:
     assert builder.build().lines_read == 1000
 
 
-@pytest.mark.parametrize(
-    "main", ["include:ads", "include:ads @ads", "include:ads @cn @-ads", "x.example\ninclude:more @-cn"]
-)
+@each_row("main", ["include:ads", "include:ads @ads", "include:ads @cn @-ads", "x.example\ninclude:more @-cn"])
 def test_a_list_with_its_includes_in_place_means_the_same(main: str) -> None:
     def sibling(name: str) -> tuple[str, Iterator[str]] | None:
         return (name, iter([FILES[name]])) if name in FILES else None

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from proxy.setup.desktop.programs import DesktopError, run_program
+from tests.support.rows import each_row
 
 
 def test_it_returns_what_the_program_prints() -> None:
@@ -15,7 +16,7 @@ def test_it_returns_what_the_program_prints() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("words", "said"),
     [
         (["no-such-program-of-a-desktop"], "no-such-program-of-a-desktop is not installed"),

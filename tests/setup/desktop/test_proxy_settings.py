@@ -22,6 +22,7 @@ from proxy.setup.desktop.proxy_settings import (
     this_desktop,
 )
 from tests.support.desktops import calls, run_in, session_bus, stand_ins
+from tests.support.rows import each_row
 
 PAC = "http://127.0.0.1:8119/proxy.pac"
 ODD = 'http://corp.example/it\'s "odd" ü.pac'
@@ -103,7 +104,7 @@ def test_windows_spells_prefixes_with_stars(tmp_path: Path) -> None:
     assert len(";".join(bypass)) < 2000, "what Windows reads of it"
 
 
-@pytest.mark.parametrize("name", DesktopName)
+@each_row("name", DesktopName)
 def test_what_names_it_comes_first_and_the_mode_last(name: DesktopName) -> None:
     """Who is killed in between is found by what names it, and never leaves a mode without what it needs."""
     settings = settings_of(name)
@@ -113,7 +114,7 @@ def test_what_names_it_comes_first_and_the_mode_last(name: DesktopName) -> None:
         assert MODE not in others[:-1] or name is DesktopName.WINDOWS  # a URL is removed last there: it counts first
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("platform", "env", "name"),
     [
         ("linux", {}, DesktopName.GNOME),
@@ -129,7 +130,7 @@ def test_the_desktop_of_this_session(platform: str, env: dict[str, str], name: D
     assert settings_of(name).name is name
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("settings", "values", "proxy"),
     [
         (Gnome(), {MODE: "none", "http.host": "left.over", "http.port": "1"}, ""),
