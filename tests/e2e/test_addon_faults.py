@@ -47,7 +47,8 @@ FAULTS = {
     ),
     "slow": ("import time; time.sleep(0.2)", "ms; all connections wait for it; the limit is 50 ms"),
     "busy": (
-        # Processor time: what a busy machine takes from it is no fault, and after a second it is broken off.
+        # Processor time: what a busy machine takes from it is no fault. Where it has had 50 ms within a second and not
+        # yet all 60, it is broken off.
         "import time; until = time.thread_time() + 0.06\n    while time.thread_time() < until: pass",
         "ms; all connections wait for it; the limit is 50 ms",
     ),
@@ -63,10 +64,9 @@ CLOSING = {
 }
 """What is wrong with these is no doubt that they meant to close."""
 
-ENDLESS = {
-    "a loop": ("while True: pass", "plan was stopped after blocking all of Byway for 1 s; the plan is"),
-    "a sleep": ("import time; time.sleep(10)", "plan was stopped after blocking all of Byway for 1 s"),
-}
+STOPPED = "plan was stopped after blocking all of Byway for 1 s; the plan is"
+
+ENDLESS = {"a loop": ("while True: pass", STOPPED), "a sleep": ("import time; time.sleep(10)", STOPPED)}
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,13 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
 async def test_G8_a_faulty_hook_changes_nothing_and_is_said_once(fault: str, seen: Seen) -> None:
     assert seen.ways == ["tor", "direct", "none", "none", "none", "direct"]
     name = fault.replace(" ", "_")
-    (line,) = seen.said(f"addon {name}: plan ")
-    assert (FAULTS | ENDLESS)[fault][1] in line
-    where = re.search(rf"{name}\.py:(\d+): ", line)
-    assert where is not None
-    assert int(where[1]) >= 1
+    lines = seen.said(f"addon {name}: plan ")
+    faults = [(FAULTS | ENDLESS)[fault][1], *([STOPPED] if fault == "busy" else [])]
+    assert 1 <= len(lines) == sum(any(words in line for line in lines) for words in faults)
+    for line in lines:
+        where = re.search(rf"{name}\.py:(\d+): ", line)
+        assert where is not None
+        assert int(where[1]) >= 1
     (off,) = seen.said(f"addon {name}: disabled after 3 faults, until ")
     assert off.endswith(f"{name}.py is edited")
 
