@@ -16,7 +16,7 @@ from tests.lab.scenarios import Way
 
 pytestmark = [pytest.mark.waits, pytest.mark.slow]
 
-AT_ONCE = 4
+AT_ONCE = 8
 
 # The control: no strategy passes a censor who puts records together, so with a relay that is gone no page comes.
 NO_WAY = dataclasses.replace(
