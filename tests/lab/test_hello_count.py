@@ -7,7 +7,7 @@ Some networks count them and punish. The test counts them on the client's link, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from tests.lab.scenarios import Arrange, by_address, by_name, nothing, read_by
 from tests.lab.trials import limited
 from tests.lab.views import View
 from tests.lab.visitor import Visit
+from tests.support.at_once import AtOnce, all_of
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
@@ -127,55 +128,70 @@ def _is_checked(country: Country, one: Visited) -> bool:
 # -- a network that counts ---------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=Reading)
-async def counted(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[Country, CountHellos]]:
-    async with Country(tmp_path) as country:
-        rule = rules.HelloCount("*", reading=request.param)
-        country.rules.set([rule])
-        assert isinstance(rule.deed, CountHellos)
-        yield country, rule.deed
+at_once = AtOnce(most=5)
+
+
+class Counting:
+    """A network with a censor of each kind, both of which see every hello. As long as neither punishes, neither is
+    disturbed by the other."""
+
+    def __init__(self, country: Country) -> None:
+        self._censors = {reading: rules.HelloCount("*", reading=reading) for reading in Reading}
+        country.rules.set(self._censors.values())
+
+    @property
+    def punished(self) -> dict[Reading, list[tuple[str, float]]]:
+        """The names that each of them punished, with the times."""
+        deeds = {reading: rule.deed for reading, rule in self._censors.items()}
+        return {
+            reading: deed.punished for reading, deed in deeds.items() if isinstance(deed, CountHellos) and deed.punished
+        }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "punished"), [(1, 0), (3, 0), (6, 1)])
-async def test_a_client_without_byway_is_punished_for_six_at_once(
-    counted: tuple[Country, CountHellos], number: int, punished: int
-) -> None:
-    country, censor = counted
-    seen = await visit(country, None, country.add_site("site.test"), number)
-    assert len(censor.punished) == punished
-    assert all(one.genuine for one in seen) is not bool(punished)
+async def test_a_client_without_byway_is_punished_for_six_at_once(country: Country) -> None:
+    async def story(reading: Reading, number: int, punished: int) -> None:
+        site = country.add_site(f"{reading}-{number}.test")
+        rule = rules.HelloCount(site.name, reading=reading)
+        country.rules.add(rule)
+        seen = await visit(country, None, site, number)
+        assert isinstance(rule.deed, CountHellos)
+        assert len(rule.deed.punished) == punished
+        assert all(one.genuine for one in seen) is not bool(punished)
+
+    cases = ((1, 0), (3, 0), (6, 1))
+    await all_of(
+        {f"{reading}, {number}": story(reading, number, most) for reading in Reading for number, most in cases}
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 3])
-async def test_a_client_with_byway_is_not_punished_for_less(
-    counted: tuple[Country, CountHellos], tmp_path: Path, number: int
-) -> None:
+@at_once
+async def test_a_client_with_byway_is_not_punished_for_less(folder: Path, *, number: int) -> None:
     """A first visit, which is checked for interception; then a second one."""
-    country, censor = counted
-    site = country.add_site("site.test")
-    async with country.byway(tmp_path / "byway", config=country.config(detect=UNHURRIED)) as byway:
-        for sent in (number + 1, 2 * number + 1):
-            assert all(one.genuine for one in await visit(country, byway, site, number))
-            await until(lambda sent=sent: len(hellos(country, site.name)) >= sent)  # type: ignore[misc]  # a default
-            await a_moment_later(country, site)
-        assert censor.punished == []
-        assert (await byway.belief(site.name))["state"] == "works"
+    async with Country(folder) as country:
+        censors, site = Counting(country), country.add_site("site.test")
+        async with country.byway(folder / "byway", config=country.config(detect=UNHURRIED)) as byway:
+            for sent in (number + 1, 2 * number + 1):
+                assert all(one.genuine for one in await visit(country, byway, site, number))
+                await until(lambda sent=sent: len(hellos(country, site.name)) >= sent)  # type: ignore[misc]  # a default
+                await a_moment_later(country, site)
+            assert censors.punished == {}
+            assert (await byway.belief(site.name))["state"] == "works"
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-async def test_nor_for_a_site_that_is_blocked_by_name(
-    counted: tuple[Country, CountHellos], tmp_path: Path, number: int
-) -> None:
+@at_once
+async def test_nor_for_a_site_that_is_blocked_by_name(folder: Path, *, number: int) -> None:
     """Without a relay, where a cut hello passes: one connection learns this, and the others use it."""
-    country, censor = counted
-    site = country.add_site("site.test")
-    country.rules.add(rules.SniReset(site.name, view=View.PACKET))
-    config = country.config(detect=UNHURRIED, no_relay=True)
-    async with country.byway(tmp_path / "byway", config=config) as byway:
-        for _ in range(2):
-            seen = await visit(country, byway, site, number)
-            assert all(one.genuine for one in seen), seen
-            await a_moment_later(country, site)
-        assert censor.punished == []
+    async with Country(folder) as country:
+        censors, site = Counting(country), country.add_site("site.test")
+        country.rules.add(rules.SniReset(site.name, view=View.PACKET))
+        config = country.config(detect=UNHURRIED, no_relay=True)
+        async with country.byway(folder / "byway", config=config) as byway:
+            for _ in range(2):
+                seen = await visit(country, byway, site, number)
+                assert all(one.genuine for one in seen), seen
+                await a_moment_later(country, site)
+            assert censors.punished == {}
