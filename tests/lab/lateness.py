@@ -34,10 +34,9 @@ class Lateness:
         if self._timer is not None:
             self._timer.cancel()
 
-    @property
-    def worst_s(self) -> float:
-        """The longest delay so far."""
-        return self._worst[0]
+    def worst_since_s(self, at: float) -> float:
+        """Returns the longest notable delay since that time of the loop's clock."""
+        return max((late for late, looked_at in self._notable if looked_at >= at), default=0.0)
 
     def late_s(self, at: float) -> float:
         """Returns how long a packet may have waited that was noted at that time of the loop's clock."""
