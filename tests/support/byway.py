@@ -48,6 +48,23 @@ TYPED = f"{sys.executable} -m proxy"
 """The command that its texts name in place of an installed `byway`."""
 
 
+_RUN_EACH = """
+import contextlib, io, json, sys
+from proxy.cli import main
+ran = []
+for words in json.loads(sys.argv[1]):
+    sys.argv[1:] = words
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            main()
+            code = 0
+        except SystemExit as ended:
+            code = ended.code or 0
+    ran.append((words, code, out.getvalue(), err.getvalue()))
+print(json.dumps(ran))
+"""
+
+
 class NotReady(AssertionError):
     """Byway ended, or did not listen in time."""
 
@@ -188,12 +205,25 @@ class Byway:
         self, *arguments: str, check: bool = True, within_s: float = _COMMAND_S
     ) -> subprocess.CompletedProcess[str]:
         """Runs a `byway` command for this Byway. With `check`, any exit code but 0 fails the test."""
+        return _checked(await self._completed(self._command_line(*arguments), arguments, within_s), check=check)
+
+    async def commands(
+        self, *commands: Sequence[str], check: bool = True, within_s: float = _COMMAND_S
+    ) -> list[subprocess.CompletedProcess[str]]:
+        """Runs `byway` commands one after the other, in one process, which imports Byway once."""
+        given = json.dumps([[*self._files(), *words] for words in commands])
+        line = [*self._prefix, sys.executable, "-P", "-c", _RUN_EACH, given]
+        whole = _checked(await self._completed(line, ("…",), within_s), check=True)
+        return [
+            _checked(subprocess.CompletedProcess(words, code, out, err), check=check)
+            for words, code, out, err in json.loads(whole.stdout)
+        ]
+
+    async def _completed(
+        self, line: Sequence[str], words: Sequence[str], within_s: float
+    ) -> subprocess.CompletedProcess[str]:
         process = await asyncio.create_subprocess_exec(
-            *self._command_line(*arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=self._environment,
+            *line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self._environment
         )
         try:
             out, err = await asyncio.wait_for(process.communicate(), within_s)
@@ -201,10 +231,7 @@ class Byway:
             process.kill()
             await process.wait()
             raise
-        done = subprocess.CompletedProcess(arguments, process.returncode or 0, out.decode(), err.decode())
-        if check:
-            assert done.returncode == 0, f"byway {' '.join(arguments)}: exit {done.returncode}\n{done.stderr}"
-        return done
+        return subprocess.CompletedProcess([*words], process.returncode or 0, out.decode(), err.decode())
 
     def at_terminal(self, *arguments: str, columns: int, controls: bool = False, shell: str = "") -> Terminal:
         """Returns a `byway` command for this Byway at a terminal without colors, in UTC. `shell` is a script that
@@ -214,8 +241,10 @@ class Byway:
         return Terminal([*started_by, *self._command_line(*arguments)], environment, columns=columns, controls=controls)
 
     def _command_line(self, *arguments: str) -> list[str]:
-        files = ("--config", str(self.config), "--state", str(self.state))
-        return [*self._prefix, sys.executable, "-P", "-m", "proxy", *files, *arguments]
+        return [*self._prefix, sys.executable, "-P", "-m", "proxy", *self._files(), *arguments]
+
+    def _files(self) -> tuple[str, ...]:
+        return ("--config", str(self.config), "--state", str(self.state))
 
     async def read(self, *arguments: str) -> Any:
         """Returns the document that a command prints with --json."""
@@ -242,6 +271,11 @@ class Byway:
         """Returns its output, for a failure."""
         text = self.said.read_text(errors="replace") if self.said.exists() else ""
         return f"byway said:\n{text[-8000:] or '(nothing)'}"
+
+
+def _checked(done: subprocess.CompletedProcess[str], *, check: bool) -> subprocess.CompletedProcess[str]:
+    assert not check or done.returncode == 0, f"byway {' '.join(done.args)}: exit {done.returncode}\n{done.stderr}"
+    return done
 
 
 def _read(run_file: Path) -> dict[str, Any] | None:
