@@ -17,7 +17,6 @@ from proxy.languages.amounts import moment
 from tests.lab.country import Running
 from tests.support.dashboard import Browser, Pages
 
-AT_ONCE = 4
 NEWS = frozenset({"blocked", "likely blocked", "intercepted", "slow"})
 """The words that the page Home marks as new."""
 
@@ -74,21 +73,19 @@ async def disagreements(byway: Running, hosts: Collection[str]) -> tuple[States,
 async def _documents(byway: Running, hosts: Collection[str], tested: Collection[str]) -> Mapping[str, States]:
     """Returns the statement of each command and document, by its place and the site. A report contains the tested sites
     alone."""
-    room = asyncio.Semaphore(AT_ONCE)
-
-    async def show(host: str) -> Said:
-        async with room:
-            return Said.of((await byway.read("site", "show", host))["belief"])
 
     async def known(host: str) -> Said:
         return Said.of((await byway.ask("/v1/why", host=host))["belief"])
 
-    shown = await asyncio.gather(*map(show, hosts))
-    listed, status = await byway.read("site", "list"), await byway.read("status")
-    exact = ("--format", "json", "--redact", "none", "--exact-times")
-    report = json.loads((await byway.command("report", *tested, *exact)).stdout)
+    done = await byway.commands(
+        *(("site", "show", host, "--json") for host in hosts),
+        ("site", "list", "--json"),
+        ("status", "--json"),
+        ("report", *tested, "--format", "json", "--redact", "none", "--exact-times"),
+    )
+    *shown, listed, status, report = (json.loads(each.stdout) for each in done)
     return {
-        "site show": dict(zip(hosts, shown, strict=True)),
+        "site show": {host: Said.of(site["belief"]) for host, site in zip(hosts, shown, strict=True)},
         "site list": _by_host(listed["sites"]),
         "status": _by_host(status["sites"]),
         "report": {site["host"]: Said.of(site["belief"]) for site in report["sites"]},

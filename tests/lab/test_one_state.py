@@ -20,9 +20,12 @@ from tests.lab.readers import States, disagreements, states
 from tests.lab.relays import Relay
 from tests.lab.test_verdicts import DETECT
 from tests.lab.trials import limited, stay
+from tests.support.at_once import AtOnce
 from tests.support.waiting import until_read
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
+
+at_once = AtOnce(most=3)
 
 AT_ONCE = 12
 VISIT_S = 8.0
@@ -84,6 +87,7 @@ def changed(before: States, after: States) -> dict[str, Any]:
     return {host: (said, after[host]) for host, said in before.items() if said != after[host] and said.words != "works"}
 
 
+@at_once
 async def test_what_was_measured_is_said_in_every_place(folder: Path) -> None:
     async with stay(folder, dict.fromkeys(ROWS, 1)) as (here, sites):
         byway, country = here.byway, here.country
@@ -123,6 +127,7 @@ async def _is_elsewhere(byway: Running, said: States) -> bool:
 RESET, HEALTHY = "reset.test", "healthy.test"
 
 
+@at_once
 async def test_relays_that_fail_and_are_mended(folder: Path) -> None:
     """While the only relay is dead, Byway makes no statement about the site; once the relay works, every place has the
     result that it shows. A restart in between changes nothing."""
@@ -153,6 +158,7 @@ async def test_relays_that_fail_and_are_mended(folder: Path) -> None:
                 assert ((said[RESET].words, said[RESET].cause), wrong) == (("blocked", "sni_reset"), {})
 
 
+@at_once
 async def test_a_block_that_was_lifted_and_measured(folder: Path) -> None:
     """A site that a measurement opened direct works in every place, whichever route the next visits take, and after a
     restart."""

@@ -17,8 +17,11 @@ from tests.lab.readers import disagreements
 from tests.lab.scenarios import Arrange, provider_fails, provider_silent
 from tests.lab.test_one_state import SETTLE_S, survey, visit_all, why
 from tests.lab.test_verdicts import DETECT
+from tests.support.at_once import AtOnce
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
+
+at_once = AtOnce(most=3)
 
 TUNING = DETECT.replace("rescue_suspect_s = 3", "rescue_suspect_s = 60").replace("syn_s = 2.0", "syn_s = 5.0")
 """Byway gives up a resolver before a connection to a name, as by default."""
@@ -26,7 +29,8 @@ FIRST, SECOND = "first.test", "second.example"
 
 
 @pytest.mark.parametrize(("fails", "no_relay"), [(provider_silent, False), (provider_fails, True)])
-async def test_a_dead_resolver_is_no_block(folder: Path, fails: Arrange, no_relay: bool) -> None:
+@at_once
+async def test_a_dead_resolver_is_no_block(folder: Path, *, fails: Arrange, no_relay: bool) -> None:
     async with Country(folder) as country:
         settings = country.config(no_relay=no_relay, detect=TUNING)
         async with country.byway(folder / "byway", config=settings) as byway:
@@ -48,6 +52,7 @@ async def test_a_dead_resolver_is_no_block(folder: Path, fails: Arrange, no_rela
             assert ({name: each.words for name, each in said.items()}, wrong) == (dict.fromkeys(urls, "works"), {})
 
 
+@at_once
 async def test_visits_to_several_sites_show_it_too_and_one_site_does_not(folder: Path) -> None:
     async with Country(folder) as country:
         settings = country.config(detect=TUNING)
