@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from typer import Typer
+from typer.main import get_command
 
 from proxy.control.server import ControlServer
 from proxy.model.feature import Feature
@@ -41,6 +43,9 @@ class Ran:
 
 Byway = Callable[..., Ran]
 
+_tree = functools.cache(get_command)
+"""typer makes all commands anew at each call of a Typer."""
+
 
 @dataclass
 class Home:
@@ -67,11 +72,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 @pytest.fixture
 def byway(home: Home, commands: Typer, own_log: None, capsys: pytest.CaptureFixture[str]) -> Byway:
     """Runs `byway …` with these folders."""
+    tree = _tree(commands)
 
     def run(*words: str) -> Ran:
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            commands([*home.flags, *words], prog_name="byway")
+            tree([*home.flags, *words], prog_name="byway")
         said = capsys.readouterr()
         return Ran(int(ended.value.code or 0), said.out, said.err)
 

@@ -169,7 +169,7 @@ def test_G12_a_reader_that_leaves_is_no_error(home: Home, words: str) -> None:
 
 
 def test_G12_with_head_and_a_long_log(home: Home, running: Running) -> None:
-    running.see(*(rescued(host=f"blog{number}.example.net", at=2e9) for number in range(3000)))
+    running.see(*(rescued(host=f"blog{number}.example.net", at=2e9) for number in range(1000)))
     line = " ".join([*BYWAY, *home.flags, "log", "--limit", "10000"])
     done = run_shell(f"{line} | head -2; exit ${{PIPESTATUS[0]}}")
     assert done.returncode == 0
