@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import shutil
 import ssl
@@ -302,21 +303,30 @@ async def test_no_name_of_a_forgotten_site_stays_in_memory(tmp_path: Path, words
         await byway.command(*words)  # the names that were read with the configuration
         await search.found(url)
         trust = origin.authority.client()
+
+        async def visit(each: str) -> None:
+            with contextlib.suppress(OSError, EOFError, ssl.SSLError):
+                await fetch(each, via=byway.proxy, trust=trust)
+
+        schemes = (("http", origin.http_port), ("https", origin.https_port))
+        urls = [f"{scheme}://{name}:{port}/" for name in (fine, reset, dead, sticky, typo) for scheme, port in schemes]
         for _ in range(2):
-            for name in (fine, reset, dead, sticky, typo):
-                for each in (f"http://{name}:{origin.http_port}/", f"https://{name}:{origin.https_port}/"):
-                    with contextlib.suppress(OSError, EOFError, ssl.SSLError):
-                        await fetch(each, via=byway.proxy, trust=trust)
-        for name in (fine, reset, dead, typo):
-            await byway.command("why", f"http://{name}:{origin.http_port}/", "--fresh", check=False)
-        sites = (f"http://{fine}:{origin.http_port}/", f"https://{reset}/")
-        await byway.command("test", "--jitter", "0", *sites, check=False)
+            await asyncio.gather(*map(visit, urls))
         async with byway.api() as api:  # a connection that stays open holds its last request
+
+            async def measure(name: str) -> None:  # as `byway why --fresh` does
+                asked = {"site": f"http://{name}:{origin.http_port}/", "fresh": True}
+                async with api.post("/v1/why", json=asked) as answer:
+                    assert b'"verdict"' in await answer.read()
+
+            await asyncio.gather(*map(measure, (fine, reset, dead, typo)))
             for path in (*(f"sites/{name}" for name in (fine, reset, dead, typo)), "sites", "status", "log"):
                 async with api.get(f"/v1/{path}") as answer:
                     assert answer.status == 200
-        for asked in (("report", reset), ("rule", "test", f"http://{reset}/")):
-            await byway.command(*asked, check=False)
+        sites = (f"http://{fine}:{origin.http_port}/", f"https://{reset}/")
+        await byway.commands(
+            ("test", "--jitter", "0", *sites), ("report", reset), ("rule", "test", f"http://{reset}/"), check=False
+        )
         held = await search.found(url)
         assert held >= {"_lru_cache_wrapper", "Bounded", "Working"}, "the control: there is something to forget"
         await byway.command(*words)
@@ -393,19 +403,26 @@ def _tell_remembered(byway: Byway, *, every_s: float = 0.0) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [("forget", "--all"), ("forget", "--host", "a.test"), ("site", "forget", "a.test")])
-async def test_no_request_stays_in_memory(tmp_path: Path, words: Sequence[str]) -> None:
+async def test_no_request_stays_in_memory(tmp_path: Path) -> None:
+    ways = (("forget", "--all"), ("forget", "--host", "a.test"), ("site", "forget", "a.test"))
     byway = Byway(tmp_path, config='[dns.hosts]\n"a.test" = "127.0.0.1"\n')
-    file, told = _tell_remembered(byway), list[str]()
+    file, numbers = _tell_remembered(byway), itertools.count()
     async with Origin() as origin, byway:
-        for number in range(4):
-            if number == 3:
-                await byway.command(*words)
-            url = f"http://a.test:{origin.http_port}/{number}"
+
+        async def remembered() -> int:
+            """Makes another request. Returns how many are remembered then."""
+            url = f"http://a.test:{origin.http_port}/{(number := next(numbers))}"
             assert (await fetch(url, via=byway.proxy, headers=[("Cookie", "a=secret")])).status == 200
-            told.append("1\n" if number == 3 else f"{number + 1}\n")
-            await until(lambda: file.exists() and file.read_text().count("\n") == len(told))
-        assert file.read_text() == "".join(told)
+            await until(lambda: file.exists() and file.read_text().count("\n") == number + 1)
+            return int(file.read_text().split()[-1])
+
+        left = {}
+        for words in ways:
+            before = [await remembered() for _ in range(3)]
+            assert before == [*range(before[0], before[0] + 3)], "the control"
+            await byway.command(*words)
+            left[" ".join(words)] = await remembered()
+        assert left == dict.fromkeys(left, 1), "that of the last request"
 
 
 @pytest.mark.slow
