@@ -20,6 +20,7 @@ import pytest
 from tests.e2e.test_inspection import inspecting
 from tests.features.inspection.mitm.site import Site
 from tests.support import chromium, firefox, programs
+from tests.support.at_once import all_of
 from tests.support.authority import Authority
 from tests.support.browsers import is_running, pid_of
 from tests.support.byway import Byway
@@ -48,6 +49,8 @@ CANDIDATES = """(async () => {
 """Everything through which WebRTC would let another peer reach this browser. Without any a browser may try for minutes.
 The control is asked again until it has found some: on a busy machine the first takes longer."""
 
+DNS_MODE = "chrome.settingsPrivate.getPref('dns_over_https.mode').then(setting => setting.value)"
+
 
 @contextlib.asynccontextmanager
 async def opened(byway: Byway, kind: str, *words: str) -> AsyncIterator[Tab | Page]:
@@ -70,74 +73,77 @@ async def opened(byway: Byway, kind: str, *words: str) -> AsyncIterator[Tab | Pa
 
 
 @pytest.mark.parametrize("kind", BROWSERS)
-async def test_it_uses_byway_from_its_first_page_on(kind: str, tmp_path: Path) -> None:
-    async with Byway(tmp_path, rules="MATCH,BLOCK\n") as byway, opened(byway, kind) as page:
-        await page.open("http://byway.internal/")
-        assert "✓ Yes." in await page.text()
-        folder = byway.state / "browser" / kind
-        assert folder.stat().st_mode & 0o777 == 0o700
-        assert folder.parent.stat().st_mode & 0o777 == 0o700
-
-
-@pytest.mark.needs("chromium")
-async def test_the_first_rows_of_the_log_are_the_users(tmp_path: Path) -> None:
-    """What Chromium asks for by itself at its start would be the first that a censor sees. (Firefox still asks for its
-    list of revoked certificates, which keeps its user safe.)"""
-    hosts = "".join(f'"{host}" = "127.0.0.1"\n' for host in ("first.test", "second.test"))
-    async with (
-        Origin() as origin,
-        Byway(
-            tmp_path,
-            config=f"[dns.hosts]\n{hosts}",
-            rules="DOMAIN-SUFFIX,test,DIRECT\nMATCH,BLOCK\n",
-        ) as byway,
-    ):
-        async with opened(byway, "chromium") as page:
-            for host in ("first.test", "second.test"):
-                await page.open(f"http://{host}:{origin.http_port}/")
-                assert "says hello" in await page.text()
-        rows = (await byway.read("log"))["rows"]
-        assert {row["host"] for row in rows} == {"first.test", "second.test"}
-
-
-@pytest.mark.parametrize("kind", BROWSERS)
-async def test_it_opens_a_blocked_site_and_a_page_of_this_computer(kind: str, tmp_path: Path) -> None:
-    """The site is reset on the direct route, and a relay brings it. Pages of this computer do not go through Byway."""
-    async with (
-        Origin() as origin,
-        Censor("127.0.0.2", origin.http_port, origin="127.0.0.1", behaviour=Behaviour.RESET) as censor,
-        Relay({"blocked.test": "127.0.0.1"}) as relay,
-        Byway(
-            tmp_path,
-            config=f'[[relay]]\nname = "relay"\nurl = "socks5h://{relay.address}:{relay.port}"\n'
-            '[dns.hosts]\n"blocked.test" = "127.0.0.2"\n',
-            rules="DOMAIN,blocked.test,AUTO\nMATCH,BLOCK\n",
-        ) as byway,
-        opened(byway, kind) as page,
-    ):
-        await page.open(f"http://blocked.test:{origin.http_port}/")
-        assert "says hello" in await page.text()
-        assert censor.struck
-        assert relay.asked
-        rows = (await byway.read("log", "--site", "blocked.test"))["rows"]
-        assert {row["winner"] for row in rows} == {"relay"}
-        await page.open(f"http://127.0.0.1:{origin.http_port}/")
-        assert "says hello" in await page.text(), "and Byway would have refused it"
-
-
-@pytest.mark.parametrize("kind", BROWSERS)
-async def test_webrtc_does_not_go_around_byway(kind: str, tmp_path: Path) -> None:
+async def test_a_window_takes_all_from_byway(kind: str, tmp_path: Path) -> None:
+    """The stories of one window, in turn, and the controls of two of them in the same browser without our settings."""
+    at = {"first.test": "127.0.0.1", "second.test": "127.0.0.1", "blocked.test": "127.0.0.2"}
+    hosts = "".join(f'"{host}" = "{address}"\n' for host, address in at.items())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
         peer.bind(("127.0.0.1", 0))
         peer.setblocking(False)
         script = CANDIDATES.replace("PORT", str(peer.getsockname()[1]))
-        async with Byway(tmp_path, rules="MATCH,BLOCK\n") as byway, opened(byway, kind) as page:
-            await page.open("http://byway.internal/")
-            assert await page.evaluate(script) == []
-        assert not heard(peer)
-        await others_have_candidates(kind, tmp_path / "other", byway.url, script)
-        if kind == "chromium":  # Firefox asks no server on loopback: its candidates are the control
-            await until(lambda: heard(peer))
+        async with (
+            Origin() as origin,
+            Censor("127.0.0.2", origin.http_port, origin="127.0.0.1", behaviour=Behaviour.RESET) as censor,
+            Relay({"blocked.test": "127.0.0.1"}) as relay,
+            Byway(
+                tmp_path,
+                config=f'[[relay]]\nname = "relay"\nurl = "socks5h://{relay.address}:{relay.port}"\n[dns.hosts]\n{hosts}',
+                rules="DOMAIN,first.test,DIRECT\nDOMAIN,second.test,DIRECT\nDOMAIN,blocked.test,AUTO\nMATCH,BLOCK\n",
+            ) as byway,
+            opened(byway, kind) as page,
+        ):
+
+            async def the_first_rows_of_the_log_are_the_users() -> None:
+                """What Chromium asks for by itself at its start would be the first that a censor sees. (Firefox still
+                asks for its list of revoked certificates, which keeps its user safe.)"""
+                for host in ("first.test", "second.test"):
+                    await page.open(f"http://{host}:{origin.http_port}/")
+                    assert "says hello" in await page.text()
+                rows = (await byway.read("log"))["rows"]
+                assert kind == "firefox" or {row["host"] for row in rows} == {"first.test", "second.test"}
+
+            async def byways_own_page_knows_it() -> None:
+                await page.open("http://byway.internal/")
+                assert "✓ Yes." in await page.text()
+                folder = byway.state / "browser" / kind
+                assert folder.stat().st_mode & 0o777 == 0o700
+                assert folder.parent.stat().st_mode & 0o777 == 0o700
+
+            async def it_opens_a_blocked_site_and_a_page_of_this_computer() -> None:
+                """The site is reset on the direct route, and a relay brings it. Pages of this computer do not go
+                through Byway."""
+                await page.open(f"http://blocked.test:{origin.http_port}/")
+                assert "says hello" in await page.text()
+                assert censor.struck
+                assert relay.asked
+                rows = (await byway.read("log", "--site", "blocked.test"))["rows"]
+                assert {row["winner"] for row in rows} == {"relay"}
+                await page.open(f"http://127.0.0.1:{origin.http_port}/")
+                assert "says hello" in await page.text(), "and Byway would have refused it"
+
+            async def webrtc_does_not_go_around_byway() -> None:
+                await page.open("http://byway.internal/")
+                assert await page.evaluate(script) == []
+                assert not heard(peer)
+
+            async def chromium_takes_its_dns_from_byway_alone() -> None:
+                await page.open("chrome://settings/security")
+                assert await page.evaluate(DNS_MODE) == "off"
+
+            async def without_our_settings_both_is_otherwise() -> None:
+                await others_have_candidates(kind, tmp_path / "other", byway.url, script)
+                if kind == "chromium":  # Firefox asks no server on loopback: its candidates are the control
+                    await until(lambda: heard(peer))
+
+            stories = [
+                the_first_rows_of_the_log_are_the_users,
+                byways_own_page_knows_it,
+                it_opens_a_blocked_site_and_a_page_of_this_computer,
+                webrtc_does_not_go_around_byway,
+                *([chromium_takes_its_dns_from_byway_alone] if kind == "chromium" else []),
+                without_our_settings_both_is_otherwise,
+            ]
+            await all_of({story.__name__: story() for story in stories}, most=1)
 
 
 def heard(peer: socket.socket) -> bool:
@@ -150,7 +156,8 @@ def heard(peer: socket.socket) -> bool:
 
 
 async def others_have_candidates(kind: str, folder: Path, proxy: str, script: str) -> None:
-    """The control: the same browser finds some where it only has a proxy."""
+    """The control: the same browser finds some where it only has a proxy. Chromium may ask for names elsewhere
+    there."""
 
     async def found(page: Tab | Page) -> bool:
         return bool(await page.evaluate(script))
@@ -158,6 +165,8 @@ async def others_have_candidates(kind: str, folder: Path, proxy: str, script: st
     if kind == "chromium":
         async with chromium.tab(folder, f"--proxy-server={proxy}") as tab:
             await until_read(lambda: found(tab))
+            await tab.open("chrome://settings/security")
+            assert await tab.evaluate(DNS_MODE) != "off"
         return
     folder.mkdir()  # noqa: ASYNC240
     process = await asyncio.create_subprocess_exec(
@@ -169,18 +178,6 @@ async def others_have_candidates(kind: str, folder: Path, proxy: str, script: st
             await until_read(lambda: found(page))
     finally:
         await process.wait()
-
-
-@pytest.mark.needs("chromium")
-async def test_chromium_takes_its_dns_from_byway_alone(tmp_path: Path) -> None:
-    ask = "chrome.settingsPrivate.getPref('dns_over_https.mode').then(setting => setting.value)"
-    async with Byway(tmp_path, rules="MATCH,BLOCK\n") as byway:
-        async with opened(byway, "chromium") as page:
-            await page.open("chrome://settings/security")
-            assert await page.evaluate(ask) == "off"
-        async with chromium.tab(tmp_path / "other") as tab:
-            await tab.open("chrome://settings/security")
-            assert await tab.evaluate(ask) != "off", "the control"
 
 
 @pytest.mark.needs("certutil")
