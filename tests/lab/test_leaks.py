@@ -12,8 +12,7 @@ import asyncio
 import contextlib
 import os
 import ssl
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
@@ -37,6 +36,7 @@ from tests.lab.sockets import connect
 from tests.lab.trials import limited
 from tests.lab.views import View
 from tests.lab.visitor import Visit
+from tests.support.at_once import AtOnce
 from tests.support.streams import close
 from tests.support.waiting import until, until_read
 
@@ -57,11 +57,8 @@ IMPATIENCE_S = 1.5
 FAULTY_S = 4.0
 """The patience for a page with a faulty relay: twice the limits of QUICK, so that every reaction to the relay's failure
 has begun."""
-WORLDS = 4
-"""Countries on the loop at once. Each takes up to a quarter of a core: with more, each would make the others late."""
-STORY_S = 150.0
-"""The limit of a story; the longest takes a fifth of it on an idle machine. A story that hangs fails by itself; the
-others still run."""
+at_once = AtOnce(most=4)
+"""Each country takes up to a quarter of a core: with more, each would make the others late."""
 OF_NAMES = tuple(row for row in SCENARIOS if row.reach is Reach.NAMES)
 OF_NETWORKS = ("portal", "offline", "allow-list", "office", "terminator", "fake-dns", "dns64", "doh-blocked",
                "resolver-down", "relay-down")  # fmt: skip
@@ -159,7 +156,8 @@ def deafen(country: Country) -> Sequence[Rule]:
     return ()
 
 
-async def under_a_relay_rule_the_name_and_its_packets_stay_with_the_relay(folder: Path) -> None:
+@at_once
+async def test_under_a_relay_rule_the_name_and_its_packets_stay_with_the_relay(folder: Path) -> None:
     """Over the whole table at once: every site by every door while relays work, and by one of the doors when they do
     not."""
     async with Country(folder) as country:
@@ -193,7 +191,8 @@ async def under_a_relay_rule_the_name_and_its_packets_stay_with_the_relay(folder
             assert leaks.names_beside_relays(events, healthy) == []
 
 
-async def on_no_network_a_relay_rule_sends_anything_beside_the_relay(folder: Path) -> None:
+@at_once
+async def test_on_no_network_a_relay_rule_sends_anything_beside_the_relay(folder: Path) -> None:
     async with Country(folder) as country:
         sites = settled(country, (BY_NAME[name] for name in OF_NETWORKS))
         config = country.config(extra=FORGETFUL, detect="relay_backoff_s = 0.1\nrelay_backoff_max_s = 0.2\n")
@@ -210,7 +209,8 @@ async def on_no_network_a_relay_rule_sends_anything_beside_the_relay(folder: Pat
                 country.lift()
 
 
-async def the_control_for_that_a_direct_rule_is_found_to_leak(folder: Path) -> None:
+@at_once
+async def test_the_control_for_that_a_direct_rule_is_found_to_leak(folder: Path) -> None:
     """The same questions about a configuration that lets everything out."""
     async with Country(folder) as country:
         names = ("healthy", "sni-reset-tcp", "sni-drop-packet", "http-reset", "dns-nxdomain")
@@ -286,7 +286,8 @@ async def certificate_unanswered(country: Country, byway: Running, site: Site) -
         writer.close()
 
 
-async def control_pages_are_no_exception_from_a_rule(folder: Path) -> None:
+@at_once
+async def test_control_pages_are_no_exception_from_a_rule(folder: Path) -> None:
     """The requests of Byway's own, beside a visit and on demand: they contain no name that a rule keeps to relays."""
     async with Country(folder) as country:
         sites = settled(country, (BY_NAME[name] for name in ("sni-reset-tcp", "sni-drop-packet", "dns-nxdomain")))
@@ -304,7 +305,8 @@ async def control_pages_are_no_exception_from_a_rule(folder: Path) -> None:
             assert of_all(leaks.beside_relays, events, controls) == []
 
 
-async def a_rule_that_comes_while_a_tunnel_is_open_holds_for_all_that_comes_after(folder: Path) -> None:
+@at_once
+async def test_a_rule_that_comes_while_a_tunnel_is_open_holds_for_all_that_comes_after(folder: Path) -> None:
     """An open tunnel stays open; but at its end Byway checks no certificate on a route that the rule forbids by
     then."""
     async with Country(folder) as country:
@@ -333,7 +335,8 @@ async def a_rule_that_comes_while_a_tunnel_is_open_holds_for_all_that_comes_afte
 # -- port 53 ----------------------------------------------------------------------------------------------------------
 
 
-async def with_secure_always_nothing_is_asked_in_clear(folder: Path) -> None:
+@at_once
+async def test_with_secure_always_nothing_is_asked_in_clear(folder: Path) -> None:
     """Sites of all kinds, a relay that is known by its name, measurements and a survey; then secure DNS is lost."""
     async with Country(folder) as country:
         sites = settled(country, OF_NAMES)
@@ -422,7 +425,8 @@ async def suspects(
             yield Suspects(country, byway, sites)
 
 
-async def a_name_once_suspect_is_never_again_asked_in_clear(folder: Path) -> None:
+@at_once
+async def test_a_name_once_suspect_is_never_again_asked_in_clear(folder: Path) -> None:
     """This holds for visits, the re-tests and the diagnoses beside them, for measurements on demand, and for the next
     Byway. Then, while a re-test of each one is due, nobody visits anything, and Byway sends nothing at all."""
     async with suspects(folder) as here:
@@ -448,7 +452,8 @@ async def a_name_once_suspect_is_never_again_asked_in_clear(folder: Path) -> Non
         assert leaks.anything(here.events, since=began) == []
 
 
-async def a_suspicion_that_has_lapsed_keeps_the_name_all_the_same(folder: Path) -> None:
+@at_once
+async def test_a_suspicion_that_has_lapsed_keeps_the_name_all_the_same(folder: Path) -> None:
     """Signs too weak to last: Byway tries direct again after a while, and still never sends the name in a clear
     query."""
     weak = ("syn-reset", "icmp-unreachable")
@@ -469,7 +474,8 @@ async def a_suspicion_that_has_lapsed_keeps_the_name_all_the_same(folder: Path) 
         assert here.told() == []
 
 
-async def the_control_for_that_a_suspect_is_asked_in_clear_with_secure_never(folder: Path) -> None:
+@at_once
+async def test_the_control_for_that_a_suspect_is_asked_in_clear_with_secure_never(folder: Path) -> None:
     async with suspects(folder, dns='secure = "never"', rows=("sni-reset-tcp", "sni-drop-packet")) as here:
         await here.meet()
 
@@ -515,12 +521,14 @@ async def all_are_broken_off(events: Events, site: Site) -> None:
     assert leaks.not_broken_off(events, site) == []
 
 
-async def an_attempt_that_a_relay_overtook_says_the_name_no_more(folder: Path) -> None:
+@at_once
+async def test_an_attempt_that_a_relay_overtook_says_the_name_no_more(folder: Path) -> None:
     async with dropping(folder, no_relay=False) as (country, byway, site):
         await overtaken(country, byway, site, secure=True)
 
 
-async def nor_does_one_without_tls(folder: Path) -> None:
+@at_once
+async def test_nor_does_one_without_tls(folder: Path) -> None:
     async with dropping(folder, no_relay=False) as (country, byway, site):
         await overtaken(country, byway, site, secure=False)
 
@@ -536,7 +544,8 @@ async def overtaken(country: Country, byway: Running, site: Site, *, secure: boo
     assert leaks.said_again(events, site, since=given_up) == []
 
 
-async def cut_hellos_and_a_visitor_who_leaves_say_the_name_no_more(folder: Path) -> None:
+@at_once
+async def test_cut_hellos_and_a_visitor_who_leaves_say_the_name_no_more(folder: Path) -> None:
     """Without a relay each rung is tried, and none gets through; then a visitor closes the page at once."""
     async with dropping(folder, no_relay=True) as (country, byway, site):
         events = country.router.events
@@ -555,7 +564,8 @@ async def cut_hellos_and_a_visitor_who_leaves_say_the_name_no_more(folder: Path)
         assert leaks.said_again(events, site, since=given_up) == []
 
 
-async def the_control_for_that_a_plain_close_says_the_name_again(folder: Path) -> None:
+@at_once
+async def test_the_control_for_that_a_plain_close_says_the_name_again(folder: Path) -> None:
     async with dropping(folder, no_relay=True) as (country, _, site):
         events = country.router.events
         _, writer = await connect(country.client.socket, (site.address, 80))
@@ -566,55 +576,3 @@ async def the_control_for_that_a_plain_close_says_the_name_again(folder: Path) -
         given_up = events.clock()
         assert leaks.not_broken_off(events, site)
         await until(lambda: bool(leaks.said_again(events, site, since=given_up)), within_s=RESENT_S)
-
-
-# -- all of it side by side -------------------------------------------------------------------------------------------
-
-STORIES: tuple[Callable[[Path], Awaitable[None]], ...] = (
-    under_a_relay_rule_the_name_and_its_packets_stay_with_the_relay,
-    on_no_network_a_relay_rule_sends_anything_beside_the_relay,
-    control_pages_are_no_exception_from_a_rule,
-    a_rule_that_comes_while_a_tunnel_is_open_holds_for_all_that_comes_after,
-    the_control_for_that_a_direct_rule_is_found_to_leak,
-    with_secure_always_nothing_is_asked_in_clear,
-    a_name_once_suspect_is_never_again_asked_in_clear,
-    a_suspicion_that_has_lapsed_keeps_the_name_all_the_same,
-    the_control_for_that_a_suspect_is_asked_in_clear_with_secure_never,
-    an_attempt_that_a_relay_overtook_says_the_name_no_more,
-    nor_does_one_without_tls,
-    cut_hellos_and_a_visitor_who_leaves_say_the_name_no_more,
-    the_control_for_that_a_plain_close_says_the_name_again,
-)
-
-
-@pytest.fixture(scope="module")
-def ended(request: pytest.FixtureRequest) -> Mapping[str, BaseException | None]:
-    """Returns the end of each selected story: they mostly wait, so some run at once, each in its own country."""
-    wanted = {
-        item.callspec.params.get("story")
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-    }
-
-    async def one(story: Callable[[Path], Awaitable[None]], room: asyncio.Semaphore) -> BaseException | None:
-        async with room:
-            with tempfile.TemporaryDirectory(prefix="byway-leaks-") as folder:  # a short path, for a control socket
-                try:
-                    async with asyncio.timeout(STORY_S):
-                        await story(Path(folder))
-                except Exception as error:
-                    return error
-        return None
-
-    async def all_of_them() -> list[BaseException | None]:
-        room = asyncio.Semaphore(WORLDS)
-        return await asyncio.gather(*(one(story, room) for story in STORIES if story.__name__ in wanted))
-
-    names = [story.__name__ for story in STORIES if story.__name__ in wanted]
-    return dict(zip(names, asyncio.run(all_of_them()), strict=True))
-
-
-@pytest.mark.parametrize("story", [story.__name__ for story in STORIES])
-def test_what_the_provider_sees(ended: Mapping[str, BaseException | None], story: str) -> None:
-    if (error := ended[story]) is not None:
-        raise error
