@@ -18,9 +18,11 @@ from proxy.net.tasks import spawn
 from tests.lab import places
 from tests.lab.country import NO_HEDGE, Country, Running, Site
 from tests.lab.origins import Conduct
-from tests.lab.rules import AddressDrop, Outage, Rule
+from tests.lab.rules import AddressDrop, Outage
+from tests.lab.stories import in_country
 from tests.lab.trials import limited
 from tests.lab.visitor import Visit
+from tests.support.at_once import AtOnce
 from tests.support.waiting import until, until_read
 
 PATIENCE_S = 30.0
@@ -30,6 +32,8 @@ DOWNLOAD = "/bytes/200000"
 SLOWLY = Conduct(bytes_per_s=25_000)
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
+
+at_once = AtOnce(most=8)
 
 
 def relays_of(country: Country, first: str) -> Sequence[tuple[str, str]]:
@@ -84,14 +88,16 @@ async def faults(byway: Running) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("rules", [RULES, ONLY_RELAYS], ids=["a control page", "no control page"])
 @pytest.mark.parametrize("first", ["socks", "https"])
+@at_once
+@in_country
 async def test_a_download_through_it_is_ended_and_comes_by_another_relay(
-    country: Country, tmp_path: Path, first: str, rules: str
+    country: Country, folder: Path, *, first: str, rules: str
 ) -> None:
     """Byway may request no control page; the other relay shows that the network works."""
     site = country.add_site("file.by-relay.test", conduct=SLOWLY)
     other = country.add_site("page.by-relay.test")
     address = places.SOCKS_RELAY if first == "socks" else places.HTTPS_RELAY
-    async with running(country, tmp_path, first, rules) as byway:
+    async with running(country, folder, first, rules) as byway:
         download = spawn(visit(country, byway, site), name="a download")
         await is_under_way(country, site)
         country.rules.set([AddressDrop(f"{address}/32")])
@@ -122,13 +128,15 @@ async def test_a_download_through_it_is_ended_and_comes_by_another_relay(
     ],
     ids=lambda value: {RULES: "a control page", ONLY_RELAYS: "no control page", True: "TLS", False: "plain"}.get(value),
 )
+@at_once
+@in_country
 async def test_a_download_through_the_only_relay_is_ended(
-    country: Country, tmp_path: Path, only: str, rules: str, secure: bool
+    country: Country, folder: Path, *, only: str, rules: str, secure: bool
 ) -> None:
     """Nothing shows that the network works, so Byway does not call the relay faulty."""
     site = country.add_site("file.by-relay.test", conduct=SLOWLY)
     address = places.HTTPS_RELAY if only == "https" else places.SOCKS_RELAY
-    async with running(country, tmp_path, only, rules, alone=True) as byway:
+    async with running(country, folder, only, rules, alone=True) as byway:
         download = spawn(visit(country, byway, site, secure=secure), name="a download")
         await is_under_way(country, site)
         country.rules.set([AddressDrop(f"{address}/32")])
@@ -146,20 +154,19 @@ async def test_a_download_through_the_only_relay_is_ended(
 
 
 PAUSES = Conduct(pause_after=20_000, pause_s=15)
-AWAY = [Outage(3.0, 5.0)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("first", "secure", "conduct", "rules", "texts", "alone"),
+    ("first", "secure", "pauses", "rules", "alone"),
     [
-        *((first, True, PAUSES, [], RULES, False) for first in ("socks", "https")),
-        *((first, True, SLOWLY, AWAY, RULES, False) for first in ("socks", "https")),
-        *((first, True, SLOWLY, AWAY, ONLY_RELAYS, False) for first in ("socks", "https")),
-        ("https", True, PAUSES, [], ONLY_RELAYS, True),
-        ("socks", False, PAUSES, [], ONLY_RELAYS, True),
-        ("socks", True, SLOWLY, AWAY, ONLY_RELAYS, True),
-        ("https", False, SLOWLY, AWAY, ONLY_RELAYS, True),
+        *((first, True, True, RULES, False) for first in ("socks", "https")),
+        *((first, True, False, RULES, False) for first in ("socks", "https")),
+        *((first, True, False, ONLY_RELAYS, False) for first in ("socks", "https")),
+        ("https", True, True, ONLY_RELAYS, True),
+        ("socks", False, True, ONLY_RELAYS, True),
+        ("socks", True, False, ONLY_RELAYS, True),
+        ("https", False, False, ONLY_RELAYS, True),
     ],
     ids=[
         *(f"{first}: a server that pauses for 15 s" for first in ("socks", "https")),
@@ -171,14 +178,16 @@ AWAY = [Outage(3.0, 5.0)]
         "https: the same, plain",
     ],
 )
+@at_once
+@in_country
 async def test_a_relay_that_lives_is_not_left(
-    country: Country, tmp_path: Path, first: str, secure: bool, conduct: Conduct, rules: list[Rule], texts: str,
-    alone: bool,
-) -> None:  # fmt: skip
-    site = country.add_site("file.by-relay.test", conduct=conduct)
-    async with running(country, tmp_path, first, texts, alone=alone) as byway:
-        country.rules.set(rules)
-        path = "/bytes/60000" if conduct.pause_s else DOWNLOAD
+    country: Country, folder: Path, *, first: str, secure: bool, pauses: bool, rules: str, alone: bool
+) -> None:
+    site = country.add_site("file.by-relay.test", conduct=PAUSES if pauses else SLOWLY)
+    async with running(country, folder, first, rules, alone=alone) as byway:
+        path = "/bytes/60000" if pauses else DOWNLOAD
+        if not pauses:
+            country.rules.set([Outage(3.0, 5.0)])
         # After the 5 s its TCP retransmits 6, 13 and 26 s after the last segment that arrived.
         seen = await visit(country, byway, site, path, secure=secure, wait_s=60.0)
         assert seen.genuine, seen.error
