@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,7 @@ from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import Action, Belief, State, Symptom
 from proxy.model.feature import Feature
 from tests.e2e.test_dashboard import shows, sign_in
-from tests.support.chromium import Tab, tab
+from tests.support.chromium import Tab
 from tests.support.control_world import World
 from tests.support.dashboard import Pages
 from tests.support.outcomes import HOME, failed, outcome, rescued
@@ -83,10 +82,9 @@ def world(features: Sequence[Feature]) -> Iterator[World]:
 
 
 @pytest.fixture
-async def person(pages: Pages, tmp_path: Path) -> AsyncIterator[Person]:
-    async with tab(tmp_path / "browser") as page:
-        await sign_in(page, pages)
-        yield Person(page)
+async def person(pages: Pages, page: Tab) -> Person:
+    await sign_in(page, pages)
+    return Person(page)
 
 
 async def test_is_it_blocked_here_and_since_when(person: Person) -> None:

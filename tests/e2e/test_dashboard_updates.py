@@ -12,7 +12,7 @@ import pytest
 from proxy.model import AutoMode
 from tests.e2e.test_dashboard import arrived, press_to, shows, sign_in
 from tests.support.byway import Byway
-from tests.support.chromium import Tab, tab
+from tests.support.chromium import Chromium, Tab
 from tests.support.control_world import World
 from tests.support.dashboard import Pages, dashboard
 from tests.support.outcomes import rescued
@@ -250,9 +250,9 @@ async def test_a_tab_says_that_byway_has_ended(tmp_path: Path, page: Tab, shown:
     assert "{time}" not in await page.text()
 
 
-async def test_a_tab_follows_again_once_byway_answers(world: World, tmp_path: Path) -> None:
+async def test_a_tab_follows_again_once_byway_answers(world: World, tmp_path: Path, chromium: Chromium) -> None:
     """The stream breaks, as when a laptop sleeps; the session is still there."""
-    async with tab(tmp_path / "browser") as page, dashboard(world, tmp_path) as pages:
+    async with chromium.tab() as page, dashboard(world, tmp_path) as pages:
         await page.open(f"{await sign_in(page, pages)}sites")
         await shows(page, "document.querySelector('#state').className === 'live'")
         await until(lambda: world.followers == 1, within_s=20)

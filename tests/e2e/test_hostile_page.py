@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -20,7 +19,7 @@ from yarl import URL
 
 from proxy.control.dashboard.guard import cookie_name
 from tests.e2e.test_dashboard import arrived, shows, sign_in
-from tests.support.chromium import Tab, tab
+from tests.support.chromium import Chromium, Tab
 from tests.support.control_world import World
 from tests.support.dashboard import Pages
 from tests.support.seeded import BLOCKED
@@ -140,13 +139,14 @@ async def served(app: web.Application) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-@pytest.fixture
-async def page(tmp_path: Path) -> AsyncIterator[Tab]:
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     rules = f"MAP {EVIL} 127.0.0.1, MAP {REBOUND} 127.0.0.1"
     # In one process a frame of another site is in the tree of the page's frames.
     flags = (f"--host-resolver-rules={rules}", "--disable-features=IsolateOrigins,site-per-process")
-    async with tab(tmp_path / "browser", *flags, "--disable-site-isolation-trials") as page:
-        yield page
+    home = tmp_path_factory.mktemp("browser")
+    with closing(Chromium(home, *flags, "--disable-site-isolation-trials")) as browser:
+        yield browser
 
 
 @pytest.fixture

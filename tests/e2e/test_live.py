@@ -17,9 +17,9 @@ import pytest
 from proxy.model import DIRECT
 from tests.e2e.test_dashboard import arrived, press_to, shows, sign_in
 from tests.support.byway import PATIENT, Byway
-from tests.support.chromium import Tab, tab
+from tests.support.chromium import Tab
 from tests.support.control_world import World
-from tests.support.dashboard import Browser, Pages, dashboard
+from tests.support.dashboard import Browser, Pages
 from tests.support.opened import Opened, open_three
 from tests.support.relay import Relay
 from tests.support.streams import close, listening
@@ -36,13 +36,12 @@ def closed(world: World) -> list[int]:
 
 
 @pytest.fixture
-async def live(world: World, closed: list[int], tmp_path: Path) -> AsyncIterator[Tab]:
+async def live(world: World, closed: list[int], pages: Pages, page: Tab) -> Tab:
     """A tab with the page."""
-    async with dashboard(world, tmp_path) as pages, tab(tmp_path / "browser") as page:
-        home = await sign_in(page, pages)
-        await page.open(f"{home}live")
-        await shows(page, "document.querySelectorAll('tbody tr').length === 3")
-        yield page
+    home = await sign_in(page, pages)
+    await page.open(f"{home}live")
+    await shows(page, "document.querySelectorAll('tbody tr').length === 3")
+    return page
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from proxy.model import Destination
 from proxy.session.recent_clients import Use
 from tests.support import programs
 from tests.support.byway import Byway
-from tests.support.chromium import Refused, Tab, tab
+from tests.support.chromium import Chromium, Refused, Tab
 from tests.support.client import fetch
 from tests.support.origin import Origin
 
@@ -41,9 +41,9 @@ async def byway(tmp_path: Path) -> AsyncIterator[Byway]:
 
 
 @pytest.fixture
-async def page(byway: Byway, tmp_path: Path) -> AsyncIterator[Tab]:
+async def page(byway: Byway, chromium: Chromium) -> AsyncIterator[Tab]:
     """In a browser that uses Byway."""
-    async with tab(tmp_path / "browser", f"--proxy-server={byway.url}") as page:
+    async with chromium.tab(proxy=byway.url) as page:
         yield page
 
 

@@ -1,5 +1,5 @@
 """A headless Chromium with its own home, which contacts no other server: for one page (`browse`), or controlled by its
-DevTools protocol (`tab`)."""
+DevTools protocol, for one tab (`tab`) or for many (`Chromium`)."""
 
 from __future__ import annotations
 
@@ -48,22 +48,12 @@ class Refused(AssertionError):
     """Chromium refused a command, such as to evaluate an expression in a page that it has just left."""
 
 
-class Tab:
-    """An open page."""
+class Target:
+    """What takes commands of the protocol: the browser itself, or a page."""
 
     def __init__(self, socket: ClientWebSocketResponse) -> None:
         self._socket = socket
         self._ids = itertools.count(1)
-        self._loaded: set[str] = (
-            set()
-        )  # the documents, by their loaders, of which all was there since `open` was called
-        self.errors: list[str] = []
-        """Errors that pages wrote to the console, and exceptions of their scripts, after `watch_errors`."""
-
-    async def watch_errors(self) -> None:
-        """Collects errors from now on."""
-        for domain in ("Log", "Runtime"):
-            await self.call(f"{domain}.enable")
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Calls a method of the protocol, and returns its result."""
@@ -74,6 +64,34 @@ class Tab:
             raise Refused(answer["error"]["message"])
         result: dict[str, Any] = answer["result"]
         return result
+
+    async def _next(self, is_meant: Any) -> dict[str, Any]:
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                message: dict[str, Any] = await self._socket.receive_json()
+                self._note(message)
+                if is_meant(message):
+                    return message
+
+    def _note(self, message: dict[str, Any]) -> None:
+        """Is told of every message."""
+
+
+class Tab(Target):
+    """An open page."""
+
+    def __init__(self, socket: ClientWebSocketResponse) -> None:
+        super().__init__(socket)
+        self._loaded: set[str] = (
+            set()
+        )  # the documents, by their loaders, of which all was there since `open` was called
+        self.errors: list[str] = []
+        """Errors that pages wrote to the console, and exceptions of their scripts, after `watch_errors`."""
+
+    async def watch_errors(self) -> None:
+        """Collects errors from now on."""
+        for domain in ("Log", "Runtime"):
+            await self.call(f"{domain}.enable")
 
     async def open(self, url: str) -> None:
         """Opens a page and returns when it is loaded, even if the page before it was still loading."""
@@ -150,13 +168,52 @@ class Tab:
             case "Runtime.exceptionThrown":
                 self.errors.append(str(told["exceptionDetails"]))
 
-    async def _next(self, is_meant: Any) -> dict[str, Any]:
-        async with asyncio.timeout(LIMIT_S):
-            while True:
-                message: dict[str, Any] = await self._socket.receive_json()
-                self._note(message)
-                if is_meant(message):
-                    return message
+
+class Chromium:
+    """One process for many tabs, each in a browser context of its own: it shares no cookie, storage, cache or
+    connection with another. The process starts with the first tab, and anew if it has died: which fails one test."""
+
+    def __init__(self, home: Path, *flags: str) -> None:
+        self._home = home
+        self._flags = flags
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @contextlib.asynccontextmanager
+    async def tab(self, *, proxy: str = "") -> AsyncIterator[Tab]:
+        """Yields an empty page. Its requests go through `proxy`, if there is one, as with `--proxy-server`."""
+        self._start()
+        port, browser_path = await _address(self._home / "profile")
+        at, through = f"ws://127.0.0.1:{port}", {"proxyServer": proxy} if proxy else {}
+        async with (
+            ClientSession() as session,
+            session.ws_connect(at + browser_path, max_msg_size=_MESSAGE_MAX) as browser_socket,
+        ):
+            browser = Target(browser_socket)
+            context = (await browser.call("Target.createBrowserContext", **through))["browserContextId"]
+            try:
+                page = await browser.call("Target.createTarget", url="about:blank", browserContextId=context)
+                where = f"{at}/devtools/page/{page['targetId']}"
+                async with session.ws_connect(where, max_msg_size=_MESSAGE_MAX) as socket:
+                    yield Tab(socket)
+            finally:
+                await browser.call("Target.disposeBrowserContext", browserContextId=context)
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+
+    def _start(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            return
+        _told(self._home / "profile").unlink(missing_ok=True)
+        self._process = subprocess.Popen(
+            [*_command(self._home, "profile"), "--remote-debugging-port=0", *self._flags, "about:blank"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=_environment(self._home),
+        )
 
 
 @contextlib.asynccontextmanager
@@ -178,14 +235,25 @@ async def tab(home: Path, *flags: str) -> AsyncIterator[Tab]:
 async def attached(profile: Path, connector: BaseConnector | None = None) -> AsyncIterator[Tab]:
     """Yields the first page of the Chromium that runs with this profile and `--remote-debugging-port=0`. `connector`
     connects to its network, if that is another one."""
-    told = profile / "DevToolsActivePort"
-    await until(lambda: told.exists() and told.read_text().count("\n") > 0, within_s=LIMIT_S)
-    port = int(told.read_text().split()[0])
+    port, _ = await _address(profile)
     async with ClientSession(connector=connector) as session:
         async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
             pages = [target for target in await answer.json() if target["type"] == "page"]
         async with session.ws_connect(pages[0]["webSocketDebuggerUrl"], max_msg_size=_MESSAGE_MAX) as socket:
             yield Tab(socket)
+
+
+async def _address(profile: Path) -> tuple[int, str]:
+    """Returns the port of the Chromium that runs with this profile, once it listens, and the browser's path there."""
+    told = _told(profile)
+    await until(lambda: told.exists() and len(told.read_text().split()) > 1, within_s=LIMIT_S)
+    port, path = told.read_text().split()
+    return int(port), path
+
+
+def _told(profile: Path) -> Path:
+    """The file in which it says where it listens."""
+    return profile / "DevToolsActivePort"
 
 
 async def _start(
@@ -196,14 +264,25 @@ async def _start(
     environment: Mapping[str, str] | None = None,
     prefix: Sequence[str] = (),
 ) -> asyncio.subprocess.Process:
-    own = {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home)}
     return await asyncio.create_subprocess_exec(
         *prefix,
-        *(programs.require("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-        *("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"),
-        *("--disable-sync", f"--user-data-dir={home / profile}", *flags),
+        *_command(home, profile),
+        *flags,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
-        env={**os.environ, **own, **(environment or {})},
+        env={**_environment(home), **(environment or {})},
     )
+
+
+def _command(home: Path, profile: str) -> tuple[str, ...]:
+    return (
+        *(programs.require("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+        *("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"),
+        *("--disable-sync", f"--user-data-dir={home / profile}"),
+    )
+
+
+def _environment(home: Path) -> dict[str, str]:
+    own = {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home)}
+    return {**os.environ, **own}
