@@ -17,24 +17,26 @@ from proxy.terminal.exit_codes import Exit
 from tests.lab import places, rules
 from tests.lab.country import NO_HEDGE, RELAY, Country, Running, Site
 from tests.lab.scenarios import portal
+from tests.lab.stories import with_byway
 from tests.lab.visitor import Visit
+from tests.support.at_once import AtOnce
 from tests.support.waiting import until_read
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
+at_once = AtOnce(most=4)
+
 WITHIN_S = 40.0
 
 
-@pytest.fixture
-def hurried() -> str:
-    """A minute of real time in a second; the waits of a user for a connection are unchanged. A real second is 0.02
-    then: a check waits until no hello of the name was sent for `hello_apart_s`, and one site is visited again and
-    again. A late answer starts no other route: nothing is dropped here once a connection is open."""
-    return (
-        f"{NO_HEDGE.replace('hedge_syn_s = 60', 'hedge_syn_s = 1.5')}"
-        "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nrescue_suspect_s = 2.0\ncontrol_interval_s = 1.0\n"
-        "control_timeout_s = 2.0\nsyn_s = 2.0\nprobe_again_s = 0.5\nprobe_interval_s = 0.5\nhello_apart_s = 0.02\n"
-    )
+HURRIED = (
+    f"{NO_HEDGE.replace('hedge_syn_s = 60', 'hedge_syn_s = 1.5')}"
+    "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nrescue_suspect_s = 2.0\ncontrol_interval_s = 1.0\n"
+    "control_timeout_s = 2.0\nsyn_s = 2.0\nprobe_again_s = 0.5\nprobe_interval_s = 0.5\nhello_apart_s = 0.02\n"
+)
+"""A minute of real time in a second; the waits of a user for a connection are unchanged. A real second is 0.02 then: a
+check waits until no hello of the name was sent for `hello_apart_s`, and one site is visited again and again. A late
+answer starts no other route: nothing is dropped here once a connection is open."""
 
 
 async def visit(country: Country, byway: Running, site: Site, *, secure: bool = True) -> Visit:
@@ -72,6 +74,8 @@ async def winner_of_visit(country: Country, byway: Running, site: Site) -> Any:
     return winners[-1]
 
 
+@at_once
+@with_byway(HURRIED)
 async def test_where_nothing_leads_out_nothing_is_said_of_sites(country: Country, byway: Running) -> None:
     site = country.add_site("site.test")
     assert (await visit(country, byway, site)).genuine
@@ -93,8 +97,10 @@ async def test_where_nothing_leads_out_nothing_is_said_of_sites(country: Country
 
 @pytest.mark.slow
 @pytest.mark.parametrize("secure", [True, False])
+@at_once
+@with_byway(HURRIED)
 async def test_a_login_page_is_no_block_and_gone_once_the_user_has_logged_in(
-    country: Country, byway: Running, secure: bool
+    country: Country, byway: Running, *, secure: bool
 ) -> None:
     sites = [country.add_site(f"site{number}.test") for number in range(3)]
     country.rules.set(portal(country, sites))
@@ -112,6 +118,8 @@ async def test_a_login_page_is_no_block_and_gone_once_the_user_has_logged_in(
 
 
 @pytest.mark.slow
+@at_once
+@with_byway(HURRIED)
 async def test_on_a_domestic_network_relays_go_first_until_foreign_pages_answer(
     country: Country, byway: Running
 ) -> None:
