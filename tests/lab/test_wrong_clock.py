@@ -18,6 +18,7 @@ from tests.lab import places
 from tests.lab.country import Country
 from tests.lab.origins import Conduct
 from tests.lab.test_verdicts import DETECT
+from tests.support.at_once import AtOnce, all_of
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
@@ -25,25 +26,38 @@ SITE = "site.test"
 AHEAD = timedelta(days=400)
 
 
-@pytest.mark.parametrize("relay", [False, True], ids=["no relay", "relay"])
+at_once = AtOnce(most=2)
+
+
 @pytest.mark.parametrize("is_wrong", [True, False], ids=["wrong", "one site expired"])
-async def test_a_wrong_clock_is_named_by_every_command(folder: Path, is_wrong: bool, relay: bool) -> None:
+@at_once
+async def test_a_wrong_clock_is_named_by_every_command(folder: Path, *, is_wrong: bool) -> None:
     async with Country(folder) as country:
-        settings = country.config(detect=DETECT, no_relay=not relay)
-        async with country.byway(folder / "byway", config=settings) as byway:
-            site = country.add_site(SITE)
-            date = format_datetime(datetime.now(UTC) - (AHEAD if is_wrong else timedelta()), usegmt=True)
-            for name in (SITE, *places.CONTROLS):
-                expired = country.public.server(name, expired=True) if is_wrong or name == SITE else None
-                country.origins.conducts[name] = Conduct(certificate=expired, date=date)
-            # All at once, so that each has to find it by itself; `status` says what they found.
-            why, test, doctor = await asyncio.gather(
-                *(
-                    byway.command(*words, "--json", check=False)
-                    for words in (("why", site.url()), ("test", "--jitter", "0", site.url()), ("doctor",))
-                )
+        country.add_site(SITE)
+        date = format_datetime(datetime.now(UTC) - (AHEAD if is_wrong else timedelta()), usegmt=True)
+        for name in (SITE, *places.CONTROLS):
+            expired = country.public.server(name, expired=True) if is_wrong or name == SITE else None
+            country.origins.conducts[name] = Conduct(certificate=expired, date=date)
+        await all_of(
+            {
+                name: every_command_names_it(country, folder / name, is_wrong=is_wrong, relay=name == "relay")
+                for name in ("relay", "no relay")
+            }
+        )
+
+
+async def every_command_names_it(country: Country, folder: Path, *, is_wrong: bool, relay: bool) -> None:
+    url = f"https://{SITE}/"
+    settings = country.config(detect=DETECT, no_relay=not relay)
+    async with country.byway(folder, config=settings) as byway:
+        # All at once, so that each has to find it by itself; `status` says what they found.
+        why, test, doctor = await asyncio.gather(
+            *(
+                byway.command(*words, "--json", check=False)
+                for words in (("why", url), ("test", "--jitter", "0", url), ("doctor",))
             )
-            status = await byway.read("status")
+        )
+        status = await byway.read("status")
     verdicts = (json.loads(why.stdout)["verdict"], json.loads(test.stdout)["results"][0]["verdict"])
     said = {
         "why": verdicts[0]["seen"],
