@@ -18,17 +18,21 @@ from tests.lab.country import Country
 from tests.lab.relays import Manner
 from tests.lab.test_verdicts import DETECT
 from tests.lab.views import View
+from tests.support.at_once import AtOnce
 from tests.support.streams import listening
 from tests.support.waiting import until_read
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
+
+at_once = AtOnce(most=3)
 
 MAY_BE, IS = (f"the SOCKS protocol {word} filtered on this network" for word in ("may be", "is"))
 LIMITS = "[limits]\nhandshake_timeout_s = 3\n"
 
 
 @pytest.mark.parametrize("is_filtered", [True, False], ids=["filtered", "not there"])
-async def test_filtered_socks_is_named_in_status_test_and_why(folder: Path, is_filtered: bool) -> None:
+@at_once
+async def test_filtered_socks_is_named_in_status_test_and_why(folder: Path, *, is_filtered: bool) -> None:
     async with Country(folder) as country:
         port = places.SOCKS_PORT if is_filtered else 1
         relays = [("abroad", f"socks5h://{places.SOCKS_RELAY}:{port}")]
@@ -64,6 +68,7 @@ async def bad_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
 
+@at_once
 async def test_what_is_no_filter_is_not_called_one(folder: Path) -> None:
     async with Country(folder) as country:
         web = country.add_site("web.test").address
