@@ -52,7 +52,7 @@ check-imports:
 	$(BIN)/lint-imports tests/importlinter.toml
 
 # In a fresh clone each worker would compile all of Byway and all tests. Beside the type check, which takes one core and
-# half a minute then, one process does it for all of them.
+# half a minute then, one process does it for all of them. The tests themselves report what cannot be imported.
 test test-all: BESIDE := compile
 
 compile:
