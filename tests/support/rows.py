@@ -110,7 +110,7 @@ def _failures(rows: int) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def _noted(failures: list[str], name: str) -> Iterator[None]:
-    """Adds the failure of a row. To skip one is a failure: nobody would notice it."""
+    """Adds the failure of a row. To skip one is a failure, since a skipped row is not in the report."""
     try:
         yield
     except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:
