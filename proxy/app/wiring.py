@@ -27,6 +27,7 @@ from proxy.net.uplink.network_watch import NetworkChange, NetworkWatch
 from proxy.net.uplink.sleep_watch import Resumed, SleepWatch, reset_stale_connections
 from proxy.session.events import (
     Delivered,
+    Doubted,
     Ended,
     Event,
     Events,
@@ -34,6 +35,7 @@ from proxy.session.events import (
     Learned,
     Rescued,
     SignalWaits,
+    TransferSlow,
     TunnelEnded,
 )
 from proxy.session.plan import plan_for
@@ -46,8 +48,12 @@ if TYPE_CHECKING:
     from proxy.probe.connectivity_check import ConnectivityCheck
     from proxy.probe.dns_check import DnsCheck
     from proxy.probe.interception_check import InterceptionCheck
+    from proxy.probe.ladder_search import LadderSearch
     from proxy.probe.list_refresh import ListRefresh
+    from proxy.probe.page_check import PageCheck
     from proxy.probe.retest import DirectRetest
+    from proxy.probe.silence_check import SilenceCheck
+    from proxy.probe.speed_check import SpeedCheck
     from proxy.setup.desktop.notification import Show
 
 log = logging.getLogger("proxy")
@@ -61,7 +67,12 @@ def subscribe(services: Services, to: Subscribers) -> None:
 
     events = services.events
     _from_the_first(events, Delivered, lambda: on_trouble.interception.on_delivered)
-    events.on(Rescued, lambda it: on_trouble.retest.on_rescued(it), lambda it: on_trouble.dns_check.on_rescued(it))
+    _from_the_first(events, Rescued, lambda: on_trouble.retest.on_rescued)
+    _from_the_first(events, Rescued, lambda: on_trouble.dns_check.on_rescued)
+    _from_the_first(events, Rescued, lambda: on_trouble.ladder_search.on_rescued)
+    _from_the_first(events, Rescued, lambda: on_trouble.silence_check.on_rescued)
+    _from_the_first(events, Doubted, lambda: on_trouble.page_check.on_doubted)
+    _from_the_first(events, TransferSlow, lambda: on_trouble.speed_check.on_slow)
     _from_the_first(events, TunnelEnded, lambda: on_trouble.interception.on_tunnel_ended)
     events.on(Ended, to.store_outcome)
     to.addons.on_change(partial(_subscribe_addons, events, to))
@@ -72,9 +83,10 @@ def subscribe(services: Services, to: Subscribers) -> None:
     events.on(SignalWaits, to.warn_of_network, to.clear_relay_faults)
     events.on(SignalWaits, lambda it: on_trouble.connectivity.on_signal_waits(it))
     events.on(HostsForgotten, lambda it: forget_remembered(), lambda it: on_trouble.interception.on_hosts_forgotten(it))
-    events.on(HostsForgotten, lambda it: services.findings.clear_all(), lambda it: services.flows.forget_hosts())
+    events.on(HostsForgotten, lambda it: forget_findings(services), lambda it: services.flows.forget_hosts())
     events.on(HostsForgotten, lambda it: services.setup().resolver.forget_hosts())
     events.on(HostsForgotten, lambda it: services.tcp_info.split_tcp.forget_hosts())
+    events.on(HostsForgotten, lambda it: services.kept_hellos.forget_hosts())
     if to.show is not None:
         events.on(Rescued, on_trouble.notify_of_rescue)
         events.on(SignalWaits, on_trouble.notify_of_signal)
@@ -195,6 +207,30 @@ class _OnTrouble:
         from proxy.probe.dns_check import DnsCheck
 
         return DnsCheck(self._services)
+
+    @cached_property
+    def ladder_search(self) -> LadderSearch:
+        from proxy.probe.ladder_search import LadderSearch
+
+        return LadderSearch(self._services)
+
+    @cached_property
+    def page_check(self) -> PageCheck:
+        from proxy.probe.page_check import PageCheck
+
+        return PageCheck(self._services)
+
+    @cached_property
+    def silence_check(self) -> SilenceCheck:
+        from proxy.probe.silence_check import SilenceCheck
+
+        return SilenceCheck(self._services)
+
+    @cached_property
+    def speed_check(self) -> SpeedCheck:
+        from proxy.probe.speed_check import SpeedCheck
+
+        return SpeedCheck(self._services)
 
     @cached_property
     def notifications(self) -> Notifications | None:
@@ -333,12 +369,19 @@ def on_network_change(services: Services, change: NetworkChange) -> None:
     why = "its network is gone"
     lost = services.pump.abort_where(lambda upstream: change.orphans(upstream.lowest_socket), why)
     if change.is_elsewhere:
-        services.learn(NetworkLeft(), services.network())
+        services.learn(NetworkLeft(change.before), services.network())
         services.health.clear_faults()
-        services.findings.clear_all()
+        services.kept_hellos.forget_hosts()
+        forget_findings(services)
         services.flows.reset()
         services.tcp_info.split_tcp.reset()
         log.info("Network changed; closed %d connections", lost)
+
+
+def forget_findings(services: Services) -> None:
+    """Forgets what races have found out about hosts, except whether this network counts ClientHellos."""
+    services.findings.clear_all()
+    services.findings.may_be_counted = services.beliefs.hellos_are_counted(services.network(), services.now())
 
 
 def on_resumed(services: Services, network: NetworkWatch, resumed: Resumed) -> None:

@@ -32,10 +32,13 @@ class Weights(Section):
     http_garbage: Weight = setting(3.0, "the answer to the request is not HTTP")
     http_redirect: Weight = setting(1.0, "redirect to another registrable domain")
     http_redirects: Weight = setting(5.0, "redirects of three unrelated domains to the same host")
+    http_differs: Weight = setting(1.5, "a page that has nothing in common with that of another route")
+    http_same_page: Weight = setting(5.0, "such a page, which unrelated domains show as well")
     http_block_page: Weight = setting(5.0, "a known block page")
     frozen: Weight = setting(2.0, "transfer stalls for good, and not through a relay")
     throttled: Weight = setting(1.5, "much slower than a relay and than other sites")
     early_reset: Weight = setting(1.0, "reset within the first few KiB of the answer")
+    cut_later: Weight = setting(2.0, "connections in use are cut after the same time, and not through a relay")
     gave_up: Weight = setting(0.5, "the client left before it received anything")
     listed: Weight = setting(2.0, "an imported list contains the host; counts with the first other signal")
 
@@ -62,6 +65,10 @@ class DetectTuning(Section):
         3, "request acknowledged but unanswered for at least this time starts the next route"
     )
     hedge_silent_rtts: Number = setting(4, "the same in round trips; the longer of both counts")
+    hedge_silent_known_s: Seconds = setting(
+        1, "in its place for a ClientHello to an address that has answered another name, where a relay may be next"
+    )
+    hedge_known_s: Seconds = setting(3_600, "how long an answer to another name shows that an address answers")
     hedge_blind_s: Seconds = setting(
         1.2, "request unanswered for this time starts the next route, where TCP_INFO is missing"
     )
@@ -132,10 +139,27 @@ class DetectTuning(Section):
     retest_exits_max: Extra = setting(3, "maximum number of additional successes")
     retest_per_hour: Count = setting(6, "maximum re-tests per hour and network")
 
+    # The search for a local strategy (docs/detection.md, "Local strategies").
+    search_per_hour_host: Count = setting(2, "maximum searches for a local strategy per hour and host")
+    search_per_hour: Count = setting(6, "maximum searches for a local strategy per hour and network")
+
+    # Experiments about silence (docs/detection.md, "Re-tests").
+    proof_share: Share = setting(
+        0.5, "share of the time for which direct was silent in which a relay and another name must be answered"
+    )
+    proof_apart_s: Seconds = setting(86_400, "minimum time between two experiments about one host")
+
+    # Comparisons of pages over plain HTTP (docs/detection.md, "Signals").
+    page_apart_s: Seconds = setting(86_400, "minimum time between two comparisons of the page of one host")
+    page_per_hour: Count = setting(6, "maximum comparisons of pages per hour and network")
+
     # Gates, scopes and networks (docs/detection.md, "Two gates", "Scopes", "States of a network").
     uplink_window_s: Seconds = setting(10, "how long a signal waits for proof that Internet access works")
     control_after_s: Seconds = setting(1, "how long a signal waits before a control page is requested")
     control_interval_s: Seconds = setting(60, "minimum time between two control pages")
+    control_again_s: Seconds = setting(
+        5, "time until foreign control pages that failed are requested again, once a site opens"
+    )
     control_timeout_s: Seconds = setting(10, "timeout of a control page")
     probe_interval_s: Seconds = setting(60, "time between two certificate checks of working hosts")
     probe_again_s: Seconds = setting(60, "time until a certificate that a client rejected is checked again")
@@ -147,15 +171,23 @@ class DetectTuning(Section):
         10, "two hosts of a domain, visited at least this far apart, stand for the whole domain"
     )
     prefix_hosts: Count = setting(3, "unreachable hosts in a /24 or /48 that mean the prefix is unreachable")
+    wide_prefix_hosts: Count = setting(
+        4, "unreachable hosts, in as many /24 or /48 of one /16 or /32, that mean all of it is unreachable"
+    )
+    wide_prefix_domains: Count = setting(3, "unrelated domains that these must belong to")
     prefix_s: Seconds = setting(3_600, "duration; needs the same time without any success in the prefix")
     shared_domains: Count = setting(3, "unrelated domains that lead to the same place before it counts")
     shared_window_s: Seconds = setting(3_600, "time window for it")
     refused_s: Seconds = setting(7_200, "how long a route that the site does not reject is preferred")
     gave_up_s: Seconds = setting(3, "a client that leaves after at least this time gave up")
     early_reset_bytes: Count = setting(4_096, "a reset within this many bytes is early")
-    proof_bytes: Count = setting(32_768, "bytes through a relay that prove the direct transfer frozen")
+    proof_bytes: Count = setting(
+        65_536, "bytes through a relay that prove the direct transfer frozen; half of them if that is a whole answer"
+    )
     whole_bytes: Count = setting(65_536, "bytes over direct that end frozen or throttled")
-    restricted_domains: Count = setting(5, "unrelated domains that must fail for the network to be restricted")
+    restricted_domains: Count = setting(
+        5, "unrelated domains that must fail for the network to be restricted; one less while two others open"
+    )
     restricted_controls: Count = setting(2, "foreign control pages that must fail for it")
     restricted_window_s: Seconds = setting(600, "time window for it")
     restricted_known_s: Seconds = setting(3_600, "hosts that worked within this time still go direct first there")
@@ -186,6 +218,7 @@ class DetectTuning(Section):
     measure_bytes: Count = setting(65_536, "maximum bytes of a page read on each route")
     measure_answer_s: Seconds = setting(15, "timeout for the answer of a page")
     measure_stall_s: Seconds = setting(5, "a page that stops for this time before its end is frozen")
+    measure_lasts_s: Seconds = setting(32, "how long a connection is used to see whether it is cut")
     measure_slow_bytes: Count = setting(20_000, "bytes per second below which a page may be throttled")
     measure_slow_ratio: Divisor = setting(5, "another route must be this many times faster for it")
     measure_keep_s: Seconds = setting(300, "how long a result answers `byway why` again")
@@ -197,7 +230,7 @@ class DetectTuning(Section):
     stalled_s: Seconds = setting(2, "a transfer without a byte for this time is probed with TCP keep-alive")
     stalled_again_s: Seconds = setting(10, "time until a transfer that answered is probed again")
     frozen_probes: Count = setting(3, "unanswered probes, while other transfers receive, that mean frozen")
-    frozen_retransmits: Count = setting(2, "the same in retransmitted segments")
+    frozen_retransmits: Count = setting(2, "the same in seconds with retransmissions")
     frozen_give_up_s: Seconds = setting(
         80, "how long a stalled transfer is probed while no other receives; a control page may take 60 s to be due"
     )
@@ -205,6 +238,20 @@ class DetectTuning(Section):
     throttled_s: Seconds = setting(10, "for this time without a pause")
     throttled_faster: Number = setting(5, "while another host's transfer is this many times faster")
     throttled_times: Count = setting(3, "this many times within an hour")
+    compared_bytes_s: Number = setting(
+        300_000, "bytes per second below which a transfer is compared with another route"
+    )
+    compared_faster: Number = setting(
+        3, "if another host's transfer is this many times faster, for the same time; so must the route be"
+    )
+    compared_apart_s: Seconds = setting(60, "twice, with at least this time between the two comparisons")
+    compared_per_hour: Count = setting(1, "comparisons of speed per hour and network, besides second ones of a host")
+    compared_per_day: Count = setting(2, "comparisons of one domain in a day, of at most 120 KiB each")
+    cut_least_s: Seconds = setting(1, "a transfer cut at least this long after its handshake may be cut by time")
+    cut_most_s: Seconds = setting(60, "the same, at most")
+    cut_alike: Share = setting(0.25, "two cuts by time differ by at most this share")
+    cut_outlived: Divisor = setting(2, "a connection that lasts this many times as long was not cut by time")
+    cut_known_s: Seconds = setting(86_400, "for how long no re-test of such a host is made, since none lasts as long")
 
     # Sleep, and jumps of the clock.
     asleep_s: Seconds = setting(5, "the computer slept if the timer did not run for this time")

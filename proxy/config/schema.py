@@ -21,6 +21,7 @@ from proxy.config.setting_types import (
     Port,
     Refresh,
     RelayName,
+    Rung,
     Seconds,
     Section,
     Size,
@@ -47,13 +48,15 @@ class Listen(Section):
     )
 
 
+DEFAULT_LADDER = ("doh", "tlsrec", "tlsrec|split", "split", "hostcase")
+
+
 @frozen_dataclass
 class Auto(Section):
     """How AUTO bypasses a block."""
 
-    ladder: tuple[Literal["doh", "tlsrec", "split", "tlsrec|split", "disorder", "hostcase"], ...] = setting(
-        ("doh", "tlsrec", "tlsrec|split", "split", "hostcase"),
-        "local strategies to try before a relay, in this order",
+    ladder: tuple[Rung, ...] = setting(
+        DEFAULT_LADDER, "local strategies to try before a relay, in this order; unless set, others are searched for too"
     )
     controls: tuple[Page, ...] = setting(
         ("https://example.com/", "https://www.wikipedia.org/", "https://egov.kz/"),

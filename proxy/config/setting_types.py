@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeGuard, get_args, get_origin
 
 from proxy.config.suggestions import quoted
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.strategy import parse_rung
 from proxy.wire import hostnames
 
 _OTHERS = "others"
@@ -190,3 +191,4 @@ Url = Annotated[str, Size(at_least=1, at_most=2000)]
 Refresh = Annotated[str, Parsed(_refresh)]
 RelayName = Annotated[str, Parsed(relay_name)]
 NetworkIdText = Annotated[str, Parsed(_network_id)]
+Rung = Annotated[str, Size(at_most=100), Parsed(parse_rung)]

@@ -39,11 +39,11 @@ class RelayFault(StrEnum):
     BROKE_OFF = "broke_off", _("closed the connection during the handshake")
     SOCKS_CUT = (
         "socks_cut",
-        _("it is reached, and the SOCKS greeting is cut off: the SOCKS protocol may be filtered on this network"),
+        _("it is reached, and its SOCKS handshake is cut off: the SOCKS protocol may be filtered on this network"),
     )
     SOCKS_UNANSWERED = (
         "socks_unanswered",
-        _("it is reached, and the SOCKS greeting is not answered: the SOCKS protocol may be filtered on this network"),
+        _("it is reached, and its SOCKS handshake is not answered: the SOCKS protocol may be filtered on this network"),
     )
     PROTOCOL_FILTERED = (
         "protocol_filtered",
@@ -65,8 +65,27 @@ class RelayFault(StrEnum):
             RelayFault.DELIVERS_NOTHING,
         )
 
-    def fix(self, relay: str) -> str:
-        """What to do about the fault. The last command shows whether it helped."""
+    @property
+    def is_like_a_filter(self) -> bool:
+        """True if a network that allows few addresses may be the reason, so that nothing about the relay helps there.
+        Not PROTOCOL_FILTERED: its machine answered."""
+        return self in (
+            RelayFault.CONNECTION_REFUSED,
+            RelayFault.UNREACHABLE,
+            RelayFault.NAME_UNRESOLVED,
+            RelayFault.BROKE_OFF,
+            RelayFault.SOCKS_CUT,
+            RelayFault.SOCKS_UNANSWERED,
+            RelayFault.SILENT,
+            RelayFault.STALLED,
+            RelayFault.DELIVERS_NOTHING,
+        )
+
+    def fix(self, relay: str, *, network_allows_few: bool = False) -> str:
+        """What to do about the fault. The last command shows whether it helped. `network_allows_few`: the network is
+        restricted, so that it may filter the relay as well."""
+        if network_allows_few and self.is_like_a_filter:
+            return _("try another network, or add another relay: byway relay add URL")
         fix = _FIXES[self]
         return fix.given(test=f"byway relay test {relay}") if isinstance(fix, Phrase) else fix
 
@@ -114,8 +133,8 @@ def relay_fault(failure: RelayedFailure) -> RelayFault | None:
 
     `evidence["relay"]` is the symptom of the path to the relay or of its handshake, "certificate", "in_clear" (a
     password that may not be sent) or "addon". `evidence["clock"]` is 1 for a certificate that is not valid today.
-    `evidence["greeting"]` is 1 if TCP opened and the SOCKS greeting got no byte of an answer; then
-    `evidence["unacked"]` is the number of its segments that were not acknowledged."""
+    `evidence["greeting"]` is 1 if TCP opened and the SOCKS greeting got no byte of an answer, or what followed it was
+    not even acknowledged; `evidence["unacked"]` is the number of segments that were not."""
     kind = str(failure.evidence.get("relay", ""))
     match failure.symptom:
         case Symptom.RELAY_GARBAGE:
@@ -140,7 +159,7 @@ def fault_beside_hello(fault: RelayFault, evidence: Evidence, answer: bytes | No
     `answer` has the first bytes that came; it is empty when the connection was closed, and None when nothing came.
 
     Only a filter tells the two apart while the machine is there: the relay answers the ClientHello in SOCKS, or it
-    closes, as SOCKS servers do, a connection of which it got the first bytes, and the greeting was not even
+    closes, as SOCKS servers do, a connection of which it got the first bytes, while those of SOCKS were not even
     acknowledged. Any other answer comes from a server of another protocol."""
     if answer is None:
         return RelayFault.SILENT if fault is RelayFault.SOCKS_UNANSWERED else fault

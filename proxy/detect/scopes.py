@@ -75,6 +75,16 @@ def prefix_scope(address: IPAddress) -> str:
 
 
 @remembered(4096)
+def wide_scope(prefix: str) -> str:
+    """Returns the /16 or /32 around a /24 or /48: some censors block such ranges at once."""
+    if ":" not in prefix:
+        first, second, _ = prefix.split(".", 2)
+        return f"{first}.{second}.0.0/16"
+    inner = int(ipaddress.IPv6Address(prefix.removesuffix("/48")))
+    return f"{ipaddress.IPv6Address(inner >> 96 << 96)}/32"
+
+
+@remembered(4096)
 def prefix_around(text: str) -> str:
     """Returns the scope of the address in `text` (see `address_of`); empty: there is none."""
     address = address_of(text)

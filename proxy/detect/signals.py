@@ -45,6 +45,9 @@ REFUSALS = frozenset({403, 429, 451})
 LEAVES_RESIDUE = frozenset({SignalId.TLS_RESET, SignalId.TLS_DROPPED, SignalId.HTTP_RESET, SignalId.HTTP_DROPPED})
 """Signals after which residual blocking of the address is possible: see `beliefs.counting`."""
 
+SNI_SWAP_WEIGHT = 4.0
+"""Only an experiment shows `sni_swap`, so there is no setting for its weight."""
+
 _MET_BY: Mapping[Cause | str, Protocol] = {
     **dict.fromkeys((Cause.SNI_RESET, Cause.SNI_DROP, Cause.ECH, Cause.INTERCEPTION), Protocol.TLS),
     **dict.fromkeys((Cause.HTTP_HOST, Cause.BLOCK_PAGE), Protocol.HTTP),
@@ -114,7 +117,10 @@ _CAUSES: Mapping[SignalId, Cause] = {
     SignalId.HTTP_BLOCK_PAGE: Cause.BLOCK_PAGE,
     SignalId.HTTP_REDIRECT: Cause.BLOCK_PAGE,
     SignalId.HTTP_REDIRECTS: Cause.BLOCK_PAGE,
+    SignalId.HTTP_DIFFERS: Cause.BLOCK_PAGE,
+    SignalId.HTTP_SAME_PAGE: Cause.BLOCK_PAGE,
     SignalId.FROZEN: Cause.FROZEN,
+    SignalId.CUT_LATER: Cause.FROZEN,
     SignalId.THROTTLED: Cause.THROTTLED,
 }
 
@@ -137,6 +143,8 @@ class Failure:
 def signal_of(failure: Failure) -> SignalId | None:
     """Returns the signal for blocking that a failure shows (docs/detection.md, "Signals"); None: it shows none."""
     stage, symptom, protocol = failure.stage, failure.symptom, failure.protocol
+    if "cut_s" in failure.evidence:  # whether by silence or by a reset
+        return SignalId.CUT_LATER
     if symptom in _AT_ANY_STAGE:
         return _AT_ANY_STAGE[symptom]
     if protocol is Protocol.HTTP and symptom in _PAGES:
@@ -173,6 +181,8 @@ def observe(outcome: Outcome, weights: Weights = _DEFAULTS, *, gave_up_s: float 
     """Returns the signals of the attempts on direct: first those of their symptoms, in order, then those of the DNS
     answers (`evidence["dns"]`), which are often known only later."""
     direct = [attempt for attempt in outcome.attempts if attempt.route == DIRECT]
+    if len(direct) > 1 and direct[-1].delivered:
+        direct = direct[-1:]  # the same hello was answered a second later
     if len(direct) == 1 and direct[0].symptom is Symptom.NONE and "dns" not in direct[0].evidence:
         return []  # the usual case
     kinds = [(attempt, _kind(attempt, outcome, gave_up_s)) for attempt in direct]

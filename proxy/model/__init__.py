@@ -13,6 +13,7 @@ from proxy.model.belief import (
     Cause,
     Change,
     ConnectivityResult,
+    CutHellos,
     DnsFinding,
     MeasurementStep,
     NetworkState,
@@ -51,7 +52,7 @@ from proxy.model.connection import (
     host_and_port,
     literal,
 )
-from proxy.model.evidence import NO_EVIDENCE, REUSED, Evidence, SignalId, as_evidence, frozen_evidence
+from proxy.model.evidence import NO_EVIDENCE, REUSED, Evidence, PageDoubt, SignalId, as_evidence, frozen_evidence
 
 __all__ = [
     "DIRECT",
@@ -70,6 +71,7 @@ __all__ = [
     "Change",
     "ClosedBy",
     "ConnectivityResult",
+    "CutHellos",
     "Destination",
     "DnsFinding",
     "Evidence",
@@ -82,6 +84,7 @@ __all__ = [
     "NetworkState",
     "Outcome",
     "Override",
+    "PageDoubt",
     "Plan",
     "Protocol",
     "RelayGroup",

@@ -31,6 +31,7 @@ class Cause(StrEnum):
     THROTTLED = "throttled"
 
     # No block of this site.
+    CLIENT_HELLO = "client_hello"  # of two programs, only the ClientHello of one is answered
     REFUSED = "refused"  # the site answers 403, 429 or 451
     DOWN = "down"
     NO_SUCH_NAME = "name"
@@ -122,6 +123,14 @@ class Belief:
         return was_suspect or self.state in (State.SUSPECT, State.BLOCKED)
 
 
+class CutHellos(StrEnum):
+    """Whether a race may send a ClientHello in pieces, against a filter that reads the name."""
+
+    ALLOWED = "allowed"
+    LAST = "last"  # after every relay, and after a second whole one: direct delivered the host lately
+    NEVER = "never"  # the network punishes them, or may just have punished one
+
+
 class NetworkState(StrEnum):
     """The state of a network as a whole."""
 
@@ -129,12 +138,13 @@ class NetworkState(StrEnum):
     OFFLINE = "offline"  # no route to anywhere
     PORTAL = "portal"  # a captive portal answers in place of every site
     RESTRICTED = "restricted"  # an allow-list or a shutdown: only domestic hosts answer
-    SHUT = "shut"  # the same, and no relay works either
+    NO_HTTPS = "no_https"  # the same for HTTPS alone, as where port 443 is reset: plain HTTP reaches foreign hosts
+    SHUT = "shut"  # as restricted, and no relay works either
     INSPECTED = "inspected"  # TLS is re-signed by a CA that the system trusts: a company proxy, an antivirus
 
     @property
     def is_restricted(self) -> bool:
-        return self in (NetworkState.RESTRICTED, NetworkState.SHUT)
+        return self in (NetworkState.RESTRICTED, NetworkState.NO_HTTPS, NetworkState.SHUT)
 
 
 class ConnectivityResult(StrEnum):
@@ -181,9 +191,11 @@ class StepKind(StrEnum):
     RELAY = "relay"  # a handshake with a relay
     NEUTRAL = "neutral"  # a ClientHello to the same address with the SNI of a control site
     HELLO = "hello"  # a ClientHello with the site's SNI
+    SHAPE = "shape"  # the same from another program: recorded at a visit that direct did not deliver
     CERTIFICATE = "certificate"
     ANSWER = "answer"  # to a request
     TRANSFER = "transfer"  # repeated requests for the page on one connection: do transfers stall, or are they slow?
+    PAUSE = "pause"  # requests on one connection for half a minute: is it cut some time after the handshake?
     CONTROL = "control"  # another site, tested direct: does internet access work?
 
 

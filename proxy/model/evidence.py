@@ -40,10 +40,13 @@ class SignalId(StrEnum):
     HTTP_GARBAGE = "http_garbage"
     HTTP_REDIRECT = "http_redirect"
     HTTP_REDIRECTS = "http_redirects"  # of three unrelated domains to one host
+    HTTP_DIFFERS = "http_differs"  # a page that has nothing in common with that of another route
+    HTTP_SAME_PAGE = "http_same_page"  # such a page, which comes for unrelated sites as well
     HTTP_BLOCK_PAGE = "http_block_page"
     FROZEN = "frozen"
     THROTTLED = "throttled"
     EARLY_RESET = "early_reset"
+    CUT_LATER = "cut_later"
     GAVE_UP = "gave_up"
     RETEST = "retest"  # direct failed again in a paired re-test; has the weight of the signal before it
     LIFT = "lift"  # two hosts of one domain fail in the same way; has the weight of both together
@@ -51,7 +54,14 @@ class SignalId(StrEnum):
     # Only a measurement shows these, so they have no setting.
     KNOWN_ROOT = "known_root"
     SNI_SWAP = "sni_swap"
-    HTTP_DIFFERS = "http_differs"
+
+
+class PageDoubt(StrEnum):
+    """Why a page that direct delivered over plain HTTP may not be the site's own."""
+
+    SHARED = "shared"  # it comes for an unrelated site as well
+    ADDRESS = "address"  # it comes from an address to which an unrelated site was led by a lie
+    UNLIKE = "unlike"  # a measurement found that a relay shows another page
 
 
 class Evidence(TypedDict, total=False):
@@ -65,6 +75,7 @@ class Evidence(TypedDict, total=False):
     unacked: int  # segments on their way                              net.race, net.tunnel, net.dialers
     acknowledged: int  # flag: the whole flight was acknowledged       net.race, probe
     rtt_ms: float  # smoothed round trip, milliseconds                 net.race
+    out_of_order: int  # segments received behind a lost one           net.race, probe
     middlebox: int  # flag: something on the path terminates TCP       net.race
     addresses: str  # tried in vain, separated by spaces               net.race, net.dialers
 
@@ -77,6 +88,7 @@ class Evidence(TypedDict, total=False):
     others_bytes_s: int  # bytes a second, of the fastest other flow   net.tunnel
     times: int  # slow flows of this host within the hour              net.tunnel
     again: int  # flag: reset after as many bytes as the last time     net.tunnel
+    cut_s: float  # seconds from the handshake to a cut, as last time  net.tunnel
     bytes_per_s: int  # bytes a second, of a measured answer           probe
 
     # Names.
@@ -86,10 +98,12 @@ class Evidence(TypedDict, total=False):
     code: str  # the resolver's reply code, or "silent"                net.dns
     doh: str  # "doh_down": no encrypted resolver answers              net.dns
 
-    greeting: int  # flag: a relay's TCP opens, its SOCKS greeting dies  net.dialers
+    greeting: int  # flag: a relay's TCP opens, SOCKS dies on it       net.dialers
 
     # The ClientHello, the certificate and the answer.
+    hellos: int  # that left at once, this one included                net.race
     ech: int  # flag: the hello is encrypted under another name        net.race
+    recorded: int  # flag: the hello was recorded at a visit           probe
     verify_code: int  # OpenSSL's X509_V_ERR_…                         probe
     certificate: str  # `detect.tls_interception.CertificateKind`      probe
     known_root: str  # SHA-256 of a known interception root, hex       probe
@@ -104,6 +118,7 @@ class Evidence(TypedDict, total=False):
     title: str  # of the page                                          probe
     body: str  # digest of the page, without its host's name          probe
     page: str  # row of the list of block pages                        app
+    doubt: PageDoubt  # why a page of direct may not be the site's      net.race
 
     # Around the attempt.
     opened_s: float  # seconds until the relay had opened the path     net.race

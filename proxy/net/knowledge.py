@@ -18,11 +18,13 @@ from proxy.model import (
     NO_EVIDENCE,
     UNKNOWN_NETWORK,
     Attempt,
+    CutHellos,
     Destination,
     DnsFinding,
     Evidence,
     IPAddress,
     NetworkId,
+    PageDoubt,
     Route,
     Symptom,
 )
@@ -40,6 +42,8 @@ class ClassifiedAnswer(NamedTuple):
     evidence: Evidence = NO_EVIDENCE
     answer_fingerprint: str = ""
     """Two routes whose answers have the same fingerprint, not empty, were answered by the same site."""
+    page_mark: int = 0
+    """Equal for small pages of the same length and title; 0: it is none."""
 
 
 VALID = ClassifiedAnswer(Verdict.VALID)
@@ -85,7 +89,7 @@ class Knowledge(Protocol):
         return False
 
     def report_broken_flight(self, address: str, host: str) -> None:
-        """Begins the residual window of `address`: a flight that names `host` was reset there, or looks dropped."""
+        """Begins the residual window of `address`: a flight for `host` was reset there, or looks dropped."""
         return
 
     def report_answered_flight(self, address: str, host: str) -> None:
@@ -95,6 +99,18 @@ class Knowledge(Protocol):
     def on_forged(self, host: str, finding: DnsFinding) -> None:
         """Called for a forged answer that came in addition to the one in use."""
         return
+
+    def hellos_are_counted(self) -> bool:
+        """Whether this network is known to punish bursts of ClientHellos, so that those of clients are kept apart."""
+        return False
+
+    def cuts_are_punished(self) -> bool:
+        """Whether this network is known to punish a ClientHello in pieces."""
+        return False
+
+    def cut_hellos(self, host: str, addresses: Sequence[str]) -> CutHellos:
+        """Whether the ClientHello for `host` may be sent in pieces, after a whole one failed at these addresses."""
+        return CutHellos.ALLOWED
 
     def may_help(
         self, route: Route, attempts: Sequence[Attempt], *, protocol: FlightProtocol, ech: bool, last_resort: bool
@@ -107,6 +123,11 @@ class Knowledge(Protocol):
         """Classifies the bytes of an answer for `host` so far: a block page, a redirect to another site, or the site's
         answer. `complete`: no more bytes will come, so the result is never MORE."""
         return VALID
+
+    def page_doubt(self, host: str, mark: int, address: str) -> PageDoubt | None:
+        """Returns why a page that direct brought for `host` from `address` ("address:port") may not be the site's
+        own; None: it is not doubted. `mark`: the `page_mark` of its answer, which is remembered."""
+        return None
 
     async def dial_by_addon(self, addon: str, route: Route, destination: Destination) -> Stream | None:
         """Opens a path with an addon's `dial` hook; None when there is no such addon, or it failed. The caller closes

@@ -33,9 +33,9 @@ BULK_RECORDS = 8 * (16 * 1024 + 22)
 authentication each). A read of this size cuts no record: a fifth less CPU for a GB than reads of one CHUNK
 (measured)."""
 
-LENT = memoryview(mmap.mmap(-1, BULK_RECORDS))
+LENT = memoryview(mmap.mmap(-1, BULK_RECORDS, access=mmap.ACCESS_COPY))
 """The buffer of `lend_nowait`, shared by all streams. As an anonymous mapping, it takes no memory before the first bulk
-transfer."""
+transfer; as a private one, a fork has its own."""
 
 _READS, _WRITES = READABLE | BROKEN, WRITABLE | BROKEN  # after these events, a call may do more than before
 _FINAL_EDGES = BROKEN | PEER_SHUT | URGENT  # after these, more may follow a short read without another edge

@@ -15,7 +15,7 @@ import contextlib
 import random
 from collections.abc import Sequence
 
-from proxy.detect.beliefs.events import ControlAnswered
+from proxy.detect.beliefs.events import ControlAnswered, PlainPageRequested
 from proxy.model import DIRECT, ConnectivityResult, NetworkId
 from proxy.model.errors import DialError
 from proxy.net.deadline import deadline
@@ -28,6 +28,9 @@ from proxy.session.setup import Setup
 
 _RELAYS_MAX = 4
 """The most relays to which a connection is opened at once for a witness: most people have fewer."""
+
+_DOMESTIC_FIRST = 0.3
+"""For this share of its time the domestic page is waited for, before the foreign ones are requested."""
 
 _RELAY_S = 3.0
 """Seconds for one of them to accept: a stall that began 3 s before has to end within 10 s."""
@@ -66,7 +69,8 @@ class ConnectivityCheck:
                 if not services.beliefs.network_state(network).is_restricted:  # there the foreign pages may fail
                     services.flows.witness_asked()
                 results = await self._check_some(setup, pages, network)
-                if set(results) == {ConnectivityResult.FAILED}:
+                foreign = {result for page, result in results if not page.is_domestic}
+                if (foreign or {result for _, result in results}) == {ConnectivityResult.FAILED}:
                     await self._check_portal(setup, requested, network)
             elif not pages and self._stall_waits(network) and services.beliefs.control_wanted(network, services.now()):
                 await self._find_relay_as_witness(setup, network)
@@ -107,22 +111,38 @@ class ConnectivityCheck:
 
     async def _check_some(
         self, setup: Setup, pages: list[ControlPage], network: NetworkId
-    ) -> list[ConnectivityResult | None]:
-        """Requests one page, and the others when `detect` wants all. Returns the result of `_check` for each."""
+    ) -> list[tuple[ControlPage, ConnectivityResult | None]]:
+        """Requests one page, and the others when `detect` wants all. Returns each with the result of `_check`."""
         beliefs, now = self._services.beliefs, self._services.now
-        results: list[ConnectivityResult | None] = []
+        results: list[tuple[ControlPage, ConnectivityResult | None]] = []
         if not beliefs.all_controls_wanted(network, now()):
-            results.append(await self._check(setup, pages.pop(0), network))
+            page = pages.pop(0)
+            results.append((page, await self._check(setup, page, network)))
         if not beliefs.all_controls_wanted(network, now()):
             return results
-        # The domestic page goes first: with it, foreign ones that fail mean a restriction; without it, an outage.
-        results += [await self._check(setup, page, network) for page in pages if page.is_domestic]
-        foreign = [self._check(setup, page, network) for page in pages if not page.is_domestic]
-        return [*results, *await asyncio.gather(*foreign)]
+        # The domestic page goes first: with it, foreign ones that fail mean a restriction; without it, an outage. While
+        # it is silent the others are requested too; they then have longer to answer after an outage, and that they fail
+        # is learned after its result.
+        timeout_s, heard = setup.settings.detect.control_timeout_s, asyncio.Event()
+        if not any(page.is_domestic for page in pages):
+            heard.set()
+
+        async def ask(page: ControlPage) -> tuple[ControlPage, ConnectivityResult | None]:
+            if page.is_domestic:
+                try:
+                    return page, await self._check(setup, page, network)
+                finally:
+                    heard.set()
+            with contextlib.suppress(TimeoutError), deadline(_DOMESTIC_FIRST * timeout_s):
+                await heard.wait()
+            return page, await self._check(setup, page, network, heard)
+
+        return [*results, *await asyncio.gather(*map(ask, pages))]
 
     async def _check_portal(self, setup: Setup, failed: Sequence[ControlPage], network: NetworkId) -> None:
         """Requests the page over plain http, since these control pages failed: a captive portal answers in place of the
-        site. Any other answer teaches nothing, since anybody on the path may give it."""
+        site. Any other answer shows no working network, since anybody on the path may give it, but tells what a
+        restriction is called."""
         page, services = portal_page(setup.settings.auto), self._services
         if page is None or any(page.url == other.url for other in failed):
             return
@@ -132,6 +152,9 @@ class ConnectivityCheck:
         checked = await check_control_page(setup.registry.dialer(DIRECT), page.url, timeout_s=timeout_s)
         if checked.result is ConnectivityResult.PORTAL:
             self._learn(page, checked, network, services.now())
+        elif services.network() == network:
+            came = PlainPageRequested(came=checked.result is ConnectivityResult.WELL)
+            services.beliefs.note(came, network=network, now=services.now())
 
     async def _usable_pages(self, setup: Setup, network: NetworkId) -> list[ControlPage]:
         """Returns the pages that may be requested direct, shuffled: not those of suspect sites, nor those that a rule
@@ -149,8 +172,11 @@ class ConnectivityCheck:
         may_be = services.beliefs.may_be_control(page.target.host, network=network, now=services.now())
         return may_be and await services.may_go_direct(setup, page.target.destination)
 
-    async def _check(self, setup: Setup, page: ControlPage, network: NetworkId) -> ConnectivityResult | None:
-        """Requests a page, and learns from the answer. Returns the result; None when the network has changed."""
+    async def _check(
+        self, setup: Setup, page: ControlPage, network: NetworkId, heard: asyncio.Event | None = None
+    ) -> ConnectivityResult | None:
+        """Requests a page, and learns from the answer; that it failed, once `heard` is set. Returns the result; None
+        when the network has changed."""
         services, started = self._services, self._services.now()
 
         def keep(stream: Stream) -> bool:
@@ -163,6 +189,8 @@ class ConnectivityCheck:
         checked = await check_control_page(
             setup.registry.dialer(DIRECT), page.url, timeout_s=setup.settings.detect.control_timeout_s, keep=keep
         )
+        if heard is not None and checked.result is ConnectivityResult.FAILED:
+            await heard.wait()
         if services.network() != network:
             return None
         self._learn(page, checked, network, started)

@@ -8,8 +8,6 @@ name, on a connection of its own: the answer shows whether the network filters t
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ssl
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -28,6 +26,7 @@ from proxy.net.dialers.registry import Registry
 from proxy.net.dialers.tcp import AddressLookup
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
+from proxy.probe.own_hello import own_hello
 from proxy.store.relay_tests import RelayTest, url_hash
 
 TRIALS_AT_ONCE = 8
@@ -143,7 +142,7 @@ async def _beside_hello(fault: RelayFault, evidence: Evidence, connect: Callable
     answer: bytes | None = b""
     try:
         with deadline(HELLO_S):
-            await stream.send(_client_hello())
+            await stream.send(own_hello())  # a name would show this network that of the relay
             answer = await stream.receive()
     except TimeoutError:
         answer = None
@@ -152,17 +151,6 @@ async def _beside_hello(fault: RelayFault, evidence: Evidence, connect: Callable
     finally:
         stream.abort()
     return fault_beside_hello(fault, evidence, answer)
-
-
-def _client_hello() -> bytes:
-    """Returns a ClientHello without a name: it would show this network that of the relay."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    outgoing = ssl.MemoryBIO()
-    with contextlib.suppress(ssl.SSLWantReadError):
-        context.wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
-    return outgoing.read()
 
 
 async def _dial(name: str, dialer: Dialer, destination: Destination) -> Stream:

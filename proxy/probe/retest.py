@@ -1,9 +1,7 @@
-"""Re-tests whether direct works again, and whether a local strategy works: beside the user's own visit, never on a
-timer and never with the user's request.
+"""Re-tests whether direct works again: beside the user's own visit, never on a timer and never with the user's request.
 
 A re-test is a pair on its own connections: direct, and the route that has just worked. The kind of block decides what
-direct must deliver; `detect` decides what the results of the pair mean. If a relay carried a visit that a local
-strategy might have carried, the strategies are probed too, after the end of the residual blocking.
+direct must deliver; `detect` decides what the results of the pair mean.
 """
 
 from __future__ import annotations
@@ -11,30 +9,25 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TypeVar
 
 from proxy.detect.beliefs.events import Retested, StrategyTried
-from proxy.detect.beliefs.retests import retest_needs
+from proxy.detect.beliefs.retests import Claim, retest_needs
 from proxy.detect.signals import concerns
-from proxy.model import DIRECT, Action, Belief, Cause, NetworkId, Outcome, Protocol, Route
+from proxy.model import DIRECT, DOH, Belief, Cause, Destination, Outcome, Protocol, Route
+from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.race.hello_ledger import HelloTurn
 from proxy.net.tasks import spawn
-from proxy.probe.same_flight import gets_answer, gets_own_certificate, gets_page, gets_untrusted_certificate
-from proxy.probe.throughput import measure_throughput
-from proxy.routing.strategies import flight_strategies
+from proxy.probe.beside import BesideVisit, beside
+from proxy.probe.same_flight import get_page, gets_answer, gets_own_certificate, gets_untrusted_certificate
+from proxy.probe.throughput import ENOUGH, measure_speeds, measure_throughput, outlasts_freeze, shows_freeze
 from proxy.session.events import Rescued, SignalWaits
 from proxy.session.services import Services
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 
-Pair = Callable[[], Awaitable[tuple[bool, bool]]]
-"""Returns whether direct delivers enough to show the end of the block, and whether the other route does."""
-
-_ENOUGH = 64 * 1024
-"""Bytes on one connection that a frozen or throttled route does not deliver (docs/detection.md, "Re-tests")."""
-
-_AS_MUCH = 0.9
-"""The share of the other route's bytes that direct must deliver: two answers to one request seldom have the same
-length."""
+T = TypeVar("T")
 
 
 class DirectRetest:
@@ -44,115 +37,145 @@ class DirectRetest:
         self._services = services
 
     def on_rescued(self, visit: Rescued) -> None:
-        """Starts a re-test, or probes of strategies, if one is due."""
-        setup, outcome, flight = visit.setup, visit.outcome, visit.flight
-        if (
-            outcome.winner in (None, DIRECT)
-            or outcome.plan.action is not Action.AUTO
-            or flight.protocol not in (Protocol.TLS, Protocol.HTTP)
-            or not setup.settings.auto.retest
-            or self._services.is_private(outcome.host)
-        ):
+        """Starts a re-test if one is due."""
+        services, setup, outcome, flight = self._services, visit.setup, visit.outcome, visit.flight
+        winner, beliefs, now = outcome.winner, services.beliefs, services.now()
+        frame = beside(services, setup, visit.record.network, outcome, by_its_routes=True)
+        if winner is None or winner == DIRECT or frame is None:
             return
-        assert outcome.winner is not None
-        network, now = self._services.network(), self._services.now()
-        beliefs = self._services.beliefs
-        belief = beliefs.lookup(outcome.host, network=network, now=now)
-        dns = setup.settings.dns
-        if belief.cause == Cause.DNS and dns.secure != "never" and dns.servers:
-            # Direct with encrypted DNS is no detour, and a re-test would send the name to the system's resolver. Where
-            # suspect names are not resolved by encrypted DNS, only that resolver can show the end of a block by DNS.
+        belief = frame.belief()
+        if _only_the_resolver_blocks(frame):
             return
         if DIRECT not in outcome.plan.routes and belief.cause != Cause.INTERCEPTION:
             return
-        if not concerns(belief, flight.protocol):
-            return
-        if beliefs.retest_due(outcome.host, network=network, now=now):
-            pair = self._pair_for(belief, setup, outcome, outcome.winner, flight)
-            spawn(self._retest(setup, outcome, network, pair, belief.cause), name=f"re-test {outcome.host}")
-        elif outcome.winner.relays and beliefs.strategies_due(outcome.host, network=network, now=now):
-            spawn(
-                self._try_strategies(setup, outcome, flight, network), name=f"try local strategies for {outcome.host}"
-            )
+        if concerns(belief, flight.protocol) and beliefs.retest_due(outcome.host, network=frame.network, now=now):
+            run = self._retest(frame, frame.claim(), belief, outcome, winner, flight)
+            spawn(run, name=f"re-test {outcome.host}")
 
-    def _pair_for(self, belief: Belief, setup: Setup, visit: Outcome, other_route: Route, flight: Flight) -> Pair:
-        """Returns the re-test that fits the kind of this block."""
-        tcp_info, turn = self._services.tcp_info, self._services.hello_turn
-        route_works: Callable[[Route], Awaitable[bool]]
-        match retest_needs(belief):
-            case "64k":
-                return functools.partial(_measure_both, setup, turn, visit, other_route, flight.protocol)
-            case "verified" if flight.protocol is Protocol.TLS:
-                logged = belief.cause == Cause.INTERCEPTION
-                route_works = functools.partial(
-                    gets_own_certificate, setup, self._services.roots(), turn, visit, logged=logged
-                )
-            case "page" | "verified":  # plain HTTP has no certificate, but a block page may be recognised
-                route_works = functools.partial(gets_page, setup, tcp_info, visit)
-            case _:
-                route_works = functools.partial(gets_answer, setup, tcp_info, turn, visit, flight)
-        return functools.partial(_ask_both, route_works, other_route)
-
-    async def _retest(self, setup: Setup, visit: Outcome, network: NetworkId, pair: Pair, cause: str) -> None:
-        services, reported = self._services, False
-        try:
-            direct_ok, other_ok = await pair()
+    async def _retest(
+        self,
+        frame: BesideVisit,
+        claim: Claim | None,
+        belief: Belief,
+        visit: Outcome,
+        other_route: Route,
+        flight: Flight,
+    ) -> None:
+        services = self._services
+        with frame.releasing(claim):
+            direct_ok, other_ok = await self._pair(frame.setup, belief, visit, other_route, flight)
             failed_alone = other_ok and not direct_ok
             forged = (
                 failed_alone
-                and cause == Cause.INTERCEPTION
-                and await gets_untrusted_certificate(setup, services.hello_turn, visit, DIRECT)
+                and belief.cause == Cause.INTERCEPTION
+                and await gets_untrusted_certificate(frame.setup, services.hello_turn, visit, DIRECT)
             )
-            if services.network() != network:
-                return
-            services.learn(Retested(visit.host, direct_ok, other_ok, forged), network)
-            reported = True
-        finally:
-            if not reported:
-                services.beliefs.retest_unreported(visit.host, network=network, now=services.now())
-        if direct_ok:
-            services.findings.clear(visit.request.destination.host)
-        else:
+            works = await report_pair(frame, visit, flight, direct_ok=direct_ok, other_ok=other_ok, forged=forged)
+        if works is False:
             services.events.emit(SignalWaits())
 
-    async def _try_strategies(self, setup: Setup, visit: Outcome, flight: Flight, network: NetworkId) -> None:
-        """Probes one strategy after the other, until one works."""
-        services, reported = self._services, False
-        try:
-            for route in flight_strategies(setup.settings.auto.ladder, flight.protocol):
-                ok = await gets_answer(setup, services.tcp_info, services.hello_turn, visit, flight, route)
-                if services.network() != network or services.setup() is not setup:
-                    return
-                services.learn(StrategyTried(visit.host, route, ok), network)
-                reported = True
-                if ok:
-                    return
-        finally:
-            if not reported:
-                services.beliefs.retest_unreported(visit.host, network=network, now=services.now())
+    async def _pair(
+        self, setup: Setup, belief: Belief, visit: Outcome, other_route: Route, flight: Flight
+    ) -> tuple[bool, bool]:
+        """Makes the re-test that fits the kind of this block. Returns whether direct delivers enough to show its end,
+        and whether the other route does."""
+        tcp_info, turn = self._services.tcp_info, self._services.hello_turn
+        match retest_needs(belief):
+            case "64k":
+                return await _measure_both(setup, turn, visit, other_route, flight.protocol)
+            case "speed":
+                return await _compare_speeds(setup, turn, visit, other_route)
+            case "verified" if flight.protocol is Protocol.TLS:
+                roots, logged = self._services.roots(), belief.cause == Cause.INTERCEPTION
+                ask = functools.partial(gets_own_certificate, setup, roots, turn, visit, logged=logged)
+                return await _ask_both(ask, other_route)
+            case "page" | "verified":  # plain HTTP has no certificate, but a block page may be recognised
+                return await _compare_pages(setup, tcp_info, visit, other_route)
+        return await _ask_both(functools.partial(gets_answer, setup, tcp_info, turn, visit, flight), other_route)
 
 
-async def _ask_both(route_works: Callable[[Route], Awaitable[bool]], other_route: Route) -> tuple[bool, bool]:
-    direct_ok, other_ok = await asyncio.gather(route_works(DIRECT), route_works(other_route))
-    return direct_ok, other_ok
+async def report_pair(
+    frame: BesideVisit, visit: Outcome, flight: Flight, *, direct_ok: bool, other_ok: bool, forged: bool = False
+) -> bool | None:
+    """Reports the results of direct and of another route to a flight like that of `visit`. The name was resolved by
+    encrypted DNS; direct works if it does where visits go, which the system's resolver decides. Returns whether it
+    works; None: nothing was reported."""
+    misled = direct_ok and await _is_misled(frame, visit, flight)
+    if _only_the_resolver_blocks(frame) or not frame.report(
+        Retested(visit.host, direct_ok and not misled, other_ok, forged)
+    ):
+        return None
+    if misled:
+        frame.report(StrategyTried(visit.host, DOH, ok=True))
+    elif direct_ok:
+        frame.services.findings.clear(visit.request.destination.host)
+    return direct_ok and not misled
+
+
+async def _is_misled(frame: BesideVisit, visit: Outcome, flight: Flight) -> bool:
+    """Returns whether direct, which works at an address of encrypted DNS, fails at that of the system's resolver."""
+    services, setup, destination = frame.services, frame.setup, visit.request.destination
+    address = await setup.resolver.elsewhere(destination.host)
+    if address is None:
+        return False
+    at_address = Destination(str(address), destination.port)
+    if not frame.is_same() or not await services.may_go_direct(setup, at_address):
+        return False
+    there = replace(visit, request=replace(visit.request, destination=at_address))
+    if frame.belief().cause == Cause.INTERCEPTION and flight.protocol is Protocol.TLS:
+        return not await gets_own_certificate(setup, services.roots(), services.hello_turn, there, DIRECT, logged=True)
+    return not await gets_answer(setup, services.tcp_info, services.hello_turn, there, flight, DIRECT)
+
+
+def _only_the_resolver_blocks(frame: BesideVisit) -> bool:
+    """Returns whether a re-test could not show the end of this block: by DNS, while suspect names are resolved by
+    encrypted DNS. Direct then reaches the true address, which is no detour; and only the system's resolver, which must
+    not see the name, could show the end. Another cause may have turned into this one since the re-test began."""
+    dns = frame.setup.settings.dns
+    return frame.belief().cause == Cause.DNS and dns.secure != "never" and bool(dns.servers)
+
+
+async def _ask_both(ask: Callable[[Route], Awaitable[T]], other_route: Route) -> tuple[T, T]:
+    """Returns the results of direct and of the other route. A local strategy goes first, since direct may begin the
+    residual window of its address."""
+    if not other_route.relays:
+        other = await ask(other_route)
+        return await ask(DIRECT), other
+    direct, other = await asyncio.gather(ask(DIRECT), ask(other_route))
+    return direct, other
+
+
+async def _compare_pages(setup: Setup, tcp_info: TcpInfo, visit: Outcome, other_route: Route) -> tuple[bool, bool]:
+    """Returns whether direct and the other route get a page that is no block page. A page of direct that has nothing in
+    common with the other one is a block page without a fingerprint."""
+    direct, other = await _ask_both(functools.partial(get_page, setup, tcp_info, visit), other_route)
+    is_unlike = direct is not None and other is not None and direct.is_unlike(other) is True
+    return direct is not None and not is_unlike, other is not None
+
+
+async def _compare_speeds(setup: Setup, turn: HelloTurn, visit: Outcome, other_route: Route) -> tuple[bool, bool]:
+    """Returns whether direct is not much slower than the other route, and whether that one brings enough to tell."""
+    speeds = await measure_speeds(setup, turn, visit, other_route)
+    if speeds is None:
+        return False, False
+    direct, other = speeds
+    if direct is None or other is None:
+        return False, other is not None
+    return other < direct * setup.settings.detect.compared_faster, True
 
 
 async def _measure_both(
     setup: Setup, turn: HelloTurn, visit: Outcome, other_route: Route, protocol: Protocol
 ) -> tuple[bool, bool]:
-    """Returns whether direct delivers _ENOUGH bytes, or all of a small page; and whether the other route delivers
-    `proof_bytes`. All of a small page is nearly as much as the other route, and at least `proof_bytes`."""
-    detect = setup.settings.detect
+    """Returns whether direct delivers more than a frozen route, and whether the other one delivers enough to tell."""
 
     async def bytes_by(route: Route) -> int:
         dialer, destination = setup.registry.dialer(route), visit.request.destination
         if route.is_direct and protocol is Protocol.TLS:
             await turn(visit.host)
         return await measure_throughput(
-            dialer, destination, visit.host, protocol, enough=_ENOUGH, within_s=detect.retest_pair_s
+            dialer, destination, visit.host, protocol, enough=ENOUGH, within_s=setup.settings.detect.retest_pair_s
         )
 
     direct, other = await asyncio.gather(bytes_by(DIRECT), bytes_by(other_route))
-    other_ok = other >= detect.proof_bytes
-    as_much = other_ok and direct >= max(detect.proof_bytes, other * _AS_MUCH)
-    return direct >= _ENOUGH or as_much, other_ok
+    return outlasts_freeze(direct, other), shows_freeze(other)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import re
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 
 from proxy.config.detect_tuning import DetectTuning
@@ -42,6 +43,8 @@ from proxy.net.race.hello_ledger import HelloTurn, no_turn
 from proxy.net.stream import Stream
 from proxy.probe.certificate_chain import fetch_chain, load_certificate_reader
 from proxy.probe.target import ProbeTarget
+from proxy.wire.tls import RANDOMNESS, is_server_answer, refreshed
+from proxy.wire.tls import Verdict as HelloVerdict
 
 HEAD_LIMIT = 64 * 1024
 """Bytes without the end of a head after which an answer is not HTTP."""
@@ -118,6 +121,20 @@ class SiteProbe:
         finally:
             self._abort(path)
 
+    async def other_hello(
+        self, route: Route, dialer: Dialer, destination: Destination, name: str, hello: bytes, *, connect_s: float
+    ) -> None:
+        """Sends a ClientHello that was recorded at a visit, with new random values, and the SNI `name` that it has
+        already. Emits whether an answer came. An alert is an answer too; nothing is emitted without a connection."""
+        visit = _Visit(self, route, dialer, destination)
+        await self.turn(route)(name)
+        stream = await visit.connect(connect_s, emit_success=False, emit_failure=False)
+        if stream is not None:
+            try:
+                await visit.send_hello(stream, refreshed(hello, os.urandom(RANDOMNESS)))
+            finally:
+                self._abort(stream)
+
     def turn(self, route: Route) -> HelloTurn:
         """Returns the wait before a ClientHello on `route`. Networks do not count hellos within a relay's
         connection."""
@@ -156,7 +173,7 @@ class _Visit:
 
     # -- connection ------------------------------------------------------------------------------------------------
 
-    async def connect(self, connect_s: float, *, emit_success: bool = True) -> Stream | None:
+    async def connect(self, connect_s: float, *, emit_success: bool = True, emit_failure: bool = True) -> Stream | None:
         """Opens the path. Returns None when that fails."""
         began = _now()
         kind = StepKind.CONNECT if self._route.is_direct else StepKind.RELAY
@@ -164,11 +181,15 @@ class _Visit:
             with deadline(connect_s):
                 stream = await self._dialer.dial(self._destination)
         except DialError as error:
+            if not emit_failure:
+                return None
             result = StepResult.NOT_TESTED if error.symptom in NOT_JUDGED else StepResult.FAILED
             kind = StepKind.RESOLVE if error.stage is Stage.RESOLVE and self._route.is_direct else kind
             self._emit(kind, result, error.symptom, str(error), began, error.evidence)
             return None
         except TimeoutError:
+            if not emit_failure:
+                return None
             if self._route.is_direct:
                 text = _("no answer to the connection attempt within {limit:g} s", limit=connect_s)
                 self._address = str(self._destination) if self._destination.address is not None else ""
@@ -196,7 +217,7 @@ class _Visit:
             with self._limited(self._detect.silent_s, stream, snapshot, lambda: tls.received, evidence):
                 await tls.handshake()
         except TimeoutError:
-            symptom, text = self._handshake_timeout(stream, tls, snapshot, evidence)
+            symptom, text = self._handshake_timeout(stream, tls.received, snapshot, evidence)
         except ssl.SSLCertVerificationError:
             self._emit(kind, StepResult.OK, text=pgettext("step", "answered"), began=began)
             raise
@@ -210,17 +231,47 @@ class _Visit:
         self._emit(kind, StepResult.OK if is_answered else StepResult.FAILED, symptom, text, began, evidence)
         return tls if is_answered else None
 
+    async def send_hello(self, stream: Stream, hello: bytes) -> None:
+        """Sends the recorded `hello`, and emits the answer as its step."""
+        began, snapshot, answer = _now(), self._snapshot(stream), bytearray()
+        evidence: Evidence = {"recorded": 1}
+        symptom = Symptom.NONE
+        text: str = pgettext("step", "answered")
+        try:
+            with self._limited(self._detect.silent_s, stream, snapshot, answer.__len__, evidence):
+                await stream.send(hello)
+                while is_server_answer(answer) is HelloVerdict.MORE and (data := await stream.receive()):
+                    answer += data
+        except TimeoutError:
+            symptom, text = self._handshake_timeout(stream, len(answer), snapshot, evidence)
+        except OSError as error:
+            symptom = Symptom.RESET
+            text = _handshake_text(symptom, error, len(answer))
+        else:
+            match is_server_answer(answer):
+                case HelloVerdict.ALERT:
+                    symptom, text = Symptom.ALERT, _("answered with the alert {reason}", reason=_alert(answer))
+                case HelloVerdict.MORE:
+                    symptom = Symptom.EOF
+                    text = _handshake_text(symptom, OSError(), len(answer))
+                case HelloVerdict.GARBAGE:
+                    symptom, text = Symptom.GARBAGE, _("answered {bytes}", bytes=repr(bytes(answer[:16])))
+        result = StepResult.OK if symptom in (Symptom.NONE, Symptom.ALERT) else StepResult.FAILED
+        self._emit(StepKind.SHAPE, result, symptom, text, began, evidence)
+
     def _handshake_timeout(
-        self, stream: Stream, tls: _CountingTls, snapshot: Snapshot | None, evidence: Evidence
+        self, stream: Stream, received: int, snapshot: Snapshot | None, evidence: Evidence
     ) -> tuple[Symptom, str]:
         """Returns the symptom of a handshake that was not completed in time, and a sentence. Adds to `evidence`."""
-        if tls.received:
-            evidence["bytes"] = tls.received
-            return Symptom.FROZEN, _("stopped after {count} bytes of its handshake", count=tls.received)
+        if received:
+            evidence["bytes"] = received
+            return Symptom.FROZEN, _("stopped after {count} bytes of its handshake", count=received)
         if snapshot is None or not self._route.is_direct:  # through a relay, acknowledgements are the relay's
             return Symptom.SILENT, _("no answer to the ClientHello")
         reading = self._probe.tcp_info.since(stream.lowest_socket, snapshot)
         evidence |= {"retransmits": reading.retransmits, "acknowledged": int(reading.acked)}
+        if reading.out_of_order:
+            evidence["out_of_order"] = reading.out_of_order
         if reading.acked:
             return Symptom.SILENT, _("ClientHello acknowledged, but not answered")
         said = ngettext(
@@ -377,6 +428,23 @@ class _CountingTls(TlsStream):
     @property
     def version(self) -> str:
         return self._tls.version() or "TLS"
+
+
+_ALERTS: Mapping[int, str] = {
+    40: "handshake failure",
+    70: "protocol version",
+    71: "insufficient security",
+    80: "internal error",
+    109: "missing extension",
+    112: "unrecognized name",
+    120: "no application protocol",
+}
+"""The alerts that answer a ClientHello (RFC 8446 section 6.2)."""
+
+
+def _alert(answer: bytearray) -> str:
+    """Returns the name of the alert at the start of `answer`, or its number."""
+    return _ALERTS.get(answer[6], str(answer[6]))  # after the record's header of 5 bytes, and the level
 
 
 def _handshake_text(symptom: Symptom, error: OSError, received: int) -> str:

@@ -45,9 +45,9 @@ class ProbeTarget:
     def url(self) -> str:
         return f"{'https' if self.protocol is Protocol.TLS else 'http'}://{self.field}{self.target}"
 
-    def request(self, *, is_last: bool = True) -> bytes:
+    def request(self, *, is_last: bool = True, method: str = "GET") -> bytes:
         """Returns the request. Unless it is the last one, the connection stays open."""
-        lines = (f"GET {self.target} HTTP/1.1", f"Host: {self.field}", f"User-Agent: {AGENT}", "Accept: */*")
+        lines = (f"{method} {self.target} HTTP/1.1", f"Host: {self.field}", f"User-Agent: {AGENT}", "Accept: */*")
         return "\r\n".join((*lines, *(["Connection: close"] if is_last else []), "", "")).encode("ascii")
 
 

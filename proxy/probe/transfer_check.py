@@ -47,13 +47,13 @@ WAYS_MAX = 3
 CHECK_S = WAYS_MAX * WITHIN_S
 """Seconds for the whole check."""
 
-REQUESTS_MAX = 64
-"""The most requests on one way, for a small first page: pages of 500 bytes bring 32 KiB (`proof_bytes`). Many sites
-need more requests for one page with its pictures."""
+REQUESTS_MAX = 100
+"""The most requests on one way, for a small first page: answers of 656 bytes bring 64 KiB (`proof_bytes`). Apache ends
+a connection after as many (MaxKeepAliveRequests), and many sites need more for one page with its pictures."""
 
-REFUSED_MAX = 8
+REFUSED_MAX = 13
 """The most requests to a site that refuses (4xx), as many sites do that check for a browser: their page for it has 5 to
-10 KB. A site that is overloaded or wants fewer requests (5xx, 429) gets one."""
+10 KB, so that 13 bring 64 KiB. A site that is overloaded or wants fewer requests (5xx, 429) gets one."""
 
 EXTRA_MAX = 3
 """The most additional requests, in pauses."""

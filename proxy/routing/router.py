@@ -41,7 +41,15 @@ from proxy.routing.home_network import Home
 from proxy.routing.match import NO_RULE
 from proxy.routing.rule import ANYWHERE, Rule, RuleType, Situation
 from proxy.routing.rules import Rules
-from proxy.routing.strategies import IPV4, IPV6, RELAY_CAUSES, flight_strategies, strategy_routes, uses_doh
+from proxy.routing.strategies import (
+    IPV4,
+    IPV6,
+    RELAY_CAUSES,
+    flight_strategies,
+    searched_strategies,
+    strategy_routes,
+    uses_doh,
+)
 
 PLANS_LIMIT = 4096
 """Plans in the cache at most. The order of relays changes with their health, so each rule has several plans."""
@@ -53,11 +61,17 @@ NO_RULE_MATCHES = "AUTO (no rule matches): direct first"
 
 _ON_NETWORK = {
     NetworkState.RESTRICTED: "only domestic sites are reachable on this network; trying direct first, then relays",
+    NetworkState.NO_HTTPS: "HTTPS is blocked on this network for most sites; trying direct first, then relays",
     NetworkState.SHUT: "restricted network and no relay gets through: trying direct, then one relay",
     NetworkState.INSPECTED: "this network intercepts TLS, so AUTO does not use relays on its own",
 }
 
-_FAILS_DIRECT = "only domestic sites are reachable on this network, and this one is not; using relays first"
+_FAILS_DIRECT = {
+    NetworkState.RESTRICTED: (
+        "only domestic sites are reachable on this network, and this one is not; using relays first"
+    ),
+    NetworkState.NO_HTTPS: "HTTPS is blocked on this network, also to this site; using relays first",
+}
 
 _MODES = {
     AutoMode.PAUSED: (Action.DIRECT, "paused, so direct only"),
@@ -137,7 +151,7 @@ class Router:
 
     __slots__ = (
         "_addresses_only", "_groups", "_has_ended", "_http_strategies", "_info", "_last_good_s", "_literal_strategies",
-        "_mode", "_never_relay", "_override_reasons", "_plans", "_settings", "_strategies",
+        "_mode", "_never_relay", "_override_reasons", "_plans", "_searched", "_settings", "_strategies",
         "is_home", "overrides", "overrides_end", "rules",
     )  # fmt: skip
 
@@ -177,8 +191,13 @@ class Router:
             route for route in self._strategies if not uses_doh(route)
         )  # nothing to resolve
         self._http_strategies = flight_strategies(settings.auto.ladder, Protocol.HTTP)
+        self._searched = frozenset(
+            route
+            for protocol in (Protocol.TLS, Protocol.HTTP)
+            for route in searched_strategies(settings.auto.ladder, protocol)
+        )
         self._plans: dict[
-            tuple[str | tuple[int, str], tuple[str, ...], bool, bool, bool, bool, NetworkState], Plan
+            tuple[str | tuple[int, str], tuple[str, ...], bool, bool, bool, bool, NetworkState, tuple[Route, ...]], Plan
         ] = {}
 
     @property
@@ -203,6 +222,7 @@ class Router:
         network_state: NetworkState = NetworkState.OK,
         fails_direct: bool = False,
         compare: bool = False,
+        rungs: tuple[Route, ...] = (),
         situation: Situation = ANYWHERE,
         order_group: OrderGroup | None = None,
     ) -> Plan:
@@ -212,6 +232,7 @@ class Router:
         the epoch. `host`: the name in the flight, if the destination is a literal. `network_state`: the state of the
         network, as far as it concerns this host. `fails_direct`: on a restricted network, direct failed for this host
         lately. `compare`: an earlier request failed on direct and, like this one, could not be sent on a second route.
+        `rungs`: local strategies that pass on this network, against the trouble of the host or against any.
         `order_group` orders the members of a group; without it they have the order of the configuration."""
         destination = request.destination
         name = host or destination.host
@@ -229,25 +250,28 @@ class Router:
         state = network_state if reason.action is Action.AUTO and network_state in _ON_NETWORK else NetworkState.OK
         if reason.action is Action.AUTO and not is_onion:
             strategies = self._literal_strategies if is_literal else self._strategies
+            if rungs:
+                rungs = tuple(route for route in rungs if route in self._searched)
+                strategies = _unique((*rungs, *strategies))
             is_blocked = belief.state in _STATUS and belief.until > now
             if self._settings.auto.never_relay and self._never_relay.covering(name) is not None:
                 return _plan_without_relays(reason, strategies, intercepted=is_blocked and _is_intercepted(belief))
             if is_blocked and state is NetworkState.OK:
-                return self._plan_blocked(reason, belief, usable, strategies, destination, now)
+                return self._plan_blocked(reason, belief, usable, strategies, rungs, destination, now)
             if is_blocked and _is_intercepted(belief):  # the network's state must not send it direct either
-                return self._plan_blocked(reason, belief, usable, (), destination, now)
+                return self._plan_blocked(reason, belief, usable, (), (), destination, now)
             if compare and state is NetworkState.OK and (usable or self._http_strategies):
                 return self._plan_unrepeatable(reason, usable)
-            fails_direct = state is NetworkState.RESTRICTED and (fails_direct or is_blocked)
+            fails_direct = state in _FAILS_DIRECT and (fails_direct or is_blocked)
         else:
-            fails_direct = False
+            fails_direct, rungs = False, ()
         if state is NetworkState.SHUT:
             place = int(now // _ONE_RELAY_S)  # where no relay gets through, one is enough to detect a change
             usable = (usable[place % len(usable)],) if usable else ()
         # The line identifies a rule. Its `why` is not used: it is a new string at each call.
         words = (reason.line, reason.note) if isinstance(reason, Rule) else reason.why
         named = usable if usable or group is None else tuple(relays)  # without a usable relay, `why` names members
-        key = (words, named, is_home, is_onion, is_literal, fails_direct, state)
+        key = (words, named, is_home, is_onion, is_literal, fails_direct, state, rungs)
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= PLANS_LIMIT:
@@ -260,6 +284,7 @@ class Router:
                 is_literal=is_literal,
                 fails_direct=fails_direct,
                 state=state,
+                rungs=rungs,
                 offered=relays,
             )
         return plan
@@ -269,6 +294,10 @@ class Router:
         It is checked before every probe that Byway sends of its own accord, also for control pages."""
         action = self._reason(destination, destination.host, Situation(network), now).action
         return action not in (Action.RELAY, Action.BLOCK) and not destination.host.endswith(".onion")
+
+    def may_relay(self, host: str) -> bool:
+        """Whether `[auto] never_relay` lets AUTO use relays for a host."""
+        return self._never_relay.covering(host) is None
 
     def with_overrides(self, overrides: Mapping[str, Override]) -> Router:
         return self._copy(overrides, self._mode)
@@ -356,7 +385,7 @@ class Router:
     def _by_mode(self, reason: _Reason | Rule, name: str) -> _Reason:
         """Returns the reason that a mode puts in place of AUTO."""
         action, why = _MODES[self._mode]
-        if action is Action.RELAY and self._never_relay.covering(name) is not None:
+        if action is Action.RELAY and not self.may_relay(name):
             action, why = Action.DIRECT, "mode relay, but [auto] never_relay contains it"
         return _in_place_of(reason, action, why)
 
@@ -366,16 +395,21 @@ class Router:
         belief: Belief,
         usable: tuple[str, ...],
         strategies: tuple[Route, ...],
+        rungs: tuple[Route, ...],
         destination: Destination,
         now: float,
     ) -> Plan:
-        """Plans AUTO for a blocked host: the route that last worked, then routes that fit the cause, then direct. TLS
-        interception leaves relays only."""
+        """Plans AUTO for a blocked host: the route that last worked, then routes that fit the cause, then direct. A
+        strategy that passes for other hosts (`rungs`) comes before a relay that last worked. TLS interception leaves
+        relays only."""
         relays = [Route((relay,)) for relay in usable]
-        local = strategies
+        failed: tuple[str, ...] = ()
         if belief.rungs_failed and belief.rungs_failed_at + self._last_good_s > now:
-            local = tuple(route for route in strategies if str(route) not in belief.rungs_failed)
-        good = self._last_good(belief, usable, local, now)
+            failed = belief.rungs_failed
+        local = tuple(route for route in strategies if str(route) not in failed)
+        good = self._last_good(belief, usable, local, failed, now)
+        if rungs and not (good and good[0].is_direct):
+            good = (*(route for route in rungs if route in local), *good)
         if _is_intercepted(belief):
             routes = _unique([*(route for route in good if not route.is_direct), *relays])
         elif belief.cause in RELAY_CAUSES:
@@ -398,14 +432,15 @@ class Router:
         return _plan_auto(reason, routes, why)
 
     def _last_good(
-        self, belief: Belief, usable: tuple[str, ...], local: tuple[Route, ...], now: float
+        self, belief: Belief, usable: tuple[str, ...], local: tuple[Route, ...], failed: tuple[str, ...], now: float
     ) -> tuple[Route, ...]:
         """Returns the route that last worked for the host, if that is recent and the route may be used; else empty."""
         if not belief.last_good or belief.last_good_at + self._last_good_s <= now:
             return ()
         good = Route.parse(belief.last_good)
         if good.is_direct:
-            return (good,) if good in local else ()
+            is_searched = good in self._searched and belief.last_good not in failed
+            return (good,) if good in local or is_searched else ()
         return (good,) if set(good.relays) <= set(usable) and not good.wrap else ()
 
     def _plan_by_action(
@@ -418,6 +453,7 @@ class Router:
         is_literal: bool,
         fails_direct: bool,
         state: NetworkState,
+        rungs: tuple[Route, ...],
         offered: Sequence[str],
     ) -> Plan:
         """Plans by the action and the state of the network, without the stored status of the host."""
@@ -425,8 +461,9 @@ class Router:
         if reason.relay and reason.relay not in self._groups:
             chosen = tuple(relay for relay in usable if relay == reason.relay)
         relayed = tuple(Route((relay,)) for relay in chosen)
+        strategies = _unique((*rungs, *(self._literal_strategies if is_literal else self._strategies)))
         routes: tuple[Route, ...] = {
-            Action.AUTO: (DIRECT, *(self._literal_strategies if is_literal else self._strategies), *relayed),
+            Action.AUTO: (DIRECT, *strategies, *relayed),
             Action.DIRECT: (DIRECT,),
             Action.RELAY: relayed,
             Action.PREFER_RELAY: (*relayed, DIRECT),
@@ -440,7 +477,7 @@ class Router:
         elif state is NetworkState.INSPECTED:
             routes = (DIRECT,)
         if state in _ON_NETWORK:
-            sentence = _FAILS_DIRECT if fails_direct else _ON_NETWORK[state]
+            sentence = (_FAILS_DIRECT if fails_direct else _ON_NETWORK)[state]
             why = f"{'AUTO' if reason is _NO_RULE else why}; {sentence}"
         if is_onion and reason.action is not Action.BLOCK:
             routes = tuple(route for route in routes if not route.is_direct)

@@ -1,31 +1,35 @@
 """Local strategies: routes around a block that need no relay, and the symptoms after which each can help.
 
 A local strategy is a direct route with wrappers: `doh` takes the address from encrypted DNS, `tlsrec` and `split`
-fragment the ClientHello inside its SNI, `hostcase` changes the case of the Host header. Each works against one kind of
-block, so it is tried only after a symptom of that kind: a strategy that cannot help costs time. docs/detection.md,
-"Local strategies", has the measurements of which strategy passes which censor.
+fragment the ClientHello, `hostcase` changes the case of the Host header (`model.strategy` has all words). Each works
+against one kind of block, so it is tried only after a symptom of that kind: a strategy that cannot help costs time.
+docs/detection.md, "Local strategies", has the measurements of which strategy passes which censor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from proxy.config.schema import DEFAULT_LADDER
 from proxy.model import DIRECT, Attempt, Cause, Protocol, Route, Stage, Symptom
-from proxy.wire.fragmentation import STRATEGIES, idle_strategies
-
-_FLIGHT_STRATEGIES = tuple(STRATEGIES)
-"""Wrappers that change the flight, in the order in which a route may combine them."""
+from proxy.model.strategy import strategies, strategy
+from proxy.wire.fragmentation import is_cut, is_idle
 
 RELAY_CAUSES = frozenset({Cause.IP, Cause.FROZEN, Cause.THROTTLED, Cause.BLOCK_PAGE, Cause.INTERCEPTION, Cause.ECH})
-"""Causes against which no local strategy helps."""
+"""Causes for which relays go first, and of local strategies only one that has been shown to help: a comparison or a
+search may find one against FROZEN and THROTTLED."""
 
 IPV4, IPV6 = Route(wrap=("ipv4",)), Route(wrap=("ipv6",))
 """Direct with addresses of one family only, for a block of the other family."""
 
-_TLS_ONLY = idle_strategies(Protocol.HTTP)
-_HTTP_ONLY = idle_strategies(Protocol.TLS)
-_CUTS_RECORDS = frozenset(word for word, strategy in STRATEGIES.items() if strategy.cuts_records)
-_FRAGMENTING = frozenset(word for word, strategy in STRATEGIES.items() if strategy.cuts)
+HOSTCASE = Route(wrap=("hostcase",))
+"""Direct with the Host header in another case, for a block by name of plain HTTP."""
+
+SEARCHED = ("tlsrec|split-at-name", "tlsrec-by-4", "split|pace-200", "split-by-8", "split-at-name")
+"""Entries that only a search tries, after those of the default ladder: each costs more than these, or is seldom of use.
+In turn they pass a filter that reassembles two segments; one that reads only two records, the first 256 bytes or any
+part of the name; one that forgets within 0.2 s; one that reassembles three segments; and one that drops a short first
+segment and cut records. tests/lab/censors.py has them all."""
 
 _NAME_FILTER_SYMPTOMS = frozenset({Symptom.RESET, Symptom.DROPPED, Symptom.EOF, Symptom.GARBAGE, Symptom.ALERT})
 """Symptoms of a censor that reads the name."""
@@ -43,16 +47,21 @@ def strategy_routes(ladder: Sequence[str], *, doh: bool = True) -> tuple[Route, 
     single = [Route(wrap=tuple(word.split("|"))) for word in words]
     if "doh" not in words:
         return tuple(single)
-    for_tls = next((route for route in single if _FRAGMENTING & set(route.wrap)), None)
-    for_http = next((route for route in single if _HTTP_ONLY & set(route.wrap)), None)
+    for_tls = next((route for route in single if is_cut(route.wrap)), None)
+    for_http = next((route for route in single if is_idle(route.wrap, Protocol.TLS)), None)
     return (*single, *(Route(wrap=("doh", *route.wrap)) for route in (for_tls, for_http) if route is not None))
 
 
 def flight_strategies(ladder: Sequence[str], protocol: Protocol) -> tuple[Route, ...]:
     """Returns the routes of `[auto] ladder`, in its order, that may hide the name in a flight of this protocol."""
-    other = _HTTP_ONLY if protocol is Protocol.TLS else _TLS_ONLY
     routes = strategy_routes(ladder, doh=False)
-    return tuple(route for route in routes if rewrites_flight(route) and not other & set(route.wrap))
+    return tuple(route for route in routes if rewrites_flight(route) and not is_idle(route.wrap, protocol))
+
+
+def searched_strategies(ladder: Sequence[str], protocol: Protocol) -> tuple[Route, ...]:
+    """Returns the routes that a search for a local strategy tries, the simplest first: those of `[auto] ladder`, and
+    the ones of `SEARCHED` unless the user has chosen a ladder."""
+    return flight_strategies((*ladder, *SEARCHED) if tuple(ladder) == DEFAULT_LADDER else ladder, protocol)
 
 
 def uses_doh(route: Route) -> bool:
@@ -63,7 +72,7 @@ def uses_doh(route: Route) -> bool:
 def rewrites_flight(route: Route) -> bool:
     """Whether the route changes the flight. On plain HTTP it changes all requests up to the first one with a body, so
     the connection must not carry a request after that one."""
-    return any(word in _FLIGHT_STRATEGIES for word in route.wrap)
+    return bool(strategies(route.wrap))
 
 
 def fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool) -> bool:
@@ -91,7 +100,7 @@ def rejects_fragments(attempt: Attempt) -> bool:
     that routes by SNI, mbedTLS). It is evidence only if another route then delivers."""
     return (
         attempt.route.is_direct
-        and bool(_CUTS_RECORDS & set(attempt.route.wrap))
+        and _cuts_records(attempt.route)
         and attempt.stage is Stage.FIRST_BYTE
         and attempt.symptom in (Symptom.ALERT, Symptom.EOF)
     )
@@ -101,7 +110,7 @@ def _flight_strategy_fits(
     route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool
 ) -> bool:
     """As `fits`, for a route that changes the flight. Its `base` is the same route without that change."""
-    base = _last_attempt(Route(wrap=tuple(word for word in route.wrap if word not in _FLIGHT_STRATEGIES)), attempts)
+    base = _last_attempt(Route(wrap=tuple(word for word in route.wrap if strategy(word) is None)), attempts)
     if base is None:
         if uses_doh(route) and attempts:
             return False  # encrypted DNS alone goes first
@@ -111,9 +120,13 @@ def _flight_strategy_fits(
         return base is None
     if protocol is Protocol.TLS:
         # A server that rejected one fragmented ClientHello rejects the next one, too.
-        is_rejected = bool(_CUTS_RECORDS & set(route.wrap)) and any(map(rejects_fragments, attempts))
-        return not ech and not _HTTP_ONLY & set(route.wrap) and not is_rejected
-    return protocol is Protocol.HTTP and not _TLS_ONLY & set(route.wrap)
+        is_rejected = _cuts_records(route) and any(map(rejects_fragments, attempts))
+        return not ech and not is_idle(route.wrap, protocol) and not is_rejected
+    return protocol is Protocol.HTTP and not is_idle(route.wrap, protocol)
+
+
+def _cuts_records(route: Route) -> bool:
+    return any(each.cuts_records for each in strategies(route.wrap))
 
 
 def _shows_name_filter(base: Attempt, protocol: Protocol, *, last_resort: bool) -> bool:

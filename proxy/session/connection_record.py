@@ -38,7 +38,7 @@ from proxy.net.race.terms import DialerFor
 from proxy.net.tasks import spawn
 from proxy.net.tunnel.flow_monitor import FlowSignal, WatchedFlow, WatchedTransfer
 from proxy.net.tunnel.pump import Tunnel, TunnelResult
-from proxy.session.events import Delivered, Ended, Rescued, TunnelEnded
+from proxy.session.events import Delivered, Doubted, Ended, Rescued, TunnelEnded
 from proxy.session.inspector import DO_NOT_INSPECT, InspectionDecision
 from proxy.session.open_connections import ConnectionState, OpenConnection, Transfer
 from proxy.session.outcome_observer import OutcomeObserver
@@ -274,19 +274,40 @@ class ConnectionRecord:
                 self._judging = spawn(judging, name=f"judge direct to {self.host}")
         return outcome
 
-    def report_delivered(self, flight: Flight, outcome: Outcome | None = None) -> None:
+    def report_delivered(self, flight: Flight, outcome: Outcome | None = None, answer: bytes = b"") -> None:
         """Lets probes start beside this visit, unless its Setup was replaced: its rules no longer allow a probe.
-        `outcome`: the present one, if the caller has made it already."""
+        `outcome`: the present one, if the caller has made it already. `answer`: its first bytes, if they were
+        classified. Without a winner, the answer was an alert, or no TLS."""
         winner, services = self.winner, self._services
-        if winner is not None and services.learns and self.plan.learns and self.setup is services.setup():
-            if winner == DIRECT:
+        if services.learns and self.plan.learns and self.setup is services.setup():
+            is_direct = winner == DIRECT
+            if self.plan.action is Action.AUTO and (not is_direct or (self.attempts[1:] and self._got_alert)):
+                self._keep_hello(flight)
+            if is_direct:
                 services.events.emit(Delivered(self.setup, self, flight))
-            else:
+                if flight.protocol is Protocol.HTTP and answer:
+                    for attempt in self.attempts:
+                        if "doubt" in attempt.evidence:
+                            services.events.emit(Doubted(self.setup, self, flight, answer))
+            elif winner is not None:
                 services.events.emit(Rescued(self.setup, self, flight, outcome or self.outcome))
 
-    def on_lost(self, race: Race, closed_by: ClosedBy = ClosedBy.BYWAY) -> None:
-        """No route delivered, or the client left before, or it sent nothing in time (IDLE). Closes the race."""
+    @property
+    def _got_alert(self) -> bool:
+        """Whether direct counts as delivering because all routes got the same TLS alert."""
+        return any(attempt.route == DIRECT and attempt.evidence.get("alert") for attempt in self.attempts)
+
+    def _keep_hello(self, flight: Flight) -> None:
+        """Keeps the ClientHello for `byway why`: direct did not deliver. Not if the host was forgotten meanwhile."""
+        if not (self._services.is_private(self.host) or self._services.beliefs.ignores(self.request.id)):
+            self._services.kept_hellos.keep(self.host, flight)
+
+    def on_lost(self, race: Race, closed_by: ClosedBy = ClosedBy.BYWAY, flight: Flight | None = None) -> None:
+        """No route delivered the `flight`, or the client left before, or it sent nothing in time (IDLE). Closes the
+        race."""
         race.close()
+        if flight is not None and self.plan.action is Action.AUTO and self.plan.learns and self._services.learns:
+            self._keep_hello(flight)
         self._race = None
         self.attempts, self.flight_at = race.attempts, self._services.now() - race.flight_age
         self.closed_by = closed_by
@@ -362,32 +383,48 @@ class ConnectionRecord:
         return partial(self._services.flows.ended, flow)
 
     def on_flow_signal(self, signal: FlowSignal, tunnel: WatchedTransfer) -> None:
-        """A direct flow froze, was throttled or was reset after it had delivered. A frozen tunnel is aborted, so that
-        the client retries and gets another route."""
-        attempt = next((a for a in self.attempts if a.route == DIRECT), None)
+        """A flow that goes direct froze, was throttled or was reset after it had delivered. A frozen tunnel is aborted,
+        so that the client retries and gets another route."""
+        attempt = next((a for a in reversed(self.attempts) if a.route == signal.route), None)
         if attempt is None:
             return
         evidence: Evidence = {**attempt.evidence, **signal.evidence, "bytes": signal.bytes_down}
         error = f"{_FLOW_SENTENCES[signal.kind]} after {signal.bytes_down} bytes"
+        if (cut_s := signal.evidence.get("cut_s")) is not None:
+            error = f"connections are cut {cut_s:.0f} s after the handshake"
         spoiled = replace(attempt, symptom=signal.kind, error=error, evidence=evidence)
         self.attempts = tuple(spoiled if a is attempt else a for a in self.attempts)
-        self._learn()
+        if signal.route == DIRECT:
+            self._learn()
+        else:
+            again = bool(signal.evidence.get("again")) or cut_s is not None
+            self._observer.on_strategy_broke(self.outcome, spoiled, again=again)
         if signal.kind is Symptom.FROZEN:
             tunnel.abort(error)
 
     def on_unwitnessed_stall(self) -> None:
         self._observer.on_unwitnessed_stall(self.host)
 
+    def on_slow(self, bytes_s: float) -> None:
+        self._observer.on_slow(self.outcome, bytes_s)
+
     def on_direct_bytes(self, within_s: float) -> None:
         # In plain HTTP, the bytes may come from the login page of a captive portal.
         if self.protocol is Protocol.TLS:
-            self._observer.on_direct_bytes(self.host, within_s)
+            address = next((each.address for each in self.attempts if each.route == self.winner), "")
+            self._observer.on_direct_bytes(self.host, address, within_s)
 
     def on_relay_bytes(self, bytes_down: int, bytes_s: float, tunnel: WatchedTransfer) -> None:
         self._observer.on_relay_bytes(self.outcome, tunnel, bytes_down, bytes_s)
 
-    def on_direct_carried(self, bytes_down: int) -> None:
-        self._observer.on_direct_carried(self.outcome, bytes_down)
+    def on_relay_whole(self, bytes_down: int) -> None:
+        self._observer.on_relay_whole(self.outcome, bytes_down)
+
+    def on_relay_lasted(self, lasted_s: float) -> None:
+        self._observer.on_relay_lasted(self.outcome, lasted_s)
+
+    def on_direct_carried(self, bytes_down: int, lasted_s: float) -> None:
+        self._observer.on_direct_carried(self.outcome, bytes_down, lasted_s)
 
     def on_relay_upload(self, bytes_up: int) -> None:
         self._observer.on_relay_upload(self.outcome, bytes_up)

@@ -43,10 +43,27 @@ class Delivered:
 
 
 @frozen_dataclass
+class Doubted(Delivered):
+    """They are those of a page over plain HTTP that may not be the site's own (`PageDoubt`). `answer` has them all."""
+
+    answer: bytes
+
+
+@frozen_dataclass
 class Rescued(Delivered):
     """Another route than direct delivered them. `outcome` is the one at that time."""
 
     outcome: Outcome
+
+
+@frozen_dataclass
+class TransferSlow:
+    """A user's transfer over plain direct was much slower than those of other hosts, at `bytes_s`, and is over, or
+    rests."""
+
+    outcome: Outcome
+    network: NetworkId
+    bytes_s: float
 
 
 @frozen_dataclass
@@ -106,7 +123,7 @@ class HostsForgotten:
     """The user had hosts forgotten: every part that keeps names of hosts drops them."""
 
 
-Event = Delivered | Rescued | TunnelEnded | Ended | Learned | SignalWaits | HostsForgotten
+Event = Delivered | Doubted | Rescued | TransferSlow | TunnelEnded | Ended | Learned | SignalWaits | HostsForgotten
 E = TypeVar("E", bound=Event)
 
 

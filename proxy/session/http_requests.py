@@ -109,7 +109,7 @@ class HttpRequests:
                 return None
             record.on_won(race, winner)
             if head.bodiless:
-                record.report_delivered(flight)
+                record.report_delivered(flight, answer=winner.answer)
             reusable = not winner.unsent and not (winner.route.wrap and rewrites_flight(winner.route))
             origin = OriginConnection(
                 request.destination,

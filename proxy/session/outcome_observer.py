@@ -6,7 +6,14 @@ returns an outcome with its additions.
 
 from __future__ import annotations
 
-from proxy.detect.beliefs.events import Carried, CertificateAccepted, DirectDelivered, FlowStalled
+from proxy.detect.beliefs.events import (
+    Carried,
+    CertificateAccepted,
+    DirectDelivered,
+    FlowStalled,
+    StrategyBroke,
+    StrategyTried,
+)
 from proxy.detect.relay_health import FAIR, NEAR, relay_name
 from proxy.detect.signals import NEEDS_BYTES_PROOF
 from proxy.model import (
@@ -25,7 +32,8 @@ from proxy.model import (
     Symptom,
 )
 from proxy.net.tunnel.flow_monitor import FlowListener, WatchedFlow, WatchedTransfer
-from proxy.session.events import Learned, SignalWaits
+from proxy.routing.strategies import rewrites_flight
+from proxy.session.events import Learned, SignalWaits, TransferSlow
 from proxy.session.services import Services
 from proxy.wire.tls import CertificateReply
 
@@ -121,20 +129,19 @@ class OutcomeObserver:
         tunnel is not watched.
 
         A direct tunnel to a host on our own network is not watched: it survives an outage of the uplink. A tunnel
-        through a relay on another computer is watched under every rule, because its stalls count against the relay."""
+        through a relay on another computer is watched under every rule, because its stalls count against the relay.
+        What stops one over a local strategy counts against the strategy, once a relay has carried more."""
         services = self._services
         if tunnel.over or not services.learns or not plan.learns:
             return None
         if winner.relays:
             is_remote = not tunnel.upstream.peer.startswith(_LOOPBACK)
             if is_remote or self._proves(plan, host):
-                return services.flows.watch(tunnel, host, listener, direct=False, stalls_count=is_remote)
+                return services.flows.watch(tunnel, host, listener, route=winner, stalls_count=is_remote)
             return None
         if plan.action is not Action.AUTO or services.beliefs.is_near(host):
             return None
-        if winner == DIRECT:
-            return services.flows.watch(tunnel, host, listener, direct=True)
-        return None
+        return services.flows.watch(tunnel, host, listener, route=winner)
 
     def _proves(self, plan: Plan, host: str) -> bool:
         """Whether the bytes that a route carries for this host decide the belief about it."""
@@ -142,7 +149,7 @@ class OutcomeObserver:
         if plan.action is not Action.AUTO or services.beliefs.is_near(host):
             return False
         belief = services.beliefs.lookup(host, network=self._network, now=services.now())
-        return belief.cause in NEEDS_BYTES_PROOF
+        return belief.cause in NEEDS_BYTES_PROOF or services.beliefs.awaits_proof((self._network, host)) is not None
 
     def on_tunnel_ended(self, outcome: Outcome, reply: CertificateReply) -> None:
         """A tunnel with TLS ended. If the client accepted a certificate over direct, no captive portal answers. This
@@ -164,14 +171,20 @@ class OutcomeObserver:
             services.beliefs.note(FlowStalled(host), network=self._network, now=services.now())
             services.events.emit(SignalWaits())
 
-    def on_direct_bytes(self, host: str, within_s: float) -> None:
-        """A direct flow received bytes within the last `within_s`, so the uplink works. A page that stays open shows
-        this as a visit does."""
+    def on_slow(self, outcome: Outcome, bytes_s: float) -> None:
+        """A direct transfer was much slower than those of other hosts. A comparison shows whether another route does
+        better."""
+        if self._services.network() == self._network:
+            self._services.events.emit(TransferSlow(outcome, self._network, bytes_s))
+
+    def on_direct_bytes(self, host: str, address: str, within_s: float) -> None:
+        """A direct flow received bytes from `address` within the last `within_s`, so the uplink works. A page that
+        stays open shows this as a visit does."""
         services = self._services
         if services.network() != self._network:
             return
         now = services.now()
-        event = DirectDelivered(host, since=now - within_s)
+        event = DirectDelivered(host, now - within_s, address)
         if changes := services.beliefs.learn(event, network=self._network, now=now):
             services.events.emit(Learned(changes))
 
@@ -186,19 +199,49 @@ class OutcomeObserver:
         if self._proves(outcome.plan, outcome.host):
             services.learn(Carried(outcome.host, route, bytes_down, bytes_s), self._network)
 
+    def on_relay_whole(self, outcome: Outcome, bytes_down: int) -> None:
+        """A relay's connection has ended, and nothing is missing. This shows nothing about speeds."""
+        services, route = self._services, outcome.winner
+        if route is not None and services.network() == self._network and self._proves(outcome.plan, outcome.host):
+            services.learn(Carried(outcome.host, route, bytes_down, bytes_s=0.0, is_whole=True), self._network)
+
     def on_relay_upload(self, outcome: Outcome, bytes_up: int) -> None:
         """A relay took `bytes_up`, which direct may not let pass. This shows nothing about the speed of downloads."""
         services, route = self._services, outcome.winner
         if route is not None and services.network() == self._network and self._proves(outcome.plan, outcome.host):
             services.learn(Carried(outcome.host, route, bytes_up, bytes_s=0.0), self._network)
 
-    def on_direct_carried(self, outcome: Outcome, bytes_down: int) -> None:
-        """Direct carried `bytes_down`, so a freeze is over. It may have been slow, so this ends no throttling."""
-        services = self._services
-        if services.network() != self._network or not self._proves(outcome.plan, outcome.host):
+    def on_strategy_broke(self, outcome: Outcome, attempt: Attempt, *, again: bool) -> None:
+        """The transfer of an attempt over a local strategy froze, was throttled or was reset. Where there is a relay,
+        it has to carry more before that says anything, since a Wi-Fi stalls alike. Without one the strategy counts as
+        one that fails for the host, unless it is the only way around. One reset shows nothing, since many programs end
+        that way: the second after as many bytes, or as late, does (`again`)."""
+        services, routes = self._services, outcome.plan.routes
+        others = tuple(
+            route for route in routes if route.is_direct and rewrites_flight(route) and route != attempt.route
+        )
+        if (attempt.symptom is Symptom.RESET and not again) or services.network() != self._network:
             return
-        if services.beliefs.lookup(outcome.host, network=self._network, now=services.now()).cause == Cause.FROZEN:
-            services.learn(Carried(outcome.host, DIRECT, bytes_down), self._network)
+        if any(route.relays for route in routes):
+            services.learn(StrategyBroke(outcome.host, attempt, others), self._network)
+        elif others:
+            services.learn(StrategyTried(outcome.host, attempt.route, ok=False), self._network)
+
+    def on_relay_lasted(self, outcome: Outcome, lasted_s: float) -> None:
+        """A relay's connection receives longer than direct ones of its host do, which are cut."""
+        services, route = self._services, outcome.winner
+        if route is not None and services.network() == self._network and outcome.plan.action is Action.AUTO:
+            services.learn(Carried(outcome.host, route, 0, lasted_s=lasted_s), self._network)
+
+    def on_direct_carried(self, outcome: Outcome, bytes_down: int, lasted_s: float) -> None:
+        """Direct carried `bytes_down`, the last of them after `lasted_s`, so a freeze is over, or never was one of the
+        whole address. It may have been slow, so this ends no throttling."""
+        services, direct = self._services, outcome.direct_attempt
+        if services.network() != self._network or direct is None:
+            return
+        if services.beliefs.lookup(outcome.host, network=self._network, now=services.now()).cause != Cause.THROTTLED:
+            carried = Carried(outcome.host, DIRECT, bytes_down, lasted_s=lasted_s, address=direct.address)
+            services.learn(carried, self._network)
 
     def on_relay_stalled(self, outcome: Outcome, tunnel: WatchedTransfer, bytes_down: int) -> None:
         """The connection to a relay stopped for good. This shows nothing about the host behind the relay."""

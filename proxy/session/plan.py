@@ -81,6 +81,7 @@ async def plan_for(
             network_state=about.network_state,
             fails_direct=about.fails_direct,
             compare=sent_once and beliefs.comparison_due(name, network=network, now=now),
+            rungs=about.rungs,
             situation=situation or ANYWHERE,
             order_group=order_group,
         )

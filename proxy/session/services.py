@@ -29,6 +29,7 @@ from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import Pump
 from proxy.session.events import Events, Learned
 from proxy.session.inspector import Inspector
+from proxy.session.kept_hellos import KeptHellos
 from proxy.session.open_connections import OpenConnections
 from proxy.session.rule_hits import RuleHits
 from proxy.session.setup import Setup
@@ -100,6 +101,7 @@ class Services:
     transfer_check: Callable[[], TransferChecker | None] = lambda: None
     """Returns None when no relay has alternatives."""
     rule_hits: RuleHits = field(default_factory=RuleHits)
+    kept_hellos: KeptHellos = field(default_factory=KeptHellos)
     open_connections: OpenConnections = field(default_factory=OpenConnections)
     learns: bool = True
     """False for Byway's own probes: nothing is learned from their outcomes."""

@@ -118,9 +118,9 @@ class Session:
 
             winner = await race.deliver(flight, partial(client.read_flight, flight), limits.idle_timeout_s)
             if winner is None:
-                return record.on_lost(race, client.ended(ClosedBy.BYWAY))
+                return record.on_lost(race, client.ended(ClosedBy.BYWAY), flight)
             outcome = self._start_pump(winner, race, record, flight)
-            record.report_delivered(flight, outcome)
+            record.report_delivered(flight, outcome, winner.answer)
         except PeerError as error:
             log.info("%s: %s", client.stream.peer, error)
             await client.finish(error.reply, setup.settings.limits.linger_s)

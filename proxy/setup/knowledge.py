@@ -16,7 +16,18 @@ from proxy.detect.beliefs.events import FlightAnswered, FlightBroken
 from proxy.detect.relay_health import Health, relay_name
 from proxy.detect.relay_ways import RelayWays
 from proxy.extend.dispatch import Addons
-from proxy.model import Destination, DnsFinding, IPAddress, NetworkId, NetworkState, Route, State, Symptom
+from proxy.model import (
+    CutHellos,
+    Destination,
+    DnsFinding,
+    IPAddress,
+    NetworkId,
+    NetworkState,
+    PageDoubt,
+    Route,
+    State,
+    Symptom,
+)
 from proxy.model.evidence import frozen_evidence
 from proxy.net.dialers.road import WayBeliefs
 from proxy.net.knowledge import ClassifiedAnswer
@@ -31,8 +42,8 @@ _MORE = ClassifiedAnswer(Verdict.MORE)
 
 
 @lru_cache(maxsize=1024)
-def _valid(status: int) -> ClassifiedAnswer:
-    return ClassifiedAnswer(Verdict.VALID, evidence=frozen_evidence({"status": status}))
+def _valid(status: int, mark: int) -> ClassifiedAnswer:
+    return ClassifiedAnswer(Verdict.VALID, evidence=frozen_evidence({"status": status}), page_mark=mark)
 
 
 class SetupInUse:
@@ -111,6 +122,15 @@ class BywayKnows:
     def in_residual_window(self, address: IPAddress) -> bool:
         return self._beliefs.in_residual_window(address, self.network(), time.time())
 
+    def hellos_are_counted(self) -> bool:
+        return self._beliefs.hellos_are_counted(self.network(), time.time())
+
+    def cuts_are_punished(self) -> bool:
+        return self._beliefs.cuts_are_punished(self.network(), time.time())
+
+    def cut_hellos(self, host: str, addresses: Sequence[str]) -> CutHellos:
+        return self._beliefs.cut_hellos(host, addresses, network=self.network(), now=time.time())
+
     def report_broken_flight(self, address: str, host: str) -> None:
         self._beliefs.note(FlightBroken(address, host), network=self.network(), now=time.time())
 
@@ -140,7 +160,10 @@ class BywayKnows:
                     {"elsewhere": page.detail, "status": page.status},
                     answer_fingerprint=f"elsewhere {page.detail}",
                 )
-        return _valid(page.status)
+        return _valid(page.status, page.mark)
+
+    def page_doubt(self, host: str, mark: int, address: str) -> PageDoubt | None:
+        return self._beliefs.page_doubt(host, mark, address, network=self.network(), now=time.time())
 
     async def dial_by_addon(self, addon: str, route: Route, destination: Destination) -> Stream | None:
         return await self._addons.dial(addon, route, destination)

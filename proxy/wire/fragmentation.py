@@ -1,88 +1,77 @@
-"""Local strategies that change the form of a flight, so that a censor does not find the name in it.
+"""Cuts flights for local strategies, so that a censor does not find the name in them.
 
-Each function returns the pieces of a flight; each piece leaves in a segment of its own. The server reads the same
-message: a ClientHello may come in two records (RFC 8446 section 5.1), and the case of a field's name has no meaning
-(RFC 9110 section 5.1). A flight without a name is not changed.
+`pieces` returns the pieces of a flight; each piece leaves in a segment of its own. The server reads the same message: a
+ClientHello may come in several records (RFC 8446 section 5.1), and the case of a field's name has no meaning (RFC 9110
+section 5.1). A flight without a name is not changed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from proxy.model import Protocol
-from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.strategy import SEGMENTS_MAX, Place, Strategy, StrategyKind, strategies
 from proxy.wire import hostnames as names
 from proxy.wire.flight import Flight
-from proxy.wire.tls import FIRST_PIECE, cut_records, sni_offset
+from proxy.wire.tls import FIRST_PIECE, cut_records, sni_end, sni_offset
 
 _HOST = re.compile(rb"\r\n(host):[ \t]*([^\r\n]*)", re.IGNORECASE)
+_HEADER = 5  # of a TLS record
 
 
-def tlsrec(flight: Flight) -> tuple[bytes, ...]:
-    """Cuts the record of a ClientHello in two inside the name. Passes a filter that reassembles TCP but not TLS
-    records."""
-    at = _in_name(flight) if flight.protocol is Protocol.TLS else None
-    return (flight.data,) if at is None else (cut_records(flight.data, at),)
+def pieces(strategy: Strategy, flight: Flight) -> tuple[bytes, ...]:
+    """Returns the pieces in which a whole flight is sent."""
+    data = flight.data
+    if flight.protocol not in strategy.protocols:
+        return (data,)
+    if strategy.kind is StrategyKind.HOSTCASE:
+        return (_with_other_case(data, _host(flight)),)
+    cuts = _cuts(strategy, flight)
+    if strategy.kind is StrategyKind.TLSREC:
+        for at in reversed(cuts):
+            with contextlib.suppress(ValueError):  # too near the end of a record that the client made
+                data = cut_records(data, at)
+        return (data,)
+    return tuple(data[begin:end] for begin, end in pairwise((0, *cuts, len(data))))
 
 
-def split(flight: Flight) -> tuple[bytes, ...]:
-    """Cuts a flight into three segments, after the first byte and inside the name. Passes a filter that looks at single
-    packets: the first one shows no protocol, and none holds the name."""
-    at = _in_name(flight)
-    if at is None or at < 2:
-        return (flight.data,)
-    return (flight.data[:1], flight.data[1:at], flight.data[at:])
+def is_cut(wrap: Iterable[str]) -> bool:
+    """Whether a route with these wrappers sends its flight in pieces."""
+    return any(strategy.cuts for strategy in strategies(wrap))
 
 
-def disorder(flight: Flight) -> tuple[bytes, ...]:
-    """Cuts a flight into two segments inside the name. The `Stream` makes the first one arrive after the second."""
-    at = _in_name(flight)
-    return (flight.data,) if at is None else (flight.data[:at], flight.data[at:])
+def cuts_hello(rung: str) -> bool:
+    """Whether every word of an entry of `[auto] ladder`, such as "tlsrec|split", changes a ClientHello."""
+    words = rung.split("|")
+    found = strategies(words)
+    return len(found) == len(words) and not any(Protocol.TLS not in strategy.protocols for strategy in found)
 
 
-def hostcase(flight: Flight) -> tuple[bytes, ...]:
-    """Writes `Host` as `hOSt`. Passes a filter that looks for the usual spelling."""
-    field = _host(flight)
-    if field is None:
-        return (flight.data,)
-    start, end = field.span(1)
-    return (flight.data[:start] + b"hOSt" + flight.data[end:],)
+def is_idle(wrap: Iterable[str], protocol: Protocol) -> bool:
+    """Whether one of these wrappers does not change a flight of this protocol."""
+    return any(protocol not in strategy.protocols for strategy in strategies(wrap))
 
 
-@frozen_dataclass
-class Strategy:
-    """A local strategy that changes the form of a flight."""
-
-    shape: Callable[[Flight], tuple[bytes, ...]]
-    protocols: frozenset[Protocol]  # of the flights that it changes
-    cuts: bool = True  # the flight leaves in pieces
-    cuts_records: bool = False  # the server sees it too: a TLS record ends within the ClientHello
-    first_piece_dies: bool = False  # at the first router. It needs our own socket to the site, so a direct route
-
-
-STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
-    {
-        "tlsrec": Strategy(tlsrec, frozenset({Protocol.TLS}), cuts_records=True),
-        "hostcase": Strategy(hostcase, frozenset({Protocol.HTTP}), cuts=False),
-        "split": Strategy(split, frozenset({Protocol.TLS, Protocol.HTTP})),
-        "disorder": Strategy(disorder, frozenset({Protocol.TLS, Protocol.HTTP}), first_piece_dies=True),
-    }
-)
-"""Strategies by their word in a route, in the order in which a route may name them: those that cut segments are
-last."""
-
-
-def cuts_hello(strategy: str) -> bool:
-    """Whether every word of a strategy, such as "tlsrec|split", changes a ClientHello."""
-    words = strategy.split("|")
-    return all(word in STRATEGIES and Protocol.TLS in STRATEGIES[word].protocols for word in words)
-
-
-def idle_strategies(protocol: Protocol) -> frozenset[str]:
-    """Returns the strategies that do not change a flight of this protocol."""
-    return frozenset(word for word, strategy in STRATEGIES.items() if protocol not in strategy.protocols)
+def _cuts(strategy: Strategy, flight: Flight) -> Sequence[int]:
+    """Returns the offsets at which a flight with a name is cut."""
+    in_name = _in_name(flight)
+    is_record = strategy.kind is StrategyKind.TLSREC
+    first = _HEADER if is_record else 0  # of the bytes that are counted
+    if in_name is None or (end := _end_of_name(flight)) is None:
+        return ()
+    match strategy.place:
+        case Place.AT:
+            return (first + strategy.number,) if first + strategy.number < len(flight.data) else ()
+        case Place.BY:
+            step = strategy.number if is_record else max(strategy.number, -(-end // (SEGMENTS_MAX - 1)))
+            return [at for at in range(first + step, end + step, step) if at < len(flight.data)]
+        case Place.USUAL if strategy.kind is StrategyKind.SPLIT:
+            return (1, in_name) if in_name >= 2 else ()
+        case _:
+            return (in_name,)
 
 
 def _in_name(flight: Flight) -> int | None:
@@ -92,6 +81,20 @@ def _in_name(flight: Flight) -> int | None:
         return at if at is None or at >= FIRST_PIECE else None
     field = _host(flight)
     return None if field is None or not field[2] else field.start(2) + names.middle(field[2])
+
+
+def _end_of_name(flight: Flight) -> int | None:
+    """Returns the offset behind the first name in the flight."""
+    if flight.protocol is Protocol.TLS:
+        last = sni_end(flight.data)
+        return None if last is None else last + 1
+    field = _host(flight)
+    return None if field is None else field.end(2)
+
+
+def _with_other_case(data: bytes, field: re.Match[bytes] | None) -> bytes:
+    """Writes `Host` as `hOSt`."""
+    return data if field is None else data[: field.start(1)] + b"hOSt" + data[field.end(1) :]
 
 
 def _host(flight: Flight) -> re.Match[bytes] | None:

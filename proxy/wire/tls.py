@@ -103,8 +103,9 @@ def parse_client_hello(data: bytes) -> ClientHello | None:
     )
 
 
-def refreshed(hello: bytes, randomness: bytes) -> bytes:
-    """Returns a ClientHello anew, in one record, as for a first connection.
+def refreshed(hello: bytes, randomness: bytes, *, server_name: str = "") -> bytes:
+    """Returns a ClientHello anew, in one record, as for a first connection; with another `server_name`, if one is given
+    and it had a name.
 
     Random and session id (if it has one) are new, from the RANDOMNESS bytes of `randomness`. Extensions that resume an
     earlier session or announce early data are removed, because they would not be true. A real encrypted ClientHello is
@@ -123,7 +124,7 @@ def refreshed(hello: bytes, randomness: bytes) -> bytes:
             randomness[:32],
             _with_length(randomness[32 : 32 + len(old.session_id)], 1),
             old.choices,
-            b"" if old.extensions is None else _with_length(b"".join(_first_time(old.extensions)), 2),
+            b"" if old.extensions is None else _with_length(b"".join(_first_time(old.extensions, server_name)), 2),
         )
     )
     record = bytes([_CLIENT_HELLO]) + _with_length(body, 3)
@@ -138,6 +139,18 @@ def sni_offset(hello: bytes) -> int | None:
 
     Raises ValueError when it cannot be a ClientHello.
     """
+    found = _find_name(hello)
+    return None if found is None else _place(hello, found[0] + names.middle(found[1]))
+
+
+def sni_end(hello: bytes) -> int | None:
+    """Returns the offset of the last byte of the name in `hello`. None and ValueError as in `sni_offset`."""
+    found = _find_name(hello)
+    return None if found is None else _place(hello, found[0] + len(found[1]) - 1)
+
+
+def _find_name(hello: bytes) -> tuple[int, bytes] | None:
+    """Returns the offset of the name in the message of `hello`, and the name."""
     message, _ = _message(hello)
     if message is None:
         return None
@@ -146,7 +159,7 @@ def sni_offset(hello: bytes) -> int | None:
     for kind, body in extensions.items():
         if kind == _SERVER_NAME and _read_server_name(body) is not None:
             name = body[5 : 5 + int.from_bytes(body[3:5], "big")]  # after the lengths of list and name, and its type
-            return _place(hello, _BEFORE_BODY + start + _BEFORE_NAME + names.middle(name))
+            return _BEFORE_BODY + start + _BEFORE_NAME, name
         start += 4 + len(body)
     return None
 
@@ -310,10 +323,12 @@ def _place(data: bytes, offset: int) -> int:
     raise ValueError("a place behind the end of a ClientHello")
 
 
-def _first_time(extensions: dict[int, bytes]) -> Iterator[bytes]:
+def _first_time(extensions: dict[int, bytes], server_name: str) -> Iterator[bytes]:
     for kind, body in extensions.items():
         if kind not in (_PRE_SHARED_KEY, _EARLY_DATA):
             content = b"" if kind == _SESSION_TICKET else body  # empty: supports tickets, has none (RFC 5077)
+            if kind == _SERVER_NAME and server_name:
+                content = _with_length(b"\x00" + _with_length(server_name.encode("ascii"), 2), 2)
             yield kind.to_bytes(2, "big") + _with_length(content, 2)
 
 

@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 
 from proxy.app.wiring import on_network_change, on_resumed
+from proxy.detect.beliefs import network_health
 from proxy.detect.relay_faults import RelayFault
 from proxy.model import UNKNOWN_NETWORK, Change, NetworkId
 from proxy.net.uplink.network_watch import NetworkChange
 from proxy.net.uplink.sleep_watch import Resumed
 from proxy.session.services import Services
-from tests.support.outcomes import AWAY, HOME, open_uplink, rescued
+from proxy.wire.flight import Flight
+from tests.support.outcomes import AWAY, HOME, HOST, open_uplink, rescued
 from tests.support.services import services
+from tests.wire.hellos import real
 
 
 class Parts:
@@ -53,11 +56,25 @@ def test_on_another_network_what_was_measured_is_forgotten() -> None:
     open_uplink(beliefs, UNKNOWN_NETWORK, now=1000.0)
     beliefs.learn(rescued(at=999.0), network=UNKNOWN_NETWORK, now=1000.0)
 
+    flight = Flight()
+    flight.receive_data(real(HOST))
+    parts.services.kept_hellos.keep(HOST, flight)
+    assert parts.services.kept_hellos.of(HOST) is not None
+
     on_network_change(parts.services, NetworkChange(UNKNOWN_NETWORK, HOME))
 
     assert parts.told == ["tunnels: its network is gone", "hosts that are down", "flows", "split TCP"]
     assert [change.network for change in parts.changes] == [UNKNOWN_NETWORK]
     assert not parts.blames_relay
+    assert not parts.services.findings.may_be_counted
+    assert parts.services.kept_hellos.of(HOST) is None
+
+
+def test_a_network_that_counts_hellos_is_known_again() -> None:
+    parts = Parts()
+    network_health.record_of(parts.services.beliefs._state, HOME).hellos_counted_at = 900.0
+    on_network_change(parts.services, NetworkChange(AWAY, HOME))
+    assert parts.services.findings.may_be_counted
 
 
 @pytest.mark.parametrize(("network", "is_known"), [(HOME, True), (AWAY, True), (UNKNOWN_NETWORK, False)])

@@ -15,15 +15,18 @@ import pytest
 from proxy.app.wiring import ListFetching, Subscribers, _from_the_first, subscribe
 from proxy.config.detect_tuning import DetectTuning
 from proxy.config.schema import ListConfig
-from proxy.model import UNKNOWN_NETWORK, ClosedBy, Outcome
+from proxy.model import DIRECT, UNKNOWN_NETWORK, ClosedBy, Outcome
 from proxy.net.dns.resolver import Resolver
 from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import TunnelResult
 from proxy.session.events import Delivered, Ended, Events, HostsForgotten, Learned, Rescued
+from proxy.session.kept_hellos import KeptHellos
 from proxy.store.list_copies import ListCopies
+from proxy.wire.flight import Flight
 from tests.support.outcomes import works
 from tests.support.services import services
+from tests.wire.hellos import real
 
 
 class Recorder:
@@ -117,20 +120,26 @@ async def test_no_host_stays_known_that_is_to_be_forgotten() -> None:
     resolver = Resolver()
     resolver._opinions.put((UNKNOWN_NETWORK, "slow.example"), 1e9, nobody)
     setup = cast(Any, SimpleNamespace(resolver=resolver))
-    events = events_of(Recorder(), flows=flows, findings=down, setup=lambda: setup)
+    hellos = KeptHellos()
+    events = events_of(Recorder(), flows=flows, findings=down, setup=lambda: setup, kept_hellos=hellos)
     down.mark_down("down.example")
     tunnel = cast(
         Any, SimpleNamespace(up=SimpleNamespace(moved=0), down=SimpleNamespace(moved=0), client_is_slow=False)
     )
-    flow = flows.watch(tunnel, "reset.example", nobody, direct=True)
+    flow = flows.watch(tunnel, "reset.example", nobody, route=DIRECT)
     flows.ended(flow, TunnelResult(0, 1 << 30, ClosedBy.SERVER, f"it broke: {os.strerror(errno.ECONNRESET)}"))
     flows._poll()
-    assert (*flows._broke_at, *down.down_until) == ("reset.example", "down.example")
+    assert (*flows._broke_at, *down.down_until) == (("reset.example", DIRECT), "down.example")
+    flight = Flight()
+    flight.receive_data(real("lost.example"))
+    hellos.keep("lost.example", flight)
+    assert hellos.of("lost.example")
 
     events.emit(HostsForgotten())
 
     assert (*flows._fast, *flows._broke_at, *flows._slow_windows, *flows._ended, *down.down_until) == ()
     assert not resolver._opinions.items
+    assert hellos.of("lost.example") is None
     flows.close()
 
 

@@ -156,6 +156,17 @@ def test_G1_deep_nesting_is_refused(faults: Faults, text: str) -> None:
     assert problem == "config.toml: arrays or tables are nested too deeply" or "not valid TOML" in problem
 
 
+def test_what_cannot_stand_in_the_ladder_is_refused_with_a_sentence(faults: Faults) -> None:
+    assert faults('[auto]\nladder = ["doh", "magic", "tlsrec|split-by-4", "pace-200", "split|tlsrec"]\n') == [
+        "config.toml:2: auto.ladder[2] is not a local strategy: use doh, tlsrec, tlsrec-at-N, tlsrec-by-N, split, "
+        "split-at-name, split-at-N, split-by-N, disorder, hostcase or pace-N, or several joined by |",
+        'config.toml:2: auto.ladder[3]: its part "split-by-4" needs a number from 8 to 1000',
+        "config.toml:2: auto.ladder[4] has no segments to pace: pace-N comes after split or disorder",
+        "config.toml:2: auto.ladder[5] has words in another order than tlsrec, hostcase, split, disorder, pace, each "
+        "once",
+    ]
+
+
 def test_G1_ten_megabytes_are_refused(faults: Faults, tmp_path: Path) -> None:
     (problem,) = faults(b"#" * (10 * CONFIG_LIMIT))
     assert "larger than 1,048,576 bytes" in problem

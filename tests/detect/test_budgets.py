@@ -35,7 +35,11 @@ def calls(act: Callable[[], object], *, times: int = 3) -> int:
     return counted.total()
 
 
-@each_row("body", [bytes(1024), b"<p>an ordinary page</p>\n" * 4000], ids=["short", "long"])
+@each_row(
+    "body",
+    [bytes(1024), b"<title>Home</title><p>an ordinary page</p>", b"<p>an ordinary page</p>\n" * 4000],
+    ids=["short", "marked", "long"],
+)
 @each_row(
     ("fields", "budget"),
     [
@@ -79,6 +83,7 @@ def test_a_host_that_works(beliefs: Beliefs, host: str) -> None:
     assert calls(lambda: beliefs.works_again(host, again.attempts[0], network=HOME, now=NOW + 1)) == 3
     assert calls(lambda: beliefs.learn(again, network=HOME, now=NOW + 1)) == 4
     assert calls(lambda: beliefs.needs_control(HOME)) == 1
+    assert calls(lambda: beliefs.page_doubt(host, 7, "192.0.2.1:80", network=HOME, now=NOW + 1)) == 4
     assert calls(lambda: beliefs.is_near(host)) == 0, "but for what it was given"
 
 

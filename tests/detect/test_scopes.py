@@ -5,7 +5,15 @@ import ipaddress
 import pytest
 from publicsuffixlist import PSLFILE, PublicSuffixList, encode_idn
 
-from proxy.detect.scopes import address_of, domain_scope, is_public_suffix, prefix_around, prefix_scope, registrable
+from proxy.detect.scopes import (
+    address_of,
+    domain_scope,
+    is_public_suffix,
+    prefix_around,
+    prefix_scope,
+    registrable,
+    wide_scope,
+)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +85,19 @@ def test_below_what_unrelated_sites_have_names(name: str, shared: bool) -> None:
 )
 def test_prefixes(address: str, scope: str) -> None:
     assert prefix_scope(ipaddress.ip_address(address)) == prefix_around(address) == scope
+
+
+@pytest.mark.parametrize(
+    ("prefix", "wide"),
+    [
+        ("203.0.113.0/24", "203.0.0.0/16"),
+        ("255.255.255.0/24", "255.255.0.0/16"),
+        ("2001:db8:1::/48", "2001:db8::/32"),
+        ("::/48", "::/32"),
+    ],
+)
+def test_wide_prefixes(prefix: str, wide: str) -> None:
+    assert wide_scope(prefix) == wide
 
 
 @pytest.mark.parametrize(

@@ -69,10 +69,13 @@ DNS_ROWS = [
 ]
 
 BY_OTHERS = {
+    "cut_later": "below",
     "gave_up": "below",
     "tls_silent_blind": "below",
     "dns_same_ip": "test_judging: of several hosts",
     "http_redirects": "test_judging: of several hosts",
+    "http_differs": "test_page_doubts",
+    "http_same_page": "test_page_doubts",
     "listed": "test_book: of no failure; a list's word",
 }
 CAUSELESS = {"gave_up", "listed"}
@@ -92,6 +95,12 @@ def test_each_failure_is_one_signal(
     (signal,) = signals(seen)
 
     assert (signal.id, signal.weight, signal.cause, signal.at) == (kind, weight, because, 1000.25)
+
+
+@pytest.mark.parametrize("symptom", [Symptom.RESET, Symptom.FROZEN])
+def test_what_was_cut_as_late_as_the_one_before_is_cut_by_time(symptom: Symptom) -> None:
+    (signal,) = signals(outcome(replace(failed(symptom, Stage.DONE), evidence={"cut_s": 5.0})))
+    assert (signal.id, signal.weight, signal.cause) == ("cut_later", 2.0, "frozen")
 
 
 @pytest.mark.parametrize(

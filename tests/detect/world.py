@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
@@ -44,7 +44,7 @@ class World:
         self.changes += changes
         return changes
 
-    def after(self, seconds: float) -> World:
+    def after(self, seconds: float) -> Self:
         self.now += seconds
         return self
 

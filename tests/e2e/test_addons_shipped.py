@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from tests.support.censor import Behaviour, Censor
 from tests.support.client import fetch
 from tests.support.origin import Origin
 from tests.support.relay import Relay
+from tests.support.sockets import lasting_port
 from tests.support.waiting import until, until_read
 
 pytestmark = [pytest.mark.waits, pytest.mark.slow]
@@ -75,8 +75,8 @@ async def test_block_page_knows_what_the_lists_do_not(tmp_path: Path) -> None:
 
 async def test_lossy_weighs_a_sign_down_on_its_network_alone(tmp_path: Path) -> None:
     shut = [f"shut-{number}.test" for number in range(100)]  # one is not tried direct again for a while
-    # Each in a /24 of its own: what befalls three in one is taken for the fate of all.
-    config = "".join(f'"{host}" = "127.3.{number}.1"\n' for number, host in enumerate(shut))
+    # Each in a /16 of its own: what befalls a few in one is taken for the fate of all.
+    config = "".join(f'"{host}" = "127.{number + 3}.3.1"\n' for number, host in enumerate(shut))
     scene = Scene(tmp_path, {}, config=f'{config}[log]\nhosts = "all"\n')
     scene.relay.names = {**scene.relay.names, **dict.fromkeys(shut, "127.0.0.1")}
     async with scene:
@@ -132,9 +132,7 @@ asyncio.run(main())
 
 
 async def test_tunnel_starts_its_command_again_and_ends_it_with_byway(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.5", 0))
-        port = free.getsockname()[1]
+    port = lasting_port("127.0.0.5")
     pids, script = tmp_path / "pids", tmp_path / "socks.py"
     pids.touch()
     script.write_text(COMMAND.format(root=str(ROOT), port=port, pids=str(pids)))

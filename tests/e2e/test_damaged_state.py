@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.at_once import AtOnce
 from tests.support.byway import Byway
 from tests.support.client import fetch
 from tests.support.origin import Origin
 
 pytestmark = pytest.mark.slow
+
+at_once = AtOnce(most=4)
 
 FILES = (
     "mode.json", "relay-addresses.json", "relay-ways.json", "relay-tests.json", "relay-health.json",
@@ -45,8 +48,9 @@ KINDS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_byway_starts_and_serves(kind: str, tmp_path: Path) -> None:
-    byway = Byway(tmp_path, config=CONFIG)
+@at_once
+async def test_byway_starts_and_serves(folder: Path, *, kind: str) -> None:
+    byway = Byway(folder, config=CONFIG)
     for name in FILES:
         if name != "run.json" or kind not in ("folder",):  # it is written anew at each start
             KINDS[kind](byway.state / name)
@@ -60,8 +64,9 @@ async def test_byway_starts_and_serves(kind: str, tmp_path: Path) -> None:
         assert "Traceback" not in byway.said.read_text() + doctor.stdout + doctor.stderr
 
 
-async def test_commands_without_a_running_byway_do_not_hang(tmp_path: Path) -> None:
-    byway = Byway(tmp_path, config=CONFIG)
+@at_once
+async def test_commands_without_a_running_byway_do_not_hang(folder: Path) -> None:
+    byway = Byway(folder, config=CONFIG)
     for name in FILES:
         os.mkfifo(byway.state / name)
     for words in (("status",), ("mode",), ("doctor",), ("relay", "list"), ("system", "off")):

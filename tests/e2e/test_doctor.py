@@ -160,7 +160,7 @@ async def test_no_link(tmp_path: Path) -> None:
 async def test_a_process_that_is_older_than_its_files(tmp_path: Path, upgrade: str) -> None:
     """A copy of Byway is upgraded while it runs."""
     installed = copy_of_byway(tmp_path / "installed")
-    async with Byway(tmp_path, config=DEAD, environment={"PYTHONPATH": str(installed)}) as byway:
+    async with Byway(tmp_path, config=DEAD, environment={"PYTHONPATH": str(installed)}, forked=True) as byway:
         assert await _found(byway, code=0) == {}
         changed = installed / "proxy" / ("__init__.py" if upgrade == "another version" else "testing.py")
         changed.write_text(changed.read_text().replace(f'"{__version__}"', '"99.0"'))
@@ -409,5 +409,10 @@ async def test_traffic_that_fails_as_a_whole_is_found(tmp_path: Path, logged: st
     async with Byway(tmp_path, config=config, rules="MATCH,DIRECT\n") as byway:
         for number in range(8):
             assert (await fetch(f"http://s{number}.test:1/", via=byway.proxy)).status == 502
+
+        async def is_told() -> bool:
+            return bool((await byway.ask("/v1/status"))["problems"])
+
+        await until_read(is_told)  # a visit counts when its connection is closed
         (found,) = [each for each in await _all(byway) if each["step"] == "traffic"]
         assert "all of the last 8 visits failed, of 8 sites" in found["text"]

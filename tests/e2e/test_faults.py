@@ -39,7 +39,7 @@ async def origin() -> AsyncIterator[Origin]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Watched]:
-    async with Watched(tmp_path_factory.mktemp("plain"), config=HOSTS + PATIENT) as it:
+    async with Watched(tmp_path_factory.mktemp("plain"), config=HOSTS + PATIENT, forked=False) as it:  # for its memory
         await it.settle_in()
         yield it
 

@@ -45,8 +45,8 @@ _FUZZ_CONNECTIONS = range(500, 20_000)
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Watched]:
-    """One that may go to all of loopback."""
-    async with Watched(tmp_path_factory.mktemp("open"), config=PATIENT + HOSTS) as it:
+    """One that may go to all of loopback, in a Python of its own: its memory is measured."""
+    async with Watched(tmp_path_factory.mktemp("open"), config=PATIENT + HOSTS, forked=False) as it:
         await it.settle_in()
         yield it
 

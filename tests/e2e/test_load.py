@@ -216,7 +216,7 @@ async def test_many_tunnels_and_downloads_while_rules_are_edited(tmp_path: Path)
     ):
         url = f"https://{relay.address}:{relay.port}?ca={authority.write(tmp_path)}"
         config = f'{_PATIENT}{_HOSTS}[[relay]]\nname = "tls"\nurl = "{url}"\n'
-        async with Byway(tmp_path, config=config, rules=RULES) as byway:
+        async with Byway(tmp_path, config=config, rules=RULES, forked=False) as byway:
             ways = near, far = f"near.test:{origin}", f"far.test:{origin}"
             process, idle = Process(byway.pid), Idle()
             sockets = process.descriptors("socket")

@@ -1,4 +1,4 @@
-"""A country and a Byway in it; and the way in which tests that make spaces run for a user who may not make any.
+"""A folder and a country; and the way in which tests that make spaces run for a user who may not make any.
 
 They run as the root of a user namespace then. A process with threads cannot step into one, so these tests run in a
 pytest of their own (`inner.py`), and each test is reported here as soon as it has ended. As root none of this happens.
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.country import Country, Running
+from tests.lab.country import Country
 from tests.lab.inner import InnerPytest
 from tests.lab.spaces import may_become_root, may_make_spaces, within
 
@@ -33,14 +33,6 @@ def folder() -> Iterator[Path]:
 async def country(tmp_path: Path) -> AsyncIterator[Country]:
     async with Country(tmp_path) as made:
         yield made
-
-
-@pytest.fixture
-async def byway(country: Country, tmp_path: Path, hurried: str) -> AsyncIterator[Running]:
-    """A Byway at the computer in the country; `hurried` are the lines of its `[detect]` that let time pass faster,
-    which each module defines."""
-    async with country.byway(tmp_path / "byway", config=country.config(detect=hurried)) as running:
-        yield running
 
 
 @pytest.hookimpl(tryfirst=True)

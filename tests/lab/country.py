@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
-import random
 import signal
 import socket
 import sqlite3
@@ -36,6 +34,7 @@ from proxy.store.logged import LoggedConnection
 from tests.lab import places
 from tests.lab.authorities import STATE_ROOT, Authority
 from tests.lab.channel import Buffered, Plain
+from tests.lab.inside.sitecustomize import NO_TCP_INFO
 from tests.lab.interceptor import Middlebox
 from tests.lab.lateness import Lateness
 from tests.lab.links import Link
@@ -50,6 +49,7 @@ from tests.lab.spaces import Space
 from tests.lab.visitor import Visitor
 from tests.support.byway import Byway
 from tests.support.client import Fetched, fetch, fetch_in_tunnel
+from tests.support.sockets import lasting_port
 from tests.support.streams import close, listening
 from tests.support.waiting import until_read
 
@@ -58,7 +58,7 @@ LINK = Link(delay_s=0.01)
 """The link of the person: 20 ms there and back, so that a wait that is counted in round trips is noticeable."""
 NO_HEDGE = (
     "hedge_syn_s = 60\nhedge_relay_s = 60\nhedge_retransmits = 1000\nhedge_unacked_s = 60\nhedge_silent_s = 60\n"
-    "hedge_blind_s = 60\nhedge_ask_s = 60\n"
+    "hedge_silent_known_s = 60\nhedge_blind_s = 60\nhedge_ask_s = 60\n"
 )
 """Lines of `[detect]` with which only a failure starts the next route. On a busy machine the lab answers late, and then
 Byway rightly tries another route as well."""
@@ -356,15 +356,6 @@ async def door(space: Space, where: Address) -> AsyncIterator[None]:
         yield
 
 
-def port_for_door() -> int:
-    """Returns a port for which nobody listens on this machine, so that `door` may: below those that the kernel gives to
-    connections, which many tests make beside this one (`ip_local_port_range`)."""
-    for port in random.sample(range(20_000, 32_000), 100):
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise OSError(errno.EADDRINUSE, "a hundred ports of this machine are in use")
-
-
 class Running(Byway):
     """A real Byway at the computer in the country."""
 
@@ -385,9 +376,11 @@ class Running(Byway):
             config=config,
             rules=rules,
             allow=places.ALLOWED,
-            arguments=["--port", str(port_for_door()), *arguments],
+            arguments=["--port", str(lasting_port()), *arguments],
             environment={**trust, **environment},
             prefix=country.client.entering,
+            namespaces=country.client.namespaces,
+            forked=NO_TCP_INFO not in environment,
         )
         self._country = country
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import ip_network
 from typing import Literal
 
 from tests.lab import packets
@@ -102,6 +103,13 @@ class DropThePacket(Deed):
         return DROP if packet.outward and covered else PASS
 
 
+class DropAnswers(Deed):
+    """Drops all that the server says. The packet itself, and acknowledgements both ways, pass."""
+
+    def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return DROP if packet.payload and not packet.outward else PASS
+
+
 class DropEach(Deed):
     """Drops each packet that matches, and no other: for DNS queries."""
 
@@ -180,6 +188,8 @@ class Page(Deed):
     answer: bytes  # status line and all
 
     def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        if packet.protocol != TCP:
+            return DROP
         segments = [Injection(segment) for segment in packets.answer_back(packet, self.answer)]
         return Verdict(passes=False, injected=(*segments, Injection(packets.reset_ahead(packet, arrives=False))))
 
@@ -247,6 +257,25 @@ class FreezeByCount(Deed):
         flow.marks[self] = passed = flow.marks.get(self, 0) + 1
         named = flow.said.records or flow.said.host
         return DROP if passed > self.packets and named not in self.spared else PASS
+
+
+@dataclass(eq=False)
+class CutLater(Deed):
+    """Cuts a flow `after_s` after the server's first answer, by resets to both or in silence. It goes with BySni."""
+
+    after_s: float
+    how: Literal["reset", "silence"] = "reset"
+
+    def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        if self not in flow.marks:
+            if not packet.outward and packet.payload:
+                flow.marks[self] = now + self.after_s
+            return PASS
+        if now < flow.marks[self]:
+            return PASS
+        if self.how == "silence":
+            return DROP
+        return Reset(in_path=True).begin(packet, flow, now)
 
 
 @dataclass(eq=False)
@@ -338,20 +367,22 @@ class Reading(StrEnum):
 @dataclass(eq=False)
 class CountHellos(Deed):
     """Drops everything between a client and an address for `frozen_s` once the client has sent more than `most`
-    ClientHellos of one name there at once. It goes with BySni."""
+    ClientHellos of one name there at once. `by_prefix`: the same for all addresses of a /24 or /48. It goes with
+    BySni."""
 
     reading: Reading = Reading.WINDOW
     most: int = 3
     near_s: float = 0.4
     chain_s: float = 60.0
     frozen_s: float = 120.0
+    by_prefix: bool = False
     punished: list[tuple[str, float]] = field(default_factory=list, repr=False)
     """The names that caused a freeze, each with its time."""
     _times: dict[object, list[float]] = field(default_factory=dict, repr=False)
     _frozen: dict[object, float] = field(default_factory=dict, repr=False)
 
     def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
-        pair, name = (flow.client, flow.server), flow.said.records or ""
+        pair, name = self._pair(flow), flow.said.records or ""
         if self._frozen.get(pair, now) > now:
             return DROP
         times = self._times.setdefault((*pair, name), [])
@@ -368,7 +399,12 @@ class CountHellos(Deed):
         return DROP
 
     def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
-        return DROP if self._frozen.get((flow.client, flow.server), now) > now else PASS
+        return DROP if self._frozen.get(self._pair(flow), now) > now else PASS
+
+    def _pair(self, flow: Flow) -> tuple[object, ...]:
+        if not self.by_prefix:
+            return flow.client, flow.server
+        return flow.client, ip_network((flow.server, 24 if flow.server.version == 4 else 48), strict=False)
 
 
 @dataclass(eq=False)

@@ -84,9 +84,13 @@ class Summary:
     @property
     def _by_others(self) -> list[Seen]:
         """The first visit of each of the other trials that came by a way that the row does not allow."""
-        spoiled, ways = self.scenario.spoiled, self.scenario.ways
-        wrong = ([seen for seen in trial.seen[spoiled:] if seen.way not in ways] for trial in self.trials)
-        return [visits[0] for visits in wrong if visits]
+        spoiled, ways, last = self.scenario.spoiled, self.scenario.ways, self.scenario.last
+        found = []
+        for trial in self.trials:
+            wrong = [seen for seen in trial.seen[spoiled:] if seen.way not in ways]
+            wrong += [seen for seen in trial.seen[-1:] if last and seen.way not in last]
+            found += wrong[:1]
+        return found
 
     @property
     def false_beliefs(self) -> int:

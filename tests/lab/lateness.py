@@ -38,6 +38,10 @@ class Lateness:
         """Returns the longest notable delay since that time of the loop's clock."""
         return max((late for late, looked_at in self._notable if looked_at >= at), default=0.0)
 
+    def total_since_s(self, at: float) -> float:
+        """Returns the sum of the notable delays since that time of the loop's clock."""
+        return sum(late for late, looked_at in self._notable if looked_at >= at)
+
     def late_s(self, at: float) -> float:
         """Returns how long a packet may have waited that was noted at that time of the loop's clock."""
         return max((late for late, looked_at in self._notable if abs(looked_at - at) < _NOTABLE_S), default=_NOTABLE_S)

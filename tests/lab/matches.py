@@ -43,6 +43,9 @@ class Addresses:
         return f"Addresses{tuple(str(network) for network in self.networks)}"
 
 
+NOWHERE = Addresses(())
+
+
 @dataclass(frozen=True)
 class _ByName(Match):
     """Matches traffic that names one of `names`, as the view sees it. On every port when `ports` is empty."""
@@ -170,12 +173,16 @@ class NotAllowed(Match):
 
     addresses: Addresses
     names: Names
+    needs_both: bool = False  # TLS and HTTP must also ask for one of the names at an address of the list
+    exempt: Addresses = NOWHERE  # no name is needed there
+    at_hello: bool = False  # connections open everywhere, and what is not listed is found at their first bytes
 
     def concerns(self, flow: Flow) -> bool:
-        return flow.server not in self.addresses
+        return flow.server not in self.exempt and (self.needs_both or flow.server not in self.addresses)
 
     def hits(self, packet: Packet, flow: Flow) -> bool:
-        if not self.names.names or flow.protocol != TCP or flow.server_port not in (HTTP, HTTPS):
-            return True
+        is_named = flow.protocol == TCP and flow.server_port in (HTTP, HTTPS) and bool(self.names.names)
+        if not is_named or (self.needs_both and flow.server not in self.addresses):
+            return not self.at_hello or flow.protocol != TCP or (packet.outward and bool(packet.payload))
         known = flow.said.records or flow.said.host
         return known not in self.names if known else bool(packet.payload) and not flow.said.listening

@@ -8,8 +8,9 @@ and 9112.
 
 from __future__ import annotations
 
+import hashlib
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -94,6 +95,7 @@ class WholeHello:
 
     name: str | None
     extensions: frozenset[int]  # their types
+    ja4: str
 
 
 def whole_hello(data: bytes) -> WholeHello | None:
@@ -102,7 +104,53 @@ def whole_hello(data: bytes) -> WholeHello | None:
     message = _handshake(data, records=True)
     if not _is_whole(message) or message[0] != _CLIENT_HELLO:
         return None
-    return WholeHello(_server_name(message), frozenset(kind for kind, _ in _extensions(message)))
+    extensions = dict(_extensions(message))
+    return WholeHello(_server_name(message), frozenset(extensions), _ja4(message, extensions))
+
+
+_ALPN, _SIGNATURES, _VERSIONS = 16, 13, 43
+_JA4_VERSIONS = {0x0304: "13", 0x0303: "12", 0x0302: "11", 0x0301: "10"}
+
+
+def _ja4(message: bytes, extensions: Mapping[int, bytes]) -> str:
+    """Returns the fingerprint by which censors and others tell programs apart (FoxIO, JA4: TLS Client Fingerprinting,
+    technical_details/JA4.md). GREASE (RFC 8701) does not count."""
+    at = 4 + 2 + 32
+    at += 1 + message[at]  # session id
+    ciphers = _pairs(message[at + 2 : at + 2 + int.from_bytes(message[at : at + 2], "big")])
+    versions = _pairs(extensions[_VERSIONS][1:]) if _VERSIONS in extensions else []
+    version = max(versions, default=int.from_bytes(message[4:6], "big"))
+    protocols = extensions.get(_ALPN, b"")
+    first = protocols[3 : 3 + protocols[2]].decode("latin-1") if len(protocols) > 3 else ""
+    kinds = [kind for kind in extensions if not _is_grease(kind)]
+    hashed = sorted(kind for kind in kinds if kind not in (_SERVER_NAME, _ALPN))
+    signatures = _pairs(extensions[_SIGNATURES][2:]) if _SIGNATURES in extensions else []
+    return "_".join(
+        (
+            f"t{_JA4_VERSIONS.get(version, '00')}{'d' if _SERVER_NAME in extensions else 'i'}"
+            f"{min(len(ciphers), 99):02}{min(len(kinds), 99):02}{first[0] + first[-1] if first else '00'}",
+            _ja4_hash(_hexadecimal(sorted(ciphers))),
+            _ja4_hash("_".join(part for part in (_hexadecimal(hashed), _hexadecimal(signatures)) if part)),
+        )
+    )
+
+
+def _pairs(data: bytes) -> list[int]:
+    """Returns the numbers of two bytes each, without GREASE."""
+    numbers = [int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data) - 1, 2)]
+    return [number for number in numbers if not _is_grease(number)]
+
+
+def _is_grease(number: int) -> bool:
+    return number & 0x0F0F == 0x0A0A and number >> 8 == number & 0xFF
+
+
+def _hexadecimal(numbers: Iterable[int]) -> str:
+    return ",".join(f"{number:04x}" for number in numbers)
+
+
+def _ja4_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12] if text else "0" * 12
 
 
 def _handshake(data: bytes, *, records: bool) -> bytes:

@@ -15,18 +15,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import socket
 import ssl
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.lab.authorities import Authority
 from tests.lab.channel import Buffered, Channel, Plain, Secure, first_flight, server_name
 from tests.lab.places import RELAYS, RELAYS6
 from tests.lab.sockets import Address, MakeSocket, listener
 from tests.support.origin import PICTURE, page_of_pictures, pattern
-from tests.support.streams import Connections
+from tests.support.streams import LINGER_0, Connections
 
 BIG = 300 * 1024
 _ALERT_DECODE_ERROR = bytes.fromhex("15 0301 0002 02 32")  # record: alert, TLS 1.0, 2 bytes; fatal; decode_error
@@ -40,6 +41,10 @@ class Conduct:
 
     delay_s: float = 0.0  # before each answer
     hello_delay_s: float = 0.0  # before the TLS handshake
+    is_dead: bool = False  # accepts, and never answers a ClientHello: a router by SNI whose backend is gone …
+    dead_at: str = ""  # … or does so at this address alone …
+    restarts_s: float = 0.0  # … or for connections of its first seconds, and answers all later ones …
+    restart_resets: bool = False  # … which it resets after the ClientHello, in place of the silence
     refuses: int = 0  # the status that it answers with, if not 200 …
     refuses_relays_only: bool = False  # … to whom
     refuses_direct_only: bool = False
@@ -49,13 +54,21 @@ class Conduct:
     cut_hello_fails: bool = False  # a ClientHello in more than one record gets an alert
     alert: bool = False  # every ClientHello gets one
     at_most: int = 0  # TLS connections at once, after which it hangs up on the next; 0: any number
+    silent_beyond: bool = False  # it does not hang up then, but never answers
     highest: ssl.TLSVersion | None = None
     content_type: str = "text/html; charset=utf-8"
     pause_after: int = 0  # sends so many bytes of a body, then rests …
     pause_s: float = 0.0  # … so long
-    bytes_per_s: float = 0.0  # of a body; 0: as fast as it goes
+    bytes_per_s: float = 0.0  # of a body; 0: as fast as it goes …
+    paced: str = "/"  # … for targets that begin so
     upload_max: int = 0  # of a longer body it reads nothing: 413, and it closes
+    lasts_s: float = 0.0  # of a connection, which it then resets; 0: as long as its client wants
     page_bytes: int = 0  # of the first page, at least: as large as those of real sites are
+    page: bytes = b""  # the first page, for everybody; empty: the usual one …
+    page_for_relays: bytes = b""  # … and what relays get in its place
+    page_for_queries: bytes = b""  # the page of a target with a query
+    page_for_other_case: bytes = b""  # … and of a request whose field `Host` is written in another case
+    fields: tuple[str, ...] = ()  # further header lines of its answers
 
 
 GOOD = Conduct()
@@ -83,9 +96,11 @@ class Origins:
     authority: Authority
     conducts: dict[str, Conduct] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
+    only: dict[str, str] = field(default_factory=dict)  # address → the only name that its server knows
     opened: int = 0
     server_names: list[str] = field(default_factory=list)  # of each ClientHello
     _served: Counter[str] = field(default_factory=Counter)  # TLS connections now, by name
+    _first_at: dict[str, float] = field(default_factory=dict)  # when the first TLS connection came, by name
     _open: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
 
     async def __aenter__(self) -> Origins:
@@ -123,20 +138,36 @@ class Origins:
         name = server_name(ahead) if records else ""
         self.server_names += [name] if records else []
         if self.conduct(name).at_most and self._served[name] >= self.conduct(name).at_most:
+            if self.conduct(name).silent_beyond:
+                with contextlib.suppress(ConnectionError):
+                    await reader.read()
             return
         self._served[name] += 1
+        end: asyncio.TimerHandle | None = None
+        if self.conduct(name).lasts_s:
+            end = asyncio.get_running_loop().call_later(self.conduct(name).lasts_s, _reset, writer)
         try:
             await self._talk(reader, writer, ahead, records, self.conduct(name))
         finally:
             self._served[name] -= 1
+            if end is not None:
+                end.cancel()
 
     async def _talk(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ahead: bytes, records: int, conduct: Conduct
     ) -> None:
         channel: Channel = Plain(reader, writer, ahead)
         if records:
-            if conduct.alert or (conduct.cut_hello_fails and records > 1):
-                writer.write(_ALERT_HANDSHAKE_FAILURE if conduct.alert else _ALERT_DECODE_ERROR)
+            name, address = server_name(ahead), str(writer.get_extra_info("sockname")[0])
+            is_refused = conduct.alert or self.only.get(address, name) != name
+            if is_refused or (conduct.cut_hello_fails and records > 1):
+                writer.write(_ALERT_HANDSHAKE_FAILURE if is_refused else _ALERT_DECODE_ERROR)
+                return
+            if self._is_dead(name, address, conduct):
+                if conduct.restart_resets:
+                    _reset(writer)
+                else:
+                    await reader.read()
                 return
             await asyncio.sleep(conduct.hello_delay_s)
             context = conduct.certificate or self._secure[conduct.highest]
@@ -148,14 +179,22 @@ class Origins:
         while await self._answer(data, channel, peer, records):
             pass
 
+    def _is_dead(self, name: str, address: str, conduct: Conduct) -> bool:
+        """Whether nobody answers a ClientHello of this name at this address now."""
+        if conduct.is_dead or address == conduct.dead_at:
+            return True
+        now = time.monotonic()
+        return now < self._first_at.setdefault(name, now) + conduct.restarts_s
+
     async def _answer(self, data: Buffered, channel: Channel, peer: str, records: int) -> bool:
         """Answers one request; returns whether another may follow."""
         head = (await data.until(b"\r\n\r\n")).decode("latin-1")
-        first, *lines = head[:-4].split("\r\n")
+        first, *lines = head[:-4].removeprefix("\r\n").split("\r\n")  # an empty line before it: RFC 9112, section 2.2
         method, target, _ = first.split(" ")
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         length = int(fields.get("content-length", "0"))
         host = fields.get("host", "").partition(":")[0].lower()
+        is_usual = any(line.startswith(("Host:", "host:")) for line in lines)
         asked = Asked(host, target, peer, bool(records), records, time.monotonic(), method)
         self.asked.append(asked)
         conduct = self.conduct(host)
@@ -168,20 +207,25 @@ class Origins:
         asked.body = await _chunks(data) if is_chunked else await data.exactly(length)
         await asyncio.sleep(conduct.delay_s)
         keep = fields.get("connection", "").lower() != "close" and target != "/close"
-        status, extra, body = _content(conduct, host, target, peer, secure=bool(records))
+        status, extra, body = _content(conduct, host, target, peer, secure=bool(records), is_usual=is_usual)
         extra += f"Date: {conduct.date}\r\n" if conduct.date else ""
+        extra += "".join(f"{line}\r\n" for line in conduct.fields)
         content_type = "image/gif" if target.startswith("/part/") else conduct.content_type
         await channel.send(
             f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n{extra}"
             f"Connection: {'keep-alive' if keep else 'close'}\r\n\r\n".encode()
         )
         if method != "HEAD":
-            await _send_body(channel, body, conduct)
+            pace = conduct.bytes_per_s if target.startswith(conduct.paced) else 0.0
+            await _send_body(channel, body, replace(conduct, bytes_per_s=pace))
         return keep
 
 
-def _content(conduct: Conduct, host: str, target: str, peer: str, *, secure: bool) -> tuple[str, str, bytes]:
-    """Returns the end of the status line, further header lines, and the body."""
+def _content(
+    conduct: Conduct, host: str, target: str, peer: str, *, secure: bool, is_usual: bool
+) -> tuple[str, str, bytes]:
+    """Returns the end of the status line, further header lines, and the body. `is_usual`: the field `Host` was written
+    as always."""
     if conduct.refuses and not (conduct.refuses_direct_only if _is_relay(peer) else conduct.refuses_relays_only):
         return f"{conduct.refuses} Refused", "", b"<title>Access denied</title><p>Not for you."
     if conduct.moved_to and not secure:
@@ -194,8 +238,19 @@ def _content(conduct: Conduct, host: str, target: str, peer: str, *, secure: boo
         return "200 OK", "", page_of_pictures(target, host)
     if target.startswith("/part/"):
         return "200 OK", "", PICTURE
+    if conduct.page_for_queries and "?" in target:
+        return "200 OK", "", conduct.page_for_queries
+    if conduct.page_for_other_case and not is_usual:
+        return "200 OK", "", conduct.page_for_other_case
+    if own := (conduct.page_for_relays if _is_relay(peer) else b"") or conduct.page:
+        return "200 OK", "", own
     page = f"<!doctype html><title>{host}</title><p>{host} says hello to {peer}\n"
     return "200 OK", "", page.ljust(conduct.page_bytes).encode()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
+    writer.transport.abort()
 
 
 async def _chunks(data: Buffered) -> bytes:

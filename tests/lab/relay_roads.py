@@ -13,9 +13,10 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from proxy.net import tasks
-from tests.lab import leaks, places, rules
+from tests.lab import leaks, places, rules, rules_2025
 from tests.lab.country import Country, Running, Site
 from tests.lab.deeds import Reading
 from tests.lab.name_servers import Addresses
@@ -118,6 +119,10 @@ def socks_dropped(country: Country) -> Sequence[Rule]:
     return (rules.SocksDrop(f"{MAIN}/32"),)
 
 
+def only_tls_and_http(how: Literal["drop", "reset"] = "drop", packets: int = 1) -> Censor:
+    return lambda country: (rules_2025.OnlyTlsAndHttp(f"{MAIN}/32", how=how, packets=packets),)
+
+
 def frozen(country: Country) -> Sequence[Rule]:
     return (rules.Freeze(addresses=(f"{MAIN}/32",), after_bytes=16 * 1024),)
 
@@ -143,6 +148,8 @@ def encrypted_dns_dropped(country: Country) -> Sequence[Rule]:
 
 _SNI = "Relay vps is blocked by SNI on this network"
 _SILENT = f"Relay vps does not answer at {MAIN}:{_PORT} on this network: that address is blocked, or down. {SECOND}:443"
+_UNANSWERED = "it is reached, and its SOCKS handshake is not answered: the SOCKS protocol may be filtered"
+_CUT = "it is reached, and its SOCKS handshake is cut off: the SOCKS protocol may be filtered"
 _STALL = "Transfers through relay vps stall after "
 
 ROWS: tuple[Row, ...] = (
@@ -162,8 +169,23 @@ ROWS: tuple[Row, ...] = (
         says=_SILENT),
     Row("road-socks-filtered", "what begins as SOCKS is dropped", socks_dropped, scheme="socks5h", comes=False, pages=3,
         detect="give_up_s = 5\n", limits="handshake_timeout_s = 3\n",
-        says="it is reached, and the SOCKS greeting is not answered: the SOCKS protocol may be filtered"),
+        says=_UNANSWERED),
     Row("road-https-beside-socks", "the same of an https relay", socks_dropped),
+    *(
+        Row(f"road-protocol-{name}", f"only TLS and HTTP pass: {what}", censor, scheme=scheme, comes=False, pages=3,
+            detect="give_up_s = 5\n", limits="handshake_timeout_s = 3\n", says=says)
+        for name, what, censor, scheme, says in (
+            ("drop", "what begins otherwise is dropped", only_tls_and_http(), "socks5h", _UNANSWERED),
+            ("drop-socks4", "the same of a SOCKS4 relay", only_tls_and_http(), "socks4a", _UNANSWERED),
+            ("reset", "what begins otherwise is reset", only_tls_and_http("reset"), "socks5h", _CUT),
+            ("reset-socks4", "the same of a SOCKS4 relay", only_tls_and_http("reset"), "socks4a", _CUT),
+            ("second", "after the second packet, so that the greeting is answered", only_tls_and_http(packets=2),
+             "socks5h", _UNANSWERED),
+        )
+    ),
+    Row("road-https-beside-protocol", "only TLS and HTTP pass; an https relay", only_tls_and_http()),
+    Row("road-http-beside-protocol", "the same; an HTTP relay", only_tls_and_http(), scheme="http"),
+    Row("road-protocol-second-https", "the same after the second packet; an https relay", only_tls_and_http(packets=2)),
     Row("road-frozen", "its TLS stops after 16 KB, and it has another address", frozen, alternative=True, path="/big",
         says=_STALL),
     Row("road-frozen-address", "the same; its URL has no name, so that the first page goes there", frozen, host=MAIN,

@@ -252,6 +252,7 @@ class Counting(TypedDict, total=False):
     near_s: float
     chain_s: float
     frozen_s: float
+    by_prefix: bool
 
 
 def DnsRace(*names: str, forged: Iterable[str], delay_s: float = 0.0, **luck: Unpack[Luck]) -> When:

@@ -58,6 +58,9 @@ ROUND_TRIP_S = 0.02
 DROPPED_S = 0.8
 SYN_S = 1.5
 SILENT_S = 3.0
+PROVEN_S = 25.0
+"""The time from a visit until a silence is explained: 7 s until it is judged (`silent_s`), then two hellos, a second
+apart, of which one is silent again."""
 RESOLVER_S = 2.0
 HELLO_APART_S = 1.0
 """The wait of a second hello after one that a re-test has just sent (docs/detection.md, "Own ClientHellos")."""
@@ -84,6 +87,7 @@ class Scenario:
     visits: int = 3  # an episode apart
     named_by: int = 1  # the visit after which the cause is to be known, where one look is not enough
     ways: frozenset[Way] = frozenset({Way.RELAY})  # by which the page may come, from the first visit on
+    last: frozenset[Way] = frozenset()  # by which it has to come in the last visit; empty: as in the others
     wait_s: float = ROUND_TRIP_S  # the first visit's, over what the winning route itself needs
     must_not_learn: frozenset[State] = frozenset()
     reach: Reach = Reach.NAMES
@@ -97,6 +101,7 @@ class Scenario:
     wide: bool = False  # whether its sites are in places.WIDE, each in a /24 of its own
     nobody: bool = False
     lapses: bool = False  # its sign is weak, and in hurried time its suspicion is over by the next visit
+    beside: str = "/big"  # the large page that another person opens at NEIGHBOUR all the while
     reloads: bool = False  # whether a page that did not come is opened once more; the wait is that of both
     spoiled: int = 0  # so many first visits may show something else: nobody can save them
     limit_s: float = 15.0  # after which a visitor gives up
@@ -296,7 +301,9 @@ WEAK: Mapping[str, object] = MappingProxyType({"third": TROUBLED})
 """Signs that never turn a suspect into a blocked site, that need more than three of their kind, or that are not looked
 for again while the relay carries the site."""
 
-_SHORT: Mapping[str, float] = MappingProxyType({"throttled_s": 3.0, "rescue_suspect_s": 30.0})
+_PROVEN_LATE: Mapping[str, float] = MappingProxyType({"rescue_suspect_s": 30.0})
+"""Time for the next visit, whose relay proves what direct did not bring, also on a busy machine."""
+_SHORT: Mapping[str, float] = MappingProxyType({"throttled_s": 3.0, **_PROVEN_LATE})
 """Three times 3 s of a slow page in place of three times 10, and then some time for the next visit."""
 
 REAL = Conduct(page_bytes=2048)
@@ -357,8 +364,8 @@ ROWS: tuple[Scenario, ...] = (
     blocking("sni-alert", "a TLS alert comes in answer to the hello, as from a server that knows no such name",
              by_name(rules.SniAnswer, answer=_ALERT, view=View.TCP), "sni_reset", ways=AROUND, lapses=True, **WEAK),
     blocking("sni-silence", "the hello is acknowledged, and nothing answers",
-             by_name(rules.SniSilence, view=View.RECORDS), "sni_drop", wait_s=SILENT_S, settle_s=8, lapses=True,
-             **WEAK),
+             by_name(rules.SniSilence, view=View.RECORDS), "sni_drop", first=BLOCKED, wait_s=SILENT_S,
+             settle_s=PROVEN_S),
     # the address
     blocking("address-drop", "nothing passes to the address",
              by_address(rules.AddressDrop), "ip", wait_s=SYN_S, settle_s=8, **WEAK),
@@ -405,7 +412,7 @@ ROWS: tuple[Scenario, ...] = (
     # flows
     blocking("freeze", "after 16 KiB not one more packet passes",
              by_name(rules.Freeze, after_bytes=16 * 1024), "frozen", path="/big", spoiled=1, wait_s=ANY_S,
-             limit_s=12, settle_s=8, conduct=REAL, **WEAK),
+             limit_s=12, settle_s=8, detect=_PROVEN_LATE, conduct=REAL, **WEAK),
     blocking("throttle-police", "8 KB/s, the rest is dropped",
              by_name(rules.Throttle, rate=8000, each=True), "throttled", path="/big", spoiled=2, wait_s=ANY_S,
              limit_s=16, settle_s=2, named_by=2, detect=_SHORT, conduct=REAL, **WEAK),

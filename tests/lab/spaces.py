@@ -149,11 +149,17 @@ class Space:
         )
 
     @property
+    def namespaces(self) -> tuple[tuple[str, int], ...]:
+        """The paths and the kinds of its namespaces, which other processes can open and enter."""
+        kinds = ((self.fd, _CLONE_NEWNET), (self.mount_fd, _CLONE_NEWNS))
+        return tuple((f"/proc/{os.getpid()}/fd/{descriptor}", kind) for descriptor, kind in kinds)
+
+    @property
     def entering(self) -> tuple[str, ...]:
         """The words that a command needs in front to run in here. The command is killed when the lab ends."""
         return (
             *(sys.executable, "-I", "-S", "-c", _ENTER),
-            *(f"/proc/{os.getpid()}/fd/{descriptor}" for descriptor in (self.fd, self.mount_fd)),
+            *(path for path, _ in self.namespaces),
             str(os.getpid()),
         )
 

@@ -75,12 +75,11 @@ async def one_round(number: int, byway: Running, *, enough: int) -> Round:
     if byway.process is None:
         await byway.start()
     async with asyncio.TaskGroup() as clients:
-        tasks = [clients.create_task(_client(wanted, byway, seen)) for _ in range(CLIENTS)]
+        for _ in range(CLIENTS):
+            clients.create_task(_client(wanted, byway, seen))
         await until(lambda: len(seen.finished) >= enough, within_s=60)
         seen.killed_at = time.time()
-        await byway.kill()
-        for task in tasks:
-            task.cancel()
+        await byway.kill()  # which ends each client
     await byway.start()
     await _look(number, byway, seen)
     return seen

@@ -13,8 +13,11 @@ import pytest
 from tests.lab import places, rules
 from tests.lab.country import NO_HEDGE, Country
 from tests.lab.test_verdicts import DETECT, living, words_for, wrong
+from tests.support.at_once import AtOnce
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
+
+at_once = AtOnce(most=3)
 
 CENSORED, TYPO, HEALTHY = "censored.test", "tpyo.test", "healthy.test"
 
@@ -25,6 +28,7 @@ def dns_lies(*, doh_dead: bool) -> list[rules.Rule]:
 
 
 @pytest.mark.slow
+@at_once
 async def test_encrypted_dns_that_is_dead_denies_nothing(folder: Path) -> None:
     """Byway counts neither the censored site nor the typo beside it as denied: they cannot be distinguished. The
     healthy twin works."""
@@ -46,6 +50,7 @@ WORDS = {CENSORED: "does not resolve", TYPO: "does not resolve", HEALTHY: "works
 
 
 @pytest.mark.slow
+@at_once
 async def test_with_a_relay_the_site_opens_and_the_typo_is_one(folder: Path) -> None:
     async with living(folder) as (country, byway):
         site = country.add_site(CENSORED)
@@ -58,6 +63,7 @@ async def test_with_a_relay_the_site_opens_and_the_typo_is_one(folder: Path) -> 
     assert wrong("no such name", told[TYPO]) == {}
 
 
+@at_once
 async def test_a_typo_beside_a_dead_relay_asks_no_relay_and_a_forged_denial_is_rescued(folder: Path) -> None:
     """Both resolvers deny the typo; encrypted DNS has the censored name, which the system's resolver denies."""
     async with Country(folder) as country:

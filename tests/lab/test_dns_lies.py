@@ -23,8 +23,11 @@ from tests.lab.name_servers import Addresses, NameServer
 from tests.lab.origins import Conduct
 from tests.lab.rules_dns import Mute
 from tests.lab.scenarios_dns import ASK_S, BLACK_HOLE
+from tests.support.at_once import AtOnce
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
+
+at_once = AtOnce(most=4)
 
 DEFAULTS, RESERVE = (tuple(map(dns_url.parse, urls)) for urls in (Dns().servers, RESERVE_DNS_SERVERS))
 LIE = "198.19.252.7"
@@ -77,6 +80,7 @@ async def place(folder: Path, *, relay: bool, servers: Sequence[str] | None = No
         yield Place(country, await enter(running), *stood)
 
 
+@at_once
 async def test_without_a_relay_the_reserve_brings_the_page_where_the_defaults_are_dead(folder: Path) -> None:
     async with place(folder, relay=False) as here:
         site = here.country.add_site("censored.test")
@@ -90,6 +94,7 @@ async def test_without_a_relay_the_reserve_brings_the_page_where_the_defaults_ar
     assert here.reserve.names() == {site.name}
 
 
+@at_once
 async def test_the_reserve_is_not_asked_while_a_default_server_answers(folder: Path) -> None:
     async with place(folder, relay=False) as here:
         site = here.country.add_site("censored.test")
@@ -101,6 +106,7 @@ async def test_the_reserve_is_not_asked_while_a_default_server_answers(folder: P
     assert here.connections(RESERVE) == 0
 
 
+@at_once
 async def test_with_a_relay_the_page_comes_and_no_further_company_hears_the_name(folder: Path) -> None:
     async with place(folder, relay=True) as here:
         site = here.country.add_site("censored.test")
@@ -113,6 +119,7 @@ async def test_with_a_relay_the_page_comes_and_no_further_company_hears_the_name
     assert here.reserve.names() == set()
 
 
+@at_once
 async def test_where_all_are_dead_and_there_is_no_relay_the_words_are_true(folder: Path) -> None:
     async with place(folder, relay=False) as here:
         site, healthy = here.country.add_site("censored.test"), here.country.add_site("healthy.test")
@@ -128,6 +135,7 @@ async def test_where_all_are_dead_and_there_is_no_relay_the_words_are_true(folde
     assert "blocked, or down: a relay would tell" in verdict["instead"]
 
 
+@at_once
 async def test_servers_that_the_user_has_set_are_not_added_to(folder: Path) -> None:
     """Also when they are the same as the defaults."""
     async with place(folder, relay=False, servers=Dns().servers) as here:
@@ -139,6 +147,7 @@ async def test_servers_that_the_user_has_set_are_not_added_to(folder: Path) -> N
     assert here.connections(RESERVE) == 0
 
 
+@at_once
 async def test_an_office_with_names_of_its_own_that_forbids_encrypted_dns_is_believed(folder: Path) -> None:
     """Its pages are slow, so encrypted DNS is wanted for each of them. All servers refuse: a minute sees two
     connections to those in reserve."""
@@ -163,6 +172,7 @@ async def test_an_office_with_names_of_its_own_that_forbids_encrypted_dns_is_bel
     assert here.connections(RESERVE) <= 2
 
 
+@at_once
 async def test_a_slow_site_has_encrypted_dns_asked_once_and_a_known_one_not_at_all(folder: Path) -> None:
     async with Country(folder) as country:
         config = country.config(detect=DETECT)
@@ -177,6 +187,7 @@ async def test_a_slow_site_has_encrypted_dns_asked_once_and_a_known_one_not_at_a
     assert [q for q in country.resolver.asked if q.over != "udp"] == asked
 
 
+@at_once
 async def test_sites_that_answer_soon_have_nothing_asked(folder: Path) -> None:
     """The control of the test above. On a busy machine some are slow."""
     async with Country(folder) as country, country.byway(folder / "byway", config=country.config()) as byway:

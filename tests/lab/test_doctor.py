@@ -15,7 +15,7 @@ from tests.support.at_once import AtOnce
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
-at_once = AtOnce(most=3)
+at_once = AtOnce(most=6)
 
 _MEASURED_S = 120.0
 """The limit for a network where nothing foreign answers: doctor measures each of three control pages on every route, to

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import pytest
 
 from proxy.model import Destination
-from proxy.net.dialers.dialer import Dialer
-from proxy.net.dialers.evasion import STRATEGY_DIALERS
+from proxy.net.dialers.evasion import with_strategies
 from proxy.net.dialers.tls import TlsStream
 from proxy.net.poller import Poller, make_poller
 from proxy.net.stream import SocketStream, Stream
@@ -67,10 +66,7 @@ class Place:
 
     async def opens(self, way: str, port: int) -> Stream:
         """Opens a stream over one rung."""
-        dialer: Dialer = self
-        for word in reversed(way.split("|")) if way != "direct" else ():
-            dialer = STRATEGY_DIALERS[word](dialer)
-        return await dialer.dial(Destination(SITE, port))
+        return await with_strategies(self, way.split("|")).dial(Destination(SITE, port))
 
     async def shakes_hands(self, way: str) -> bool:
         """Returns whether a verified handshake succeeds; False when it is reset."""

@@ -13,17 +13,20 @@ from pathlib import Path
 
 import pytest
 
+from proxy.detect.beliefs.hello_bursts import ONE_OUTAGE_S
+from proxy.net.tasks import spawn
 from tests.lab import places, rules
 from tests.lab.country import NO_HEDGE, Country, Running, Site
 from tests.lab.deeds import CountHellos, Reading
 from tests.lab.events import Kind, NameSeen
 from tests.lab.lateness import Lateness
+from tests.lab.origins import Conduct
 from tests.lab.scenarios import Arrange, by_address, by_name, nothing, read_by
 from tests.lab.trials import limited
 from tests.lab.views import View
 from tests.lab.visitor import Visit
 from tests.support.at_once import AtOnce, all_of
-from tests.support.waiting import until
+from tests.support.waiting import until, until_read
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
@@ -89,11 +92,13 @@ async def a_moment_later(country: Country, *sites: Site) -> None:
     )
 
 
-async def visit(country: Country, byway: Running | None, site: Site, number: int) -> list[Visit]:
+async def visit(
+    country: Country, byway: Running | None, site: Site, number: int, *, wait_s: float = PATIENCE_S
+) -> list[Visit]:
     visitor = country.visitor(byway)
     if byway is None:  # a Byway resolves names itself
         visitor = replace(visitor, addresses={site.name: site.address})
-    return await asyncio.gather(*(limited(visitor, site.url(), PATIENCE_S) for _ in range(number)))
+    return await asyncio.gather(*(limited(visitor, site.url(), wait_s) for _ in range(number)))
 
 
 @pytest.mark.slow
@@ -195,3 +200,90 @@ async def test_nor_for_a_site_that_is_blocked_by_name(folder: Path, *, number: i
                 assert all(one.genuine for one in seen), seen
                 await a_moment_later(country, site)
             assert censors.punished == {}
+
+
+# -- after it has punished once ----------------------------------------------------------------------------------------
+
+punished_at_once = AtOnce(most=5)
+
+FROZEN_S = 12.0
+LEAVES_S = 10.0
+"""The freeze is longer than `give_up_s` of HURRIED, and than a visitor waits, as in true time: no hello of a burst is
+answered late. One that was acknowledged before the freeze would be, and Byway gives up none of these."""
+RETESTED = f"{HURRIED}rescue_suspect_s = 10.0\nretest_suspect_s = 1.0\nretest_jitter = 0.0\n"
+LIMITS = Conduct(at_most=3, silent_beyond=True, delay_s=1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by_prefix", [False, True], ids=["address", "prefix"])
+@pytest.mark.parametrize("reading", Reading)
+@pytest.mark.parametrize("relay", [False, True], ids=["alone", "relay"])
+@punished_at_once
+async def test_a_network_that_punished_two_sites_punishes_no_third(
+    folder: Path, *, reading: Reading, by_prefix: bool, relay: bool
+) -> None:
+    """What it taught about the two is withdrawn."""
+    async with Country(folder) as country:
+        first = [country.add_site(f"site.{name}.test", wide=True) for name in ("a", "b")]
+        third = country.add_site("site.c.test", wide=True)
+        config = country.config(detect=RETESTED, no_relay=not relay)
+        async with country.byway(folder / "byway", config=config) as byway:
+            names = (site.name for site in (*first, third))  # others are visited again and again
+            rule = rules.HelloCount(*names, reading=reading, by_prefix=by_prefix, frozen_s=FROZEN_S)
+            country.rules.set([rule])
+            assert isinstance(rule.deed, CountHellos)
+            await _punished(country, byway, first)
+            assert {name for name, _ in rule.deed.punished} == {site.name for site in first}
+            await asyncio.sleep(FROZEN_S)
+            for site in first:
+                await _until_it_comes_direct(country, byway, site)
+            seen = await visit(country, byway, third, 6)
+            assert all(one.genuine for one in seen), seen
+            assert {name for name, _ in rule.deed.punished} == {site.name for site in first}
+            assert (await byway.belief(third.name))["state"] == "works"
+            said = "".join((await byway.read("status"))["notices"])
+            assert "punishes more than three TLS connections" in said
+            for site in first:
+                belief = await byway.belief(site.name)
+                assert (belief["state"], belief["score"]) == ("works", 0.0), belief
+
+
+@pytest.mark.slow
+@punished_at_once
+async def test_the_twin_a_server_that_limits_connections_is_not_such_a_network(folder: Path) -> None:
+    async with Country(folder) as country:
+        site, other = country.add_site("site.a.test", conduct=LIMITS), country.add_site("site.b.test")
+        async with country.byway(folder / "byway", config=country.config(detect=RETESTED)) as byway:
+            await _punished(country, byway, [site])
+            await _until_it_comes_direct(country, byway, site)
+            before = country.router.events.clock()
+            await visit(country, byway, other, 6)
+            sent = [hello.at for hello in hellos(country, other.name)]
+            assert len([at for at in sent if at - before < 0.45]) >= 6, "nobody waits"
+
+
+async def _punished(country: Country, byway: Running, sites: Sequence[Site]) -> None:
+    """Visits each of these sites by six connections at once, while another person opens a healthy page every moment."""
+    neighbour = country.add_site("healthy-neighbour.test")
+    stop = asyncio.Event()
+
+    async def walk() -> None:
+        while not stop.is_set():
+            await visit(country, byway, neighbour, 1)
+            await asyncio.sleep(0.3)
+
+    walking = spawn(walk(), name="neighbour")
+    for number, site in enumerate(sites):
+        await asyncio.sleep(ONE_OUTAGE_S if number else 0.0)  # at once they may be stopped by an outage
+        await visit(country, byway, site, 6, wait_s=LEAVES_S)
+    stop.set()
+    await walking
+
+
+async def _until_it_comes_direct(country: Country, byway: Running, site: Site) -> None:
+    async def is_direct() -> bool:
+        await visit(country, byway, site, 1)
+        await a_moment_later(country, site)
+        return bool([row["winner"] for row in await byway.rows(site.name)][-1] == "direct")
+
+    await until_read(is_direct, within_s=30.0)

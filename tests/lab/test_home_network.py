@@ -23,13 +23,14 @@ from proxy.config.schema import Log
 from proxy.model import Belief, Change, NetworkId, State
 from proxy.store.store import Store
 from proxy.wire import hostnames
-from tests.lab.country import door, port_for_door
+from tests.lab.country import door
 from tests.lab.router import DISCARD, Router
 from tests.support.authority import Authority
 from tests.support.byway import Byway
 from tests.support.client import Fetched, fetch
 from tests.support.dashboard import Pages
 from tests.support.relay import Relay
+from tests.support.sockets import lasting_port
 from tests.support.streams import listening
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
@@ -107,10 +108,11 @@ class Home(Byway):
             config=CONFIG + relays,
             rules=rules,
             allow=["198.51.100.0/24", "192.0.2.128/25"],
-            arguments=["--port", str(port_for_door())],
+            arguments=["--port", str(lasting_port())],
             # In a user namespace we are called root, and root's own folder is not ours. Its path is short.
             environment={"XDG_RUNTIME_DIR": runtime},
             prefix=self.space.entering,
+            namespaces=self.space.namespaces,
         )
 
     @property

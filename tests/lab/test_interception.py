@@ -14,25 +14,26 @@ import pytest
 
 from tests.lab import leaks, places, rules
 from tests.lab.country import NO_HEDGE, RELAY, Country, Running, Site
+from tests.lab.stories import in_country, with_byway
 from tests.lab.visitor import Visit
+from tests.support.at_once import AtOnce
 from tests.support.waiting import until_read
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
+
+at_once = AtOnce(most=4)
 
 READS = "TLS interception detected for"
 INSPECTS = "TLS is intercepted here"
 WITHIN_S = 30.0
 
-
-@pytest.fixture
-def hurried() -> str:
-    """A minute of real time in a second or less, and so a second in 0.02: a check waits until no hello of the name was
-    sent for `hello_apart_s`, and sites are visited again and again. Only a failure starts another route."""
-    return (
-        f"{NO_HEDGE}"
-        "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nretest_suspect_s = 1.0\nretest_jitter = 0.0\n"
-        "probe_again_s = 1.0\ncontrol_interval_s = 0.5\nprobe_interval_s = 0.1\nhello_apart_s = 0.02\n"
-    )
+HURRIED = (
+    f"{NO_HEDGE}"
+    "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nretest_suspect_s = 1.0\nretest_jitter = 0.0\n"
+    "probe_again_s = 1.0\ncontrol_interval_s = 0.5\nprobe_interval_s = 0.1\nhello_apart_s = 0.02\n"
+)
+"""A minute of real time in a second or less, and so a second in 0.02: a check waits until no hello of the name was
+sent for `hello_apart_s`, and sites are visited again and again. Only a failure starts another route."""
 
 
 async def visit(country: Country, byway: Running, site: Site, *, office: bool = False) -> Visit:
@@ -93,6 +94,8 @@ async def is_read_by_nobody_any_more(country: Country, byway: Running, site: Sit
     assert f"TLS interception: {site.name}. Using relays only." in await problems(byway)
 
 
+@at_once
+@with_byway(HURRIED)
 async def test_a_root_that_is_known_for_it_is_recognised_at_the_first_probe(country: Country, byway: Running) -> None:
     site = country.add_site("blog.test")
     country.readers[site.name] = country.known_state
@@ -108,6 +111,8 @@ async def test_a_root_that_is_known_for_it_is_recognised_at_the_first_probe(coun
 
 
 @pytest.mark.slow
+@at_once
+@with_byway(HURRIED)
 async def test_a_root_that_nobody_knows_is_believed_in_after_two(country: Country, byway: Running) -> None:
     site, other = country.add_site("blog.test"), country.add_site("healthy.test")
     country.readers[site.name] = country.state
@@ -134,14 +139,14 @@ async def test_a_root_that_nobody_knows_is_believed_in_after_two(country: Countr
 
 
 @pytest.mark.slow
-async def test_an_office_is_warned_of_once_and_nothing_is_relayed_by_itself(
-    country: Country, tmp_path: Path, hurried: str
-) -> None:
+@at_once
+@in_country
+async def test_an_office_is_warned_of_once_and_nothing_is_relayed_by_itself(country: Country, folder: Path) -> None:
     sites = [country.add_site(f"site{number}.test") for number in range(4)]
     blocked, wanted = country.add_site("blocked.test"), country.add_site("wanted.test")
-    config = country.config(detect=hurried)
+    config = country.config(detect=HURRIED)
     texts = "DOMAIN,wanted.test,RELAY\nMATCH,AUTO\n"
-    async with country.byway(tmp_path / "byway", config=config, rules=texts, office=True) as byway:
+    async with country.byway(folder / "byway", config=config, rules=texts, office=True) as byway:
         country.readers[""] = country.office
         country.rules.set(
             [rules.AddressDrop(blocked.address), rules.Intercept(places.SITES, places.SITES6, places.SERVICES)]
@@ -170,6 +175,8 @@ async def test_an_office_is_warned_of_once_and_nothing_is_relayed_by_itself(
 
 
 @pytest.mark.slow
+@at_once
+@with_byway(HURRIED)
 async def test_where_nobody_reads_nobody_is_suspected(country: Country, byway: Running) -> None:
     sites = [country.add_site(f"site{number}.test") for number in range(4)]
     for site in sites * 2:

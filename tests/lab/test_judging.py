@@ -70,6 +70,19 @@ def test_of_ten_visits_each_has_the_bound_of_the_second_and_the_last_decides() -
     assert "after the last visit right in 0 of 1" in "".join(Summary(ten, (forgot,)).broken())
 
 
+def test_the_last_page_may_have_to_come_by_another_way() -> None:
+    row = replace(BLOCKED, ways=frozenset({Way.RELAY, Way.RUNG}), last=frozenset({Way.RUNG}))
+    by_rung = replace(GOOD, seen=(*GOOD.seen[:-1], replace(GOOD.seen[-1], way=Way.RUNG)))
+    assert not Summary(row, (by_rung,)).broken()
+    assert "by a way of the table in 0 of 1" in "".join(Summary(row, (GOOD,)).broken())
+
+
+def test_a_spoiled_visit_may_come_by_any_way() -> None:
+    direct = replace(GOOD, seen=(*GOOD.seen[:-1], replace(GOOD.seen[-1], way=Way.DIRECT)))
+    assert "by a way of the table" in "".join(Summary(BLOCKED, (direct,)).broken())
+    assert "by a way of the table" not in "".join(Summary(replace(BLOCKED, spoiled=len(GOOD.seen)), (direct,)).broken())
+
+
 def test_where_byway_may_be_slower_it_may_decide_later_but_not_falsely() -> None:
     slow = replace(FIRST, way=Way.DIRECT, added_s=9.0, state=State.UNKNOWN, cause="")
     assert not Summary(BLOCKED, (Trial(BLOCKED.name, 0, (slow, slow, slow)),)).broken(fair=False)

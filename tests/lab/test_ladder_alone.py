@@ -28,11 +28,14 @@ from tests.lab.trials import limited
 from tests.lab.views import View
 from tests.lab.visitor import Visit, Visitor
 from tests.support import programs
+from tests.support.at_once import AtOnce
 from tests.support.authority import Authority
 from tests.support.streams import listening
 from tests.support.waiting import until_read
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
+
+at_once = AtOnce(most=4)
 
 PASSED = (View.STRING, View.PACKET, View.TCP)
 """Censors that a cut hello passes."""
@@ -176,7 +179,8 @@ SERVERS = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("server", SERVERS)
-async def test_without_a_relay_a_cut_hello_passes_whom_it_can(folder: Path, server: str) -> None:
+@at_once
+async def test_without_a_relay_a_cut_hello_passes_whom_it_can(folder: Path, *, server: str) -> None:
     cases = [Case(server, view, rule) for rule in (SniReset, SniDrop) for view in PASSED]
     lost = Case(server, View.RECORDS)
     async with place(folder, server, [*cases, lost]) as here:
@@ -200,13 +204,17 @@ async def test_without_a_relay_a_cut_hello_passes_whom_it_can(folder: Path, serv
 
 
 @pytest.mark.slow
+@at_once
 async def test_without_a_relay_a_plain_request_passes_whom_it_can(folder: Path) -> None:
     cases = [Case("python", view, HttpReset) for view in (View.STRING, View.PACKET)]
     lost = Case("python", View.TCP, HttpReset)
     async with place(folder, "python", [*cases, lost]) as here:
-        for case in cases:
+
+        async def passes(case: Case) -> None:
             assert (seen := await here.visit(case)).genuine, (case, seen)
             assert (await here.row(case))["winner"] in ("direct|hostcase", "direct|split"), case
+
+        await asyncio.gather(*map(passes, cases))
         seen = await here.visit(lost)
         assert seen.status == 502
         assert f"For details: `byway why {lost.name}`" in seen.body.decode()
@@ -214,16 +222,18 @@ async def test_without_a_relay_a_plain_request_passes_whom_it_can(folder: Path) 
     assert "byway relay add" in told["verdict"]["do"], told["verdict"]
 
 
+@at_once
 async def test_the_control_for_that_without_the_ladder_nobody_is_passed(folder: Path) -> None:
     cases = [Case("python", view) for view in View]
     async with place(folder, "python", cases, ladder="ladder = []") as here:
-        for case in cases:
-            assert not (await here.visit(case)).genuine, case
+        seen = await asyncio.gather(*map(here.visit, cases))
+        assert [visit.url for visit in seen if visit.genuine] == []
 
 
 @pytest.mark.needs("curl")
 @pytest.mark.parametrize("scheme", ["http", "socks5h"])
-async def test_curl_is_taken_past_a_censor_who_puts_the_stream_together(folder: Path, scheme: str) -> None:
+@at_once
+async def test_curl_is_taken_past_a_censor_who_puts_the_stream_together(folder: Path, *, scheme: str) -> None:
     """curl sends a different hello than Python, and asks in a different way."""
     case = Case("python", View.TCP)
     async with place(folder, "python", [case]) as here:

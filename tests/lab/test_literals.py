@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +17,6 @@ from tests.support.waiting import until_read
 pytestmark = pytest.mark.namespaces
 
 PATIENCE_S = 20.0
-
-
-@pytest.fixture
-def hurried() -> str:
-    return ""
 
 
 async def visit_address(country: Country, byway: Running, site: Site) -> bytes:
@@ -38,16 +34,17 @@ async def visit_address(country: Country, byway: Running, site: Site) -> bytes:
         writer.transport.abort()
 
 
-async def test_what_happens_to_an_address_is_learned_for_the_name(country: Country, byway: Running) -> None:
-    site = country.add_site("blog.test")
-    country.rules.set([rules.SniReset(site.name, view=View.RECORDS)])
-    assert (await visit_address(country, byway, site)).startswith(b"HTTP/1.1 200 ")
+async def test_what_happens_to_an_address_is_learned_for_the_name(folder: Path) -> None:
+    async with Country(folder) as country, country.byway(folder / "byway") as byway:
+        site = country.add_site("blog.test")
+        country.rules.set([rules.SniReset(site.name, view=View.RECORDS)])
+        assert (await visit_address(country, byway, site)).startswith(b"HTTP/1.1 200 ")
 
-    async def is_learned() -> bool:
-        belief = await byway.belief(site.name)
-        return (belief["state"], belief["cause"]) == ("suspect", "sni_reset")
+        async def is_learned() -> bool:
+            belief = await byway.belief(site.name)
+            return (belief["state"], belief["cause"]) == ("suspect", "sni_reset")
 
-    await until_read(is_learned, within_s=PATIENCE_S)
-    assert (await byway.belief(site.address))["state"] == "unknown"
-    (row,) = await byway.rows(site.name, 1)
-    assert row["winner"] == "abroad"
+        await until_read(is_learned, within_s=PATIENCE_S)
+        assert (await byway.belief(site.address))["state"] == "unknown"
+        (row,) = await byway.rows(site.name, 1)
+        assert row["winner"] == "abroad"

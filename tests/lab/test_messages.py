@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import ssl
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from tests.lab import messages
 from tests.lab.messages import Hello
 from tests.lab.recorded_hellos import COVER, ENCRYPTED, GREASE, OWN
+from tests.wire.hellos import ALPN, KEY_SHARE, SUPPORTED_VERSIONS, by_hand, extension, real, sni
 
 pytestmark = pytest.mark.slow
 
@@ -68,3 +70,30 @@ def test_a_recorded_hello_is_read_once_it_is_whole(recorded: bytes, name: str) -
 def test_the_host_of_a_request(head: bytes, strong: str | None, weak: str | None) -> None:
     assert messages.host(head) == strong
     assert messages.host(head, as_browsers_write_it=True) == weak
+
+
+# -- fingerprints ------------------------------------------------------------------------------------------------------
+
+
+def test_the_fingerprint_of_a_recorded_browser() -> None:
+    """The second part is that of Chrome in the documentation of JA4, whose cipher suites have not changed since."""
+    found = messages.whole_hello(GREASE)
+    assert found is not None
+    first, ciphers, _ = found.ja4.split("_")
+    assert (first[:6], first[-2:], ciphers) == ("t13d15", "h2", "8daaf6152771")
+
+
+def test_the_fingerprint_of_a_program_is_its_own() -> None:
+    said = [messages.whole_hello(hello) for hello in (real("a.test"), real("b.test"), real("a.test", tls12=True))]
+    first, same, older = (hello.ja4 for hello in said if hello is not None)
+    assert first == same != older
+    assert (first[:4], older[:4]) == ("t13d", "t12d")
+
+
+def test_the_parts_of_a_fingerprint() -> None:
+    """Byte by byte, with GREASE that does not count."""
+    hello = messages.whole_hello(by_hand(sni(b"a.test"), ALPN, SUPPORTED_VERSIONS, extension(0x2A2A), KEY_SHARE))
+    assert hello is not None
+    ciphers = hashlib.sha256(b"1301,1302,c02f").hexdigest()[:12]
+    extensions = hashlib.sha256(b"002b,0033").hexdigest()[:12]
+    assert hello.ja4 == f"t13d0304h2_{ciphers}_{extensions}"

@@ -58,7 +58,7 @@ async def until_called(
 
 async def blamed(byway: Running) -> list[str]:
     """Returns the sites that are in trouble here, by `byway status`."""
-    return [site["scope"] for site in (await byway.read("status"))["sites"] if site["state"] != "down"]
+    return [site["scope"] for site in (await byway.read("status"))["sites"] if site["state"] in ("suspect", "blocked")]
 
 
 async def winner_of_visit(country: Country, byway: Running, site: Site) -> Any:

@@ -15,15 +15,19 @@ from typing import Any
 import pytest
 
 from proxy.model import NetworkState
+from proxy.terminal.exit_codes import Exit
 from tests.lab import places, rules
 from tests.lab.country import NO_HEDGE, Country, Running
 from tests.lab.matches import EVERYWHERE
 from tests.lab.name_servers import Addresses
 from tests.lab.rules import Rule
 from tests.lab.test_verdicts import DETECT, living, words_for, wrong
+from tests.support.at_once import AtOnce
 from tests.support.waiting import until_read
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
+
+at_once = AtOnce(most=4)
 
 SITE = "site.test"
 DOH_CUT = rules.DohBlock(addresses=[places.DOH, places.DOT])
@@ -33,6 +37,12 @@ def cuts_https(country: Country) -> Sequence[Rule]:
     """Answers 302 on port 80; nothing else passes."""
     country.middlebox.page = country.portal
     return (rules.Intercept(ports=(80,)), rules.AddressDrop(*EVERYWHERE, ports=(443, 853, places.SOCKS_PORT)))
+
+
+def resets_https(country: Country) -> Sequence[Rule]:
+    """As before, but for resets in answer to SYNs, as where port 443 alone is blocked."""
+    country.middlebox.page = country.portal
+    return (rules.Intercept(ports=(80,)), rules.SynReset(*EVERYWHERE, ports=(443, 853, places.SOCKS_PORT)))
 
 
 def leads_names_astray(country: Country) -> Sequence[Rule]:
@@ -49,6 +59,7 @@ def shows_its_certificate(country: Country) -> Sequence[Rule]:
 
 STYLES: dict[Callable[[Country], Sequence[Rule]], str] = {
     cuts_https: "http://portal.provider.test/",
+    resets_https: "http://portal.provider.test/",
     leads_names_astray: f"http://{places.BOGON}/",
     shows_its_certificate: "",
 }
@@ -64,12 +75,14 @@ async def told_by(byway: Running, *words: str) -> Any:
     [
         pytest.param(cuts_https, False, id="https cut"),
         pytest.param(cuts_https, True, id="https cut, with a relay"),
+        pytest.param(resets_https, True, id="https reset, with a relay"),
         pytest.param(leads_names_astray, False, id="names led astray"),
         pytest.param(shows_its_certificate, False, id="its own certificate"),
     ],
 )
+@at_once
 async def test_a_portal_is_called_that_everywhere(
-    folder: Path, style: Callable[[Country], Sequence[Rule]], relay: bool
+    folder: Path, *, style: Callable[[Country], Sequence[Rule]], relay: bool
 ) -> None:
     """There was no visit: `why` detects the portal, and everything else follows."""
     async with Country(folder) as country:
@@ -80,7 +93,9 @@ async def test_a_portal_is_called_that_everywhere(
             url = site.url()
             why = await told_by(byway, "why", url)
             plain, doctor, told = await asyncio.gather(
-                told_by(byway, "why", site.url(secure=False)), told_by(byway, "doctor"), words_for(byway, {SITE: url})
+                told_by(byway, "why", site.url(secure=False)),
+                byway.command("doctor", "--json", check=False),
+                words_for(byway, {SITE: url}),
             )
             status = await byway.read("status")
             log = byway.said.read_text()
@@ -89,14 +104,16 @@ async def test_a_portal_is_called_that_everywhere(
     assert wrong("portal", told[SITE]) == {}
     assert status["network_state"] == NetworkState.PORTAL
     problem = next(problem for problem in status["problems"] if "Captive portal" in problem["text"])
-    finding = next(finding for finding in doctor["findings"] if "Captive portal" in finding["text"])
+    finding = next(finding for finding in json.loads(doctor.stdout)["findings"] if finding["step"] == "portal")
+    assert doctor.returncode == Exit.NO_NETWORK
     for said in (why["verdict"]["do"], problem["do"], finding["do"], log):
         assert STYLES[style] in said
-    assert "Captive portal" in log
+    assert all("Captive portal" in said for said in (finding["text"], log))
     assert not [known for known in believed["sites"] if known["state"] not in ("unknown", "works")]
     assert not [problem for problem in status["problems"] if "Relay" in problem["text"]]
 
 
+@at_once
 async def test_after_the_login_the_portal_is_over(folder: Path) -> None:
     """The twin: the same network after a login. A page that is late then, on a busy machine, is left to no strategy."""
     async with living(folder, detect=DETECT + NO_HEDGE, no_relay=True) as (country, byway):
@@ -113,6 +130,7 @@ async def test_after_the_login_the_portal_is_over(folder: Path) -> None:
     assert (status["network_state"], status["problems"][1:], status["sites"]) == (NetworkState.OK, [], []), status
 
 
+@at_once
 async def test_a_portal_that_leads_names_astray_is_seen_by_visits(folder: Path) -> None:
     """Pages come first, as in real use: `why` and `status` name the portal, and after the login all names resolve
     again, though the network still cuts encrypted DNS."""

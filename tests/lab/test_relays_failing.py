@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -150,31 +151,34 @@ async def test_after_one_visit_the_relay_and_its_fault_are_named_and_the_site_is
     country: Country, dead: Dead, tmp_path: Path
 ) -> None:
     async with visited(country, dead, tmp_path) as byway:
-        status = await byway.read("status")
-        assert status["problems"][0]["text"] == f"Relay {RELAY} fails: {dead.text}."
-        assert f"byway relay test {RELAY}" in status["problems"][0]["do"]
-        assert [relay["fault"]["fault"] for relay in status["relays"]] == [dead.fault]
-        assert {site["scope"]: site["words"] for site in status["sites"]} == {BLOCKED: "relays fail"}
+        told = await byway.commands(
+            *(("status", "--json"), ("status",), ("relay", "list", "--json"), ("relay", "list")),
+            *(("why", f"https://{BLOCKED}/", "--json"), ("why", f"https://{BLOCKED}/")),
+            ("why", f"https://{HEALTHY}/", "--json"),
+        )
+        status, shown, relays, listed, answer, why, healthy = (each.stdout for each in told)
+        said = json.loads(status)
+        assert said["problems"][0]["text"] == f"Relay {RELAY} fails: {dead.text}."
+        assert f"byway relay test {RELAY}" in said["problems"][0]["do"]
+        assert [relay["fault"]["fault"] for relay in said["relays"]] == [dead.fault]
+        assert {site["scope"]: site["words"] for site in said["sites"]} == {BLOCKED: "relays fail"}
+        assert dead.text in shown
 
-        assert dead.text in (await byway.command("status")).stdout
-        listed = (await byway.command("relay", "list")).stdout
         assert RELAY in listed
         assert dead.text in listed
-        (relay,) = (await byway.read("relay", "list"))["relays"]
+        (relay,) = json.loads(relays)["relays"]
         assert (relay["state"], relay["fault"]["text"]) == ("failing", dead.text)
 
-        answer = await byway.read("why", f"https://{BLOCKED}/")
-        assert answer["verdict"]["words"] == "relays fail", answer["verdict"]
-        assert answer["verdict"]["relay_faults"] == {RELAY: dead.text}
-        assert f"relay {RELAY}: {dead.text}" in answer["verdict"]["seen"]
-        assert [fault["relay"] for fault in answer["relay_faults"]] == [RELAY]
-        assert answer["belief"]["words"] == "relays fail"
-        assert answer["belief"]["state"] not in ("suspect", "blocked")
-        why = (await byway.command("why", f"https://{BLOCKED}/")).stdout
+        measured = json.loads(answer)
+        assert measured["verdict"]["words"] == "relays fail", measured["verdict"]
+        assert measured["verdict"]["relay_faults"] == {RELAY: dead.text}
+        assert f"relay {RELAY}: {dead.text}" in measured["verdict"]["seen"]
+        assert [fault["relay"] for fault in measured["relay_faults"]] == [RELAY]
+        assert measured["belief"]["words"] == "relays fail"
+        assert measured["belief"]["state"] not in ("suspect", "blocked")
         assert RELAY in why
         assert dead.text in why
-        healthy = await byway.read("why", f"https://{HEALTHY}/")
-        assert healthy["verdict"]["words"] == "works"
+        assert json.loads(healthy)["verdict"]["words"] == "works"
 
 
 async def test_a_relay_that_works_again_is_cleared(country: Country, tmp_path: Path) -> None:

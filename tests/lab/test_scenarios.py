@@ -1,4 +1,4 @@
-"""The table in a real Byway, once: each row whose visits are short, and two of those about the network.
+"""The table in a real Byway, once: each row whose visits are short, and three that have a country of their own.
 
 The sites are visited side by side, as in real use, and a test of its own judges each: by the pages and the beliefs, not
 by the waits. `python -m tests.lab.run --seeds 20` repeats it twenty times, with the waits.
@@ -26,7 +26,15 @@ _LONG = 20.0  # seconds that a visitor waits for a page: such rows are left to `
 TOGETHER = tuple(
     row for row in SCENARIOS if row.reach is Reach.NAMES and row.limit_s < _LONG and not row.detect and row.visits == 3
 )
-ALONE = (BY_NAME["portal"], BY_NAME["office"])
+ALONE = (BY_NAME["portal"], BY_NAME["office"], BY_NAME["freeze"])
+
+OF_EACH_KIND = frozenset((
+    "dns-race-poison", "dns-replace-page", "dns-nxdomain", "dns-drop", "dns-race-sni-reset", "sni-reset-packet",
+    "sni-reset-records", "sni-drop-records", "sni-eof", "sni-silence", "address-drop", "syn-reset", "http-page",
+    "http-reset", "http-silence", "intercept-unknown", "freeze", "healthy", "refuses-relays", "refuses-all", "moved",
+    "cdn", "hello-count-3", "three-at-once", "two-censors", "slow-hello", "portal",
+))  # fmt: skip
+"""Rows of `make test`: one for each kind of interference, and innocent sites that look like it. The others are slow."""
 
 # The controls: a blocked site that is said to be healthy, and a healthy one that is said to be blocked.
 SAID_HEALTHY = dataclasses.replace(
@@ -39,15 +47,22 @@ CONTROLS = (SAID_HEALTHY, SAID_BLOCKED)
 
 
 @pytest.fixture(scope="module")
-def found() -> Mapping[str, Summary]:
-    """Returns the results of all of them."""
+def found(request: pytest.FixtureRequest) -> Mapping[str, Summary]:
+    """Returns the results of the rows that are run."""
+    names = {"dns-nxdomain"}  # which has a test of its own
+    for item in request.session.items:
+        if item.path == request.path and isinstance(item, pytest.Function) and "row" in item.fixturenames:
+            row = item.callspec.params["row"]
+            assert isinstance(row, Scenario)
+            names.add(row.name)
 
     async def make() -> list[Trial]:
         async with asyncio.TaskGroup() as running:
+            rows = [row for row in TOGETHER if row.name in names]
             together = running.create_task(
-                trials.run_together((*TOGETHER, *CONTROLS), 1, in_flight=48, told=lambda text: None, patient=True)
+                trials.run_together((*rows, *CONTROLS), 1, in_flight=48, told=lambda text: None, patient=True)
             )
-            alone = [running.create_task(trials.run_alone(row, 0)) for row in ALONE]
+            alone = [running.create_task(trials.run_alone(row, 0)) for row in ALONE if row.name in names]
         return [trial for made in (together, *alone) for trial in made.result()]
 
     made = summaries((*SCENARIOS, *CONTROLS), asyncio.run(make()))
@@ -55,7 +70,13 @@ def found() -> Mapping[str, Summary]:
 
 
 @pytest.mark.namespaces
-@pytest.mark.parametrize("row", [*TOGETHER, *ALONE], ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, id=row.name, marks=() if row.name in OF_EACH_KIND else pytest.mark.slow)
+        for row in (*TOGETHER, *ALONE)
+    ],
+)
 def test_a_scenario_keeps_its_bounds(found: Mapping[str, Summary], row: Scenario) -> None:
     summary = found[row.name]
     assert not summary.broken(waits=False), table([summary])
@@ -73,6 +94,13 @@ def test_a_row_that_is_wrong_is_found(found: Mapping[str, Summary]) -> None:
 def test_a_suspicion_is_over_a_day_later(found: Mapping[str, Summary]) -> None:
     (trial,) = found["dns-nxdomain"].trials
     assert (trial.lasting, trial.a_day_later) == (State.SUSPECT, State.UNKNOWN)
+
+
+def test_each_cause_has_a_row_that_is_not_slow() -> None:
+    rows = (*TOGETHER, *ALONE)
+    quick = [row for row in rows if row.name in OF_EACH_KIND]
+    assert len(quick) == len(OF_EACH_KIND)
+    assert {row.cause for row in quick} == {row.cause for row in rows}
 
 
 def test_rows_are_chosen_by_pattern_and_listed(capsys: pytest.CaptureFixture[str]) -> None:

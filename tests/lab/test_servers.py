@@ -57,6 +57,7 @@ async def test_a_site_behaves_as_it_is_told(origins: Origins) -> None:
     assert (await get(address, "GET / HTTP/1.1", "Host: refuses.test")).startswith(b"HTTP/1.1 451")
     assert (await get(address, "GET / HTTP/1.1", "Host: relays.test")).startswith(b"HTTP/1.1 200")
     assert b"Location: https://www.moved.test/" in await get(address, "GET / HTTP/1.1", "Host: moved.test")
+    assert b"blog.test says hello" in await get(address, "", "GET / HTTP/1.1", "Host: blog.test"), "an empty line first"
 
 
 async def test_a_site_may_want_its_hello_whole_or_refuse_every_one(origins: Origins, authority: Authority) -> None:
@@ -68,6 +69,32 @@ async def test_a_site_may_want_its_hello_whole_or_refuse_every_one(origins: Orig
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     with pytest.raises(ssl.SSLError):
         await get(address, "GET / HTTP/1.1", "Host: old.test", secure=(context, "old.test"))
+
+
+async def test_a_site_may_be_dead_at_an_address_or_for_its_first_seconds(
+    origins: Origins, authority: Authority
+) -> None:
+    origins.conducts = {
+        "dead.test": Conduct(is_dead=True),
+        "restarts.test": Conduct(restarts_s=0.3),
+        "dead-here.test": Conduct(dead_at="127.0.0.1"),
+        "dead-there.test": Conduct(dead_at="127.0.0.2"),
+    }
+    (address,) = await origins.listen([("127.0.0.1", 0)])
+
+    async def answers(name: str, within_s: float) -> bool:
+        try:
+            async with asyncio.timeout(within_s):
+                return bool(await get(address, "GET / HTTP/1.1", f"Host: {name}", secure=(authority.client(), name)))
+        except TimeoutError:
+            return False
+
+    assert not await answers("dead.test", 0.4)
+    assert not await answers("restarts.test", 0.4)
+    assert await answers("restarts.test", 5)
+    assert not await answers("dead.test", 0.4)
+    assert not await answers("dead-here.test", 0.4)
+    assert await answers("dead-there.test", 5)
 
 
 # -- names -------------------------------------------------------------------------------------------------------------

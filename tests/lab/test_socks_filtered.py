@@ -7,15 +7,18 @@ finds no filter.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.lab import places, rules
+from tests.lab import places, rules, rules_2025
 from tests.lab.country import Country
-from tests.lab.relays import Manner
+from tests.lab.name_servers import Addresses
+from tests.lab.relays import Manner, Relay
 from tests.lab.test_verdicts import DETECT
 from tests.lab.views import View
 from tests.support.at_once import AtOnce
@@ -28,6 +31,11 @@ at_once = AtOnce(most=3)
 
 MAY_BE, IS = (f"the SOCKS protocol {word} filtered on this network" for word in ("may be", "is"))
 LIMITS = "[limits]\nhandshake_timeout_s = 3\n"
+ONLY_TLS_AND_HTTP: dict[str, tuple[rules.Rule, str]] = {
+    "dropped": (rules_2025.OnlyTlsAndHttp(places.RELAYS), IS),
+    "dropped at the second packet": (rules_2025.OnlyTlsAndHttp(places.RELAYS, packets=2), IS),
+    "reset": (rules_2025.OnlyTlsAndHttp(places.RELAYS, how="reset"), MAY_BE),  # a SOCKS server may cut it off, too
+}
 
 
 @pytest.mark.parametrize("is_filtered", [True, False], ids=["filtered", "not there"])
@@ -60,6 +68,36 @@ async def test_filtered_socks_is_named_in_status_test_and_why(folder: Path, *, i
     assert (IS in json.dumps(tested)) is is_filtered, tested
     assert ("use an https relay" in problem["do"]) is is_filtered
     assert ("use an https relay" in why["verdict"]["do"]) is is_filtered, why["verdict"]
+
+
+@pytest.mark.parametrize("how", ONLY_TLS_AND_HTTP)
+@at_once
+async def test_where_only_tls_and_http_pass_an_https_relay_at_the_same_machine_works(folder: Path, *, how: str) -> None:
+    rule, named = ONLY_TLS_AND_HTTP[how]
+    async with Country(folder) as country, beside_socks(country) as url:
+        relays = [("socks", f"socks5h://{places.SOCKS_RELAY}:{places.SOCKS_PORT}"), ("https", url)]
+        async with country.byway(folder / "byway", config=country.config(relays=relays)) as byway:
+            site = country.add_site("reset.test")
+            country.rules.set([rules.SniReset(site.name, view=View.RECORDS), rule])
+            visits = [await country.visitor(byway).visit(site.url()) for _ in range(4)]
+            ran = await byway.command("relay", "test", "--json", check=False)
+            why = json.loads((await byway.command("why", site.url(), "--json", check=False)).stdout)
+    assert [visit.genuine for visit in visits] == [True] * 4
+    tested = {result["relay"]: result for result in json.loads(ran.stdout)["results"]}
+    assert tested["https"]["ok"]
+    assert named in tested["socks"]["fault"]
+    assert "use an https relay" in tested["socks"]["do"]
+    assert MAY_BE in why["verdict"]["relay_faults"]["socks"]
+    assert why["verdict"]["do"] == "Nothing. https opens it."
+
+
+@contextlib.asynccontextmanager
+async def beside_socks(country: Country) -> AsyncIterator[str]:
+    """An https relay at the machine of the SOCKS relay. Yields its URL."""
+    country.zone.names["vps.test"] = Addresses((places.SOCKS_RELAY,))
+    place, secure = (places.SOCKS_RELAY, places.HTTPS_PORT), country.public.server("vps.test")
+    async with Relay(country.relay_space.socket, country.zone.truth, place, source=place[0], secure=secure):
+        yield f"https://vps.test:{places.HTTPS_PORT}?ca={country.trust_file()}"
 
 
 async def bad_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

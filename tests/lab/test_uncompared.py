@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import places, rules
+from tests.lab import places, rules, rules_2025
 from tests.lab.country import Country
 from tests.lab.test_verdicts import DETECT, words_for, wrong
 from tests.lab.trials import limited
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
-RESET, SILENT, HEALTHY = "reset.test", "silent.example", "healthy.test"
-OPENS_NOT = {RESET: "does not open", SILENT: "does not open", HEALTHY: "works"}
+RESET, SILENT, UNANSWERED, HEALTHY = "reset.test", "silent.example", "unanswered.example.org", "healthy.test"
+"""`UNANSWERED` gets its ClientHello, and its answers are lost."""
+OPENS_NOT = (RESET, SILENT, UNANSWERED)
 
 
 async def test_without_a_relay_a_block_and_a_fault_look_the_same(folder: Path) -> None:
@@ -28,20 +29,20 @@ async def test_without_a_relay_a_block_and_a_fault_look_the_same(folder: Path) -
     async with Country(folder) as country:
         settings = country.config(no_relay=True, detect=DETECT)
         async with country.byway(folder / "byway", config=settings) as byway:
-            sites = {name: country.add_site(name) for name in (RESET, SILENT, HEALTHY)}
-            country.rules.set([rules.SniReset(RESET), rules.SniDrop(SILENT)])
+            sites = {name: country.add_site(name) for name in (*OPENS_NOT, HEALTHY)}
+            country.rules.set([rules.SniReset(RESET), rules.SniDrop(SILENT), rules_2025.AnswerDrop(UNANSWERED)])
             visitor = country.visitor(byway)
-            for name in (HEALTHY, RESET, SILENT, HEALTHY):
+            for name in (HEALTHY, *OPENS_NOT, HEALTHY):
                 await limited(visitor, sites[name].url(), 6.0)
             await limited(visitor, f"https://{HEALTHY}:8443/", 6.0)
             status = {site["site"]: site for site in (await byway.ask("/v1/status"))["sites"]}
             healthy = (await byway.ask(f"/v1/sites/{HEALTHY}"))["belief"]
             told = await words_for(byway, {name: site.url() for name, site in sites.items()})
-    assert {name: status[name]["words"] for name in (RESET, SILENT)} == {
-        name: OPENS_NOT[name] for name in (RESET, SILENT)
-    }
+    assert {status[name]["words"] for name in OPENS_NOT} == {"does not open"}
     assert "reset after the ClientHello, as SNI filters do" in status[RESET]["because"]
-    assert "silence after the ClientHello, as SNI filters do" in status[SILENT]["because"]
+    for name in (SILENT, UNANSWERED):
+        assert "silence after the ClientHello, as SNI filters do" in status[name]["because"]
+    assert {status[name]["state"] for name in OPENS_NOT} == {"unknown"}, "that it is down is a claim"
     assert healthy["words"] == "works"
     for name in sites:  # a measurement may know more, by another name at the same address: then all do
         assert wrong(told[name]["why --json"], told[name]) == {}, name

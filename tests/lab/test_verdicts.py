@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from proxy.model import NetworkState
+from proxy.model import UNKNOWN_NETWORK, NetworkState
 from tests.lab import places, rules
 from tests.lab.country import Country, Running, Site
 from tests.lab.origins import GOOD, Conduct
@@ -25,10 +25,13 @@ from tests.lab.rules import Rule
 from tests.lab.scenarios import portal
 from tests.lab.sockets import listener
 from tests.lab.views import View
+from tests.support.at_once import AtOnce
 from tests.support.streams import Connections
 from tests.support.waiting import until_read
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
+
+at_once = AtOnce(most=3)
 
 DETECT = (
     "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nrescue_suspect_s = 3.0\ncontrol_interval_s = 1.0\n"
@@ -78,6 +81,12 @@ def shows(certificate: str) -> Callable[[Country, str], Conduct]:
 
 
 OF_SITES = (
+    Situation("blocked-sni-reset", "blocked", "sni_reset", learned=True,
+              interfere=lambda country, site: [rules.SniReset(site.name, view=View.TCP)]),
+    Situation("blocked-sni-drop", "blocked", "sni_drop", learned=True,
+              interfere=lambda country, site: [rules.SniDrop(site.name, view=View.TCP, whole_flow=True)]),
+    Situation("blocked-page", "blocked", "block_page", secure=False, learned=True,
+              interfere=lambda country, site: [rules.HttpPage(site.name, body=BLOCK_PAGE)]),
     Situation("works", "works"),
     Situation("typo", "no such name", "name", exists=False),
     Situation("expired", "bad certificate", "expired", conduct=shows("expired")),
@@ -91,18 +100,7 @@ OF_SITES = (
               interfere=lambda country, site: [rules.DnsNxdomain(site.name, resolvers=[places.PROVIDER_RESOLVER])]),
     Situation("blocked-ip", "likely blocked", "ip",
               interfere=lambda country, site: [rules.AddressDrop(site.address)]),
-    Situation("blocked-sni-reset", "blocked", "sni_reset", learned=True,
-              interfere=lambda country, site: [rules.SniReset(site.name, view=View.TCP)]),
-    Situation("blocked-sni-drop", "blocked", "sni_drop", learned=True,
-              interfere=lambda country, site: [rules.SniDrop(site.name, view=View.TCP, whole_flow=True)]),
-    Situation("blocked-page", "blocked", "block_page", secure=False, learned=True,
-              interfere=lambda country, site: [rules.HttpPage(site.name, body=BLOCK_PAGE)]),
 )  # fmt: skip
-
-
-async def why(byway: Running, url: str) -> Mapping[str, Any]:
-    answer: Mapping[str, Any] = await byway.read("why", url, "--fresh")
-    return answer
 
 
 async def words_for(byway: Running, urls: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -131,23 +129,22 @@ async def words_for(byway: Running, urls: Mapping[str, str]) -> dict[str, dict[s
 
 async def read_all(byway: Running, urls: Mapping[str, str], told: dict[str, dict[str, str]]) -> None:
     """Reads everything that needs no measurement."""
-    report = json.loads((await byway.command("report", *urls, "--format", "json")).stdout)
+    done = await byway.commands(
+        *(("report", *urls, "--format", "json"), ("status", "--json"), ("site", "list", "--json")),
+        *(("site", "show", host, "--json") for host in urls),
+    )
+    report, state, sites, *shown = (json.loads(each.stdout) for each in done)
     for site in report["sites"]:
         told[site["host"]]["report"] = site["belief"]["words"]
         measured = [one for one in site["examinations"] if one["source"] == "measurement"]
         told[site["host"]]["report, measured"] = measured[-1]["words"]
-    status = {site["site"]: site["words"] for site in (await byway.read("status"))["sites"]}
-    listed = {site["site"]: site["words"] for site in (await byway.read("site", "list"))["sites"]}
+    status = {site["site"]: site["words"] for site in state["sites"]}
+    listed = {site["site"]: site["words"] for site in sites["sites"]}
     for host, found in told.items():
         found["status --json"] = status.get(host, "works")
         found["site list --json"] = listed.get(host, "works")
-    room = asyncio.Semaphore(AT_ONCE)
-
-    async def show(host: str) -> None:
-        async with room:
-            told[host]["site show --json"] = (await byway.read("site", "show", host))["belief"]["words"]
-
-    await asyncio.gather(*map(show, urls))
+    for host, site in zip(urls, shown, strict=True):
+        told[host]["site show --json"] = site["belief"]["words"]
 
 
 def wrong(expected: str, told: Mapping[str, str]) -> dict[str, str]:
@@ -185,6 +182,7 @@ async def learn(country: Country, byway: Running, situation: Situation, site: Si
 
 
 @pytest.mark.slow
+@at_once
 async def test_one_word_for_each_site_in_every_place(folder: Path) -> None:
     async with living(folder) as (country, byway):
         country.add_site(HEALTHY)
@@ -245,8 +243,9 @@ async def closed(_: Country) -> AsyncIterator[str]:
 @pytest.mark.parametrize(
     ("relay", "fault"), [(closed, "connection refused"), (refusing_passwords, "user or password refused")]
 )
+@at_once
 async def test_where_the_only_relay_fails_nothing_is_said_of_a_site(
-    folder: Path, relay: Callable[[Country], contextlib.AbstractAsyncContextManager[str]], fault: str
+    folder: Path, *, relay: Callable[[Country], contextlib.AbstractAsyncContextManager[str]], fault: str
 ) -> None:
     async with Country(folder) as country, relay(country) as url:
         settings = country.config(detect=DETECT, relays=[("abroad", url)])
@@ -266,15 +265,21 @@ async def test_where_the_only_relay_fails_nothing_is_said_of_a_site(
 # -- networks ----------------------------------------------------------------------------------------------------------
 
 
+@at_once
 async def test_offline_the_word_is_no_network_and_no_relay_is_blamed(folder: Path) -> None:
     async with living(folder) as (country, byway):
         site = country.add_site("site.test")
         country.router.ports["client"].unplug()
 
+        async def is_noticed() -> bool:
+            """A visit before is in the report of the network that was left."""
+            return bool((await byway.ask("/v1/status"))["network"] == UNKNOWN_NETWORK)
+
         async def is_offline() -> bool:
             await country.visitor(byway).visit(site.url())
             return await byway.network_state() == NetworkState.OFFLINE
 
+        await until_read(is_noticed)
         await until_read(is_offline, within_s=WITHIN_S)
         told = await words_for(byway, {site.name: site.url()})
         status = await byway.read("status")
@@ -284,7 +289,8 @@ async def test_offline_the_word_is_no_network_and_no_relay_is_blamed(folder: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("only_relays", [False, True])
-async def test_behind_a_portal_the_word_is_portal_and_no_relay_is_blamed(folder: Path, only_relays: bool) -> None:
+@at_once
+async def test_behind_a_portal_the_word_is_portal_and_no_relay_is_blamed(folder: Path, *, only_relays: bool) -> None:
     """This holds also for a relay that all traffic goes through, and in whose place the portal answers."""
     async with Country(folder) as country:
         relay = f"http://{places.HTTPS_RELAY}:80"

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from proxy.model import NetworkState, State
+from proxy.model import Cause, NetworkState, State
 from proxy.net import tasks
 from tests.lab import events
 from tests.lab.conditions import USUAL, Conditions
@@ -32,8 +32,8 @@ from tests.lab.visitor import Visit, Visitor
 from tests.support.waiting import until, until_read
 
 APART_S = 5.0
-"""The time between two visits to one site: an episode, and a re-test of a suspect, with the times of `DETECT`. A
-suspicion that only a rescue raised is over well before: no visit may come in the moment in which it ends."""
+"""The least time between two visits to one site: an episode, and a re-test of a suspect, with the times of `DETECT`. A
+suspicion that only a rescue raised is over before the next: no visit may come in the moment in which it ends."""
 LONG_AFTER_S = 4.0
 """The time from the last visit until a belief counts as lasting: more than `rescue_suspect_s`."""
 NETWORK_SITES = 6
@@ -46,6 +46,8 @@ DETECT: Mapping[str, float] = MappingProxyType(
         "retest_suspect_s": 2.0,
         "retest_jitter": 0.0,
         "retest_per_hour": 100_000,
+        "search_per_hour": 100_000,
+        "search_per_hour_host": 100_000,
         "control_interval_s": 1.0,
         "probe_interval_s": 1.0,
     }
@@ -73,6 +75,7 @@ class Companion:
     """A person who opens healthy pages, direct and by relay, plain and secure, and now and then a large one."""
 
     visitor: Visitor
+    large: str  # the large page that is opened direct
     usual: dict[tuple[Way, bool], deque[float]] = field(
         default_factory=lambda: {key: deque(maxlen=15) for key in _USUAL}
     )
@@ -85,7 +88,8 @@ class Companion:
             if visit.genuine:
                 self.usual[way, secure].append(visit.elapsed_s)
             if secure:  # what is throttled is told by flows that are not
-                await limited(self.visitor, f"{page}big", 10)
+                large = "/big" if way is Way.RELAY else self.large
+                await limited(self.visitor, f"https://{name}{large}", 10)
             await asyncio.sleep(_COMPANION_S)
 
     def knows(self, *ways: Way) -> bool:
@@ -129,7 +133,9 @@ class Stay:
             if not suspect_since and seen[-1].state in TROUBLED:
                 suspect_since = loop.time()
             if number + 1 < row.visits:
-                await asyncio.sleep(max(0.0, started + APART_S - loop.time()))
+                is_rescue = seen[-1].state is State.SUSPECT and seen[-1].way is not Way.DIRECT
+                over_in_s = LONG_AFTER_S if is_rescue else 0.0
+                await asyncio.sleep(max(over_in_s, started + APART_S - loop.time()))
         told = self._told_in_clear(site, suspect_since) if suspect_since else 0
         return Trial(row.name, seed, tuple(seen), told=told)
 
@@ -193,7 +199,8 @@ class Stay:
 
         async def as_wanted() -> bool:
             held.update(await self.byway.belief(site.name), network_state=await self.byway.network_state())
-            if held["state"] == State.UNKNOWN and (held["since"] or 0.0) - DETECT["rescue_suspect_s"] >= began_at:
+            has_lapsed = (held["since"] or 0.0) - DETECT["rescue_suspect_s"] >= began_at
+            if held["state"] == State.UNKNOWN and held["stored_cause"] not in ("", Cause.DOWN) and has_lapsed:
                 held["state"] = State.SUSPECT  # one that lapses is unknown since then, see BeliefTable.current
             is_late = time.time() - began_at >= DETECT["retest_suspect_s"] and row.kind is Kind.BLOCKING
             if number == 0 and is_late and held["state"] == State.BLOCKED and held["episodes"] > 1:
@@ -246,7 +253,9 @@ async def stay(
             country.byway(folder / "byway", config=config, rules=RULES, office=office, environment=environment)
         )
         ways = (Way.DIRECT,) if relay is None else (Way.DIRECT, Way.RELAY)
-        companion = await stack.enter_async_context(accompanied(country.visitor(byway, office=office), *ways))
+        companion = await stack.enter_async_context(
+            accompanied(country.visitor(byway, office=office), *ways, large=row.beside)
+        )
         if relay is not None:
             await stack.enter_async_context(conditions.applied(country, relay[1], row.name))
         country.rules.set([rule for one in plan for rule in one.arrange(country, sites[one])])
@@ -254,10 +263,10 @@ async def stay(
 
 
 @contextlib.asynccontextmanager
-async def accompanied(visitor: Visitor, *ways: Way) -> AsyncIterator[Companion]:
+async def accompanied(visitor: Visitor, *ways: Way, large: str = "/big") -> AsyncIterator[Companion]:
     """Lets a companion walk until the end of the block, which begins when it knows the usual times of these ways:
     before anything is unusual."""
-    companion = Companion(visitor)
+    companion = Companion(visitor, large)
     walking = tasks.spawn(companion.walk(), name="companion")
     try:
         with contextlib.suppress(TimeoutError):
@@ -321,7 +330,7 @@ async def run(
     conditions: Conditions = USUAL,
 ) -> list[Trial]:
     """Runs all of the rows: those that concern names together, each of the others on its own, `countries` at once."""
-    together = [row for row in rows if not _is_alone(row)]
+    together = [row for row in rows if not is_alone(row)]
     trials: list[Trial] = []
     at_once = max(1, SITES_MAX // max(1, len(together)))
     for first in range(0, seeds if together else 0, at_once):
@@ -338,13 +347,13 @@ async def run(
             told(f"{row.name} {seed}")
             return found
 
-    alone = [(row, seed) for row in rows if _is_alone(row) for seed in range(seeds)]
+    alone = [(row, seed) for row in rows if is_alone(row) for seed in range(seeds)]
     for found in await asyncio.gather(*(one(row, seed) for row, seed in alone)):
         trials += found
     return trials
 
 
-def _is_alone(row: Scenario) -> bool:
+def is_alone(row: Scenario) -> bool:
     """Returns whether a scenario has a country and a Byway of its own."""
     return row.reach is Reach.NETWORK or bool(row.detect)
 

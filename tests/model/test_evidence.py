@@ -10,7 +10,7 @@ from proxy.config.detect_tuning import Weights
 from proxy.config.setting_types import keys_of
 from proxy.model import NO_EVIDENCE, Cause, Evidence, SignalId, as_evidence, frozen_evidence
 
-UNWEIGHED = {SignalId.RETEST, SignalId.LIFT, SignalId.KNOWN_ROOT, SignalId.SNI_SWAP, SignalId.HTTP_DIFFERS}
+UNWEIGHED = {SignalId.RETEST, SignalId.LIFT, SignalId.KNOWN_ROOT, SignalId.SNI_SWAP}
 
 
 def test_each_signal_of_a_connection_has_a_weight_in_the_settings() -> None:

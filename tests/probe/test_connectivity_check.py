@@ -404,17 +404,16 @@ def test_a_login_page_is_told_from_a_control() -> None:
 
 
 class PlainAnswers(Scene):
-    """Control pages over https do not connect; over plain http `plain` answers."""
+    """Control pages over https do not connect; over plain http `plain` answers, and a domestic one is well."""
 
-    def __init__(self, plain: Script) -> None:
-        super().__init__(controls=("https://one.test/", "https://two.test/", "https://home.test/"))
+    def __init__(self, plain: Script, domestic: str = "https://home.test/") -> None:
+        super().__init__(controls=("https://one.test/", "https://two.test/", domestic))
         self.plain = plain
 
     async def dial(self, destination: Destination) -> Stream:
         self.asked.append((self.now(), str(destination)))
-        return await ScriptedDialer(self.plain if destination.port == 80 else Script(connect=UNREACHABLE)).dial(
-            destination
-        )
+        script = Script(answer=OK) if destination.host == "home.test" else self.plain
+        return await ScriptedDialer(script if destination.port == 80 else Script(connect=UNREACHABLE)).dial(destination)
 
     def plain_requests(self) -> list[str]:
         return [asked for _, asked in self.asked if asked.endswith(":80")]
@@ -455,6 +454,23 @@ def test_a_plain_page_that_is_no_portals_teaches_nothing(plain: Script) -> None:
         assert scene.plain_requests() == ["one.test:80"]
         assert scene.beliefs.network_state(HOME) is NetworkState.OK
         assert scene.score() == 0
+
+    play(story())
+
+
+@pytest.mark.parametrize(
+    ("plain", "state"),
+    [(Script(answer=OK), NetworkState.NO_HTTPS), (Script(connect=UNREACHABLE), NetworkState.RESTRICTED)],
+    ids=["answers", "lost"],
+)
+def test_a_network_without_https_is_told_from_one_that_allows_few_sites(plain: Script, state: NetworkState) -> None:
+    async def story() -> None:
+        scene = PlainAnswers(plain, DOMESTIC)
+        for number in range(5):
+            scene.suspects(f"a{number}.test")
+        await asyncio.sleep(30.0)
+        assert scene.plain_requests() == ["home.test:80", "one.test:80"]
+        assert scene.beliefs.network_state(HOME) is state
 
     play(story())
 
@@ -542,11 +558,53 @@ def test_in_an_outage_the_domestic_one_is_heard_before_the_network_is_called_res
         for number in range(1, 5):
             scene.suspects(f"a{number}.test")
         await asyncio.sleep(60.0)
-        assert len(scene.asked) == 3
+        assert [at for at, _ in scene.asked] == [1.0, 4.0, 4.0]
+        assert scene.asked[0][1] == "home.test"
+        assert scene.beliefs.domestic == [True, False, False]
         assert scene.beliefs.network_state(HOME) is NetworkState.OK
 
     for seed in range(6):
         play(story(seed))
+
+
+def test_foreign_ones_that_fail_at_once_are_learned_after_the_silent_domestic_one() -> None:
+    """Else they would look like a restriction until it is heard."""
+
+    async def story() -> None:
+        scene = Scene(Script(answer=None), (FOREIGN, OTHER, DOMESTIC))
+        for number in range(5):
+            scene.suspects(f"a{number}.test")
+        await asyncio.sleep(2.0)
+        scene.script = Script(connect=UNREACHABLE)
+        scene.beliefs.learn(DirectDelivered("flaps.test"), network=HOME, now=scene.now())
+        await asyncio.sleep(8.9)
+        assert ([at for at, _ in scene.asked], scene.beliefs.domestic) == ([1.0, 4.0, 4.0], [])
+        await asyncio.sleep(0.2)
+        assert scene.beliefs.domestic == [True, False, False]
+        assert scene.beliefs.network_state(HOME) is NetworkState.OK
+
+    play(story())
+
+
+@pytest.mark.parametrize("delivers", [True, False])
+def test_the_pages_are_requested_again_soon_once_sites_deliver(delivers: bool) -> None:
+    """As on an allow-list in a country of which no control page is."""
+
+    async def story() -> None:
+        scene = Scene(Script(connect=UNREACHABLE), (FOREIGN, OTHER, DOMESTIC))
+        for number in range(5):
+            scene.suspects(f"a{number}.test")
+        await asyncio.sleep(7.0)
+        assert [at for at, _ in scene.asked] == [1.0] * 3
+        for host in ("shop.test", "bank.test") if delivers else ():
+            scene.beliefs.learn(DirectDelivered(host), network=HOME, now=scene.now())
+        assert scene.beliefs.needs_control(HOME), "so that a visit says so"
+        scene.connectivity.on_signal_waits(SignalWaits())
+        await asyncio.sleep(30.0)
+        assert [at for at, _ in scene.asked[3:]] == [8.0] * (3 if delivers else 0)
+        assert scene.beliefs.network_state(HOME) is (NetworkState.RESTRICTED if delivers else NetworkState.OK)
+
+    play(story())
 
 
 def test_a_single_control_is_not_called_domestic() -> None:

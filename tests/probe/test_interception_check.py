@@ -466,7 +466,7 @@ async def test_a_host_that_is_never_quiet_is_checked_at_another_visit(
 ) -> None:
     monkeypatch.setattr(interception_check, "QUIET_WITHIN_S", APART_S / 2)
     async with world(authorities) as scene:
-        scene.hellos.append((asyncio.get_running_loop().time(), HOST, "192.0.2.7:443", False))
+        scene.hellos.append((asyncio.get_running_loop().time() + 60, HOST, "192.0.2.7:443", False))
         await scene.look(visited())
         assert scene.dialed(DIRECT) == []
         scene.hellos.clear()

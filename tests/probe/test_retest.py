@@ -4,7 +4,9 @@ virtual clock, with real beliefs."""
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -13,7 +15,21 @@ from proxy.config.load import Loaded
 from proxy.config.schema import Auto, Dns, Settings
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import Carried, DirectDelivered
-from proxy.model import DIRECT, Action, Change, Destination, NetworkId, Outcome, Protocol, Route, Stage, State, Symptom
+from proxy.model import (
+    DIRECT,
+    Action,
+    Cause,
+    Change,
+    Destination,
+    IPAddress,
+    NetworkId,
+    Outcome,
+    Protocol,
+    Route,
+    Stage,
+    State,
+    Symptom,
+)
 from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.tasks import cancel_all
 from proxy.probe.retest import DirectRetest
@@ -21,7 +37,7 @@ from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 from proxy.wire.tls import parse_client_hello
 from tests.support.clock import run as play
-from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, outcome, rescued, works
+from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, open_uplink, outcome, rescued, works
 from tests.support.rows import each_row
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedDirect
 from tests.support.services import NO_PAGES, NO_RESOLVER, services, visit_of
@@ -153,7 +169,7 @@ def test_other_visits_bring_none(occasion: str) -> None:
 def test_a_flight_of_no_known_protocol_brings_none() -> None:
     async def story() -> None:
         scene = Scene(direct=answering(), relay=answering())
-        await scene.visit(flight=flight_of(b"SSH-2.0-client\r\n"))
+        await scene.visit(replace(VISIT, protocol=Protocol.NONE), flight_of(b"SSH-2.0-client\r\n"))
         assert scene.sent(DIRECT) == []
 
     play(story())
@@ -310,6 +326,68 @@ def test_what_a_pair_teaches(name: str) -> None:
     play(story())
 
 
+def page(title: str, length: int = 900, *fields: str) -> Script:
+    body = f"<title>{title}</title>".ljust(length).encode()
+    lines = ("HTTP/1.1 200 OK", "Content-Type: text/html", f"Content-Length: {length}", *fields)
+    return answering("\r\n".join((*lines, "", "")).encode() + body)
+
+
+UPGRADE = answering(f"HTTP/1.1 301 X\r\nLocation: https://{HOST}/\r\nContent-Length: 0\r\n\r\n".encode())
+PAGE_REQUEST = f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+DENIED, SITE = page("Not available"), page("Daily sport of today", 9000)
+SHOWN = {  # the pages of direct and of the relay → the state of a host of which a block page was known
+    "the site's own again": (SITE, SITE, State.WORKS),
+    "the block page": (DENIED, SITE, State.BLOCKED),
+    "the block page of a site that upgrades to https": (DENIED, UPGRADE, State.BLOCKED),
+    "the site upgrades again": (UPGRADE, UPGRADE, State.WORKS),
+    "another language": (page("Sport des Tages", 2000, "X-Site: 1"), page("Daily", 9000, "X-Site: 1"), State.WORKS),
+    "about as long": (page("Sport des Tages", 8000), SITE, State.WORKS),
+    "direct answers and the relay does not": (SITE, answering(RESET), State.WORKS),
+    "neither answers": (answering(RESET), answering(RESET), State.SUSPECT),
+}
+
+
+@each_row("name", SHOWN)
+def test_a_block_by_pages_is_over_when_direct_shows_no_other_page_than_the_relay(name: str) -> None:
+    direct, relay, state = SHOWN[name]
+
+    async def story() -> None:
+        scene = Scene(
+            direct=replace(direct, dialed=[], streams=[]),
+            relay=replace(relay, dialed=[], streams=[]),
+            rescue=rescued(Symptom.BLOCK_PAGE, by=TOR, protocol=Protocol.HTTP),
+        )
+        await scene.visit(replace(VISIT, protocol=Protocol.HTTP), flight_of(PAGE_REQUEST))
+        assert scene.state is state
+
+    play(story())
+
+
+@each_row("is_page", [False, True], ids=["a ClientHello", "a page"])
+def test_a_local_strategy_is_asked_before_direct(is_page: bool) -> None:
+    """Direct may begin the residual window of its address."""
+
+    async def story() -> None:
+        wrap = "hostcase" if is_page else "split"
+        by_strategy, data = Route(wrap=(wrap,)), HELLO
+        answer: bytes | Exception | None = SERVER_HELLO
+        visit, rescue = replace(VISIT, winner=by_strategy), None
+        if is_page:
+            visit, data, answer = replace(visit, protocol=Protocol.HTTP), PAGE_REQUEST, SITE.answer
+            rescue = rescued(Symptom.BLOCK_PAGE, by=TOR, protocol=Protocol.HTTP)
+        scene = Scene(direct=answering(answer), relay=answering(), rescue=rescue)
+        scene.scripts[by_strategy] = answering(answer)
+        await scene.visit(visit, flight_of(data))
+        assert scene.scripts[by_strategy].dialed == [DUE_S]
+        (answered_at,) = [stream.flight_sent_at for stream in scene.scripts[by_strategy].streams]
+        (dialed_at,) = scene.scripts[DIRECT].dialed
+        assert answered_at is not None
+        assert dialed_at > answered_at
+        assert scene.scripts[TOR].dialed == []
+
+    play(story())
+
+
 FROZEN = outcome(replace(delivered(), symptom=Symptom.FROZEN), protocol=Protocol.TLS)
 BROUGHT = {  # bytes by direct and by the relay → the state of a host that was suspect because it froze
     "enough": (64 * 1024, 64 * 1024, State.WORKS),
@@ -329,7 +407,7 @@ def test_what_froze_is_over_when_direct_brings_enough_or_all(monkeypatch: pytest
 
     async def story() -> None:
         scene = Scene(direct=Script(), relay=Script(), rescue=FROZEN)
-        scene.beliefs.learn(Carried(HOST, TOR, count=40_000), network=HOME, now=scene.now())
+        scene.beliefs.learn(Carried(HOST, TOR, count=70_000), network=HOME, now=scene.now())
         assert (scene.state, scene.beliefs.lookup(HOST, network=HOME, now=scene.now()).score) == (State.SUSPECT, 2.0)
 
         async def haul(dialer: ScriptedDialer, *_: Any, **__: Any) -> int:
@@ -337,6 +415,39 @@ def test_what_froze_is_over_when_direct_brings_enough_or_all(monkeypatch: pytest
 
         monkeypatch.setattr("proxy.probe.retest.measure_throughput", haul)
         await scene.visit()
+        assert scene.state is state
+
+    play(story())
+
+
+THROTTLED = outcome(replace(delivered(), symptom=Symptom.THROTTLED, evidence={"bytes_s": 8_000}), protocol=Protocol.TLS)
+SPEEDS = {  # bytes a second of direct and of the relay → the state of a host that was suspect because it was slow
+    "as fast as the relay": (900_000.0, 900_000.0, State.WORKS),
+    "a little slower": (301_000.0, 900_000.0, State.WORKS),
+    "much slower": (300_000.0, 900_000.0, State.BLOCKED),
+    "too slow to tell": (None, 900_000.0, State.BLOCKED),
+    "the relay failed": (900_000.0, None, State.SUSPECT),
+    "neither can be told": (None, None, State.SUSPECT),
+}
+
+
+@pytest.mark.parametrize("name", SPEEDS)
+def test_what_was_slow_is_over_when_direct_is_not_much_slower(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    direct, other, state = SPEEDS[name]
+
+    async def story() -> None:
+        scene = Scene(direct=Script(), relay=Script(), rescue=THROTTLED)
+        scene.beliefs.learn(Carried(HOST, TOR, count=70_000), network=HOME, now=scene.now())
+        scene.beliefs.learn(DirectDelivered("other.test"), network=HOME, now=scene.now())
+
+        async def speeds(setup: Setup, turn: Any, visit: Outcome, route: Route) -> tuple[float | None, float | None]:
+            assert (visit.host, route) == (HOST, TOR)
+            return direct, other
+
+        monkeypatch.setattr("proxy.probe.retest.measure_speeds", speeds)
+        await scene.visit()
+        if state is State.BLOCKED:
+            await scene.visit(at=2 * DUE_S)
         assert scene.state is state
 
     play(story())
@@ -355,14 +466,71 @@ def test_direct_that_works_again_takes_back_an_alarm(answer: bytes | Exception) 
     play(story())
 
 
-def test_a_pair_that_ends_on_another_network_teaches_nothing() -> None:
+@each_row("what", ["network", "setup"])
+def test_a_pair_that_ends_on_another_network_or_under_another_setup_teaches_nothing(what: str) -> None:
     async def story() -> None:
         scene = Scene(direct=Script(answer=SERVER_HELLO, after=1.0), relay=answering())
-        asyncio.get_running_loop().call_later(DUE_S + 0.5, setattr, scene, "network", AWAY)
+        changed: Any = AWAY if what == "network" else replace(scene.setup, pages=NO_PAGES)
+        asyncio.get_running_loop().call_later(DUE_S + 0.5, setattr, scene, what, changed)
         await scene.visit()
         assert len(scene.sent(DIRECT)) == 1
         assert scene.changes == []
         assert scene.state is State.SUSPECT
+
+    play(story())
+
+
+@each_row(("dns", "successes"), [(Dns(), 0), (Dns(secure="never"), 1)])
+def test_a_pair_beside_which_the_resolver_turns_out_to_be_wrong_teaches_nothing(dns: Dns, successes: int) -> None:
+    """Direct of that pair went to the address of encrypted DNS."""
+
+    async def story() -> None:
+        scene = Scene(direct=Script(answer=SERVER_HELLO, after=1.0), relay=answering(), dns=dns)
+        forged = rescued(Symptom.FORGED, Stage.RESOLVE, by=TOR, at=DUE_S + 0.5)
+
+        def learn_forged() -> None:
+            scene.beliefs.learn(forged, network=HOME, now=scene.now())
+            open_uplink(scene.beliefs, now=scene.now())
+
+        asyncio.get_running_loop().call_at(DUE_S + 0.5, learn_forged)
+        await scene.visit()
+        assert len(scene.sent(DIRECT)) == 1
+        belief = scene.beliefs.lookup(HOST, network=HOME, now=scene.now())
+        assert (belief.cause, belief.successes) == (Cause.DNS, successes)
+
+    play(story())
+
+
+@each_row(
+    ("there", "may_go", "state", "carries"),
+    [
+        (SERVER_HELLO, True, State.WORKS, "tor"),
+        (RESET, True, State.BLOCKED, "direct|doh"),
+        (RESET, False, State.WORKS, "tor"),  # a rule keeps that address to relays, so nothing is sent there
+    ],
+)
+def test_direct_works_if_it_does_where_the_systems_resolver_leads(
+    there: bytes | Exception, may_go: bool, state: State, carries: str
+) -> None:
+    """The name is resolved by encrypted DNS, which leads elsewhere: direct is asked at both addresses."""
+
+    async def story() -> None:
+        scene, forged = Scene(direct=answering(), relay=answering()), ipaddress.ip_address("192.0.2.99")
+        there_direct = answering(there)
+
+        async def elsewhere(_host: str) -> IPAddress:
+            scene.scripts[DIRECT] = there_direct
+            return forged
+
+        resolver: Any = SimpleNamespace(**{**vars(NO_RESOLVER), "elsewhere": elsewhere})
+        router: Any = SimpleNamespace(may_go_direct=lambda destination, *_: may_go)
+        scene.setup = replace(scene.setup, resolver=resolver, router=router)
+        await scene.visit()
+        assert len(there_direct.streams) == may_go
+        assert scene.state is state
+        belief = scene.beliefs.lookup(HOST, network=HOME, now=scene.now())
+        assert str(belief.last_good) == carries
+        assert not _is_due(scene)
 
     play(story())
 
@@ -411,37 +579,5 @@ def test_a_pair_that_is_cut_short_is_due_again_at_once() -> None:
         assert not _is_due(scene)
         await cancel_all()
         assert _is_due(scene)
-
-    play(story())
-
-
-# -- local means -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("changes", [False, True], ids=["nothing changes", "the user says something else meanwhile"])
-def test_local_means_are_tried_one_by_one_while_the_same_is_said(changes: bool) -> None:
-    async def story() -> None:
-        scene = Scene(direct=answering(RESET), relay=answering())
-        cut, split = (Route(wrap=(word,)) for word in ("tlsrec", "split"))
-        scene.scripts |= {cut: Script(answer=RESET, after=1.0), split: answering()}
-        await scene.visit()
-        assert scene.sent(cut) == []  # it was direct's turn
-        if changes:
-            asyncio.get_running_loop().call_at(DUE_S + 300.5, lambda: setattr(scene, "setup", replace(scene.setup)))
-        await scene.visit(at=DUE_S + 300)  # the censor has calmed down
-        assert len(scene.sent(cut)) == 1
-        assert len(scene.sent(split)) == (0 if changes else 1)
-
-    play(story())
-
-
-def test_local_means_that_are_not_reported_are_due_again_at_once() -> None:
-    async def story() -> None:
-        scene = Scene(direct=answering(RESET), relay=answering())
-        scene.scripts |= {Route(wrap=(word,)): Script(answer=RESET, after=1.0) for word in ("tlsrec", "split")}
-        await scene.visit()
-        asyncio.get_running_loop().call_at(DUE_S + 300.5, setattr, scene, "network", AWAY)
-        await scene.visit(at=DUE_S + 300)
-        assert scene.beliefs.strategies_due(HOST, network=HOME, now=scene.now())
 
     play(story())

@@ -26,7 +26,7 @@ from proxy.net.knowledge import VALID, ClassifiedAnswer, NothingKnown
 from proxy.net.poller import make_poller
 from proxy.net.race.hello_ledger import no_turn
 from proxy.net.tasks import cancel_all, spawn
-from proxy.probe.same_flight import PAGE_LIMIT, gets_answer, gets_own_certificate, gets_page, gets_untrusted_certificate
+from proxy.probe.same_flight import PAGE_LIMIT, get_page, gets_answer, gets_own_certificate, gets_untrusted_certificate
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 from proxy.wire.tls import Verdict
@@ -226,7 +226,7 @@ def test_what_a_page_is(name: str) -> None:
 
     async def story() -> None:
         scene = Scene(Script(stream=lambda script: InPieces(script, pieces)))
-        assert await gets_page(scene.setup, FakeOracle(), OVER_HTTP, TOR) is ok
+        assert (await get_page(scene.setup, FakeOracle(), OVER_HTTP, TOR) is not None) is ok
         asked = f"GET / HTTP/1.1\r\nHost: {HOST}:443\r\nConnection: close\r\n\r\n".encode()
         assert scene.sent == [asked]
         assert scene.all_closed()
@@ -239,7 +239,7 @@ def test_the_end_of_a_page_is_judged_with_what_came() -> None:
         scene = Scene(Script(stream=lambda script: InPieces(script, (OK + b"what is", b""))))
         loop = asyncio.get_running_loop()
         started = loop.time()
-        assert await gets_page(scene.setup, FakeOracle(), OVER_HTTP, TOR)
+        assert await get_page(scene.setup, FakeOracle(), OVER_HTTP, TOR) is not None
         assert loop.time() - started < 3, "it does not wait for more"
 
     play(story())
@@ -249,8 +249,20 @@ def test_no_more_of_a_page_is_read_than_it_takes() -> None:
     async def story() -> None:
         size = PAGE_LIMIT // 4
         scene = Scene(Script(stream=lambda script: InPieces(script, (OK, *(bytes(size),) * 8))))
-        assert await gets_page(scene.setup, FakeOracle(), OVER_HTTP, TOR)
+        assert await get_page(scene.setup, FakeOracle(), OVER_HTTP, TOR) is not None
         assert asyncio.get_running_loop().time() < 7
+
+    play(story())
+
+
+def test_another_page_than_the_first_may_be_requested() -> None:
+    async def story() -> None:
+        scene = Scene(Script(answer=OK + b"the site<title>News of today</title>"))
+        request = f"GET /news HTTP/1.1\r\nHost: {HOST}\r\nAccept: */*\r\nConnection: close\r\n\r\n".encode()
+        page = await get_page(scene.setup, FakeOracle(), OVER_HTTP, TOR, request)
+        assert page is not None
+        assert (page.status, page.title) == (200, "News of today")
+        assert scene.sent == [request]
 
     play(story())
 
@@ -258,7 +270,7 @@ def test_no_more_of_a_page_is_read_than_it_takes() -> None:
 def test_one_that_is_cut_short_leaves_nothing_open() -> None:
     async def story() -> None:
         scene = Scene(Script(stream=lambda script: InPieces(script, (OK, None))))
-        spawn(gets_page(scene.setup, FakeOracle(), OVER_HTTP, TOR), name="a page")
+        spawn(get_page(scene.setup, FakeOracle(), OVER_HTTP, TOR), name="a page")
         await asyncio.sleep(2.0)
         assert not scene.all_closed()
         await cancel_all()

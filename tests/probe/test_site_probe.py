@@ -14,11 +14,13 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.model import DIRECT, Destination, MeasurementStep, Protocol, StepKind, StepResult, Symptom
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.kernel.tcp_info import TcpInfo
+from proxy.net.race.hello_ledger import HelloTurn, no_turn
 from proxy.probe.site_probe import SiteProbe
 from proxy.probe.target import ProbeTarget
 from tests.lab.authorities import Authority
 from tests.support.late import TLS_LATE_S, stall, stalling
 from tests.support.streams import listening
+from tests.wire.hellos import real
 
 SLOW_BYTES_S = DetectTuning().measure_slow_bytes
 QUICK = DetectTuning(
@@ -84,6 +86,73 @@ async def test_an_alert_is_an_answer_to_a_harmless_name(to_relays: TcpDialer) ->
     async with answering(ALERT) as port:
         steps = await visited(to_relays, port, name="example.com")
     assert last(steps) == (StepKind.NEUTRAL, StepResult.OK, Symptom.ALERT)
+
+
+SERVER_HELLO = b"\x16\x03\x03\x00\x02\x02\x00"
+"""The beginning of one."""
+
+
+@pytest.mark.parametrize(
+    ("answer", "result", "symptom", "text"),
+    [
+        ((SERVER_HELLO,), StepResult.OK, Symptom.NONE, "answered"),
+        ((SERVER_HELLO[:3], SERVER_HELLO[3:]), StepResult.OK, Symptom.NONE, "answered"),
+        ((ALERT,), StepResult.OK, Symptom.ALERT, "answered with the alert unrecognized name"),
+        ((ALERT[:-1] + b"\x2a",), StepResult.OK, Symptom.ALERT, "answered with the alert 42"),
+        ((), StepResult.FAILED, Symptom.EOF, "connection closed after the ClientHello"),
+        ((SERVER_HELLO[:3],), StepResult.FAILED, Symptom.EOF, "closed after 3 bytes"),
+        ((b"HTTP/1.0 400 Bad Request\r\n\r\n",), StepResult.FAILED, Symptom.GARBAGE, "answered b'HTTP/1.0 400 Bad'"),
+    ],
+)
+async def test_a_recorded_hello(
+    to_relays: TcpDialer, answer: tuple[bytes, ...], result: StepResult, symptom: Symptom, text: str
+) -> None:
+    async with answering(*answer) as port:
+        (step,) = await sent(to_relays, port)
+    assert (step.kind, step.result, step.symptom, step.text) == (StepKind.SHAPE, result, symptom, text)
+    assert step.evidence.get("recorded") == 1, "it says so"
+    assert step.address == f"127.0.0.1:{port}"
+
+
+async def test_a_recorded_hello_that_is_not_answered(to_relays: TcpDialer) -> None:
+    async with answering(then_wait=True) as port:
+        (step,) = await sent(to_relays, port)
+    assert (step.result, step.symptom) == (StepResult.FAILED, Symptom.SILENT)
+
+
+async def test_a_recorded_hello_says_nothing_without_a_connection(to_relays: TcpDialer) -> None:
+    async with answering() as port:
+        pass
+    assert await sent(to_relays, port) == []
+
+
+async def test_a_recorded_hello_is_made_anew_and_waits_for_its_turn(to_relays: TcpDialer) -> None:
+    hello, heard, turns = real("site.test"), list[bytes](), list[str]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(65_536))
+
+    async def turn(name: str) -> None:
+        assert not heard
+        turns.append(name)
+
+    async with listening(serve, "127.0.0.1", 0) as server:
+        await sent(to_relays, server.sockets[0].getsockname()[1], hello=hello, turn=turn)
+    assert turns == ["site.test"]
+    assert len(heard[0]) == len(hello)
+    assert heard[0] != hello
+    assert heard[0][76:] == hello[76:], "but for its random values"
+
+
+async def sent(
+    to_relays: TcpDialer, port: int, *, hello: bytes | None = None, turn: HelloTurn = no_turn
+) -> list[MeasurementStep]:
+    """The steps of a recorded hello."""
+    steps: list[MeasurementStep] = []
+    probe = SiteProbe(steps.append, detect=QUICK, tcp_info=TcpInfo(), hello_turn=turn)
+    place = Destination("127.0.0.1", port)
+    await probe.other_hello(DIRECT, to_relays, place, "site.test", hello or real("site.test"), connect_s=1)
+    return steps
 
 
 async def test_a_handshake_that_stops_is_frozen(to_relays: TcpDialer) -> None:

@@ -5,20 +5,23 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from proxy.model import Destination, Protocol, Stage, Symptom
+from proxy.model import DIRECT, Destination, Protocol, Route, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.dialers import tls
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tcp import TcpDialer
-from proxy.net.stream import Stream
-from proxy.probe.throughput import REQUESTS_MAX, measure_throughput
+from proxy.net.stream import CHUNK, Stream
+from proxy.probe.throughput import REQUESTS_MAX, measure_lifetime, measure_speeds, measure_throughput
 from tests.lab.authorities import Authority
 from tests.support.answering import answering, babbling
 from tests.support.clock import run as play
@@ -133,6 +136,191 @@ def test_a_flow_that_crawls_does_not_bring_it_in_time() -> None:
         assert await measure_throughput(server, SITE, HOST, Protocol.HTTP, enough=ENOUGH, within_s=60)
 
     play(story())
+
+
+@each_row(
+    ("server", "lasted_s", "symptom", "requests"),
+    [
+        (Server(100), 32.0, Symptom.NONE, 8),
+        (Server(100, takes_s=5.0), 40.0, Symptom.NONE, 8),  # slower than requests are sent
+        (Server(100, pages=3), 8.1, Symptom.EOF, 3),
+        (Server(100, limit=300), 12.0, Symptom.SILENT, 4),
+    ],
+)
+def test_how_long_a_connection_lasts(server: Server, lasted_s: float, symptom: Symptom, requests: int) -> None:
+    async def story() -> None:
+        found = await measure_lifetime(server, SITE, HOST, Protocol.HTTP, lasts_s=32.0, answer_s=7.0, request=REQUEST)
+        assert found[0] == pytest.approx(lasted_s)
+        assert found[1] is symptom
+        assert [(stream.requests, stream.closed) for stream in server.streams] == [(requests, True)]
+
+    play(story())
+
+
+def test_without_a_connection_there_is_no_lifetime() -> None:
+    server = Server(1, refuses=DialError("no way there", stage=Stage.CONNECT, symptom=Symptom.UNREACHABLE))
+
+    async def story() -> None:
+        with pytest.raises(DialError):
+            await measure_lifetime(server, SITE, HOST, Protocol.HTTP, lasts_s=1.0, answer_s=1.0, request=REQUEST)
+
+    play(story())
+
+
+# -- how fast ----------------------------------------------------------------------------------------------------------
+
+KB = 1000
+
+
+@dataclass
+class Line:
+    """A dialer to a server whose pages come in a first burst, and then in pieces at a rate."""
+
+    rate: float  # bytes a second
+    page: int = 1_000_000
+    burst: int = 0
+    piece: int = 4 * KB
+    silent_at: int = 1 << 30  # bytes after which nothing more comes
+    status: int = 200
+    trip_s: float = 0.02  # a round trip; at its start TCP sends 15 KB in the first one, and twice as many in each next
+    streams: list[Paced] = field(default_factory=list)
+
+    async def dial(self, destination: Destination) -> Stream:
+        self.streams.append(Paced(self))
+        return self.streams[-1]
+
+
+class Paced(ScriptedStream):
+    def __init__(self, line: Line) -> None:
+        super().__init__(Script())
+        self.line = line
+        self.requests = self.came = self.read = 0
+        self.began_at = self.free_at = 0.0
+        self.has_begun = False
+        self.options: list[tuple[int, ...]] = []
+
+    def setsockopt(self, *option: int) -> None:
+        self.options.append(option)
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        loop, line, count = asyncio.get_running_loop(), self.line, bytes(data).count(b"GET ")
+        self.requests += count
+        self.free_at = max(self.free_at, loop.time() + line.trip_s)
+        self.began_at = self.began_at or loop.time()
+        for _ in range(count):
+            for start in range(0, line.page, line.piece):
+                size = min(line.piece, line.page - start)
+                if self.came >= line.burst:
+                    self.free_at += size / line.rate
+                self.came += size
+                if self.came > line.silent_at:
+                    break
+                trips = math.ceil(math.log2(self.came / (15 * KB) + 1))
+                self.free_at = max(self.free_at, self.began_at + trips * line.trip_s)
+                loop.call_at(self.free_at, self._bring, size)
+        return len(data)
+
+    def _bring(self, size: int) -> None:
+        head = b"" if self.has_begun else b"HTTP/1.1 %d X\r\n\r\n" % self.line.status
+        self.has_begun = True
+        if not self.closed:
+            self._arrive(head.ljust(size))
+
+    def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
+        data = super().receive_nowait(limit)
+        self.read += len(data or b"")
+        return data
+
+
+def speeds(
+    direct: Line, relay: Line, protocol: Protocol = Protocol.HTTP, stalled: tuple[float, float] = (0.0, 0.0)
+) -> tuple[float | None, float | None] | None:
+    """Measures them beside a visit. `stalled`: when the loop is late, and by how many seconds."""
+    by_relay = Route(("vps",))
+    turns: list[str] = []
+
+    async def turn(name: str) -> None:
+        turns.append(name)
+
+    async def story() -> tuple[float | None, float | None] | None:
+        setup: Any = SimpleNamespace(
+            registry=SimpleNamespace(dialer={DIRECT: direct, by_relay: relay}.__getitem__),
+            settings=SimpleNamespace(detect=SimpleNamespace(retest_pair_s=10.0)),
+        )
+        visit: Any = SimpleNamespace(request=SimpleNamespace(destination=SITE), host=HOST, protocol=protocol)
+        asyncio.get_running_loop().call_later(stalled[0], stall, stalled[1])
+        return await measure_speeds(setup, turn, visit, by_relay)
+
+    found = play(story())
+    assert all(stream.closed for line in (direct, relay) for stream in line.streams)
+    assert turns == ([HOST] if protocol is Protocol.TLS else [])
+    return found
+
+
+def test_the_speeds_of_two_routes_are_those_of_what_comes_last() -> None:
+    """A policer lets a first burst pass."""
+    direct, relay = Line(130 * KB, burst=16 * KB), Line(900 * KB)
+    found = speeds(direct, relay)
+    assert found == pytest.approx((130 * KB, 900 * KB), rel=0.02)
+    assert [stream.requests for line in (direct, relay) for stream in line.streams] == [1, 1]
+
+
+def test_the_bytes_of_a_measurement_have_a_bound() -> None:
+    direct, relay = Line(130 * KB), Line(900 * KB)
+    speeds(direct, relay)
+    streams = [stream for line in (direct, relay) for stream in line.streams]
+    assert sum(stream.read for stream in streams) <= 120 * 1024 + 2 * 4 * KB
+    assert [stream.options for stream in streams] == [[(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)]] * 2, (
+        "so much more may be on the way"
+    )
+
+
+@each_row("page", [100 * KB, 30 * KB, 9 * KB])
+def test_small_pages_are_asked_for_again(page: int) -> None:
+    direct, relay = Line(130 * KB, page), Line(900 * KB, page)
+    assert speeds(direct, relay) == pytest.approx((130 * KB, 900 * KB), rel=0.05)
+    assert all(stream.requests <= 8 for line in (direct, relay) for stream in line.streams)
+
+
+@each_row("direct", [Line(130 * KB, 8 * KB), Line(130 * KB, 200, piece=200), Line(130 * KB, status=404)])
+def test_a_page_that_is_too_small_or_none_tells_no_speed_at_the_first_request(direct: Line) -> None:
+    relay, direct = Line(900 * KB), replace(direct, streams=[])
+    assert speeds(direct, relay) is None
+    assert [stream.requests for line in (direct, relay) for stream in line.streams] == [1]
+
+
+def test_pages_that_are_late_tell_no_speed() -> None:
+    assert speeds(Line(2 * KB, piece=KB), Line(900 * KB, silent_at=30 * KB)) == (None, None)
+
+
+def test_a_small_page_by_relay_tells_no_speed() -> None:
+    found = speeds(Line(130 * KB), Line(900 * KB, 4 * KB))
+    assert found is not None
+    assert found[0] == pytest.approx(130 * KB, rel=0.05)
+    assert found[1] is None
+
+
+@each_row(
+    ("at", "seconds", "tells"),
+    [(0.3, 0.09, (True, True)), (0.3, 0.2, (False, True)), (0.6, 0.2, (True, False)), (2.0, 0.2, (True, True))],
+)
+def test_a_process_that_is_late_tells_no_speed(at: float, seconds: float, tells: tuple[bool, bool]) -> None:
+    """What came meanwhile seems to come at once."""
+    found = speeds(Line(130 * KB), Line(130 * KB), stalled=(at, seconds))
+    assert found is not None
+    assert tuple(speed is not None for speed in found) == tells
+
+
+def test_direct_that_only_its_round_trips_slow_down_is_as_fast_as_can_be() -> None:
+    """As over a long way: a relay that is nearer starts sooner."""
+    for rate, found in ((10_000 * KB, math.inf), (40 * KB, 40 * KB)):
+        both = speeds(Line(rate, trip_s=0.1), Line(900 * KB))
+        assert both is not None
+        assert both[0] == pytest.approx(found, rel=0.1)
+
+
+def test_over_tls_a_measurement_waits_for_its_turn() -> None:
+    assert speeds(Line(130 * KB), Line(130 * KB), Protocol.TLS) == (None, None), "the server speaks no TLS"
 
 
 # -- over TLS ----------------------------------------------------------------------------------------------------------

@@ -309,7 +309,7 @@ def test_a_site_that_refuses_is_asked_less_often(status: str, requests: int) -> 
 @scene(Road(page=20_000, hints=b"HTTP/1.1 103 Early Hints\r\n\r\n"))
 async def test_early_hints_are_no_answer(scene: Scene) -> None:
     await scene.visit()
-    assert scene.roads[MAIN].asked == [2]
+    assert scene.roads[MAIN].asked == [4]
 
 
 @scene(Road(takes_s=3.0, stops_at=16_384), Road(takes_s=3.0))
@@ -332,7 +332,7 @@ async def test_a_transfer_is_not_left_while_it_comes(scene: Scene) -> None:
     assert scene.obstacle is Obstacle.FROZEN
 
 
-@scene(Road(takes_s=1.0, apart_s=0.8))
+@scene(Road(takes_s=1.0, apart_s=0.5))
 async def test_a_way_that_brings_enough_slowly_is_proven(scene: Scene) -> None:
     assert (await scene.visit()).peer == str(RELAY)
     assert not scene.ways.is_unproven(RELAY, str(RELAY), HOME, scene.now())

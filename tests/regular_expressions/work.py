@@ -56,11 +56,15 @@ def try_all(pattern: str | bytes, flags: int, methods: list[str], note: Note) ->
 
 
 def main() -> None:
+    places, patterns, works = [], [], []
     for line in sys.stdin:
         place, written, flags, methods = json.loads(line)
         pattern = written["bytes"].encode("latin-1") if isinstance(written, dict) else written
-        told = ended(partial(try_all, pattern, flags, methods))
-        print(json.dumps([place, str(pattern), told]), flush=True)
+        places.append(place)
+        patterns.append(str(pattern))
+        works.append(partial(try_all, pattern, flags, methods))
+    for row in zip(places, patterns, ended(works), strict=True):
+        print(json.dumps(row))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.config.schema import Auto, Dns, Settings
+from proxy.config.schema import DEFAULT_LADDER, Auto, Dns, Settings
 from proxy.model import (
     DIRECT,
     UNKNOWN_NETWORK,
@@ -82,6 +82,7 @@ def plan(
     now: float = NOW,
     compare: bool = False,
     fails_direct: bool = False,
+    rungs: tuple[Route, ...] = (),
 ) -> Plan:
     request = Request(1, Destination(host, 443), Inbound.CONNECT, "127.0.0.1:5000")
     held = held or belief(name or host)
@@ -94,6 +95,7 @@ def plan(
         network_state=network_state,
         fails_direct=fails_direct,
         compare=compare,
+        rungs=rungs,
     )
 
 
@@ -330,6 +332,55 @@ def test_without_a_relay_the_ladder_is_all_there_is(cause: str, routes: tuple[Ro
     assert plan(make_router(ladder=LADDER), held=held, relays=()).routes == routes
 
 
+SMALL = Route(wrap=("tlsrec-by-4",))
+"""One that only a search tries."""
+
+
+def test_a_strategy_that_passes_for_others_comes_first() -> None:
+    router = make_router(ladder=DEFAULT_LADDER, never_relay=("bank.example",))
+    made = plan(router, rungs=(SMALL,))
+    assert made.routes[:3] == (DIRECT, SMALL, DOH)
+    assert plan(router, rungs=(SMALL,)) is made
+    assert plan(router, rungs=(SPLIT,)).routes[:3] == (DIRECT, SPLIT, DOH)
+    assert SMALL not in plan(router).routes
+    assert plan(router, "bank.example", rungs=(SMALL,)).routes[:2] == (DIRECT, SMALL)
+    assert SMALL not in plan(router, "a.onion", rungs=(SMALL,)).routes
+    assert plan(make_router("MATCH,DIRECT", ladder=DEFAULT_LADDER), rungs=(SMALL,)).routes == (DIRECT,)
+
+
+@pytest.mark.parametrize(
+    ("last_good", "failed", "rungs", "first"),
+    [
+        ("vps", (), (SMALL,), (SMALL, VPS, TOR)),
+        ("", (), (SMALL,), (SMALL, TOR, VPS)),
+        ("direct|split", (), (SMALL,), (SPLIT, TOR, VPS)),  # where one passes, that is kept
+        ("vps", ("direct|tlsrec-by-4",), (SMALL,), (VPS, TOR)),
+        ("direct|tlsrec-by-4", (), (), (SMALL, TOR, VPS)),  # found by a search, and kept over a restart
+        ("direct|tlsrec-by-4", ("direct|tlsrec-by-4",), (), (TLSREC,)),
+    ],
+)
+def test_a_blocked_host_goes_by_what_passes_for_others(
+    last_good: str, failed: tuple[str, ...], rungs: tuple[Route, ...], first: tuple[Route, ...]
+) -> None:
+    held = belief(
+        "www.example.org",
+        State.BLOCKED,
+        cause="sni_reset",
+        last_good=last_good,
+        rungs_failed=failed,
+        rungs_failed_at=NOW,
+    )
+    made = plan(make_router(ladder=DEFAULT_LADDER), held=held, rungs=rungs)
+    assert made.routes[: len(first)] == first
+    assert not {str(route) for route in made.routes} & set(failed)
+
+
+def test_a_ladder_of_the_users_own_is_all_that_is_used() -> None:
+    held = belief("www.example.org", State.BLOCKED, cause="sni_reset", last_good="direct|tlsrec-by-4")
+    made = plan(make_router(ladder=("split",)), held=held, rungs=(SMALL,))
+    assert made.routes == (SPLIT, TOR, VPS, DIRECT)
+
+
 def test_rungs_that_failed_are_left_out_for_as_long_as_good_routes_are_remembered() -> None:
     router = make_router(ladder=LADDER)
     broken = ("direct|tlsrec", "direct|split")
@@ -418,6 +469,9 @@ def test_on_a_restricted_network_relays_go_first_for_what_failed_direct_alone() 
     assert made.routes == (TOR, VPS, DIRECT)
     assert "using relays first" in made.why
     assert plan(router, network_state=NetworkState.RESTRICTED) is untried
+    https = plan(router, network_state=NetworkState.NO_HTTPS, fails_direct=True)
+    assert (https.routes, "HTTPS is blocked" in https.why) == (made.routes, True)
+    assert plan(router, network_state=NetworkState.NO_HTTPS).routes == untried.routes
     assert plan(router, fails_direct=True).routes[0] == DIRECT, "on such a network alone"
     assert plan(make_router("MATCH,DIRECT"), network_state=NetworkState.RESTRICTED, fails_direct=True).routes == (
         DIRECT,

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from proxy.config.schema import DEFAULT_LADDER
 from proxy.model import DIRECT, Attempt, Protocol, Route, Stage, Symptom, as_evidence
-from proxy.routing.strategies import fits, rejects_fragments, rewrites_flight, strategy_routes, uses_doh
+from proxy.model.strategy import parse_rung
+from proxy.routing.strategies import (
+    SEARCHED,
+    fits,
+    rejects_fragments,
+    rewrites_flight,
+    searched_strategies,
+    strategy_routes,
+    uses_doh,
+)
 from tests.support.rows import each_row
 
 TOR = Route(("tor",))
@@ -37,6 +47,16 @@ BLOCK_PAGE = failed(Symptom.BLOCK_PAGE)
 def test_the_routes_of_a_ladder(ladder: tuple[str, ...], doh: bool, routes: tuple[Route, ...]) -> None:
     assert strategy_routes(ladder, doh=doh) == routes
     assert all(Route.parse(str(route)) == route and route.is_direct for route in routes)
+
+
+def test_the_routes_of_a_search() -> None:
+    tls = ["|".join(route.wrap) for route in searched_strategies(DEFAULT_LADDER, Protocol.TLS)]
+    assert tls == ["tlsrec", "tlsrec|split", "split", *SEARCHED]
+    http = ["|".join(route.wrap) for route in searched_strategies(DEFAULT_LADDER, Protocol.HTTP)]
+    assert http == ["split", "hostcase", "split|pace-200", "split-by-8", "split-at-name"]
+    assert searched_strategies(("doh", "split"), Protocol.TLS) == (SPLIT,), "a ladder of the user's own"
+    assert searched_strategies((), Protocol.TLS) == ()
+    assert [parse_rung(rung) for rung in SEARCHED] == [*SEARCHED]
 
 
 def test_what_a_strategy_does() -> None:

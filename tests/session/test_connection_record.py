@@ -11,7 +11,7 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.beliefs.events import ComputerResumed, ControlAnswered, DirectDelivered
+from proxy.detect.beliefs.events import Carried, ComputerResumed, ControlAnswered, DirectDelivered
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import Health
 from proxy.extend.dispatch import Addons
@@ -24,11 +24,13 @@ from proxy.model import (
     ClosedBy,
     ConnectivityResult,
     Destination,
+    Evidence,
     HttpRequest,
     Inbound,
     NetworkId,
     NetworkState,
     Outcome,
+    PageDoubt,
     Plan,
     Protocol,
     Request,
@@ -45,7 +47,8 @@ from proxy.net.race.race import Winner
 from proxy.net.tunnel.flow_monitor import FlowListener, FlowSignal
 from proxy.net.tunnel.pump import TunnelResult
 from proxy.session.connection_record import ConnectionRecord
-from proxy.session.events import Ended
+from proxy.session.events import Delivered, Doubted, Ended, Events, Rescued, TransferSlow
+from proxy.wire.flight import Flight
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, open_uplink, outcome, pending, works
 from tests.support.services import NO_SETUP, NoFlows, services
 from tests.support.waiting import until
@@ -548,6 +551,7 @@ class VpsRegistry:
         return VPS_AT
 
 
+TLSREC, SPLIT = Route(wrap=("tlsrec",)), Route(wrap=("split",))
 VPS, VPS_AT, VPS_PEER = Route(("vps",)), Destination("vps.test", 443), "192.0.2.1:443"
 
 
@@ -562,6 +566,7 @@ class Watched:
         action: Action = Action.AUTO,
         near: bool = False,
         peer: str = "127.0.0.1:9050",
+        routes: tuple[Route, ...] = (DIRECT, TOR),
     ) -> None:
         self.flows = Watching()
         self.network = HOME
@@ -582,7 +587,7 @@ class Watched:
             self.shared = replace(self.shared, beliefs=self.beliefs)
         request = Request(1, Destination(HOST, 443), Inbound.CONNECT, "127.0.0.1:50000")
         self.record = ConnectionRecord(
-            request, Plan(action, (DIRECT, TOR), ""), network=HOME, setup=NO_SETUP, services=self.shared
+            request, Plan(action, routes, ""), network=HOME, setup=NO_SETUP, services=self.shared
         )
         self.record.protocol = Protocol.TLS
         self.record.winner = route
@@ -593,8 +598,12 @@ class Watched:
         self.record.keep_open(cast(Any, self.tunnel))
         self.record.release()  # the session has ended
 
-    def finds(self, kind: Symptom, bytes_down: int = 17_000) -> None:
-        self.flows.listener.on_flow_signal(FlowSignal(kind, bytes_down, {"probes": 3}), cast(Any, self.tunnel))
+    def finds(self, kind: Symptom, bytes_down: int = 17_000, *, again: int = 0) -> None:
+        evidence: Evidence = {"probes": 3, "again": 1} if again else {"probes": 3}
+        route = self.record.winner
+        assert route is not None
+        signal = FlowSignal(kind, bytes_down, evidence, route=route)
+        self.flows.listener.on_flow_signal(signal, cast(Any, self.tunnel))
 
     @property
     def direct(self) -> Attempt:
@@ -612,7 +621,8 @@ WATCHED = {
     "a relay, where direct crawled": (Watched(TOR, cause="throttled"), True),
     "a relay, where that proves nothing": (Watched(TOR, cause="sni_reset"), False),
     "a relay, and nothing is held": (Watched(TOR), False),
-    "a local means": (Watched(Route(wrap=("tlsrec",)), cause="frozen"), False),
+    "a local strategy": (Watched(TLSREC), True),
+    "a local strategy, under a rule": (Watched(TLSREC, action=Action.DIRECT), False),
     "a rule said so": (Watched(action=Action.DIRECT), False),
     "a relay on another computer, whatever is held": (Watched(VPS, peer=VPS_PEER), True),
     "the same, under a rule": (Watched(VPS, action=Action.RELAY, peer=VPS_PEER), True),
@@ -629,7 +639,7 @@ def test_the_flows_that_may_teach_something_are_watched(which: str) -> None:
     assert len(scene.flows.watched) == watched
     if watched:
         assert scene.flows.watched[0][:2] == (scene.tunnel, HOST)
-        assert scene.flows.named["direct"] is (scene.record.outcome.winner == DIRECT)
+        assert scene.flows.named["route"] == scene.record.outcome.winner
         stalls_count = scene.flows.named.get("stalls_count", False)
         assert stalls_count is (scene.record.outcome.winner == VPS)
 
@@ -699,6 +709,30 @@ def test_what_is_found_of_a_flow_is_told_of_the_attempt(kind: Symptom) -> None:
     assert scene.tunnel.aborted == ([said] if ends else [])
 
 
+def test_of_two_attempts_on_direct_the_flow_is_the_one_that_delivered() -> None:
+    scene = Watched()
+    scene.record.attempts = (failed(), delivered())
+    scene.watch()
+    scene.finds(Symptom.FROZEN)
+    assert [attempt.symptom for attempt in scene.record.attempts] == [Symptom.RESET, Symptom.FROZEN]
+
+
+def test_connections_that_are_cut_as_late_as_each_other_are_said_so_and_a_relay_that_lasts_proves_it() -> None:
+    scene = Watched()
+    scene.watch()
+    cut = FlowSignal(Symptom.RESET, 40_000, {"again": 0, "cut_s": 5.3})
+    scene.flows.listener.on_flow_signal(cut, cast(Any, scene.tunnel))
+    assert scene.direct.error == "connections are cut 5 s after the handshake"
+    assert (scene.held.state, scene.held.cause, scene.held.score) == (State.SUSPECT, "frozen", 0)
+    assert "connections are cut 5 s after the handshake" in scene.held.why
+
+    scene.record.winner = TOR
+    scene.flows.listener.on_relay_lasted(10.5)
+    assert scene.held.score == 0
+    scene.flows.listener.on_relay_lasted(10.6)
+    assert (scene.held.score, scene.held.last_good) == (2, "tor")
+
+
 def test_a_flow_that_froze_makes_its_host_suspect_so_that_the_next_visit_goes_around() -> None:
     scene = Watched()
     scene.record._learn()
@@ -707,6 +741,38 @@ def test_a_flow_that_froze_makes_its_host_suspect_so_that_the_next_visit_goes_ar
     scene.finds(Symptom.FROZEN)
     assert (scene.held.state, scene.held.cause, scene.held.score) == (State.SUSPECT, "frozen", 0)
     assert [change.after for change in scene.changes][-1] is State.SUSPECT
+
+
+@pytest.mark.parametrize(
+    ("kind", "again", "routes", "left", "fails"),
+    [
+        (Symptom.FROZEN, 0, (DIRECT, TLSREC, TOR), (TLSREC,), (TLSREC,)),
+        (Symptom.FROZEN, 0, (DIRECT, SPLIT, TLSREC, TOR), (TLSREC, SPLIT), (TLSREC, SPLIT)),  # a third would freeze
+        (Symptom.THROTTLED, 0, (DIRECT, TLSREC, SPLIT, TOR), (TLSREC, SPLIT), (TLSREC, SPLIT)),
+        (Symptom.RESET, 1, (DIRECT, TLSREC, SPLIT, TOR), (TLSREC, SPLIT), (TLSREC,)),
+        (Symptom.RESET, 0, (DIRECT, TLSREC, TOR), (), ()),  # many programs end one connection that way
+        (Symptom.THROTTLED, 0, (TLSREC, DIRECT, SPLIT), (TLSREC,), (TLSREC,)),  # no relay to compare with
+        (Symptom.FROZEN, 0, (DIRECT, TLSREC), (), ()),  # the only way around
+        (Symptom.FROZEN, 0, (DIRECT, Route(wrap=("doh",)), TLSREC), (), ()),  # `doh` hides no name
+    ],
+)
+def test_what_stops_a_strategy_counts_against_the_strategy_once_a_relay_carries_more(
+    kind: Symptom, again: int, routes: tuple[Route, ...], left: tuple[Route, ...], fails: tuple[Route, ...]
+) -> None:
+    scene = Watched(TLSREC, cause="sni_reset", routes=routes)
+    scene.watch()
+    before = scene.held
+    scene.finds(kind, again=again)
+    assert scene.direct.symptom is kind, "the log has it"
+    planned = scene.beliefs.about(HOST, network=HOME, now=1000.0).belief
+    assert planned.rungs_failed == tuple(map(str, left)), "the next visit takes the relay"
+    if TOR in routes:
+        assert scene.held == before, "a Wi-Fi stalls alike"
+    assert bool(scene.tunnel.aborted) is (kind is Symptom.FROZEN)
+    scene.record.winner = TOR
+    scene.flows.listener.on_relay_bytes(70_000, 100_000.0, cast(Any, Tunnel()))
+    assert scene.held.rungs_failed == tuple(map(str, fails))
+    assert replace(scene.held, rungs_failed=(), rungs_failed_at=0.0) == before
 
 
 def test_what_is_found_once_the_network_is_another_is_only_written_down() -> None:
@@ -719,19 +785,45 @@ def test_what_is_found_once_the_network_is_another_is_only_written_down() -> Non
     assert scene.tunnel.aborted != []
 
 
+@pytest.mark.parametrize("network", [HOME, AWAY])
+def test_a_flow_that_was_slower_than_others_calls_for_a_comparison(network: NetworkId) -> None:
+    scene = Watched()
+    told: list[TransferSlow] = []
+    scene.shared.events.on(TransferSlow, told.append)
+    scene.watch()
+    scene.network = network
+    scene.record.on_tunnel_ended(carried())
+    scene.flows.listener.on_slow(130_000.0)
+    assert told == ([TransferSlow(scene.record.outcome, HOME, 130_000.0)] if network == HOME else [])
+    assert scene.direct.symptom is Symptom.NONE, "that is no fault yet"
+
+
 @pytest.mark.parametrize(("kind", "is_over"), [(Symptom.FROZEN, True), (Symptom.THROTTLED, False)])
 def test_a_large_visit_over_direct_ends_a_freeze_and_no_throttling(kind: Symptom, is_over: bool) -> None:
     scene = Watched()
     scene.watch()
     scene.finds(kind)
     held = scene.held
-    scene.flows.listener.on_direct_carried(70_000)
+    scene.flows.listener.on_direct_carried(70_000, 3.0)
     assert (scene.held == held) is not is_over
     if is_over:
         assert (held.state, scene.held.state) == (State.SUSPECT, State.WORKS)
 
 
-@pytest.mark.parametrize("what", ["an answer", "an upload"])
+@pytest.mark.parametrize("network", [HOME, AWAY])
+def test_a_large_visit_over_direct_shows_that_others_freeze_at_its_address_by_name(network: NetworkId) -> None:
+    scene = Watched()
+    scene.watch()
+    spoiled = outcome(replace(delivered(), symptom=Symptom.FROZEN), host="frozen.example", at=990.0)
+    for event in (spoiled, Carried("frozen.example", TOR, 70_000)):
+        scene.beliefs.learn(event, network=HOME, now=1000.0)
+    before = scene.beliefs.generation(HOME, "frozen.example")
+    scene.network = network
+    scene.flows.listener.on_direct_carried(70_000, 3.0)
+    assert (scene.beliefs.generation(HOME, "frozen.example") != before) is (network == HOME)
+
+
+@pytest.mark.parametrize("what", ["an answer", "a whole answer", "an upload"])
 @pytest.mark.parametrize("network", [HOME, AWAY])
 def test_a_relay_that_carries_what_direct_did_not_is_the_proof(network: NetworkId, what: str) -> None:
     scene = Watched()
@@ -747,9 +839,11 @@ def test_a_relay_that_carries_what_direct_did_not_is_the_proof(network: NetworkI
     again.keep_open(cast(Any, Tunnel()))
     scene.network = network
     if what == "an answer":
-        scene.flows.listener.on_relay_bytes(40_000, 100_000.0, cast(Any, Tunnel()))
+        scene.flows.listener.on_relay_bytes(70_000, 100_000.0, cast(Any, Tunnel()))
+    elif what == "a whole answer":
+        scene.flows.listener.on_relay_whole(40_000)
     else:
-        scene.flows.listener.on_relay_upload(40_000)
+        scene.flows.listener.on_relay_upload(70_000)
     assert (scene.held.score > 0) is (network == HOME)
 
 
@@ -786,7 +880,7 @@ def test_an_exchange_through_a_remote_relay_is_watched_until_its_end(peer: str, 
     finish(result)
     assert [ended for _, ended in scene.flows.ends] == ([result] if is_watched else [])
     if is_watched:
-        assert scene.flows.named == {"direct": False, "stalls_count": True}
+        assert scene.flows.named == {"route": VPS, "stalls_count": True}
         assert cast(object, scene.flows.listener) is scene.record
 
 
@@ -806,7 +900,7 @@ def test_what_a_relay_carries_shows_that_its_connections_do_not_stall() -> None:
     for at in (980.0, 990.0):
         ways.stalled(VPS_AT, VPS_PEER, 16_384, HOME, at)
     assert ways.obstacle(VPS_AT, HOME, 1000.0) is not None
-    scene.flows.listener.on_relay_bytes(40_000, 100_000.0, cast(Any, scene.tunnel))
+    scene.flows.listener.on_relay_bytes(70_000, 100_000.0, cast(Any, scene.tunnel))
     assert ways.obstacle(VPS_AT, HOME, 1000.0) is None
     assert scene.held.score == 0
 
@@ -814,7 +908,7 @@ def test_what_a_relay_carries_shows_that_its_connections_do_not_stall() -> None:
 def test_a_relay_that_is_gone_from_the_configuration_is_not_learned_of() -> None:
     scene = Watched(Route(("gone",)), peer=VPS_PEER)
     scene.watch()
-    scene.flows.listener.on_relay_bytes(40_000, 100_000.0, cast(Any, scene.tunnel))
+    scene.flows.listener.on_relay_bytes(70_000, 100_000.0, cast(Any, scene.tunnel))
     scene.flows.listener.on_relay_stalled(17_000, cast(Any, scene.tunnel))
     assert scene.tunnel.aborted != []
 
@@ -953,3 +1047,36 @@ async def test_a_silent_relay_is_blamed_once_another_site_works_direct(world: Wo
     assert bool(world.health.faults()) is before
     won(world.record(), Race(delivered()))
     assert world.health.faults()["tor"].fault is RelayFault.SILENT
+
+
+# -- what probes are told ----------------------------------------------------------------------------------------------
+
+GET = f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+
+
+def told(*attempts: Attempt, flight: Flight, answer: bytes = b"answer") -> list[Delivered]:
+    """Returns the events for probes of a visit."""
+    events, heard = Events(), list[Delivered]()
+    for kind in (Delivered, Doubted, Rescued):
+        events.on(kind, heard.append)
+    shared = services(events=events, setup=lambda: NO_SETUP, now=lambda: 1000.0)
+    plan = Plan(Action.AUTO, (DIRECT, TOR), "AUTO: nothing is known")
+    request = Request(1, Destination(HOST, 80), Inbound.HTTP, "127.0.0.1:50000")
+    record = ConnectionRecord(request, plan, network=HOME, setup=NO_SETUP, services=shared)
+    won(record, Race(*attempts))
+    record.report_delivered(flight, answer=answer)
+    return heard
+
+
+def test_a_page_that_is_doubted_is_told_with_its_answer() -> None:
+    flight = Flight.of_http(GET, "GET", bodiless=True)
+    doubted = replace(delivered(), evidence={"status": 200, "doubt": PageDoubt.SHARED})
+    first, second = told(doubted, flight=flight)
+    assert type(first) is Delivered
+    assert isinstance(second, Doubted)
+    assert second.answer == b"answer"
+    assert [type(event) for event in told(replace(delivered(), evidence={"status": 200}), flight=flight)] == [Delivered]
+    assert [type(event) for event in told(doubted, flight=flight, answer=b"")] == [Delivered], (
+        "it was sent on as it came"
+    )
+    assert [type(event) for event in told(doubted, delivered(TOR), flight=flight)] == [Rescued]

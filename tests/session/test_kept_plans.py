@@ -44,8 +44,9 @@ ALL_TUNINGS = {**TUNINGS, "small": SMALL}
 
 RARE: Mapping[str, Callable[[Anything], None]] = {
     "two hosts of a domain fail": lambda world: world.two_hosts_of_a_domain_fail(200.0, TOR, HOME),
-    "a prefix fails": lambda world: world.a_prefix_fails(HOME, freezes=False),
+    "a prefix fails": lambda world: world.a_prefix_fails(HOME, (Symptom.TIMEOUT, Stage.CONNECT)),
     "the network is restricted": lambda world: world.foreign_sites_fail(HOME, in_vain=False),
+    "it blocks HTTPS alone": lambda world: world.foreign_sites_fail(HOME, in_vain=False, plain=True),
     "no relay gets through": lambda world: world.foreign_sites_fail(HOME, in_vain=True),
     "it is offline": lambda world: world.no_way_out(HOME),
     "it is inspected": lambda world: world.certificates_are_resigned(HOME),

@@ -19,7 +19,7 @@ from proxy.config.read_settings import read_settings
 from proxy.config.relays import expanded, groups_of, relay_names
 from proxy.config.schema import Settings
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.beliefs.events import ControlAnswered
+from proxy.detect.beliefs.events import ControlAnswered, PlainPageRequested
 from proxy.detect.beliefs.network_health import resigned
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.scopes import prefix_scope
@@ -258,12 +258,14 @@ known = st.builds(
     family=st.sampled_from((0, 4, 6)),
     since=st.just(T0 - 100),
 )
-NETWORKS = ("ok", "restricted", "shut", "offline", "portal", "inspected")
+NETWORKS = ("ok", "restricted", "no_https", "shut", "offline", "portal", "inspected")
 
 
 def bring_about(beliefs: Beliefs, state: str) -> None:
-    if state in ("restricted", "shut"):
+    if state in ("restricted", "no_https", "shut"):
         restrict(beliefs, now=T0)
+        if state == "no_https":
+            beliefs.note(PlainPageRequested(came=True), network=HOME, now=T0)
         for _ in range(6 if state == "shut" else 0):
             beliefs.learn(outcome(failed(Symptom.SILENT, route=VPS), host="vain.test", at=T0), network=HOME, now=T0)
     if state == "offline":

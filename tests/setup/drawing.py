@@ -37,7 +37,8 @@ _ADDRESSES = tuple(
 
 _DRAWN: Mapping[str, Sequence[str]] = {
     "TcpDialer": ("connect_timeout_s", "stagger_s", "_cached", "_look_up", "_guard_address"),
-    "FragmentingDialer": ("_shape", "_dialer"),
+    "FragmentingDialer": ("_strategy", "_dialer"),
+    "PaceDialer": ("_pause_s", "_dialer"),
     "DisorderDialer": ("_dialer",),
     "Socks5Dialer": ("_relay", "_name", "_send_credentials", "_timeout_s", "_path_timeout_s", "_slots", "_via"),
     "Socks4Dialer": ("_relay", "_name", "_send_credentials", "_timeout_s", "_path_timeout_s", "_slots", "_via"),

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs import network_health
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import ControlAnswered
 from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
@@ -20,10 +21,12 @@ from proxy.detect.relay_health import Health
 from proxy.extend.dispatch import Addons
 from proxy.model import (
     ConnectivityResult,
+    CutHellos,
     Destination,
     DnsFinding,
     NetworkId,
     NetworkState,
+    PageDoubt,
     Route,
     SignalId,
     State,
@@ -34,6 +37,7 @@ from proxy.net.race.shared_findings import SharedFindings
 from proxy.setup.knowledge import BywayKnows, SetupInUse
 from proxy.wire.tls import Verdict
 from tests.support.calls import counting
+from tests.support.outcomes import works
 
 HOME = NetworkId("home")
 
@@ -110,6 +114,18 @@ async def test_a_forged_answer_lets_waiting_races_go_on() -> None:
     assert not down.is_down("b.test")
 
 
+async def test_it_asks_what_this_network_punishes() -> None:
+    beliefs = Beliefs(DetectTuning())
+    asked = asking(Believed(), beliefs=beliefs)
+    assert not asked.hellos_are_counted()
+    assert not asked.cuts_are_punished()
+    record = network_health.record_of(beliefs._state, HOME)
+    record.hellos_counted_at = record.cuts_punished_at = time.time()
+    assert asked.hellos_are_counted()
+    assert asked.cuts_are_punished()
+    assert asked.cut_hellos("www.a.test", []) is CutHellos.NEVER
+
+
 async def test_it_reports_what_is_believed_now() -> None:
     beliefs, health = Beliefs(DetectTuning()), Health(DetectTuning())
     asked = asking(Believed(), beliefs=beliefs, health=health)
@@ -121,6 +137,9 @@ async def test_it_reports_what_is_believed_now() -> None:
     assert not asked.in_residual_window(address)
     assert not asked.is_portal()
     now = time.time()
+    assert asked.cut_hellos("www.a.test", ["192.0.2.1:443"]) is CutHellos.ALLOWED
+    beliefs.learn(works("www.a.test", at=now), network=HOME, now=now)
+    assert asked.cut_hellos("www.a.test", ["192.0.2.1:443"]) is CutHellos.LAST
     beliefs.learn(ControlAnswered("control.test", ConnectivityResult.PORTAL, started=now - 1), network=HOME, now=now)
     assert asked.is_portal()
     chain = Route(("vps", "tor"))
@@ -196,6 +215,14 @@ def answer(body: bytes, *fields: str, status: int = 200) -> bytes:
 )
 def test_what_an_answer_means(data: bytes, complete: bool, expected: ClassifiedAnswer) -> None:
     assert CLASSIFIES.classify(data, HOST, complete=complete) == expected
+
+
+async def test_a_page_that_comes_for_two_sites_is_doubted() -> None:
+    asked = asking(Believed(), beliefs=Beliefs(DetectTuning()), addons=Addons())
+    mark = asked.classify(answer(b"<p>stop"), HOST, complete=True).page_mark
+    assert mark == asked.classify(answer(b"<p>stop"), "www.news.test", complete=True).page_mark != 0
+    assert asked.page_doubt(HOST, mark, "192.0.2.1:80") is None
+    assert asked.page_doubt("www.news.test", mark, "192.0.2.2:80") is PageDoubt.SHARED
 
 
 def test_an_addon_may_tell_what_a_page_is() -> None:

@@ -16,14 +16,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import aiohttp
 from watchfiles import awatch
 
+from tests.support.forked import Forked, Namespace, fork
 from tests.support.terminal import Terminal
 
 _READY_S = 30.0
@@ -48,21 +51,9 @@ TYPED = f"{sys.executable} -m proxy"
 """The command that its texts name in place of an installed `byway`."""
 
 
-_RUN_EACH = """
-import contextlib, io, json, sys
-from proxy.cli import main
-ran = []
-for words in json.loads(sys.argv[1]):
-    sys.argv[1:] = words
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        try:
-            main()
-            code = 0
-        except SystemExit as ended:
-            code = ended.code or 0
-    ran.append((words, code, out.getvalue(), err.getvalue()))
-print(json.dumps(ran))
-"""
+_RUN_EACH = Path(__file__).with_name("run_each.py")
+
+Started = asyncio.subprocess.Process | Forked
 
 
 class NotReady(AssertionError):
@@ -82,20 +73,28 @@ class Byway:
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
+        namespaces: Sequence[Namespace] = (),
+        forked: bool | None = None,
     ) -> None:
+        """`prefix` are words before a command that run it elsewhere; where that is in other namespaces, and no more,
+        they are given as well. If it is not `forked`, it is a Python of its own: for tests of its memory, or of its
+        start, and by itself where the environment alters its Python. One that is `forked` all the same imports
+        what is of Byway itself, by its own PYTHONPATH."""
         self.config = folder / "config" / "config.toml"
         self.rules = self.config.with_name("rules.txt")
         self.state = folder / "state"
         self.said = folder / "byway.txt"  # standard output and error, of every start
         self.port = 0
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Started | None = None
         self._session: aiohttp.ClientSession | None = None
         self._arguments = (*(word for entry in allow for word in ("--allow", entry)), *arguments)
         alone = dict(told for key, told in _NOBODY_ELSE.items() if f"\n{key} =" not in config)
         home = folder / "home"  # a command such as `byway ca remove` looks into browsers' folders there
         home.mkdir(parents=True, exist_ok=True)
         self._environment = {**_clean_environment(), "HOME": str(home), **alone, **(environment or {})}
-        self._prefix = tuple(prefix)
+        self._prefix, self._namespaces = tuple(prefix), namespaces
+        its_own = any(name.startswith("PYTHON") for name in environment or ()) or bool(prefix and not namespaces)
+        self._forked = sys.platform == "linux" and (not its_own if forked is None else forked)
         self.config.parent.mkdir(parents=True, exist_ok=True)
         self.state.mkdir(mode=0o700, exist_ok=True)
         self.config.write_text(f"config_version = 1\n{config}")
@@ -140,16 +139,7 @@ class Byway:
         run_file = self.state / "run.json"
         run_file.unlink(missing_ok=True)  # one that a kill left behind says nothing about the new process
         with self.said.open("ab") as said:
-            self.process = await asyncio.create_subprocess_exec(
-                *self._prefix,
-                *(sys.executable, "-P", "-m", "proxy", "run", "--port", "0"),
-                *("--config", str(self.config), "--state", str(self.state)),
-                *self._arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
-                env=self._environment,
-            )
+            self.process = await self._begun("run", "--port", "0", *self._files(), *self._arguments, out=said, err=said)
         try:
             self.port = int((await self._ready(self.process, run_file))["port"])
         except BaseException as failure:
@@ -159,7 +149,17 @@ class Byway:
                 await self.process.wait()
             raise
 
-    async def _ready(self, process: asyncio.subprocess.Process, run_file: Path) -> dict[str, Any]:
+    async def _begun(self, *arguments: str, out: IO[bytes], err: IO[bytes], program: Path | None = None) -> Started:
+        if self._forked:
+            given = arguments, self._environment, self._namespaces
+            return fork(*given, stdout=out.fileno(), stderr=err.fileno(), program=program)
+        started = [str(program)] if program else ["-m", "proxy"]
+        return await asyncio.create_subprocess_exec(
+            *(*self._prefix, sys.executable, "-P", *started, *arguments),
+            stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self._environment,
+        )  # fmt: skip
+
+    async def _ready(self, process: Started, run_file: Path) -> dict[str, Any]:
         ended = asyncio.Event()
 
         async def wait() -> None:
@@ -205,33 +205,20 @@ class Byway:
         self, *arguments: str, check: bool = True, within_s: float = _COMMAND_S
     ) -> subprocess.CompletedProcess[str]:
         """Runs a `byway` command for this Byway. With `check`, any exit code but 0 fails the test."""
-        return _checked(await self._completed(self._command_line(*arguments), arguments, within_s), check=check)
+        begin = partial(self._begun, *self._files(), *arguments)
+        return _checked(await _completed(begin, arguments, within_s), check=check)
 
     async def commands(
         self, *commands: Sequence[str], check: bool = True, within_s: float = _COMMAND_S
     ) -> list[subprocess.CompletedProcess[str]]:
         """Runs `byway` commands one after the other, in one process, which imports Byway once."""
         given = json.dumps([[*self._files(), *words] for words in commands])
-        line = [*self._prefix, sys.executable, "-P", "-c", _RUN_EACH, given]
-        whole = _checked(await self._completed(line, ("…",), within_s), check=True)
+        begin = partial(self._begun, given, program=_RUN_EACH)
+        whole = _checked(await _completed(begin, ("…",), within_s), check=True)
         return [
             _checked(subprocess.CompletedProcess(words, code, out, err), check=check)
             for words, code, out, err in json.loads(whole.stdout)
         ]
-
-    async def _completed(
-        self, line: Sequence[str], words: Sequence[str], within_s: float
-    ) -> subprocess.CompletedProcess[str]:
-        process = await asyncio.create_subprocess_exec(
-            *line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self._environment
-        )
-        try:
-            out, err = await asyncio.wait_for(process.communicate(), within_s)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            raise
-        return subprocess.CompletedProcess([*words], process.returncode or 0, out.decode(), err.decode())
 
     def at_terminal(self, *arguments: str, columns: int, controls: bool = False, shell: str = "") -> Terminal:
         """Returns a `byway` command for this Byway at a terminal without colors, in UTC. `shell` is a script that
@@ -271,6 +258,22 @@ class Byway:
         """Returns its output, for a failure."""
         text = self.said.read_text(errors="replace") if self.said.exists() else ""
         return f"byway said:\n{text[-8000:] or '(nothing)'}"
+
+
+async def _completed(
+    begin: Callable[..., Awaitable[Started]], words: Sequence[str], within_s: float
+) -> subprocess.CompletedProcess[str]:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = await begin(out=out, err=err)
+        try:
+            code = await asyncio.wait_for(process.wait(), within_s)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess([*words], code, out.read().decode(), err.read().decode())
 
 
 def _checked(done: subprocess.CompletedProcess[str], *, check: bool) -> subprocess.CompletedProcess[str]:

@@ -28,6 +28,10 @@ async def _nothing_wrong(host: str) -> DnsFinding | None:
     return None
 
 
+async def _nowhere(host: str) -> IPAddress | None:
+    return None
+
+
 async def _always(destination: Destination) -> bool:
     return True
 
@@ -43,6 +47,7 @@ class FakeEnvironment:
     resolve: Resolve
     secure: Resolve = _no_resolver
     compare: Callable[[str], Coroutine[Any, Any, DnsFinding | None]] = _nothing_wrong
+    elsewhere: Callable[[str], Coroutine[Any, Any, IPAddress | None]] = _nowhere
     finding: Callable[[str], DnsFinding | None] = lambda _: None
     is_local_zone: Callable[[str], bool] = lambda _: False
     may_be_local_zone: Callable[[str], bool] = lambda _: False
@@ -52,6 +57,7 @@ class FakeEnvironment:
     trust: ssl.SSLContext | None = None
     roots: KnownRoots = field(default_factory=KnownRoots)
     hello_turn: HelloTurn = no_turn
+    hello_of: Callable[[str], bytes | None] = lambda _: None
 
     async def may_be_control(self, page: ProbeTarget, /) -> bool:
         return not self.is_troubled(page.host) and await self.may_go_direct(page.destination)

@@ -24,6 +24,7 @@ _DROP_DATA = (  # a segment that is longer than its TCP header is dropped, the o
     (0x06, 0, 0, 0),  # drop
     (0x06, 0, 0, 0xFFFFFFFF),  # else pass
 )
+_DROP_LARGE = ((0x80, 0, 0, 0), (0x25, 0, 1, 1400), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))  # A = length; A > 1400
 
 
 def drop_all(sock: socket.socket) -> None:
@@ -34,6 +35,11 @@ def drop_all(sock: socket.socket) -> None:
 def drop_data(listener: socket.socket) -> None:
     """Lets connections open, but drops all their data: accepted sockets inherit the listener's filter."""
     _attach(listener, _DROP_DATA)
+
+
+def drop_large(sock: socket.socket) -> None:
+    """Drops all later segments to this socket that are longer than 1,400 bytes."""
+    _attach(sock, _DROP_LARGE)
 
 
 def _attach(sock: socket.socket, program: Sequence[tuple[int, int, int, int]]) -> None:

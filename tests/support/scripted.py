@@ -33,6 +33,7 @@ class Script:
     after: float = 0.1
     acknowledged: bool = True
     retransmits: int = 0  # seen from 0.5 s after the flight
+    out_of_order: int = 0
     greeting: bytes | None = None  # sent of itself, `after` seconds from the connect
     stream: Callable[[Script], ScriptedStream] = lambda script: ScriptedStream(script)
     dialed: list[float] = field(default_factory=list)
@@ -201,6 +202,7 @@ class FakeOracle(TcpInfo):
             acked=acked,
             rtt_s=0.1,
             rto_s=0.3,
+            out_of_order=stream.script.out_of_order,
         )
 
     def silence_retransmits(self, sock: Any) -> None:

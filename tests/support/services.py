@@ -21,11 +21,17 @@ from proxy.session.services import Services
 from proxy.wire.flight import Flight
 from tests.support.outcomes import HOME
 
+
+async def _nowhere(_host: str) -> None:
+    return None
+
+
 NO_RESOLVER: Any = SimpleNamespace(
     known=lambda _host: (),
     finding=lambda _host: None,
     is_local_zone=lambda _host: False,
     may_be_local_zone=lambda _host: False,
+    elsewhere=_nowhere,
 )
 """A resolver that knows nothing."""
 
@@ -77,7 +83,25 @@ NO_SETUP: Any = None
 
 def visit_of(setup: Any, outcome: Outcome, flight: Flight) -> Rescued:
     """Returns a Rescued for handlers that read only its record and flight. It also stands for a Delivered."""
-    return Rescued(setup, cast(OpenRecord, SimpleNamespace(outcome=outcome, network=HOME)), flight, outcome)
+    return Rescued(setup, cast(OpenRecord, Judged(outcome)), flight, outcome)
+
+
+class Judged:
+    """The record of a visit whose attempts are all judged."""
+
+    network = HOME
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+
+    async def direct_judged(self) -> None:
+        pass
+
+    def retain(self) -> None:
+        pass
+
+    def release(self) -> None:
+        pass
 
 
 def void(_: object) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import random
 import socket
 import struct
 from types import SimpleNamespace
@@ -39,6 +41,17 @@ def listener_alone(address: str, port: int = 0, *, backlog: int = 512) -> tuple[
         else:
             return listener, holder
     raise OSError(errno.EADDRINUSE, f"no port is free on 127.0.0.1 and {address}")
+
+
+def lasting_port(*addresses: str) -> int:
+    """Returns a port on which nobody listens on 127.0.0.1 and these addresses, and which nobody gets by chance: it is
+    below those that the kernel gives to connections, which many tests make beside this one (`ip_local_port_range`)."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as until_known:
+            for address in ("127.0.0.1", *addresses):
+                until_known.enter_context(socket.create_server((address, port)))
+            return port
+    raise OSError(errno.EADDRINUSE, "a hundred ports of this machine are in use")
 
 
 def reset(sock: socket.socket) -> None:

@@ -45,7 +45,8 @@ def test_a_worker_that_dies_is_reported_and_ends_the_run(tmp_path: Path, dies: s
 
 
 def test_the_third_worker_runs_what_waits_and_then_the_rest(tmp_path: Path) -> None:
-    """Each test notes its worker. The others begin when what waits has ended, so that some are left for that worker."""
+    """Each test notes its worker. The others begin when what waits has ended, so that some are left for that worker.
+    Without a cache, a run ends as its tests do."""
     noted = """
 import os, pathlib, time
 workers = pathlib.Path(__file__).parent / "workers"
@@ -65,7 +66,8 @@ def test_it():
         (tmp_path / f"test_waits_{number}.py").write_text(waits)
     for number in range(10):
         (tmp_path / f"test_other_{number}.py").write_text(other)
-    assert run(tmp_path, 3).returncode == 0
+    done = run(tmp_path, 3, "-p", "no:cacheprovider")
+    assert done.returncode == 0, done.stdout + done.stderr
     ran = {file.name: file.read_text() for file in (tmp_path / "workers").iterdir()}
     assert {worker for file, worker in ran.items() if "waits" in file} == {"gw2"}
     assert {worker for file, worker in ran.items() if "other" in file} == {"gw0", "gw1", "gw2"}
@@ -98,12 +100,6 @@ pytestmark = [
 def test_it(): pass
 """)
     assert marks_of(file) == {"needs", "waits"}
-
-
-def test_a_run_without_a_cache_ends_as_its_tests_do(tmp_path: Path) -> None:
-    (tmp_path / "test_a.py").write_text("def test_it(): pass\n")
-    done = run(tmp_path, 2, "-p", "no:cacheprovider")
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_seed_decides_the_order_of_files_and_of_the_tests_in_each(tmp_path: Path) -> None:

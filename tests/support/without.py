@@ -30,19 +30,36 @@ def line_of(table: str, name: str) -> tuple[int, int]:
 
 
 def copy_of_byway(to: Path) -> Path:
-    """Copies the package, and the files beside it that it uses in a checkout. Returns `to`, which goes on PYTHONPATH.
+    """Makes a copy of the package, and of the files beside it that it uses in a checkout. Returns `to`, which goes on
+    PYTHONPATH. It is not CHECKED.
 
-    The compiled modules are copied as well: to compile all takes 5 s. Python compiles anew those whose source is
-    changed, as it does here. Others may be compiling meanwhile, into files that they rename. It is not CHECKED."""
-    shutil.copytree(ROOT / "proxy", to / "proxy", ignore=shutil.ignore_patterns("*.pyc.*", CHECKED.name))
+    The files of `proxy` and of `proxy/features` are copies, and may be changed. The folders in them are links, with
+    their compiled modules: to compile all takes 5 s. `own_folder` makes a copy of one."""
+    for folder in (Path("proxy"), TABLE.parent):
+        (to / folder).mkdir(parents=True)
+        for entry in (ROOT / folder).iterdir():
+            if entry.is_file():
+                shutil.copy2(entry, to / folder)
+            elif entry.name != "__pycache__" and entry != ROOT / TABLE.parent:
+                (to / folder / entry.name).symlink_to(entry)
     for beside in ("addons", "certs", "pyproject.toml"):
         (to / beside).symlink_to(ROOT / beside)
     return to
 
 
+def own_folder(at: Path, name: str) -> Path:
+    """Makes a copy of the folder of a feature, which may be changed. Returns it."""
+    remove_folder(at, name)
+    return Path(shutil.copytree(ROOT / TABLE.parent / name, at / TABLE.parent / name))
+
+
 def remove_folder(at: Path, name: str) -> None:
     """Removes only the folder; the line stays."""
-    shutil.rmtree(at / "proxy" / "features" / name)
+    folder = at / TABLE.parent / name
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder)
 
 
 def remove_line(at: Path, name: str) -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -32,58 +33,80 @@ def test_imports_run_one_way(config: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def _broken_by(folder: Path, lines: Mapping[str, Sequence[tuple[str, str]]], config: str) -> dict[str, set[str]]:
+    """Appends imports to modules, by the contract that each breaks. Returns the broken contracts and, of each, who
+    imports whom."""
+    for added in lines.values():
+        for module, line in added:
+            with (folder / module).open("a") as source:
+                source.write(f"\n{line}\n")
+    done = _lint_imports(folder, config)
+    assert done.returncode == 1, done.stdout
+    _, _, told = done.stdout.partition("Broken contracts\n")
+    parts = re.split(r"\n(.+)\n-{3,}\n", told)
+    return {
+        contract: set(re.findall(r"^- +(\S+ -> \S+) \(l", said, re.MULTILINE))
+        for contract, said in zip(parts[1::2], parts[2::2], strict=True)
+    }
+
+
+def _named(lines: Mapping[str, Sequence[tuple[str, str]]]) -> dict[str, set[str]]:
+    """As `_broken_by` returns it."""
+    return {
+        contract: {
+            f"{module.removesuffix('.py').replace('/', '.')} -> "
+            + re.sub(r"^(?:from (\S+) )?import (\S+)$", lambda found: found[1] or found[2], line)
+            for module, line in added
+        }
+        for contract, added in lines.items()
+    }
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("module", "line", "contract"),
-    [
-        ("proxy/wire/sniff.py", "import proxy.net.stream", "imports run one way"),
-        ("proxy/net/tasks.py", "import proxy.store", "imports run one way"),
-        ("proxy/detect/verdict/labels.py", "import time", "the pure half does no I/O"),
-        (
-            "proxy/features/demo/command.py",
-            "import proxy.features.doctor.command",
-            "features know nothing of each other",
-        ),
-        ("proxy/cli/open.py", "import proxy.features.today.page", "the command line knows features by the table"),
-        ("proxy/probe/site_name.py", "import typer", "the core has neither commands nor pages"),
-    ],
-)
-def test_an_import_the_wrong_way_is_found(tmp_path: Path, module: str, line: str, contract: str) -> None:
-    """The control: the contracts do fail."""
+def test_imports_the_wrong_way_are_found(tmp_path: Path) -> None:
+    """The control: the contracts do fail, each by what breaks it."""
     shutil.copytree(ROOT / "proxy", tmp_path / "proxy", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    with (tmp_path / module).open("a") as source:
-        source.write(f"\n{line}\n")
-    done = _lint_imports(tmp_path)
-    assert done.returncode == 1, done.stdout
-    broken = [said for said in done.stdout.splitlines() if "BROKEN" in said]
-    assert len(broken) == 1, done.stdout
-    assert contract in broken[0]
+    wrong = {
+        "imports run one way": [
+            ("proxy/wire/sniff.py", "import proxy.net.stream"),
+            ("proxy/net/tasks.py", "import proxy.store"),
+        ],
+        "the pure half does no I/O and reads no clock": [("proxy/detect/verdict/labels.py", "import time")],
+        "features know nothing of each other": [
+            ("proxy/features/demo/command.py", "import proxy.features.doctor.command")
+        ],
+        "the command line knows features by the table alone": [
+            ("proxy/cli/open.py", "import proxy.features.today.page")
+        ],
+        "the core has neither commands nor pages": [("proxy/probe/site_name.py", "import typer")],
+    }
+    assert _broken_by(tmp_path, wrong, "pyproject.toml") == _named(wrong)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("module", "line", "contract"),
-    [
-        ("tests/control/test_endpoint.py", "import proxy.features.rules.lists", "rules is imported by its own tests"),
-        ("tests/features/rules/test_lists.py", "import proxy.features.sites.reader", "sites is imported by its own"),
-        ("tests/support/outcomes.py", "import tests.features.relays.test_edit", "relays is imported by its own tests"),
-        ("tests/support/control_world.py", "from proxy.features.table import FEATURES", "the table of features"),
-        ("tests/features/today/test_traffic.py", "from tests.whole import openapi", "no test imports tests of the"),
-    ],
-)
-def test_a_test_that_needs_more_than_its_feature_is_found(
-    tmp_path: Path, module: str, line: str, contract: str
-) -> None:
+def test_tests_that_need_more_than_their_feature_are_found(tmp_path: Path) -> None:
     for package in ("proxy", "tests"):
         ignored = shutil.ignore_patterns("__pycache__", "node_modules")
         shutil.copytree(ROOT / package, tmp_path / package, ignore=ignored)
-    with (tmp_path / module).open("a") as source:
-        source.write(f"\n{line}\n")
-    done = _lint_imports(tmp_path, OF_TESTS)
-    broken = [said for said in done.stdout.splitlines() if "BROKEN" in said]
-    assert (done.returncode, len(broken)) == (1, 1), done.stdout
-    assert contract in broken[0]
+    wrong = {
+        "rules is imported by its own tests": [
+            ("tests/control/test_endpoint.py", "import proxy.features.rules.lists"),
+        ],
+        "sites is imported by its own tests": [
+            ("tests/features/rules/test_lists.py", "import proxy.features.sites.reader"),
+        ],
+        "relays is imported by its own tests": [
+            ("tests/support/outcomes.py", "import tests.features.relays.test_edit"),
+        ],
+        "the table of features and the commands are for tests of the whole": [
+            ("tests/support/control_world.py", "from proxy.features.table import FEATURES"),
+        ],
+        "no test imports tests of the whole": [
+            ("tests/features/today/test_traffic.py", "import tests.whole.openapi"),
+        ],
+    }
+    assert _broken_by(tmp_path, wrong, OF_TESTS) == _named(wrong)
 
 
 def test_the_tests_of_each_feature_are_under_contract() -> None:
@@ -152,7 +175,7 @@ def test_every_module_of_the_pure_half_and_every_room_is_under_contract() -> Non
 
 def test_no_module_is_a_drawer_and_each_opens_with_its_idea() -> None:
     assert [path for path in MODULES if {path.stem, path.parent.name} & DRAWERS] == []
-    silent = [path for path in MODULES if path.stat().st_size and not ast.get_docstring(ast.parse(path.read_text()))]
+    silent = [path for path in MODULES if path.stat().st_size and not re.match('"""[^"]', path.read_text())]
     assert silent == [], "a module opens with what it is for"
 
 
@@ -165,8 +188,10 @@ def test_nothing_waits_for_later() -> None:
 
 def test_tests_do_not_sleep_blindly() -> None:
     for path in TESTS:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "time.sleep":
+        if not re.search(r"\bsleep\b", text := path.read_text()):
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Attribute) and node.attr == "sleep" and ast.unparse(node) == "time.sleep":
                 raise AssertionError(f"{path}:{node.lineno} sleeps: wait for what is to happen")
 
 

@@ -13,7 +13,6 @@ import os
 import pty
 import re
 import struct
-import subprocess
 import sys
 import tempfile
 import termios
@@ -36,6 +35,7 @@ from proxy.terminal.output import Output
 from tests.support.command_line import Byway, Home, Ran
 from tests.support.control_world import World
 from tests.support.desktops import stand_ins
+from tests.support.forked import begin
 from tests.support.outcomes import HOME
 from tests.support.seeded import BLOCKED, DOWN, LONG, SeededWorld, leave
 
@@ -221,9 +221,7 @@ class Terminal:
         given = _environment(home, **environment)
         program = _installed(home)
         given["PATH"] = f"{program.parent}{os.pathsep}{given.get('PATH', '')}"
-        self._process = subprocess.Popen(
-            [program, *home.flags, *words.split()], stdin=slave, stdout=slave, stderr=slave, env=given
-        )
+        _, self._code = begin([*home.flags, *words.split()], given, streams=[slave] * 3, program=program)
         os.close(slave)
 
     def read(self) -> str:
@@ -236,7 +234,8 @@ class Terminal:
             pass  # EIO: the other side has ended
         finally:
             os.close(self._master)
-            code = self._process.wait(60)
+        with open(self._code) as ended:
+            code = int(ended.read())
         text = re.sub(r"(?m)^.*\r\x1b\[K", "", printed.decode().replace("\r\n", "\n"))
         return _steadied(self._home, text) + _ended(code)
 

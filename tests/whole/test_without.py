@@ -13,13 +13,14 @@ import pytest
 
 from proxy.features.table import FEATURES
 from proxy.model.feature import Feature, pages_of
+from tests.support.at_once import AtOnce
 from tests.support.byway import Byway
 from tests.support.client import fetch
 from tests.support.command_line import Ran
 from tests.support.origin import Origin
 from tests.support.relay import Relay
 from tests.support.waiting import until
-from tests.support.without import CHECKED, ROOT, copy_of_byway, remove_folder, remove_line
+from tests.support.without import CHECKED, ROOT, copy_of_byway, own_folder, remove_folder, remove_line
 
 IMPORT_ALL = """
 import importlib, json, pkgutil, sys, traceback
@@ -51,6 +52,11 @@ async def run_each(byway: Byway, lines: Sequence[str]) -> list[Ran]:
     return [Ran(each.returncode, each.stdout, each.stderr) for each in done]
 
 
+def byway_of(at: Path, folder: Path, *, config: str = "", rules: str | None = None) -> Byway:
+    """The Byway of a copy, with its own folders."""
+    return Byway(folder, config=config, rules=rules, environment={"PYTHONPATH": str(at)}, forked=True)
+
+
 def without(to: Path, feature: Feature) -> Path:
     """Returns the folder of a copy of Byway."""
     at = copy_of_byway(to)
@@ -58,6 +64,8 @@ def without(to: Path, feature: Feature) -> Path:
     remove_line(at, feature.name)
     return at
 
+
+at_once = AtOnce(most=3)
 
 EACH = pytest.mark.parametrize(
     "feature",
@@ -101,12 +109,13 @@ def test_without_one_all_others_can_be_imported(tmp_path: Path, names: Sequence[
 
 
 @EACH
-async def test_without_one_all_others_work(tmp_path: Path, feature: Feature) -> None:
-    at = without(tmp_path / "copy", feature)
+@at_once
+async def test_without_one_all_others_work(folder: Path, *, feature: Feature) -> None:
+    at = without(folder / "copy", feature)
     others = [each for each in FEATURES if each is not feature]
     status = [] if feature.name == "today" else ["status --json", "status --plain"]
     async with Origin() as origin, Relay({"far.test": "127.0.0.1"}) as relay:
-        async with Byway(tmp_path, config=config_of(relay), rules=RULES, environment={"PYTHONPATH": str(at)}) as byway:
+        async with byway_of(at, folder, config=config_of(relay), rules=RULES) as byway:
             await visits_work(byway, origin, relay)
             lines = ["--help", "open --help", *feature.commands, *status]
             shown, pages, *ran = await run_each(byway, lines)
@@ -129,11 +138,12 @@ async def test_without_one_all_others_work(tmp_path: Path, feature: Feature) -> 
         assert "Traceback" not in byway.said.read_text()
 
 
-async def test_a_rule_that_inspects_is_refused_with_its_place(tmp_path: Path) -> None:
+@at_once
+async def test_a_rule_that_inspects_is_refused_with_its_place(folder: Path) -> None:
     """Without inspection it never becomes a plain tunnel."""
     (inspection,) = (feature for feature in FEATURES if feature.name == "inspection")
-    at = without(tmp_path / "copy", inspection)
-    byway = Byway(tmp_path, rules="MATCH,AUTO,INSPECT\n", environment={"PYTHONPATH": str(at)})
+    at = without(folder / "copy", inspection)
+    byway = byway_of(at, folder, rules="MATCH,AUTO,INSPECT\n")
     with pytest.raises(AssertionError, match="exit code 7"):
         await byway.start()
     said = byway.said.read_text()
@@ -147,15 +157,16 @@ SECTIONS = {"desktop": "\n[desktop]\nnotify = false\n", "inspection": "\n[inspec
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*SECTIONS, None])
-async def test_a_section_of_it_is_said_not_to_be_used(tmp_path: Path, name: str | None) -> None:
+@at_once
+async def test_a_section_of_it_is_said_not_to_be_used(folder: Path, *, name: str | None) -> None:
     """By `run`, `status`, `config check`, `config show` and doctor alike, in one sentence; with all there by none."""
     if name is None:
         at, config, told, times = ROOT, "".join(SECTIONS.values()), "is not used", 0
     else:
         (feature,) = (feature for feature in FEATURES if feature.name == name)
-        at, config, times = without(tmp_path / "copy", feature), SECTIONS[name], 1
+        at, config, times = without(folder / "copy", feature), SECTIONS[name], 1
         told = f"config.toml:3: {config.split()[0]} is not used: the feature {name} is not here"
-    async with Byway(tmp_path, config=config, environment={"PYTHONPATH": str(at)}) as byway:
+    async with byway_of(at, folder, config=config) as byway:
         (status,) = await run_each(byway, ["status --json"])
         notices = status.json["notices"]
         assert len([notice for notice in notices if told in notice]) == times, notices
@@ -173,7 +184,7 @@ BROKEN = "import proxy.nowhere\n"
 def broken(to: Path, name: str) -> Path:
     """Returns the folder of a copy in which no module of a feature can be imported."""
     at = copy_of_byway(to)
-    for module in (at / "proxy" / "features" / name).glob("*.py"):
+    for module in own_folder(at, name).glob("*.py"):
         if module.name != "__init__.py":
             module.write_text(f'"""Broken."""\n\n{BROKEN}')
     return at
@@ -181,18 +192,19 @@ def broken(to: Path, name: str) -> Path:
 
 @pytest.mark.slow
 @EACH
+@at_once
 async def test_one_that_does_not_work_is_named_with_its_place_and_all_others_work(
-    tmp_path: Path, feature: Feature
+    folder: Path, *, feature: Feature
 ) -> None:
-    at = broken(tmp_path / "copy", feature.name)
+    at = broken(folder / "copy", feature.name)
     place = rf"{at}/proxy/features/{feature.name}/\w+\.py:3: ModuleNotFoundError: No module named 'proxy.nowhere'"
     async with Origin() as origin, Relay({"far.test": "127.0.0.1"}) as relay:
-        async with Byway(tmp_path, config=config_of(relay), rules=RULES, environment={"PYTHONPATH": str(at)}) as byway:
+        async with byway_of(at, folder, config=config_of(relay), rules=RULES) as byway:
             await visits_work(byway, origin, relay)
             await until(lambda: re.search(place, byway.said.read_text()) is not None)
             lines = [f"{command} x --json" for command in feature.commands]
             if feature.name != "doctor":
-                lines.append(f"doctor --state {tmp_path / 'of-none'}")  # no Byway runs there
+                lines.append(f"doctor --state {folder / 'of-none'}")  # no Byway runs there
                 lines += ["doctor"] if feature.name != "today" else []
             shown, *ran = await run_each(byway, ["--help", *lines])
             assert shown.code == 0, shown
@@ -208,15 +220,16 @@ async def test_one_that_does_not_work_is_named_with_its_place_and_all_others_wor
 
 
 @pytest.mark.parametrize("half", [remove_folder, pytest.param(remove_line, marks=pytest.mark.slow)])
+@at_once
 async def test_half_of_a_feature_is_a_feature_that_does_not_work_or_none(
-    tmp_path: Path, half: Callable[[Path, str], None]
+    folder: Path, *, half: Callable[[Path, str], None]
 ) -> None:
-    at = copy_of_byway(tmp_path / "copy")
+    at = copy_of_byway(folder / "copy")
     half(at, "relays")
     async with (
         Origin() as origin,
         Relay({"far.test": "127.0.0.1"}) as relay,
-        Byway(tmp_path, config=config_of(relay), rules=RULES, environment={"PYTHONPATH": str(at)}) as byway,
+        byway_of(at, folder, config=config_of(relay), rules=RULES) as byway,
     ):
         await visits_work(byway, origin, relay)
         done, status = await run_each(byway, ["relay list", "status --json"])

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.schema import Auto
-from proxy.config.setting_types import keys_of
 from proxy.model import Protocol
-from proxy.wire import fragmentation as shapes
+from proxy.model.strategy import SEGMENTS_MAX, parse_word
+from proxy.wire import fragmentation
 from proxy.wire import hostnames as names
 from proxy.wire.flight import Flight
-from proxy.wire.tls import FIRST_PIECE, cut_records, parse_client_hello, sni_offset
+from proxy.wire.tls import FIRST_PIECE, cut_records, parse_client_hello, sni_end, sni_offset
 from tests.support.rows import each_row
 from tests.wire import hellos
 
@@ -34,6 +32,10 @@ def flight(data: bytes) -> Flight:
     made = Flight()
     made.receive_data(data)
     return made
+
+
+def pieces(word: str, data: bytes) -> tuple[bytes, ...]:
+    return fragmentation.pieces(parse_word(word), flight(data))
 
 
 def records(data: bytes) -> list[bytes]:
@@ -77,6 +79,9 @@ def test_the_cut_is_inside_the_name(hello: bytes) -> None:
     assert at is not None
     assert hello[:at].endswith(b"livejo")
     assert hello[at:].startswith(b"urnal")
+    last = sni_end(hello)
+    assert last is not None
+    assert hello[: last + 1].endswith(NAME)
 
 
 def test_where_a_hello_names_nobody_there_is_no_cut() -> None:
@@ -136,36 +141,83 @@ def test_fuzz_where_to_cut_is_found_or_refused(data: bytes) -> None:
         assert at is None or 0 < at < len(sample)
 
 
-# -- shapes ------------------------------------------------------------------------------------------------------------
+# -- pieces ------------------------------------------------------------------------------------------------------------
+
+CUTTING = ("tlsrec", "tlsrec-at-4", "tlsrec-by-4", "split", "split-at-name", "split-at-1", "split-by-8", "disorder")
 
 
 @each_row("hello", NAMED)
 def test_tlsrec_is_one_piece_with_a_cut_record(hello: bytes) -> None:
-    (piece,) = shapes.tlsrec(flight(hello))
+    (piece,) = pieces("tlsrec", hello)
     assert len(records(piece)) == len(records(hello)) + 1
     assert not any(b"livejournal" in fragment for fragment in records(piece))
 
 
+@each_row("hello", NAMED)
+@each_row("size", [4, 8, 32])
+def test_records_are_small_up_to_the_end_of_the_name(hello: bytes, size: int) -> None:
+    (piece,) = pieces(f"tlsrec-by-{size}", hello)
+    assert b"".join(records(piece)) == b"".join(records(hello))
+    sizes = [len(record) for record in records(piece)]
+    said = 0
+    while NAME not in b"".join(records(piece)[:said]):
+        said += 1
+    assert max(sizes[: said - 1]) <= 2 * size, "where the client's own record ends, a small one may be left whole"
+    if len(records(hello)) == 1:
+        assert set(sizes[: said - 1]) == {size}
+    assert len(sizes) <= said + len(records(hello)), "the rest is not cut"
+
+
+def test_the_first_record_has_as_many_bytes_as_asked() -> None:
+    (piece,) = pieces("tlsrec-at-4", NAMED[0])
+    assert [len(record) for record in records(piece)] == [4, len(NAMED[0]) - 5 - 4]
+    assert pieces("tlsrec-at-1000", NAMED[2]) == (NAMED[2],), "it is shorter"
+
+
 @each_row("data", [*NAMED, REQUEST])
 def test_split_is_three_pieces_of_which_none_holds_the_name(data: bytes) -> None:
-    pieces = shapes.split(flight(data))
-    assert b"".join(pieces) == data
-    assert len(pieces) == 3
-    assert len(pieces[0]) == 1
-    assert not any(b"livejournal" in piece for piece in pieces)
+    cut = pieces("split", data)
+    assert b"".join(cut) == data
+    assert len(cut) == 3
+    assert len(cut[0]) == 1
+    assert not any(b"livejournal" in piece for piece in cut)
 
 
 @each_row("data", [*NAMED, REQUEST])
-def test_disorder_is_two_pieces(data: bytes) -> None:
-    first, second = shapes.disorder(flight(data))
+@each_row("word", ["disorder", "split-at-name"])
+def test_two_pieces_inside_the_name(data: bytes, word: str) -> None:
+    first, second = pieces(word, data)
     assert first + second == data
     assert first.endswith(b"livejo")
+
+
+@each_row("data", [*NAMED, REQUEST])
+@each_row("number", [1, 40])
+def test_two_pieces_at_a_place(data: bytes, number: int) -> None:
+    assert pieces(f"split-at-{number}", data) == (data[:number], data[number:])
+    assert pieces("split-at-1000", REQUEST) == (REQUEST,), "it is shorter"
+
+
+@each_row("data", [*NAMED, REQUEST])
+@each_row("size", [8, 40, 1000])
+def test_segments_of_a_size_up_to_the_end_of_the_name(data: bytes, size: int) -> None:
+    cut = pieces(f"split-by-{size}", data)
+    assert b"".join(cut) == data
+    assert len(cut) <= SEGMENTS_MAX
+    before = {len(piece) for piece in cut[:-1]}
+    assert len(before) <= 1
+    assert not before or min(before) >= size
+    if size == 8:
+        is_last = data.endswith(NAME)  # then there is no rest
+        assert len(cut) == SEGMENTS_MAX - is_last
+        end = data.index(b"urnal.test") + len(b"urnal.test")
+        assert is_last or sum(map(len, cut[:-1])) >= end
 
 
 def test_hostcase_changes_four_letters() -> None:
     for spelling in (b"host", b"Host", b"HOST"):
         request = REQUEST.replace(b"host", spelling) + b"host: of.the.body"
-        assert shapes.hostcase(flight(request)) == (REQUEST.replace(b"host", b"hOSt") + b"host: of.the.body",)
+        assert pieces("hostcase", request) == (REQUEST.replace(b"host", b"hOSt") + b"host: of.the.body",)
 
 
 @each_row(
@@ -180,27 +232,32 @@ def test_hostcase_changes_four_letters() -> None:
     ],
 )
 def test_where_no_name_is_seen_nothing_is_cut(data: bytes) -> None:
-    for shape in (shapes.tlsrec, shapes.split, shapes.disorder):
-        assert shape(flight(data)) == (data,)
-    assert shapes.hostcase(flight(data))[0].lower() == data.lower()
+    for word in CUTTING:
+        assert pieces(word, data) == (data,)
+    assert pieces("hostcase", data)[0].lower() == data.lower()
 
 
 def test_each_protocol_has_its_own() -> None:
-    assert shapes.tlsrec(flight(REQUEST)) == (REQUEST,)
-    assert shapes.hostcase(flight(hellos.PLAIN)) == (hellos.PLAIN,)
+    assert pieces("tlsrec", REQUEST) == (REQUEST,)
+    assert pieces("hostcase", hellos.PLAIN) == (hellos.PLAIN,)
 
 
-def test_every_strategy_can_be_set_and_says_what_it_changes() -> None:
-    assert set(shapes.STRATEGIES) <= set(get_args(get_args(keys_of(Auto)["ladder"].type)[0]))
-    assert [
-        word for word in ("doh", "tlsrec", "split", "tlsrec|split", "disorder", "hostcase") if shapes.cuts_hello(word)
-    ] == ["tlsrec", "split", "tlsrec|split", "disorder"]
-    assert "hostcase" in shapes.idle_strategies(Protocol.TLS)
-    assert "tlsrec" in shapes.idle_strategies(Protocol.HTTP)
-    assert [word for word, strategy in shapes.STRATEGIES.items() if strategy.first_piece_dies] == ["disorder"]
-    assert [word for word, strategy in shapes.STRATEGIES.items() if strategy.cuts_records] == ["tlsrec"]
-    assert [word for word, strategy in shapes.STRATEGIES.items() if not strategy.cuts] == ["hostcase"]
-    request = flight(REQUEST)
-    for word, strategy in shapes.STRATEGIES.items():
-        if Protocol.HTTP not in strategy.protocols:
-            assert strategy.shape(request) == (REQUEST,), word
+def test_what_a_rung_does() -> None:
+    rungs = ("doh", "tlsrec", "split", "tlsrec|split", "disorder", "hostcase", "split|pace-200")
+    assert [rung for rung in rungs if fragmentation.cuts_hello(rung)] == [*rungs[1:5], rungs[6]]
+    assert [rung for rung in rungs if fragmentation.is_cut(rung.split("|"))] == [*rungs[1:5], rungs[6]]
+    assert [rung for rung in rungs if fragmentation.is_idle(rung.split("|"), Protocol.TLS)] == ["hostcase"]
+    assert [rung for rung in rungs if fragmentation.is_idle(rung.split("|"), Protocol.HTTP)] == [
+        "tlsrec",
+        "tlsrec|split",
+    ]
+
+
+@given(
+    st.sampled_from([*NAMED, REQUEST]),
+    st.sampled_from(["tlsrec-at", "tlsrec-by", "split-at", "split-by"]),
+    st.integers(8, 1000),
+)
+def test_fuzz_any_pieces_say_the_same(data: bytes, kind: str, number: int) -> None:
+    sent = b"".join(pieces(f"{kind}-{number}", data))
+    assert sent == data or b"".join(records(sent)) == b"".join(records(data))

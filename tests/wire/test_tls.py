@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from dataclasses import replace
 
 import pytest
 import trustme
@@ -222,6 +223,25 @@ def test_refreshed_keeps_all_but_what_is_old(sample: bytes) -> None:
     assert again[44 : 44 + again[43]] == FRESH[32 : 32 + again[43]]
     assert b"ticket" not in again
     assert refreshed(again, FRESH) == again
+
+
+@pytest.mark.parametrize("name", ["a.example", "a-longer-name.of-another-site.example.com"])
+def test_refreshed_with_another_name_is_otherwise_the_same(sample: bytes, name: str) -> None:
+    before, again = parse_client_hello(sample), refreshed(sample, FRESH, server_name=name)
+    after = parse_client_hello(again)
+    assert before is not None
+    assert before.server_name is not None
+    assert after == replace(before, server_name=name, early_data=False, size=len(again))
+    assert refreshed(again, FRESH, server_name=before.server_name) == refreshed(sample, FRESH)
+
+
+def test_a_real_server_answers_another_name() -> None:
+    assert is_server_answer(server_answers(refreshed(hellos.real(), FRESH, server_name="a.example"))) is Verdict.VALID
+
+
+def test_a_hello_without_a_name_gets_none() -> None:
+    hello = hellos.by_hand(hellos.ALPN, hellos.SUPPORTED_VERSIONS)
+    assert refreshed(hello, FRESH, server_name="a.example") == refreshed(hello, FRESH)
 
 
 def test_refreshed_to_the_byte() -> None:

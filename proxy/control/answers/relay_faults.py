@@ -22,12 +22,13 @@ class RelayFaultJson:
     error: str
 
     @classmethod
-    def of(cls, name: str, noted: NotedFault) -> RelayFaultJson:
+    def of(cls, name: str, noted: NotedFault, *, network_allows_few: bool = False) -> RelayFaultJson:
+        """`network_allows_few`: see `RelayFault.fix`."""
         return cls(
             relay=name,
             fault=noted.fault,
             text=noted.fault.text,
-            do=noted.fault.fix(name),
+            do=noted.fault.fix(name, network_allows_few=network_allows_few),
             since=noted.since,
             seen_at=noted.seen_at,
             error=redact(noted.error),

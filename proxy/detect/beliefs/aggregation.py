@@ -2,19 +2,21 @@
 
 If two hosts of a registrable domain are in trouble for the same cause, the domain gets a belief with the sum of their
 scores. It replaces theirs and covers all hosts of the domain except those that work direct. If three hosts of a prefix
-fail at the SYN and nothing in it works, the prefix is suspect for an hour. If transfers of three hosts freeze, it is
-suspect whatever else works in it: such a censor spares names and lets every first byte pass.
+fail at the SYN and nothing in it works, the prefix is suspect for an hour; and so is the /16 or /32 around it if four
+hosts in four prefixes fail, of three domains. If transfers of three hosts freeze or are throttled, it is suspect
+whatever else works in it: such a censor spares names and lets every first byte pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from proxy.detect.beliefs.state import NEVER, PREFIXES_MAX, BeliefState
+from proxy.detect.beliefs.state import NEVER, PREFIXES_MAX, BeliefState, Frozen
 from proxy.detect.beliefs.tables import Key, NameCounter
 from proxy.detect.beliefs.transitions import (
     current,
+    end_working,
     note_under,
     raise_suspicion,
     remove,
@@ -24,7 +26,7 @@ from proxy.detect.beliefs.transitions import (
     unknown,
     write,
 )
-from proxy.detect.scopes import domain_scope, prefix_around, prefix_scope
+from proxy.detect.scopes import domain_scope, prefix_around, prefix_scope, registrable, wide_scope
 from proxy.model import TROUBLED, Belief, Cause, Change, IPAddress, NetworkId, Protocol, Signal, SignalId, State
 
 # -- domains -----------------------------------------------------------------------------------------------------------
@@ -92,7 +94,7 @@ def _lift(
     for key in covered:
         note_under(state, above, key[1], now)
         changes += remove(state, key, now, f"covered by {above[1]}")
-        state.works.pop(key)
+        end_working(state, key)
     return changes
 
 
@@ -104,8 +106,8 @@ def prefix_over(state: BeliefState, network: NetworkId, addresses: Iterable[IPAd
     found = None
     _drop_ended(state, now)
     for address in addresses:
-        key = (network, prefix_scope(address))
-        found = troubled(state, key, now) if key in state.prefixes else None
+        around = ((network, scope) for scope in _scopes_around(prefix_scope(address)))
+        found = next((troubled(state, key, now) for key in around if key in state.prefixes), None)
         if found is None:
             return None
     return found
@@ -116,23 +118,48 @@ def note_failure(
 ) -> list[Change]:
     """Notes that a host failed at the SYN at these addresses while a relay reached it."""
     changes: list[Change] = []
+    wide: dict[Key, None] = {}  # each once
     for prefix, hosts in _noted(state, state.failing_in, key, addresses, now):
-        has_worked = 0 <= now - state.worked_in.get(prefix, NEVER) < state.settings.prefix_s
-        if hosts >= state.settings.prefix_hosts and not has_worked:
-            why = f"{hosts} hosts in it did not answer a SYN, relays reached them, and none in it worked for an hour"
+        wide[key[0], wide_scope(prefix[1])] = None
+        if hosts >= state.settings.prefix_hosts and not _has_worked(state, prefix, now):
+            why = f"{hosts} hosts in it accepted no connection, relays reached them, and none in it worked for an hour"
             changes += _lift_prefix(state, prefix, Cause.IP, last_good, why, now)
+    for around in wide:
+        changes += _consider_wide(state, around, last_good, now)
     return changes
 
 
-def note_frozen(
-    state: BeliefState, key: Key, addresses: Iterable[IPAddress], last_good: str, now: float
+def _consider_wide(state: BeliefState, wide: Key, last_good: str, now: float) -> list[Change]:
+    """Makes a /16 or /32 suspect if hosts in enough prefixes of it failed at the SYN, and nothing in it worked. They
+    must be of unrelated domains: the addresses of one site often stand in several prefixes, and fail together."""
+    settings = state.settings
+    has_worked = 0 <= now - state.worked_around.get(wide, NEVER) < settings.prefix_s
+    if has_worked or troubled(state, wide, now) is not None:
+        return []
+    inside = (prefix for prefix in state.failing_in.places_on(wide[0]) if wide_scope(prefix[1]) == wide[1])
+    by_prefix = [hosts for prefix in inside if (hosts := state.failing_in.within(prefix, settings.prefix_s, now))]
+    failing = {host for hosts in by_prefix for host in hosts}
+    domains = {registrable(host) for host in failing}
+    if min(len(by_prefix), len(failing)) < settings.wide_prefix_hosts or len(domains) < settings.wide_prefix_domains:
+        return []
+    why = (
+        f"{len(failing)} hosts of {len(domains)} domains in {len(by_prefix)} prefixes of it accepted no connection, "
+        "relays reached them, and none in it worked for an hour"
+    )
+    return _lift_prefix(state, wide, Cause.IP, last_good, why, now)
+
+
+def note_slowed(
+    state: BeliefState, key: Key, cause: Cause, addresses: Collection[IPAddress], last_good: str, now: float
 ) -> list[Change]:
-    """Notes that a transfer of a host froze at these addresses, and that `last_good` carried more."""
+    """Notes that a transfer of a host froze or was throttled at these addresses, and that `last_good` carried more."""
     changes: list[Change] = []
-    for prefix, hosts in _noted(state, state.frozen_in, key, addresses, now):
+    if cause is Cause.FROZEN and addresses:
+        state.froze_at.put(key, Frozen(frozenset(addresses)))
+    for prefix, hosts in _noted(state, _slowed(state, cause), key, addresses, now):
         if hosts >= state.settings.prefix_hosts:
-            why = f"transfers of {hosts} hosts in it froze, and relays carried more"
-            changes += _lift_prefix(state, prefix, Cause.FROZEN, last_good, why, now)
+            why = f"transfers of {hosts} hosts in it {_SLOWED[cause]}, and relays carried more"
+            changes += _lift_prefix(state, prefix, cause, last_good, why, now)
     return changes
 
 
@@ -143,29 +170,52 @@ def _noted(
     network, host = key
     for scope in sorted({prefix_scope(address) for address in addresses}):
         counter.note((network, scope), host, now)
-        yield (network, scope), counter.within((network, scope), state.settings.prefix_s, now)
+        yield (network, scope), len(counter.within((network, scope), state.settings.prefix_s, now))
 
 
-def note_thawed(state: BeliefState, key: Key, now: float) -> list[Change]:
-    """Notes that direct carried enough of a host. If its transfers froze before, the beliefs of its prefixes end."""
+def note_recovered(state: BeliefState, key: Key, now: float) -> list[Change]:
+    """Notes that direct carried enough of a host. If its transfers froze or were throttled before, the beliefs of its
+    prefixes end."""
+    state.froze_at.pop(key)
     changes: list[Change] = []
-    for prefix in state.frozen_in.places_of(*key):
-        state.frozen_in.pop(prefix)
-        changes += _end_prefix(state, prefix, Cause.FROZEN, "direct carried enough of a host in it", now)
+    for cause in _SLOWED:
+        counter = _slowed(state, cause)
+        for prefix in counter.places_of(*key):
+            counter.pop(prefix)
+            changes += _end_prefix(state, prefix, cause, "direct carried enough of a host in it", now)
     return changes
 
 
+_SLOWED: Mapping[Cause, str] = {Cause.FROZEN: "froze", Cause.THROTTLED: "were slow"}
+
+
+def _slowed(state: BeliefState, cause: Cause) -> NameCounter:
+    return state.frozen_in if cause is Cause.FROZEN else state.slow_in
+
+
 def note_success(state: BeliefState, network: NetworkId, address: str, now: float) -> list[Change]:
-    """Notes that an address, with or without a port, answered direct, which ends the belief that its prefix is
+    """Notes that an address, with or without a port, answered direct, which ends the beliefs that its prefixes are
     unreachable."""
     if not (scope := prefix_around(address)):
         return []
     prefix = (network, scope)
-    state.worked_in[prefix] = now
+    state.worked_in[prefix] = state.worked_around[network, wide_scope(scope)] = now
     state.failing_in.pop(prefix)
-    if prefix not in state.prefixes:
-        return []
-    return _end_prefix(state, prefix, Cause.IP, "an address in it answered direct", now)
+    changes: list[Change] = []
+    if state.prefixes:
+        for around in _scopes_around(scope):
+            changes += _end_prefix(state, (network, around), Cause.IP, "an address in it answered direct", now)
+    return changes
+
+
+def _scopes_around(scope: str) -> tuple[str, str]:
+    """Returns a prefix and the wide one around it."""
+    return scope, wide_scope(scope)
+
+
+def _has_worked(state: BeliefState, prefix: Key, now: float) -> bool:
+    """Whether an address in the prefix answered direct within the hour."""
+    return 0 <= now - state.worked_in.get(prefix, NEVER) < state.settings.prefix_s
 
 
 def _end_prefix(state: BeliefState, prefix: Key, cause: Cause, why: str, now: float) -> list[Change]:

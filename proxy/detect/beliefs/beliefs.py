@@ -7,23 +7,27 @@ end. Outcomes go in and changes for the store come out; time and network are arg
 
 `Beliefs` owns one `BeliefState` and answers from it; `learn` is the one entry of what happened. Functions over the
 state decide what is learned: `learning` takes each kind of event, `outcomes` reads connections, `after_delivery` reads
-what goes wrong after direct has delivered, `retests` ends blocks, `counting` decides which signals count,
-`aggregation` for which scope, `network_health` whether the network is at fault, and `transitions` makes beliefs.
+what goes wrong after direct has delivered, `page_doubts` which pages may not be the site's, `rungs` finds local
+strategies, `retests` ends blocks, `counting` decides which signals count, `aggregation` for which scope,
+`network_health` whether the network is at fault, and `transitions` makes beliefs.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs import counting, network_health, retests
+from proxy.detect.beliefs import counting, cut_hellos, hello_bursts, network_health, page_doubts, retests, rungs
+from proxy.detect.beliefs.after_delivery import without_broken
 from proxy.detect.beliefs.aggregation import prefix_over
 from proxy.detect.beliefs.clock import CLOCK_AHEAD_S, advance
 from proxy.detect.beliefs.events import Circumstance, Event
 from proxy.detect.beliefs.learning import learn, note
-from proxy.detect.beliefs.outcomes import disturb, works_again
+from proxy.detect.beliefs.outcomes import disturb, ignores, works_again
+from proxy.detect.beliefs.retests import Claim
+from proxy.detect.beliefs.rungs import Search
 from proxy.detect.beliefs.state import NEVER, BeliefState, Refine, unrefined
 from proxy.detect.beliefs.tables import Key, Meant, on_network
 from proxy.detect.beliefs.transitions import (
@@ -45,10 +49,13 @@ from proxy.model import (
     Attempt,
     Belief,
     Change,
+    CutHellos,
     IPAddress,
     NetworkId,
     NetworkState,
+    PageDoubt,
     Protocol,
+    Route,
     State,
     StoredResult,
 )
@@ -69,6 +76,8 @@ class HostAnswer:
     go first for it; others may be domestic."""
     generation: int
     until: float
+    rungs: tuple[Route, ...] = ()
+    """Local strategies that pass on the network: against the cause of the host's trouble, or against any."""
 
 
 class Beliefs:
@@ -117,8 +126,12 @@ class Beliefs:
         self.may_blame_relays = partial(network_health.may_blame_relays, state)
         self.resolver_fails = partial(network_health.resolver_fails, state)
         self.clock_ahead = partial(network_health.clock_ahead, state)
+        self.hellos_are_counted = partial(hello_bursts.are_counted, state)
+        self.cuts_are_punished = partial(cut_hellos.are_punished, state)
         self.in_residual_window = partial(counting.in_residual_window, state)
         self.results_since = state.results.since
+        self.awaits_proof = state.unproven.get
+        """Returns what waits for a relay to carry more of a host; None: nothing does."""
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
@@ -155,14 +168,21 @@ class Beliefs:
         state.begin_reading(now, CLOCK_AHEAD_S)
         belief = self.lookup(host, network=network, now=now, addresses=addresses)
         network_state, fails_direct = network_health.network_state(state, network), False
-        if network_state is NetworkState.RESTRICTED:
+        if network_state in (NetworkState.RESTRICTED, NetworkState.NO_HTTPS):
             working, lasts_s = state.works.get((network, host)), state.settings.restricted_known_s
             failed_at = network_health.failed_at(state, network, registrable(host))
             if working is not None and working.at <= now and state.lasts(working.at + lasts_s, now):
                 network_state = NetworkState.OK
             else:
                 fails_direct = NEVER < failed_at <= now and state.lasts(failed_at + lasts_s, now)
-        return HostAnswer(belief, network_state, fails_direct, state.generations.of(network, host), state.holds_until)
+        if state.unproven.get((network, host)) is not None:
+            belief = without_broken(state, (network, host), belief, now)
+        record = state.networks.get(network)
+        key = (network, host)
+        passing = rungs.known_rungs(state, key, belief, now) if record is not None and record.rungs else ()
+        return HostAnswer(
+            belief, network_state, fails_direct, state.generations.of(network, host), state.holds_until, passing
+        )
 
     def all(self, *, now: float) -> list[Belief]:
         """Returns every belief except those of hosts that simply work."""
@@ -291,26 +311,93 @@ class Beliefs:
         network_health.suspect_portal(self._state, network)
         return True
 
+    def cut_hellos(self, host: str, addresses: Iterable[str], *, network: NetworkId, now: float) -> CutHellos:
+        """Returns whether a race to `host`, which plain direct did not deliver at these addresses, may send its
+        ClientHello in pieces."""
+        return cut_hellos.cut_hellos(self._at(now), host, addresses, network, now)
+
+    # -- pages over plain HTTP -----------------------------------------------------------------------------------------
+
+    def page_doubt(self, host: str, mark: int, address: str, *, network: NetworkId, now: float) -> PageDoubt | None:
+        """Returns why a page that direct has just brought for `host` from `address` ("address:port") may not be the
+        site's own; None: it is not doubted. `mark`: that of the page, which is remembered."""
+        return page_doubts.doubt(self._at(now), (network, host), mark, address, now)
+
+    def page_check_due(self, host: str, *, network: NetworkId, now: float) -> bool:
+        """Whether a doubted page of `host` is to be compared with that of another route beside this visit. True claims
+        it: the caller makes the comparison and reports with `PageCompared`. The caller knows whether the host may be
+        tested at all."""
+        return page_doubts.claim_page_check(self._at(now), (network, host), now)
+
     # -- re-tests ------------------------------------------------------------------------------------------------------
 
     def retest_due(self, host: str, *, network: NetworkId, now: float) -> bool:
-        """Whether a re-test of direct is due beside this visit. True claims it: the caller runs it and reports with
-        `Retested`. `retests.retest_needs` says what a success is. The caller knows whether the host may be re-tested at
-        all."""
+        """Whether a re-test of direct is due beside this visit. True claims it: the caller runs it, reports with
+        `Retested`, and in the end releases the claim. `retests.retest_needs` says what a success is. The caller knows
+        whether the host may be re-tested at all."""
         state = self._at(now)
         return retests.claim_retest(state, governing(state, (network, host), now), now)
 
-    def retest_unreported(self, host: str, *, network: NetworkId, now: float) -> None:
-        """Releases the claim of `retest_due` or `strategies_due` that ended without a report: it is due again beside
-        the next visit."""
+    def claim_of(self, host: str, *, network: NetworkId, now: float) -> Claim | None:
+        """Returns the claim that `retest_due` or `search_due` has just taken for `host`."""
         state = self._at(now)
-        state.claims.pop(governing(state, (network, host), now), None)
+        key = governing(state, (network, host), now)
+        until = state.claims.get(key)
+        return None if until is None else (key, until)
 
-    def strategies_due(self, host: str, *, network: NetworkId, now: float) -> bool:
-        """Whether local strategies are to be probed beside this visit, which a relay carried. True claims them: the
-        caller probes them and reports each with `StrategyTried`."""
+    def release(self, claim: Claim | None) -> None:
+        """Ends a claim, unless it has ended: what it was for is due again beside the next visit."""
+        if claim is not None and self._state.claims.get(claim[0]) == claim[1]:
+            del self._state.claims[claim[0]]
+
+    def proof_due(self, host: str, *, network: NetworkId, now: float) -> bool:
+        """Whether an experiment about the silence of `host` is due beside this visit. True claims it: the caller makes
+        it and reports with `SilenceExplained`. The caller knows whether the host may be tested at all."""
         state = self._at(now)
-        return retests.claim_strategies(state, governing(state, (network, host), now), now)
+        return network_health.may_learn(state, network, now) and retests.claim_proof(state, (network, host), now)
+
+    def speed_check_due(self, host: str, routes: Sequence[Route], *, network: NetworkId, now: float) -> Route | None:
+        """Returns the one of `routes` to compare with direct, which was slow to `host`, and claims the comparison: the
+        caller makes it and reports with `SpeedsCompared`. None: none is due. The caller knows whether the host may be
+        tested at all."""
+        state = self._at(now)
+        if self.is_near(host) or not network_health.may_learn(state, network, now):
+            return None
+        return retests.claim_speed_check(state, (network, host), routes, now)
+
+    # -- local strategies ----------------------------------------------------------------------------------------------
+
+    def search_due(
+        self,
+        host: str,
+        routes: Sequence[Route],
+        addresses: Iterable[str],
+        protocol: Protocol,
+        *,
+        network: NetworkId,
+        now: float,
+    ) -> Search:
+        """Whether to search for a local strategy among `routes`, the simplest first, beside this visit, which another
+        route than direct carried. `addresses` of the host, with or without a port. Other results than NOT_DUE claim it:
+        the caller tries one `next_rung` after the other, reports each with `RungTried`, and in the end releases the
+        claim. It ends once the address is `struck`."""
+        return rungs.claim_search(self._at(now), (network, host), routes, addresses, protocol, now)
+
+    def next_rung(self, host: str, routes: Sequence[Route], *, network: NetworkId, now: float) -> Route | None:
+        """Returns the strategy to try next in a search that is under way; None: there is none."""
+        return rungs.next_rung(self._at(now), (network, host), routes, now, in_search=True)
+
+    def residue_question_due(self, protocol: Protocol, *, network: NetworkId, now: float) -> bool:
+        """Whether to ask if an address at which a flight was just broken answers another name. True claims it: the
+        caller asks, and reports with `ResidueAsked`."""
+        return rungs.claim_question(self._at(now), network, protocol, now)
+
+    def struck(
+        self, host: str, addresses: Iterable[str], protocol: Protocol, *, network: NetworkId, now: float
+    ) -> Sequence[IPAddress]:
+        """Returns those of the addresses of a host, and of the ones at which its flights were broken, at which no
+        strategy may be tried, since they are in a residual window. Empty where the network is known to leave none."""
+        return rungs.struck(self._at(now), (network, host), addresses, protocol, now)
 
     # -- forgetting ----------------------------------------------------------------------------------------------------
 
@@ -319,6 +406,10 @@ class Beliefs:
         been forgotten and must not come back."""
         if requests:
             self._state.ignored.append(requests)
+
+    def ignores(self, request: int) -> bool:
+        """Whether nothing is learned from the connections of this request, by its id: see `ignore`."""
+        return ignores(self._state, request)
 
     def forget(self, scope: str | None = None, network: NetworkId | None = None) -> list[Change]:
         """Forgets a host and its subdomains, with the belief of its domain, or all hosts; on one network, or on all."""

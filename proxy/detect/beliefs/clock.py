@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from proxy.detect.beliefs.network_health import on_resume
+from proxy.detect.beliefs.network_health import on_clock_set
 from proxy.detect.beliefs.state import NEVER, BeliefState
 from proxy.model import Belief, Change
 
@@ -31,7 +31,7 @@ def advance(state: BeliefState, now: float) -> None:
     for table in state.dated_tables:
         table.clear()
     state.results.on_clock_set()
-    on_resume(state, now)
+    on_clock_set(state, now)
 
 
 def _was_set(state: BeliefState, now: float) -> bool:

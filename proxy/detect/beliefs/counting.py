@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from proxy.detect.beliefs.aggregation import consider, note_failure, note_frozen
+from proxy.detect.beliefs.aggregation import consider, note_failure, note_slowed
 from proxy.detect.beliefs.network_health import may_learn, suspect_network, well_since
 from proxy.detect.beliefs.state import BeliefState, Waiting
 from proxy.detect.beliefs.tables import Key
@@ -24,6 +24,7 @@ from proxy.detect.beliefs.transitions import (
     begin,
     counted,
     current,
+    end_working,
     governing,
     note_under,
     prior,
@@ -53,6 +54,8 @@ from proxy.model import (
 OBSERVED_MAX = 8
 """Signals of one host that wait at the control gate; the heaviest of them counts."""
 
+_SILENCES = frozenset({SignalId.TLS_SILENT, SignalId.TLS_SILENT_BLIND})
+
 
 # -- the signals of an outcome -----------------------------------------------------------------------------------------
 
@@ -72,6 +75,9 @@ def uncounted_signals(state: BeliefState, outcome: Outcome, key: Key, now: float
             left[observed.signal.id] -= 1
         else:
             uncounted.append(_weighed_by_place(state, observed, key, now))
+    at = state.other_hellos.get(key)
+    if at is not None and 0 <= now - at < state.settings.proof_apart_s:  # silence says nothing about the host
+        uncounted = [observed for observed in uncounted if observed.signal.id not in _SILENCES]
     refined = [replace(observed, signal=state.refine(outcome, observed.signal)) for observed in uncounted]
     return [observed for observed in refined if observed.signal.weight > 0]
 
@@ -85,7 +91,7 @@ def _weighed_by_place(state: BeliefState, observed: Observed, key: Key, now: flo
         return observed
     where = (key[0], place)
     state.shared.note(where, registrable(key[1]), now)
-    if state.shared.within(where, settings.shared_window_s, now) < settings.shared_domains:
+    if len(state.shared.within(where, settings.shared_window_s, now)) < settings.shared_domains:
         return observed
     is_redirect = observed.signal.id is SignalId.HTTP_REDIRECT
     kind = SignalId.HTTP_REDIRECTS if is_redirect else SignalId.DNS_SAME_IP
@@ -113,7 +119,7 @@ def on_rescue(
     changes = suspect_network(state, host, now) if uncounted and not winner.is_direct else []
     if not may_learn(state, host[0], now):
         return changes
-    state.works.pop(host)
+    end_working(state, host)
     counting, waiting_for_control, echoes = split_by_control(state, host, uncounted, now)
     if waiting_for_control:
         wait(state, host, waiting_for_control, story, now)
@@ -155,13 +161,17 @@ def take_for(state: BeliefState, key: Key, now: float) -> Waiting | None:
 
 
 def prove_later(state: BeliefState, key: Key, waiting: Waiting) -> None:
-    """Keeps the signals of a frozen or throttled flow: they count if a relay carries more."""
+    """Keeps the signals of a flow that froze, was throttled or was cut: they count if a relay does better."""
     state.unproven.put(key, waiting)
 
 
-def proven(state: BeliefState, key: Key, now: float) -> Waiting | None:
-    """Removes and returns the signals that waited for a relay to carry more."""
-    return _young(state.unproven.pop(key), now, state.settings.rescue_suspect_s)
+def proven(state: BeliefState, key: Key, now: float, *, lasted_s: float = 0.0) -> Waiting | None:
+    """Removes and returns the signals that waited for a relay to do better: by a connection that began `lasted_s` ago,
+    in time."""
+    waiting = state.unproven.pop(key)
+    if waiting is None:
+        return None
+    return _young(waiting, max(min(waiting.since, now), now - lasted_s), state.settings.rescue_suspect_s)
 
 
 def cancel(state: BeliefState, key: Key) -> None:
@@ -276,8 +286,8 @@ def _alive(state: BeliefState, network: NetworkId, now: float) -> dict[Key, Wait
 def note_residue(
     state: BeliefState, address: str | IPAddress, network: NetworkId, now: float, *, host: str = ""
 ) -> None:
-    """Begins a residual window at `address` (with or without a port): a ClientHello or request that names `host` was
-    reset or dropped there."""
+    """Begins a residual window at `address` (with or without a port): a ClientHello or request for `host` was reset or
+    dropped there."""
     found = address_of(str(address))
     if found is None:
         return
@@ -321,9 +331,11 @@ def count(
     winner: Route | None,
     protocol: Protocol = Protocol.NONE,
     hint: Cause | str = Cause.NONE,
+    is_proof: bool = False,
 ) -> list[Change]:
     """Adds the heaviest of the signals to the belief that governs a host; without any, the host is suspect for 2 min.
-    Without a `story` the belief keeps its sentence. `winner` is the route that delivered instead, in `protocol`."""
+    Without a `story` the belief keeps its sentence. `winner` is the route that delivered instead, in `protocol`. A
+    proof blocks at once."""
     key = governing(state, host, now)
     before = current(state, key, now) or begin(state, key, now)
     story = story or before.why or "direct failed in a re-test, and another route delivered"
@@ -349,21 +361,28 @@ def count(
     after = replace(after, why=story)
     if winner is not None and concerns(after, protocol):
         after = replace(after, last_good=str(winner), last_good_at=now)
-    return raise_suspicion(state, key, before, after, heaviest, now)
+    return raise_suspicion(state, key, before, after, heaviest, now, is_proof=is_proof)
 
 
 def prefix_failed(state: BeliefState, key: Key, winner: Route, uncounted: list[Observed], now: float) -> list[Change]:
-    """Notes the addresses that failed at the SYN where `winner` delivered, for the belief about their prefix."""
-    if not any(observed.signal.cause == Cause.IP for observed in uncounted) or not may_learn(state, key[0], now):
+    """Notes the addresses that failed at the SYN where a relay delivered, for the belief about their prefix."""
+    is_of_address = any(observed.signal.cause == Cause.IP for observed in uncounted)
+    if not is_of_address or not winner.relays or not may_learn(state, key[0], now):
         return []
     tried = {address for observed in uncounted for address in _addresses(observed)}
     return note_failure(state, key, tried or {*state.addresses(key[1])}, str(winner), now)
 
 
-def prefix_froze(state: BeliefState, key: Key, winner: Route, observed: list[Observed], now: float) -> list[Change]:
-    """Notes the addresses at which transfers froze while `winner` carried more, for the belief about their prefix."""
-    froze = {address for each in observed if each.signal.cause == Cause.FROZEN for address in _addresses(each)}
-    return note_frozen(state, key, froze, str(winner), now)
+def prefix_slowed(state: BeliefState, key: Key, winner: Route, observed: list[Observed], now: float) -> list[Change]:
+    """Notes the addresses at which transfers froze or were throttled while a relay carried more, for the belief about
+    their prefix."""
+    if not winner.relays:
+        return []
+    changes: list[Change] = []
+    for cause in (Cause.FROZEN, Cause.THROTTLED):
+        addresses = {address for each in observed if each.signal.cause == cause for address in _addresses(each)}
+        changes += note_slowed(state, key, cause, addresses, str(winner), now)
+    return changes
 
 
 def _addresses(observed: Observed) -> list[IPAddress]:

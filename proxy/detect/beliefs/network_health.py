@@ -19,7 +19,7 @@ from proxy.detect.beliefs.state import (
     DirectDelivery,
     NetworkRecord,
 )
-from proxy.detect.beliefs.tables import Key, Meant, with_domains
+from proxy.detect.beliefs.tables import Key, Meant, on_network, with_domains
 from proxy.detect.beliefs.transitions import remove
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import NOT_JUDGED, redirected_only_direct
@@ -66,12 +66,13 @@ _PROOFS = 2
 def learn_network(state: BeliefState, outcome: Outcome, key: Key, now: float) -> None:
     """Learns about the network, whatever the outcome says about the host."""
     network, winner, direct = key[0], outcome.winner, outcome.direct_attempt
-    if winner is not None and not winner.relays:
+    is_doubted = direct is not None and "doubt" in direct.evidence
+    if winner is not None and not winner.relays and not is_doubted:
         on_host_delivery(state, key, now)
     elif winner is not None:
         online(state, network)
     if (by_relay := _got_through(outcome)) is not None:
-        relayed(state, network, delivered=by_relay)
+        relayed(state, network, now, delivered=by_relay)
     # A computer without IPv6 has no route to an IPv6 literal, and is online.
     if winner is None and outcome.request.destination.address is None and _has_no_way_out(outcome, direct):
         offline(state, network)
@@ -142,7 +143,7 @@ def on_host_delivery(state: BeliefState, key: Key, now: float) -> None:
 
 def on_direct_delivery(state: BeliefState, network: NetworkId, by: DirectDelivery) -> None:
     """Notes that a host delivered direct."""
-    record = state.networks.get(network) or _record(state, network)
+    record = state.networks.get(network) or record_of(state, network)
     if by.at < record.last.at:  # reported late
         if by.domain != record.last.domain:
             record.before_at = max(record.before_at, by.at)
@@ -159,11 +160,21 @@ def on_direct_delivery(state: BeliefState, network: NetworkId, by: DirectDeliver
 
 def on_certificate_accepted(state: BeliefState, network: NetworkId, now: float) -> None:
     """A client accepted a certificate over direct, so no portal answered in place of that site."""
-    record = state.networks.get(network) or _record(state, network)
+    record = state.networks.get(network) or record_of(state, network)
     record.trusted_at = now
     state.clock_ahead = (0.0, NEVER)
     if record.state is NetworkState.PORTAL:
         _enter(state, record, NetworkState.OK)
+
+
+def on_plain_page(state: BeliefState, network: NetworkId, *, came: bool) -> None:
+    """Foreign control pages failed over https; `came`: one did over plain http. Anybody on the path may send such a
+    page, so it decides nothing but what a restriction is called."""
+    record = record_of(state, network)
+    is_news = came is not record.plain_works
+    record.plain_works = came
+    if is_news and record.state is NetworkState.RESTRICTED:
+        state.generations.on_all_changed()
 
 
 def well_since(state: BeliefState, network: NetworkId, domain: str, sent: float) -> bool:
@@ -174,12 +185,12 @@ def well_since(state: BeliefState, network: NetworkId, domain: str, sent: float)
 
 def suspect_portal(state: BeliefState, network: NetworkId) -> None:
     """Something else answered in place of a site: a control page must show whether a portal replaces all."""
-    _record(state, network).portal_suspected = True
+    record_of(state, network).portal_suspected = True
 
 
 def on_unwitnessed_stall(state: BeliefState, network: NetworkId, domain: str, now: float) -> None:
     """A flow of `domain` stalled, and no other one shows that the network is there."""
-    _record(state, network).stalls[domain] = now
+    record_of(state, network).stalls[domain] = now
 
 
 def stall_waits(state: BeliefState, network: NetworkId, now: float, *, domain: str = "") -> bool:
@@ -191,36 +202,63 @@ def stall_waits(state: BeliefState, network: NetworkId, now: float, *, domain: s
 
 def needs_control(state: BeliefState, network: NetworkId) -> bool:
     """Whether to request control pages beside visits though no signal waits: a restriction or portal may have ended,
-    or a portal is suspected."""
+    or one is suspected."""
     record = state.networks.get(network, _UNSEEN)
-    return record.portal_suspected or record.state in _NEEDS_CONTROL
+    return record.portal_suspected or record.is_undecided or record.state in _NEEDS_CONTROL
 
 
 def control_wanted(state: BeliefState, network: NetworkId, now: float, *, waits: bool) -> bool:
     """Whether to request a control page now; True claims it. `waits`: a signal waits at the control gate."""
-    record = _record(state, network)
-    if 0 <= now - record.control_at < state.settings.control_interval_s:
+    record = record_of(state, network)
+    seems = _seems_restricted(state, record, now)
+    record.is_undecided = record.is_undecided and seems
+    is_soon = 0 <= now - record.control_at < state.settings.control_interval_s
+    if is_soon and not (seems and _may_ask_again(state, record, now)):
         return False
     if (
         not waits
         and not stall_waits(state, network, now)
         and not record.portal_suspected
         and record.state not in _NEEDS_CONTROL
-        and not seems_restricted(state, network, now)
+        and not seems
     ):
         return False
     record.control_at, record.delivered_before_control = now, record.last.at
-    record.portal_suspected = False
+    record.asked_all = seems
+    record.portal_suspected = record.is_undecided = False
     return True
+
+
+def _may_ask_again(state: BeliefState, record: NetworkRecord, now: float) -> bool:
+    """Whether a network that seems restricted is asked for control pages before the minute is over: for all of them,
+    where one alone was requested, and once more where they failed and a host has delivered direct since."""
+    foreign = [result for result in record.control_results.values() if not result.is_domestic]
+    requested = sum(result.at >= record.control_at for result in foreign)
+    if not record.asked_all and requested < state.settings.restricted_controls:
+        return True
+    failed_at = max((result.at for result in foreign if result.has_failed), default=now)
+    is_over = record.last.at > failed_at and now - failed_at >= state.settings.control_again_s
+    return record.is_undecided and is_over and _two_deliver(record, min(_failing(state, record, now)))
 
 
 def seems_restricted(state: BeliefState, network: NetworkId, now: float) -> bool:
     """Whether so many domains have failed since a foreign one last worked that only the control pages have yet to
     show a restriction."""
     record = state.networks.get(network)
-    if record is None or record.state is not NetworkState.OK:
+    return record is not None and _seems_restricted(state, record, now)
+
+
+def _seems_restricted(state: BeliefState, record: NetworkRecord, now: float) -> bool:
+    """As above. One domain less is enough while two others deliver direct, as the domestic ones do."""
+    if record.state is not NetworkState.OK or not (failing := _failing(state, record, now)):
         return False
-    return len(_failing(state, record, now)) >= state.settings.restricted_domains
+    enough = state.settings.restricted_domains
+    return len(failing) >= enough or (len(failing) == enough - 1 and _two_deliver(record, min(failing)))
+
+
+def _two_deliver(record: NetworkRecord, since: float) -> bool:
+    """Whether hosts of two domains delivered direct after `since`."""
+    return min(record.last.at, record.before_at) > since
 
 
 # -- the system's resolver ---------------------------------------------------------------------------------------------
@@ -250,8 +288,12 @@ def on_resolved(state: BeliefState, network: NetworkId) -> None:
 def network_state(state: BeliefState, network: NetworkId) -> NetworkState:
     """The state of a network as a whole."""
     record = state.networks.get(network, _UNSEEN)
-    is_shut = record.state is NetworkState.RESTRICTED and record.failed_relay_count >= state.settings.restricted_in_vain
-    return NetworkState.SHUT if is_shut else record.state
+    if record.state is not NetworkState.RESTRICTED:
+        return record.state
+    if record.plain_works:
+        return NetworkState.NO_HTTPS
+    is_shut = record.failed_relay_count >= state.settings.restricted_in_vain
+    return NetworkState.SHUT if is_shut else NetworkState.RESTRICTED
 
 
 def portal_page(state: BeliefState, network: NetworkId) -> str:
@@ -299,38 +341,61 @@ def on_resume(state: BeliefState, now: float) -> None:
         _on_failing_changed(state, record)
         record.last, record.before_at = NO_DELIVERY, NEVER
         record.control_at = record.trusted_at = NEVER
-        record.portal_suspected = False
+        record.portal_suspected = record.is_undecided = False
+        record.plain_works = record.plain_works and record.state is NetworkState.RESTRICTED
+
+
+def on_clock_set(state: BeliefState, now: float) -> None:
+    """As `on_resume`; what was learned about the hellos of networks is void, too: it lasts a day, by its date."""
+    on_resume(state, now)
+    for record in state.networks.values():
+        record.cuts_punished_at = record.cut_answered_at = record.hellos_counted_at = NEVER
+        record.residue.clear()
+        record.rungs.clear()
 
 
 def offline(state: BeliefState, network: NetworkId) -> bool:
     """This computer has no route to anywhere. Returns whether that is new."""
-    record = _record(state, network)
+    record = record_of(state, network)
     news = record.state is not NetworkState.OFFLINE
     if news:
         _enter(state, record, NetworkState.OFFLINE)
     return news
 
 
-def online(state: BeliefState, network: NetworkId) -> None:
-    """Any route delivered."""
+def online(state: BeliefState, network: NetworkId) -> bool:
+    """Any route delivered, or the network was left. Returns whether that is new."""
     record = state.networks.get(network)
-    if record is not None and record.state is NetworkState.OFFLINE:
-        _enter(state, record, NetworkState.OK)
+    if record is None or record.state is not NetworkState.OFFLINE:
+        return False
+    _enter(state, record, NetworkState.OK)
+    return True
 
 
-def relayed(state: BeliefState, network: NetworkId, *, delivered: bool) -> None:
+def relayed(state: BeliefState, network: NetworkId, now: float, *, delivered: bool) -> None:
     """Relays were tried for a connection. `delivered`: one of them delivered."""
-    record = state.networks.get(network)
-    if record is not None and record.state is NetworkState.RESTRICTED:
-        before, in_vain = record.failed_relay_count, state.settings.restricted_in_vain
-        record.failed_relay_count = 0 if delivered else before + 1
-        if (record.failed_relay_count >= in_vain) is not (before >= in_vain):
-            state.generations.on_all_changed()
+    if delivered and network not in state.networks:
+        return
+    record = record_of(state, network)
+    if record.state is not NetworkState.RESTRICTED:
+        _drop_old_failures(state, record, now)
+    record.relays_tried_at = now
+    before, in_vain = record.failed_relay_count, state.settings.restricted_in_vain
+    record.failed_relay_count = 0 if delivered else before + 1
+    is_other = (record.failed_relay_count >= in_vain) is not (before >= in_vain)
+    if is_other and record.state is NetworkState.RESTRICTED:
+        state.generations.on_all_changed()
+
+
+def _drop_old_failures(state: BeliefState, record: NetworkRecord, now: float) -> None:
+    """Other relays may be in use since, so failures that ended before `restricted_window_s` say nothing of them."""
+    if not 0 <= now - record.relays_tried_at <= state.settings.restricted_window_s:
+        record.failed_relay_count = 0
 
 
 def failed(state: BeliefState, network: NetworkId, domain: str, now: float) -> bool:
     """Direct failed for a host of `domain`. Returns whether that makes the network `restricted`."""
-    record = _record(state, network)
+    record = record_of(state, network)
     is_news = domain not in record.failing
     record.failing[domain] = now
     if is_news:
@@ -352,6 +417,7 @@ def forget_recent(state: BeliefState, network: NetworkId, now: float) -> list[Ch
     for key, belief in state.stored.items():
         if key[0] == network and belief.state in TROUBLED and belief.since >= since:
             changes += remove(state, key, now, why)
+    state.failing_in.forget(on_network(network, None))
     return changes
 
 
@@ -369,13 +435,16 @@ def on_control_answer(
     *,
     domestic: bool,
     portal_page: str = "",
+    requested_at: float | None = None,
 ) -> bool:
     """Takes the result of a control page; `portal_page` is the URL of the login page that came in its place, if
-    that is known. Returns whether the network has just become `restricted` or `portal`."""
-    record = _record(state, network)
+    that is known; it was requested at `requested_at` (None: now). Returns whether the network has just become
+    `restricted` or `portal`."""
+    record = record_of(state, network)
     before = record.control_results.get(host)
-    is_repeated = before is not None and before.has_failed and record.delivered_before_control > before.at
-    record.control_results[host] = ControlResult(result, now, domestic, is_repeated)
+    is_repeated = before is not None and before.has_failed and record.delivered_before_control > before.requested_at
+    requested_at = now if requested_at is None else min(now, requested_at)
+    record.control_results[host] = ControlResult(result, now, requested_at, domestic, is_repeated)
     if result is ConnectivityResult.PORTAL:
         if 0 <= now - record.trusted_at < _PROOFS * state.settings.control_interval_s:
             record.portal_suspected = True
@@ -387,8 +456,13 @@ def on_control_answer(
         return news
     if result is ConnectivityResult.FAILED:
         record.passes = record.passes if domestic else 0
-        return _restrict(state, record, now)
+        news = _restrict(state, record, now)
+        if not domestic and not is_repeated:
+            record.is_undecided = _seems_restricted(state, record, now)
+        return news
     if not domestic:
+        record.is_undecided = False
+        record.plain_works = record.plain_works and record.state is NetworkState.RESTRICTED
         record.failing.clear()
         _on_failing_changed(state, record)
         _passed(state, record)
@@ -402,7 +476,7 @@ def on_control_answer(
 def resigned(state: BeliefState, network: NetworkId, host: str, issuer: str, *, control: bool) -> bool:
     """A trusted certificate of an issuer in no public log came for `host`. Returns whether that makes the network
     `inspected`."""
-    record = _record(state, network)
+    record = record_of(state, network)
     if issuer not in record.resigned and len(record.resigned) >= NETWORKS_MAX:
         return False
     domains = record.resigned.setdefault(issuer, Bounded(FAILING_MAX))
@@ -459,29 +533,29 @@ def _passed(state: BeliefState, record: NetworkRecord) -> None:
 
 
 def _restrict(state: BeliefState, record: NetworkRecord, now: float) -> bool:
-    """Finds a restriction: five unrelated domains and both foreign control pages fail while a domestic host
-    answers. Without a domestic answer it is an outage. Returns whether the network has just become restricted.
+    """Finds a restriction: unrelated domains (see `_seems_restricted`) and both foreign control pages fail while a
+    domestic host answers. Without a domestic answer it is an outage. Returns whether the network has just become
+    restricted.
 
     The domestic control page may be of another country than this network, so its failure alone shows no outage.
     Then the visited hosts that deliver direct are the domestic answer, and one outage after the other must not look
     like it: each foreign page must fail twice, with a delivery in between."""
-    if record.state is not NetworkState.OK:
+    if not _seems_restricted(state, record, now):
         return False
     since = now - state.settings.restricted_window_s
     recent = [control for control in record.control_results.values() if control.at >= since]
     is_domestic_down = any(control.is_domestic and control.has_failed for control in recent)
     foreign = [control for control in recent if not control.is_domestic]
     telling = [control for control in foreign if control.has_failed and (control.is_repeated or not is_domestic_down)]
-    failing = _failing(state, record, now)
     if (
-        len(failing) < state.settings.restricted_domains
-        or len(telling) < state.settings.restricted_controls
+        len(telling) < state.settings.restricted_controls
         or len(foreign) > len(telling)
-        or record.last.at < min(failing)
+        or record.last.at < min(_failing(state, record, now))
     ):
         return False
+    _drop_old_failures(state, record, now)
     _enter(state, record, NetworkState.RESTRICTED)
-    record.passes = record.failed_relay_count = 0
+    record.passes = 0
     return True
 
 
@@ -490,7 +564,8 @@ def _failing(state: BeliefState, record: NetworkRecord, now: float) -> list[floa
     return [at for at in record.failing.values() if at >= now - state.settings.restricted_window_s]
 
 
-def _record(state: BeliefState, network: NetworkId) -> NetworkRecord:
+def record_of(state: BeliefState, network: NetworkId) -> NetworkRecord:
+    """The record of a network, a new one if nothing was known about it."""
     record = state.networks.get(network)
     if record is None:
         record = state.networks[network] = NetworkRecord()
@@ -505,4 +580,5 @@ def _on_failing_changed(state: BeliefState, record: NetworkRecord) -> None:
 
 def _enter(state: BeliefState, record: NetworkRecord, entered: NetworkState) -> None:
     record.state, record.portal_page = entered, ""
+    record.plain_works = record.plain_works and entered is NetworkState.RESTRICTED
     state.generations.on_all_changed()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from proxy.detect.beliefs import counting, network_health, retests
+from proxy.detect.beliefs import counting, network_health, retests, rungs
 from proxy.detect.beliefs.after_delivery import carried, refused, spoiled
 from proxy.detect.beliefs.aggregation import note_success
+from proxy.detect.beliefs.cut_hellos import learn_cuts
+from proxy.detect.beliefs.hello_bursts import learn_bursts
 from proxy.detect.beliefs.state import BeliefState, SettledVisit
 from proxy.detect.beliefs.tables import Key
 from proxy.detect.beliefs.transitions import (
@@ -48,6 +50,7 @@ from proxy.model import (
     State,
     Symptom,
 )
+from proxy.wire.fragmentation import is_cut
 
 _UNCOMPARED = (Symptom.SKIPPED, Symptom.LOCAL, Symptom.ABANDONED)
 
@@ -57,7 +60,7 @@ VISIT_S = 3600.0
 
 def learn_outcome(state: BeliefState, outcome: Outcome, network: NetworkId, now: float) -> list[Change]:
     """Learns from a connection; see `Beliefs.learn`."""
-    if state.ignored and any(outcome.request.id in ids for ids in state.ignored):
+    if state.ignored and ignores(state, outcome.request.id):
         return []
     key = (network, outcome.host or outcome.request.destination.host)
     winner = outcome.winner
@@ -71,6 +74,11 @@ def learn_outcome(state: BeliefState, outcome: Outcome, network: NetworkId, now:
     if outcome.request.inbound is Inbound.RETEST:  # `Retested` tells of the pair
         return []
     return _read(state, outcome, key, now)
+
+
+def ignores(state: BeliefState, request: int) -> bool:
+    """See `Beliefs.ignores`."""
+    return any(request in ids for ids in state.ignored)
 
 
 # -- visits that teach nothing -----------------------------------------------------------------------------------------
@@ -87,7 +95,13 @@ def works_again(state: BeliefState, key: Key, attempt: Attempt, now: float) -> l
     if (
         evidence is not NO_EVIDENCE
         and evidence is not REUSED
-        and ("dns" in evidence or "elsewhere" in evidence or evidence.get("status") in REFUSALS)
+        and (
+            "dns" in evidence
+            or "elsewhere" in evidence
+            or "hellos" in evidence
+            or "doubt" in evidence
+            or evidence.get("status") in REFUSALS
+        )
     ):
         return None
     working.at = now
@@ -174,6 +188,9 @@ def _read(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[Ch
             mark_working(state, key, now, is_home=True)
         return []
     changes = compare(state, outcome, key, now)
+    if not _is_plain(outcome) or state.cut_unanswered:
+        learn_cuts(state, outcome, key, now)
+        changes += learn_bursts(state, outcome, key, now)
     if state.statuses.get(key) is not None and (working := state.works.get(key)) is not None:
         working.is_undisturbed = False  # a later status counts, too
     if winner is not None and winner.relays and not changes:
@@ -181,12 +198,20 @@ def _read(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[Ch
     return changes
 
 
+def _is_plain(outcome: Outcome) -> bool:
+    """Whether one whole ClientHello was sent, on direct, and it is not known how many others left at once."""
+    attempts = outcome.attempts
+    return len(attempts) == 1 and attempts[0].route == DIRECT and "hellos" not in attempts[0].evidence
+
+
 def compare(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[Change]:
     """Compares the routes of an outcome: direct delivered, another route did, or none."""
     winner, direct = outcome.winner, outcome.direct_attempt
     uncounted = counting.uncounted_signals(state, outcome, key, now)
     network_health.learn_network(state, outcome, key, now)
-    is_control = winner is not None and not winner.relays
+    # A page that may be a censor's or a portal's shows neither that the site opens nor that others do.
+    is_doubted = direct is not None and "doubt" in direct.evidence
+    is_control = winner is not None and not winner.relays and not is_doubted
     # Another route is redirected to the same place as direct: then direct reaches the site.
     is_sites_own = direct is not None and direct.symptom is Symptom.REDIRECTED and same_for_all(outcome, direct)
     is_direct = is_sites_own or (direct.stage is Stage.DONE if direct is not None else winner == DIRECT)
@@ -194,10 +219,10 @@ def compare(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[
         changes = spoiled(state, key, uncounted, direct, now)
     elif is_direct:
         late = direct is not None and winner != DIRECT
-        if late:
+        if late and not is_doubted:
             is_control = True
             network_health.on_host_delivery(state, key, now)
-        changes = _direct_delivered(state, key, outcome, late=late, now=now)
+        changes = _direct_delivered(state, key, outcome, late=late, is_doubted=is_doubted, now=now)
         if direct is not None:
             changes += note_success(state, key[0], direct.address, now)
         changes += refused(state, outcome, key, now)
@@ -208,12 +233,15 @@ def compare(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[
     if is_control and state.at_control and not state.is_near(key[1]):
         changes += counting.on_other_host_delivered(state, registrable(key[1]), key[0], now)
     if not is_direct and outcome.bytes_down >= state.settings.proof_bytes and winner is not None:
-        changes += carried(state, key, winner, now)
+        changes += carried(state, key, winner, now, count=outcome.bytes_down)
     return changes
 
 
-def _direct_delivered(state: BeliefState, key: Key, outcome: Outcome, *, late: bool, now: float) -> list[Change]:
-    """Learns that direct delivered. `late`: after another route had won."""
+def _direct_delivered(
+    state: BeliefState, key: Key, outcome: Outcome, *, late: bool, is_doubted: bool, now: float
+) -> list[Change]:
+    """Learns that direct delivered. `late`: after another route had won. `is_doubted`: a page that does not show that a
+    block by pages is over."""
     settings = state.settings
     if state.transient.get(key) is not None:
         state.transient.pop(key)
@@ -226,7 +254,9 @@ def _direct_delivered(state: BeliefState, key: Key, outcome: Outcome, *, late: b
     mark_working(state, key, now)
     if belief is None or (belief.state is State.WORKS and belief.score < NEGLIGIBLE):
         return []
-    if belief.state in TROUBLED and belief.cause in SURVIVES_FIRST_BYTE:
+    if belief.state in TROUBLED and (
+        belief.cause in SURVIVES_FIRST_BYTE or (is_doubted and belief.cause == Cause.BLOCK_PAGE)
+    ):
         return []  # a first byte always came, also while it was blocked
     # In this minute a failure or a success has counted already.
     if now - belief.scored_at < settings.signal_interval_s:
@@ -258,8 +288,9 @@ def _nothing_delivered(
 ) -> list[Change]:
     """Learns that no route delivered. The signals of direct wait for another route for half a minute, unless a relay
     failed for the host as well: then the site may be down, and a relay that delivers later shows only that it is up
-    again."""
-    if any(attempt.route.relays and _is_comparison(attempt) for attempt in outcome.attempts):
+    again. Without such a relay nobody can tell a block from a fault of the site, which is not called down."""
+    is_compared = any(attempt.route.relays and _is_comparison(attempt) for attempt in outcome.attempts)
+    if is_compared:
         state.unexplained.pop(key)
     elif uncounted:
         counting.await_other_route(state, key, uncounted, now, compared=_was_compared(outcome))
@@ -278,7 +309,8 @@ def _nothing_delivered(
     why = f"no route delivered: direct failed ({kind}), and {others} more failed" if others else (
         f"direct failed ({kind}); no other route to compare"
     )  # fmt: skip
-    set_transient(state, key, State.DOWN, Cause.DOWN, why, lasts_s=state.settings.down_s, now=now)
+    entered, cause = (State.DOWN, Cause.DOWN) if is_compared else (State.UNKNOWN, Cause.NONE)
+    set_transient(state, key, entered, cause, why, lasts_s=state.settings.down_s, now=now)
     return changes
 
 
@@ -292,7 +324,11 @@ def _another_delivered(
         changes += counting.prefix_failed(state, key, winner, uncounted, now)
     else:
         changes = _other_delivered(state, key, winner, outcome, now)
-    return changes + _learn_strategies(state, outcome, key, now) + refused(state, outcome, key, now)
+    changes += _learn_strategies(state, outcome, key, now)
+    won = next((attempt for attempt in outcome.attempts if attempt.route == winner and attempt.delivered), None)
+    if won is not None and (winner.relays or is_cut(winner.wrap)):
+        changes += rungs.learn_fare(state, key, won, now)
+    return changes + refused(state, outcome, key, now)
 
 
 def _other_delivered(state: BeliefState, host: Key, winner: Route, outcome: Outcome, now: float) -> list[Change]:
@@ -328,6 +364,7 @@ def _learn_strategies(state: BeliefState, outcome: Outcome, host: Key, now: floa
     if belief is None or not concerns(belief, outcome.protocol):
         return []
     useless = [attempt.route for attempt in tried if _is_useless(state, attempt, outcome, host, now)]
+    rungs.note_failed(state, host[0], belief.cause, useless, now)
     return retests.strategies_failed(state, key, useless, now)
 
 

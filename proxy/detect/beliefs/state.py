@@ -1,7 +1,8 @@
 """Everything that is believed, as one state: each table with its limit.
 
-The state decides nothing. The functions of `transitions`, `network_health`, `aggregation`, `counting`, `retests`,
-`clock`, `after_delivery`, `outcomes` and `learning` read and write it. Each calls only modules before its own here.
+The state decides nothing. The functions of `transitions`, `network_health`, `cut_hellos`, `aggregation`, `counting`,
+`hello_bursts`, `retests`, `rungs`, `clock`, `page_doubts`, `after_delivery`, `outcomes` and `learning` read and write
+it. Each calls only modules before its own here.
 """
 
 from __future__ import annotations
@@ -14,13 +15,23 @@ from typing import Any, NamedTuple
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.generations import Generations
-from proxy.detect.beliefs.tables import AddressTable, DomainCounter, HostLru, HostTable, Key, KeyTable, NameCounter
+from proxy.detect.beliefs.tables import (
+    AddressTable,
+    DomainCounter,
+    HostLru,
+    HostTable,
+    Key,
+    KeyTable,
+    NameCounter,
+    PageTable,
+)
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import Observed
 from proxy.detect.verdict.results import NO_RESULT_STORE, Results, ResultStore
 from proxy.model import (
     TROUBLED,
     Belief,
+    Cause,
     Change,
     ConnectivityResult,
     IPAddress,
@@ -60,12 +71,43 @@ WAITING_MAX = 256
 ADDRESSES_MAX = 4096
 """Addresses in a residual window."""
 
+CUTS_MAX = 64
+"""Addresses at which a cut ClientHello went unanswered: visits to them within three minutes are compared."""
+
 COUNTED_MAX = 8192
 """Connections of which the counted signals are remembered; a late judgement comes within 7 s."""
 
 SHARED_PLACES_MAX = 256
 SHARED_DOMAINS_MAX = 16
 """Redirect targets and addresses that unrelated sites may share, and domains remembered of each."""
+
+BURSTS_MAX = 64
+"""Hosts on one network whose bursts of ClientHellos went unanswered."""
+
+PUNISHED_MAX = 16
+"""Domains remembered on one network for the same punishment: two suffice."""
+
+PROOFS_MAX = 1024
+"""Hosts of which the last experiment about a silence is remembered, for a day: 144 on one network at most."""
+
+PAGES_MAX = 512
+"""Small pages over plain HTTP whose domains are remembered, and hosts with a page of their own that others show as
+well."""
+
+COMPARED_PAGES_MAX = 1024
+"""Hosts of which the last comparison of pages, or the wish for one, is remembered."""
+
+SPEEDS_MAX = 1024
+"""Hosts whose speed was compared, as many as experiments: they share their budget."""
+
+ALIKE_MAX = 8
+"""Routes remembered of one host that were not much faster than direct."""
+
+RESIDUE_MAX = 2
+"""Protocols in which strategies are searched for: TLS and plain HTTP."""
+
+CAUSES_MAX = 8
+"""Causes of blocks for which the local strategy that passes is remembered on one network: those by name."""
 
 SETTLED_MAX = 4096
 """Hosts of which a settled visit is remembered."""
@@ -115,6 +157,63 @@ class SettledVisit(NamedTuple):
 
 
 @frozen_dataclass
+class Cut:
+    """Direct connections of a host were cut `after_s` after their handshakes, last at `at`."""
+
+    at: float
+    after_s: float
+
+
+class Speeds(NamedTuple):
+    """Comparisons of the speed of direct to one host with that of another route, and when the latest began."""
+
+    times: tuple[float, ...] = ()
+    faster: Route | None = None
+    """The route that was much faster in the last one, at `faster_at`; None: it was not."""
+    faster_at: float = NEVER
+    alike: tuple[Route, ...] = ()
+    """Those that were not, since another was last."""
+    not_shown_at: float = NEVER
+    """When its first page was found to show no speed."""
+
+
+@frozen_dataclass
+class KnownRungs:
+    """What is known on one network of local strategies, as routes, against one cause. It names no host."""
+
+    passes: Route | None = None
+    """The simplest one that passed for some host."""
+    passed_at: float = NEVER  # when it last did
+    failures: int = 0  # of it since then, each for another host
+    failed: Mapping[Route, float] = field(default_factory=dict)  # when each other one last failed
+    simpler_at: float = NEVER  # when one before it in the order was last tried again
+
+
+class Frozen(NamedTuple):
+    """Where transfers of a host froze."""
+
+    addresses: frozenset[IPAddress]
+    other_at: float = NEVER
+    """When direct has since last carried enough of another host at one of them: the host froze by its name."""
+
+
+@frozen_dataclass
+class Fares:
+    """How long the answers to a host's hellos took: through a relay, and in the last visits over a local strategy."""
+
+    relay_s: float = 0.0  # 0: not known
+    rung: Route | None = None
+    rung_s: tuple[float, ...] = ()
+
+
+class Residue(NamedTuple):
+    """Whether a network breaks what follows a broken flight, in one protocol."""
+
+    asked_at: float = NEVER  # when an address at which one was just broken was last to be sent another name
+    free_at: float = NEVER  # when it answered that
+
+
+@frozen_dataclass
 class Delivery:
     """One direct delivery, at a fixed time."""
 
@@ -131,16 +230,26 @@ NO_DELIVERY = Delivery("", NEVER)
 @frozen_dataclass
 class ControlResult:
     """The last result of a control page. `is_repeated`: it had failed before, and some host delivered direct after that
-    and before this request."""
+    request and before this one."""
 
     result: ConnectivityResult
     at: float
+    requested_at: float
     is_domestic: bool
     is_repeated: bool = False
 
     @property
     def has_failed(self) -> bool:
         return self.result is ConnectivityResult.FAILED
+
+
+class Burst(NamedTuple):
+    """ClientHellos of one name that left at once, and went unanswered. `is_well`: another site delivered meanwhile."""
+
+    at: float
+    prefix: str
+    is_well: bool
+    answered_at: float = NEVER  # when a hello that was in no burst was answered
 
 
 @dataclass(slots=True)
@@ -154,20 +263,34 @@ class NetworkRecord:
     failing: Bounded[str, float] = field(default_factory=lambda: Bounded(FAILING_MAX))
     control_results: Bounded[str, ControlResult] = field(default_factory=lambda: Bounded(CONTROLS_MAX))  # by host
     passes: int = 0  # foreign controls that passed in a row
-    failed_relay_count: int = 0  # while restricted: connections in a row for which no relay got through
+    failed_relay_count: int = 0  # connections in a row for which no relay got through
+    relays_tried_at: float = NEVER  # when relays were last tried
     control_at: float = NEVER
     delivered_before_control: float = NEVER  # when a host had last delivered direct, at `control_at`
+    asked_all: bool = False  # whether all control pages were requested then, and not one alone
+    is_undecided: bool = False  # foreign ones failed, which is a restriction or an outage
+    plain_works: bool = False  # a foreign page came over plain http, when they last failed over https
     stalls: Bounded[str, float] = field(default_factory=lambda: Bounded(FAILING_MAX))
     """Domains of flows that stalled without a witness, and when each was last seen unanswered."""
     portal_page: str = ""  # URL of the login page, while a captive portal is there; empty: not known
     portal_suspected: bool = False  # something else answered in place of a site
+    bursts: Bounded[str, Burst] = field(default_factory=lambda: Bounded(BURSTS_MAX))  # by host
+    counted: Bounded[str, Burst] = field(default_factory=lambda: Bounded(PUNISHED_MAX))
+    """By domain: those after which a hello that was in no burst was answered."""
+    hellos_counted_at: float = NEVER  # when bursts of ClientHellos were last known to be punished here
+    punished_cuts: Bounded[str, float] = field(default_factory=lambda: Bounded(PUNISHED_MAX))
+    """Domains at which a cut ClientHello was punished, and when."""
+    cuts_punished_at: float = NEVER  # when cut ClientHellos were last known to be punished here
+    cut_answered_at: float = NEVER  # when one was last answered
+    rungs: Bounded[Cause, KnownRungs] = field(default_factory=lambda: Bounded(CAUSES_MAX))
+    residue: Bounded[Protocol, Residue] = field(default_factory=lambda: Bounded(RESIDUE_MAX))
     trusted_at: float = NEVER  # when a client last accepted a certificate over direct, or a control page was well
     resigned: dict[str, Bounded[str, bool]] = field(default_factory=dict)  # issuer → domain → was it a control
 
     @property
     def dated_tables(self) -> tuple[Bounded[str, Any], ...]:
         """The tables whose dates are void once the clock is set."""
-        return self.failing, self.control_results, self.stalls
+        return self.failing, self.control_results, self.stalls, self.punished_cuts, self.bursts, self.counted
 
     @property
     def host_tables(self) -> tuple[Bounded[str, Any], ...]:
@@ -215,6 +338,8 @@ class BeliefState:
         # every route. The last two are in memory only.
         self.stored: HostLru[Belief] = HostLru(generations, total=total, per_domain=per_domain)
         self.works: HostLru[Working] = HostLru(generations, total=total, per_domain=per_domain)
+        self.worked_at: HostLru[float] = HostLru(total=total, per_domain=per_domain)
+        """When direct last delivered hosts that have been in trouble since."""
         self.transient: HostLru[Belief] = HostLru(generations, total=total, per_domain=per_domain)
         self.priors: HostLru[float] = HostLru(total=total, per_domain=per_domain)
         """The first trouble of a listed host, from which its prior decays."""
@@ -226,17 +351,35 @@ class BeliefState:
         # -- signals that have not passed both gates
         self.unexplained: HostLru[Waiting] = HostLru(total=total, per_domain=per_domain)
         """Signals that wait for another route to deliver."""
-        self.unproven: HostLru[Waiting] = HostLru(total=total, per_domain=per_domain)
-        """Frozen and throttled flows, which wait for a relay to carry more."""
+        self.unproven: HostLru[Waiting] = HostLru(generations, total=total, per_domain=per_domain)
+        """Flows that froze, were throttled or cut, which wait for a relay to carry more. Those over local strategies
+        are left out of plans meanwhile."""
         self.at_control: KeyTable[Waiting] = KeyTable(WAITING_MAX)
         """Signals that wait for another host to deliver direct."""
         self.counted: Bounded[int, Counter[SignalId]] = Bounded(COUNTED_MAX)
         """The signals of a connection that have counted, by its request's id."""
         self.shared = DomainCounter(places=SHARED_PLACES_MAX, names=SHARED_DOMAINS_MAX)
         """Domains that lead to one place."""
+        self.pages = PageTable(PAGES_MAX)
+        """Small pages that direct brought over plain HTTP."""
+        self.own_pages: KeyTable[int] = KeyTable(PAGES_MAX)
+        """The mark of a page that another route shows as well: it is the site's own."""
+        self.unlike_pages: KeyTable[float] = KeyTable(COMPARED_PAGES_MAX)
+        """When a measurement found that a relay shows another page than direct."""
+        self.compared_pages: KeyTable[float] = KeyTable(COMPARED_PAGES_MAX)
+        """When the last comparison of pages began."""
+        self.page_checks: Bounded[NetworkId, deque[float]] = Bounded(NETWORKS_MAX)
+        """The same for those of the last hour, by network."""
         self.residual = AddressTable(ADDRESSES_MAX)
         """Addresses in a residual window, with its beginning and the host that began it."""
+        self.cut_unanswered = AddressTable(CUTS_MAX)
+        """Addresses at which a cut ClientHello went unanswered, since when, and the host that it named."""
+        self.cut_silenced = AddressTable(CUTS_MAX)
+        """Those of them that had just answered a whole one."""
+        self.whole_unanswered = AddressTable(CUTS_MAX)
+        """Those of these at which a whole one then went unanswered, when it last did, and the host."""
         self.early_resets: HostLru[float] = HostLru(total=total, per_domain=per_domain)
+        self.cuts: HostLru[Cut] = HostLru(total=total, per_domain=per_domain)
         self.statuses: HostLru[Mapping[Route, tuple[float, int]]] = HostLru(total=total, per_domain=per_domain)
         """When each route got which HTTP status of a host, where a route was refused."""
 
@@ -254,8 +397,13 @@ class BeliefState:
         """Hosts that failed at the SYN in a prefix."""
         self.frozen_in = NameCounter(places=PREFIXES_MAX, names=PREFIX_HOSTS_MAX)
         """Hosts whose transfers froze in a prefix."""
+        self.froze_at: HostLru[Frozen] = HostLru(generations, total=total, per_domain=per_domain)
+        self.slow_in = NameCounter(places=PREFIXES_MAX, names=PREFIX_HOSTS_MAX)
+        """Hosts that were throttled in a prefix."""
         self.worked_in: KeyTable[float] = KeyTable(PREFIXES_MAX)
         """When a prefix last answered direct."""
+        self.worked_around: KeyTable[float] = KeyTable(PREFIXES_MAX)
+        """The same of wide prefixes: a household meets fewer of them than the table holds."""
 
         # -- networks
         self.networks: Bounded[NetworkId, NetworkRecord] = Bounded(NETWORKS_MAX)
@@ -266,7 +414,21 @@ class BeliefState:
         self.claims: KeyTable[float] = KeyTable(settings.retest_per_hour * NETWORKS_MAX)
         """Re-tests under way, and when each claim ends."""
         self.spent: Bounded[NetworkId, deque[float]] = Bounded(NETWORKS_MAX)
-        """When the re-tests of the last hour began."""
+        """When the re-tests and experiments of the last hour began."""
+        self.proofs: KeyTable[float] = KeyTable(PROOFS_MAX)
+        """When the last experiment about a silence began."""
+        self.other_hellos: KeyTable[float] = KeyTable(PROOFS_MAX)
+        """When one showed that a host answers the ClientHello of another program."""
+        self.speeds: KeyTable[Speeds] = KeyTable(SPEEDS_MAX)
+        self.speed_checks: Bounded[NetworkId, deque[float]] = Bounded(NETWORKS_MAX)
+        """When those of the last hour began, without second ones of a host."""
+
+        # -- local strategies
+        self.searches: KeyTable[tuple[float, ...]] = KeyTable(settings.search_per_hour * NETWORKS_MAX)
+        """When the searches for a strategy of the last hour began, by host."""
+        self.searched: Bounded[NetworkId, deque[float]] = Bounded(NETWORKS_MAX)
+        """The same, by network."""
+        self.fares: HostLru[Fares] = HostLru(total=total, per_domain=per_domain)
 
         # -- visits
         self.results = Results(settings, results, store)
@@ -278,16 +440,20 @@ class BeliefState:
     def dated_tables(self) -> tuple[HostTable, ...]:
         """The tables of hosts whose dates are void once the clock is set, so that it clears them."""
         return (
-            *(self.transient, self.early_resets, self.statuses, self.residual, self.shared, self.claims, self.settled),
+            *(self.transient, self.early_resets, self.cuts, self.statuses, self.residual, self.shared),
+            *(self.claims, self.settled, self.searches),
             *(self.unexplained, self.unproven, self.at_control),
-            *(self.failing_in, self.frozen_in, self.worked_in),
+            *(self.failing_in, self.frozen_in, self.froze_at, self.slow_in, self.worked_in, self.worked_around),
+            *(self.proofs, self.other_hellos, self.speeds),
+            *(self.worked_at, self.cut_unanswered, self.cut_silenced, self.whole_unanswered),
+            *(self.pages, self.own_pages, self.unlike_pages, self.compared_pages),
         )
 
     @property
     def host_tables(self) -> tuple[HostTable, ...]:
         """All tables that forget hosts as a user or a network that was left requires. `stored` is not among them: what
         it forgets is told (`transitions.forget_stored`)."""
-        return *self.dated_tables, self.works, self.priors, self.failed_under
+        return *self.dated_tables, self.works, self.priors, self.failed_under, self.fares
 
     def begin_reading(self, now: float, longest_s: float) -> None:
         """Sets `holds_until` anew: what is read from now on holds for `longest_s` at most. While the clock is behind an

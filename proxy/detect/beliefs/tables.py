@@ -2,15 +2,15 @@
 
 A network or a client can name hosts without end, and must not fill the memory. `HostLru` is keyed by network and host,
 and limits the hosts of one registrable domain as well: a page with 50,000 random subdomains must not evict what is
-known about other sites. `KeyTable` and `AddressTable` have one limit. `NameCounter` and `DomainCounter` count names by
-place.
+known about other sites. `KeyTable`, `AddressTable` and `PageTable` have one limit. `NameCounter` and `DomainCounter`
+count names by place.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from proxy.detect.beliefs.generations import Generations
 from proxy.detect.scopes import registrable
@@ -57,9 +57,38 @@ class KeyTable(Bounded[Key, T]):
 class AddressTable(Bounded[tuple[NetworkId, IPAddress], tuple[float, str]]):
     """By address: when something began there, and the host that began it. An address is forgotten with that host."""
 
+    def begun_by(self, key: Key, since: float) -> list[IPAddress]:
+        """The addresses at which it began for a host after `since`, the latest first. Older ones are not read."""
+        addresses = []
+        for (network, address), (at, host) in reversed(self.items()):
+            if at <= since:
+                break
+            if (network, host) == key:
+                addresses.append(address)
+        return addresses
+
     def forget(self, meant: Meant) -> None:
         for place in [place for place, (_, host) in self.items() if meant((place[0], host))]:
             del self[place]
+
+
+class SeenPage(NamedTuple):
+    """The registrable domain for which direct last brought a page, and when; and the last other one."""
+
+    domain: str
+    at: float
+    other: str = ""
+    other_at: float = float("-inf")
+
+
+class PageTable(Bounded[tuple[NetworkId, int], SeenPage]):
+    """By the mark of a page: the domains that have it. A page is forgotten with any host of them."""
+
+    def forget(self, meant: Meant) -> None:
+        is_meant = with_domains(meant)
+        for place, seen in [*self.items()]:
+            if is_meant((place[0], seen.domain)) or is_meant((place[0], seen.other)):
+                del self[place]
 
 
 class HostLru(Generic[T]):
@@ -132,10 +161,10 @@ class HostLru(Generic[T]):
             self.pop(key)
 
     def clear(self) -> None:
+        if self._values and self._generations is not None:
+            self._generations.on_all_changed()
         self._values.clear()
         self._domains.clear()
-        if self._generations is not None:
-            self._generations.on_all_changed()
 
     def _evict(self, domain: Key) -> tuple[Key, T]:
         key = (domain[0], next(iter(self._domains[domain])))
@@ -176,9 +205,13 @@ class NameCounter:
         """Whether this name was noted at the place."""
         return name in self._places.get(place, ())
 
-    def within(self, place: Key, window_s: float, now: float) -> int:
-        """The number of names noted at the place within `window_s`."""
-        return sum(0 <= now - at <= window_s for at in self._places.get(place, {}).values())
+    def within(self, place: Key, window_s: float, now: float) -> list[str]:
+        """The names noted at the place within `window_s`."""
+        return [name for name, at in self._places.get(place, {}).items() if 0 <= now - at <= window_s]
+
+    def places_on(self, network: NetworkId) -> list[Key]:
+        """The places on a network at which any name was noted."""
+        return [place for place in self._places if place[0] == network]
 
     def places_of(self, network: NetworkId, name: str) -> list[Key]:
         """The places on a network at which this name was noted."""

@@ -14,7 +14,7 @@ import math
 from dataclasses import replace
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs.state import NEVER, BeliefState, Working
+from proxy.detect.beliefs.state import NEVER, BeliefState, Cut, Working
 from proxy.detect.beliefs.tables import Key, Meant
 from proxy.detect.scopes import domain_scope
 from proxy.model import TROUBLED, Belief, Cause, Change, Signal, State
@@ -78,12 +78,15 @@ def counted(belief: Belief, signal: Signal, now: float, settings: DetectTuning) 
     )
 
 
-def enough_to_block(belief: Belief, signal: Signal, settings: DetectTuning) -> bool:
+def enough_to_block(belief: Belief, signal: Signal, settings: DetectTuning, *, is_proof: bool = False) -> bool:
     """Whether `signal`, just counted, makes a suspect blocked. A signal too light to make a host suspect never does, so
     weak signals alone never block. With one visit a day the score decays before it suffices, so `blocked_alone`
-    episodes without a direct success between them block as well."""
+    episodes without a direct success between them block as well. A proof is a signal of an experiment that no passing
+    fault survives: it needs one episode."""
     if signal.weight < settings.suspect_score:
         return False
+    if is_proof and belief.score >= settings.blocked_score:
+        return True
     if belief.episodes >= settings.blocked_alone:
         return True
     return belief.score >= settings.blocked_score and belief.episodes >= settings.blocked_episodes
@@ -192,6 +195,13 @@ def troubled(state: BeliefState, key: Key, now: float) -> Belief | None:
     return belief if belief is not None and belief.state in TROUBLED else None
 
 
+def recent_cut(state: BeliefState, key: Key, now: float) -> Cut | None:
+    """Returns the last cut of a host's direct connections, within `cut_known_s`. A shorter connection, such as a
+    re-test, does not show that they are no longer cut."""
+    cut = state.cuts.get(key)
+    return cut if cut is not None and 0 <= now - cut.at < state.settings.cut_known_s else None
+
+
 def begin(state: BeliefState, key: Key, now: float) -> Belief:
     """Returns the belief of a host at its first signal."""
     return replace(unknown(key, now), score=prior(state, key, now))
@@ -263,14 +273,22 @@ def note_under(state: BeliefState, scope: Key, host: str, now: float) -> None:
 
 
 def raise_suspicion(
-    state: BeliefState, key: Key, before: Belief, after: Belief, heaviest: Signal | None, now: float
+    state: BeliefState,
+    key: Key,
+    before: Belief,
+    after: Belief,
+    heaviest: Signal | None,
+    now: float,
+    *,
+    is_proof: bool = False,
 ) -> list[Change]:
-    """Makes a scope suspect, or blocked if there is enough evidence. `heaviest` is the signal that was just counted."""
+    """Makes a scope suspect, or blocked if there is enough evidence. `heaviest` is the signal that was just counted,
+    and may be a proof."""
     settings = state.settings
     if before.state is State.BLOCKED:
         kept = replace(after, until=now + settings.unvisited_s, successes=0 if heaviest else after.successes)
         return write(state, key, before, kept, now)
-    if heaviest is not None and enough_to_block(after, heaviest, settings):
+    if heaviest is not None and enough_to_block(after, heaviest, settings, is_proof=is_proof):
         return set_blocked(state, key, before, after, now)
     after = replace(after, state=State.SUSPECT, until=suspect_until(state, after, now))
     # Suspect for a refusal only, it has no re-tests.
@@ -370,6 +388,12 @@ def mark_working(state: BeliefState, key: Key, now: float, *, is_home: bool = Fa
     state.works.put(key, marked, is_change=working is None or now - working.at >= KEEPS_S)
     if state.listed(host):
         state.priors.put(key, NEVER)
+
+
+def end_working(state: BeliefState, key: Key) -> None:
+    """Notes that a host is in trouble, and when direct last delivered it."""
+    if (working := state.works.pop(key)) is not None:
+        state.worked_at.put(key, working.at)
 
 
 def set_transient(

@@ -4,6 +4,9 @@ A block page is recognized by a fingerprint in the head or in the page. A redire
 a move of the site, or lead to a block page; another route shows which. The body is needed only of pages (`text/html`,
 no download), and only its beginning, since block pages are small. An answer that cannot be parsed is PLAIN: `session`
 decides whether to refuse it.
+
+A block page without a fingerprint is PLAIN too. A small page gets a mark by which it is recognized when it comes for an
+unrelated site as well.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 
 from proxy.detect.pages.block_pages import BlockPages
 from proxy.detect.pages.charset import decode
+from proxy.detect.pages.page_difference import Page
 from proxy.detect.scopes import registrable
 from proxy.model import bracketed
 from proxy.model.errors import PeerError
@@ -44,6 +48,7 @@ _PAGES = frozenset({"", "text/html", "application/xhtml+xml", "application/vnd.w
 _REFRESH = re.compile(
     r"<meta\b([^<>]{0,2000}\bhttp-equiv\s{0,9}=\s{0,9}[\"']?\s{0,9}refresh\b[^<>]{0,2000})>", re.IGNORECASE
 )
+_TITLE = re.compile(r"<title\b[^<>]{0,200}>([^<]{1,1000})", re.IGNORECASE)
 _TARGET = re.compile(r"\burl\s{0,9}=\s{0,9}[\"']?([^\"'<>\s]{1,2000})", re.IGNORECASE)
 _UNPACK = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 _CODINGS = frozenset({"identity", *_UNPACK})
@@ -69,12 +74,15 @@ class ClassifiedPage:
     kind: PageKind
     status: int = 0
     detail: str = ""
+    mark: int = 0
+    """Equal for pages of the same length and title, without the name of the host; 0: the page is no whole small page of
+    status 200. A title, or a text without one, cannot be told from it."""
 
 
 @lru_cache(maxsize=1024)
-def _plain(status: int) -> ClassifiedPage:
+def _plain(status: int, mark: int = 0) -> ClassifiedPage:
     """`status` 0: the answer cannot be parsed."""
-    return ClassifiedPage(PageKind.PLAIN, status)
+    return ClassifiedPage(PageKind.PLAIN, status, mark=mark)
 
 
 @lru_cache(maxsize=1024)
@@ -140,6 +148,7 @@ def classify_page(
         body, whole = _body(reader, framing)
     if not (whole or ended or len(body) >= BODY_LIMIT):
         return _more(status)
+    is_small = len(body) <= BODY_LIMIT and (whole or framing.kind is BodyKind.UNTIL_EOF)
     if coding:
         body = _unpacked(body, coding)
     text = decode(body, kind)
@@ -151,6 +160,10 @@ def classify_page(
         and (place := _redirect_host(target[1], host, domain))
     ):
         page = ClassifiedPage(PageKind.REDIRECTED, status, place)
+    elif is_small and status == 200 and "<" in text:
+        title = _TITLE.search(text)
+        length = len(text) - len(host) * text.count(host)
+        page = _plain(status, hash((length, title[1].strip() if title else text.replace(host, ""))))
     else:
         page = _plain(status)
     return page if classify is None else _reclassified(page, classify, head, body)
@@ -165,6 +178,42 @@ def _reclassified(page: ClassifiedPage, classify: Classify, head: ResponseHead, 
     if block_page is None or block_page is True:
         return page
     return ClassifiedPage(PageKind.BLOCK_PAGE, head.status, block_page) if block_page else _plain(head.status)
+
+
+def read_page(answer: bytes, host: str) -> Page | None:
+    """Returns what is compared of an answer to a GET for the canonical `host`; None: its head has not come, cannot be
+    parsed, or its text cannot be read. A body that has not come whole counts as far as it came."""
+    reader = Reader(answer)
+    try:
+        head = take_response_head(reader, "GET")
+        while head is not None and head.is_interim:
+            head = take_response_head(reader, "GET")
+    except PeerError:
+        return None
+    if head is None:
+        return None
+    headers = {name.lower(): value for name, value in reversed(head.headers)}
+    coding = headers.get("content-encoding", "").strip().lower()
+    if coding and coding not in _CODINGS:
+        return None
+    text = decode(_unpacked(_body(reader, head.body)[0], coding), headers.get("content-type", ""))
+    title = _TITLE.search(text)
+    return Page(
+        head.status,
+        len(text),
+        title[1].strip() if title else "",
+        frozenset(headers),
+        upgrades=head.status in _REDIRECTS and _is_upgrade(headers.get("location", ""), host),
+    )
+
+
+def _is_upgrade(target: str, host: str) -> bool:
+    """Whether a redirect leads to https at the same registrable domain."""
+    try:
+        there = urlsplit(target)
+        return there.scheme == "https" and registrable(names.host(there.hostname or "")) == registrable(host)
+    except ValueError:
+        return False
 
 
 def _body(reader: Reader, framing: Framing) -> tuple[bytes, bool]:

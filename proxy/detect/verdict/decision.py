@@ -19,6 +19,7 @@ from proxy.detect.verdict.failed_visit import cause_of_step
 from proxy.detect.verdict.inconclusive import at_home, network_fault, not_tested, relays_fail, uncompared, wrong_clock
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.measurement_signals import weighted_signals
+from proxy.detect.verdict.other_program import depends_on_hello
 from proxy.detect.verdict.site_faults import (
     bad_certificate,
     does_not_open,
@@ -33,6 +34,8 @@ from proxy.detect.verdict.verdict import Verdict
 from proxy.detect.verdict.works import resolver_is_down, works_at_secure_address, works_by_relay, works_direct
 from proxy.model import DIRECT, Belief, Cause, MeasurementStep, NetworkState, SignalId, State, StepKind, StepResult
 from proxy.model.phrase import _, semicolons
+
+_SEGMENTS_LOST = _("segments of its direct answer are lost, as where packets of full size do not pass (MTU)")
 
 
 def decide(
@@ -68,7 +71,9 @@ def decide(
         portal_page=portal_page,
     )
     verdict = at_home(comparison) if is_home else _verdict(comparison)
-    return replace(verdict, relay_faults=routes.relay_faults)
+    untested = routes.why_no_other_hello
+    reasons = (*verdict.reasons, untested) if untested else verdict.reasons
+    return replace(verdict, reasons=reasons, relay_faults=routes.relay_faults)
 
 
 def _verdict(comparison: Comparison) -> Verdict:
@@ -78,11 +83,15 @@ def _verdict(comparison: Comparison) -> Verdict:
         return _direct_delivered(comparison)
     if network_state in (NetworkState.OFFLINE, NetworkState.PORTAL):
         return network_fault(comparison, network_state)
+    if (of_program := depends_on_hello(comparison)) is not None:
+        return of_program
     if not comparison.delivered and (missing := _missing_name(comparison)) is not None:
         return missing
     if direct is StepResult.NOT_TESTED:
         return _direct_not_tested(comparison)
     if comparison.delivered:
+        if routes.loses_segments:
+            return works_by_relay(comparison, _SEGMENTS_LOST)
         is_dns_alone = comparison.cause == Cause.DNS and not comparison.is_confirmed
         return resolver_is_down(comparison) if is_dns_alone and routes.is_resolver_down else blocked(comparison)
     return _nothing_delivered(comparison)
@@ -116,7 +125,7 @@ def _direct_delivered(comparison: Comparison) -> Verdict:
         if routes.is_resolver_down and comparison.belief.state is State.SUSPECT:
             return resolver_is_down(comparison)
         return works_at_secure_address(comparison)
-    return works_direct(comparison)
+    return depends_on_hello(comparison) or works_direct(comparison)
 
 
 def _direct_not_tested(comparison: Comparison) -> Verdict:

@@ -4,7 +4,6 @@ nothing to compare with, or the destination belongs to the home network, which o
 
 from __future__ import annotations
 
-from proxy.detect.relay_faults import RelayFault
 from proxy.detect.verdict import labels
 from proxy.detect.verdict.comparison import Comparison
 from proxy.detect.verdict.confidence import Confidence
@@ -69,7 +68,7 @@ def relays_fail(comparison: Comparison, summary: str) -> Verdict:
     faults = comparison.routes.relay_faults
     fix = next((fault.fix(relay) for relay, fault in faults.items()), "byway relay test")
     advice = _("To correct it: {fix}", fix=fix)
-    if comparison.network_state.is_restricted and _LIKE_A_FILTER.issuperset(faults.values()):
+    if comparison.network_state.is_restricted and all(fault.is_like_a_filter for fault in faults.values()):
         reasons.append(_("this network allows few sites, and it may block the relays as well"))
         advice = _("Try another network, or another relay: `byway relay add URL`.")
     return Verdict(
@@ -139,19 +138,6 @@ def at_home(comparison: Comparison) -> Verdict:
         advice=SiteStatus.NOT_REACHABLE.advice,
     )
 
-
-_LIKE_A_FILTER = frozenset(
-    {
-        RelayFault.CONNECTION_REFUSED,
-        RelayFault.UNREACHABLE,
-        RelayFault.NAME_UNRESOLVED,
-        RelayFault.BROKE_OFF,
-        RelayFault.SILENT,
-        RelayFault.STALLED,
-        RelayFault.DELIVERS_NOTHING,
-    }
-)
-"""Faults of a relay that may also come from a network that allows few addresses."""
 
 _NOT_THE_SITE = _("this says nothing about the site")
 

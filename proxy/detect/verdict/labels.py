@@ -42,6 +42,10 @@ _NETWORKS: Mapping[NetworkState, tuple[Phrase, Phrase]] = {
         _("Only domestic sites are reachable here; other sites go through relays."),
         _("nothing: direct is tried again automatically"),
     ),
+    NetworkState.NO_HTTPS: (
+        _("HTTPS to foreign sites is blocked on this network, and plain HTTP is not."),
+        _("nothing: direct is tried again automatically; a relay needs another port than 443"),
+    ),
     NetworkState.SHUT: (
         _("Only domestic sites are reachable and all relays fail."),
         _("try another network, or add another relay: byway relay add URL"),
@@ -66,6 +70,7 @@ _CAUSES: Mapping[Cause | str, Phrase] = {
     Cause.ECH: _("the outer name of the encrypted ClientHello is filtered"),
     Cause.FROZEN: _("transfer stalls"),
     Cause.THROTTLED: pgettext("cause", "throttled"),
+    Cause.CLIENT_HELLO: _("depends on the program's ClientHello"),
     Cause.REFUSED: _("the site rejects this route (HTTP 403/451)"),
     Cause.DOWN: _("no route reaches it"),
     Cause.RESTRICTED: _("this network allows few sites"),
@@ -159,6 +164,20 @@ def network_in_words(state: NetworkState, portal_page: str = "") -> tuple[str, s
     if words is not None and state is NetworkState.PORTAL and portal_page:
         return words[0], _("open {page} in a browser and log in to the network", page=portal_page)
     return words
+
+
+def hello_limits(*, counted: bool, cuts_punished: bool) -> tuple[Phrase, ...]:
+    """Says what a network punishes, if that is known. `counted`: many ClientHellos at once; `cuts_punished`: one in
+    pieces."""
+    by_number = _(
+        "This network punishes more than three TLS connections to one site at once, so Byway opens them 0.45 s apart. "
+        "It remembers this for a day, as long as it runs."
+    )
+    by_pieces = _(
+        "This network punishes a fragmented ClientHello, so Byway sends none here. "
+        "It remembers this for a day, as long as it runs."
+    )
+    return (*((by_number,) if counted else ()), *((by_pieces,) if cuts_punished else ()))
 
 
 def wrong_clock(clock_s: float) -> str:

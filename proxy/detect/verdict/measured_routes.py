@@ -37,13 +37,14 @@ class MeasuredRoutes:
         return tuple(route for route in self.all if self.result(route) is not StepResult.NOT_TESTED)
 
     def on(self, route: Route) -> tuple[MeasurementStep, ...]:
-        """Returns the steps of one route, without those of control sites."""
-        return tuple(step for step in self.steps if step.route == route and step.kind is not StepKind.CONTROL)
+        """Returns the steps of one route, without those of control sites and of other programs' ClientHellos."""
+        return tuple(step for step in self.steps if step.route == route and step.kind not in _OF_OTHERS)
 
     def result(self, route: Route) -> StepResult:
         """Returns OK if the route delivered, FAILED if it did not and a step failed, else NOT_TESTED."""
         steps = self.on(route)
         stalls = any(step.kind is StepKind.TRANSFER and step.failed for step in steps)
+        stalls |= route == DIRECT and self.cut_later is not None
         if any(step.kind is StepKind.ANSWER and step.ok for step in steps) and not stalls:
             return StepResult.OK
         return StepResult.FAILED if any(step.failed for step in steps) else StepResult.NOT_TESTED
@@ -65,6 +66,16 @@ class MeasuredRoutes:
         untested = (step for step in steps if step.result is StepResult.NOT_TESTED and step.kind not in _LOOKUPS)
         step = next(untested, None) or next(iter(steps), None)
         return step.text if step is not None else _("not selected")
+
+    @property
+    def loses_segments(self) -> bool:
+        """Whether direct failed since segments of the server's answer were lost on their way here, before others, and
+        no answer to another SNI came whole."""
+        step = self.failed_step(DIRECT)
+        is_cut = step is not None and step.kind is StepKind.HELLO and bool(step.evidence.get("out_of_order"))
+        return is_cut and not any(
+            other.kind is StepKind.NEUTRAL and other.ok and other.symptom is Symptom.NONE for other in self.on(DIRECT)
+        )
 
     @property
     def is_offline(self) -> bool:
@@ -151,6 +162,26 @@ class MeasuredRoutes:
             return Cause.NONE
         return certificate_fault(steps[-1].evidence)
 
+    # -- the ClientHello of a visit ------------------------------------------------------------------------------------
+
+    def other_hello(self, *, by_relay: bool) -> MeasurementStep | None:
+        """Returns the best result of the ClientHello of a visit: a ServerHello before an alert, which is an answer too.
+        None: it was not sent."""
+        results = [
+            step
+            for step in self.steps
+            if step.kind is StepKind.SHAPE
+            and step.result is not StepResult.NOT_TESTED
+            and bool(step.route.relays) is by_relay
+        ]
+        return min(results, key=lambda step: (not step.ok, step.symptom is Symptom.ALERT), default=None)
+
+    @property
+    def why_no_other_hello(self) -> str:
+        """The reason why no ClientHello of a visit was sent; empty: one was sent, or it would have told nothing."""
+        untested = (step for step in self.steps if step.kind is StepKind.SHAPE)
+        return next((step.text for step in untested if step.result is StepResult.NOT_TESTED), "")
+
     # -- answers ---------------------------------------------------------------------------------------------------
 
     def has_answered(self, route: Route) -> bool:
@@ -174,6 +205,15 @@ class MeasuredRoutes:
         }
         direct = bodies.pop(DIRECT, "")
         return "" if direct in [body for route, body in bodies.items() if route.relays] else direct
+
+    @property
+    def cut_later(self) -> MeasurementStep | None:
+        """The step in which direct was cut some time after the handshake, while a connection through a relay lasted;
+        None: there is none. A server may end connections too, for every route."""
+        steps = [step for step in self.steps if step.kind is StepKind.PAUSE]
+        if not any(step.ok and step.route.relays for step in steps):
+            return None
+        return next((step for step in steps if step.failed and step.route == DIRECT), None)
 
     def carried(self, route: Route) -> int:
         """Returns the most bytes that came on one connection."""
@@ -303,4 +343,5 @@ _REPLACED = frozenset({Symptom.CERTIFICATE, Symptom.REDIRECTED, Symptom.BLOCK_PA
 _CARRYING = (StepKind.ANSWER, StepKind.TRANSFER)
 _WORST_FIRST = (Lookup.DENIED, Lookup.FORGED, Lookup.FAILED)
 _LOOKUPS = (StepKind.RESOLVE, StepKind.SECURE)
-_OF_NO_ROUTE = (StepKind.CONTROL, *_LOOKUPS)
+_OF_OTHERS = (StepKind.CONTROL, StepKind.SHAPE)
+_OF_NO_ROUTE = (*_OF_OTHERS, *_LOOKUPS)

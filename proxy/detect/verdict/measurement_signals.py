@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect import signals
+from proxy.detect.pages.page_difference import Page
 from proxy.detect.signals import REFUSALS, Failure, signal_of
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.model import (
@@ -60,8 +61,7 @@ def weighted_signals(routes: MeasuredRoutes, detect: DetectTuning) -> tuple[Weig
 
 _MEASURED_ONLY: Mapping[SignalId, float] = {
     SignalId.KNOWN_ROOT: 6.0,
-    SignalId.SNI_SWAP: 4.0,
-    SignalId.HTTP_DIFFERS: 1.5,
+    SignalId.SNI_SWAP: signals.SNI_SWAP_WEIGHT,
 }
 """Weights of the signals that only a measurement shows. All others are in `[detect.weights]`."""
 
@@ -104,7 +104,7 @@ def _of_step(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[Signal
             if signal is None:
                 return []
             cause = signals.cause(signal)
-            swap = signal is not SignalId.FROZEN and _answers_another_name(step, routes)
+            swap = _answers_another_name(step, routes)
             return [(signal, cause), (SignalId.SNI_SWAP, cause)] if swap else [(signal, cause)]
         case StepKind.CERTIFICATE:
             return _of_certificate(step, routes)
@@ -115,6 +115,8 @@ def _of_step(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[Signal
         case StepKind.TRANSFER:
             is_frozen = step.symptom is Symptom.FROZEN
             return [(SignalId.FROZEN, Cause.FROZEN) if is_frozen else (SignalId.THROTTLED, Cause.THROTTLED)]
+        case StepKind.PAUSE:
+            return [(SignalId.FROZEN, Cause.FROZEN)] if step is routes.cut_later else []
     return []
 
 
@@ -154,13 +156,12 @@ def _of_certificate(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple
 
 
 def _answers_another_name(failed: MeasurementStep, routes: MeasuredRoutes) -> bool:
-    """Whether another SNI was answered at the same address, and in another way than this one failed: if a server sends
-    an alert to every client, that is no sign of a filter."""
+    """Whether another SNI was answered at the same address, by a whole handshake, and nothing of the answer to this one
+    came. An alert shows little: it passes a path that loses full segments, and some servers send it to every client."""
+    if failed.evidence.get("out_of_order") or failed.symptom is Symptom.FROZEN:
+        return False
     return any(
-        step.kind is StepKind.NEUTRAL
-        and step.ok
-        and step.address == failed.address
-        and step.symptom is not failed.symptom
+        step.kind is StepKind.NEUTRAL and step.ok and step.symptom is Symptom.NONE and step.address == failed.address
         for step in routes.on(DIRECT)
     )
 
@@ -183,19 +184,11 @@ def _throttled(routes: MeasuredRoutes, detect: DetectTuning) -> WeightedSignal |
     return WeightedSignal(SignalId.THROTTLED, _weight(SignalId.THROTTLED, detect), Cause.THROTTLED, text)
 
 
-LENGTH_RATIO = 0.7
-"""Ratio of the lengths of the shorter and the longer page up to which they count as different (OONI's
-web_connectivity)."""
-
-TITLE_WORD = 5
-"""Letters of the shortest word by which two titles are compared (OONI's web_connectivity)."""
-
-
 def _different_page(routes: MeasuredRoutes, detect: DetectTuning) -> WeightedSignal | None:
     """Returns the signal that direct gets another page than a relay over plain HTTP, by length and title: it may be a
     block page without a fingerprint. None: the pages are alike, or not comparable."""
     pages = _compared_pages(routes)
-    if pages is None or not pages.lengths_differ or not pages.titles_differ:
+    if pages is None or not pages.have_other_lengths or not pages.have_other_titles:
         return None
     if (pages.direct.status, pages.relayed.status) != (200, 200):
         return None
@@ -225,11 +218,11 @@ def page_difference(routes: MeasuredRoutes) -> str:
         )
     if direct.status != 200:
         return ""
-    if pages.titles_differ and direct.words and relayed.words:
+    if pages.have_other_titles and direct.words and relayed.words:
         return _(
             '"{title}" direct, "{relayed}" through {route}', title=direct.title, relayed=relayed.title, route=route
         )
-    if pages.lengths_differ:
+    if pages.have_other_lengths:
         return _(
             "{count} bytes direct, {relayed} through {route}", count=direct.length, relayed=relayed.length, route=route
         )
@@ -237,36 +230,20 @@ def page_difference(routes: MeasuredRoutes) -> str:
 
 
 @frozen_dataclass
-class _Page:
-    """A page that a route delivered."""
-
-    status: int
-    length: int
-    title: str
-
-    @property
-    def words(self) -> frozenset[str]:
-        """The words of the title that are compared."""
-        return frozenset(word for word in self.title.lower().split() if len(word) >= TITLE_WORD)
-
-
-@frozen_dataclass
 class _Pages:
     """The page that direct got over plain HTTP, which a middlebox may have sent, and the page of a relay."""
 
-    direct: _Page
+    direct: Page
     route: Route
-    relayed: _Page
+    relayed: Page
 
     @property
-    def lengths_differ(self) -> bool:
-        shorter, longer = sorted((self.direct.length, self.relayed.length))
-        return longer > 0 and shorter / longer <= LENGTH_RATIO
+    def have_other_lengths(self) -> bool:
+        return self.direct.has_other_length(self.relayed)
 
     @property
-    def titles_differ(self) -> bool:
-        """Whether the titles have no word in common, or no words at all."""
-        return not self.direct.words & self.relayed.words
+    def have_other_titles(self) -> bool:
+        return self.direct.has_other_title(self.relayed)
 
 
 def _compared_pages(routes: MeasuredRoutes) -> _Pages | None:
@@ -278,10 +255,10 @@ def _compared_pages(routes: MeasuredRoutes) -> _Pages | None:
     return next((_Pages(direct, route, page) for route, page in relayed if page and page.status not in REFUSALS), None)
 
 
-def _page(routes: MeasuredRoutes, route: Route) -> _Page | None:
+def _page(routes: MeasuredRoutes, route: Route) -> Page | None:
     """Returns the page that a route delivered; None: there is none."""
     for step in routes.on(route):
         length, status = step.evidence.get("bytes"), step.evidence.get("status")
         if step.kind is StepKind.ANSWER and step.ok and isinstance(length, int) and isinstance(status, int):
-            return _Page(status, length, str(step.evidence.get("title") or ""))
+            return Page(status, length, str(step.evidence.get("title") or ""))
     return None

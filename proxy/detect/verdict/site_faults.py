@@ -160,7 +160,7 @@ def does_not_open(comparison: Comparison, summary: str, cause: Cause) -> Verdict
     """Direct fails with `cause` while it reaches another site, and there is no relay to compare with."""
     return Verdict(
         SiteStatus.DOES_NOT_OPEN,
-        State.DOWN,
+        State.UNKNOWN,
         cause,
         summary,
         Confidence.LOW,

@@ -6,6 +6,7 @@ from proxy.detect.verdict import labels
 from proxy.detect.verdict.comparison import Comparison, route_names
 from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.measurement_signals import page_difference
+from proxy.detect.verdict.other_program import refusal_of_program
 from proxy.detect.verdict.site_status import SiteStatus, status_of, without_resolver
 from proxy.detect.verdict.verdict import Verdict
 from proxy.model import DIRECT, DOH, NetworkState, State, StepResult
@@ -21,6 +22,8 @@ def works_direct(comparison: Comparison) -> Verdict:
     routes, belief = comparison.routes, comparison.belief
     doubts = _doubts(comparison)
     reasons: list[str] = [*doubts, _("direct delivered the page")]
+    if refusal := refusal_of_program(routes):
+        reasons.insert(0, refusal)
     if comparison.network_state is NetworkState.INSPECTED:
         reasons.append(_("TLS is intercepted on this network by a CA that this computer trusts"))
     domain = routes.redirect_domain(DIRECT)

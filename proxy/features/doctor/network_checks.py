@@ -121,6 +121,8 @@ def of_network(
             Step.LINK, _("The network is connected, but no site answers."), _("check your network connection")
         )
         return
-    if only_domestic or state in ("restricted", "shut"):
+    if state == NetworkState.NO_HTTPS and (problem := network_in_words(NetworkState.NO_HTTPS)) is not None:
+        yield Finding(Step.DOMESTIC_ONLY, *problem)
+    elif only_domestic or state in ("restricted", "shut"):
         text = _("Only domestic sites are reachable on this network.")
         yield Finding(Step.DOMESTIC_ONLY, text, _("use a relay; `byway relay test` shows which work"))

@@ -17,7 +17,7 @@ from proxy.config.load import load
 from proxy.control.access import Refused
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.site_states import KnownSite
-from proxy.detect.verdict.labels import network_in_words
+from proxy.detect.verdict.labels import hello_limits, network_in_words
 from proxy.detect.verdict.site_status import BLOCKS
 from proxy.model import UNKNOWN_NETWORK, NetworkId, NetworkState
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -26,13 +26,14 @@ from proxy.model.phrase import _
 
 @frozen_dataclass
 class NetworkRow:
-    """A network. `state` and `do` are empty for a network that this computer is not on."""
+    """A network. `state`, `do` and `limits` are empty for a network that this computer is not on."""
 
     name: str
     id: str
     is_here: bool
     state: str
     do: str
+    limits: Sequence[str]
     blocked: int
     known: int
     latest: float | None
@@ -54,18 +55,29 @@ def networks_view(
     state: NetworkState,
     errors: Sequence[str] = (),
     portal_page: str = "",
+    limits: Sequence[str] = (),
 ) -> NetworksView:
-    """Returns the page: the present network first. `sites` are those of all networks, `names` of `[networks]` by id."""
+    """Returns the page: the present network first. `sites` are those of all networks, `names` of `[networks]` by id,
+    `limits` what the present network punishes."""
     known = Counter(str(site.stored.network) for site in sites)
     blocked = Counter(str(site.stored.network) for site in sites if _is_blocked(site))
     problem = network_in_words(state, portal_page)
     rows = []
     for id_ in sorted({here, *known, *names}, key=lambda id_: (id_ != here, names.get(id_, "~"), id_)):
-        text, do = (problem or (_("Internet access works."), "")) if id_ == here else ("", "")
+        is_here = id_ == here
+        text, do = (problem or (_("Internet access works."), "")) if is_here else ("", "")
         times = [at for site in sites if site.stored.network == id_ and (at := site.state.found_at)]
         rows.append(
             NetworkRow(
-                names.get(id_, ""), id_, id_ == here, text, do, blocked[id_], known[id_], max(times, default=None)
+                names.get(id_, ""),
+                id_,
+                is_here,
+                text,
+                do,
+                limits if is_here else (),
+                blocked[id_],
+                known[id_],
+                max(times, default=None),
             )
         )
     name = names.get(here, "")
@@ -86,8 +98,12 @@ async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) 
     parts, here = visit.parts, visit.parts.network()
     names = {id_: name for name, id_ in parts.settings.networks.items()}
     sites = await visit.frame.sites.known(time.time())
-    state, login = parts.beliefs.network_state(here), parts.beliefs.portal_page(here)
-    view = await asyncio.to_thread(networks_view, sites, names, here, state, errors, login)
+    beliefs, now = parts.beliefs, time.time()
+    state, login = beliefs.network_state(here), beliefs.portal_page(here)
+    limits = hello_limits(
+        counted=beliefs.hellos_are_counted(here, now), cuts_punished=beliefs.cuts_are_punished(here, now)
+    )
+    view = await asyncio.to_thread(networks_view, sites, names, here, state, errors, login, limits)
     return await visit.page("networks.html", here="networks", view=view, status=status)
 
 

@@ -108,8 +108,9 @@ class RelayJson:
         in_use: bool = True,
         test: RelayTest | None = None,
         obstacle: RelayObstacle | None = None,
+        network_allows_few: bool = False,
     ) -> RelayJson:
-        """`failing`: whether it failed so often that it is used last."""
+        """`failing`: whether it failed so often that it is used last. `network_allows_few`: see `RelayFault.fix`."""
         if failing or health.fault is not None:
             state = RelayState.FAILING
         elif health.failures:
@@ -130,7 +131,11 @@ class RelayJson:
             usual_s=round(health.usual_s, 4) or None,
             worked_at=health.worked_at or None,
             failed_at=health.failed_at or None,
-            fault=None if health.fault is None else RelayFaultJson.of(name, health.fault),
+            fault=(
+                None
+                if health.fault is None
+                else RelayFaultJson.of(name, health.fault, network_allows_few=network_allows_few)
+            ),
             obstacle=None if obstacle is None else RelayObstacleJson.of(name, obstacle),
             enabled=in_use,
             test=None if test is None else RelayTestJson.of(test),
@@ -165,6 +170,7 @@ def relays_json(
     """Returns the configured relays in their order, with the last test and the visits of each."""
     configured, health, obstacles = parts.settings.relay, parts.health, parts.relay_obstacles()
     in_use = {each.name for each in enabled_relays(configured)}
+    network_allows_few = parts.beliefs.network_state(parts.network()).is_restricted
     return tuple(
         RelayJson.of(
             each,
@@ -174,6 +180,7 @@ def relays_json(
             in_use=each.name in in_use,
             test=tests.get(each.name),
             obstacle=obstacles.get(each.name),
+            network_allows_few=network_allows_few,
         )
         for each in configured
     )

@@ -17,7 +17,11 @@ async def problems(moment: Moment) -> list[ProblemJson]:
     parts = moment.frame.parts
     health = parts.health
     return present(
-        moment.frame.relays.enabled(), health.of, lambda name: health.is_open(name, moment.now), parts.relay_obstacles()
+        moment.frame.relays.enabled(),
+        health.of,
+        lambda name: health.is_open(name, moment.now),
+        parts.relay_obstacles(),
+        network_allows_few=parts.beliefs.network_state(parts.network()).is_restricted,
     )
 
 
@@ -26,15 +30,18 @@ def present(
     health: Callable[[str], RelayHealth],
     failing: Callable[[str], bool],
     obstacles: Mapping[str, RelayObstacle],
+    *,
+    network_allows_few: bool,
 ) -> list[ProblemJson]:
     """As `problems`. `relays` are those in use. `failing` returns whether a relay failed so often that it is used last.
-    `obstacles` are by relay name."""
+    `obstacles` are by relay name. `network_allows_few`: see `RelayFault.fix`."""
 
     def texts() -> Iterator[tuple[str, str]]:
         for name in relays:
             state = health(name)
             if (noted := state.fault) is not None:
-                yield _("Relay {relay} fails: {fault}.", relay=name, fault=noted.fault.text), noted.fault.fix(name)
+                text = _("Relay {relay} fails: {fault}.", relay=name, fault=noted.fault.text)
+                yield text, noted.fault.fix(name, network_allows_few=network_allows_few)
             elif failing(name):
                 text = _("Relay {relay} keeps failing: {error}", relay=name, error=redact(state.last_error))
                 yield text, f"byway relay test {name}"

@@ -17,12 +17,13 @@ from dataclasses import replace
 from proxy.config.relays import enabled_relays
 from proxy.control.dependencies import Dependencies
 from proxy.control.frame import Frame
-from proxy.detect.beliefs.events import ClockMeasured, ControlAnswered, ResolverMeasured
+from proxy.detect.beliefs.events import ClockMeasured, ControlAnswered, PageDoubted, ResolverMeasured
 from proxy.detect.scopes import registrable
 from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.decision import decide
 from proxy.detect.verdict.evidence import block_measured, open_measured
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
+from proxy.detect.verdict.measurement_signals import page_difference
 from proxy.detect.verdict.site_status import BLOCKS, LastResult, SiteStatus, Source, site_state
 from proxy.detect.verdict.verdict import Verdict
 from proxy.features.sites.measurement_answers import MeasurementJson, RouteResultJson, StepJson, StepLine, VerdictJson
@@ -308,8 +309,8 @@ class Measurements:
         parts.beliefs.measured(host, result, network=network)
 
     def _learn_network(self, measured: Measured, now: float) -> None:
-        """Passes the results of the measurement about the network as a whole, and about this computer's clock, to the
-        beliefs."""
+        """Passes the results of the measurement about the network as a whole, about this computer's clock, and about
+        pages that differ, to the beliefs."""
         parts, verdict, routes = self._parts, measured.verdict, MeasuredRoutes(tuple(measured.steps))
         if verdict.cause == Cause.CLOCK:
             parts.beliefs.note(ClockMeasured(routes.clock_ahead), network=measured.network, now=now)
@@ -318,6 +319,8 @@ class Measurements:
         elif routes.is_resolver_down and verdict.status is SiteStatus.WORKS:
             domains = frozenset({registrable(measured.page.host), registrable(routes.control_host)})
             parts.beliefs.note(ResolverMeasured(domains), network=measured.network, now=now)
+        if page_difference(routes):
+            parts.beliefs.note(PageDoubted(measured.page.host), network=measured.network, now=now)
         if verdict.status is SiteStatus.PORTAL and routes.is_control_replaced:
             event = ControlAnswered("", ConnectivityResult.PORTAL, measured.at, portal=routes.portal_page)
             parts.services.events.emit(Learned(parts.beliefs.learn(event, network=measured.network, now=now)))

@@ -127,7 +127,7 @@ class MeasurementEndpoints:
     async def known(self, destination: Destination) -> KnownSiteAnswer:
         """Returns all stored data about a site, and the plan for a request to it now."""
         stored, made = await self._planned(destination)
-        now = time.time()
+        now, network_state = time.time(), self.parts.beliefs.network_state(self.parts.network())
         rows = await self.sites.rows(site=destination.host, limit=_LAST_CONNECTIONS)
         changes, timeline = await history(self.parts, destination.host, now)
         current = SiteJson.of_known(self.sites.states(now).host(destination.host))
@@ -135,7 +135,10 @@ class MeasurementEndpoints:
             host=destination.host,
             port=destination.port,
             belief=current,
-            relay_faults=tuple(RelayFaultJson.of(*noted) for noted in self.parts.health.faults().items()),
+            relay_faults=tuple(
+                RelayFaultJson.of(name, noted, network_allows_few=network_state.is_restricted)
+                for name, noted in self.parts.health.faults().items()
+            ),
             relay_obstacles=tuple(RelayObstacleJson.of(*each) for each in self.parts.relay_obstacles().items()),
             plan=PlanJson.of(made),
             mode=ModeJson.of(self.parts.modes),

@@ -28,9 +28,11 @@ PARTS: Mapping[str, str] = {
     "relay": _("relay handshake"),
     "neutral": _("TLS handshake, other SNI"),
     "hello": _("TLS handshake, site's SNI"),
+    "shape": _("TLS handshake, recorded ClientHello"),
     "certificate": _("certificate"),
     "answer": _("HTTP response"),
     "transfer": _("transfer"),
+    "pause": _("long connection"),
     "control": _("control site"),
 }
 """The words for the steps of a measurement."""

@@ -16,6 +16,7 @@ from proxy.control.answers.overrides import overrides_json
 from proxy.control.answers.problems import ProblemJson
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame, Moment
+from proxy.detect.verdict.labels import hello_limits
 from proxy.detect.verdict.site_status import Source
 from proxy.features.today.answers import ModeAnswer, StatusAnswer, StopAnswer, TrafficJson
 from proxy.features.today.mode_change import change_mode
@@ -98,6 +99,10 @@ class StatusEndpoints:
             *self.relays.lost_selections().values(),
             *lost_overrides(parts.setup().loaded.settings, parts.overrides),
             *parts.store.notices,
+            *hello_limits(
+                counted=parts.beliefs.hellos_are_counted(network, moment.now),
+                cuts_punished=parts.beliefs.cuts_are_punished(network, moment.now),
+            ),
         )
         return StatusAnswer(
             pid=os.getpid(),

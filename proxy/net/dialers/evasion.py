@@ -4,27 +4,26 @@ A FragmentingStream buffers bytes until the flight is whole, since today's Clien
 sends the flight in the pieces that `wire.fragmentation` makes, each in its own segment, and passes all later bytes
 straight to the inner stream, whose socket the kernel may splice. In plain HTTP every request names the host, so each
 head is fragmented, up to the first request with a body. `send_nowait` counts the bytes that it accepted, not those that
-went out.
+went out. A PacedStream below it makes the pieces wait for each other.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import socket
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from proxy.model import Destination, Protocol, Stage, Symptom
 from proxy.model.errors import DialError
+from proxy.model.strategy import Strategy, StrategyKind, strategies
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.stream import Stream, WrappedStream
-from proxy.wire import fragmentation as shapes
 from proxy.wire.flight import Flight
-
-Shape = Callable[[Flight], tuple[bytes, ...]]
-"""Returns the pieces of a whole flight."""
+from proxy.wire.fragmentation import pieces
 
 _RECEIVED_TTL = getattr(socket, "IP_RECVTTL", 12) if sys.platform == "linux" else None  # in Python from 3.14 on
 
@@ -37,11 +36,11 @@ _TTL_OPTIONS = {
 class FragmentingStream(WrappedStream):
     """A stream that fragments its first flight."""
 
-    __slots__ = ("_eof_due", "_flight", "_pieces", "_shape")
+    __slots__ = ("_eof_due", "_flight", "_pieces", "_strategy")
 
-    def __init__(self, inner: Stream, shape: Shape) -> None:
+    def __init__(self, inner: Stream, strategy: Strategy) -> None:
         super().__init__(inner)
-        self._shape = shape
+        self._strategy = strategy
         self._flight: Flight | None = Flight()  # buffered until it is whole; None: no further flight is expected
         self._pieces: deque[bytes | memoryview] = deque()  # released, and not yet taken by `inner`
         self._eof_due = False
@@ -82,7 +81,7 @@ class FragmentingStream(WrappedStream):
         again = flight.protocol is Protocol.HTTP and flight.replayable and not self._eof_due
         self._flight = Flight() if again else None
         if flight.data:
-            self._pieces.extend(self._shape(flight))
+            self._pieces.extend(pieces(self._strategy, flight))
         self._flush()
 
     def _flush(self) -> bool:
@@ -116,50 +115,112 @@ class DisorderedStream(FragmentingStream):
 
     __slots__ = ()
 
-    def __init__(self, inner: Stream) -> None:
-        super().__init__(inner, shapes.disorder)
-
     def _send_apart(self, piece: bytes | memoryview) -> int:
         with _ttl_1(self.lowest_socket):
             return super()._send_apart(piece)
 
 
-class FragmentingDialer:
-    """Dials through `dialer` and fragments the first flight with `shape`."""
+class PacedStream(WrappedStream):
+    """A stream that takes nothing for `pause_s` after a piece that was to leave apart from the next one. A filter that
+    forgets an unfinished message by then does not put it together."""
 
-    def __init__(self, dialer: Dialer, shape: Shape) -> None:
+    __slots__ = ("_pause", "_pause_s")
+
+    def __init__(self, inner: Stream, pause_s: float) -> None:
+        super().__init__(inner)
+        self._pause_s = pause_s
+        self._pause: asyncio.TimerHandle | None = None
+
+    @property
+    def plain_socket(self) -> socket.SocketType | None:
+        return self._inner.plain_socket if self._pause is None else None
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        return self._inner.send_nowait(data) if self._pause is None else 0
+
+    def send_apart_nowait(self, data: bytes | memoryview) -> int:
+        if self._pause is not None:
+            return 0
+        sent = self._inner.send_apart_nowait(data)
+        if sent == len(data):
+            self._pause = asyncio.get_running_loop().call_later(self._pause_s, self._over)
+        return sent
+
+    def close(self) -> None:
+        self._end_pause()
+        super().close()
+
+    def abort(self) -> None:
+        self._end_pause()
+        super().abort()
+
+    def _over(self) -> None:
+        self._pause = None
+        self._wake(receiver=False, sender=True)
+
+    def _end_pause(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+
+
+class FragmentingDialer:
+    """Dials through `dialer` and fragments the first flight."""
+
+    def __init__(self, dialer: Dialer, strategy: Strategy) -> None:
         self._dialer = dialer
-        self._shape = shape
+        self._strategy = strategy
 
     async def dial(self, destination: Destination) -> Stream:
-        return FragmentingStream(await self._dialer.dial(destination), self._shape)
+        return FragmentingStream(await self._dialer.dial(destination), self._strategy)
 
     def __repr__(self) -> str:
-        return f"<FragmentingDialer {getattr(self._shape, '__name__', self._shape)} {self._dialer!r}>"
+        return f"<FragmentingDialer {self._strategy} {self._dialer!r}>"
 
 
 class DisorderDialer:
     """Dials through `dialer`, whose socket leads to the site, and sends the first flight's pieces in disorder. Skips
     the route where the kernel ignores a socket's TTL: the strategy would change nothing."""
 
-    def __init__(self, dialer: Dialer) -> None:
+    def __init__(self, dialer: Dialer, strategy: Strategy) -> None:
         self._dialer = dialer
+        self._strategy = strategy
 
     async def dial(self, destination: Destination) -> Stream:
         if not honours_ttl():
             text = "disorder skipped: this system ignores the TTL set for a packet"
             raise DialError(text, stage=Stage.CONNECT, symptom=Symptom.SKIPPED)
-        return DisorderedStream(await self._dialer.dial(destination))
+        return DisorderedStream(await self._dialer.dial(destination), self._strategy)
 
     def __repr__(self) -> str:
         return f"<DisorderDialer {self._dialer!r}>"
 
 
-STRATEGY_DIALERS: Mapping[str, Callable[[Dialer], Dialer]] = {
-    word: DisorderDialer if strategy.first_piece_dies else functools.partial(FragmentingDialer, shape=strategy.shape)
-    for word, strategy in shapes.STRATEGIES.items()
+class PaceDialer:
+    """Dials through `dialer`; the pieces of a flight then leave one after the other."""
+
+    def __init__(self, dialer: Dialer, strategy: Strategy) -> None:
+        self._dialer = dialer
+        self._pause_s = strategy.number / 1000
+
+    async def dial(self, destination: Destination) -> Stream:
+        return PacedStream(await self._dialer.dial(destination), self._pause_s)
+
+    def __repr__(self) -> str:
+        return f"<PaceDialer {self._pause_s:g} s {self._dialer!r}>"
+
+
+_DIALERS: Mapping[StrategyKind, Callable[[Dialer, Strategy], Dialer]] = {
+    StrategyKind.DISORDER: DisorderDialer,
+    StrategyKind.PACE: PaceDialer,
 }
-"""The dialer of each strategy, by its word in a route, in the order of `STRATEGIES`. It wraps another dialer."""
+
+
+def with_strategies(dialer: Dialer, wrap: Iterable[str]) -> Dialer:
+    """Returns a dialer that dials through `dialer` and sends flights as the strategies among these words say."""
+    for strategy in reversed(strategies(wrap)):
+        dialer = _DIALERS.get(strategy.kind, FragmentingDialer)(dialer, strategy)
+    return dialer
 
 
 @functools.cache

@@ -3,13 +3,15 @@
 Some networks freeze all traffic between a client and an address after more than three ClientHellos of one name, each
 less than 0.4 s after the one before it. A page of twelve hosts makes as many connections to an https relay. They are
 made at once until such a punishment shows: handshakes of a burst get no answer, one after the other, although the relay
-accepts connections. From then on hellos are kept apart, so that the relay works when the punishment is over. Pure:
-times are arguments, of one clock.
+accepts connections. From then on hellos are kept apart, so that the relay works when the punishment is over. They are
+kept apart from the first one on where visits have shown that the network counts hellos. Times are arguments, of one
+clock.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 APART_S = 0.45
 """Seconds between hellos. Those networks count hellos that are less than 0.4 s apart."""
@@ -29,16 +31,22 @@ _REMEMBERED = 64
 class HelloSpacing:
     """The hellos to one relay."""
 
-    __slots__ = ("_begun", "_next_at", "_silent", "_until")
+    __slots__ = ("_are_counted", "_begun", "_next_at", "_silent", "_until")
 
-    def __init__(self) -> None:
+    def __init__(self, are_counted: Callable[[], bool] = lambda: False) -> None:
+        """`are_counted`: see `Knowledge.hellos_are_counted`."""
+        self._are_counted = are_counted
         self._begun: deque[float] = deque(maxlen=_REMEMBERED)  # the times of the last hellos
         self._silent = 0  # unanswered hellos of bursts in a row
-        self._until = 0.0  # the time until which hellos are kept apart
+        self._until = 0.0  # the time until which hellos are kept apart, since a burst of them was punished
         self._next_at = 0.0
 
     def is_active(self, now: float) -> bool:
         """Whether hellos are kept apart."""
+        return now < self._until or self._are_counted()
+
+    def was_punished(self, now: float) -> bool:
+        """Whether a burst of hellos to this relay was punished lately."""
         return now < self._until
 
     def next_at(self, now: float) -> float:
@@ -57,7 +65,7 @@ class HelloSpacing:
 
     def unanswered(self, begun_at: float, now: float) -> None:
         """The hello that left at `begun_at` got no answer, although the relay had accepted the connection."""
-        if self.is_active(now):
+        if self.was_punished(now):
             self._until = now + LASTS_S
         elif self._is_of_burst(begun_at):
             self._silent += 1

@@ -19,15 +19,15 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.model import Destination, IPAddress, Route, Stage, Symptom, literal
 from proxy.model.errors import ConfigError, DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.strategy import check_joined, strategy
 from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
-from proxy.net.dialers.evasion import STRATEGY_DIALERS
+from proxy.net.dialers.evasion import with_strategies
 from proxy.net.dialers.road import RoadToRelays
 from proxy.net.dialers.slots import HANDSHAKES_MAX, PATHS_MAX, Slots
 from proxy.net.dialers.tcp import DirectDialer
 from proxy.net.knowledge import NOTHING_KNOWN, Knowledge
 from proxy.net.race.retries import RetrySchedule
 from proxy.net.stream import Stream
-from proxy.wire.fragmentation import STRATEGIES
 from proxy.wire.relay_url import RelayKind, RelayUrl, parse, parse_chain
 
 if TYPE_CHECKING:
@@ -87,9 +87,8 @@ class RelayDialer(Dialer, Protocol):
 
 
 _FAMILIES = {"ipv4": 4, "ipv6": 6}
-_WORDS = ("doh", *_FAMILIES, *STRATEGY_DIALERS)  # in the order in which they may stand
-_DIRECT_ONLY = ("doh", *_FAMILIES, *(word for word, strategy in STRATEGIES.items() if strategy.first_piece_dies))
-"""Wrappers that a relayed route cannot have: the relay resolves the name, and its socket leads to the relay."""
+_NAME_WORDS = ("doh", *_FAMILIES)
+"""Wrappers that say which address is dialed. They come before those that change the flight, in this order."""
 
 
 class Registry:
@@ -160,10 +159,7 @@ class Registry:
         if dialer is None:
             _check_wrap(route)
             dialer = self._relayed(route.relays) if route.relays else self._direct_with_strategy(route, avoid_residual)
-            for word in reversed(route.wrap):
-                if word in STRATEGY_DIALERS:
-                    dialer = STRATEGY_DIALERS[word](dialer)
-            self._wrapped[route, avoid_residual] = dialer
+            dialer = self._wrapped[route, avoid_residual] = with_strategies(dialer, route.wrap)
         return dialer
 
     def check(self, route: Route) -> None:
@@ -283,7 +279,7 @@ class Registry:
             if url.kind is RelayKind.HTTPS:
                 from proxy.net.dialers.hello_spacing import HelloSpacing  # with the first such relay
 
-                spacing = HelloSpacing()
+                spacing = HelloSpacing(self._knowledge.hellos_are_counted)
             self._slots[endpoint] = Slots(
                 handshakes_max=self._handshakes_max,
                 paths_max=self._paths_max,
@@ -374,15 +370,21 @@ def _relay_dialer(kind: RelayKind) -> Callable[..., RelayDialer]:
 
 
 def _check_wrap(route: Route) -> None:
-    """Raises ConfigError for wrappers that are unknown, in another order than `_WORDS`, or not possible through a
-    relay."""
+    """Raises ConfigError for wrappers that are unknown, in the wrong order, or not possible through a relay, which
+    resolves the name itself and to which our socket leads."""
     for word in route.wrap:
-        if word not in _WORDS:
+        found = strategy(word)
+        if found is None and word not in _NAME_WORDS:
             raise ConfigError(f"route {route}: there is no {word!r}")
-        if route.relays and word in _DIRECT_ONLY:
+        if route.relays and (found is None or found.first_piece_dies):
             raise ConfigError(f"route {route}: {word!r} is for direct routes")
-    if sorted(set(route.wrap), key=_WORDS.index) != list(route.wrap):
-        raise ConfigError(f"route {route}: strategies must be in the order {', '.join(_WORDS)}, each once")
+    before = [word for word in route.wrap if word in _NAME_WORDS]
+    if sorted(set(before), key=_NAME_WORDS.index) != list(route.wrap[: len(before)]):
+        raise ConfigError(f"route {route}: {', '.join(_NAME_WORDS)} come first, in this order, each once")
+    try:
+        check_joined(route.wrap)
+    except ValueError as error:
+        raise ConfigError(f"route {route} {error}") from None
 
 
 def _skipped(sentence: str) -> DialError:

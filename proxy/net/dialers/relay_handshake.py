@@ -62,7 +62,10 @@ class Handshake(Deadline):
     DialError, OSError and PeerError leave the block as a DialError of stage RELAY. The stream is aborted after every
     exception, also when the task is cancelled."""
 
-    __slots__ = ("_path_timeout_s", "_relay", "_slot", "_stream", "_timeout_s", "asked", "is_greeting", "reader")
+    __slots__ = (
+        *("_path_timeout_s", "_relay", "_slot", "_stream", "_timeout_s"),
+        *("asked", "is_answered", "is_socks", "reader"),
+    )
 
     def __init__(
         self,
@@ -84,9 +87,11 @@ class Handshake(Deadline):
         self.reader = Reader()
         self.asked = False
         """The relay has the request, so that its silence may be the destination's."""
-        self.is_greeting = False
-        """The greeting of a known protocol was sent to the first relay of a route, and no byte came back. If it went
-        unencrypted to another network, that network may filter the protocol."""
+        self.is_socks = False
+        """SOCKS is spoken with the first relay of a route. If it goes unencrypted to another network, that network may
+        filter the protocol."""
+        self.is_answered = False
+        """A byte came back for the greeting."""
 
     def request_sent(self) -> None:
         """The relay has the request. From now on it waits for the destination."""
@@ -95,6 +100,12 @@ class Handshake(Deadline):
             self._slot.request_sent()
         if self._path_timeout_s is not None:
             self.reschedule(asyncio.get_running_loop().time() + self._path_timeout_s)
+
+    def _due(self) -> None:
+        """A request that is not even acknowledged when the time of the handshake is over is given up then."""
+        if self.asked and self._unacked():
+            self._when = asyncio.get_running_loop().time()
+        super()._due()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -105,38 +116,57 @@ class Handshake(Deadline):
             error = late
         if error is None:
             return
-        plain = self._stream.plain_socket
-        unacked = unacknowledged(plain) if self.is_greeting and plain is not None else 0
+        filtered = self._filtered(error)
         self._stream.abort()
         if isinstance(error, DialError | OSError | PeerError):
-            text, symptom, evidence = _classify(error, self, self._timeout_s, self._path_timeout_s or self._timeout_s)
-            is_down = self.is_greeting and symptom is Symptom.RELAY_DOWN
-            if is_down and plain is not None and is_beyond_home(self._stream):
-                evidence = {**evidence, "greeting": 1, "unacked": unacked}
+            limits_s = self._timeout_s, self._path_timeout_s or self._timeout_s
+            text, symptom, evidence = _classify(error, self, *limits_s, is_lost=bool(filtered.get("unacked")))
+            if symptom is Symptom.RELAY_DOWN:
+                evidence = {**evidence, **filtered}
             # The name of the relay stands in place of "the relay" at the beginning of a sentence, else before it.
             generic = "the relay "
             is_subject = text.startswith(generic)
             said = f"relay {self._relay} {text.removeprefix(generic)}" if is_subject else f"relay {self._relay}: {text}"
             raise DialError(said, stage=Stage.RELAY, symptom=symptom, evidence=evidence) from error
 
+    def _filtered(self, error: BaseException) -> Evidence:
+        """Returns the evidence that the network may filter SOCKS; empty: there is none. Either no byte came back, or
+        what was sent last is not even acknowledged: a filter may let the first packet pass."""
+        unacked = self._unacked()
+        is_answered = self.is_answered or len(self.reader) > 0
+        if unacked is None or (is_answered and not (unacked and _is_silence(error))):
+            return NO_EVIDENCE
+        return {"greeting": 1, "unacked": unacked}
+
+    def _unacked(self) -> int | None:
+        """Returns the number of segments that the relay has not acknowledged; None: no other network sees SOCKS."""
+        plain = self._stream.plain_socket
+        is_seen = self.is_socks and plain is not None and is_beyond_home(self._stream)
+        return unacknowledged(plain) if is_seen and plain is not None else None
+
 
 def _classify(
-    error: DialError | OSError | PeerError, state: Handshake, timeout_s: float, path_timeout_s: float
+    error: DialError | OSError | PeerError, state: Handshake, timeout_s: float, path_timeout_s: float, *, is_lost: bool
 ) -> tuple[str, Symptom, Evidence]:
-    """Returns a sentence, the symptom, and the evidence."""
+    """Returns a sentence, the symptom, and the evidence. `is_lost`: what was sent last is not acknowledged."""
     if isinstance(error, DialError):
         return str(error), error.symptom, error.evidence
     if isinstance(error, PeerError):
         if state.reader.ended:
             return "the relay closed the connection during the handshake", Symptom.RELAY_DOWN, {"relay": Symptom.EOF}
         return str(error), Symptom.RELAY_GARBAGE, NO_EVIDENCE
-    if isinstance(error, TimeoutError) and error.errno is None:
-        if state.asked and not len(state.reader):
+    if _is_silence(error):
+        if state.asked and not len(state.reader) and not is_lost:
             return f"the relay did not reach the destination within {path_timeout_s:g} s", Symptom.TIMEOUT, NO_EVIDENCE
         text = f"the relay did not complete its handshake within {timeout_s:g} s"
         return text, Symptom.RELAY_DOWN, {"relay": Symptom.TIMEOUT}
     text = f"the relay closed the connection during the handshake ({error.strerror or error})"
     return text, Symptom.RELAY_DOWN, {"relay": Symptom.RESET}
+
+
+def _is_silence(error: BaseException) -> bool:
+    """Whether the time of the handshake was over, and not that of the kernel."""
+    return isinstance(error, TimeoutError) and error.errno is None
 
 
 async def dial_relay(via: Dialer, endpoint: Destination, relay: str) -> Stream:

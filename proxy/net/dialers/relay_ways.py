@@ -19,7 +19,7 @@ from proxy.model.errors import DialError
 from proxy.model.relay_way import RelayWay
 from proxy.net.deadline import poll_again
 from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
-from proxy.net.dialers.evasion import STRATEGY_DIALERS
+from proxy.net.dialers.evasion import with_strategies
 from proxy.net.dialers.hello_spacing import HelloSpacing
 from proxy.net.dialers.relay_handshake import dial_relay
 from proxy.net.dialers.road import RoadToRelays
@@ -72,10 +72,7 @@ class RelayWaysDialer:
         self._judged: set[RelayWay] = set()  # in the background
         if tls is not None:
             for strategy in road.strategies:
-                dialer = via
-                for word in reversed(strategy.split("|")):
-                    dialer = STRATEGY_DIALERS[word](dialer)
-                self._via[strategy] = dialer
+                self._via[strategy] = with_strategies(via, strategy.split("|"))
 
     async def dial(self, destination: Destination) -> Stream:
         """See Dialer; `destination` is the relay. Raises the DialError of the first way when all have failed."""
@@ -88,7 +85,7 @@ class RelayWaysDialer:
     def is_punished(self, symptom: Symptom) -> bool:
         """Whether a way that failed so says nothing of it: the network froze all of them for a burst of hellos."""
         is_silent = symptom in (Symptom.SILENT, Symptom.DROPPED, Symptom.TIMEOUT)
-        return is_silent and self.spacing is not None and self.spacing.is_active(asyncio.get_running_loop().time())
+        return is_silent and self.spacing is not None and self.spacing.was_punished(asyncio.get_running_loop().time())
 
     def broke(self, stream: Stream) -> None:
         """The relay did not complete its handshake on a stream of this dialer."""
@@ -133,7 +130,7 @@ class RelayWaysDialer:
 
     def retest(self, ways: Sequence[RelayWay]) -> None:
         """Tries a way whose test is due, if there is one. To be called beside a dial that went well."""
-        if self.spacing is not None and self.spacing.is_active(asyncio.get_running_loop().time()):
+        if self.spacing is not None and self.spacing.was_punished(asyncio.get_running_loop().time()):
             return
         way = self.road.retests and self.road.beliefs.due(self.endpoints[0], ways, *self.road.here())
         if way and way not in self._judged:

@@ -32,9 +32,9 @@ class Socks5Dialer(HandshakeDialer):
     async def _shake_hands(self, stream: Stream, state: Handshake, request: bytes) -> None:
         reader, with_password = state.reader, bool(self._credentials)
         await stream.send(_GREETINGS[with_password])
-        state.is_greeting = self._is_first
+        state.is_socks = self._is_first
         answer, method = await stream.receive(), socks.NO_AUTH
-        state.is_greeting = self._is_first and not answer
+        state.is_answered = bool(answer)
         if answer != socks.SOCKS5_NO_AUTH_CHOSEN:
             reader.receive_data(answer)
             method = await read_with(stream, reader, socks.read_socks5_method(reader, with_password=with_password))
@@ -70,5 +70,6 @@ class Socks4Dialer(HandshakeDialer):
 
     async def _shake_hands(self, stream: Stream, state: Handshake, request: bytes) -> None:
         await stream.send(request)
+        state.is_socks = self._is_first
         state.request_sent()
         await read_with(stream, state.reader, socks.read_socks4_reply(state.reader))

@@ -277,6 +277,17 @@ class Resolver:
             self._plain.drop((self._network(), host))
         return finding
 
+    async def elsewhere(self, host: str) -> IPAddress | None:
+        """Returns an address of the system's last answer for `host`, where it leads elsewhere than encrypted DNS, which
+        alone may be asked now. It is one to which direct may connect for a name: no private one that the user has not
+        allowed. Makes no finding."""
+        answer = self._tampering.system_answer(host)
+        if answer is None or self.may_ask_in_plain_text(host):
+            return None
+        if not await self._tampering.leads_elsewhere(host, self.secure):
+            return None
+        return next((each for each in answer.addresses if not self._tampering.are_bogons(host, (each,))), None)
+
     def second_opinion(self, host: str) -> asyncio.Task[bool] | None:
         """Returns a task that asks encrypted DNS whether the system's resolver led `host` elsewhere. It makes no
         finding and raises nothing. Returns None when encrypted DNS may not be asked, was asked within the last day, or

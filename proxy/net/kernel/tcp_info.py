@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import sys
 from collections import OrderedDict
 from typing import Protocol
 
@@ -26,9 +27,11 @@ ClientHello, with the name in it, for 32 s (measured)."""
 # tcpi_rtt 68 (µs), tcpi_total_retrans 100 (segments), tcpi_bytes_acked 120 (Linux 4.1).
 _FIELDS = struct.Struct("=4xB3xI12xI40xI28xI16xQ")
 _TIMES = struct.Struct("=44xI4xI")  # tcpi_last_data_sent, tcpi_last_data_recv (ms ago)
-_NOTSENT = struct.Struct("=I")
+_COUNT = struct.Struct("=I")
 _NOTSENT_AT = 144  # tcpi_notsent_bytes (Linux 4.6)
+_OUT_OF_ORDER_AT = 224  # tcpi_rcv_ooopack (Linux 5.4)
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)  # Linux and macOS
+_SIOCOUTQ, _SIOCOUTQNSD = 0x5411, 0x894B  # <linux/sockios.h>: bytes that are unacknowledged or unsent, and unsent
 _BUFFER_SIZE = 256  # bytes, more than is needed; the kernel returns as many as its struct has
 
 # For a flow that is under way: tcpi_state 0, tcpi_probes 3, tcpi_rcv_mss 20 (bytes), tcpi_unacked 24
@@ -56,6 +59,7 @@ class Reading:
     acked: bool = False  # something was sent, and all of it is acknowledged
     rtt_s: float = 0.0
     rto_s: float = 0.0  # the kernel's timeout, as it was before retransmissions doubled it
+    out_of_order: int = 0  # segments received behind a lost one, ever
 
 
 @frozen_dataclass
@@ -76,6 +80,8 @@ class FlowSample:
 class FlowSampler(Protocol):
     """Reads a connection from the kernel: TcpInfo, or a test's double."""
 
+    @property
+    def usable(self) -> bool: ...
     def sample(self, sock: socket.SocketType) -> FlowSample | None: ...
     def answered_after(self, sock: socket.SocketType) -> float | None: ...
 
@@ -87,8 +93,15 @@ PROBES_MAX = 127
 broken. With a count of 3, a live connection dies in an outage of 3 s (measured)."""
 
 
+_RETRANSMIT_OFTEN = ((44, 1000 * PROBE_EVERY_S), (16, 1)) if sys.platform in ("linux", "android") else ()
+"""Options with their values; the first that the kernel knows is set. TCP_RTO_MAX_MS (Linux 6.15): it retransmits once a
+second at least. TCP_THIN_LINEAR_TIMEOUTS: it retransmits up to three segments six times without doubling its timeout,
+where the congestion control is not BBR (measured). Other systems have other options of these numbers."""
+
+
 class Keepalive:
-    """Probes on an idle connection, whose result `TcpInfo.sample` reads. `end` restores the socket's options."""
+    """Probes on an idle connection, whose result `TcpInfo.sample` reads. While data is unacknowledged, the kernel sends
+    no probes; it then retransmits as often, where it can be told to. `end` restores the socket's options."""
 
     __slots__ = ("_before",)
 
@@ -104,7 +117,26 @@ class Keepalive:
         for (level, option), name in zip(_KEEPALIVE_TIMES, _KEEPALIVE_NAMES, strict=True):
             sock.setsockopt(level, option, count if name == "TCP_KEEPCNT" else PROBE_EVERY_S)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _RETRANSMIT_OFTEN:
+            with contextlib.suppress(OSError):  # an older kernel
+                usual = sock.getsockopt(socket.IPPROTO_TCP, option)
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+                return cls((*before, (socket.IPPROTO_TCP, option, usual)))
         return cls(before)
+
+    def probe(self, sock: socket.SocketType) -> None:
+        """Sends a probe at once, and the next one PROBE_EVERY_S later, if nothing was heard for as long: Linux looks
+        how long it waits already when the time is set. Harmless when the connection is closed."""
+        with contextlib.suppress(OSError):
+            if hasattr(socket, "TCP_KEEPIDLE"):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_EVERY_S)
+
+    def judge(self, sock: socket.SocketType, count: int) -> None:
+        """Has the kernel break the connection at its next probe if the last `count` were unanswered. Harmless when it
+        is closed."""
+        with contextlib.suppress(OSError):
+            if hasattr(socket, "TCP_KEEPCNT"):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, count)
 
     def end(self, sock: socket.SocketType) -> None:
         """Restores the socket's options. Harmless when the connection is closed."""
@@ -148,7 +180,7 @@ class TcpInfo:
         data = _info(sock)
         if len(data) < _FIELDS.size:
             return Reading()
-        unsent = _NOTSENT.unpack_from(data, _NOTSENT_AT)[0] if len(data) >= _NOTSENT_AT + _NOTSENT.size else 0
+        unsent, out_of_order = _count(data, _NOTSENT_AT), _count(data, _OUT_OF_ORDER_AT)
         doublings, rto_us, unacked, rtt_us, total_retransmits, bytes_acked = _FIELDS.unpack_from(data)
         return Reading(
             retransmits=total_retransmits - snapshot.total_retransmits,
@@ -156,6 +188,7 @@ class TcpInfo:
             acked=unacked == 0 and unsent == 0 and bytes_acked > snapshot.bytes_acked,
             rtt_s=rtt_us / 1e6,
             rto_s=(rto_us >> doublings) / 1e6,  # before it was doubled
+            out_of_order=out_of_order,
         )
 
     def answered_after(self, sock: socket.SocketType) -> float | None:
@@ -216,10 +249,38 @@ def _info(sock: socket.SocketType) -> bytes:
         return b""
 
 
+def _count(data: bytes, at: int) -> int:
+    """Returns a field of `struct tcp_info`; 0 from an older kernel that lacks it."""
+    return _COUNT.unpack_from(data, at)[0] if len(data) >= at + _COUNT.size else 0
+
+
 def unacknowledged(sock: socket.SocketType) -> int:
     """Returns the number of segments that were sent and not acknowledged; 0 where TCP_INFO is not readable."""
     data = _info(sock)
     return _PULSE.unpack_from(data)[3] if len(data) >= _PULSE.size else 0
+
+
+def unacknowledged_bytes(sock: socket.SocketType) -> int:
+    """Returns the number of bytes that were sent and not acknowledged, also where TCP_INFO is not readable; 0 where it
+    is not known. What waits for room at a peer that reads slowly was not sent."""
+    if not sys.platform.startswith("linux"):
+        return 0
+    import fcntl  # not on every system
+
+    try:
+        waiting, unsent = (fcntl.ioctl(sock.fileno(), request, bytes(4)) for request in (_SIOCOUTQ, _SIOCOUTQNSD))
+    except (OSError, ValueError):  # closed by the peer, or here
+        return 0
+    return int.from_bytes(waiting, sys.byteorder) - int.from_bytes(unsent, sys.byteorder)
+
+
+def is_closed(sock: socket.SocketType) -> bool:
+    """Whether a connection has ended for the kernel: closed here, reset by the peer, or given up."""
+    try:
+        sock.getpeername()
+    except OSError:
+        return True
+    return False
 
 
 # -- split TCP ---------------------------------------------------------------------------------------------------------

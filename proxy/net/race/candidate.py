@@ -69,7 +69,7 @@ class Candidate:
         self.answer_due_at = 0.0  # the time when a part of an HTTP answer is classified as it is; 0: no answer began
         self.answer_fingerprint = ""  # see knowledge.ClassifiedAnswer
         self.avoids_residual = False  # a relay may deliver instead, so this strategy stays out of a residual window
-        self.is_retry = False  # its relay was tried before in this race
+        self.is_retry = False  # its route was tried before in this race: a relay, or plain direct
         self.is_shared = False  # it tries a strategy for all races to the host, which wait for the result
         self.is_beside = False  # it was started beside direct, by a second opinion on the name: nothing waits for it
         self.connected_late = False  # it was hedged before it connected

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import Evidence
+from proxy.model import Evidence, Route
 from proxy.net.kernel.tcp_info import Reading, Snapshot, TcpInfo
 from proxy.net.race.candidate import Candidate, Phase
 from proxy.net.race.shared_findings import SharedFindings
@@ -43,21 +43,25 @@ class HedgePolicy:
         self._detect = detect
         self._findings = findings
 
-    def hedge_at(self, candidate: Candidate, host: str, now: float) -> float:
+    def hedge_at(self, candidate: Candidate, host: str, now: float, routes: Sequence[Route] = ()) -> float:
         """Returns the time at which `candidate`, which is under way to `host`, is hedged: the next route then starts
         beside it. A time up to `now` means that it looks dropped, by TCP_INFO or because it exceeded its timeout. A
-        later time means that it does not, and has to be checked again then, or after an earlier event."""
+        later time means that it does not, and has to be checked again then, or after an earlier event. `routes` are
+        those of its race."""
         if candidate.answer_due_at:  # it answers, so it is not hedged; its answer so far is classified at this time
             return candidate.answer_due_at if candidate.answer_due_at > now else math.inf
         # Another connection to this host has waited already: another wait would have the same result.
         findings = self._findings
-        if findings is not None and findings.down_until and candidate.direct and findings.is_down(host):
+        is_first = candidate.direct and not candidate.is_retry
+        if findings is not None and findings.down_until and is_first and findings.is_down(host):
             return now
-        return self.looks_dropped_at(candidate, now, is_direct=not candidate.route.relays)
+        return self.looks_dropped_at(candidate, now, host=host, routes=routes, is_direct=not candidate.route.relays)
 
-    def looks_dropped_at(self, attempt: UnderWay, now: float, *, is_direct: bool = True) -> float:
-        """Returns the same for `attempt`, which has no answer yet, by its times and TCP_INFO alone. `is_direct`: its
-        route has no relay."""
+    def looks_dropped_at(
+        self, attempt: UnderWay, now: float, *, host: str = "", routes: Sequence[Route] = (), is_direct: bool = True
+    ) -> float:
+        """Returns the same for `attempt`, which has no answer yet, by its times, TCP_INFO and the last answers of its
+        address alone. `is_direct`: its route has no relay."""
         detect, since = self._detect, attempt.syn_at or attempt.started_at
         if attempt.phase is Phase.DIALING:
             return since + (detect.hedge_syn_s if is_direct else detect.hedge_relay_s)
@@ -74,6 +78,8 @@ class HedgePolicy:
         else:
             reading = self.read_kernel(attempt)
             if reading.acked:  # the host has the flight, and may only be slow: more patience than for a drop
+                if self._is_answer_overdue(attempt.stream.peer, host, now - flown_at, now, routes):
+                    silent_at = min(silent_at, now)
                 looks_dropped = now >= max(silent_at, flown_at + detect.hedge_silent_rtts * reading.rtt_s)
             else:
                 is_late = now >= flown_at + detect.hedge_unacked_s
@@ -81,6 +87,17 @@ class HedgePolicy:
             if looks_dropped:
                 return now
         return min(poll_at, silent_at) if silent_at > now else poll_at
+
+    def _is_answer_overdue(self, address: str, host: str, waited_s: float, now: float, routes: Sequence[Route]) -> bool:
+        """Whether the answer of an address that has answered another host is awaited for long enough. A relay must be
+        among the `routes`: nothing else helps against silence for sure, and a cut ClientHello may be punished."""
+        detect, findings = self._detect, self._findings
+        return (
+            findings is not None
+            and waited_s >= detect.hedge_silent_known_s
+            and findings.answered_another(address, host, now - detect.hedge_known_s)
+            and any(route.relays for route in routes)
+        )
 
     def reserve_at(self, reserve: Candidate, candidates: Sequence[Candidate]) -> float:
         """Returns the time at which an open path in reserve gets the flight, even if other candidates look promising:
@@ -127,4 +144,6 @@ class HedgePolicy:
             "acknowledged": int(reading.acked),
             "rtt_ms": round(reading.rtt_s * 1000, 1),
         }
+        if reading.out_of_order:
+            attempt.evidence["out_of_order"] = reading.out_of_order
         return reading

@@ -1,17 +1,23 @@
 """Records ClientHellos by name and address, as a network may count them, and spaces those that Byway adds.
 
 Some networks freeze all traffic between a client and an address after more than three ClientHellos of one name, each
-less than 0.4 s after the one before it. Byway never delays a client's own hellos. But it adds more: the same hello in
-pieces, a check of the certificate, a re-test, a measurement. Each of them waits for its turn in this ledger. The ledger
-is pure: times are arguments, of one clock. `take_turn` and `until_quiet` read the loop's clock.
+less than 0.4 s after the one before it. Byway delays a client's own hellos only where the network is known for that
+(`apart_at`). But it adds more: the same hello in pieces, a check of the certificate, a re-test, a measurement. Each of
+them waits for its turn in this ledger. The ledger is pure: times are arguments, of one clock. `take_turn` and
+`until_quiet` read the loop's clock.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
+
+from proxy.model import host_and_port
+from proxy.model.remembered import remembered
 
 if TYPE_CHECKING:
     from proxy.config.detect_tuning import DetectTuning
@@ -51,6 +57,31 @@ class HelloLedger(deque[SentHello]):
         latest = self._latest(name, "", now - tuning.hello_apart_s)
         return max(now, latest[0][0] + tuning.hello_apart_s) if latest else now
 
+    def apart_at(self, name: str, address: str, now: float, tuning: DetectTuning) -> float:
+        """Returns the time at which a hello of `name` may go to `address` on a network that counts hellos: `now`, or
+        later. It is `hello_near_s` after the last one of that name to an address in the same /24 or /48."""
+        near = prefix_of(address)
+        for at, sent_name, sent_to, _ in reversed(self):
+            if at <= now - tuning.hello_near_s:
+                break
+            if sent_name == name and (not sent_to or prefix_of(sent_to) == near):
+                return at + tuning.hello_near_s
+        return now
+
+    def burst(self, name: str, address: str, at: float, tuning: DetectTuning) -> int:
+        """Returns the number of hellos in the burst to which the one at the time `at` belongs, the others to addresses
+        in the same /24 or /48: each left less than `hello_near_s` after the one before it."""
+        near = prefix_of(address)
+        size, later, has_it = 0, math.inf, False
+        for sent_at, sent_name, sent_to, _ in reversed(self):
+            if later - sent_at >= tuning.hello_near_s if has_it else sent_at < at:
+                break
+            if sent_name == name and sent_to and prefix_of(sent_to) == near:
+                if later - sent_at >= tuning.hello_near_s:
+                    size = 0
+                size, later, has_it = size + 1, sent_at, has_it or sent_at == at
+        return size if has_it else 0
+
     def _latest(self, name: str, address: str, since: float) -> list[tuple[float, bool]]:
         """Returns the hellos of `name` after `since` that may have gone to `address`, the last one first: their time,
         and whether they were extra."""
@@ -61,6 +92,13 @@ class HelloLedger(deque[SentHello]):
             if sent_name == name and not (address and sent_to and sent_to != address):
                 latest.append((at, is_extra))
         return latest
+
+
+@remembered(1024)
+def prefix_of(address: str) -> bytes:
+    """Returns the first bytes of an address with a port: those of its /24 or /48."""
+    host = ipaddress.ip_address(host_and_port(address)[0])
+    return host.packed[: 3 if host.version == 4 else 6]
 
 
 HelloTurn = Callable[[str], Awaitable[None]]

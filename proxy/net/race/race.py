@@ -31,6 +31,7 @@ from proxy.net.deadline import poll_again
 from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
 from proxy.net.race.response_check import ResponseCheck
+from proxy.net.race.shared_findings import ASK_COUNTED_S, MARKS_MAX
 from proxy.net.race.terms import RaceTerms
 from proxy.net.race.tries import AS_GOOD_AS_VALID, DENIALS, Tries
 from proxy.net.stream import Stream
@@ -39,6 +40,7 @@ from proxy.wire.flight import Flight
 
 if TYPE_CHECKING:
     from proxy.net.race.late_direct import LateDirect
+    from proxy.net.race.shared_findings import SharedFindings
     from proxy.net.race.sharing import Sharing
 
 _LATE_S = 0.1
@@ -93,6 +95,7 @@ class Race:
         self._flight: Flight | None = None
         self._is_flown = False  # the flight, or a part of it, was sent
         self._is_won = False
+        self._keeps_apart = False  # this network counts ClientHellos
         self._is_promising = False  # see `_start_next_if_due`
         self._sharing: Sharing | None = None  # from the second route on
         self._opinion: asyncio.Task[bool] | None = None  # under way: whether the name leads elsewhere
@@ -211,6 +214,12 @@ class Race:
         self._flight, self._flight_at = flight, now
         self._tries.pause = (self._tries.pause[0], min(self._tries.pause[1], now))
         self._gives_up_at, ends_at = now + self._terms.detect.give_up_s, now + limit_s
+        findings = self._terms.findings
+        if findings is not None and findings.may_be_counted and flight.protocol is FlightProtocol.TLS:
+            if now >= findings.ask_counted_at:
+                findings.ask_counted_at = now + ASK_COUNTED_S
+                findings.are_counted = self._terms.knowledge.hellos_are_counted()
+            self._keeps_apart = findings.are_counted
         while True:
             if self._is_flown and not flight.replayable and len(candidates) > 1:
                 self._leave_one_flight()
@@ -218,7 +227,8 @@ class Race:
             for candidate in candidates:
                 if candidate.connecting is not None:
                     candidate.poll_connect(candidate.connecting, self.notify, time())
-                if candidate.phase is Phase.OPEN and not self._is_flown:
+                is_due = candidate.phase is Phase.OPEN and not self._is_flown
+                if is_due and (not self._keeps_apart or self._hello_at(candidate, flight, now := time()) <= now):
                     self._send_flight(candidate, flight)
                 if candidate.phase is Phase.AWAITING_ANSWER:
                     if candidate.sent < len(flight.data) or flight.ended:
@@ -296,7 +306,8 @@ class Race:
             if phase in _UNDER_WAY:
                 if candidate.connecting is not None:
                     check_at = min(check_at, candidate.connecting.next_check_at)
-                if (hedge_at := self._terms.hedging.hedge_at(candidate, self._destination.host, now)) <= now:
+                hedge_at = self._terms.hedging.hedge_at(candidate, self._destination.host, now, self._tries.routes)
+                if hedge_at <= now:
                     self._mark_hedged(candidate, now)
                 else:
                     self._is_promising = self._is_promising or not candidate.is_beside
@@ -327,12 +338,12 @@ class Race:
             self._is_promising = False
             return False
         if reserve is not None and flight is not None:
-            if self._sharing is not None and self._sharing.leads_nowhere_new(reserve):
+            if self._sharing is not None and not reserve.is_retry and self._sharing.leads_nowhere_new(reserve):
                 text = f"the same address as before, {reserve.stream.peer if reserve.stream is not None else ''}"
                 reserve.failed(Stage.CONNECT, Symptom.SKIPPED, text, now)
                 return True
             reserve_at = self._terms.hedging.reserve_at(reserve, self._candidates)
-            hello_at = now if self._sharing is None else self._sharing.hello_at(reserve, flight, now)
+            hello_at = self._hello_at(reserve, flight, now)
             if hello_at > now:
                 self._is_promising = True
             elif not self._is_promising or now >= reserve_at or reserve.is_beside:
@@ -357,6 +368,16 @@ class Race:
             return False
         self._start(route, now)
         return True
+
+    def _hello_at(self, candidate: Candidate, flight: Flight, now: float) -> float:
+        """The time at which the flight may leave on an open path: `now`, or later."""
+        at = now if self._sharing is None else self._sharing.hello_at(candidate, flight, now)
+        if self._keeps_apart and not candidate.route.relays:
+            assert self._terms.findings is not None
+            assert candidate.stream is not None
+            name, peer = flight.server_name or self._destination.host, candidate.stream.peer
+            at = max(at, self._terms.findings.hellos.apart_at(name, peer, now, self._terms.detect))
+        return at
 
     def _ask_second_opinion(self) -> None:
         """Has encrypted DNS asked about the name, if that is wanted and `direct|doh` is among the routes."""
@@ -422,9 +443,22 @@ class Race:
         candidate.hedged_at = now
         candidate.note_addresses()
         if candidate.phase is Phase.AWAITING_ANSWER:
-            self._check.report_broken_flight(candidate, self._flight)
-            if candidate.direct and self._terms.findings is not None:
-                self._terms.findings.mark_down(self._destination.host)
+            if not candidate.evidence.get("acknowledged"):  # else the host has it: there is no filter to wait out
+                self._check.report_broken_flight(candidate, self._flight)
+            findings = self._terms.findings
+            if candidate.direct and findings is not None:
+                if (hellos := self._hellos_at_once(candidate, findings)) > self._terms.detect.hello_burst:
+                    findings.burst_failed(self._destination.host)
+                    candidate.evidence["hellos"] = hellos
+                findings.mark_down(self._destination.host)
+
+    def _hellos_at_once(self, candidate: Candidate, findings: SharedFindings) -> int:
+        """The number of ClientHellos of its name that left at once with that of `candidate`; 0: it sent none."""
+        flight, stream = self._flight, candidate.stream
+        if flight is None or flight.protocol is not FlightProtocol.TLS or stream is None:
+            return 0
+        name = flight.server_name or self._destination.host
+        return findings.hellos.burst(name, stream.peer, candidate.flight_sent_at, self._terms.detect)
 
     def _start(self, route: Route, now: float, *, is_beside: bool = False) -> None:
         candidate = Candidate(route, now)
@@ -531,16 +565,23 @@ class Race:
             if winner.syn_s and self._flight is not None and self._flight.protocol is FlightProtocol.TLS:
                 self._note_times(winner)
             findings = self._terms.findings
-            if winner.direct and findings is not None and findings.down_until:
-                findings.clear(self._destination.host)
+            if winner.direct and findings is not None:
+                if findings.down_until:
+                    findings.clear(self._destination.host)
+                is_of_burst = self._destination.host in findings.failed_bursts
+                if is_of_burst and (hellos := self._hellos_at_once(winner, findings)):
+                    winner.evidence["hellos"] = hellos
+                    if hellos <= self._terms.detect.hello_burst:  # once it was learned, there is no more to learn
+                        findings.failed_bursts.discard(self._destination.host)
+                        findings.ask_counted_at = 0.0  # it may show that this network counts
             if self._sharing is not None:
                 self._sharing.won(winner)
-        for candidate in self._candidates:
+        for candidate in reversed(self._candidates):  # of two whole hellos, the second one is judged
             if candidate is winner:
                 continue
             if candidate.direct:
                 self._tries.add_evidence(candidate, self._flight)
-            if valid and candidate.direct and candidate.active:
+            if valid and candidate.direct and candidate.active and self.overtaken is None:
                 from proxy.net.race.late_direct import LateDirect  # with the first site that is rescued
 
                 self.overtaken = LateDirect(candidate, self._flight, self._tries, self._check)
@@ -550,14 +591,23 @@ class Race:
         return Winner(winner.route, winner.stream, winner.answer, unsent, valid)
 
     def _note_times(self, winner: Candidate) -> None:
-        """Notes in the split-TCP detector how soon a SYN and a ClientHello were answered. A long time may be our own
-        delay, so it is then read from the kernel's clock."""
+        """Notes that the address answered a ClientHello, and in the split-TCP detector how soon it did, and its SYN. A
+        long time may be our own delay, so it is then read from the kernel's clock."""
         assert winner.stream is not None
         first_byte_s = winner.ended_at - winner.flight_sent_at
         if first_byte_s >= self._terms.detect.middlebox_least_s:
             by_kernel_s = self._terms.tcp_info.answered_after(winner.stream.lowest_socket)
             first_byte_s = first_byte_s if by_kernel_s is None else by_kernel_s
-        self._terms.tcp_info.split_tcp.note(self._destination.host, winner.syn_s, first_byte_s)
+        host, findings = self._destination.host, self._terms.findings
+        self._terms.tcp_info.split_tcp.note(host, winner.syn_s, first_byte_s)
+        if findings is None:
+            return
+        answered, others_at = findings.answered, -math.inf
+        if (before := answered.pop(winner.stream.peer, None)) is not None:
+            others_at = before[2] if before[0] == host else before[1]
+        elif len(answered) >= MARKS_MAX:
+            del answered[next(iter(answered))]
+        answered[winner.stream.peer] = host, winner.ended_at, others_at
 
     def _best_invalid_answer(self) -> Winner | None:
         """Returns the answer for the client when no route had a valid one; None when there is no answer. A redirect or

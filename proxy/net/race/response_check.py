@@ -88,6 +88,10 @@ class ResponseCheck:
             not any(route.relays for route in self._tries.routes) or self._tries.knowledge.is_portal()
         )
         if page.symptom is Symptom.NONE or accepted_redirect:  # no other route could confirm or refute the redirect
+            if page.page_mark and candidate.direct and candidate.stream is not None:
+                doubt = self._tries.knowledge.page_doubt(host, page.page_mark, candidate.stream.peer)
+                if doubt is not None:
+                    candidate.evidence["doubt"] = doubt
             candidate.won(now)
         else:
             candidate.failed(Stage.FIRST_BYTE, page.symptom, f"answered with {page.symptom.replace('_', ' ')}", now)
@@ -118,19 +122,20 @@ class ResponseCheck:
         """Reports a flight that was reset or looks dropped on a route without a relay: a censor may go on blocking that
         address."""
         if not candidate.route.relays and candidate.stream is not None:
-            self._tries.knowledge.report_broken_flight(*self._named_there(candidate.stream, flight))
+            self._tries.knowledge.report_broken_flight(*self._where(candidate.stream, flight))
 
     def report_answered_flight(self, candidate: Candidate, flight: Flight | None) -> None:
         """Takes back the report, and the mark of direct as down: a flight that looked dropped was answered."""
         if candidate.direct and self._terms.findings is not None:
             self._terms.findings.clear(self._host)
         if not candidate.route.relays and candidate.stream is not None:
-            self._tries.knowledge.report_answered_flight(*self._named_there(candidate.stream, flight))
+            self._tries.knowledge.report_answered_flight(*self._where(candidate.stream, flight))
 
-    def _named_there(self, stream: Stream, flight: Flight | None) -> tuple[str, str]:
-        """Returns the address of a flight, and the host that the flight names."""
-        host = (flight.server_name if flight is not None else None) or self._host
-        return host_and_port(stream.peer)[0], host
+    def _where(self, stream: Stream, flight: Flight | None) -> tuple[str, str]:
+        """Returns the address of a flight, and the host that its visit is stored under, which is the name in the flight
+        only for a literal address: the name that an encrypted ClientHello shows (ECH) is that of a cover."""
+        named = flight.server_name if flight is not None and self._tries.destination.address is not None else None
+        return host_and_port(stream.peer)[0], named or self._host
 
     def time_out(self, candidate: Candidate) -> None:
         """Fails a candidate whose deadline has passed."""

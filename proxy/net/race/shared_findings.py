@@ -5,10 +5,13 @@ other race to it starts its next route at once, without the same wait. Local str
 because a network that counts ClientHellos would see six times as many. The others wait until the strategy passed,
 failed or looks dropped: they use one that passed, and skip one that failed. When the race that tries it ends, another
 race goes on. Findings are no beliefs.
+
+An address that has answered the ClientHello of one name is expected to answer that of another one soon.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,6 +20,9 @@ from proxy.net.notify import Notify
 from proxy.net.race.hello_ledger import HelloLedger
 
 MARKS_MAX = 4096
+
+ASK_COUNTED_S = 1.0
+"""Seconds between two questions whether this network counts ClientHellos. Every race would ask otherwise."""
 
 
 class FailedTry(NamedTuple):
@@ -27,13 +33,22 @@ class FailedTry(NamedTuple):
     symptom: Symptom
 
 
+Answered = tuple[str, float, float]
+"""The answers of an address to ClientHellos on direct routes: the host that the last one was for, its time, and the
+time of the last one for any other host. A plain tuple, as SentHello is."""
+
+_NO_ANSWER: Answered = ("", -math.inf, -math.inf)
+
 _Try = tuple[Destination, Route]
 
 
 class SharedFindings:
     """The findings about all hosts. Belongs to one loop."""
 
-    __slots__ = ("_clock", "_failed", "_lasts_s", "_passed", "_trying", "down_until", "hellos", "waiting")
+    __slots__ = (
+        "_clock", "_failed", "_lasts_s", "_passed", "_trying", "answered", "are_counted", "ask_counted_at",
+        "down_until", "failed_bursts", "hellos", "may_be_counted", "waiting",
+    )  # fmt: skip
 
     def __init__(self, clock: Callable[[], float], *, lasts_s: float = 7.0) -> None:
         """`clock` is the loop's. A finding lasts `lasts_s`: the longest time until a direct attempt is judged."""
@@ -47,6 +62,15 @@ class SharedFindings:
         self.waiting: dict[Notify, str] = {}
         """The races under way, and the host of each: findings about it notify them."""
         self.hellos = HelloLedger()
+        self.may_be_counted = False
+        """Whether this network may count ClientHellos, since a burst of them went unanswered."""
+        self.are_counted, self.ask_counted_at = False, 0.0
+        """Whether it does, as beliefs said last, and when a race asks them again."""
+        self.failed_bursts: set[str] = set()
+        """The hosts of such bursts."""
+        self.answered: dict[str, Answered] = {}
+        """The answers of each address (with the port), MARKS_MAX at most. Races write it themselves, which costs no
+        call."""
 
     # -- direct ----------------------------------------------------------------------------------------------------
 
@@ -68,6 +92,20 @@ class SharedFindings:
         """Removes the mark, since direct has answered."""
         if self.down_until:
             self.down_until.pop(host, None)
+
+    def burst_failed(self, host: str) -> None:
+        """A burst of ClientHellos for `host` went unanswered."""
+        if len(self.failed_bursts) >= MARKS_MAX:
+            self.failed_bursts.clear()
+        self.failed_bursts.add(host)
+        self.may_be_counted = True
+
+    # -- addresses -------------------------------------------------------------------------------------------------
+
+    def answered_another(self, address: str, host: str, since: float) -> bool:
+        """Whether an address has answered for another host than `host` after `since`."""
+        last_host, at, others_at = self.answered.get(address, _NO_ANSWER)
+        return (others_at if last_host == host else at) > since
 
     # -- local strategies ------------------------------------------------------------------------------------------
 
@@ -122,8 +160,13 @@ class SharedFindings:
             findings.clear()
 
     def clear_all(self) -> None:
-        """Forgets all findings: the network changed, or the user has hosts forgotten. Tries under way go on."""
+        """Forgets all findings: the network changed, or the user has hosts forgotten. Tries under way go on. The caller
+        says anew whether the network is known to count ClientHellos."""
         self.down_until.clear()
         self._passed.clear()
         self._failed.clear()
         self.hellos.clear()
+        self.failed_bursts.clear()
+        self.may_be_counted = self.are_counted = False
+        self.ask_counted_at = 0.0
+        self.answered.clear()

@@ -9,11 +9,11 @@ is one more hello than the client sends, however many connections it has.
 from __future__ import annotations
 
 from proxy.model import Protocol, Route, Symptom
+from proxy.model.strategy import Strategy, strategies
 from proxy.net.race.candidate import Candidate, Phase
 from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.race.tries import Tries
 from proxy.wire.flight import Flight
-from proxy.wire.fragmentation import STRATEGIES
 
 _NO_RESULT = frozenset({Symptom.ABANDONED, Symptom.LOCAL, Symptom.OFFLINE, Symptom.SKIPPED})
 """Failures that say nothing about the strategy."""
@@ -110,5 +110,5 @@ def _is_strategy(route: Route) -> bool:
     return not route.relays and bool(_shape(route))
 
 
-def _shape(route: Route) -> tuple[str, ...]:
-    return tuple(word for word in route.wrap if word in STRATEGIES)
+def _shape(route: Route) -> tuple[Strategy, ...]:
+    return strategies(route.wrap)

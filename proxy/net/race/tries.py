@@ -11,13 +11,14 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from proxy.model import DIRECT, DOH, Destination, Protocol, Route, Stage, Symptom
+from proxy.model import DIRECT, DOH, Attempt, CutHellos, Destination, Protocol, Route, Stage, Symptom
 from proxy.net.knowledge import NOTHING_KNOWN
 from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Pause, Phase
 from proxy.net.race.retries import Retries
 from proxy.net.race.terms import RaceTerms
 from proxy.wire.flight import Flight
+from proxy.wire.fragmentation import is_cut
 
 AS_GOOD_AS_VALID = (Symptom.REDIRECTED, Symptom.ALERT)
 """Failures whose answer is delivered when no route has another one: the site itself may have sent it."""
@@ -79,6 +80,7 @@ class Tries:
         route, latest = candidate.route, self._latest()
         if not route.relays:
             candidate.avoids_residual = bool(route.wrap) and self._relay_may_serve(latest)
+            candidate.is_retry = candidate.direct and route in latest
         elif route in latest:
             candidate.is_retry = True
             self.retries.started(route.relays, now)
@@ -181,13 +183,30 @@ class Tries:
         attempts = tuple(c.presumed_attempt(self.began_at, self.pause, now) for c in self.candidates)
         protocol = flight.protocol if flight is not None else Protocol.NONE
         may_help, ech = self.knowledge.may_help, self._is_ech(flight)
-        fitting = (
-            route
-            for last_resort in ((False,) if served else (False, True))
-            for route in left
-            if may_help(route, attempts, protocol=protocol, ech=ech, last_resort=last_resort)
-        )
-        return next(fitting, None if self.candidates else left[0])
+        cut_hellos: CutHellos | None = None  # asked for at most once
+        for last_resort in (False,) if served else (False, True):
+            for route in left:
+                if not may_help(route, attempts, protocol=protocol, ech=ech, last_resort=last_resort):
+                    continue
+                if protocol is not Protocol.TLS or route.relays or not is_cut(route.wrap):
+                    return route
+                if cut_hellos is None:
+                    cut_hellos = self._cut_hellos(flight, attempts)
+                if cut_hellos is CutHellos.ALLOWED:
+                    return route
+            if cut_hellos is CutHellos.LAST and not served and DIRECT in self.routes:
+                return DIRECT
+        return None if self.candidates else left[0]
+
+    def _cut_hellos(self, flight: Flight | None, attempts: Sequence[Attempt]) -> CutHellos:
+        """Whether a cut ClientHello may be sent now. In place of the first one that comes last, the whole hello is sent
+        once more."""
+        host = self.destination.host
+        if self.destination.address is not None and flight is not None:
+            host = flight.server_name or host
+        whole = [attempt for attempt in attempts if attempt.route == DIRECT]
+        cut_hellos = self.knowledge.cut_hellos(host, [attempt.address for attempt in whole])
+        return CutHellos.ALLOWED if cut_hellos is CutHellos.LAST and len(whole) > 1 else cut_hellos
 
     def _relay_may_serve(self, latest: Mapping[Route, Candidate]) -> bool:
         """Whether a relay of this race may deliver: it has an open path, may have one soon, or was not tried yet and

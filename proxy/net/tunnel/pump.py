@@ -62,6 +62,11 @@ class TunnelResult:
     def was_reset(self) -> bool:
         return self.closed_by is ClosedBy.SERVER and self.error.endswith(_RESET)
 
+    @property
+    def has_timed_out(self) -> bool:
+        """Whether the kernel gave up the server's connection, since its probes were not answered."""
+        return self.closed_by is ClosedBy.SERVER and self.error.endswith(_TIMED_OUT)
+
 
 class _Flow:
     """One direction of a tunnel."""
@@ -489,6 +494,7 @@ class Pump:
 
 
 _RESET = os.strerror(errno.ECONNRESET)
+_TIMED_OUT = os.strerror(errno.ETIMEDOUT)
 
 
 def _sentence(by: ClosedBy, error: OSError) -> str:

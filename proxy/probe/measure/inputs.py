@@ -48,10 +48,13 @@ class ProbeEnvironment(Protocol):
     async def resolve(self, host: str, /) -> Sequence[IPAddress]: ...
     async def secure(self, host: str, /) -> Sequence[IPAddress]: ...
     async def compare(self, host: str, /) -> DnsFinding | None: ...
+    async def elsewhere(self, host: str, /) -> IPAddress | None: ...
     def finding(self, host: str, /) -> DnsFinding | None: ...
     def is_local_zone(self, host: str, /) -> bool: ...
     def may_be_local_zone(self, host: str, /) -> bool: ...
     def hello_turn(self, name: str, /) -> Awaitable[None]: ...
+    def hello_of(self, host: str, /) -> bytes | None:
+        """Returns the ClientHello of the last visit that direct did not deliver; None: none is kept."""
 
 
 class SetupEnvironment:
@@ -71,15 +74,17 @@ class SetupEnvironment:
         self.refuses = refusal_by(setup.guard, setup.resolver)
         self.is_private = services.is_private
         self.hello_turn = services.hello_turn
+        self.hello_of = services.kept_hellos.of
         resolver = setup.resolver
         self.resolve, self.secure, self.compare = resolver.resolve, resolver.secure, resolver.compare
-        self.finding = resolver.finding
+        self.elsewhere, self.finding = resolver.elsewhere, resolver.finding
         self.is_local_zone, self.may_be_local_zone = resolver.is_local_zone, resolver.may_be_local_zone
 
     async def may_be_control(self, page: ProbeTarget, /) -> bool:
-        services = self._services
-        belief = services.beliefs.lookup(page.host, network=services.network(), now=services.now())
-        if belief.state in (*TROUBLED, State.DOWN):
+        services, now = self._services, self._services.now()
+        belief = services.beliefs.lookup(page.host, network=services.network(), now=now)
+        failed_alone = belief.state is State.UNKNOWN and now < belief.until  # just now, and nothing was compared
+        if belief.state in (*TROUBLED, State.DOWN) or failed_alone:
             return False
         return await services.may_go_direct(self._setup, page.destination)
 

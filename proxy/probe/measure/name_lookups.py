@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from proxy.detect.signals import NOT_JUDGED
-from proxy.model import DIRECT, DOH, Evidence, IPAddress, MeasurementStep, Route, StepKind, StepResult, Symptom
+from proxy.model import DIRECT, DOH, Cause, Evidence, IPAddress, MeasurementStep, Route, StepKind, StepResult, Symptom
 from proxy.model.errors import DialError
 from proxy.model.phrase import _
 from proxy.probe.measure.inputs import MeasurementRequest, ProbeEnvironment
@@ -31,7 +31,8 @@ class NameLookups:
 
     async def addresses(self) -> tuple[list[IPAddress], list[IPAddress]]:
         """Returns the addresses from the system's resolver, and those from encrypted DNS: the first of each family;
-        only the first in a brief measurement. A literal host needs no lookup."""
+        only the first in a brief measurement. Those from encrypted DNS are also among the system's if its whole answer
+        has them: servers give the addresses of a site in any order. A literal host needs no lookup."""
         host = self._request.page.host
         literal = self._request.destination.address
         if literal is not None:
@@ -43,10 +44,11 @@ class NameLookups:
         secure = await self._lookup(StepKind.SECURE, DOH, self._env.secure, host, self._why_not_secure(host, plain))
         self.place_known.set()
         if why_not:
-            plain = secure  # direct connects to these addresses now
-        elif plain and secure:
+            plain = await self._where_visits_go(host) or secure
+        if plain and secure and plain is not secure:
             await self._compare(host)
-        return self._chosen(plain), self._chosen(secure)
+        chosen = self._chosen(secure)
+        return [*dict.fromkeys((*self._chosen(plain), *(each for each in chosen if each in plain)))], chosen
 
     async def _lookup(
         self,
@@ -75,6 +77,14 @@ class NameLookups:
             text = _("{addresses} and {count} more", addresses=text, count=len(addresses) - 4)
         self._emit(MeasurementStep(kind, route, StepResult.OK, text=text, elapsed=round(loop.time() - began, 4)))
         return addresses
+
+    async def _where_visits_go(self, host: str) -> list[IPAddress]:
+        """Returns the address to which direct visits go while the name is not suspect, where the system's resolver led
+        elsewhere than encrypted DNS. Else nothing: direct then connects to the addresses of encrypted DNS."""
+        if self._request.belief.cause == Cause.DNS:  # it is known already
+            return []
+        address = await self._env.elsewhere(host)
+        return [] if address is None else [address]
 
     async def _compare(self, host: str) -> None:
         """Emits a failed step when the system's answer is wrong by comparison."""

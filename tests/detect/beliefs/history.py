@@ -17,8 +17,11 @@ from proxy.detect.beliefs.events import (
     DirectDelivered,
     Intercepted,
     NetworkLeft,
+    PlainPageRequested,
     PortalSuspected,
     Retested,
+    RungResult,
+    RungTried,
     StrategyTried,
 )
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
@@ -49,6 +52,7 @@ HOSTS = ("a.example.org", "b.example.org", "c.example.org", "www.news.example", 
 MANY = (*HOSTS, *(f"www.site{number}.example" for number in range(8)))
 NETWORKS = (HOME, HOME, HOME, AWAY, UNKNOWN_NETWORK)
 ADDRESSES = tuple(ipaddress.ip_address(f"192.0.2.{number}") for number in (1, 2, 3))
+TLSREC, SPLIT = Route((), ("tlsrec",)), Route((), ("split",))
 STEPS_S = (0.0, 0.01, 0.5, 1.0, 3.0, 5.0, 11.0, 29.0, 40.0, 61.0, 125.0, 700.0, 3700.0)
 RARE_STEPS_S = (22_000.0, 86_400.0, 90_000.0, 900_000.0, 40 * 86_400.0)
 BACK_S = (-0.5, -5.0, -50.0, -3600.0)
@@ -160,13 +164,14 @@ class History:
                 beliefs.learn(answered, network=network, now=now)
 
         def restrict() -> None:
-            """Foreign sites fail and a domestic one answers."""
+            """Foreign sites fail and a domestic one answers; now and then a foreign one does over plain HTTP."""
             for number in range(6):
                 seen = outcome(failed(), delivered(TOR), host=f"www.site{number}.example", at=now)
                 beliefs.learn(seen, network=network, now=now)
             beliefs.learn(DirectDelivered("domestic.test"), network=network, now=now)
             for page in ("one.control.test", "two.control.test"):
                 beliefs.learn(ControlAnswered(page, ConnectivityResult.FAILED, started=now), network=network, now=now)
+            beliefs.note(PlainPageRequested(came=int(now) % 3 == 0), network=network, now=now)
 
         def inspect() -> None:
             for number in range(4):
@@ -205,8 +210,10 @@ class History:
             (1, lambda: beliefs.learn(Intercepted(host, "f", known=ok, trusted=not ok), network=network, now=now)),
             (2, lambda: beliefs.retest_due(host, network=network, now=now)),
             (3, lambda: beliefs.learn(Retested(host, direct_ok=ok, other_ok=True), network=network, now=now)),
-            (1, lambda: beliefs.strategies_due(host, network=network, now=now)),
-            (1, lambda: beliefs.learn(StrategyTried(host, Route((), ("split",)), ok=ok), network=network, now=now)),
+            (1, lambda: beliefs.search_due(
+                host, (TLSREC, SPLIT), [str(ADDRESSES[0])], Protocol.TLS, network=network, now=now)),
+            (1, lambda: beliefs.learn(StrategyTried(host, SPLIT, ok=ok), network=network, now=now)),
+            (1, lambda: beliefs.learn(RungTried(host, SPLIT, rng.choice([*RungResult])), network=network, now=now)),
         ]  # fmt: skip
         rng.choices([act for _, act in what], [weight for weight, _ in what])[0]()
         beliefs.all(now=now)  # as most of these do, so that each time is told

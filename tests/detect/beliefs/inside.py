@@ -51,6 +51,10 @@ def _claims(settings: DetectTuning) -> int:
     return settings.retest_per_hour * state.NETWORKS_MAX
 
 
+def _searches(settings: DetectTuning) -> int:
+    return settings.search_per_hour * state.NETWORKS_MAX
+
+
 def _lru(by: By = By.HOST) -> Table:
     return Table(by, lambda settings: settings.hosts_max, lambda settings: settings.hosts_per_domain_max)
 
@@ -66,6 +70,7 @@ TABLES: Mapping[str, Table] = {
     # What is believed.
     "BeliefState.stored": _lru(),
     "BeliefState.works": _lru(),
+    "BeliefState.worked_at": _lru(),
     "BeliefState.transient": _lru(),
     "BeliefState.priors": _lru(),
     "BeliefState.untold": Table(By.HOST, None, why="the next call of `learn` returns it"),
@@ -79,23 +84,48 @@ TABLES: Mapping[str, Table] = {
     "BeliefState.failed_under": _counter(state.DOMAINS_MAX, state.FAILED_MAX),
     "BeliefState.failing_in": _counter(state.PREFIXES_MAX, state.PREFIX_HOSTS_MAX),
     "BeliefState.frozen_in": _counter(state.PREFIXES_MAX, state.PREFIX_HOSTS_MAX),
+    "BeliefState.froze_at": _lru(),
+    "BeliefState.slow_in": _counter(state.PREFIXES_MAX, state.PREFIX_HOSTS_MAX),
     "BeliefState.worked_in": Table(By.HOST, _fixed(state.PREFIXES_MAX)),
+    "BeliefState.worked_around": Table(By.HOST, _fixed(state.PREFIXES_MAX)),
     # Signals.
     "BeliefState.shared": _counter(state.SHARED_PLACES_MAX, state.SHARED_DOMAINS_MAX),
+    "BeliefState.pages": Table(By.HOST, _fixed(state.PAGES_MAX)),
+    "BeliefState.own_pages": Table(By.HOST, _fixed(state.PAGES_MAX)),
+    "BeliefState.unlike_pages": Table(By.HOST, _fixed(state.COMPARED_PAGES_MAX)),
+    "BeliefState.compared_pages": Table(By.HOST, _fixed(state.COMPARED_PAGES_MAX)),
+    "BeliefState.page_checks": Table(By.NETWORK, _NETWORKS, lambda s: s.page_per_hour),
     "BeliefState.counted": Table(By.NEITHER, _fixed(state.COUNTED_MAX)),
     "BeliefState.residual": Table(By.HOST, _fixed(state.ADDRESSES_MAX)),
+    "BeliefState.cut_unanswered": Table(By.HOST, _fixed(state.CUTS_MAX)),
+    "BeliefState.cut_silenced": Table(By.HOST, _fixed(state.CUTS_MAX)),
+    "BeliefState.whole_unanswered": Table(By.HOST, _fixed(state.CUTS_MAX)),
     "BeliefState.early_resets": _lru(),
+    "BeliefState.cuts": _lru(),
     "BeliefState.statuses": _lru(),
     # Networks.
     "BeliefState.networks": Table(By.NETWORK, _NETWORKS),
     "BeliefState.unresolved": Table(By.HOST, _NETWORKS, _fixed(network_health.UNRESOLVED_DOMAINS + 1)),
     "NetworkRecord.failing": Table(By.HOST, _FAILING),
     "NetworkRecord.stalls": Table(By.HOST, _FAILING),
+    "NetworkRecord.bursts": Table(By.HOST, _fixed(state.BURSTS_MAX)),
+    "NetworkRecord.counted": Table(By.HOST, _fixed(state.PUNISHED_MAX)),
+    "NetworkRecord.punished_cuts": Table(By.HOST, _fixed(state.PUNISHED_MAX)),
     "NetworkRecord.resigned": Table(By.HOST, _NETWORKS, _FAILING),
+    "NetworkRecord.rungs": Table(By.NEITHER, _fixed(state.CAUSES_MAX)),
+    "NetworkRecord.residue": Table(By.NEITHER, _fixed(state.RESIDUE_MAX)),
     "NetworkRecord.control_results": Table(By.HOST, _fixed(state.CONTROLS_MAX)),
     # Re-tests.
     "BeliefState.claims": Table(By.HOST, _claims),
     "BeliefState.spent": Table(By.NETWORK, _NETWORKS, lambda s: s.retest_per_hour),
+    "BeliefState.proofs": Table(By.HOST, _fixed(state.PROOFS_MAX)),
+    "BeliefState.other_hellos": Table(By.HOST, _fixed(state.PROOFS_MAX)),
+    "BeliefState.speeds": Table(By.HOST, _fixed(state.SPEEDS_MAX)),
+    "BeliefState.speed_checks": Table(By.NETWORK, _NETWORKS, lambda s: s.compared_per_hour),
+    # Local strategies.
+    "BeliefState.searches": Table(By.HOST, _searches),
+    "BeliefState.searched": Table(By.NETWORK, _NETWORKS, lambda s: s.search_per_hour),
+    "BeliefState.fares": _lru(),
     # Results, and what is kept of visits.
     "Results._results": _lru(),
     "Results._visited": _lru(),
@@ -105,11 +135,23 @@ TABLES: Mapping[str, Table] = {
     "BeliefState.ignored": Table(By.NEITHER, None, why="one for each time that a user forgets"),
 }  # fmt: skip
 
+BUDGETS = frozenset(f"BeliefState.{name}" for name in ("spent", "searched", "page_checks", "speed_checks"))
+"""Tables by network that forgetting leaves: else it would renew the budgets of the hour."""
+
 PLAIN: Mapping[str, frozenset[str]] = {
     "Beliefs": frozenset(
         {
-            *("is_near", "needs_control", "portal_page", "delivered_at", "stall_waits"),
-            *("may_blame_relays", "resolver_fails", "clock_ahead", "in_residual_window", "results_since", "generation"),
+            *("is_near", "needs_control", "portal_page", "delivered_at", "stall_waits", "awaits_proof"),
+            *(
+                "may_blame_relays",
+                "resolver_fails",
+                "clock_ahead",
+                "in_residual_window",
+                "cuts_are_punished",
+                "hellos_are_counted",
+                "results_since",
+                "generation",
+            ),
         }
     ),
     "BeliefState": frozenset(
@@ -133,11 +175,18 @@ PLAIN: Mapping[str, frozenset[str]] = {
             "state",
             "passes",
             "failed_relay_count",
+            "relays_tried_at",
             "control_at",
             "delivered_before_control",
+            "asked_all",
+            "is_undecided",
+            "plain_works",
             "portal_page",
             "portal_suspected",
             "trusted_at",
+            "cuts_punished_at",
+            "cut_answered_at",
+            "hellos_counted_at",
         }
     ),
     "Working": frozenset({"at", "belief", "domain", "is_near", "is_undisturbed", "renew_at"}),

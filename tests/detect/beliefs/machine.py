@@ -40,15 +40,20 @@ from proxy.detect.beliefs.events import (
     FlowStalled,
     Intercepted,
     NetworkLeft,
+    PageDoubted,
+    PlainPageRequested,
     PortalSuspected,
+    ResidueAsked,
     ResolverMeasured,
     Retested,
+    SpeedNotShown,
+    SpeedsCompared,
 )
 from proxy.detect.beliefs.tables import Key
 from proxy.detect.scopes import registrable
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
-from proxy.model import Belief, ConnectivityResult, NetworkId, Outcome, Route, Stage, State, Symptom
-from tests.detect.beliefs.inside import beyond, fields_of, held_by, texts, waiting_hosts
+from proxy.model import Belief, ConnectivityResult, NetworkId, Outcome, Protocol, Route, Stage, State, Symptom
+from tests.detect.beliefs.inside import BUDGETS, beyond, fields_of, held_by, texts, waiting_hosts
 from tests.detect.beliefs.told import (
     ALL_HOSTS,
     BACK,
@@ -68,6 +73,7 @@ from tests.detect.beliefs.told import (
     Call,
     Told,
     Visit,
+    about_host,
     addresses_of,
     as_of,
     empty,
@@ -208,23 +214,32 @@ class Anything(Machine):
             self.learn(Visit("rescued", host, relay=relay).outcome(self.now), network)
             self.learn(UPLINK, network)
 
-    @rule(network=networks, freezes=st.booleans())
-    def a_prefix_fails(self, network: NetworkId, freezes: bool) -> None:
+    @rule(network=networks, fault=st.sampled_from((*SYMPTOMS[:2], (Symptom.TIMEOUT, Stage.CONNECT))))
+    def a_prefix_fails(self, network: NetworkId, fault: tuple[Symptom, Stage]) -> None:
+        """Three hosts of it freeze, are throttled, or do not answer a SYN."""
+        kind = "rescued" if fault[0] is Symptom.TIMEOUT else "spoiled"
         for number in range(3):
             host = f"www.cdn{number}.test"
-            kind, fault = ("spoiled", SYMPTOMS[0]) if freezes else ("rescued", (Symptom.TIMEOUT, Stage.CONNECT))
             self.learn(Visit(kind, host, fault, is_shared=True).outcome(self.now), network)
-            if freezes:
+            if kind == "spoiled":
                 self.learn(Carried(host, TOR, 10**6), network)
 
-    @rule(network=networks, in_vain=st.booleans())
-    def foreign_sites_fail(self, network: NetworkId, in_vain: bool) -> None:
-        """The network becomes restricted; and shut, if relays are tried in vain."""
+    @rule(network=networks)
+    def a_wide_prefix_fails(self, network: NetworkId) -> None:
+        for number in range(4):
+            visit = Visit("rescued", f"www.cdn{number}.test", (Symptom.TIMEOUT, Stage.CONNECT)).outcome(self.now)
+            direct = replace(visit.attempts[0], address=f"192.0.{number}.1:443")
+            self.learn(replace(visit, attempts=(direct, *visit.attempts[1:])), network)
+
+    @rule(network=networks, in_vain=st.booleans(), plain=st.sampled_from((False, False, True)))
+    def foreign_sites_fail(self, network: NetworkId, in_vain: bool, plain: bool = False) -> None:
+        """The network becomes restricted, of HTTPS alone with `plain`; and shut, if relays are tried in vain."""
         for number in range(6):
             self.learn(Visit("rescued", f"www.site{number}.test").outcome(self.now), network)
         self.learn(DirectDelivered("domestic.test"), network)
         for page in PAGES[:2]:
             self.learn(ControlAnswered(page, ConnectivityResult.FAILED, self.now), network)
+        self.told(note(PlainPageRequested(came=plain), network, self.now))
         if in_vain:
             self.relays_fail("www.site0.test", network, 6)
 
@@ -270,7 +285,10 @@ class Anything(Machine):
     def of_the_network(self, network: NetworkId, what: str) -> None:
         self.told(Call(what, (network, self.now)))
 
-    @rule(network=networks, event=st.sampled_from((CertificateAccepted(), PortalSuspected())))
+    @rule(
+        network=networks,
+        event=st.sampled_from((CertificateAccepted(), PortalSuspected(), PlainPageRequested(came=True))),
+    )
     def noted(self, network: NetworkId, event: Circumstance) -> None:
         self.told(note(event, network, self.now))
 
@@ -278,6 +296,16 @@ class Anything(Machine):
     def resolver_measured(self, network: NetworkId, found: list[tuple[str, ...]]) -> None:
         for domains in found:
             self.told(note(ResolverMeasured(frozenset(domains)), network, self.now))
+
+    @rule(host=hosts, network=networks, mark=st.sampled_from((7, 7, 7, 8)))
+    def small_page(self, host: str, network: NetworkId, mark: int) -> None:
+        """A small page came over plain HTTP. The same one for two sites is doubted."""
+        at = f"{addresses_of(host)[0]}:80"
+        self.told(Call("page_doubt", (host, mark, at), {"network": network, "now": self.now}))
+
+    @rule(host=hosts, network=networks)
+    def other_page_measured(self, host: str, network: NetworkId) -> None:
+        self.told(note(PageDoubted(host), network, self.now))
 
     @rule(host=hosts, network=networks)
     def stall(self, host: str, network: NetworkId) -> None:
@@ -294,6 +322,10 @@ class Anything(Machine):
     @rule()
     def wrong_clock(self) -> None:
         self.told(note(ClockMeasured(DAY), HOME, self.now))
+
+    @rule(network=networks, protocol=st.sampled_from((Protocol.TLS, Protocol.HTTP)), is_answered=st.booleans())
+    def residue(self, network: NetworkId, protocol: Protocol, is_answered: bool) -> None:
+        self.told(note(ResidueAsked(protocol, is_answered), network, self.now))
 
     @rule(host=hosts, network=networks, broke=st.booleans())
     def flight(self, host: str, network: NetworkId, broke: bool) -> None:
@@ -315,16 +347,33 @@ class Anything(Machine):
         host=hosts,
         network=networks,
         what=st.sampled_from(
-            ("retest_due", "retest_unreported", "strategies_due", "about", "lookup", "may_be_control")
+            (
+                *("retest_due", "proof_due", "search_due", "next_rung", "page_check_due"),
+                *("about", "lookup", "may_be_control"),
+            )
         ),
     )
     def of_a_host(self, host: str, network: NetworkId, what: str) -> None:
-        self.told(Call(what, (host,), {"network": network, "now": self.now}))
+        self.told(about_host(what, host, network, self.now))
+
+    @rule(host=hosts, network=networks)
+    def end_of_a_claim(self, host: str, network: NetworkId) -> None:
+        self.told(Call("release", (self.told(about_host("claim_of", host, network, self.now)),)))
+
+    @rule(host=hosts, network=networks, bytes_s=st.sampled_from((900_000.0, 900_000.0, 130_000.0)))
+    def compare_speeds(self, host: str, network: NetworkId, bytes_s: float) -> None:
+        self.told(Call("speed_check_due", (host, (TOR,)), {"network": network, "now": self.now}))
+        at = f"{addresses_of(host)[0]}:443"
+        self.told(learn(SpeedsCompared(host, at, Protocol.TLS, 130_000.0, TOR, bytes_s), network, self.now))
+
+    @rule(host=hosts, network=networks)
+    def no_speed(self, host: str, network: NetworkId) -> None:
+        self.told(note(SpeedNotShown(host), network, self.now))
 
     @rule()
     def read(self) -> None:
         """I7. As long as reads drop what has lapsed, the second of two at one time changes nothing."""
-        self.told(Call("retest_unreported", ("nobody.test",), {"network": HOME, "now": self.now}))  # the clock alone
+        self.told(Call("claim_of", ("nobody.test",), {"network": HOME, "now": self.now}))  # the clock alone
         before = held_by(self.beliefs)
         self.told(Call("held", (ALL_HOSTS,), {"now": self.now}))
         reads(self.beliefs, self.now, ALL_HOSTS)
@@ -348,8 +397,8 @@ class Anything(Machine):
             self.learn(Visit("rescued", host).outcome(self.now), HOME)
             self.now += 125.0
             self.learn(Visit("relay", host).outcome(self.now), HOME)
-        for method in ("retest_due", "strategies_due", "about"):
-            self.told(Call(method, (host,), {"network": HOME, "now": self.now}))
+        for method in ("retest_due", "search_due", "about"):
+            self.told(about_host(method, host, HOME, self.now))
         self.told(Call("forget", (host, network)))
         if network is None:
             empty(left_of(host, self.beliefs))
@@ -357,7 +406,7 @@ class Anything(Machine):
     @rule(network=st.sampled_from(NETWORKS))
     def forget_network(self, network: NetworkId) -> None:
         self.told(Call("forget", (None, network)))
-        empty({place for place, text in texts(self.beliefs) if text == network} - {"BeliefState.spent"})
+        empty({place for place, text in texts(self.beliefs) if text == network} - BUDGETS)
 
     @rule()
     def forget_all(self) -> None:
@@ -401,8 +450,13 @@ def order_shows(
         return
     one, other = (each.call(network, now) for each in pair)
     here, there = told.copy(one, other), told.copy(other, one)
-    if here.network_state(network) is there.network_state(network) is not told.beliefs.network_state(network):
+    states = here.network_state(network), there.network_state(network)
+    if states[0] is states[1] is not told.beliefs.network_state(network):
         return  # what was learned before a network was found at fault is learned no more after it
+    if "L20" in KNOWN and states[0].is_restricted is not states[1].is_restricted:
+        return
+    if not told.beliefs.hellos_are_counted(network, now) and here.hellos_are_counted(network, now):
+        return  # what was learned before it was found to punish bursts is withdrawn
     yield from differences(here, there, now)
 
 
@@ -424,7 +478,7 @@ def differences(here: Beliefs, there: Beliefs, now: float) -> Iterator[tuple[str
                 beliefs.lookup(host, network=network, now=now, addresses=addresses_of(host))
                 for beliefs in (here, there)
             )
-            for name, value in fields_of(one):
+            for name, value in fields_of(one) if one != other else ():
                 if name != "why" and value != getattr(other, name):
                     yield f"{host}: {name}", value, getattr(other, name)
         if here.network_state(network) is not there.network_state(network):

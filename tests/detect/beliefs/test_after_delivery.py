@@ -6,8 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.detect.beliefs.events import Carried, Intercepted
-from proxy.model import DIRECT, ConnectivityResult, NetworkState, Protocol, Route, SignalId, Stage, State, Symptom
+from proxy.detect.beliefs.events import Carried, Intercepted, OpenMeasured, Retested
+from proxy.model import (
+    DIRECT,
+    ConnectivityResult,
+    Evidence,
+    NetworkState,
+    Protocol,
+    Route,
+    SignalId,
+    Stage,
+    State,
+    Symptom,
+)
 from tests.detect.seen import CONTROL, OTHER, Seen
 from tests.support.outcomes import HOME, HOST, TOR, delivered, failed, outcome
 
@@ -38,12 +49,12 @@ def test_a_flow_that_stops_is_suspect_at_once_and_counts_when_a_relay_carries_mo
     assert (seen.held().state, seen.held().cause, seen.held().score) == (State.SUSPECT, str(symptom), 0.0)
     assert "16384" in seen.held().why
     seen.after(5).learn(outcome(delivered(TOR), host=HOST, at=seen.now))
-    _carried(seen, 32_767)
+    _carried(seen, 65_535)
     assert seen.held().score == 0.0
     _carried(seen, 40_000, DIRECT)
     assert seen.held().score == 0.0
 
-    _carried(seen, 32_768)
+    _carried(seen, 65_536)
     assert (seen.held().score, seen.held().last_good) == (weight, "tor")
     _carried(seen, 100_000)
     assert (seen.held().score, seen.held().episodes) == (weight, 1)
@@ -65,7 +76,7 @@ def test_who_was_slowed_down_is_five_times_faster_by_a_relay(symptom: Symptom, b
     seen.after(20).learn(first.with_attempt(slow))
 
     def carried(rate: float) -> None:
-        seen.changes += seen.beliefs.learn(Carried(HOST, TOR, count=50_000, bytes_s=rate), network=HOME, now=seen.now)
+        seen.changes += seen.beliefs.learn(Carried(HOST, TOR, count=70_000, bytes_s=rate), network=HOME, now=seen.now)
 
     carried(bytes_s)
     assert (seen.held().score > 0) == counts
@@ -84,10 +95,37 @@ def test_what_a_relay_took_proves_that_a_flow_froze_and_not_that_one_was_slow(sy
     assert (seen.held().score > 0) is counts
 
 
+@pytest.mark.parametrize(
+    ("froze_after", "count", "is_whole", "counts"),
+    [
+        (16_384, 32_768, True, True),
+        (16_384, 32_768, False, False),
+        (16_385, 32_768, True, False),
+        (30_000, 60_000, True, True),
+        (3_000, 32_767, True, False),  # of a small answer nothing can be told
+        (3_000, 32_768, True, True),
+        (60_000, 65_536, True, True),
+        (None, 60_000, True, False),
+    ],
+)
+def test_a_whole_answer_twice_as_long_is_enough(
+    froze_after: int | None, count: int, is_whole: bool, counts: bool
+) -> None:
+    seen = Seen()
+    first = outcome(delivered(), host=HOST, at=seen.now)
+    seen.learn(first)
+    evidence: Evidence = {} if froze_after is None else {"bytes": froze_after}
+    frozen = replace(failed(Symptom.FROZEN, Stage.DONE, elapsed=20.0), evidence=evidence)
+    seen.after(20).learn(first.with_attempt(frozen))
+    event = Carried(HOST, TOR, count, bytes_s=0.0, is_whole=is_whole)
+    seen.beliefs.learn(event, network=HOME, now=seen.now)
+    assert (seen.held().score > 0) is counts
+
+
 def test_what_an_outcome_says_was_carried_counts_too() -> None:
     seen = Seen()
     _flow(seen, Symptom.FROZEN)
-    seen.after(5).learn(outcome(delivered(TOR), host=HOST, at=seen.now, bytes_down=50_000))
+    seen.after(5).learn(outcome(delivered(TOR), host=HOST, at=seen.now, bytes_down=70_000))
 
     assert seen.held().score == 2.0
 
@@ -97,7 +135,7 @@ def test_without_a_relay_that_does_better_it_is_over_in_two_minutes() -> None:
     _flow(seen, Symptom.FROZEN)
     seen.after(121)
     assert seen.state() is State.UNKNOWN
-    _carried(seen, 50_000)
+    _carried(seen, 70_000)
 
     assert seen.state() is State.UNKNOWN
 
@@ -106,7 +144,7 @@ def test_a_second_frozen_flow_blocks() -> None:
     seen = Seen()
     for _ in range(2):
         _flow(seen, Symptom.FROZEN)
-        _carried(seen, 50_000)
+        _carried(seen, 70_000)
         seen.after(61)
 
     assert (seen.held().state, seen.held().cause) == (State.BLOCKED, "frozen")
@@ -115,7 +153,7 @@ def test_a_second_frozen_flow_blocks() -> None:
 def test_a_first_byte_does_not_clear_it_and_enough_of_them_do() -> None:
     seen = Seen()
     _flow(seen, Symptom.FROZEN)
-    _carried(seen, 50_000)
+    _carried(seen, 70_000)
     seen.after(61).works(HOST)
     _carried(seen, 65_535, DIRECT)
     assert seen.state() is State.SUSPECT
@@ -123,6 +161,78 @@ def test_a_first_byte_does_not_clear_it_and_enough_of_them_do() -> None:
 
     _carried(seen, 65_536, DIRECT)
     assert seen.state() is State.WORKS
+
+
+# -- connections that are cut by time ----------------------------------------------------------------------------------
+
+
+def _cut(seen: Seen, symptom: Symptom = Symptom.RESET) -> None:
+    """A second direct flow that was cut 5 s after its handshake."""
+    first = outcome(delivered(), host=HOST, at=seen.now)
+    seen.learn(first)
+    cut = replace(failed(symptom, Stage.DONE, elapsed=5.0), evidence={"cut_s": 5.0}, error="connections are cut")
+    seen.after(5).learn(first.with_attempt(cut))
+
+
+def _lasted(seen: Seen, lasted_s: float, route: Route = TOR, count: int = 0) -> None:
+    event = Carried(HOST, route, count, lasted_s=lasted_s)
+    seen.changes += seen.beliefs.learn(event, network=HOME, now=seen.now)
+
+
+@pytest.mark.parametrize("symptom", [Symptom.RESET, Symptom.FROZEN])
+def test_a_cut_by_time_is_suspect_at_once_and_counts_when_a_relay_lasts_twice_as_long(symptom: Symptom) -> None:
+    seen = Seen()
+    _cut(seen, symptom)
+    assert (seen.held().state, seen.held().cause, seen.held().score) == (State.SUSPECT, "frozen", 0.0)
+    _lasted(seen.after(10), 9.9)
+    assert seen.held().score == 0.0
+    _lasted(seen, 10.0)
+    assert (seen.held().score, seen.held().last_good) == (2.0, "tor")
+    assert "connections are cut" in seen.held().why
+
+
+@pytest.mark.parametrize(("symptom", "counts"), [(Symptom.RESET, False), (Symptom.FROZEN, True)])
+def test_bytes_by_a_relay_prove_a_silence_and_no_reset(symptom: Symptom, counts: bool) -> None:
+    """What falls silent as late as the flow before it may have been stopped after as many bytes."""
+    seen = Seen()
+    _cut(seen, symptom)
+    _carried(seen, 65_535)
+    assert seen.held().score == 0.0
+    _carried(seen, 200_000)
+    assert (seen.held().score == 2.0) is counts
+
+
+@pytest.mark.parametrize(("began_after_s", "counts"), [(120, True), (121, False)])
+def test_the_connection_that_lasts_began_while_the_host_was_suspect(began_after_s: float, counts: bool) -> None:
+    seen = Seen()
+    _cut(seen)
+    seen.after(began_after_s + 60)
+    _lasted(seen, 60)
+    assert (seen.held().score > 0) is counts
+
+
+def test_for_a_day_no_short_connection_shows_that_cuts_are_over() -> None:
+    seen = Seen()
+    _cut(seen)
+    _lasted(seen.after(10), 10)
+    seen.after(600)
+    assert not seen.beliefs.retest_due(HOST, network=HOME, now=seen.now), "it would show nothing"
+    seen.beliefs.learn(Retested(HOST, direct_ok=True, other_ok=True), network=HOME, now=seen.now)
+    seen.beliefs.learn(OpenMeasured(HOST, Protocol.TLS, ""), network=HOME, now=seen.now)
+    _lasted(seen, 9.9, DIRECT, 70_000)
+    assert seen.state() is State.SUSPECT
+    _lasted(seen, 10, DIRECT, 70_000)
+    assert seen.state() is State.WORKS
+
+
+def test_a_day_after_the_last_cut_a_retest_is_due_again() -> None:
+    seen = Seen()
+    for _ in range(2):
+        _cut(seen)
+        _lasted(seen.after(61), 10)
+    assert seen.state() is State.BLOCKED
+    assert not seen.beliefs.retest_due(HOST, network=HOME, now=seen.after(80_000).now)
+    assert seen.beliefs.retest_due(HOST, network=HOME, now=seen.after(7_000).now)
 
 
 def test_one_early_reset_is_how_many_programs_end() -> None:

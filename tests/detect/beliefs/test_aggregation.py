@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,11 +11,14 @@ import pytest
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs import aggregation
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.beliefs.events import BlockMeasured, Carried, Intercepted, NetworkLeft, Retested
+from proxy.detect.beliefs.events import BlockMeasured, Carried, DirectDelivered, Intercepted, NetworkLeft, Retested
+from proxy.detect.beliefs.tables import Key, NameCounter
 from proxy.model import (
     DIRECT,
     UNKNOWN_NETWORK,
     Cause,
+    ConnectivityResult,
+    IPAddress,
     NetworkId,
     Outcome,
     Protocol,
@@ -26,7 +30,7 @@ from proxy.model import (
     Symptom,
 )
 from tests.detect.seen import OTHER, Seen
-from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome, pending
+from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome, pending, restrict
 
 DOMAIN = "*.livejournal.test"
 BLOGS = [f"blog{number}.livejournal.test" for number in range(1, 6)]
@@ -192,7 +196,7 @@ def test_nor_does_what_it_carries_end_what_froze_others() -> None:
     seen = Seen()
     for blog in BLOGS[:2]:
         seen.learn(outcome(replace(delivered(), symptom=Symptom.FROZEN), host=blog, at=seen.now))
-        seen.beliefs.learn(Carried(blog, TOR, count=64_000), network=HOME, now=seen.now)
+        seen.beliefs.learn(Carried(blog, TOR, count=70_000), network=HOME, now=seen.now)
         seen.after(10)
     assert seen.held(BLOGS[2]).scope == DOMAIN
     for _ in range(3):
@@ -312,7 +316,7 @@ def test_prefixes_that_are_never_asked_about_again_do_not_add_up() -> None:
         for number in range(3):
             seen.rescued(
                 f"site{number}x{network}.example", Symptom.TIMEOUT, Stage.CONNECT,
-                evidence={"addresses": f"203.0.{network}.{number + 1}"},
+                evidence={"addresses": f"203.{network}.1.{number + 1}"},
             )  # fmt: skip
             seen.after(100)
         most = max(most, len(seen.beliefs.prefixes))
@@ -326,11 +330,11 @@ def test_the_oldest_prefix_gives_way_with_its_belief(monkeypatch: pytest.MonkeyP
         for number in range(3):
             seen.rescued(
                 f"site{number}x{network}.example", Symptom.TIMEOUT, Stage.CONNECT,
-                evidence={"addresses": f"203.0.{network}.{number + 1}"},
+                evidence={"addresses": f"203.{network}.1.{number + 1}"},
             )  # fmt: skip
-    assert [scope for _, scope in seen.beliefs.prefixes] == ["203.0.2.0/24", "203.0.3.0/24"]
-    assert {it.scope for it in seen.beliefs.all(now=seen.now) if "/" in it.scope} == {"203.0.2.0/24", "203.0.3.0/24"}
-    assert [change.scope for change in seen.changes if "limit memory" in change.why] == ["203.0.0.0/24", "203.0.1.0/24"]
+    assert [scope for _, scope in seen.beliefs.prefixes] == ["203.2.1.0/24", "203.3.1.0/24"]
+    assert {it.scope for it in seen.beliefs.all(now=seen.now) if "/" in it.scope} == {"203.2.1.0/24", "203.3.1.0/24"}
+    assert [change.scope for change in seen.changes if "limit memory" in change.why] == ["203.0.1.0/24", "203.1.1.0/24"]
 
 
 @pytest.mark.parametrize("worked", ["before", "after"])
@@ -382,26 +386,152 @@ def _timed_out(host: str, now: float) -> Outcome:
     return outcome(failed(Symptom.TIMEOUT, Stage.CONNECT), delivered(TOR), host=host, at=now)
 
 
-def _prefix_freezes(seen: Seen, hosts: int = 3, *, proven: bool = True) -> None:
-    """Transfers of hosts in it freeze, one after the other, and a relay carries more."""
+WIDE = [ipaddress.ip_address(f"203.0.{third}.1") for third in range(4)]
+
+
+def _wide_prefix_fails(
+    seen: Seen,
+    addresses: Sequence[IPAddress] = WIDE,
+    *,
+    domains: int = 3,
+    by: Route = TOR,
+    apart_s: float = 5,
+    symptom: Symptom = Symptom.TIMEOUT,
+) -> None:
+    """A host fails at each of the addresses, and another route reaches it."""
+    for number, address in enumerate(addresses):
+        host = f"host{number}.site{number % domains}.example"
+        seen.rescued(host, symptom, Stage.CONNECT, evidence={"addresses": str(address)}, by=by)
+        seen.after(apart_s)
+
+
+@pytest.mark.parametrize("symptom", [Symptom.TIMEOUT, Symptom.REFUSED])
+def test_four_hosts_in_four_prefixes_lift_the_wide_one_around_them(symptom: Symptom) -> None:
+    """Some censors drop SYNs, others answer them with resets."""
+    seen = Seen()
+    _wide_prefix_fails(seen, symptom=symptom)
+    held = seen.held("new.example", addresses=[ipaddress.ip_address("203.0.200.9")])
+
+    assert (held.scope, held.state, held.cause, held.family) == ("203.0.0.0/16", State.SUSPECT, "ip", 4)
+    assert held.last_good == str(TOR)
+    assert "4 hosts of 3 domains in 4 prefixes" in held.why
+    assert seen.held("new.example", addresses=[ipaddress.ip_address("203.1.0.1")]).state is State.UNKNOWN
+    assert seen.held("new.example", addresses=[INSIDE, OUTSIDE]).state is State.UNKNOWN
+    assert seen.after(3600).held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
+
+
+def test_a_wide_prefix_of_ipv6_is_a_32() -> None:
+    seen = Seen()
+    _wide_prefix_fails(seen, [ipaddress.ip_address(f"2001:db8:{number}::1") for number in range(4)])
+    held = seen.held("new.example", addresses=[ipaddress.ip_address("2001:db8:ffff::1")])
+
+    assert (held.scope, held.family) == ("2001:db8::/32", 6)
+
+
+@pytest.mark.parametrize(
+    "why",
+    ["three hosts", "three prefixes", "two domains", "no relay", "too long ago", "one works before", "one works after"],
+)
+def test_what_lifts_no_wide_prefix(why: str) -> None:
+    """The addresses of one site often stand in several prefixes, and fail together when the site is down."""
+    seen, domains, by, apart_s = Seen(), 3, TOR, 5.0
+    addresses = WIDE
+    match why:
+        case "three hosts":
+            addresses = WIDE[:3]
+        case "three prefixes":
+            addresses = [*WIDE[:3], ipaddress.ip_address("203.0.0.2")]
+        case "two domains":
+            domains = 2
+        case "no relay":
+            by = Route(wrap=("doh",))
+        case "too long ago":
+            apart_s = 1201.0
+        case "one works before":
+            seen.works("works.example", address="203.0.77.9:443")
+    _wide_prefix_fails(seen, addresses, domains=domains, by=by, apart_s=apart_s)
+    if why == "one works after":
+        assert seen.held("new.example", addresses=[INSIDE]).state is State.SUSPECT
+        seen.works("works.example", address="203.0.77.9:443")
+        assert any(change.scope == "203.0.0.0/16" and change.belief is None for change in seen.changes)
+    assert seen.held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
+
+
+def test_one_that_works_is_not_crowded_out_by_others_elsewhere() -> None:
+    seen = Seen()
+    seen.works("works.example", address="203.0.77.9:443")
+    for number in range(1100):
+        seen.works(f"many{number}.example", address=f"198.{number // 200}.{number % 200}.1:443")
+    _wide_prefix_fails(seen)
+    assert seen.held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
+
+
+def test_one_to_which_a_tunnel_is_open_for_long_works() -> None:
+    seen = Seen()
+    seen.works("works.example", address="203.0.77.9:443")
+    _wide_prefix_fails(seen.after(3600), WIDE[:3])
+    event = DirectDelivered("works.example", address="203.0.77.9:443")
+    seen.changes += seen.beliefs.learn(event, network=HOME, now=seen.now)
+    seen.rescued("last.example", Symptom.TIMEOUT, Stage.CONNECT, evidence={"addresses": str(WIDE[3])})
+    assert seen.held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
+
+
+def test_a_wide_prefix_is_counted_once_a_failure_and_not_where_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[NetworkId] = []
+
+    def places_on(self: NameCounter, network: NetworkId) -> list[Key]:
+        read.append(network)
+        return []
+
+    monkeypatch.setattr(NameCounter, "places_on", places_on)
+    addresses = " ".join(f"203.0.{number}.1" for number in range(4))
+    seen = Seen()
+    seen.rescued("down.example", Symptom.TIMEOUT, Stage.CONNECT, evidence={"addresses": addresses})
+    assert read == [HOME]
+    seen.works("works.example", address="203.0.77.9:443")
+    seen.rescued("down.example", Symptom.TIMEOUT, Stage.CONNECT, evidence={"addresses": addresses})
+    assert read == [HOME]
+
+
+def test_what_failed_on_a_restricted_network_counts_for_no_prefix_when_it_is_over() -> None:
+    seen = Seen()
+    _prefix_fails(seen, hosts=2)
+    restrict(seen.beliefs, now=seen.now)
+    for page in ("one.control.test", "two.control.test"):
+        seen.on_control_answer(ConnectivityResult.WELL, page)
+    _prefix_fails(seen, hosts=1)
+    assert seen.held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
+
+
+def test_a_host_that_is_forgotten_counts_for_no_wide_prefix() -> None:
+    seen = Seen()
+    _wide_prefix_fails(seen, WIDE[:3])
+    seen.beliefs.forget("host0.site0.example")
+    seen.rescued("last.example", Symptom.TIMEOUT, Stage.CONNECT, evidence={"addresses": str(WIDE[3])})
+    assert seen.held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
+
+
+def _prefix_freezes(seen: Seen, hosts: int = 3, *, proven: bool = True, symptom: Symptom = Symptom.FROZEN) -> None:
+    """Transfers of hosts in it freeze or are slow, one after the other, and a relay carries more."""
     for number in range(hosts):
         host, direct = f"frozen{number}.example", replace(delivered(), address=f"203.0.113.{number + 1}:443")
         first = outcome(direct, host=host, at=seen.now)
         seen.learn(first)
-        froze = replace(direct, symptom=Symptom.FROZEN, error="froze after 17000 bytes", elapsed=8.0)
+        froze = replace(direct, symptom=symptom, error="froze after 17000 bytes", elapsed=8.0)
         seen.after(8).learn(first.with_attempt(froze))
         if proven:
-            seen.after(1).learn(outcome(delivered(TOR), host=host, at=seen.now, bytes_down=60_000))
+            seen.after(1).learn(outcome(delivered(TOR), host=host, at=seen.now, bytes_down=70_000))
 
 
-def test_three_hosts_whose_transfers_freeze_make_their_prefix_suspect_for_an_hour() -> None:
+@pytest.mark.parametrize(("symptom", "how"), [(Symptom.FROZEN, "froze"), (Symptom.THROTTLED, "were slow")])
+def test_three_hosts_whose_transfers_freeze_make_their_prefix_suspect_for_an_hour(symptom: Symptom, how: str) -> None:
     seen = Seen()
-    _prefix_freezes(seen)
+    _prefix_freezes(seen, symptom=symptom)
     held = seen.held("new.example", addresses=[INSIDE])
 
-    assert (held.scope, held.state, held.cause) == ("203.0.113.0/24", State.SUSPECT, "frozen")
+    assert (held.scope, held.state, held.cause) == ("203.0.113.0/24", State.SUSPECT, str(symptom))
     assert held.last_good == str(TOR)
-    assert "transfers of 3 hosts in it froze" in held.why
+    assert f"transfers of 3 hosts in it {how}" in held.why
     assert seen.held("new.example", addresses=[OUTSIDE]).state is State.UNKNOWN
     assert seen.after(3600).held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
 
@@ -443,6 +573,22 @@ def test_a_host_that_froze_and_does_no_more_frees_its_prefix(how: str) -> None:
     learn("frozen1.example")
     assert seen.held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
     assert not seen.beliefs.prefixes
+
+
+def test_frozen_and_slow_hosts_are_not_added_up() -> None:
+    seen = Seen()
+    _prefix_freezes(seen, 2)
+    signal = Signal(SignalId.THROTTLED, 1.5, Cause.THROTTLED, seen.now)
+    slow = BlockMeasured("slow.example", signal, TOR, Protocol.TLS, "203.0.113.9:443", "3 KB/s")
+    seen.beliefs.learn(slow, network=HOME, now=seen.now)
+    assert seen.held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
+
+
+def test_a_re_test_of_one_slow_host_frees_their_prefix() -> None:
+    seen = Seen()
+    _prefix_freezes(seen, symptom=Symptom.THROTTLED)
+    seen.after(130).beliefs.learn(Retested("frozen1.example", True, True), network=HOME, now=seen.now)
+    assert seen.held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
 
 
 def test_who_forgets_a_host_forgets_that_it_froze() -> None:

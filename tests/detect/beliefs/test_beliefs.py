@@ -61,7 +61,7 @@ def test_a_claim_without_a_report_can_be_given_back() -> None:
     world = World()
     world.learn(rescued())
     assert world.after(120).due()
-    world.beliefs.retest_unreported(HOST, network=HOME, now=world.now)
+    world.beliefs.release(world.beliefs.claim_of(HOST, network=HOME, now=world.now))
 
     assert world.due()
 

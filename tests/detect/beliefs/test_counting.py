@@ -35,6 +35,7 @@ from proxy.model import (
 from tests.detect.seen import CONTROL, OTHER, Seen
 from tests.detect.world import over
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, outcome, pending
+from tests.support.rows import each_row
 
 NOW = 1_700_000_000.0
 
@@ -482,7 +483,7 @@ def _in_vain(seen: Seen, times: int) -> None:
 
 def test_where_no_relay_gets_through_either_the_network_is_shut() -> None:
     seen = Seen()
-    _in_vain(seen, 9)  # of no weight before
+    _in_vain(seen, 9)  # of no weight once a relay has delivered
     _allow_list(seen)
     _in_vain(seen, 4)
     for _ in range(9):  # a client that leaves says nothing
@@ -494,6 +495,38 @@ def test_where_no_relay_gets_through_either_the_network_is_shut() -> None:
     assert state_for(seen, "site1.example") is NetworkState.SHUT
     seen.rescued("site9.example")
     assert seen.beliefs.network_state(HOME) is NetworkState.RESTRICTED
+
+
+def test_where_relays_failed_before_as_well_it_is_shut_at_once() -> None:
+    """Else it would be said of five visits more that relays carry other sites."""
+    seen = Seen()
+    _in_vain(seen, 5)
+    seen.works("shop.domestic.example")
+    for number in range(2):
+        seen.on_control_answer(ConnectivityResult.FAILED, f"control{number}.example.com")
+    assert seen.beliefs.network_state(HOME) is NetworkState.SHUT
+
+
+@each_row("failures", [(5, 0), (4, 1)])
+def test_where_relays_failed_long_before_it_is_not_shut(failures: tuple[int, int]) -> None:
+    """Others may be in use since."""
+    seen = Seen()
+    _in_vain(seen, failures[0])
+    _in_vain(seen.after(601), failures[1])
+    for number in range(5):  # no relay is in the plan of these
+        seen.learn(outcome(failed(Symptom.TIMEOUT, Stage.CONNECT), host=f"site{number}.example", at=seen.now))
+    seen.works("shop.domestic.example")
+    for number in range(2):
+        seen.on_control_answer(ConnectivityResult.FAILED, f"control{number}.example.com")
+    assert seen.beliefs.network_state(HOME) is NetworkState.RESTRICTED
+
+
+def test_one_that_is_shut_stays_so_until_a_relay_delivers() -> None:
+    seen = Seen()
+    _allow_list(seen)
+    _in_vain(seen, 5)
+    _in_vain(seen.after(3600), 1)
+    assert seen.beliefs.network_state(HOME) is NetworkState.SHUT
 
 
 def test_a_relay_that_direct_overtakes_did_not_get_through() -> None:
@@ -600,6 +633,17 @@ def test_F80_offline_until_anything_delivers() -> None:
     seen.learn(outcome(delivered(TOR), host=HOST, at=seen.now))
 
     assert seen.beliefs.network_state(HOME) is NetworkState.OK
+
+
+def test_F80_it_stays_offline_when_that_was_seen_before_the_network_was_left() -> None:
+    """Neither the network that was left is offline then, nor another one that follows."""
+    seen, here = Seen(), UNKNOWN_NETWORK
+    states = {here: NetworkState.OFFLINE, HOME: NetworkState.OK, AWAY: NetworkState.OK}
+    seen.learn(outcome(failed(Symptom.OFFLINE, Stage.CONNECT), host=HOST, at=seen.now))
+    seen.beliefs.learn(NetworkLeft(HOME), network=here, now=seen.now)
+    assert {network: seen.beliefs.network_state(network) for network in states} == states
+    seen.beliefs.learn(NetworkLeft(here), network=AWAY, now=seen.now)
+    assert all(seen.beliefs.network_state(network) is NetworkState.OK for network in states)
 
 
 @pytest.mark.parametrize(

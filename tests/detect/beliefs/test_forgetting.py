@@ -10,6 +10,7 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.events import Retested
 from proxy.model import NetworkId, Protocol, Symptom, as_evidence
 from tests.detect.beliefs.history import HOSTS, T0, TUNINGS, History
 from tests.detect.beliefs.test_generations import block_domain
@@ -84,6 +85,16 @@ def test_of_a_domain_and_of_redirects_nothing_is_left() -> None:
     assert places_of("example", beliefs) == set()
 
 
+@each_row("ok", [True, False])
+def test_a_re_test_that_was_under_way_brings_no_host_back(ok: bool) -> None:
+    beliefs = Beliefs(DetectTuning())
+    beliefs.learn(rescued(host="www.news.example", at=T0), network=HOME, now=T0)
+    assert places_of("example", beliefs)
+    beliefs.forget()
+    beliefs.learn(Retested("www.news.example", direct_ok=ok, other_ok=True), network=HOME, now=T0 + 5)
+    assert places_of("example", beliefs) == set()
+
+
 @each_row("set_s", [0.0, -7200.0, 7200.0, 31 * 86_400.0])
 def test_a_connection_that_was_open_brings_no_host_back(set_s: float) -> None:
     """Its outcome may show something hours later, and what is learned is stored by name. New ones teach at once. All of
@@ -117,5 +128,6 @@ def test_of_one_network_nothing_is_left_and_of_the_others_all(network: NetworkId
         beliefs = learned(number)
         before = {key for key in beliefs._state.results.known() if key[0] == other}
         beliefs.forget(network=network)
-        assert {place for place in places_of(network, beliefs) if ".spent" not in place} == set(), number
+        left = {place for place in places_of(network, beliefs) if ".spent" not in place and ".searched" not in place}
+        assert left == set(), number
         assert {key for key in beliefs._state.results.known() if key[0] == other} == before

@@ -14,12 +14,12 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs import generations
 from proxy.detect.beliefs.beliefs import Beliefs, HostAnswer
 from proxy.detect.beliefs.clock import CLOCK_AHEAD_S
-from proxy.detect.beliefs.events import ComputerResumed, Intercepted
+from proxy.detect.beliefs.events import ComputerResumed, Intercepted, StrategyBroke
 from proxy.detect.beliefs.generations import Generations
 from proxy.detect.beliefs.transitions import KEEPS_S
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import NetworkState, Stage, State, Symptom
-from tests.detect.beliefs.history import ADDRESSES, T0, TUNINGS, History
+from tests.detect.beliefs.history import ADDRESSES, SPLIT, T0, TUNINGS, History
 from tests.support.outcomes import (
     AWAY,
     HOME,
@@ -150,6 +150,9 @@ CHANGES: dict[str, tuple[Callable[[Beliefs], object], frozenset[str]]] = {
     "the clock is set": (lambda b: b.all(now=T0 - 3600), ALL),
     "a host is forgotten": (lambda b: b.forget("new.test", HOME), ALL),
     "this computer was suspended": (lambda b: b.note(ComputerResumed(), network=HOME, now=T0), NONE),
+    "a transfer of it over a strategy stops": (
+        lambda b: b.learn(StrategyBroke(HOST, failed(Symptom.FROZEN, Stage.DONE, SPLIT)), network=HOME, now=T0), DOMAIN
+    ),
     "a measurement of it ends": (
         lambda b: b.measured(HOST, LastResult(SiteStatus.SITE_DOWN, T0, Source.MEASUREMENT), network=HOME), NONE
     ),
@@ -204,6 +207,6 @@ def test_numbers_are_kept_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_histories_of_the_journal_meet_every_state() -> None:
     found: set[object] = set()
-    for seed in range(6):
+    for seed in range(10):
         found |= History(seed, TUNINGS["eager"]).run(600).found
     assert found >= {*State, *NetworkState, True, False}

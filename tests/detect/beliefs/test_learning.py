@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -17,7 +18,13 @@ from proxy.detect.beliefs.events import (
     Event,
     Intercepted,
     OpenMeasured,
+    PageCompared,
     Retested,
+    RungResult,
+    RungTried,
+    SilenceExplained,
+    SpeedsCompared,
+    StrategyBroke,
     StrategyTried,
 )
 from proxy.model import (
@@ -26,6 +33,7 @@ from proxy.model import (
     Change,
     ConnectivityResult,
     NetworkState,
+    PageDoubt,
     Protocol,
     Route,
     Signal,
@@ -34,7 +42,7 @@ from proxy.model import (
     State,
     Symptom,
 )
-from tests.support.outcomes import AWAY, HOME, HOST, TOR, rescued, works
+from tests.support.outcomes import AWAY, HOME, HOST, TOR, failed, rescued, works
 
 NOW = 1_700_000_000.0
 TLSREC = Route((), ("tlsrec",))
@@ -45,11 +53,16 @@ EVENTS: tuple[Event, ...] = (
     DirectDelivered(HOST),
     Carried(HOST, TOR, count=10**6),
     ControlAnswered("control.example", ConnectivityResult.WELL, started=NOW),
+    SilenceExplained(HOST, NOW, TOR, 3.1, 0.1, 0.1, math.inf),
+    PageCompared(HOST, 7, "203.0.113.5:80", NOW, PageDoubt.SHARED, TOR, is_unlike=True),
+    SpeedsCompared(HOST, "203.0.113.5:443", Protocol.TLS, 130_000.0, TOR, 900_000.0),
     BlockMeasured(HOST, Signal(SignalId.SNI_SWAP, 4.0, Cause.SNI_DROP, NOW), TOR, Protocol.TLS, "", "no answer"),
     OpenMeasured(HOST, Protocol.TLS, "203.0.113.5:443"),
     Intercepted(HOST, "f", known=False),
     Retested(HOST, direct_ok=True, other_ok=True),
     StrategyTried(HOST, TLSREC, ok=True),
+    StrategyBroke(HOST, failed(Symptom.FROZEN, Stage.DONE, route=TLSREC)),
+    RungTried(HOST, TLSREC, RungResult.PASSED),
 )
 
 
@@ -112,7 +125,7 @@ def test_what_a_measurement_proved_counts_at_once(event: BlockMeasured) -> None:
     (change,) = learned(event)
     belief = change.belief
     assert belief is not None
-    assert (change.scope, change.after, belief.cause) == (HOST, State.SUSPECT, event.signal.cause)
+    assert (change.scope, change.after, belief.cause) == (HOST, State.SUSPECT, event.signal.cause), "one may be chance"
     assert (belief.score, belief.episodes, belief.last_good) == (event.signal.weight, 1, "tor")
     assert "stalls after 16 KB; tor delivered" in belief.why
 
@@ -147,6 +160,7 @@ def suspect(cause: Cause = Cause.SNI_RESET, host: str = HOST) -> Belief:
         (Cause.FROZEN, True), (Cause.INTERCEPTION, True),
         (Cause.HTTP_HOST, False), (Cause.BLOCK_PAGE, False),  # met by plain HTTP
         (Cause.ECH, False),  # of the hello of browsers
+        (Cause.THROTTLED, False),  # it compares no speeds
     ],
 )  # fmt: skip
 def test_a_guess_ends_where_a_measurement_opens_the_site_direct(cause: Cause, ends: bool) -> None:

@@ -13,14 +13,15 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs.events import ComputerResumed, DirectDelivered, Intercepted, Retested
-from proxy.model import TROUBLED, Cause, NetworkState, Protocol, Stage, State, Symptom
+from proxy.detect.beliefs.events import ComputerResumed, ControlAnswered, DirectDelivered, Intercepted, Retested
+from proxy.model import TROUBLED, Cause, ConnectivityResult, NetworkState, Protocol, Stage, State, Symptom
 from tests.detect.beliefs.healthy import Healthy
 from tests.detect.beliefs.inside import held_by, texts
 from tests.detect.beliefs.machine import Anything, differences, order_shows, run
 from tests.detect.beliefs.told import (
     HOSTS,
     KNOWN,
+    PAGES,
     SYMPTOMS,
     UPLINK,
     Beside,
@@ -285,6 +286,17 @@ def test_L19_whether_a_domain_is_intercepted_depends_on_when_the_gate_opened() -
         return made.beliefs.lookup(BETA, network=HOME, now=T0 + 100).scope
 
     assert (scope_of(opens_first=True), scope_of(opens_first=False)) == (BETA, "*.example.org")
+
+
+def test_L20_the_delivery_that_was_missing_restricts_no_network_and_the_next_failure_does() -> None:
+    made = told(
+        *(Visit("rescued", f"www.site{number}.test").call(HOME, T0 + number) for number in range(5)),
+        *(learn(ControlAnswered(page, ConnectivityResult.FAILED, T0 + 6), HOME, T0 + 6) for page in PAGES[:2]),
+        learn(UPLINK, HOME, T0 + 7),
+    )
+    assert made.beliefs.network_state(HOME) is NetworkState.OK
+    made(Visit("rescued", "www.site5.test").call(HOME, T0 + 8))
+    assert made.beliefs.network_state(HOME) is NetworkState.RESTRICTED
 
 
 def test_I7_reading_drops_what_has_lapsed() -> None:

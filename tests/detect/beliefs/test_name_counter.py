@@ -18,12 +18,18 @@ def seen(*names: str, at: float = NOW) -> NameCounter:
 
 def test_it_counts_names_by_place_within_the_time() -> None:
     sightings = seen("a", "a", "b")
-    assert sightings.within(WARNING, 3600, NOW) == 2
-    assert sightings.within(REDIRECTED, 3600, NOW) == sightings.within((AWAY, "warning"), 3600, NOW) == 0
+    assert sightings.within(WARNING, 3600, NOW) == ["a", "b"]
+    assert sightings.within(REDIRECTED, 3600, NOW) == sightings.within((AWAY, "warning"), 3600, NOW) == []
     sightings.note(WARNING, "b", NOW + 3600)
-    assert sightings.within(WARNING, 3600, NOW + 3600) == 2
-    assert sightings.within(WARNING, 3600, NOW + 3601) == 1
-    assert sightings.within(WARNING, 3600, NOW - 1) == 0, "the clock was set"
+    assert sightings.within(WARNING, 3600, NOW + 3600) == ["a", "b"]
+    assert sightings.within(WARNING, 3600, NOW + 3601) == ["b"]
+    assert sightings.within(WARNING, 3600, NOW - 1) == [], "the clock was set"
+
+
+def test_it_knows_the_places_on_a_network() -> None:
+    sightings = seen("a")
+    sightings.note((AWAY, "warning"), "a", NOW)
+    assert (sightings.places_on(HOME), sightings.places_on(AWAY)) == ([WARNING], [(AWAY, "warning")])
 
 
 def test_it_knows_who_was_seen() -> None:

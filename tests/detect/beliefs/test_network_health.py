@@ -83,6 +83,16 @@ def test_five_domains_and_both_controls_within_ten_minutes() -> None:
     assert not restricted(domestic=False)  # then nothing works: an outage
 
 
+@pytest.mark.parametrize(("failing", "delivering", "is_enough"), [(4, 2, True), (4, 1, False), (3, 2, False)])
+def test_one_domain_less_is_enough_while_two_others_deliver(failing: int, delivering: int, is_enough: bool) -> None:
+    uplink = over(network_health)
+    for number in range(failing):
+        uplink.failed(HOME, f"d{number}", NOW + number)
+    for number in range(4):
+        uplink.on_direct_delivery(HOME, Delivery(f"shop{number % delivering}", NOW + 10 + number))
+    assert uplink.seems_restricted(HOME, NOW + 20) is is_enough
+
+
 def test_an_outage_after_a_page_that_worked_is_no_restricted_network() -> None:
     for domestic in (ConnectivityResult.FAILED, None):
         uplink = over(network_health)
@@ -354,13 +364,13 @@ def test_a_change_of_state_raises_the_generations() -> None:
         uplink.on_control_answer(HOME, page, ConnectivityResult.FAILED, NOW, domestic=False)
     look()
     for _ in range(2):
-        uplink.relayed(HOME, delivered=False)
+        uplink.relayed(HOME, NOW, delivered=False)
     look()
     for _ in range(2):
-        uplink.relayed(HOME, delivered=False)
+        uplink.relayed(HOME, NOW, delivered=False)
     look()
     for _ in range(2):
-        uplink.relayed(HOME, delivered=True)
+        uplink.relayed(HOME, NOW, delivered=True)
     look()
     uplink.forget(HOME)
     look()
@@ -411,10 +421,13 @@ class _Abroad:
         self.now += 1
         self.health.on_direct_delivery(HOME, Delivery(domain, self.now))
 
-    def controls(self, result: ConnectivityResult = ConnectivityResult.FAILED) -> None:
+    def wants_controls(self, after_s: float) -> bool:
+        self.now += after_s
+        return bool(self.health.control_wanted(HOME, self.now, waits=True))
+
+    def controls(self, result: ConnectivityResult = ConnectivityResult.FAILED, *, after_s: float = 60) -> None:
         """The pages are requested a minute after the last time; each answers or fails after 10 s."""
-        self.now += 60
-        assert self.health.control_wanted(HOME, self.now, waits=True)
+        assert self.wants_controls(after_s)
         self.now += 10
         failed = ConnectivityResult.FAILED
         for host, what, domestic in (("egov.example", failed, True), ("c0", result, False), ("c1", result, False)):
@@ -435,6 +448,85 @@ def test_visited_hosts_that_deliver_are_the_domestic_answer() -> None:
     assert network.is_restricted()
     network.controls(ConnectivityResult.WELL)
     assert not network.is_restricted()
+
+
+def test_pages_that_failed_are_requested_again_soon_while_two_sites_deliver() -> None:
+    network = _Abroad()
+    network.fails(*FIVE[:4])
+    network.delivers("shop")
+    network.delivers("bank")
+    network.controls()
+    assert network.health.needs_control(HOME), "beside any visit"
+    assert not network.wants_controls(5), "nothing has delivered since the pages failed"
+    network.delivers("shop")
+    network.controls(after_s=0)
+    assert network.is_restricted()
+
+
+def test_a_site_that_delivers_while_the_pages_are_silent_has_delivered_in_between() -> None:
+    """Each site that is not listed takes its visitor half a minute, and pages are requested as it fails."""
+    network = _Abroad()
+    network.fails(*FIVE)
+    for _ in range(2):
+        requested_at = network.now + 60
+        assert network.wants_controls(60)
+        network.delivers()
+        network.now += 9
+        for host, domestic in (("egov.example", True), ("c0", False), ("c1", False)):
+            network.health.on_control_answer(
+                HOME, host, ConnectivityResult.FAILED, network.now, domestic=domestic, requested_at=requested_at
+            )
+    assert network.is_restricted()
+
+
+def test_not_at_once_and_not_where_one_site_alone_delivers() -> None:
+    network = _Abroad()
+    network.fails(*FIVE)
+    network.controls()
+    network.delivers("shop")
+    assert not network.wants_controls(10)
+    network.delivers("bank")
+    network.controls(after_s=60)
+    assert network.is_restricted(), "a minute later one is enough"
+
+    network = _Abroad()
+    network.fails(*FIVE)
+    network.delivers("shop")
+    network.controls()
+    network.delivers("bank")
+    assert not network.wants_controls(3)
+    assert network.wants_controls(1)
+
+
+def test_after_an_outage_the_pages_answer_and_are_not_requested_a_third_time() -> None:
+    """As when a router was restarted."""
+    network = _Abroad()
+    network.fails(*FIVE)
+    network.controls()
+    network.delivers("shop")
+    network.delivers("bank")
+    network.controls(ConnectivityResult.WELL, after_s=5)
+    assert not network.is_restricted()
+    assert not network.health.needs_control(HOME)
+    network.fails(*FIVE)
+    network.delivers("shop")
+    network.delivers("bank")
+    assert not network.wants_controls(5)
+
+
+def test_all_are_requested_at_once_though_one_alone_was_just_before() -> None:
+    network = _Abroad()
+    network.fails(*FIVE[:2])
+    assert network.wants_controls(0)
+    network.health.on_control_answer(HOME, "c0", ConnectivityResult.FAILED, network.now, domestic=False)
+    assert not network.wants_controls(1)
+    network.fails(*FIVE)
+    network.delivers("shop")
+    network.controls(after_s=0)
+    assert not network.wants_controls(0)
+    network.delivers("bank")
+    network.controls(after_s=5)
+    assert network.is_restricted(), "one page failed for the third time, the other for the second"
 
 
 def test_its_innocent_twins_are_no_restriction() -> None:
@@ -475,6 +567,47 @@ def test_its_innocent_twins_are_no_restriction() -> None:
     flaps.controls()
     flaps.controls()
     assert not flaps.is_restricted()
+
+
+def test_where_plain_http_passes_only_https_is_blocked() -> None:
+    network = _Abroad()
+    network.fails(*FIVE)
+    network.controls()
+    network.health.on_plain_page(HOME, came=True)
+    assert network.health.network_state(HOME) is NetworkState.OK, "anybody may have sent it"
+    network.delivers()
+    network.controls()
+    assert network.health.network_state(HOME) is NetworkState.NO_HTTPS
+    for _ in range(9):
+        network.health.relayed(HOME, network.now, delivered=False)
+    assert network.health.network_state(HOME) is NetworkState.NO_HTTPS
+    generation = network.health.generations.of(HOME, "a.example")
+    network.health.on_plain_page(HOME, came=False)
+    assert network.health.network_state(HOME) is NetworkState.SHUT
+    assert network.health.generations.of(HOME, "a.example") != generation
+
+    network.health.on_plain_page(HOME, came=True)
+    network.controls(ConnectivityResult.WELL)
+    network.fails(*FIVE)
+    network.controls()
+    network.delivers()
+    network.controls()
+    assert network.health.network_state(HOME) is NetworkState.SHUT, "it was asked before all was well"
+
+
+@pytest.mark.parametrize("how", ["a page answers", "sleep"])
+def test_a_plain_page_of_before_says_nothing_about_a_later_restriction(how: str) -> None:
+    network = _Abroad()
+    network.health.on_plain_page(HOME, came=True)
+    if how == "sleep":
+        network.health.on_resume(network.now)
+    else:
+        network.health.on_control_answer(HOME, "c0", ConnectivityResult.WELL, network.now, domestic=False)
+    network.fails(*FIVE)
+    network.controls()
+    network.delivers()
+    network.controls()
+    assert network.health.network_state(HOME) is NetworkState.RESTRICTED
 
 
 def test_one_foreign_page_that_answers_is_enough_against_it() -> None:

@@ -200,12 +200,15 @@ def test_F82_down_everywhere_teaches_nothing_lasting() -> None:
     assert world.beliefs.all(now=world.now) == []
 
 
-def test_failing_without_another_route_is_down_too_and_says_so() -> None:
+@pytest.mark.parametrize("others", [(), (failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR),)])
+def test_what_fails_without_another_route_is_not_called_down_and_says_so(others: tuple[Attempt, ...]) -> None:
+    """A relay that fails itself is none."""
     world = World()
-    assert world.learn(outcome(failed())) == []
+    assert world.learn(outcome(failed(), *others)) == []
 
-    assert world.state() is State.DOWN
-    assert "no other route" in world.held().why
+    assert world.state() is State.UNKNOWN
+    assert ("1 more failed" if others else "no other route") in world.held().why
+    assert world.after(61).held().why == ""
 
 
 def test_a_host_that_works_is_down_for_a_minute_and_then_works_again() -> None:
@@ -338,7 +341,7 @@ def test_posts_more_than_half_a_minute_apart_rescue_and_prove_nothing() -> None:
 def test_nothing_is_believed_of_a_post_that_failed_alone() -> None:
     world = World()
     world.learn(_posted(failed()))
-    assert world.held().state is State.DOWN
+    assert (world.held().state, bool(world.held().why)) == (State.UNKNOWN, True)
     assert world.changes == []
     assert not _due(world.after(121))
 

@@ -5,6 +5,7 @@ A new field without a line there fails here, so that nobody adds a table which `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,13 +14,35 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.beliefs.events import Carried, ControlAnswered, FlowStalled, NetworkLeft, ResolverMeasured
+from proxy.detect.beliefs.events import (
+    Carried,
+    ControlAnswered,
+    FlowStalled,
+    NetworkLeft,
+    PageCompared,
+    PageDoubted,
+    ResidueAsked,
+    ResolverMeasured,
+    RungResult,
+    RungTried,
+    SilenceExplained,
+)
 from proxy.detect.beliefs.state import CONTROLS_MAX, WAITING_MAX, NetworkRecord, Working
 from proxy.detect.beliefs.tables import KeyTable, NameCounter
 from proxy.detect.scopes import is_host
-from proxy.model import UNKNOWN_NETWORK, Belief, ConnectivityResult, NetworkId, Protocol, Stage, Symptom
+from proxy.model import (
+    UNKNOWN_NETWORK,
+    Belief,
+    ConnectivityResult,
+    NetworkId,
+    PageDoubt,
+    Protocol,
+    Stage,
+    Symptom,
+)
 from tests.detect.beliefs.inside import (
     ALIASES,
+    BUDGETS,
     CONTAINERS,
     PLAIN,
     TABLES,
@@ -33,7 +56,7 @@ from tests.detect.beliefs.inside import (
     texts,
 )
 from tests.detect.beliefs.machine import left_of
-from tests.detect.beliefs.told import PAGES, SYMPTOMS, UPLINK, Call, Visit, learn, new_beliefs, note
+from tests.detect.beliefs.told import PAGES, SPLIT, SYMPTOMS, UPLINK, Call, Visit, about_host, learn, new_beliefs, note
 from tests.detect.world import T0
 from tests.support.outcomes import AWAY, HOME, TOR
 
@@ -174,13 +197,26 @@ def everywhere(network: NetworkId = HOME, start: float = T0) -> Iterator[Call]:
     yield visit("rescued", "listed.news.test", (Symptom.REDIRECTED, Stage.FIRST_BYTE), protocol=Protocol.HTTP)
     for number in range(3):
         yield visit("rescued", f"www.cdn{number}.test", (Symptom.TIMEOUT, Stage.CONNECT), is_shared=True)
-        yield visit("spoiled", f"www.slow{number}.test")
-        yield learn(Carried(f"www.slow{number}.test", TOR, 10**6), network, now)
+        for host, fault in ((f"www.slow{number}.test", SYMPTOMS[0]), (f"www.throttled{number}.test", SYMPTOMS[1])):
+            yield visit("spoiled", host, fault)
+            yield learn(Carried(host, TOR, 10**6), network, now)
     now += 125
     yield visit("down", "down.test")
     yield visit("spoiled", "freezes.test")
     yield visit("spoiled", "resets.test", SYMPTOMS[2])
+    yield visit("cut", "cuts.test")
     yield visit("refused", "refuses.test")
+    for host in ("cut.test", "again.test"):
+        yield visit("works", host)
+        yield visit("rung", host)
+        now += 2
+        yield learn(UPLINK, network, now)
+        yield visit("rescued", host, SYMPTOMS[1])
+    yield visit("works", "cut.test")
+    for host in ("six.test", "seven.test"):
+        yield learn(UPLINK, network, now)
+        yield visit("rescued", host, SYMPTOMS[1], hellos=6)
+    yield visit("works", "six.test", hellos=1)
     yield visit("works", "works.test")
     for page in PAGES[:2]:
         yield learn(ControlAnswered(page, ConnectivityResult.RESIGNED, now, issuer="office"), network, now)
@@ -191,8 +227,19 @@ def everywhere(network: NetworkId = HOME, start: float = T0) -> Iterator[Call]:
     yield note(FlowStalled("stalls.test"), network, now)
     for method in ("retest_due", "about"):
         yield Call(method, ("alpha.example.org",), {"network": network, "now": now})
+    yield Call("proof_due", ("silent.test",), {"network": network, "now": now})
+    yield learn(SilenceExplained("silent.test", now, TOR, 3.1, 0.1, math.inf, math.inf, 0.1), network, now)
+    yield Call("page_doubt", ("page.test", 7, "192.0.2.9:80"), {"network": network, "now": now})
+    yield Call("page_check_due", ("own.test",), {"network": network, "now": now})
+    yield learn(PageCompared("own.test", 7, "", now, PageDoubt.SHARED, TOR, is_unlike=False), network, now)
+    yield note(PageDoubted("unlike.test"), network, now)
+    yield Call("page_check_due", ("compared.test",), {"network": network, "now": now})
+    yield Call("speed_check_due", ("works.test", (TOR,)), {"network": network, "now": now})
     for _ in range(2):
         yield visit("relay", "alpha.example.org")
+    yield note(ResidueAsked(Protocol.TLS, is_answered=True), network, now)
+    yield about_host("search_due", "waits.test", network, now)
+    yield learn(RungTried("seven.test", SPLIT, RungResult.FAILED), network, now)
     yield Call("ignore", ({1, 2},))
     yield Call("lookup", ("long.ago.test",), {"network": network, "now": now})
 
@@ -232,7 +279,7 @@ def test_what_is_kept_by_host_or_network_goes_with_the_network() -> None:
     beliefs = learned(*everywhere(HOME), *everywhere(AWAY, T0 + MONTH + 1000))
     beliefs.forget(network=HOME)
     kept = {place for place, text in texts(beliefs) if text == HOME}
-    assert kept == {"BeliefState.spent"}, "else forgetting would renew the budget"
+    assert kept == BUDGETS, "else forgetting would renew the budgets"
     assert filled(beliefs, By.HOST) >= {name for name, table in TABLES.items() if table.by is By.HOST} - EMPTIED
 
 
@@ -284,7 +331,7 @@ def test_a_new_table_that_is_not_in_the_list_is_found() -> None:
 KEEPS_DATES = {
     *("BeliefState.stored", "BeliefState.works", "BeliefState.priors"),  # their dates move with the clock
     *("BeliefState.domains", "BeliefState.prefixes", "BeliefState.unresolved", "Results._visited"),  # they have none
-    "BeliefState.failed_under",  # they are not read
+    *("BeliefState.failed_under", "BeliefState.fares"),  # they are not read, or there are none
     "BeliefState.untold",  # the Changes of what moved
     "NetworkRecord.resigned",
 }
@@ -306,7 +353,9 @@ def test_of_an_unidentified_network_that_was_left_only_results_stay() -> None:
     beliefs = learned(*everywhere(UNKNOWN_NETWORK), *everywhere(HOME, T0 + MONTH + 1000))
     learn(NetworkLeft(), HOME, beliefs._state.now)(beliefs)
     assert {place for place, text in texts(beliefs) if text == UNKNOWN_NETWORK} == {
-        *("BeliefState.spent", "Results._results", "Results._visited"),
+        *BUDGETS,
+        "Results._results",
+        "Results._visited",
     }
     assert HOME in {text for place, text in texts(beliefs) if place == "BeliefState.works"}
 

@@ -1,4 +1,4 @@
-"""What success means by cause, re-tests whose gate is shut, and local means tried beside a visit."""
+"""What success means by cause, re-tests whose gate is shut, and local means that failed in a visit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.events import Intercepted, Retested, StrategyTried
 from proxy.detect.beliefs.retests import retest_needs
-from proxy.model import Belief, Route, Stage, State, Symptom
+from proxy.model import Belief, Route, State, Symptom
 from tests.detect.seen import OTHER, Seen
 from tests.support.outcomes import HOME, HOST, TOR, delivered, failed, outcome
 from tests.support.rows import each_row
@@ -23,7 +23,7 @@ SPLIT = Route((), ("split",))
     [
         ("dns", "verified"), ("ip", "byte"), ("sni_reset", "hello"), ("sni_drop", "hello"), ("ech", "hello"),
         ("http_host", "byte"), ("block_page", "page"), ("interception", "verified"), ("frozen", "64k"),
-        ("throttled", "64k"), ("", "byte"), ("refused", "byte"),
+        ("throttled", "speed"), ("", "byte"), ("refused", "byte"),
     ],
 )  # fmt: skip
 def test_success_is_what_the_cause_would_have_prevented(cause: str, needs: str) -> None:
@@ -111,62 +111,8 @@ def test_a_suspect_that_is_cleared_keeps_half_of_its_score() -> None:
 # -- local means -------------------------------------------------------------------------------------------------------
 
 
-def _due(seen: Seen) -> bool:
-    return seen.beliefs.strategies_due(HOST, network=HOME, now=seen.now)
-
-
 def _result(seen: Seen, route: Route, *, ok: bool) -> None:
     seen.changes += seen.beliefs.learn(StrategyTried(HOST, route, ok=ok), network=HOME, now=seen.now)
-
-
-def test_they_are_due_beside_a_visit_once_the_censor_has_calmed_down() -> None:
-    seen = Seen().blocked()
-    assert not _due(seen.after(179))
-    seen.after(2)
-    assert _due(seen)
-    assert not _due(seen)  # claimed
-
-    _result(seen, TLSREC, ok=False)
-    _result(seen, SPLIT, ok=True)
-    held = seen.held()
-    assert (held.last_good, held.rungs_failed) == ("direct|split", ("direct|tlsrec",))
-    assert not _due(seen.after(3600))
-
-
-def test_one_that_is_known_to_pass_is_not_tried_again_beside_it() -> None:
-    seen = Seen().blocked()
-    _result(seen.after(200), TLSREC, ok=True)
-
-    assert not _due(seen.after(200))
-
-
-def test_what_failed_is_tried_again_after_a_day() -> None:
-    seen = Seen().blocked()
-    _result(seen.after(200), TLSREC, ok=False)
-    assert not _due(seen.after(86_000))
-
-    assert seen.after(401).held().rungs_failed == ()
-    assert _due(seen)
-
-
-@pytest.mark.parametrize(("symptom", "stage"), [(Symptom.TIMEOUT, Stage.CONNECT), (Symptom.NO_NAME, Stage.RESOLVE)])
-def test_none_where_the_name_is_not_the_cause(symptom: Symptom, stage: Stage) -> None:
-    seen = Seen()
-    for _ in range(3):
-        seen.after(61).rescued(symptom=symptom, stage=stage)
-        seen.works(OTHER)
-
-    assert seen.held().state in (State.SUSPECT, State.BLOCKED)
-    assert not _due(seen.after(300))
-
-
-def test_none_for_a_host_that_is_not_troubled() -> None:
-    seen = Seen()
-    seen.works(HOST)
-    _result(seen, TLSREC, ok=True)
-
-    assert not _due(seen)
-    assert seen.held().last_good == ""
 
 
 def _raced(seen: Seen, *rungs: tuple[Route, Symptom], plain: bool = True, address: str = "203.0.113.5:443") -> None:

@@ -81,6 +81,10 @@ def test_enough_to_block() -> None:
     assert not enough_to_block(belief, signal(0.7), SETTINGS)  # weak
     assert not enough_to_block(replace(belief, score=2.9), signal(2.0), SETTINGS)
     assert not enough_to_block(replace(belief, episodes=1), signal(2.0), SETTINGS)
+    swap = Signal(SignalId.SNI_SWAP, 4.0, "sni_drop", 0.0)
+    assert not enough_to_block(replace(belief, episodes=1), swap, SETTINGS), "as a measurement finds it"
+    assert enough_to_block(replace(belief, episodes=1), swap, SETTINGS, is_proof=True)
+    assert not enough_to_block(replace(belief, episodes=1, score=2.9), swap, SETTINGS, is_proof=True)
 
 
 def test_four_episodes_without_a_success_are_enough_whatever_the_score() -> None:

@@ -121,6 +121,10 @@ def test_an_address_is_forgotten_with_the_host_that_began() -> None:
     table[HOME, two] = (2.0, "b.example.org")
     table[AWAY, one] = (3.0, "a.example.org")
 
+    assert table.begun_by((HOME, "a.example.org"), 0.5) == [one]
+    assert table.begun_by((HOME, "a.example.org"), 1.0) == []
+    assert table.begun_by((AWAY, "b.example.org"), 0.5) == []
+
     table.forget(on_network(HOME, "a.example.org"))
     assert [*table] == [(HOME, two), (AWAY, one)]
     table.forget(on_network(AWAY, None))

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,7 +26,13 @@ from proxy.detect.beliefs.events import (
     EventBeside,
     Intercepted,
     OpenMeasured,
+    PageCompared,
     Retested,
+    RungResult,
+    RungTried,
+    SilenceExplained,
+    SpeedsCompared,
+    StrategyBroke,
     StrategyTried,
 )
 from proxy.detect.beliefs.state import BeliefState
@@ -44,6 +52,7 @@ from proxy.model import (
     IPAddress,
     NetworkId,
     Outcome,
+    PageDoubt,
     Protocol,
     Route,
     Signal,
@@ -61,6 +70,7 @@ KNOWN = {
     "L12": "whether what waits at the control gate counts first, or what its host shows at the instant of the release",
     "L17": "two hosts of a domain that are each reset once block the domain",
     "L19": "certificates of a stranger make a domain suspect only if they waited at the control gate",
+    "L20": "a network becomes restricted by a failure or a control page, and not by the delivery that was missing",
     "I7": "reading drops what has lapsed, and corrects it",
 }
 """What the code of today does not keep; the machine leaves these out. Take a line away with its mend."""
@@ -99,7 +109,7 @@ SYMPTOMS = (
     (Symptom.OFFLINE, Stage.CONNECT),
 )
 SPOILED = (Symptom.FROZEN, Symptom.THROTTLED, Symptom.RESET)
-SPLIT = Route((), ("split",))
+SPLIT, TLSREC, HOSTCASE = (Route((), (word,)) for word in ("split", "tlsrec", "hostcase"))
 SLEEPS = (0.01, 1.0, 4.0, 12.0, 31.0, 61.0, 130.0, 700.0, 3_700.0, 22_000.0, DAY, 5 * DAY, 11 * DAY, 40 * DAY)
 BACK = (-0.5, -5.0, -50.0, -3600.0)
 
@@ -112,6 +122,7 @@ def is_listed(host: str) -> bool:
     return host.startswith("listed.")
 
 
+@functools.cache
 def addresses_of(host: str) -> tuple[IPAddress, ...]:
     """Each domain has its own addresses, of a prefix of its own."""
     number = sum(registrable(host).encode()) % 200
@@ -137,8 +148,8 @@ class Call:
 @dataclass(frozen=True, slots=True)
 class Visit:
     """What is drawn of a visit. `kind` is one of KINDS: direct works, a relay rescues, both are down, direct fails
-    alone, it is late, a relay goes alone, direct is spoiled after its first byte, a local strategy fails as well, or
-    the site refuses direct, or all."""
+    alone, it is late, a relay goes alone, direct is spoiled after its first byte, or cut by time, a local strategy
+    fails as well, or the site refuses direct, or all."""
 
     kind: str
     host: str
@@ -150,16 +161,19 @@ class Visit:
     is_large: bool = False
     is_shared: bool = False  # at an address that other sites have as well
     is_post: bool = False
+    hellos: int = 0  # that left at once on direct, if more than one did lately
 
     @property
     def opens_direct(self) -> bool:
-        return self.kind in ("works", "spoiled", "refused", "refused by all")
+        return self.kind in ("works", "spoiled", "cut", "refused", "refused by all")
 
     def outcome(self, now: float) -> Outcome:
         address = f"{SHARED if self.is_shared else addresses_of(self.host)[0]}:{self.port}"
         works = replace(delivered(), address=address)
         symptom, stage = self.fault
         fault = replace(failed(symptom, stage), address=address if stage is not Stage.RESOLVE else "")
+        if self.hellos:
+            works, fault = (replace(each, evidence=as_evidence({"hellos": self.hellos})) for each in (works, fault))
         if symptom is Symptom.REDIRECTED:
             fault = replace(fault, evidence=as_evidence({"elsewhere": "warning.censor.test"}))
         if symptom is Symptom.FORGED:
@@ -174,7 +188,8 @@ class Visit:
             "late": [pending(), relayed],
             "relay": [relayed],
             "spoiled": [replace(works, symptom=SPOILED[SYMPTOMS.index(self.fault) % len(SPOILED)])],
-            "rung": [fault, failed(Symptom.RESET, route=Route((), ("tlsrec",))), relayed],
+            "cut": [replace(works, symptom=Symptom.RESET, evidence=as_evidence({"cut_s": 5.0}))],
+            "rung": [fault, replace(failed(Symptom.DROPPED, route=TLSREC), address=address), relayed],
             "refused": [replace(works, evidence=refusal), relayed],
             "refused by all": [replace(works, evidence=refusal), replace(relayed, evidence=refusal)],
         }
@@ -183,7 +198,7 @@ class Visit:
             host=self.host,
             at=now - self.ago,
             protocol=self.protocol,
-            winner=DIRECT if self.kind == "spoiled" else None,
+            winner=DIRECT if self.kind in ("spoiled", "cut") else None,
             bytes_down=100_000 if self.is_large else 0,
             port=self.port,
         )
@@ -232,8 +247,17 @@ class Beside:
         return learn(self.event, network, now)
 
 
+def about_host(method: str, host: str, network: NetworkId, now: float) -> Call:
+    """Returns a call of a method about a host."""
+    given: dict[str, tuple[Any, ...]] = {
+        "search_due": ((TLSREC, SPLIT), [*map(str, addresses_of(host))], Protocol.TLS),
+        "next_rung": ((TLSREC, SPLIT),),
+    }
+    return Call(method, (host, *given.get(method, ())), {"network": network, "now": now})
+
+
 UNRESOLVED = ((), ("example.org",), ("news.test", "one.test"), ("two.test", "three.test"))
-KINDS = ("works", "rescued", "down", "alone", "late", "relay", "spoiled", "rung", "refused", "refused by all")
+KINDS = ("works", "rescued", "down", "alone", "late", "relay", "spoiled", "cut", "rung", "refused", "refused by all")
 OFTEN = (HOSTS[0], HOSTS[0], HOSTS[0], HOSTS[3], HOSTS[3], *ALL_HOSTS)
 hosts = st.sampled_from(OFTEN)
 networks = st.sampled_from((HOME, HOME, HOME, HOME, AWAY, UNKNOWN_NETWORK))
@@ -259,6 +283,7 @@ def visits(
         is_large=st.booleans(),
         is_shared=st.booleans() if shares else st.just(False),
         is_post=st.sampled_from((False, False, False, True)),
+        hellos=st.sampled_from((0, 0, 0, 0, 0, 0, 1, 6)),
     )
 
 
@@ -272,16 +297,32 @@ def events_beside(host: str) -> st.SearchStrategy[Beside]:
             for event in (
                 DirectDelivered(host),
                 Carried(host, DIRECT, 10**6),
+                Carried(host, DIRECT, 10**6, address=at),
                 Carried(host, TOR, 10**6),
+                Carried(host, TOR, 100, lasted_s=30.0),
+                Carried(host, TOR, 40_000, bytes_s=0.0, is_whole=True),
+                Carried(host, DIRECT, 10**6, lasted_s=30.0),
                 Retested(host, direct_ok=True, other_ok=True),
                 Retested(host, direct_ok=False, other_ok=True),
                 Retested(host, direct_ok=False, other_ok=False),
                 StrategyTried(host, SPLIT, ok=True),
                 StrategyTried(host, SPLIT, ok=False),
+                StrategyBroke(host, failed(Symptom.FROZEN, Stage.DONE, route=SPLIT), (TLSREC,)),
+                RungTried(host, SPLIT, RungResult.PASSED),
+                RungTried(host, SPLIT, RungResult.FAILED),
+                RungTried(host, TLSREC, RungResult.REJECTED),
                 Intercepted(host, "state root", known=True),
                 Intercepted(host, "stranger", known=False),
                 BlockMeasured(host, was_reset, TOR, Protocol.TLS, at, "reset"),
                 BlockMeasured(host, froze, TOR, Protocol.TLS, at, "it froze"),
+                SilenceExplained(host, T0, TOR, 3.1, 0.1, 0.1, math.inf),
+                SilenceExplained(host, T0, TOR, 3.1, 0.1, 0.1, 0.1),
+                SilenceExplained(host, T0, TOR, 3.1, 0.1, math.inf, math.inf, 0.1),
+                PageCompared(host, 7, at, T0, PageDoubt.SHARED, TOR, is_unlike=True),
+                PageCompared(host, 7, at, T0, PageDoubt.UNLIKE, HOSTCASE, is_unlike=True),
+                PageCompared(host, 7, at, T0, PageDoubt.SHARED, TOR, is_unlike=False),
+                SpeedsCompared(host, at, Protocol.TLS, 130_000.0, TOR, 900_000.0),
+                SpeedsCompared(host, at, Protocol.TLS, 130_000.0, TOR, 130_000.0),
                 OpenMeasured(host, Protocol.TLS, at),
             )
         ]

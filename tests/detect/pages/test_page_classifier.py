@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,9 @@ from proxy.detect.pages.page_classifier import (
     ClassifiedPage,
     PageKind,
     classify_page,
+    read_page,
 )
+from proxy.detect.pages.page_difference import Page
 from tests.support.rows import each_row
 
 PAGES = BlockPages(
@@ -42,7 +45,8 @@ def answer(body: bytes = b"", *fields: str, status: int = 200, kind: str = "text
 
 
 def seen(data: bytes, *, host: str = HOST, ended: bool = False, method: str = "GET") -> ClassifiedPage:
-    return classify_page(data, host, ended=ended, method=method, pages=PAGES)
+    """Without the mark, which has tests of its own."""
+    return replace(classify_page(data, host, ended=ended, method=method, pages=PAGES), mark=0)
 
 
 def unframed(body: bytes, *fields: str) -> bytes:
@@ -216,3 +220,133 @@ def test_what_is_shown_is_unpacked_and_bounded() -> None:
 def test_nobody_is_asked_of_what_is_no_page_or_not_whole() -> None:
     for data in (answer(b"x", kind="image/png"), answer(b"<p>half" + b" " * 100)[:-50], b"HTTP/1.1 200", b"\x16\x03"):
         assert classified(data, "mine")[1] == []
+
+
+# -- marks -------------------------------------------------------------------------------------------------------------
+
+DENIED = b"<html><title>Not available</title><p>This page is not available.</html>"
+
+
+def mark(data: bytes, host: str = HOST, *, ended: bool = True) -> int:
+    page = classify_page(data, host, ended=ended, pages=PAGES)
+    assert page.kind is PageKind.PLAIN
+    return page.mark
+
+
+SAME = {
+    "the same page": answer(DENIED),
+    "another text of the same length": answer(DENIED.replace(b"This", b"That")),
+    "in gzip": answer(gzip.compress(DENIED), "Content-Encoding: gzip"),
+    "in chunks": chunked(DENIED, 7),
+    "up to the end": unframed(DENIED),
+}
+OTHERS = {
+    "another title": answer(DENIED.replace(b"Not av", b"Now av")),
+    "another length": answer(DENIED + b" "),
+    "another status": answer(DENIED, status=404),
+    "a part of it": answer(DENIED)[:-1],
+    "no page": answer(DENIED, kind="image/png"),
+    "a download": answer(DENIED, "Content-Disposition: attachment"),
+    "no text that can be read": answer(DENIED, "Content-Encoding: br"),
+}
+
+
+@each_row("case", SAME)
+def test_a_page_of_the_same_length_and_title_has_the_same_mark(case: str) -> None:
+    assert mark(SAME[case]) == mark(answer(DENIED)) != 0
+
+
+@each_row("case", OTHERS)
+def test_another_page_has_another_mark_or_none(case: str) -> None:
+    assert mark(OTHERS[case]) != mark(answer(DENIED))
+
+
+def test_the_name_of_the_host_in_the_text_does_not_count() -> None:
+    pages = [
+        answer(DENIED.replace(b"This page", host.encode())) for host in (HOST, "a.test", "a.much.longer.name.test")
+    ]
+    marks = {mark(page, host) for page, host in zip(pages, (HOST, "a.test", "a.much.longer.name.test"), strict=True)}
+    assert len(marks) == 1
+
+
+def test_ordinary_pages_that_name_their_host_in_the_title_have_other_marks() -> None:
+    hosts = [f"site{number}.test" for number in range(20)]
+    marks = {mark(answer(b"<title>%b</title><p>Welcome to %b" % ((host.encode(),) * 2)), host) for host in hosts}
+    assert len(marks) == len(hosts)
+
+
+def test_without_a_title_the_text_decides() -> None:
+    first, second = (answer(b"<p>%b</p>" % text) for text in (b"one", b"two"))
+    assert mark(first) == mark(first) != mark(second)
+
+
+@each_row(
+    "data",
+    [
+        answer(b"OK"),  # not a page
+        answer(bytes(1024)),
+        answer(DENIED + b" " * BODY_LIMIT),
+        answer(DENIED, status=403),
+        answer(b""),
+        redirect("http://www.example.com/elsewhere"),
+        b"no HTTP\r\n\r\n",
+    ],
+)
+def test_nothing_else_has_a_mark(data: bytes) -> None:
+    assert mark(data) == 0
+
+
+def test_an_addon_that_knows_the_page_leaves_it_no_mark() -> None:
+    page = classify_page(answer(DENIED), HOST, ended=True, pages=PAGES, classify=lambda head, body: False)
+    assert page == PLAIN
+
+
+# -- what is compared --------------------------------------------------------------------------------------------------
+
+
+@each_row("data", [data for data in SAME.values() if b"gzip" not in data and b"chunked" not in data])
+def test_an_answer_is_read_for_a_comparison(data: bytes) -> None:
+    page = read_page(data, HOST)
+    assert page is not None
+    assert (page.status, page.length, page.title, page.upgrades) == (200, len(DENIED), "Not available", False)
+    assert "content-type" in page.fields
+
+
+def test_an_answer_is_unpacked_for_a_comparison() -> None:
+    for data in (SAME["in gzip"], SAME["in chunks"], b"HTTP/1.1 103 Hints\r\n\r\n" + SAME["the same page"]):
+        page = read_page(data, HOST)
+        assert page is not None
+        assert (page.length, page.title) == (len(DENIED), "Not available")
+
+
+def test_what_has_come_of_an_answer_is_read() -> None:
+    page = read_page(answer(DENIED)[:-9], HOST)
+    assert page is not None
+    assert page.length == len(DENIED) - 9
+
+
+@each_row(
+    ("place", "upgrades"),
+    [
+        ("https://www.example.com/", True),
+        ("HTTPS://EXAMPLE.com/elsewhere", True),
+        ("http://www.example.com/", False),
+        ("/elsewhere", False),
+        ("https://other.test/", False),
+        ("https://", False),
+        ("https://[::1", False),
+    ],
+)
+def test_a_redirect_to_https_of_the_same_site_is_recognized(place: str, upgrades: bool) -> None:
+    page = read_page(redirect(place, 301), HOST)
+    assert page is not None
+    assert page.upgrades is upgrades
+
+
+@each_row("data", [b"", b"HTTP/1.1 200", b"no HTTP\r\n\r\n", answer(DENIED, "Content-Encoding: br")])
+def test_what_cannot_be_read_is_not_compared(data: bytes) -> None:
+    assert read_page(data, HOST) is None
+
+
+def test_a_page_is_a_value() -> None:
+    assert read_page(answer(), HOST) == Page(200, 0, "", frozenset({"content-type"}))

@@ -91,6 +91,7 @@ PLAIN, AHEAD = plain_page(3), plain_page(400 * 86_400 + 60)
 ILL = (bad(StepKind.CONTROL, Symptom.TIMEOUT),)
 RESET = (ok(StepKind.RESOLVE), ok(StepKind.CONNECT), bad(StepKind.HELLO, Symptom.RESET))
 SWAPPED = (ok(StepKind.NEUTRAL), *RESET)
+ALERTED = replace(ok(StepKind.NEUTRAL), symptom=Symptom.ALERT, text="answered with the alert unrecognized name")
 RELAY_DEAD = (bad(StepKind.RELAY, Symptom.RELAY_DOWN, TOR),)
 RELAY_REFUSED = (bad(StepKind.RELAY, Symptom.RELAY_REFUSED, TOR),)
 RELAY_WAITS = (bad(StepKind.RELAY, Symptom.TIMEOUT, TOR),)
@@ -139,6 +140,14 @@ FORGED = (bad(StepKind.RESOLVE, Symptom.FORGED, dns="dns_two_answers"), ok(StepK
 BOGON = (bad(StepKind.RESOLVE, Symptom.FORGED, dns="dns_bogon"),)
 MISMATCH = (ok(StepKind.RESOLVE), ok(StepKind.SECURE, DOH), bad(StepKind.RESOLVE, Symptom.FORGED, dns="dns_mismatch"))
 
+OPEN = page(DIRECT)
+HELLO_LOST = (bad(StepKind.SHAPE, Symptom.DROPPED),)
+HELLO_REJECTED = replace(ok(StepKind.SHAPE), symptom=Symptom.ALERT, text="answered with the alert protocol version")
+HELLO_BY_RELAY = ok(StepKind.SHAPE, TOR)
+NO_HELLO = MeasurementStep(
+    StepKind.SHAPE, DIRECT, StepResult.NOT_TESTED, Symptom.SKIPPED, "no ClientHello of a visit is kept"
+)
+
 CASES = (
     Case("works", page(DIRECT), "works", confidence=Confidence.HIGH),
     Case("works again", page(DIRECT), "works", says="re-tests agree", belief=BLOCKED),
@@ -163,6 +172,16 @@ CASES = (
     Case("dropped by name", (ok(StepKind.NEUTRAL), bad(StepKind.HELLO, Symptom.DROPPED), *page(TOR), *WELL),
          "blocked", "sni_drop", Confidence.HIGH, True),
     Case("silent is weak", (bad(StepKind.HELLO, Symptom.SILENT), *page(TOR), *WELL), "likely blocked", "sni_drop"),
+    Case("silent for this name", (ok(StepKind.NEUTRAL), bad(StepKind.HELLO, Symptom.SILENT), *page(TOR), *WELL),
+         "blocked", "sni_drop", Confidence.HIGH, True),
+    Case("silent, and an alert for another name, which passes a path that loses full segments",
+         (ALERTED, bad(StepKind.HELLO, Symptom.SILENT), *page(TOR), *WELL), "likely blocked", "sni_drop"),
+    Case("reset, and an alert for another name", (ALERTED, *RESET, *page(TOR), *WELL), "likely blocked", "sni_reset"),
+    Case("silent, and the end of an answer came",
+         (ok(StepKind.NEUTRAL), bad(StepKind.HELLO, Symptom.SILENT, out_of_order=1), *page(TOR), *WELL),
+         "likely blocked", "sni_drop"),
+    Case("the end of an answer came, and another name got an alert", (ALERTED,
+         bad(StepKind.HELLO, Symptom.SILENT, out_of_order=1), *page(TOR), *WELL), "works", says="(MTU)"),
     Case("closed at once", (bad(StepKind.HELLO, Symptom.EOF), *page(TOR), *WELL), "likely blocked", "sni_reset",
          says="geo-fence"),
     Case("an alert", (bad(StepKind.HELLO, Symptom.ALERT), *page(TOR), *WELL), "likely blocked", says="geo-fence"),
@@ -208,10 +227,40 @@ CASES = (
          says="allows few sites"),
     Case("restricted, and the relay is filtered too", (*RESET, *RELAY_DEAD, *ILL), "relays fail",
          state=NetworkState.RESTRICTED, says="Try another network, or another relay", never="start the relay"),
+    *(Case(f"restricted, and a SOCKS greeting gets nothing: {relay}",
+           (*RESET, bad(StepKind.RELAY, Symptom.RELAY_DOWN, TOR, relay=relay, greeting=1), *ILL), "relays fail",
+           state=NetworkState.RESTRICTED, says="Try another network, or another relay", never="https relay")
+      for relay in (Symptom.EOF, Symptom.TIMEOUT)),
     Case("restricted, and the relay refuses the password",
          (*RESET, bad(StepKind.RELAY, Symptom.RELAY_AUTH, TOR, relay="credentials_refused"), *ILL), "relays fail",
          state=NetworkState.RESTRICTED, never="Try another network"),
     Case("inspected", page(DIRECT), "works", state=NetworkState.INSPECTED, says="intercepted on this network"),
+    Case("only the other program is filtered", (*OPEN, *HELLO_LOST, *page(TOR), HELLO_BY_RELAY, *WELL),
+         "likely blocked", "client_hello", Confidence.MEDIUM, True, says="that of the last visit is not"),
+    Case("only the other program is filtered, no relay", (*OPEN, *HELLO_LOST, *WELL), "likely blocked", "client_hello",
+         Confidence.LOW, True, says="the server itself may reject it"),
+    Case("only the other program gets an alert, and not by a relay",
+         (*OPEN, HELLO_REJECTED, *page(TOR), HELLO_BY_RELAY), "likely blocked", "client_hello", anomaly=True),
+    Case("the other program passes once", (*OPEN, *HELLO_LOST, ok(StepKind.SHAPE), *page(TOR)), "works",
+         confidence=Confidence.HIGH, never="last visit"),
+    Case("the server rejects the other program", (*OPEN, HELLO_REJECTED, *page(TOR)), "works",
+         confidence=Confidence.HIGH, says="the TLS of that program may be too old"),
+    Case("the server rejects it by an alert, by a relay too",
+         (*OPEN, HELLO_REJECTED, *page(TOR), replace(HELLO_REJECTED, route=TOR)), "works",
+         says="the TLS of that program may be too old"),
+    Case("the server hangs up on the other program",
+         (*OPEN, *HELLO_LOST, *page(TOR), replace(HELLO_LOST[0], route=TOR)), "works",
+         says="the TLS of that program may be too old"),
+    Case("only Byway is filtered", (*SWAPPED, ok(StepKind.SHAPE), *page(TOR), *WELL), "likely blocked", "client_hello",
+         Confidence.MEDIUM, True, says="Byway's own is not"),
+    Case("only Byway is filtered, everywhere", (bad(StepKind.NEUTRAL, Symptom.RESET), *RESET, ok(StepKind.SHAPE), *ILL),
+         "likely blocked", "client_hello", anomaly=True, says="its ClientHello is answered now"),
+    Case("both programs are filtered", (*SWAPPED, *HELLO_LOST, *page(TOR), *WELL), "blocked", "sni_reset"),
+    Case("only Byway is filtered, at another address", (*SWAPPED, replace(ok(StepKind.SHAPE), address="[::1]:443"),
+         *page(TOR), *WELL), "blocked", "sni_reset"),
+    Case("the name resolves wrongly, and one program gets an answer there",
+         (*FORGED, *SWAPPED, ok(StepKind.SHAPE), *page(DOH), *WELL), "blocked", "dns", anomaly=True, confirmed=True),
+    Case("no hello is kept", (*SWAPPED, NO_HELLO, *page(TOR), *WELL), "blocked", "sni_reset", says="no ClientHello"),
     Case("still punished", (bad(StepKind.NEUTRAL, Symptom.RESET), *RESET, *page(TOR), *WELL), "likely blocked",
          "sni_reset", says="after the last visit"),
     Case("moved", (*page(DIRECT, elsewhere="new.test"), *page(TOR, elsewhere="new.test")), "works"),
@@ -291,6 +340,13 @@ CASES = (
          (*page(DIRECT, bytes=900), bad(StepKind.TRANSFER, Symptom.FROZEN),
           *page(TOR, bytes=900), ok(StepKind.TRANSFER, TOR, bytes=65536), *WELL), "slow", "frozen", anomaly=True,
          belief=FROZEN),
+    Case("frozen before, and cut later",
+         (*page(DIRECT, bytes=900), ok(StepKind.TRANSFER, bytes=65536), bad(StepKind.PAUSE, Symptom.RESET, cut_s=5.0),
+          *page(TOR, bytes=900), ok(StepKind.PAUSE, TOR), *WELL), "slow", "frozen", anomaly=True, belief=FROZEN,
+         says="pause ended with reset"),
+    Case("frozen before, and the server cuts each connection later",
+         (*page(DIRECT, bytes=900), ok(StepKind.TRANSFER, bytes=65536), bad(StepKind.PAUSE, Symptom.EOF, cut_s=5.0),
+          *page(TOR, bytes=900), bad(StepKind.PAUSE, Symptom.EOF, TOR, cut_s=5.0), *WELL), "works", belief=FROZEN),
     Case("throttled before, and still",
          (*page(DIRECT, bytes=900), ok(StepKind.TRANSFER, bytes=65536, bytes_per_s=9000),
           *page(TOR, bytes=900), ok(StepKind.TRANSFER, TOR, bytes=65536, bytes_per_s=90_000), *WELL), "slow",

@@ -17,6 +17,7 @@ from tests.detect.verdict.test_decision import (
     BOGON,
     FAST,
     FORGED,
+    HELLO_LOST,
     ILL,
     MISMATCH,
     RELAY_DEAD,
@@ -100,6 +101,15 @@ def opened(*steps: Steps, belief: Belief = UNKNOWN, same_page: int = 0, protocol
 
 
 SUSPECT = Belief("site.test", HOME, State.SUSPECT, Cause.SNI_RESET)
+
+
+@pytest.mark.parametrize("steps", [(*SWAPPED, ok(StepKind.SHAPE)), (*page(DIRECT), *HELLO_LOST)])
+def test_what_depends_on_the_program_is_learned_neither_as_a_block_nor_as_open(steps: Steps) -> None:
+    all_of_them = (*steps, *page(TOR), *WELL)
+    verdict = decide(all_of_them, UNKNOWN, detect=DetectTuning(), relays=["tor"])
+    assert verdict.cause == Cause.CLIENT_HELLO
+    assert taught(all_of_them) is None
+    assert open_measured("site.test", Protocol.TLS, all_of_them, verdict) is None
 
 
 @pytest.mark.parametrize("belief", [UNKNOWN, SUSPECT, replace(SUSPECT, state=State.BLOCKED)])

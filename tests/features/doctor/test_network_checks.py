@@ -33,6 +33,7 @@ def step(part: str = "resolve", result: str = "ok", **evidence: Any) -> dict[str
         ("ok", why("likely blocked", "dns"), [step()], True, [Step.RESOLVER]),
         ("ok", why("no network"), [step(result="failed")], True, [Step.RESOLVER]),
         ("restricted", why("works"), [step()], True, [Step.DOMESTIC_ONLY]),
+        ("no_https", why("works"), [step()], True, [Step.DOMESTIC_ONLY]),
         ("shut", why("works"), [step()], True, [Step.DOMESTIC_ONLY]),
     ],
 )

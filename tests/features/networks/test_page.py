@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.load import load
+from proxy.detect.beliefs import network_health
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import Belief, State
 from proxy.model.feature import Feature
@@ -85,3 +86,12 @@ async def test_a_network_is_named(world: World, browser: Browser) -> None:
     await browser.send("networks/name", id=id_, name="")
     assert world.settings.networks == {"office": "a" * 16}
     assert text_of(world) == CONFIG
+
+
+async def test_what_the_present_network_punishes_is_said(world: World, browser: Browser) -> None:
+    assert "punishes" not in await browser.text("networks")
+    record = network_health.record_of(world.beliefs._state, HOME)
+    record.hellos_counted_at = record.cuts_punished_at = time.time()
+    text = await browser.text("networks")
+    assert "punishes more than three TLS connections to one site at once" in text
+    assert "punishes a fragmented ClientHello" in text

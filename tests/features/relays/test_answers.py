@@ -51,3 +51,6 @@ def test_a_relay_that_fails_has_its_fault_with_what_to_do() -> None:
         error="socks5h://u:***@h refused",
     )
     assert RelayJson.of(relay, RelayHealth(), failing=False).fault is None
+    elsewhere = RelayJson.of(relay, RelayHealth(fault=noted), failing=False, network_allows_few=True).fault
+    assert elsewhere is not None
+    assert elsewhere.do.startswith("try another network"), "which may be to blame itself"

@@ -18,9 +18,13 @@ from tests.support.control_world import SECRET
 
 
 def told(
-    health: RelayHealth, *, failing: bool = False, obstacles: Mapping[str, RelayObstacle] | None = None
+    health: RelayHealth,
+    *,
+    failing: bool = False,
+    obstacles: Mapping[str, RelayObstacle] | None = None,
+    network_allows_few: bool = False,
 ) -> list[ProblemJson]:
-    return present(["tor"], lambda _: health, lambda _: failing, obstacles or {})
+    return present(["tor"], lambda _: health, lambda _: failing, obstacles or {}, network_allows_few=network_allows_few)
 
 
 def broken(fault: RelayFault) -> RelayHealth:
@@ -54,6 +58,20 @@ def broken(fault: RelayFault) -> RelayHealth:
 )
 def test_what_fails_is_told_with_what_to_do(health: RelayHealth, text: str, do: str) -> None:
     assert [(each.text, each.do) for each in told(health, failing=True)] == [(text, do)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "starts"),
+    [
+        (RelayFault.SILENT, "try another network"),
+        (RelayFault.SOCKS_CUT, "try another network"),
+        (RelayFault.PROTOCOL_FILTERED, "use an https relay on that machine"),
+        (RelayFault.CREDENTIALS_REFUSED, "correct its user and password"),
+    ],
+)
+def test_where_the_network_allows_few_sites_it_may_filter_the_relay_as_well(fault: RelayFault, starts: str) -> None:
+    (problem,) = told(broken(fault), network_allows_few=True)
+    assert problem.do.startswith(starts)
 
 
 def test_what_is_in_the_way_is_told_beside_that() -> None:

@@ -28,6 +28,7 @@ from proxy.model import (
     Destination,
     NetworkId,
     Override,
+    PageDoubt,
     Plan,
     Protocol,
     Route,
@@ -48,6 +49,7 @@ from tests.probe.measure.scene import ORIGIN, Scene, made
 from tests.support.control_world import NoWay, World
 from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome, rescued
 from tests.support.rows import each_row
+from tests.support.streams import listening
 
 PAGE = page_of("site.test")
 PLAN = Plan(Action.AUTO, (Route(), Route(("tor",))), "AUTO")
@@ -371,14 +373,36 @@ async def test_one_page_for_three_unrelated_names_may_be_a_block_page(asked: Ask
     assert confidences == ["high", "high", "high", "high" if relay_gets_it_too else "low", "high"]
 
 
-class ToOrigin:
-    """Leads to the origin's plain port, whatever it is asked for."""
+@pytest.mark.parametrize("relay_gets_it_too", [False, True])
+async def test_a_page_that_a_relay_shows_otherwise_is_doubted_at_the_next_visit(
+    asked: Asked, relay_gets_it_too: bool
+) -> None:
+    async def another_page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + bytes(5000))
 
-    def __init__(self, scene: Scene) -> None:
+    async with made() as scene, listening(another_page, ORIGIN, 0) as server:
+        port = server.sockets[0].getsockname()[1]
+
+        def dialer(route: Route) -> Dialer:
+            return ToOrigin(scene, port if route.relays and not relay_gets_it_too else 0)
+
+        asked.world.measured_with = replace(scene.means, dialer=dialer, carries=lambda *_: True)
+        scene.addresses["one.test"] = [ORIGIN]
+        await asked.why(page_of("http://one.test/bytes/500"))
+    doubt = asked.world.beliefs.page_doubt("one.test", 7, "192.0.2.1:80", network=HOME, now=time.time())
+    assert doubt is (None if relay_gets_it_too else PageDoubt.UNLIKE)
+
+
+class ToOrigin:
+    """Leads to the origin's plain port, or to another one, whatever it is asked for."""
+
+    def __init__(self, scene: Scene, port: int = 0) -> None:
         self._scene = scene
+        self._port = port or scene.origin.http_port
 
     async def dial(self, _: Destination) -> Stream:
-        to = Destination(ORIGIN, self._scene.origin.http_port)
+        to = Destination(ORIGIN, self._port)
         return await self._scene.registry.dialer(Route()).dial(to)
 
 

@@ -27,6 +27,11 @@ WELL = StatusSnapshot({"dropped_rows": 0}, NetworkState.OK, "")
             "byway ca trust, or remove INSPECT from its rule",
         ),
         (
+            replace(WELL, clock_s=400 * 86_400),
+            "This computer's clock is 400 days ahead, so certificates are refused.",
+            "set the clock",
+        ),
+        (
             replace(WELL, log_trouble="no space left on device"),
             "The log cannot be written: no space left on device",
             "check whether the disk is full",

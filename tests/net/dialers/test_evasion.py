@@ -17,15 +17,16 @@ import pytest
 
 from proxy.model import Destination, IPAddress, Route, Stage, Symptom
 from proxy.model.errors import DialError
+from proxy.model.strategy import parse_word
 from proxy.net.dialers import evasion as shape
-from proxy.net.dialers.evasion import STRATEGY_DIALERS, DisorderedStream, FragmentingStream, honours_ttl
+from proxy.net.dialers.evasion import DisorderedStream, FragmentingStream, PacedStream, honours_ttl, with_strategies
 from proxy.net.dialers.registry import Registry
 from proxy.net.dialers.tcp import AddressLookup, TcpDialer
 from proxy.net.poller import Poller
 from proxy.net.stream import CHUNK, SocketStream, Stream
 from proxy.net.tunnel.pump import Pump
-from proxy.wire import fragmentation as shapes
 from tests.support.authority import Authority
+from tests.support.clock import run
 from tests.support.programs import require
 from tests.support.programs_running import free_port, running
 from tests.support.rows import each_row
@@ -98,8 +99,11 @@ class Below(Stream):
 SOCK = socket.socket.__new__(socket.socket)  # none: to be recognised only
 
 
-def shaped(below: Below, name: str = "split") -> FragmentingStream:
-    return FragmentingStream(below, getattr(shapes, name))
+TLSREC, SPLIT, DISORDER = map(parse_word, ("tlsrec", "split", "disorder"))
+
+
+def shaped(below: Stream, word: str = "split") -> FragmentingStream:
+    return FragmentingStream(below, parse_word(word))
 
 
 def out_of_the_way(stream: FragmentingStream) -> bool:
@@ -141,7 +145,7 @@ def test_tlsrec_sends_more_than_it_was_given_and_does_not_say_so() -> None:
 
 def test_two_shapes_are_one_around_the_other() -> None:
     below = Below()
-    stream = FragmentingStream(shaped(below), shapes.tlsrec)
+    stream = FragmentingStream(shaped(below), TLSREC)
     stream.send_nowait(HELLO[:300])
     stream.send_nowait(HELLO[300:])
     one, to_cut, rest = below.sent
@@ -269,6 +273,58 @@ def test_it_says_where_it_leads() -> None:
     assert repr(stream) == "<FragmentingStream 192.0.2.1:443>"
 
 
+# -- pieces that wait for each other -----------------------------------------------------------------------------------
+
+
+def test_each_piece_waits_for_the_one_before_it() -> None:
+    async def story() -> None:
+        below, rung = Below(), list[float]()
+        loop = asyncio.get_running_loop()
+        stream = shaped(PacedStream(below, 0.2))
+        began_at = loop.time()
+        stream.notify = lambda: rung.append(round(loop.time() - began_at, 3))
+        assert stream.send_nowait(HELLO) == len(HELLO)
+        sent = []
+        for _ in range(5):  # at 0, 0.15, 0.3 s …
+            sent.append(len(below.pieces))
+            assert out_of_the_way(stream) is (sent[-1] == 3)
+            await asyncio.sleep(0.15)
+        assert sent == [1, 1, 2, 3, 3]
+        assert rung == [0.2, 0.4]
+        assert b"".join(below.sent) == HELLO
+        assert stream.send_nowait(b"more") == 4, "nothing else is paced"
+
+    run(story())
+
+
+def test_a_pause_ends_with_the_stream() -> None:
+    async def story() -> None:
+        for end in ("close", "abort"):
+            below = Below()
+            stream = shaped(PacedStream(below, 0.2))
+            stream.send_nowait(HELLO)
+            getattr(stream, end)()
+            await asyncio.sleep(1)
+            assert len(below.pieces) == 1
+            assert below.closed or below.aborted
+
+    run(story())
+
+
+def test_an_end_waits_for_the_pieces() -> None:
+    async def story() -> None:
+        below = Below()
+        stream = shaped(PacedStream(below, 0.2))
+        stream.send_nowait(HELLO)
+        stream.send_eof()
+        assert not below.ended
+        await asyncio.sleep(1)
+        assert b"".join(below.sent) == HELLO
+        assert below.ended
+
+    run(story())
+
+
 # -- segments ----------------------------------------------------------------------------------------------------------
 
 _DATA_SEGMENTS_IN = struct.Struct("=152xI")  # tcpi_data_segs_in (Linux 4.6)
@@ -301,7 +357,7 @@ async def test_each_piece_is_a_segment(
 ) -> None:
     near, far = pair
     below = SocketStream(near, best_poller, "test")
-    stream = DisorderedStream(below) if name == "disorder" else FragmentingStream(below, getattr(shapes, name))
+    stream = DisorderedStream(below, DISORDER) if name == "disorder" else shaped(below, name)
     await stream.send(HELLO)
     size = len(HELLO) + 5 * (name == "tlsrec")
     got = await asyncio.get_running_loop().sock_recv(far, 65536)
@@ -355,17 +411,18 @@ async def test_disorder_is_skipped_where_it_would_do_nothing(monkeypatch: pytest
     below = Opens(Below())
     monkeypatch.setattr(shape, "honours_ttl", lambda: False)
     with pytest.raises(DialError, match="TTL") as caught:
-        await STRATEGY_DIALERS["disorder"](below).dial(Destination("site.test", 443))
+        await with_strategies(below, ["disorder"]).dial(Destination("site.test", 443))
     assert (caught.value.stage, caught.value.symptom) == (Stage.CONNECT, Symptom.SKIPPED)
     assert below.stream is not None
     monkeypatch.setattr(shape, "honours_ttl", lambda: True)
-    assert isinstance(await STRATEGY_DIALERS["disorder"](below).dial(Destination("site.test", 443)), DisorderedStream)
+    assert isinstance(await with_strategies(below, ["disorder"]).dial(Destination("site.test", 443)), DisorderedStream)
 
 
 def test_a_dialer_says_what_it_does() -> None:
     below = Opens(Below())
-    assert repr(STRATEGY_DIALERS["tlsrec"](below)).startswith("<FragmentingDialer tlsrec ")
-    assert repr(STRATEGY_DIALERS["disorder"](below)).startswith("<DisorderDialer ")
+    assert repr(with_strategies(below, ["doh", "tlsrec"])).startswith("<FragmentingDialer tlsrec ")
+    assert repr(with_strategies(below, ["disorder"])).startswith("<DisorderDialer ")
+    assert repr(with_strategies(below, ["split", "pace-200"])).startswith("<FragmentingDialer split <PaceDialer 0.2 s ")
 
 
 # -- real servers ------------------------------------------------------------------------------------------------------
@@ -518,7 +575,7 @@ async def test_behind_its_flight_a_tunnel_is_spliced(best_poller: Poller) -> Non
     near, site = tcp_pair()
     loop = asyncio.get_running_loop()
     payload = os.urandom(4 << 20)
-    stream = FragmentingStream(SocketStream(near, best_poller, "site"), shapes.split)
+    stream = FragmentingStream(SocketStream(near, best_poller, "site"), SPLIT)
     await stream.send(HELLO)
     pump = Pump(idle_timeout_s=3600, half_open_timeout_s=3600)
     over = asyncio.Event()

@@ -49,6 +49,15 @@ def test_that_lasts_for_a_while_after_the_last_one_without_an_answer() -> None:
     assert spacing.is_active(NOW + 70), "that the relay is there again is what spacing was for"
 
 
+def test_where_the_network_counts_hellos_they_are_apart_from_the_first_one_on() -> None:
+    spacing = HelloSpacing(lambda: True)
+    taken = [spacing.take(NOW) for _ in range(3)]
+    assert [round(after - before, 6) for before, after in pairwise(taken)] == [APART_S] * 2
+    spacing.unanswered(NOW, NOW + 10)
+    assert not spacing.was_punished(NOW + 10), "it is the relay's or the way's own silence"
+    assert punished().was_punished(NOW + 10)
+
+
 @pytest.mark.parametrize(
     "at",
     [

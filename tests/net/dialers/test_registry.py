@@ -490,7 +490,15 @@ async def chosen(made: Registry, route: Route, recorder: Recorder) -> list[str]:
 
 def test_a_rung_has_one_dialer_with_the_wrappers_around_each_other() -> None:
     made = Registry([], direct=Recorder(), to_relays=Recorder(), secure=Recorder())
-    for text in ("tlsrec", "split", "disorder", "hostcase", "doh", "doh|tlsrec", "doh|ipv6|tlsrec|split"):
+    for text in (
+        "tlsrec",
+        "split",
+        "disorder",
+        "hostcase",
+        "doh",
+        "doh|tlsrec",
+        "doh|ipv6|tlsrec|split-at-name|pace-200",
+    ):
         assert made.dialer(rung(text)) is made.dialer(rung(text))
     assert repr(made.dialer(rung("tlsrec|split"))).startswith("<FragmentingDialer tlsrec <FragmentingDialer split ")
 
@@ -500,7 +508,10 @@ def test_a_rung_has_one_dialer_with_the_wrappers_around_each_other() -> None:
     [
         ("direct|nosuch", "there is no 'nosuch'"),
         ("direct|doh|nosuch", "there is no 'nosuch'"),
-        ("direct|split|tlsrec", "strategies must be in the order doh, "),
+        ("direct|split|tlsrec", "has words in another order than tlsrec, "),
+        ("direct|tlsrec|doh", "doh, ipv4, ipv6 come first"),
+        ("direct|pace-200", "no segments to pace"),
+        ("direct|tlsrec-by-2", "there is no 'tlsrec-by-2'"),
         ("direct|tlsrec|tlsrec", "each once"),
         ("tor|doh", "'doh' is for direct routes"),
         ("tor|disorder", "'disorder' is for direct routes"),

@@ -8,6 +8,7 @@ import pytest
 
 from proxy.model import Destination, Stage, Symptom
 from proxy.model.errors import DialError
+from proxy.net.dialers import relay_handshake
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.socks import Socks4Dialer, Socks5Dialer
 from proxy.net.dialers.tcp import TcpDialer
@@ -264,6 +265,44 @@ async def test_a_greeting_that_dies_beyond_the_home_network_may_be_filtered(
             await dialer.dial(SITE)
     assert ("greeting" in caught.value.evidence) is is_greeting
     assert not caught.value.evidence.get("unacked"), "this computer acknowledges at once"
+
+
+@pytest.mark.parametrize("unacked", [0, 1])
+@pytest.mark.parametrize("scheme", ["socks5h", "socks4a"])
+async def test_a_request_that_is_not_even_acknowledged_does_not_wait_for_the_destination(
+    to_relays: TcpDialer, monkeypatch: pytest.MonkeyPatch, scheme: str, unacked: int
+) -> None:
+    """A filter may let the greeting pass. Where the relay has the request, it may wait for the destination."""
+    monkeypatch.setattr(relay_handshake, "unacknowledged", lambda _sock: unacked)
+    kind = Socks5Dialer if scheme == "socks5h" else Socks4Dialer
+    answers = [b"\x05\x00", None] if scheme == "socks5h" else [None]
+    for peer in (REMOTE, "192.168.1.9:1080"):
+        is_lost = bool(unacked) and peer == REMOTE
+        async with answering_greetings(*answers) as port, asyncio.timeout(10):
+            relay = parse(f"{scheme}://127.0.0.1:{port}")
+            path_timeout_s = 30.0 if is_lost else 0.8
+            dialer = kind(Elsewhere(to_relays, peer), relay, timeout_s=0.3, path_timeout_s=path_timeout_s)
+            with pytest.raises(DialError) as caught:
+                await dialer.dial(SITE)
+        if is_lost:
+            assert "did not complete its handshake within 0.3 s" in str(caught.value)
+            assert caught.value.symptom is Symptom.RELAY_DOWN
+            assert caught.value.evidence == {"relay": Symptom.TIMEOUT, "greeting": 1, "unacked": 1}
+        else:
+            assert "did not reach the destination within 0.8 s" in str(caught.value)
+            assert (caught.value.symptom, caught.value.evidence) == (Symptom.TIMEOUT, {})
+
+
+@pytest.mark.parametrize(("answer", "may_be"), [(b"", True), (b"\x00", False)])
+async def test_a_socks4_request_that_is_cut_off_may_be_filtered(
+    to_relays: TcpDialer, answer: bytes, *, may_be: bool
+) -> None:
+    async with answering_greetings(answer) as port:
+        dialer = Socks4Dialer(Elsewhere(to_relays, REMOTE), parse(f"socks4a://127.0.0.1:{port}"), timeout_s=0.5)
+        with pytest.raises(DialError) as caught:
+            await dialer.dial(SITE)
+    assert caught.value.symptom is Symptom.RELAY_DOWN
+    assert ("greeting" in caught.value.evidence) is may_be
 
 
 async def test_the_second_relay_of_a_chain_is_seen_by_no_network(to_relays: TcpDialer) -> None:

@@ -303,6 +303,28 @@ async def test_a_second_opinion_says_whether_the_name_leads_elsewhere_and_finds_
     assert resolver.known("a.test") == (ipaddress.ip_address(said),)
 
 
+@pytest.mark.parametrize(
+    ("said", "hidden", "elsewhere"),
+    [
+        *[(FORGED, True, FORGED), (HONEST, True, None), (ALSO_HONEST, True, None), (FORGED, False, None)],
+        (f"{INJECTED} {FORGED}", True, FORGED),  # no private one: a device at home would see the name
+    ],
+)
+async def test_a_hidden_name_leads_elsewhere_where_the_systems_last_answer_did(
+    place: Place, said: str, hidden: bool, elsewhere: str | None
+) -> None:
+    """Nothing more is asked in clear for it."""
+    place.plain.say = saying(*said.split())
+    resolver = place.resolver()
+    await resolver.resolve("a.test")
+    asked = len(place.plain.asked)
+    if hidden:
+        place.suspects.add("a.test")
+    assert await resolver.elsewhere("a.test") == (elsewhere and ipaddress.ip_address(elsewhere))
+    assert (len(place.plain.asked), bool(place.secure.asked)) == (asked, hidden)
+    assert resolver.finding("a.test") is None
+
+
 async def test_a_second_opinion_is_shared_while_its_answer_is_kept_and_asked_once_a_day(place: Place) -> None:
     place.plain.say = saying(FORGED)
     resolver = place.resolver()

@@ -1,12 +1,24 @@
 from __future__ import annotations
 
+import contextlib
+import errno
+import select
 import socket
 import struct
 
 import pytest
 
-from proxy.net.kernel.tcp_info import GIVE_UP_MS, FlowSample, Keepalive, Reading, Snapshot, TcpInfo
-from tests.support.filters import drop_all
+from proxy.net.kernel.tcp_info import (
+    GIVE_UP_MS,
+    FlowSample,
+    Keepalive,
+    Reading,
+    Snapshot,
+    TcpInfo,
+    is_closed,
+    unacknowledged_bytes,
+)
+from tests.support.filters import drop_all, drop_large
 from tests.support.sockets import tcp_pair
 from tests.support.waiting import until
 
@@ -54,6 +66,22 @@ async def test_a_server_that_acknowledges_and_is_silent_is_not_dropped(tcp_info:
         await until(lambda: tcp_info.since(near, since).acked)
         reading = tcp_info.since(near, since)
         assert (reading.retransmits, reading.unacked) == (0, 0)
+
+
+async def test_a_path_that_loses_full_segments_shows_the_short_one_behind_them(tcp_info: TcpInfo) -> None:
+    near, far = tcp_pair()
+    with near, far:
+        drop_large(near)
+        since = tcp_info.snapshot(near)
+        assert since is not None
+        near.send(FLIGHT)
+        await until(lambda: tcp_info.since(near, since).acked)
+        assert tcp_info.since(near, since).out_of_order == 0
+        far.send(bytes(4000))
+        far.send(b"the end")
+        await until(lambda: tcp_info.since(near, since).out_of_order > 0)
+        with pytest.raises(BlockingIOError):
+            near.recv(1)
 
 
 async def test_only_what_came_after_the_snapshot_counts(tcp_info: TcpInfo) -> None:
@@ -172,6 +200,55 @@ async def test_probes_that_nobody_answers_are_counted(tcp_info: TcpInfo) -> None
         assert options(near) == before
 
 
+async def test_while_probes_are_due_the_kernel_retransmits_once_a_second(tcp_info: TcpInfo) -> None:
+    """Its timeout is not doubled beyond that, or not at all on a kernel before Linux 6.15."""
+    near, far = tcp_pair()
+    other, silent = tcp_pair()
+    with near, far, other, silent:
+        for sock in (near, other):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")  # with BBR, older kernels cannot do it
+        before = retransmission_options(near)
+        keepalive = Keepalive.begin(near)
+        for sock, peer in ((near, far), (other, silent)):
+            drop_all(peer)
+            sock.send(FLIGHT)
+        await until(lambda: sampled(tcp_info, near).retransmits >= 5)
+        assert timeout_us(near) <= 1_000_000
+        keepalive.end(near)
+        assert retransmission_options(near) == before
+        await until(lambda: sampled(tcp_info, other).retransmits >= 4)
+        assert timeout_us(other) > 1_000_000, "that of a connection without probes is"
+
+
+def timeout_us(sock: socket.socket) -> int:
+    """Returns tcpi_rto."""
+    (timeout,) = struct.unpack_from("=I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 12), 8)
+    return int(timeout)
+
+
+def retransmission_options(sock: socket.socket) -> list[int]:
+    """Returns TCP_THIN_LINEAR_TIMEOUTS, and TCP_RTO_MAX_MS where the kernel knows it (<linux/tcp.h>)."""
+    values = [sock.getsockopt(socket.IPPROTO_TCP, 16)]
+    with contextlib.suppress(OSError):  # Linux before 6.15
+        values.append(sock.getsockopt(socket.IPPROTO_TCP, 44))
+    return values
+
+
+async def test_a_probe_can_be_sent_before_it_is_due(tcp_info: TcpInfo) -> None:
+    near, far = tcp_pair()
+    other, silent = tcp_pair()
+    with near, far, other, silent:
+        drop_all(far)
+        drop_all(silent)
+        await until(lambda: min(sampled(tcp_info, sock).heard_s for sock in (near, other)) >= 1.1)
+        keepalive, _ = Keepalive.begin(near), Keepalive.begin(other)
+        for number in (1, 2):
+            keepalive.probe(near)
+            await until(lambda number=number: sampled(tcp_info, near).probes >= number)  # type: ignore[misc]
+        assert sampled(tcp_info, other).probes == 0, "its first one is due after a second"
+    keepalive.probe(near)  # closed: harmless
+
+
 async def test_a_probe_that_is_answered_is_heard(tcp_info: TcpInfo) -> None:
     near, far = tcp_pair()
     with near, far:
@@ -205,6 +282,40 @@ async def test_who_was_reset_while_idle_is_over(tcp_info: TcpInfo) -> None:
         assert not sampled(tcp_info, near).is_over, "its kernel still answers"
         near.send(b"?")  # nobody takes it, as nobody takes a probe once the other kernel has forgotten the connection
         await until(lambda: sampled(tcp_info, near).is_over)
+
+
+async def test_bytes_that_nobody_acknowledges_are_counted_without_tcp_info(tcp_info: TcpInfo) -> None:
+    near, far = tcp_pair()
+    with near, far:
+        near.send(bytes(500))
+        await until(lambda: unacknowledged_bytes(near) == 0)
+        near.setblocking(False)
+        while len(select.select([], [near], [], 0.2)[1]):  # until the peer, which reads nothing, has no room
+            near.send(bytes(1 << 20))
+        await until(lambda: sampled(tcp_info, near).unacked == 0)
+        assert unacknowledged_bytes(near) == 0, "what waits for room was not sent"
+    near, far = tcp_pair()
+    with near, far:
+        drop_all(far)
+        near.send(bytes(500))
+        assert unacknowledged_bytes(near) == 500
+    assert unacknowledged_bytes(near) == 0
+
+
+async def test_the_kernel_judges_probes_that_it_has_sent(tcp_info: TcpInfo) -> None:
+    near, far = tcp_pair()
+    other, answers = tcp_pair()
+    with near, far, other, answers:
+        drop_all(far)
+        probed = [(sock, Keepalive.begin(sock)) for sock in (near, other)]
+        await until(lambda: sampled(tcp_info, near).probes >= 2)
+        for sock, keepalive in probed:
+            keepalive.judge(sock, 2)
+        assert not is_closed(near)
+        await until(lambda: is_closed(near))
+        assert not is_closed(other)
+        assert near.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ETIMEDOUT
+    probed[0][1].judge(near, 2)  # closed: harmless
 
 
 def sampled(tcp_info: TcpInfo, sock: socket.socket) -> FlowSample:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import pytest
@@ -30,6 +31,7 @@ class Kernel:
 
 class Path:
     lowest_socket = None
+    peer = "198.51.100.7:443"
 
 
 def dialing(route: Route = DIRECT) -> Candidate:
@@ -84,6 +86,33 @@ def test_how_long_each_is_waited_for(candidate: Candidate, reading: Reading, aft
     assert first_dropped(candidate, reading) == pytest.approx(after, abs=0.11)
 
 
+WITH_RELAY = (DIRECT, RELAY)
+
+
+@pytest.mark.parametrize(
+    ("last_host", "ago", "others_ago", "reading", "routes", "after"),
+    [
+        ("other.example", 10.0, math.inf, SLOW, WITH_RELAY, 1.0),
+        ("other.example", 10.0, math.inf, FAR, WITH_RELAY, 4.0),  # four round trips
+        ("other.example", 10.0, math.inf, LOST_ONE, WITH_RELAY, 3.0),  # not acknowledged: another clock
+        (HOST, 10.0, math.inf, SLOW, WITH_RELAY, 3.0),  # it is no other host
+        (HOST, 10.0, 20.0, SLOW, WITH_RELAY, 1.0),
+        (HOST, 10.0, 3601.0, SLOW, WITH_RELAY, 3.0),
+        ("other.example", 3601.0, math.inf, SLOW, WITH_RELAY, 3.0),
+        ("other.example", 10.0, math.inf, SLOW, (DIRECT, Route(wrap=("tlsrec",))), 3.0),  # no relay may be next
+    ],
+)
+def test_an_address_that_answers_other_hosts_is_waited_for_less(
+    last_host: str, ago: float, others_ago: float, reading: Reading, routes: tuple[Route, ...], after: float
+) -> None:
+    findings = SharedFindings(lambda: FLOWN_AT)
+    findings.answered[Path.peer] = last_host, FLOWN_AT - ago, FLOWN_AT - others_ago
+    policy, candidate = hedging(reading, findings), flying()
+    times = (n / 10 for n in range(999))
+    found = next(n for n in times if policy.hedge_at(candidate, HOST, FLOWN_AT + n, routes) <= FLOWN_AT + n)
+    assert found == pytest.approx(after, abs=0.11)
+
+
 @pytest.mark.parametrize("candidate", [dialing(), flying(), flying(RELAY, told=False)])
 def test_time_is_looked_at_when_it_may_change_something(candidate: Candidate) -> None:
     reading = SLOW
@@ -127,3 +156,6 @@ def test_what_the_kernel_said_is_kept_as_evidence() -> None:
     candidate = flying()
     hedging(DROPPED).hedge_at(candidate, HOST, FLOWN_AT + 1)
     assert candidate.evidence == {"retransmits": 2, "unacked": 1, "acknowledged": 0, "rtt_ms": 100.0}
+    candidate = flying()
+    hedging(Reading(acked=True, rtt_s=0.1, out_of_order=1)).hedge_at(candidate, HOST, FLOWN_AT + 1)
+    assert candidate.evidence["out_of_order"] == 1

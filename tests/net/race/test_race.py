@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import DIRECT, Attempt, Destination, Protocol, Route, Stage, Symptom
+from proxy.model import DIRECT, Attempt, Destination, PageDoubt, Protocol, Route, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.kernel.tcp_info import SplitTcpDetector
 from proxy.net.knowledge import NOTHING_KNOWN, ClassifiedAnswer, Knowledge, NothingKnown
 from proxy.net.notify import Notify
 from proxy.net.race.race import OpenPath, Race, Winner
 from proxy.net.race.retries import RetrySchedule
-from proxy.net.race.shared_findings import SharedFindings
+from proxy.net.race.shared_findings import MARKS_MAX, SharedFindings
 from proxy.net.race.terms import RaceTerms
 from proxy.net.tasks import spawn
 from proxy.routing.strategies import fits
@@ -738,6 +738,38 @@ def test_a_redirect_in_hand_does_not_wait_for_a_relay_that_does_not_come(relay: 
     play(scene())
 
 
+class Doubting(NothingKnown):
+    """Doubts each page of direct that has a mark."""
+
+    def __init__(self, mark: int) -> None:
+        super().__init__()
+        self._mark = mark
+        self.asked: list[tuple[str, int, str]] = []
+
+    def classify(self, answer: bytes, host: str, *, complete: bool) -> ClassifiedAnswer:
+        return ClassifiedAnswer(Verdict.VALID, evidence={"status": 200}, page_mark=self._mark)
+
+    def page_doubt(self, host: str, mark: int, address: str) -> PageDoubt | None:
+        self.asked.append((host, mark, address))
+        return PageDoubt.SHARED
+
+
+@pytest.mark.parametrize(("direct", "mark"), [(True, 7), (True, 0), (False, 7)])
+def test_a_page_of_direct_is_delivered_and_doubted(direct: bool, mark: int) -> None:
+    async def scene() -> None:
+        known = Doubting(mark)
+        path = Script(answer=OK) if direct else Script(connect=refused())
+        stage = Scene({DIRECT: path, RELAY: Script(answer=OK)}, knowledge=known)
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == (DIRECT if direct else RELAY)
+        is_doubted = direct and bool(mark)
+        assert known.asked == ([(HERE.host, 7, "198.51.100.7:80")] if is_doubted else [])
+        assert stage.race.attempts[-1].evidence.get("doubt") == (PageDoubt.SHARED if is_doubted else None)
+
+    play(scene())
+
+
 def test_a_redirect_is_not_questioned_where_every_site_leads_to_a_login_page() -> None:
     async def scene() -> None:
         known = Known(pages=True, portal=True)
@@ -832,7 +864,8 @@ def test_of_two_answers_at_once_one_is_delivered_and_the_other_closed(routes: tu
         kept, other = (scripts[route].streams[0] for route in routes)
         assert (kept.closed, other.closed, other.notify) == (False, True, None)
         assert [attempt.delivered for attempt in stage.race.attempts] == [True, True]
-        assert known.broken_flights == known.answered_flights == [("198.51.100.7", HERE.host)]
+        assert known.answered_flights == [("198.51.100.7", HERE.host)]
+        assert not known.broken_flights, "it was acknowledged, so nothing was dropped"
         assert not findings.is_down(HERE.host)
 
     play(scene())
@@ -908,6 +941,63 @@ def test_one_that_never_looked_dropped_has_nothing_to_take_back() -> None:
 
     play(scene())
     assert not known.answered_flights
+
+
+# -- addresses that answer ---------------------------------------------------------------------------------------------
+
+
+def test_silence_where_another_name_was_answered_is_hedged_sooner() -> None:
+    async def scene(before: str) -> float:
+        loop = asyncio.get_running_loop()
+        findings, relay = SharedFindings(loop.time), Script(answer=SERVER_HELLO)
+        direct = Script(answer=SERVER_HELLO)
+        first = Scene({DIRECT: direct, RELAY: Script()}, findings=findings, destination=Destination(before, 443))
+        await first.deliver(HELLO)
+        began_at = loop.time()
+        won = await Scene({DIRECT: Script(), RELAY: relay}, findings=findings).deliver(HELLO)
+        assert won is not None
+        assert won.route == RELAY
+        return relay.dialed[0] - began_at - 0.1  # its flight was sent 0.1 s after it began to connect
+
+    assert play(scene("other.example")) == pytest.approx(1.0, abs=0.06)
+    assert play(scene(HERE.host)) == pytest.approx(3.0, abs=0.06)
+
+
+def test_an_address_keeps_its_last_answer_and_the_last_one_for_another_host() -> None:
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        findings = SharedFindings(loop.time)
+        times = []
+        for host in ("a.example", "b.example", "b.example"):
+            stage = Scene(
+                {DIRECT: Script(answer=SERVER_HELLO), RELAY: Script()},
+                findings=findings,
+                destination=Destination(host, 443),
+            )
+            await stage.deliver(HELLO)
+            times.append(loop.time())
+        assert findings.answered == {"198.51.100.7:80": ("b.example", times[2], times[0])}
+        plain = Scene({DIRECT: Script(answer=OK), RELAY: Script()}, findings=findings)
+        await plain.deliver()
+        by_relay = Scene({RELAY: Script(answer=SERVER_HELLO), OTHER: Script()}, findings=findings)
+        await by_relay.deliver(HELLO)
+        assert findings.answered["198.51.100.7:80"][0] == "b.example", "only direct answers to a ClientHello count"
+        findings.clear_all()
+        assert not findings.answered
+
+    play(scene())
+
+
+def test_the_addresses_that_answered_are_bounded() -> None:
+    async def scene() -> None:
+        findings = SharedFindings(asyncio.get_running_loop().time)
+        findings.answered |= {f"192.0.2.{number}:443": ("a.example", 0.0, 0.0) for number in range(MARKS_MAX)}
+        await Scene({DIRECT: Script(answer=SERVER_HELLO), RELAY: Script()}, findings=findings).deliver(HELLO)
+        assert len(findings.answered) == MARKS_MAX
+        assert "198.51.100.7:80" in findings.answered
+        assert "192.0.2.0:443" not in findings.answered
+
+    play(scene())
 
 
 # -- what is noted beside a failure ------------------------------------------------------------------------------------
@@ -998,18 +1088,22 @@ def test_the_time_for_which_byway_held_back_a_path_is_no_round_trip() -> None:
 
 
 @pytest.mark.parametrize(
-    ("destination", "outer", "is_ech"),
+    ("destination", "outer", "is_ech", "stored_under"),
     [
-        (HERE, "cover.example", True),
-        (HERE, "blog.example", False),  # what browsers send always
-        (Destination("198.51.100.7", 443), "cover.example", False),  # nobody knows whom the client meant
+        (HERE, "cover.example", True, "blog.example"),
+        (HERE, "blog.example", False, "blog.example"),  # what browsers send always
+        (Destination("198.51.100.7", 443), "cover.example", False, "cover.example"),  # nobody knows what was meant
     ],
 )
 def test_an_encrypted_hello_is_noted_with_direct_that_failed(
-    destination: Destination, outer: str, is_ech: bool
+    destination: Destination, outer: str, is_ech: bool, stored_under: str
 ) -> None:
+    """What it broke off at the address is reported under the host of the visit: its own signal is no echo."""
+    known = Known()
+
     async def scene() -> None:
-        stage = Scene({DIRECT: Script(answer=RESET), RELAY: Script(answer=SERVER_HELLO)}, destination=destination)
+        routes = {DIRECT: Script(answer=RESET), RELAY: Script(answer=SERVER_HELLO)}
+        stage = Scene(routes, destination=destination, knowledge=known)
         shown = (hellos.sni(outer.encode()), hellos.SUPPORTED_VERSIONS, hellos.KEY_SHARE, hellos.ECH)
         await stage.deliver(hellos.by_hand(*shown))
         direct, relayed = stage.race.attempts
@@ -1018,6 +1112,7 @@ def test_an_encrypted_hello_is_noted_with_direct_that_failed(
         assert set(relayed.evidence) == {"opened_s"}
 
     play(scene())
+    assert known.broken_flights == [("198.51.100.7", stored_under)]
 
 
 def test_an_encrypted_hello_is_noted_also_when_the_other_route_was_started_before_it() -> None:

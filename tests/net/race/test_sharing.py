@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import DIRECT, Attempt, Destination, Protocol, Route
+from proxy.model import DIRECT, Attempt, CutHellos, Destination, Protocol, Route, Symptom
 from proxy.net.knowledge import NothingKnown
 from proxy.net.race.race import Race, Winner
 from proxy.net.race.shared_findings import SharedFindings
@@ -44,6 +45,20 @@ IS_SILENT: dict[str, object] = {"answer": None, "connect": 0.02}
 
 
 class Ladder(NothingKnown):
+    def __init__(self, cut_hellos: CutHellos, *, counted: bool, asked: list[bool]) -> None:
+        super().__init__()
+        self._cut_hellos = cut_hellos
+        self._counted = counted
+        self._asked = asked
+
+    def hellos_are_counted(self) -> bool:
+        self._asked.append(self._counted)
+        return self._counted
+
+    def cut_hellos(self, host: str, addresses: Sequence[str]) -> CutHellos:
+        assert (host, set(addresses)) == (SITE.host, {"198.51.100.7:443"})
+        return self._cut_hellos
+
     def may_help(
         self, route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool
     ) -> bool:
@@ -57,7 +72,11 @@ class Network:
     does: dict[Route, dict[str, object]]
     routes: tuple[Route, ...] = LADDER
     addresses: dict[Route, str] = field(default_factory=dict)
+    cut_hellos: CutHellos = CutHellos.ALLOWED
+    counted: bool = False
+    asked: list[bool] = field(default_factory=list)  # each answer whether hellos are counted
     sent: list[tuple[float, str, Route]] = field(default_factory=list)  # when, where to, by which route
+    dialed: list[Route] = field(default_factory=list)
     findings: SharedFindings = field(default_factory=lambda: SharedFindings(asyncio.get_running_loop().time))
 
     def race(self) -> Race:
@@ -69,12 +88,14 @@ class Network:
                 direct=ScriptedDirect(lambda: self._script(DIRECT)),
                 tcp_info=FakeOracle(),
                 detect=DetectTuning(),
-                knowledge=Ladder(),
+                knowledge=Ladder(self.cut_hellos, counted=self.counted, asked=self.asked),
                 findings=self.findings,
             ),
         )
 
     def _script(self, route: Route) -> Script:
+        self.dialed.append(route)
+
         def stream(script: Script) -> ScriptedStream:
             return _Stream(script, self, route)
 
@@ -228,5 +249,177 @@ def test_a_visit_soon_after_tries_for_itself() -> None:
         assert (await network.visit())[0] is None
         network.does[TLSREC] = PASSES
         assert (await network.visit())[0] == TLSREC
+
+    play(scene())
+
+
+# -- where cut hellos come last, or never ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [how for how in HOW if not how.startswith("silent")])
+@pytest.mark.parametrize("cut_hellos", [CutHellos.LAST, CutHellos.NEVER])
+@pytest.mark.parametrize("number", [1, 3, 6])
+def test_there_is_no_more_than_one_hello_more_either(how: str, cut_hellos: CutHellos, number: int) -> None:
+    """Where a site is silent, and nothing else may be sent, a race waits as long as its client does."""
+    does, route = HOW[how]
+    network, came = visits(number, does, cut_hellos=cut_hellos)
+    assert network.most_within(1.0 - 1e-6) <= number + 1, network.sent
+    cut = [by for _, _, by in network.sent if by.wrap and by != DOH]
+    if cut_hellos is CutHellos.NEVER:
+        assert cut == []
+    else:
+        assert [by for by, _ in came] == [route] * number, "they come last, and they come"
+        assert bool(cut) is (how != "healthy")
+
+
+@pytest.mark.parametrize("failure", ["reset", "dropped", "EOF"])
+@pytest.mark.parametrize("number", [1, 6])
+def test_where_they_come_last_the_whole_hello_is_sent_once_more_after_a_second(failure: str, number: int) -> None:
+    async def scene() -> tuple[Network, list[tuple[Route | None, float]]]:
+        fails = {"reset": IS_RESET, "dropped": IS_DROPPED, "EOF": {**IS_RESET, "answer": b""}}[failure]
+        network = Network({DIRECT: fails, TLSREC: PASSES}, cut_hellos=CutHellos.LAST)
+        visiting = [spawn(network.visit(), name="visit") for _ in range(number)]
+        await asyncio.sleep(0.03)
+        network.does[DIRECT] = PASSES
+        return network, [await one for one in visiting]
+
+    network, came = play(scene())
+    assert {by for by, _ in came} == {DIRECT}
+    assert {round(at, 2) for _, at in came} == {1.04}
+    assert {by for _, _, by in network.sent} == {*network.dialed} == {DIRECT}
+    assert len(network.sent) == 2 * number
+
+
+def test_a_relay_goes_before_both() -> None:
+    routes = (DIRECT, TLSREC, RELAY)
+    network, came = visits(1, {RELAY: PASSES}, routes=routes, cut_hellos=CutHellos.LAST)
+    assert [by for by, _ in came] == [RELAY]
+    assert came[0][1] < 0.2, "it waits for neither"
+    assert [by for _, _, by in network.sent] == [DIRECT]
+
+
+def test_after_a_relay_that_fails_they_come_in_this_order() -> None:
+    routes = (DIRECT, TLSREC, RELAY)
+    network, came = visits(1, {TLSREC: PASSES}, routes=routes, cut_hellos=CutHellos.LAST)
+    assert [by for by, _ in came] == [TLSREC]
+    assert [by for _, _, by in network.sent] == [DIRECT, DIRECT, TLSREC]
+
+
+def test_two_whole_hellos_that_look_dropped_leave_one_to_be_judged() -> None:
+    async def scene() -> list[bool]:
+        network = Network({DIRECT: IS_DROPPED, TLSREC: PASSES}, cut_hellos=CutHellos.LAST)
+        race = network.race()
+        flight = Flight()
+        flight.receive_data(HELLO)
+        assert await race.connect()
+        won = await race.deliver(flight, lambda: True)
+        assert won is not None
+        assert won.route == TLSREC
+        late = race.take_overtaken()
+        before = [attempt.pending for attempt in race.attempts if attempt.route == DIRECT]
+        judged = await late.judge()
+        assert (judged.route, judged.symptom) == (DIRECT, Symptom.DROPPED)
+        race.close()
+        return before
+
+    assert play(scene()) == [False, True]
+
+
+# -- a network that counts hellos --------------------------------------------------------------------------------------
+
+
+def gaps(network: Network) -> list[float]:
+    times = sorted(at for at, _, _ in network.sent)
+    return [later - at for at, later in pairwise(times)]
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("number", [1, 6])
+def test_where_hellos_are_counted_all_are_kept_apart(how: str, number: int) -> None:
+    async def scene() -> tuple[Network, list[tuple[Route | None, float]]]:
+        network = Network(HOW[how][0], counted=True)
+        network.findings.may_be_counted = True
+        return network, await asyncio.gather(*(network.visit() for _ in range(number)))
+
+    network, came = play(scene())
+    assert min(gaps(network), default=1.0) > 0.45 - 1e-6, network.sent
+    assert [by for by, _ in came] == [HOW[how][1]] * number
+    if how == "healthy":
+        assert sorted(round(at, 2) for _, at in came) == [round(0.04 + 0.45 * place, 2) for place in range(number)]
+
+
+@pytest.mark.parametrize(("may_be_counted", "counted"), [(False, True), (True, False)])
+def test_where_they_are_not_known_to_be_none_waits(may_be_counted: bool, counted: bool) -> None:
+    async def scene() -> list[float]:
+        network = Network({DIRECT: PASSES}, counted=counted)
+        network.findings.may_be_counted = may_be_counted
+        return [at for _, at in await asyncio.gather(*(network.visit() for _ in range(6)))]
+
+    assert {round(at, 3) for at in play(scene())} == {0.04}
+
+
+def test_after_a_burst_that_failed_it_is_asked_once_a_second_whether_hellos_are_counted() -> None:
+    """A slow site may have failed it, and each tunnel would pay for the question."""
+
+    async def scene() -> None:
+        network = Network({DIRECT: PASSES})
+        await network.visit()
+        assert network.asked == []
+        network.findings.burst_failed("slow.example")
+        for _ in range(6):
+            await network.visit()
+        assert network.asked == [False]
+        network.counted = True
+        await asyncio.sleep(1)
+        for _ in range(6):
+            await network.visit()
+        assert network.asked == [False, True, True], "the six take two seconds"
+        assert min(gaps(network)[-5:]) > 0.45 - 1e-6
+
+    play(scene())
+
+
+def test_what_a_lone_hello_shows_after_a_burst_is_heeded_at_once() -> None:
+    async def scene() -> None:
+        network = Network({DIRECT: PASSES})
+        network.findings.burst_failed(SITE.host)
+        await network.visit()
+        network.counted = True  # as beliefs have learned from it
+        for _ in range(3):
+            await network.visit()
+        assert network.asked == [False, True]
+        assert min(gaps(network)) > 0.45 - 1e-6
+
+    play(scene())
+
+
+@pytest.mark.parametrize(("number", "noted"), [(3, 0), (4, 4), (6, 6)])
+def test_a_burst_that_looks_dropped_is_noted_and_so_is_the_next_hello(number: int, noted: int) -> None:
+    async def scene() -> tuple[list[int], bool, list[int]]:
+        network = Network({DIRECT: IS_DROPPED, RELAY: PASSES}, routes=(DIRECT, RELAY))
+        races = [network.race() for _ in range(number)]
+        await asyncio.gather(*(network.visit(race=race) for race in races))
+        burst = [attempt.evidence.get("hellos", 0) for race in races for attempt in race.attempts[:1]]
+        may_be_counted = network.findings.may_be_counted
+        await asyncio.sleep(10)
+        network.does[DIRECT] = PASSES
+        race = network.race()
+        await network.visit(race=race)
+        return burst, may_be_counted, [attempt.evidence.get("hellos", 0) for attempt in race.attempts]
+
+    burst, may_be_counted, later = play(scene())
+    assert (burst, may_be_counted) == ([noted] * number, noted > 0)
+    assert later == [1 if noted else 0]
+
+
+def test_what_is_forgotten_is_that_a_burst_failed() -> None:
+    async def scene() -> None:
+        findings = SharedFindings(asyncio.get_running_loop().time)
+        seen = []
+        findings.burst_failed(SITE.host)
+        seen.append((findings.may_be_counted, len(findings.failed_bursts)))
+        findings.clear_all()
+        seen.append((findings.may_be_counted, len(findings.failed_bursts)))
+        assert seen == [(True, 1), (False, 0)]
 
     play(scene())

@@ -12,10 +12,12 @@ from typing import cast
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import ClosedBy, Symptom
+from proxy.model import DIRECT, ClosedBy, Route, Symptom
+from proxy.net.kernel import tcp_info as kernel
 from proxy.net.kernel.tcp_info import FlowSample, TcpInfo
 from proxy.net.poller import make_poller
 from proxy.net.stream import SocketStream, Stream
+from proxy.net.tunnel import blind_stall
 from proxy.net.tunnel import flow_monitor as flow_watch
 from proxy.net.tunnel.flow_monitor import FlowMonitor, FlowSignal, WatchedFlow, WatchedTransfer
 from proxy.net.tunnel.pump import Pump, Tunnel, TunnelResult
@@ -25,6 +27,7 @@ from tests.support.sockets import tcp_pair
 from tests.support.waiting import until
 
 RESET = "the server's connection broke: Connection reset by peer"
+RELAY, TLSREC = Route(("vps",)), Route(wrap=("tlsrec",))
 
 
 class Fake:
@@ -43,7 +46,8 @@ class Fake:
 class FakeOracle:
     """Tells what the tunnel with that socket says."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, usable: bool = True) -> None:
+        self.usable = usable
         self.tunnels: list[Fake] = []
         self.asked = 0
 
@@ -71,11 +75,21 @@ class Listener:
     def on_unwitnessed_stall(self) -> None:
         self.world.unwitnessed.append((self.host, self.world.second))
 
+    def on_slow(self, bytes_s: float) -> None:
+        self.world.slow.append((self.host, bytes_s, self.world.second))
+
     def on_direct_bytes(self, within_s: float) -> None:
         self.world.brought.append((self.host, within_s))
 
-    def on_direct_carried(self, bytes_down: int) -> None:
+    def on_direct_carried(self, bytes_down: int, lasted_s: float) -> None:
         self.world.carried.append((self.host, bytes_down))
+        self.world.lasted.append(round(lasted_s, 1))
+
+    def on_relay_whole(self, bytes_down: int) -> None:
+        self.world.whole.append((self.host, bytes_down))
+
+    def on_relay_lasted(self, lasted_s: float) -> None:
+        self.world.lasted.append(round(lasted_s, 1))
 
     def on_relay_upload(self, bytes_up: int) -> None:
         self.world.taken.append((self.host, bytes_up))
@@ -101,13 +115,16 @@ class World:
     tcp_info: FakeOracle
     found: list[tuple[str, FlowSignal]] = field(default_factory=list)
     proven: list[tuple[int, float]] = field(default_factory=list)
+    whole: list[tuple[str, int]] = field(default_factory=list)  # small answers of relays
     carried: list[tuple[str, int]] = field(default_factory=list)
+    lasted: list[float] = field(default_factory=list)
     stalled: list[tuple[str, int]] = field(default_factory=list)
     silent: list[tuple[str, int]] = field(default_factory=list)  # given up after so many seconds, unwitnessed
     beside: list[str] = field(default_factory=list)  # idle, on a way on which another one stalled
     taken: list[tuple[str, int]] = field(default_factory=list)
     brought: list[tuple[str, float]] = field(default_factory=list)
     unwitnessed: list[tuple[str, float]] = field(default_factory=list)  # a stall without a witness, and when
+    slow: list[tuple[str, float, float]] = field(default_factory=list)  # how slow, and when it was reported
     began_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
     @property
@@ -115,13 +132,13 @@ class World:
         return round(asyncio.get_running_loop().time() - self.began_at, 1)
 
     def open(
-        self, host: str, *, direct: bool = True, received: int = 1, stalls_count: bool = False
+        self, host: str, *, direct: bool = True, route: Route = DIRECT, received: int = 1, stalls_count: bool = False
     ) -> tuple[Fake, WatchedFlow]:
         fake = Fake(next(_sockets))
         self.tcp_info.tunnels.append(fake)
         fake.down.moved = received
         flow = self.watch.watch(
-            cast(Tunnel, fake), host, Listener(self, host), direct=direct, stalls_count=stalls_count
+            cast(Tunnel, fake), host, Listener(self, host), route=route if direct else RELAY, stalls_count=stalls_count
         )
         return fake, flow
 
@@ -151,11 +168,11 @@ def sockets() -> Iterator[None]:
         sock.close()
 
 
-def tell(story: object, **settings: float) -> World:
-    """Runs `story(world)` in virtual time."""
+def tell(story: object, *, usable: bool = True, **settings: float) -> World:
+    """Runs `story(world)` in virtual time. Without `usable`, TCP_INFO cannot be read."""
 
     async def run() -> World:
-        tcp_info = FakeOracle()
+        tcp_info = FakeOracle(usable=usable)
         world = World(FlowMonitor(tcp_info, DetectTuning(**settings)), tcp_info)  # type: ignore[arg-type]  # numbers by name
         await story(world)  # type: ignore[operator]  # a story is an async function
         world.watch.close()
@@ -193,6 +210,30 @@ STALLS: dict[str, tuple[list[Second], bool]] = {
     "data sent again and again while others receive": (
         [BUSY, BUSY, *(Second(others=9000, unacked=1, retransmits=n) for n in (1, 2, 3))],
         True,
+    ),
+    "an outage that begins within a second of retransmissions": (
+        [
+            *(BUSY, BUSY, Second(others=9000, unacked=1, retransmits=4)),
+            *(Second(unacked=1, retransmits=n) for n in range(5, 9)),
+            *(Second(others=9000, retransmits=9, heard_s=0.2), *[BUSY] * 3),
+        ],
+        False,
+    ),
+    "an outage that begins within two seconds of retransmissions": (
+        [
+            *(BUSY, BUSY, *(Second(others=9000, unacked=1, retransmits=n, heard_s=n - 0.1) for n in (1, 2))),
+            *(Second(unacked=1, retransmits=n, heard_s=n - 0.1) for n in range(3, 9)),
+            *(Second(others=9000, retransmits=9, heard_s=0.2), *[BUSY] * 3),
+        ],
+        False,
+    ),
+    "data sent again and again within three seconds": (
+        [
+            *(BUSY, BUSY, Second(others=9000, unacked=1, retransmits=1, heard_s=0.9)),
+            *(Second(others=9000, unacked=1, retransmits=n + 1, heard_s=0.9 + n) for n in (1, 2)),
+            Second(others=9000, retransmits=3, heard_s=0.1),
+        ],
+        False,
     ),
     "a finished page: its probe is answered": ([BUSY, BUSY, Second(others=9000, heard_s=0.9), *[BUSY] * 9], False),
     "an outage: nobody receives": ([QUIET, QUIET, *(Second(probes=n) for n in range(1, 15))], False),
@@ -327,7 +368,7 @@ def test_without_a_witness_a_lone_stall_says_nothing() -> None:
 
 def test_what_was_sent_and_is_not_acknowledged_is_unanswered_already() -> None:
     world = stall_beside(lambda second: True, unacked=2)
-    assert world.unwitnessed[0] == ("blog.test", 2.0)
+    assert world.unwitnessed[0] == ("blog.test", 1.0)
     assert world.kinds == [("blog.test", Symptom.FROZEN)]
 
 
@@ -364,11 +405,11 @@ def test_a_witness_is_probed_only_while_a_flow_stalls_and_kept_for_a_minute() ->
         fake.sample = other.sample = FlowSample(heard_s=99)
         seen = []
         for second in range(8):
-            fake.down.moved += second < 2
-            other.down.moved += 900 if second < 2 or second > 5 else 0
+            fake.down.moved += second < 2 or second > 5
+            other.down.moved += 900 if second < 2 or second > 3 else 0
             await asyncio.sleep(1)
             seen.append(asks(witness))
-        assert seen == [False, False, False, True, True, True, False, False]
+        assert seen == [False, False, True, True, True, True, False, False], "also while others receive"
         await asyncio.sleep(DetectTuning().control_interval_s - 9)
         assert not witness.closed
         await asyncio.sleep(2)
@@ -480,7 +521,7 @@ def test_after_a_change_of_network_nobody_has_been_asked() -> None:
     assert tell(story).silent == [("blog.test", 8)]
 
 
-@pytest.mark.parametrize(("rtt_s", "heard_s", "is_told"), [(0.05, 5.0, True), (2.0, 6.9, False), (2.0, 7.1, True)])
+@pytest.mark.parametrize(("rtt_s", "heard_s", "is_told"), [(0.05, 6.0, True), (2.0, 6.9, False), (2.0, 7.1, True)])
 def test_a_relay_that_is_far_away_is_given_time_to_answer(rtt_s: float, heard_s: float, is_told: bool) -> None:
     """Its answers to three probes in a row are under way, though others receive all the while."""
 
@@ -576,7 +617,7 @@ def test_a_tunnel_that_may_well_live_is_not_closed_with_one_that_froze(change: C
 
 def test_what_delivers_is_old_or_stalled_late_says_nothing_of_the_others() -> None:
     assert freeze_beside(an_idle_one, delivers=True) == []
-    assert freeze_beside(an_idle_one, wire=40_000) == [], "no new connection stops so late"
+    assert freeze_beside(an_idle_one, wire=70_000) == [], "no new connection stops so late"
     assert freeze_beside(an_idle_one, ages_s=(301, 0)) == [], "its mapping in a router may be gone"
     assert freeze_beside(an_idle_one, ages_s=(0, 301)) == [], "it may be a terminal's session"
 
@@ -618,6 +659,93 @@ def test_a_relays_tunnel_that_lived_between_two_looks_received_too() -> None:
             await asyncio.sleep(1)
 
     assert tell(story).stalled == [("blog.test", 16_000)]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A flow whose last bytes came between two looks."""
+
+    down: int = 16_000
+    age_s: int = 0  # when they came
+    direct: bool = True
+
+
+@pytest.mark.parametrize(
+    ("page", "heard_s", "begins_s"),
+    [
+        (Page(), 0.9, 1), (Page(), 0.25, 1), (Page(), 0.2, 2), (Page(direct=False), 0.9, 1),
+        (Page(down=65_535), 0.9, 1), (Page(down=65_536), 0.9, 2),
+        (Page(age_s=28), 0.9, 1), (Page(age_s=30), 0.9, 2),
+    ],
+)  # fmt: skip
+def test_a_young_flow_that_brought_little_is_asked_as_soon_as_it_is_silent(
+    page: Page, heard_s: float, begins_s: int
+) -> None:
+    """`heard_s`: how long it was silent at the look that notices its last bytes."""
+
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test", direct=page.direct, received=page.down - 1, stalls_count=True)
+        fake.sample = FlowSample(segment=1400)
+        await asyncio.sleep(page.age_s + 0.5)
+        fake.down.moved += 1
+        await asyncio.sleep(1)
+        seen = []
+        for second in range(3):
+            fake.sample = FlowSample(heard_s=heard_s + second + 1, segment=1400)
+            await asyncio.sleep(1)
+            seen.append(asks(fake))
+        assert seen.index(True) + 1 == begins_s
+
+    tell(story)
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_a_probe_is_sent_at_once_and_two_a_second_of_a_flow_that_is_alone(
+    others: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[float] = []
+
+    def note(world: World, fake: Fake, sock: socket.socket) -> None:
+        sent.extend([world.second] if sock is fake.upstream.lowest_socket else [])
+
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test")
+        monkeypatch.setattr(kernel.Keepalive, "probe", lambda _, sock: note(world, fake, sock))
+        other, _ = world.open("news.test")
+        other.sample = FlowSample(heard_s=0.1)
+        await asyncio.sleep(0.5)
+        fake.down.moved += 1
+        for second in range(12):
+            other.down.moved += 900 if others else 0
+            fake.sample = FlowSample(max(0, second - 2), heard_s=second + 0.5, segment=1400)
+            await asyncio.sleep(1)
+
+    world = tell(story)
+    assert bool(world.found) is others
+    doubled = [4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5]  # the first one is unanswered, and there is no witness
+    assert sent == ([2.0] if others else [2.0, *doubled])
+
+
+def test_a_flow_that_goes_on_gets_no_second_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[float] = []
+
+    def note(world: World, fake: Fake, sock: socket.socket) -> None:
+        sent.extend([world.second] if sock is fake.upstream.lowest_socket else [])
+
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test")
+        monkeypatch.setattr(kernel.Keepalive, "probe", lambda _, sock: note(world, fake, sock))
+        await asyncio.sleep(0.5)
+        fake.down.moved += 1
+        for second in range(5):
+            fake.sample = FlowSample(max(0, second - 1), heard_s=second + 0.5, segment=1400)
+            await asyncio.sleep(1)
+        fake.down.moved += 1
+        await asyncio.sleep(0.7)
+        assert asks(fake) is False
+
+    tell(story)
+    assert sent == [2.0, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5]
 
 
 def test_only_a_stalled_direct_flow_that_owes_something_is_asked() -> None:
@@ -762,6 +890,15 @@ def test_what_crawled_before_a_sleep_says_nothing_after_it(voided_at: int | None
     assert tell(story).kinds == ([("blog.test", Symptom.THROTTLED)] if voided_at is None else [])
 
 
+def test_what_was_cut_before_a_sleep_is_no_first_time() -> None:
+    async def story(world: World) -> None:
+        await live(world, Life())
+        world.watch.reset()
+        await live(world, Life(bytes_each=8_000))
+
+    assert tell(story).found == []
+
+
 def test_what_broke_before_a_sleep_is_no_first_time() -> None:
     async def story(world: World) -> None:
         for _ in range(2):
@@ -770,6 +907,104 @@ def test_what_broke_before_a_sleep_is_no_first_time() -> None:
             world.watch.reset()
 
     assert tell(story).found == []
+
+
+# -- without TCP_INFO --------------------------------------------------------------------------------------------------
+
+
+def keepalive_count(fake: Fake) -> int:
+    return int(fake.upstream.lowest_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT))
+
+
+TIMED_OUT = "the server's connection broke: Connection timed out"
+
+
+def blind(others: str, *, unacked: str = "", breaks: bool = False, direct: bool = True) -> tuple[World, list[int]]:
+    """A flow that stalls where TCP_INFO cannot be read. `others` receive in the seconds with "r"; something is not
+    acknowledged in those of `unacked` with a digit, so many bytes. The kernel `breaks` the connection once it may.
+    Returns also the counts of probes after which it may, by the second."""
+    counts: list[int] = []
+    waiting: dict[socket.socket, int] = {}
+
+    async def story(world: World) -> None:
+        fake, flow = world.open("blog.test", direct=direct, stalls_count=True)
+        other, _ = world.open("news.test")
+        fake.sample = other.sample = None
+        await asyncio.sleep(0.5)
+        for second, news in enumerate(others):
+            other.down.moved += 900 if news == "r" else 0
+            waiting[fake.upstream.lowest_socket] = int(unacked[second]) if second < len(unacked) else 0
+            await asyncio.sleep(1)
+            counts.append(keepalive_count(fake) if asks(fake) else 0)
+            if breaks and counts[-1] == 4:
+                world.watch.ended(flow, TunnelResult(1, fake.down.moved, ClosedBy.SERVER, TIMED_OUT))
+                break
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (flow_watch, blind_stall):
+            patch.setattr(module, "unacknowledged_bytes", lambda sock: waiting.get(sock, 0))
+        return tell(story, usable=False), counts
+
+
+def test_a_kernel_breaks_what_is_silent_only_after_seconds_in_which_others_received() -> None:
+    world, counts = blind("r" * 12)
+    assert counts == [0, 127, 127, 127, 127, 127, 127, 4, 4, 0, 0, 0], "then it was answered"
+    assert world.found == []
+
+    world, counts = blind("r" * 12, breaks=True)
+    assert counts[-1] == 4
+    ((host, signal),) = world.found
+    assert (host, signal.kind, signal.evidence["probes"]) == ("blog.test", Symptom.FROZEN, 4)
+
+
+def test_others_may_rest_for_a_second() -> None:
+    assert 4 in blind("r.r.r.r.r.r.r.r.")[1]
+
+
+def test_a_relay_that_is_broken_so_has_stalled() -> None:
+    world, _ = blind("r" * 12, breaks=True, direct=False)
+    assert (world.stalled, world.found) == ([("blog.test", 1)], [])
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        "." * 90,  # alone
+        "rrr" + "." * 90,
+        "rr..rr..rr..rr..rr..rr..",  # no probe can be answered before the next outage
+        "rrrrrrr....rr",  # an outage ends
+    ],
+)
+def test_no_connection_is_at_risk_in_an_outage(others: str) -> None:
+    world, counts = blind(others)
+    assert 4 not in counts
+    assert (world.found, world.unwitnessed) == ([], [])
+
+
+def test_a_flow_that_is_alone_and_owes_nothing_gets_no_probe() -> None:
+    assert {*blind("." * 100)[1]} == {0}
+
+
+@pytest.mark.parametrize(
+    ("others", "unacked", "is_frozen"),
+    [
+        ("r" * 12, "5" * 12, True),
+        ("r" * 12, "5555522222", False),  # some of it was acknowledged
+        ("r" * 12, "00000000" + "5" * 4, False),  # a request has just left
+        ("." * 8 + "r" * 11, "5" * 19, False),  # the kernel may send again as late as the outage was long
+        ("." * 4 + "r" * 12, "5" * 16, True),
+    ],
+)
+def test_what_is_not_acknowledged_while_others_receive_is_frozen(others: str, unacked: str, is_frozen: bool) -> None:
+    world, _ = blind(others, unacked=unacked)
+    assert world.kinds == ([("blog.test", Symptom.FROZEN)] if is_frozen else [])
+    if is_frozen:
+        assert world.found[0][1].evidence["unacked"] == 1
+
+
+def test_a_flow_that_is_alone_calls_for_a_witness_when_something_is_not_acknowledged() -> None:
+    world, _ = blind("." * 6, unacked="5" * 6)
+    assert [second for _, second in world.unwitnessed] == [4.0, 5.0, 6.0]
 
 
 # -- throttled ---------------------------------------------------------------------------------------------------------
@@ -846,6 +1081,92 @@ def test_once_it_is_known_each_window_more_is_found() -> None:
     assert tell(story).kinds == [("blog.test", Symptom.THROTTLED)] * 3
 
 
+SLOWER: dict[str, tuple[Crawl, Route, bool]] = {
+    "a third of what another host brings": (Crawl(130_000, 390_000, windows=1), DIRECT, True),
+    "not that slow": (Crawl(131_000, 390_000, windows=1), DIRECT, False),
+    "fast enough for anybody": (Crawl(300_000, 10**7, windows=1), DIRECT, False),
+    "just not": (Crawl(299_999, 10**7, windows=1), DIRECT, True),
+    "a crawl is a signal of its own": (Crawl(19_999, 10**7, windows=1), DIRECT, False),
+    "all is slow": (Crawl(130_000, 130_000, windows=1), DIRECT, False),
+    "only itself is fast, on another connection": (
+        Crawl(130_000, 390_000, other_host="blog.test", windows=1), DIRECT, False
+    ),
+    "a stream of small segments": (Crawl(130_000, 390_000, segment=500, windows=1), DIRECT, False),
+    "with pauses": (Crawl(130_000, 390_000, pause_each=5, pause=2, windows=3), DIRECT, False),
+    "the client takes no more": (Crawl(130_000, 390_000, client_is_slow=True, windows=1), DIRECT, False),
+    "over a strategy": (Crawl(130_000, 390_000, windows=1), TLSREC, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("crawl", "route", "is_told"), SLOWER.values(), ids=SLOWER)
+def test_a_flow_that_is_slower_than_others_is_told_of_when_it_rests(crawl: Crawl, route: Route, is_told: bool) -> None:
+    world = tell(lambda world: transfer(world, crawl, route))
+    assert world.kinds == []
+    assert world.slow == ([("blog.test", float(crawl.down), 10 * crawl.windows + 2)] if is_told else [])
+
+
+async def transfer(world: World, crawl: Crawl, route: Route = DIRECT) -> None:
+    """Whole windows of it, and then ten seconds in which only others receive."""
+    fake, _ = world.open("blog.test", route=route)
+    other, _ = world.open(crawl.other_host)
+    fake.client_is_slow = crawl.client_is_slow
+    came = 0
+    await asyncio.sleep(0.5)
+    for second in range(10 * crawl.windows + 10):
+        is_over = second >= 10 * crawl.windows
+        if not is_over and not (crawl.pause_each and second % crawl.pause_each < crawl.pause):
+            fake.down.moved += crawl.down
+            came += crawl.down
+        other.down.moved += crawl.others
+        fake.sample = FlowSample(segment=1400, bytes_in=came, segments_in=-(-came // crawl.segment), heard_s=0.1)
+        await asyncio.sleep(1)
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["it rests", "it ends"])
+def test_a_slow_host_is_told_of_once_nothing_more_comes_from_it(ends: bool) -> None:
+    """A comparison beside another of its transfers would be slower for that."""
+
+    async def story(world: World) -> None:
+        slow, flow = world.open("blog.test")
+        more, _ = world.open("blog.test")
+        other, _ = world.open("news.test")
+        await asyncio.sleep(0.5)
+        for second in range(20):
+            slow.down.moved += 130_000 if second < 10 else 0
+            more.down.moved += 130_000 if second < 15 else 0
+            other.down.moved += 500_000
+            if ends and second == 12:
+                world.watch.ended(flow, TunnelResult(1, slow.down.moved, ClosedBy.CLIENT))
+            await asyncio.sleep(1)
+
+    assert tell(story).slow == [("blog.test", 130_000.0, 17)]
+
+
+def test_a_slow_flow_that_ended_last_is_told_of_as_well() -> None:
+    async def story(world: World) -> None:
+        slow, flow = world.open("blog.test")
+        other, beside = world.open("news.test")
+        await asyncio.sleep(0.5)
+        for _ in range(10):
+            slow.down.moved += 130_000
+            other.down.moved += 500_000
+            await asyncio.sleep(1)
+        world.watch.ended(beside, TunnelResult(1, other.down.moved, ClosedBy.CLIENT))
+        world.watch.ended(flow, TunnelResult(1, slow.down.moved, ClosedBy.CLIENT))
+        await asyncio.sleep(2)
+
+    assert [host for host, _, _ in tell(story).slow] == ["blog.test"]
+
+
+@pytest.mark.parametrize("void", [FlowMonitor.reset, FlowMonitor.forget_hosts])
+def test_what_was_slow_before_a_sleep_or_is_forgotten_is_not_told_of(void: Callable[[FlowMonitor], None]) -> None:
+    async def story(world: World) -> None:
+        asyncio.get_running_loop().call_later(11.2, void, world.watch)
+        await transfer(world, Crawl(130_000, 390_000, windows=1))
+
+    assert tell(story).slow == []
+
+
 # -- how they end ------------------------------------------------------------------------------------------------------
 
 ENDS: dict[str, tuple[list[TunnelResult], int]] = {
@@ -875,20 +1196,200 @@ def test_an_early_reset(ends: list[TunnelResult], found: int) -> None:
     assert tell(story).kinds == [("blog.test", Symptom.RESET)] * found
 
 
+@pytest.mark.parametrize(("second", "found"), [(TLSREC, 1), (DIRECT, 0)])
+def test_a_strategys_resets_are_compared_with_its_own(second: Route, found: int) -> None:
+    async def story(world: World) -> None:
+        for route in (TLSREC, second):
+            _, flow = world.open("blog.test", route=route, received=0)
+            world.watch.ended(flow, TunnelResult(500, 15_000, ClosedBy.SERVER, RESET))
+
+    world = tell(story)
+    assert [signal.route for _, signal in world.found] == [TLSREC] * found
+
+
+def test_a_strategy_that_freezes_is_told_of_as_itself_and_carries_nothing_for_direct() -> None:
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test", route=TLSREC)
+        other, _ = world.open("news.test", route=TLSREC)
+        for probes in (0, 0, 1, 2, 3):
+            fake.sample = FlowSample(probes=probes, heard_s=99)
+            other.down.moved += 900
+            await asyncio.sleep(1)
+        _, whole = world.open("big.test", route=TLSREC)
+        world.watch.ended(whole, TunnelResult(1, 90_000, ClosedBy.SERVER))
+
+    world = tell(story)
+    assert [(host, signal.kind, signal.route) for host, signal in world.found] == [
+        ("blog.test", Symptom.FROZEN, TLSREC)
+    ]
+    assert world.carried == []
+    assert {host for host, _ in world.brought} == {"news.test"}, "bytes of a strategy show that the uplink works"
+
+
+@dataclass(frozen=True)
+class Life:
+    """A direct flow that brings bytes each second until it is reset."""
+
+    lasts_s: float = 5.3
+    idle_s: float = 0.0  # before its end: nothing comes …
+    asked_s: float = 0.0  # … and a request has waited for so long
+    bytes_each: int = 9_001
+    pause_s: float = 1.0  # before the next one is opened
+    host: str = "blog.test"
+    route: Route = DIRECT
+
+
+async def live(world: World, life: Life) -> None:
+    fake, flow = world.open(life.host, route=life.route)
+    began_at = asyncio.get_running_loop().time()
+
+    def left_s() -> float:
+        return began_at + life.lasts_s - asyncio.get_running_loop().time()
+
+    while left_s() > max(life.idle_s, 0.1):
+        fake.down.moved += life.bytes_each
+        await asyncio.sleep(min(0.1, left_s()))
+    if life.idle_s:
+        await asyncio.sleep(max(0.0, left_s() - life.asked_s))
+    if life.asked_s:
+        fake.up.moved += 500
+    await asyncio.sleep(left_s())
+    world.watch.ended(flow, TunnelResult(fake.up.moved, fake.down.moved, ClosedBy.SERVER, RESET))
+    await asyncio.sleep(life.pause_s)
+
+
+LIVES: dict[str, tuple[list[Life], list[float]]] = {
+    "cut once": ([Life()], []),
+    "cut as late twice": ([Life(), Life(bytes_each=8_000)], [5.3]),
+    "cut a fourth later": ([Life(), Life(6.6)], [6.6]),
+    "cut much later": ([Life(), Life(6.8)], []),
+    "each later than the one before it": ([Life(4.0), Life(6.0), Life(8.5)], []),
+    "cut as late a third time": ([Life(), Life(5.5, bytes_each=8_000), Life(5.4)], [5.5, 5.4]),
+    "soon after the handshake": ([Life(0.9, bytes_each=9_000), Life(0.9)], []),
+    "after more than a minute": ([Life(61), Life(61, bytes_each=9_000)], []),
+    "of two hosts": ([Life(), Life(host="news.test")], []),
+    "direct, and over a strategy": ([Life(), Life(route=TLSREC)], []),
+    "after as many bytes, too": ([Life(), Life()], [5.3]),
+    "an hour apart": ([Life(pause_s=3600), Life(bytes_each=8_000)], []),
+    "idle: a server with a short keep-alive": ([Life(8, idle_s=5), Life(8, idle_s=5, bytes_each=8_000)], []),
+    "idle, as a request leaves": (
+        [Life(8, idle_s=5, asked_s=0.5), Life(8, idle_s=5, asked_s=1.4, bytes_each=8_000)],
+        [],
+    ),
+    "while a request waits": ([Life(8, idle_s=5, asked_s=4), Life(8, idle_s=5, asked_s=4, bytes_each=8_000)], [8]),
+}
+
+
+@pytest.mark.parametrize(("lives", "found"), LIVES.values(), ids=LIVES)
+def test_connections_that_are_reset_as_late_as_each_other(lives: list[Life], found: list[float]) -> None:
+    async def story(world: World) -> None:
+        for life in lives:
+            await live(world, life)
+
+    evidence = [signal.evidence for _, signal in tell(story).found]
+    assert [each["cut_s"] for each in evidence if "cut_s" in each] == found
+
+
+def test_one_event_that_resets_all_connections_is_no_cut_by_time() -> None:
+    async def story(world: World) -> None:
+        await asyncio.gather(live(world, Life()), live(world, Life(bytes_each=8_000)))
+
+    assert tell(story).found == []
+
+
+def test_a_connection_that_falls_silent_as_late_as_the_one_before_was_cut() -> None:
+    async def story(world: World) -> None:
+        other, _ = world.open("news.test")
+        for idle_since in (5, 5, 2):
+            fake, flow = world.open("blog.test")
+            for second in range(12):
+                other.down.moved += 9_000
+                heard_s = max(0.0, second + 0.9 - 5)
+                if second < idle_since:
+                    fake.down.moved += 8_000
+                elif idle_since == 2:  # its last request was sent long after its last byte
+                    fake.up.moved += 500 if second == 8 else 0
+                fake.sample = FlowSample(probes=max(0, second - 7), heard_s=heard_s)
+                await asyncio.sleep(1)
+            world.watch.ended(flow, TunnelResult(1, fake.down.moved, ClosedBy.BYWAY, "it froze"))
+
+    signals = [signal for _, signal in tell(story).found]
+    assert [signal.kind for signal in signals[:2]] == [Symptom.FROZEN] * 2
+    assert [signal.evidence.get("cut_s") for signal in signals[:2]] == [None, pytest.approx(5, abs=1.1)]
+    assert all("cut_s" not in signal.evidence for signal in signals[2:]), "nobody knows when it was cut"
+
+
+def test_a_relay_that_outlives_what_was_cut_is_told_of_once() -> None:
+    async def story(world: World) -> None:
+        relay, _ = world.open("blog.test", direct=False)
+        other, _ = world.open("news.test", direct=False)
+        await live(world, Life(4.0))
+        for _ in range(8):
+            relay.down.moved += 100
+            other.down.moved += 100
+            await asyncio.sleep(1)
+
+    (lasted_s,) = tell(story).lasted
+    assert 8 <= lasted_s <= 9
+
+
+def test_a_whole_direct_flow_is_told_of_with_the_time_of_its_last_byte() -> None:
+    async def story(world: World) -> None:
+        for idle_s in (0, 6):
+            fake, flow = world.open("blog.test")
+            for _ in range(4):
+                fake.down.moved += 20_000
+                await asyncio.sleep(1)
+            await asyncio.sleep(idle_s)
+            fake.down.moved += 0 if idle_s else 7
+            world.watch.ended(flow, TunnelResult(1, fake.down.moved, ClosedBy.CLIENT))
+
+    lasted = tell(story).lasted
+    assert lasted == [pytest.approx(4, abs=1), pytest.approx(4, abs=1)]
+
+
 def test_a_relay_that_carries_enough_proves_it_and_again_when_it_is_faster() -> None:
     async def story(world: World) -> None:
         long, _ = world.open("blog.test", direct=False)
         _, short = world.open("blog.test", direct=False)
         _, small = world.open("blog.test", direct=False)
-        for count in (20_000, 20_000, 20_000, 90_000, 50_000):
+        for count in (20_000, 30_000, 20_000, 90_000, 50_000):
             long.down.moved += count
             await asyncio.sleep(1)
-        world.watch.ended(short, TunnelResult(1, 32_768, ClosedBy.SERVER))
-        world.watch.ended(small, TunnelResult(1, 32_767, ClosedBy.SERVER, RESET))
+        world.watch.ended(short, TunnelResult(1, 65_536, ClosedBy.SERVER))
+        world.watch.ended(small, TunnelResult(1, 65_535, ClosedBy.SERVER, RESET))
 
     world = tell(story)
-    assert world.proven == [(40_001, 20_000), (150_001, 90_000), (32_768, 32_767)]
+    assert world.proven == [(70_001, 30_000), (160_001, 90_000), (65_536, 65_535)]
     assert world.found == []
+    assert world.whole == []
+
+
+@pytest.mark.parametrize(
+    ("result", "rest_s", "counts"),
+    [
+        (TunnelResult(1, 32_768, ClosedBy.SERVER), 60, True),
+        (TunnelResult(1, 32_768, ClosedBy.CLIENT), 0, True),
+        (TunnelResult(1, 32_768, ClosedBy.CLIENT), 2, True),
+        (TunnelResult(1, 32_768, ClosedBy.CLIENT), 4, False),
+        (TunnelResult(1, 32_768, ClosedBy.SERVER, RESET), 0, False),
+        (TunnelResult(1, 32_767, ClosedBy.SERVER), 0, False),
+        (TunnelResult(1, 65_535, ClosedBy.SERVER), 0, True),
+        (TunnelResult(1, 65_536, ClosedBy.SERVER), 0, False),
+    ],
+    ids=["by the site", "by the client", "a little later", "later", "broken off", "too small", "larger", "enough"],
+)
+def test_a_small_answer_of_a_relay_is_whole(result: TunnelResult, rest_s: float, counts: bool) -> None:
+    """A client that leaves later may have waited in vain."""
+
+    async def story(world: World) -> None:
+        for direct in (False, True):
+            fake, flow = world.open("blog.test", direct=direct)
+            fake.down.moved = result.bytes_down
+            await asyncio.sleep(rest_s)
+            world.watch.ended(flow, result)
+
+    assert tell(story).whole == ([("blog.test", result.bytes_down)] if counts else [])
 
 
 def test_a_direct_flow_that_ended_whole_has_carried_enough() -> None:
@@ -913,20 +1414,20 @@ def test_an_upload_is_taken_once_the_relay_has_acknowledged_it_and_the_site_answ
         direct, _ = world.open("direct.test")
         taken, _ = world.open("taken.test", direct=False)
         for fake in (silent, buffered, direct, taken):
-            fake.up.moved += 32_768
-        small.up.moved += 32_767
+            fake.up.moved += 65_536
+        small.up.moved += 65_535
         buffered.sample = FlowSample(unacked=9)
         await asyncio.sleep(1)
         assert world.taken == [], "a kernel's buffer holds as much"
         for fake in (buffered, small, direct, taken):
             fake.down.moved += 300
         await asyncio.sleep(1)
-        assert world.taken == [("taken.test", 32_768)]
+        assert world.taken == [("taken.test", 65_536)]
         for fake in (buffered, taken):
             fake.down.moved += 300
             fake.sample = FlowSample()
         await asyncio.sleep(1)
-        assert world.taken == [("taken.test", 32_768), ("buffered.test", 32_768)], "each once"
+        assert world.taken == [("taken.test", 65_536), ("buffered.test", 65_536)], "each once"
 
     tell(story)
 
@@ -937,7 +1438,7 @@ def test_an_upload_is_taken_once_the_relay_has_acknowledged_it_and_the_site_answ
         (TunnelResult(100_000, 300, ClosedBy.CLIENT), True),
         (TunnelResult(100_000, 0, ClosedBy.CLIENT), False),
         (TunnelResult(100_000, 300, ClosedBy.SERVER, RESET), False),
-        (TunnelResult(32_767, 300, ClosedBy.CLIENT), False),
+        (TunnelResult(65_535, 300, ClosedBy.CLIENT), False),
     ],
     ids=["answered", "not answered", "broken off", "too small"],
 )
@@ -981,7 +1482,7 @@ async def test_a_connection_that_nothing_comes_through_any_more(monkeypatch: pyt
         carrying = pump.start(
             SocketStream(near_client, poller, "client"), SocketStream(near_upstream, poller, "server"), lambda _: None
         )
-        watch.watch(carrying, host, Listener(world, host), direct=True)
+        watch.watch(carrying, host, Listener(world, host), route=DIRECT)
         return client, server
 
     try:
@@ -998,6 +1499,59 @@ async def test_a_connection_that_nothing_comes_through_any_more(monkeypatch: pyt
         await until(others_go_on_until_it_is_frozen)
         assert world.kinds == [("blog.test", Symptom.FROZEN)]
         assert world.found[0][1].evidence["probes"] == 3
+        assert pump.active == 2
+    finally:
+        watch.close()
+        await pump.close(0)
+        poller.close()
+        for sock in ends:
+            sock.close()
+
+
+@pytest.mark.slow
+async def test_without_tcp_info_the_kernel_breaks_the_connection_that_is_silent_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Real tunnels in real seconds: one freezes and is broken, one is idle and stays, and another goes on."""
+    monkeypatch.setattr(kernel, "_TCP_INFO", None)
+    poller = make_poller(asyncio.get_running_loop())
+    pump = Pump(idle_timeout_s=600, half_open_timeout_s=600)
+    watch = FlowMonitor(TcpInfo(), DetectTuning())
+    world = World(watch, FakeOracle())
+    ends: list[socket.socket] = []
+    results: dict[str, TunnelResult] = {}
+
+    async def tunnel(host: str) -> socket.socket:
+        near_client, client = tcp_pair()
+        near_upstream, server = tcp_pair()
+        ends.extend((client, server))
+
+        def ended(result: TunnelResult) -> None:
+            results[host] = result
+            watch.ended(flow, result)
+
+        upstream = SocketStream(near_upstream, poller, "server")
+        carrying = pump.start(SocketStream(near_client, poller, "client"), upstream, ended)
+        flow = watch.watch(carrying, host, Listener(world, host), route=DIRECT)
+        server.send(bytes(1000))
+        await asyncio.get_running_loop().sock_recv(client, 2000)
+        return server
+
+    try:
+        frozen, other = await tunnel("blog.test"), await tunnel("news.test")
+        await tunnel("idle.test")
+        drop_all(frozen)
+        began_at = asyncio.get_running_loop().time()
+
+        def others_go_on_until_it_is_frozen() -> bool:
+            other.send(b"more")
+            return bool(world.found)
+
+        await until(others_go_on_until_it_is_frozen)
+        assert asyncio.get_running_loop().time() - began_at > 7, "an outage may be as long"
+        assert world.kinds == [("blog.test", Symptom.FROZEN)]
+        assert results["blog.test"].has_timed_out
+        assert [*results] == ["blog.test"]
         assert pump.active == 2
     finally:
         watch.close()

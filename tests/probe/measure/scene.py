@@ -48,7 +48,7 @@ CUT = Route(wrap=("tlsrec",))
 CONTROL = "control.test"
 FILTERED = "filtered.test"  # a control that is blocked itself
 ORIGIN, CENSOR = "127.0.0.1", "127.0.0.2"
-QUICK = DetectTuning(syn_s=2, silent_s=1, dropped_s=0.5, measure_answer_s=15, measure_stall_s=0.5)
+QUICK = DetectTuning(syn_s=2, silent_s=1, dropped_s=0.5, measure_answer_s=15, measure_stall_s=0.5, measure_lasts_s=0.1)
 
 
 @dataclass

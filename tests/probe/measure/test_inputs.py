@@ -16,7 +16,7 @@ from proxy.probe.measure.inputs import SetupEnvironment, measured_routes
 from proxy.probe.target import page_of
 from proxy.session.setup import Setup
 from tests.probe.measure.scene import CONTROL, FILTERED
-from tests.support.outcomes import HOME, TOR
+from tests.support.outcomes import HOME, TOR, failed, outcome
 from tests.support.services import services
 
 
@@ -26,6 +26,13 @@ async def test_what_is_believed_says_who_is_in_trouble() -> None:
     env = SetupEnvironment(setup, services(beliefs=Beliefs(DetectTuning(), [held])))
     assert not await env.may_be_control(page_of(FILTERED))
     assert await env.may_be_control(page_of(CONTROL))
+
+
+async def test_what_direct_alone_has_just_failed_to_open_is_no_control() -> None:
+    known = services()
+    known.beliefs.learn(outcome(failed(), host=CONTROL), network=HOME, now=known.now())
+    env = SetupEnvironment(cast(Any, MagicMock(spec=Setup)), known)
+    assert not await env.may_be_control(page_of(CONTROL))
 
 
 async def test_few_ask_a_control() -> None:

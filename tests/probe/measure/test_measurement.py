@@ -15,6 +15,7 @@ import pytest
 
 from proxy.detect.tls_interception import KnownRoots, Root
 from proxy.detect.verdict.decision import decide
+from proxy.detect.verdict.hypotheses import Hypothesis, Probe, observed_in, remaining
 from proxy.model import (
     DIRECT,
     UNKNOWN_NETWORK,
@@ -153,6 +154,19 @@ async def test_means_are_not_blamed_for_an_address_that_is_closed(scene: Scene, 
     assert [step.result for step in steps if step.route == CUT][-1] is (
         StepResult.NOT_TESTED if stays else StepResult.FAILED
     )
+
+
+class Punishing(NothingKnown):
+    def cuts_are_punished(self) -> bool:
+        return True
+
+
+async def test_where_cut_hellos_are_punished_none_is_sent(scene: Scene) -> None:
+    await scene.censor.set(Behaviour.RESET, [SITE])
+    scene.secure_address = CENSOR
+    steps = await steps_of(scene, scene.question(routes=(DIRECT, CUT)), replace(scene.means, knowledge=Punishing()))
+    (step,) = (step for step in steps if step.route == CUT)
+    assert (step.result, step.text) == (StepResult.NOT_TESTED, "this network punishes a fragmented ClientHello")
 
 
 async def test_a_page_that_stops(scene: Scene) -> None:
@@ -382,3 +396,71 @@ async def test_other_sites_are_asked_for_one_page(scene: Scene) -> None:
     steps = await steps_of(scene, small_page(scene, replace(FROZEN, cause=Cause.SNI_RESET)))
     assert not any(step.kind is StepKind.TRANSFER for step in steps)
     assert len(scene.origin.requests) == 2
+
+
+# -- the choice of probes ----------------------------------------------------------------------------------------------
+
+
+async def test_a_site_that_works_is_not_asked_more(scene: Scene) -> None:
+    """Another name, the page, and nothing to explain."""
+    await steps_of(scene, scene.question(routes=(DIRECT,)))
+    assert scene.censor.connections == 2
+    assert scene.turns == [CONTROL, SITE]
+
+
+async def test_the_relay_is_waited_for_where_it_tells_most(scene: Scene) -> None:
+    """Of an address that refuses each connection: whether the site is down, the relay tells."""
+    await scene.censor.set(Behaviour.REFUSE)
+    steps = await steps_of(scene, scene.question(routes=(DIRECT, TOR)))
+    observed = observed_in(steps, slow_bytes=1.0)
+    assert {each.probe for each in observed} == {Probe.VISIT, Probe.RELAY, Probe.CONTROL}
+    assert set(remaining(observed)) == {Hypothesis.ADDRESS, Hypothesis.BOTH}, "it has one address"
+
+
+async def test_a_strategy_is_tried_before_a_control_where_the_name_is_filtered(scene: Scene) -> None:
+    await scene.censor.set(Behaviour.RESET, [SITE])
+    scene.secure_address = CENSOR
+    steps = await steps_of(scene, scene.question(routes=(DIRECT, CUT, TOR)))
+    kinds = [step.kind if step.route != CUT else CUT for step in steps]
+    assert kinds.index(CUT) < kinds.index(StepKind.CONTROL)
+
+
+@pytest.mark.parametrize("restarts", [True, False])
+async def test_after_a_silence_a_strategy_that_delivers_is_compared_with_direct(scene: Scene, restarts: bool) -> None:
+    """A server that restarts was silent for everybody."""
+    await scene.censor.set(Behaviour.SILENT, [SITE])
+    scene.secure_address = CENSOR
+
+    class Passing:
+        """A strategy that passes the censor, or comes once the server is there again."""
+
+        async def dial(self, destination: Destination) -> Stream:
+            if restarts:
+                await scene.censor.set(Behaviour.PASS)
+                return await scene.registry.dialer(DIRECT).dial(destination)
+            return await scene.registry.dialer(DIRECT).dial(Destination(ORIGIN, destination.port))
+
+    def dialer(route: Route) -> Dialer:
+        return Passing() if route.wrap else scene.registry.dialer(route)
+
+    split = Route(wrap=("split",))
+    steps = await steps_of(scene, scene.question(routes=(DIRECT, CUT, split)), replace(scene.means, dialer=dialer))
+    hellos = [step.ok for step in steps if step.route == DIRECT and step.kind is StepKind.HELLO]
+    assert hellos == [False, restarts]
+    assert (judged(steps).status == "works") is restarts
+    if restarts:
+        (step,) = (step for step in steps if step.route == split)
+        assert (step.result, step.text) == (StepResult.NOT_TESTED, "not needed: direct works")
+
+
+async def test_no_further_strategy_is_tried_where_the_server_fails_for_all(scene: Scene) -> None:
+    """No name is answered, and the relay, which comes to the same server, gets no answer either."""
+    await scene.censor.set(Behaviour.SILENT)
+    scene.relay.names = {SITE: CENSOR}
+    scene.secure_address = CENSOR
+    split = Route(wrap=("split",))
+    steps = await steps_of(scene, scene.question(routes=(DIRECT, CUT, split, TOR)))
+    assert remaining(observed_in(steps, slow_bytes=1.0))[0] is Hypothesis.DOWN
+    (step,) = (step for step in steps if step.route == split)
+    assert (step.result, step.text) == (StepResult.NOT_TESTED, "the failure does not depend on the ClientHello")
+    assert judged(steps).status == "site down"

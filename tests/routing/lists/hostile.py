@@ -1,4 +1,4 @@
-"""Texts that a reader of lists takes longest for, each read in a process of its own with a limit of CPU time.
+"""Texts that a reader of lists takes longest for, each with a limit of CPU time, in a process that it ends.
 
     python -m tests.routing.lists.hostile
 
@@ -104,8 +104,10 @@ def _read(format_name: ListFormatName, text: str, limit_s: float, note: Note) ->
 
 
 def main() -> None:
-    for name, format_name, text, limit_s in jobs():
-        print(json.dumps([name, ended(partial(_read, format_name, text, limit_s))]), flush=True)
+    names, *given = zip(*jobs(), strict=True)
+    works = [partial(_read, *one) for one in zip(*given, strict=True)]
+    for row in zip(names, ended(works), strict=True):
+        print(json.dumps(row))
 
 
 if __name__ == "__main__":

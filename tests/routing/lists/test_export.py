@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from string import ascii_lowercase, digits
 from typing import cast
 
 import pytest
@@ -48,7 +49,11 @@ def read(text: str, format: ExportFormat, *, auto: bool = False) -> DomainList: 
     return parse_list(iter([text]), size=len(text), source="list", format=name)
 
 
-LABEL = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True).filter(lambda label: label[2:4] != "--")
+LABEL = st.builds(
+    "{}{}".format,
+    st.sampled_from(ascii_lowercase),
+    st.text(f"{ascii_lowercase}{digits}-", max_size=9).map(lambda rest: rest.rstrip("-")),
+).filter(lambda label: label[2:4] != "--")
 NAME = st.builds(
     "{}.{}".format, st.lists(LABEL, min_size=1, max_size=3).map(".".join), st.sampled_from(["test", "com"])
 )
@@ -71,9 +76,9 @@ def entries(format: ExportFormat) -> st.SearchStrategy[list[Entry]]:  # noqa: A0
 @pytest.mark.parametrize("format", READABLE)
 @given(st.data())
 def test_what_is_written_is_read_as_it_was(format: ExportFormat, data: st.DataObject) -> None:  # noqa: A002
-    given_entries = [
-        entry for entry in data.draw(entries(format)) if not read(f"{entry.text}\n", ExportFormat.PLAIN).suffixes
-    ]
+    drawn = data.draw(entries(format))
+    told = "".join(read("".join(f"{entry.text}\n" for entry in drawn), ExportFormat.PLAIN).suffixes)
+    given_entries = [entry for entry in drawn if f'"{entry.text}"' not in told]
     exported = export(format, given_entries)
     assert (exported.written, exported.changed, exported.left_out) == (len(given_entries), {}, {})
     assert set(read(exported.text, format).entries()) == set(given_entries)

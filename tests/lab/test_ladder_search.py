@@ -1,0 +1,60 @@
+"""The search for a local strategy in front of real packets, servers and kernels: censors that nobody has described.
+
+In hurried time: visits are 4 s apart. Where a censor punishes, its window and that of Byway are shorter. Elsewhere all
+six are over before that of Byway, which finds out that its searches need not wait for the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.lab.censors import CENSORS, PASSED_BY, Censor
+from tests.lab.country import Country
+from tests.lab.rules_2025 import Unknown
+from tests.lab.scenarios import NEIGHBOUR, Way
+from tests.lab.trials import DETECT, accompanied, limited
+from tests.support.waiting import until_read
+
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
+
+HURRIED = {**DETECT, "search_per_hour_host": 2, "search_per_hour": 6}
+PUNISHED_S, APART_S, PATIENCE_S = 2.5, 4.0, 15.0
+VISITS = 6
+WINDOW_S, IDLE_WINDOW_S = 3.0, 30.0
+"""Of a censor that punishes, and of another one: the last visit comes after it, since visits do wait."""
+HERE = [censor for censor in CENSORS if censor.port == 443]
+
+
+@pytest.mark.parametrize("censor", HERE, ids=lambda censor: censor.name)
+async def test_a_strategy_is_found_within_six_visits_of_three_sites(tmp_path: Path, censor: Censor) -> None:
+    async with Country(tmp_path) as country:
+        country.add_site(NEIGHBOUR)
+        sites = [country.add_site(f"www.site-{letter}.test") for letter in "abc"]
+        window_s = WINDOW_S if censor.residual else IDLE_WINDOW_S
+        hurried = {**HURRIED, "residual_s": window_s}
+        detect = "".join(f"{key} = {value}\n" for key, value in hurried.items())
+        rule = Unknown(*(site.name for site in sites), censor=censor, seconds=PUNISHED_S)
+        async with country.byway(tmp_path / "byway", config=country.config(detect=detect)) as byway:
+            visitor = country.visitor(byway)
+            async with accompanied(visitor, Way.DIRECT):
+                country.rules.set([rule])
+                for _ in range(VISITS):
+                    for site in sites:
+                        seen = await limited(visitor, site.url(), PATIENCE_S)
+                        assert seen.genuine, seen
+                        await asyncio.sleep(APART_S / len(sites))
+                await asyncio.sleep(window_s + 2 * APART_S)
+                for site in sites:
+                    assert (await limited(visitor, site.url(), PATIENCE_S)).genuine
+                    winners: list[str] = []
+
+                    async def written(name: str = site.name, winners: list[str] = winners) -> bool:
+                        winners[:] = [row["winner"] for row in await byway.rows(name)]
+                        return len(winners) > VISITS
+
+                    await until_read(written)
+                    assert winners[-1] in {f"direct|{rung}" for rung in PASSED_BY[censor.name]}, winners
+                assert not {str(flow.server) for flow in rule.acts} - {site.address for site in sites}
