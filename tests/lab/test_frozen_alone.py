@@ -32,7 +32,8 @@ PAGE = "/bytes/60000"
 """A page that is larger than the censor lets pass, and no larger than many a page of today."""
 PATIENCE_S = 30.0
 FREEZES_S = 6.0
-"""The time of a page that freezes alone, with its second try, on a machine that is not busy. It takes 5.25 s there."""
+"""The time of a page that freezes alone, with its second try, beside that of opening its two connections, on a machine
+that is not busy. It takes 5.25 s there."""
 LATE_S = 0.5
 """The lab's loop stood still for so long in all on one that is."""
 ANSWERED_S = 0.5
@@ -88,9 +89,11 @@ async def test_a_page_that_freezes_alone_is_ended_and_comes_when_it_is_reloaded(
     assert len(asked_controls(country)) == 1, "one page was the witness"
     again = await visit(country, byway, site)
     assert again.genuine
+    rows = await byway.rows(site.name, 2)
+    assert [row["winner"] for row in rows] == ["direct", RELAY]
+    opened_s = sum(attempt["elapsed_s"] for row in rows for attempt in row["attempts"])
     is_late = country.lateness.total_since_s(began) > LATE_S
-    assert is_late or first.elapsed_s + again.elapsed_s <= FREEZES_S
-    assert await winners(byway, site, 2) == ["direct", RELAY]
+    assert is_late or first.elapsed_s + again.elapsed_s - opened_s <= FREEZES_S
     await until_read(lambda: is_proven(byway, site))  # by a whole answer of less than 64 KiB
     held = await byway.belief(site.name)
     assert (held["state"], held["cause"]) == (State.SUSPECT, "frozen")

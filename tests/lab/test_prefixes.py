@@ -87,9 +87,8 @@ async def test_a_16_in_which_one_host_works_is_not_given_up(country: Country, by
 
 
 async def visit_cdn(here: Stay, site: Site) -> None:
-    """Opens a large page twice: at a crawl, and then by the way that is chosen after it."""
-    for _ in range(2):
-        await limited(here.country.visitor(here.byway), site.url("/big"), SLOW.limit_s)
+    """Opens a large page at a crawl."""
+    await limited(here.country.visitor(here.byway), site.url("/big"), SLOW.limit_s)
 
 
 def on_the_cdn(country: Country, number: int, conduct: Conduct = REAL) -> Site:
@@ -104,8 +103,12 @@ async def test_a_throttled_cdn_is_known_from_its_third_host_on(folder: Path) -> 
         outside = here.country.add_site("outside.test", wide=True, number=8)
         here.country.rules.set([Throttle(addresses=[CDN], rate=8000, how="shape", each=True)])
         for site in sites[:3]:
-            await visit_cdn(here, site)
-            assert [tried[-1] for tried in await routes(here.byway, site, 2)] == ["direct", RELAY]
+            for visits in range(1, SLOW.spoiled + 2):
+                await visit_cdn(here, site)
+                way = (await routes(here.byway, site, visits))[-1][-1]
+                if way == RELAY:
+                    break
+            assert way == RELAY
         for site, expected in ((sites[3], RELAY), (outside, "direct")):
             assert (await limited(here.country.visitor(here.byway), site.url(), SLOW.limit_s)).genuine
             assert await routes(here.byway, site) == [[expected]]
@@ -119,6 +122,7 @@ async def test_a_cdn_that_is_slow_for_everyone_stays_direct(folder: Path) -> Non
         sites = [on_the_cdn(here.country, number, slow) for number in range(4)]
         here.country.rules.set([])
         for site in sites[:3]:
-            await visit_cdn(here, site)
+            for _ in range(SLOW.spoiled):
+                await visit_cdn(here, site)
         assert (await limited(here.country.visitor(here.byway), sites[3].url(), SLOW.limit_s)).genuine
         assert await routes(here.byway, sites[3]) == [["direct"]]
