@@ -123,7 +123,7 @@ TABLES: Mapping[str, Table] = {
     "BeliefState.speeds": Table(By.HOST, _fixed(state.SPEEDS_MAX)),
     "BeliefState.speed_checks": Table(By.NETWORK, _NETWORKS, lambda s: s.compared_per_hour),
     # Local strategies.
-    "BeliefState.searches": Table(By.HOST, _searches),
+    "BeliefState.searches": Table(By.HOST, _searches, lambda s: s.search_per_hour_host),
     "BeliefState.searched": Table(By.NETWORK, _NETWORKS, lambda s: s.search_per_hour),
     "BeliefState.fares": _lru(),
     # Results, and what is kept of visits.

@@ -5,14 +5,18 @@ A new field without a line there fails here, so that nobody adds a table which `
 
 from __future__ import annotations
 
+import ipaddress
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs.aggregation import note_slowed
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import (
     Carried,
@@ -26,20 +30,27 @@ from proxy.detect.beliefs.events import (
     RungResult,
     RungTried,
     SilenceExplained,
+    SpeedsCompared,
 )
-from proxy.detect.beliefs.state import CONTROLS_MAX, WAITING_MAX, NetworkRecord, Working
-from proxy.detect.beliefs.tables import KeyTable, NameCounter
+from proxy.detect.beliefs.network_health import on_unresolved, resigned
+from proxy.detect.beliefs.state import ALIKE_MAX, CONTROLS_MAX, WAITING_MAX, NetworkRecord, Working
+from proxy.detect.beliefs.tables import HostLru, KeyTable, NameCounter
+from proxy.detect.beliefs.transitions import write
 from proxy.detect.scopes import is_host
 from proxy.model import (
     UNKNOWN_NETWORK,
     Belief,
+    Cause,
     ConnectivityResult,
     NetworkId,
     PageDoubt,
     Protocol,
+    Route,
     Stage,
+    State,
     Symptom,
 )
+from proxy.model.bounded import Bounded
 from tests.detect.beliefs.inside import (
     ALIASES,
     BUDGETS,
@@ -52,6 +63,7 @@ from tests.detect.beliefs.inside import (
     fields_of,
     is_part,
     parts_of,
+    sizes,
     tables_of,
     texts,
 )
@@ -59,8 +71,10 @@ from tests.detect.beliefs.machine import left_of
 from tests.detect.beliefs.told import PAGES, SPLIT, SYMPTOMS, UPLINK, Call, Visit, about_host, learn, new_beliefs, note
 from tests.detect.world import T0
 from tests.support.outcomes import AWAY, HOME, TOR
+from tests.support.rows import each_row
 
 MONTH = 29 * 86_400.0
+DOCS = Path(__file__).parents[3] / "docs/performance.md"
 
 UNBOUNDED = {
     "BeliefState.untold",
@@ -178,6 +192,115 @@ def test_results_of_many_control_pages_are_kept_within_a_bound() -> None:
     pages = [f"page{number}.control.test" for number in range(CONTROLS_MAX + 5)]
     beliefs = learned(*(learn(ControlAnswered(page, ConnectivityResult.FAILED, T0), HOME, T0) for page in pages))
     assert [*beliefs._state.networks[HOME].control_results] == pages[5:]
+
+
+FULL = replace(DetectTuning(), hosts_max=1100, hosts_per_domain_max=5)
+"""So many hosts that these name more prefixes than are remembered."""
+
+KEPT = Belief("", HOME, State.BLOCKED, Cause.SNI_RESET, until=math.inf, signal_at=T0)
+
+
+def put_into(name: str, table: Any, beliefs: Beliefs, number: int) -> None:
+    """Puts the entry of a number into a table: directly if the table drops others by itself, else as the code does."""
+    state, host = beliefs._state, f"www.site{number}.test"
+    match name, table:
+        case "BeliefState.domains", _:
+            write(state, (HOME, f"*.site{number}.test"), KEPT, KEPT, T0)
+        case "BeliefState.prefixes", _:
+            address = ipaddress.ip_address(f"203.{number // 256}.{number % 256}.1")
+            for each in range(FULL.prefix_hosts):
+                note_slowed(state, (HOME, f"www.{each}.site{number}.test"), Cause.FROZEN, {address}, "tor", T0)
+        case "NetworkRecord.resigned", _:
+            resigned(state, HOME, host, f"issuer {number}", control=False)
+        case "Generations._of_domains", _:
+            state.generations.on_scope_changed((HOME, host))
+        case _, HostLru():
+            table.put((HOME, host), 0)
+        case _, NameCounter():
+            table.note((HOME, f"place {number}"), "www.site.test", T0)
+        case _, Bounded():
+            table[number] = 0
+        case _:
+            raise AssertionError(f"{name} has no limit of its own")
+
+
+def put_into_one(name: str, table: Any, beliefs: Beliefs, number: int) -> None:
+    """The same for one of the tables in a table; for a HostLru, one domain."""
+    state, host = beliefs._state, f"www{number}.site.test"
+    here: dict[str, Any] = {"network": HOME, "now": T0}
+    match name, table:
+        case "NetworkRecord.resigned", _:
+            resigned(state, HOME, f"www.site{number}.test", "issuer", control=False)
+        case "BeliefState.unresolved", _:
+            on_unresolved(state, HOME, *(f"{each}.site{number}.test" for each in range(1 + bool(number))))
+        case "BeliefState.spent", _:
+            beliefs.proof_due(host, **here)
+        case "BeliefState.speed_checks", _:
+            beliefs.speed_check_due(f"www.site{number}.test", (TOR,), **here)
+        case "BeliefState.page_checks", _:
+            beliefs.page_check_due(host, **here)
+        case (("BeliefState.searched" | "BeliefState.searches"), _):
+            host = host if name == "BeliefState.searched" else "www.site.test"
+            state.stored.put((HOME, host), replace(KEPT, scope=host))
+            about_host("search_due", host, HOME, T0)(beliefs)
+            beliefs.release(beliefs.claim_of(host, **here))
+        case _, HostLru():
+            table.put((HOME, host), 0)
+        case _, NameCounter():
+            table.note((HOME, "place"), host, T0)
+        case _:
+            raise AssertionError(f"{name} holds no tables")
+
+
+@each_row("name", [name for name, table in TABLES.items() if table.most is not None])
+def test_no_table_holds_more_than_its_bound(name: str) -> None:
+    beliefs = new_beliefs(FULL)
+    beliefs._state.networks[HOME] = NetworkRecord()
+    [table], most = tables_of(beliefs)[name], TABLES[name].most
+    assert most is not None
+    for number in range(most(FULL)):
+        put_into(name, table, beliefs, number)
+    assert sizes(table)[0] == most(FULL), "else the code has another bound"
+    for number in range(most(FULL), most(FULL) + 5):
+        put_into(name, table, beliefs, number)
+    assert sizes(table)[0] <= most(FULL)
+
+
+@each_row("name", [name for name, table in TABLES.items() if table.each is not None])
+def test_no_table_in_a_table_holds_more_than_its_bound(name: str) -> None:
+    beliefs = new_beliefs(FULL)
+    beliefs._state.networks[HOME] = NetworkRecord()
+    [table], each = tables_of(beliefs)[name], TABLES[name].each
+    assert each is not None
+    for number in range(each(FULL) + 5):
+        put_into_one(name, table, beliefs, number)
+    assert sizes(table)[1] == each(FULL)
+
+
+def test_routes_that_were_no_faster_are_kept_within_a_bound() -> None:
+    beliefs = new_beliefs(DetectTuning())
+    routes = [Route((f"relay{number}",)) for number in range(ALIKE_MAX + 5)]
+    beliefs.speed_check_due("www.site.test", routes, network=HOME, now=T0)
+    for route in routes:
+        event = SpeedsCompared("www.site.test", "203.0.113.5:443", Protocol.TLS, 130_000.0, route, 130_000.0)
+        learn(event, HOME, T0)(beliefs)
+    assert beliefs._state.speeds[HOME, "www.site.test"].alike == tuple(routes[5:])
+
+
+def test_the_bounds_stand_in_the_docs() -> None:
+    """A HostLru has the bound of a domain as well, which stands above the table."""
+    stated = dict[str, str]()
+    for line in DOCS.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        stated |= {name: cells[2] for name in re.findall(r"`([\w.]+)`", cells[0]) if len(cells) == 5}
+    tuning = DetectTuning()
+    bounds = dict[str, str]()
+    for name, table in TABLES.items():
+        if table.most is not None:
+            is_nested = table.each is not None and table.each(tuning) != tuning.hosts_per_domain_max
+            each = f" × {table.each(tuning):,}" if table.each is not None and is_nested else ""
+            bounds[name.removeprefix("BeliefState.")] = f"{table.most(tuning):,}{each}"
+    assert {name: stated.get(name) for name in bounds} == bounds
 
 
 def everywhere(network: NetworkId = HOME, start: float = T0) -> Iterator[Call]:

@@ -73,6 +73,14 @@ def test_alarms_are_bounded() -> None:
         assert findings.is_down(f"{number}.example")
 
 
+def test_hosts_of_failed_bursts_are_bounded() -> None:
+    findings = SharedFindings(Clock())
+    for number in range(3 * MARKS_MAX):
+        findings.burst_failed(f"{number}.example")
+        assert f"{number}.example" in findings.failed_bursts
+        assert len(findings.failed_bursts) <= MARKS_MAX
+
+
 SITE, OTHER_PORT = Destination("blog.example", 443), Destination("blog.example", 8443)
 TLSREC, SPLIT = Route(wrap=("tlsrec",)), Route(wrap=("split",))
 
