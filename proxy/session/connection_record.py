@@ -36,8 +36,8 @@ from proxy.net.notify import Notify
 from proxy.net.race.race import Race, Winner
 from proxy.net.race.terms import DialerFor
 from proxy.net.tasks import spawn
-from proxy.net.tunnel.flow_monitor import FlowSignal, WatchedFlow, WatchedTransfer
 from proxy.net.tunnel.pump import Tunnel, TunnelResult
+from proxy.net.tunnel.watched_flow import FlowSignal, WatchedFlow, WatchedTransfer
 from proxy.session.events import Delivered, Doubted, Ended, Rescued, TunnelEnded
 from proxy.session.inspector import DO_NOT_INSPECT, InspectionDecision
 from proxy.session.open_connections import ConnectionState, OpenConnection, Transfer

@@ -31,7 +31,7 @@ from proxy.model import (
     Stage,
     Symptom,
 )
-from proxy.net.tunnel.flow_monitor import FlowListener, WatchedFlow, WatchedTransfer
+from proxy.net.tunnel.watched_flow import FlowListener, WatchedFlow, WatchedTransfer
 from proxy.routing.strategies import rewrites_flight
 from proxy.session.events import Learned, SignalWaits, TransferSlow
 from proxy.session.services import Services

@@ -137,7 +137,8 @@ async def test_no_host_stays_known_that_is_to_be_forgotten() -> None:
 
     events.emit(HostsForgotten())
 
-    assert (*flows._fast, *flows._broke_at, *flows._slow_windows, *flows._ended, *down.down_until) == ()
+    slow = flows._slow
+    assert (*slow.fastest, *slow.ended, *slow.waiting, *slow._windows, *flows._broke_at, *down.down_until) == ()
     assert not resolver._opinions.items
     assert hellos.of("lost.example") is None
     flows.close()

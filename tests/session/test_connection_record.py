@@ -44,8 +44,8 @@ from proxy.model import (
 from proxy.model.errors import DialError
 from proxy.net.notify import Notify
 from proxy.net.race.race import Winner
-from proxy.net.tunnel.flow_monitor import FlowListener, FlowSignal
 from proxy.net.tunnel.pump import TunnelResult
+from proxy.net.tunnel.watched_flow import FlowListener, FlowSignal
 from proxy.session.connection_record import ConnectionRecord
 from proxy.session.events import Delivered, Doubted, Ended, Events, Rescued, TransferSlow
 from proxy.wire.flight import Flight

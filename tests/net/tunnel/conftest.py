@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.net.tunnel.watching import close_sockets
 from tests.support.loops import OWN, Factories, both_loops
+
+
+@pytest.fixture(autouse=True)
+def sockets() -> Iterator[None]:
+    """Closes those of the tunnels that were watched."""
+    yield
+    close_sockets()
 
 
 def pytest_asyncio_loop_factories() -> Factories:

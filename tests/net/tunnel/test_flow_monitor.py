@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import cast
 
 import pytest
@@ -19,170 +18,14 @@ from proxy.net.poller import make_poller
 from proxy.net.stream import SocketStream, Stream
 from proxy.net.tunnel import blind_stall
 from proxy.net.tunnel import flow_monitor as flow_watch
-from proxy.net.tunnel.flow_monitor import FlowMonitor, FlowSignal, WatchedFlow, WatchedTransfer
-from proxy.net.tunnel.pump import Pump, Tunnel, TunnelResult
-from tests.support import clock
+from proxy.net.tunnel.flow_monitor import FlowMonitor
+from proxy.net.tunnel.pump import Pump, TunnelResult
+from tests.net.tunnel.watching import TLSREC, Fake, FakeOracle, Listener, World, asks, new_socket, tell
 from tests.support.filters import drop_all
 from tests.support.sockets import tcp_pair
 from tests.support.waiting import until
 
 RESET = "the server's connection broke: Connection reset by peer"
-RELAY, TLSREC = Route(("vps",)), Route(wrap=("tlsrec",))
-
-
-class Fake:
-    """A tunnel whose counters a test moves, and what the kernel says of it."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.down = SimpleNamespace(moved=0)
-        self.up = SimpleNamespace(moved=0)
-        self.client_is_slow = False
-        self.over = False
-        self.upstream = SimpleNamespace(lowest_socket=sock, peer="192.0.2.1:443")
-        self.sample: FlowSample | None = FlowSample(segment=1400)
-        self.is_answered = True
-
-
-class FakeOracle:
-    """Tells what the tunnel with that socket says."""
-
-    def __init__(self, *, usable: bool = True) -> None:
-        self.usable = usable
-        self.tunnels: list[Fake] = []
-        self.asked = 0
-
-    def sample(self, sock: socket.socket) -> FlowSample | None:
-        self.asked += 1
-        return self._of(sock).sample
-
-    def answered_after(self, sock: socket.socket) -> float | None:
-        return 0.1 if self._of(sock).is_answered else None
-
-    def _of(self, sock: socket.socket) -> Fake:
-        return next(fake for fake in self.tunnels if fake.upstream.lowest_socket is sock)
-
-
-@dataclass
-class Listener:
-    """Records the signals of one flow."""
-
-    world: World
-    host: str
-
-    def on_flow_signal(self, signal: FlowSignal, tunnel: WatchedTransfer) -> None:
-        self.world.found.append((self.host, signal))
-
-    def on_unwitnessed_stall(self) -> None:
-        self.world.unwitnessed.append((self.host, self.world.second))
-
-    def on_slow(self, bytes_s: float) -> None:
-        self.world.slow.append((self.host, bytes_s, self.world.second))
-
-    def on_direct_bytes(self, within_s: float) -> None:
-        self.world.brought.append((self.host, within_s))
-
-    def on_direct_carried(self, bytes_down: int, lasted_s: float) -> None:
-        self.world.carried.append((self.host, bytes_down))
-        self.world.lasted.append(round(lasted_s, 1))
-
-    def on_relay_whole(self, bytes_down: int) -> None:
-        self.world.whole.append((self.host, bytes_down))
-
-    def on_relay_lasted(self, lasted_s: float) -> None:
-        self.world.lasted.append(round(lasted_s, 1))
-
-    def on_relay_upload(self, bytes_up: int) -> None:
-        self.world.taken.append((self.host, bytes_up))
-
-    def on_relay_bytes(self, bytes_down: int, bytes_s: float, tunnel: WatchedTransfer) -> None:
-        self.world.proven.append((bytes_down, bytes_s))
-
-    def on_relay_stalled(self, bytes_down: int, tunnel: WatchedTransfer) -> None:
-        self.world.stalled.append((self.host, bytes_down))
-
-    def on_relay_silent(self, silent_s: float, tunnel: WatchedTransfer) -> None:
-        self.world.silent.append((self.host, round(silent_s)))
-
-    def on_way_stalled(self, tunnel: WatchedTransfer) -> None:
-        self.world.beside.append(self.host)
-
-
-@dataclass
-class World:
-    """A watch with tunnels, and what it found."""
-
-    watch: FlowMonitor
-    tcp_info: FakeOracle
-    found: list[tuple[str, FlowSignal]] = field(default_factory=list)
-    proven: list[tuple[int, float]] = field(default_factory=list)
-    whole: list[tuple[str, int]] = field(default_factory=list)  # small answers of relays
-    carried: list[tuple[str, int]] = field(default_factory=list)
-    lasted: list[float] = field(default_factory=list)
-    stalled: list[tuple[str, int]] = field(default_factory=list)
-    silent: list[tuple[str, int]] = field(default_factory=list)  # given up after so many seconds, unwitnessed
-    beside: list[str] = field(default_factory=list)  # idle, on a way on which another one stalled
-    taken: list[tuple[str, int]] = field(default_factory=list)
-    brought: list[tuple[str, float]] = field(default_factory=list)
-    unwitnessed: list[tuple[str, float]] = field(default_factory=list)  # a stall without a witness, and when
-    slow: list[tuple[str, float, float]] = field(default_factory=list)  # how slow, and when it was reported
-    began_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
-
-    @property
-    def second(self) -> float:
-        return round(asyncio.get_running_loop().time() - self.began_at, 1)
-
-    def open(
-        self, host: str, *, direct: bool = True, route: Route = DIRECT, received: int = 1, stalls_count: bool = False
-    ) -> tuple[Fake, WatchedFlow]:
-        fake = Fake(next(_sockets))
-        self.tcp_info.tunnels.append(fake)
-        fake.down.moved = received
-        flow = self.watch.watch(
-            cast(Tunnel, fake), host, Listener(self, host), route=route if direct else RELAY, stalls_count=stalls_count
-        )
-        return fake, flow
-
-    @property
-    def kinds(self) -> list[tuple[str, Symptom]]:
-        return [(host, finding.kind) for host, finding in self.found]
-
-
-_sockets: Iterator[socket.socket]
-
-
-@pytest.fixture(autouse=True)
-def sockets() -> Iterator[None]:
-    """Real ones, so that their options can be set."""
-    global _sockets
-    made: list[socket.socket] = []
-
-    def make() -> Iterator[socket.socket]:
-        while True:
-            near, far = tcp_pair()
-            made.extend((near, far))
-            yield near
-
-    _sockets = make()
-    yield
-    for sock in made:
-        sock.close()
-
-
-def tell(story: object, *, usable: bool = True, **settings: float) -> World:
-    """Runs `story(world)` in virtual time. Without `usable`, TCP_INFO cannot be read."""
-
-    async def run() -> World:
-        tcp_info = FakeOracle(usable=usable)
-        world = World(FlowMonitor(tcp_info, DetectTuning(**settings)), tcp_info)  # type: ignore[arg-type]  # numbers by name
-        await story(world)  # type: ignore[operator]  # a story is an async function
-        world.watch.close()
-        return world
-
-    return clock.run(run())
-
-
-def asks(fake: Fake) -> bool:
-    return bool(fake.upstream.lowest_socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
 
 @dataclass(frozen=True)
@@ -306,7 +149,7 @@ class Witnessing(Fake):
     """The connection to a control page, of which a test says when its peer was heard."""
 
     def __init__(self, world: World, *, heard: bool = True) -> None:
-        super().__init__(next(_sockets))
+        super().__init__(new_socket())
         world.tcp_info.tunnels.append(self)
         self.closed = False
         self.sample = FlowSample(heard_s=0.2 if heard else 99.0)
@@ -874,22 +717,6 @@ def test_signs_of_life_are_those_of_this_network() -> None:
     assert world.found[0][1].evidence["answered"] == 0
 
 
-@pytest.mark.parametrize("voided_at", [None, 5, 20, 25])
-def test_what_crawled_before_a_sleep_says_nothing_after_it(voided_at: int | None) -> None:
-    async def story(world: World) -> None:
-        fake, _ = world.open("blog.test")
-        other, _ = world.open("news.test")
-        await asyncio.sleep(0.5)
-        for second in range(30):
-            if second == voided_at:
-                world.watch.reset()
-            fake.down.moved += 8_000
-            other.down.moved += 200_000
-            await asyncio.sleep(1)
-
-    assert tell(story).kinds == ([("blog.test", Symptom.THROTTLED)] if voided_at is None else [])
-
-
 def test_what_was_cut_before_a_sleep_is_no_first_time() -> None:
     async def story(world: World) -> None:
         await live(world, Life())
@@ -1005,166 +832,6 @@ def test_what_is_not_acknowledged_while_others_receive_is_frozen(others: str, un
 def test_a_flow_that_is_alone_calls_for_a_witness_when_something_is_not_acknowledged() -> None:
     world, _ = blind("." * 6, unacked="5" * 6)
     assert [second for _, second in world.unwitnessed] == [4.0, 5.0, 6.0]
-
-
-# -- throttled ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Crawl:
-    down: int = 8_000  # bytes each second
-    others: int = 200_000
-    other_host: str = "news.test"
-    segment: int = 1400
-    client_is_slow: bool = False
-    pause_each: int = 0  # seconds after which some bring nothing
-    pause: int = 1
-    in_short: bool = False  # the others are tunnels that live between two looks
-    windows: int = 3
-
-
-CRAWLS: dict[str, tuple[Crawl, bool]] = {
-    "slow while another host is fast": (Crawl(), True),
-    "twice only": (Crawl(windows=2), False),
-    "all is slow": (Crawl(others=12_000), False),
-    "alone": (Crawl(others=0), False),
-    "only itself is fast, on another connection": (Crawl(other_host="blog.test"), False),
-    "fast enough": (Crawl(down=30_000), False),
-    "a radio: small segments": (Crawl(segment=500), False),
-    "a chat: pauses": (Crawl(pause_each=5, pause=2, windows=5), False),
-    "slowed down by dropping: a second without a byte now and then": (Crawl(pause_each=5, windows=4), True),
-    "while others load pages": (Crawl(in_short=True), True),
-    "while others load small pages": (Crawl(in_short=True, others=12_000), False),
-    "while itself loads pages": (Crawl(in_short=True, other_host="blog.test"), False),
-    "the client takes no more": (Crawl(client_is_slow=True), False),
-}
-
-
-@pytest.mark.parametrize(("crawl", "is_throttled"), CRAWLS.values(), ids=CRAWLS)
-def test_a_flow_that_crawls(crawl: Crawl, is_throttled: bool) -> None:
-    async def story(world: World) -> None:
-        fake, _ = world.open("blog.test")
-        other, _ = world.open(crawl.other_host)
-        fake.client_is_slow = crawl.client_is_slow
-        came = 0
-        await asyncio.sleep(0.5)
-        for second in range(10 * crawl.windows):
-            if not (crawl.pause_each and second % crawl.pause_each < crawl.pause):
-                fake.down.moved += crawl.down
-                came += crawl.down
-            if crawl.in_short:
-                _, short = world.open(crawl.other_host, received=0)
-                world.watch.ended(short, TunnelResult(1, crawl.others, ClosedBy.CLIENT))
-            else:
-                other.down.moved += crawl.others
-            fake.sample = FlowSample(segment=1400, bytes_in=came, segments_in=-(-came // crawl.segment), heard_s=0.1)
-            await asyncio.sleep(1)
-
-    world = tell(story)
-    assert world.kinds == ([("blog.test", Symptom.THROTTLED)] if is_throttled else [])
-    if is_throttled:
-        evidence = world.found[0][1].evidence
-        assert evidence["bytes_s"] == (8_000 if not crawl.pause_each else 6_400)
-        assert (evidence["others_bytes_s"], evidence["times"]) == (200_000, 3)
-
-
-def test_once_it_is_known_each_window_more_is_found() -> None:
-    async def story(world: World) -> None:
-        fake, _ = world.open("blog.test")
-        other, _ = world.open("news.test")
-        await asyncio.sleep(0.5)
-        for _ in range(50):
-            fake.down.moved += 8_000
-            other.down.moved += 200_000
-            await asyncio.sleep(1)
-
-    assert tell(story).kinds == [("blog.test", Symptom.THROTTLED)] * 3
-
-
-SLOWER: dict[str, tuple[Crawl, Route, bool]] = {
-    "a third of what another host brings": (Crawl(130_000, 390_000, windows=1), DIRECT, True),
-    "not that slow": (Crawl(131_000, 390_000, windows=1), DIRECT, False),
-    "fast enough for anybody": (Crawl(300_000, 10**7, windows=1), DIRECT, False),
-    "just not": (Crawl(299_999, 10**7, windows=1), DIRECT, True),
-    "a crawl is a signal of its own": (Crawl(19_999, 10**7, windows=1), DIRECT, False),
-    "all is slow": (Crawl(130_000, 130_000, windows=1), DIRECT, False),
-    "only itself is fast, on another connection": (
-        Crawl(130_000, 390_000, other_host="blog.test", windows=1), DIRECT, False
-    ),
-    "a stream of small segments": (Crawl(130_000, 390_000, segment=500, windows=1), DIRECT, False),
-    "with pauses": (Crawl(130_000, 390_000, pause_each=5, pause=2, windows=3), DIRECT, False),
-    "the client takes no more": (Crawl(130_000, 390_000, client_is_slow=True, windows=1), DIRECT, False),
-    "over a strategy": (Crawl(130_000, 390_000, windows=1), TLSREC, False),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("crawl", "route", "is_told"), SLOWER.values(), ids=SLOWER)
-def test_a_flow_that_is_slower_than_others_is_told_of_when_it_rests(crawl: Crawl, route: Route, is_told: bool) -> None:
-    world = tell(lambda world: transfer(world, crawl, route))
-    assert world.kinds == []
-    assert world.slow == ([("blog.test", float(crawl.down), 10 * crawl.windows + 2)] if is_told else [])
-
-
-async def transfer(world: World, crawl: Crawl, route: Route = DIRECT) -> None:
-    """Whole windows of it, and then ten seconds in which only others receive."""
-    fake, _ = world.open("blog.test", route=route)
-    other, _ = world.open(crawl.other_host)
-    fake.client_is_slow = crawl.client_is_slow
-    came = 0
-    await asyncio.sleep(0.5)
-    for second in range(10 * crawl.windows + 10):
-        is_over = second >= 10 * crawl.windows
-        if not is_over and not (crawl.pause_each and second % crawl.pause_each < crawl.pause):
-            fake.down.moved += crawl.down
-            came += crawl.down
-        other.down.moved += crawl.others
-        fake.sample = FlowSample(segment=1400, bytes_in=came, segments_in=-(-came // crawl.segment), heard_s=0.1)
-        await asyncio.sleep(1)
-
-
-@pytest.mark.parametrize("ends", [False, True], ids=["it rests", "it ends"])
-def test_a_slow_host_is_told_of_once_nothing_more_comes_from_it(ends: bool) -> None:
-    """A comparison beside another of its transfers would be slower for that."""
-
-    async def story(world: World) -> None:
-        slow, flow = world.open("blog.test")
-        more, _ = world.open("blog.test")
-        other, _ = world.open("news.test")
-        await asyncio.sleep(0.5)
-        for second in range(20):
-            slow.down.moved += 130_000 if second < 10 else 0
-            more.down.moved += 130_000 if second < 15 else 0
-            other.down.moved += 500_000
-            if ends and second == 12:
-                world.watch.ended(flow, TunnelResult(1, slow.down.moved, ClosedBy.CLIENT))
-            await asyncio.sleep(1)
-
-    assert tell(story).slow == [("blog.test", 130_000.0, 17)]
-
-
-def test_a_slow_flow_that_ended_last_is_told_of_as_well() -> None:
-    async def story(world: World) -> None:
-        slow, flow = world.open("blog.test")
-        other, beside = world.open("news.test")
-        await asyncio.sleep(0.5)
-        for _ in range(10):
-            slow.down.moved += 130_000
-            other.down.moved += 500_000
-            await asyncio.sleep(1)
-        world.watch.ended(beside, TunnelResult(1, other.down.moved, ClosedBy.CLIENT))
-        world.watch.ended(flow, TunnelResult(1, slow.down.moved, ClosedBy.CLIENT))
-        await asyncio.sleep(2)
-
-    assert [host for host, _, _ in tell(story).slow] == ["blog.test"]
-
-
-@pytest.mark.parametrize("void", [FlowMonitor.reset, FlowMonitor.forget_hosts])
-def test_what_was_slow_before_a_sleep_or_is_forgotten_is_not_told_of(void: Callable[[FlowMonitor], None]) -> None:
-    async def story(world: World) -> None:
-        asyncio.get_running_loop().call_later(11.2, void, world.watch)
-        await transfer(world, Crawl(130_000, 390_000, windows=1))
-
-    assert tell(story).slow == []
 
 
 # -- how they end ------------------------------------------------------------------------------------------------------
