@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.verdict.hypotheses import CAUSES, Hypothesis, Observation, Probe, observed_in, remaining
+from proxy.detect.verdict.hypotheses import Hypothesis, Observation, Probe, observed_in, remaining
 from proxy.model import MeasurementStep, Route, StepKind, StepResult, Symptom, as_evidence
+from tests.detect.verdict.worlds import CAUSES
 from tests.lab import rules, rules_2025
 from tests.lab.country import Country, Running, Site
 from tests.lab.origins import GOOD, Conduct

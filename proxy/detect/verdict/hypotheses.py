@@ -2,8 +2,7 @@
 
 `MODELS` says what each hypothesis expects of each probe. Results of probes make a posterior (Bayes), and `next_probe`
 chooses the probe with the most expected information about it. `remaining` returns the hypotheses that are left: more
-than one, where no probe separates them. The verdict is still that of `decision`; `CAUSES` says which causes of a
-verdict a hypothesis means.
+than one, where no probe separates them. The verdict is still that of `decision`.
 
 The hypotheses are about the connection to a known address. False DNS answers, other certificates and known block pages
 are recognised without a comparison of probes, and need none.
@@ -17,7 +16,7 @@ from enum import StrEnum
 
 from proxy.detect.signals import REFUSALS
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
-from proxy.model import DIRECT, DOH, Cause, MeasurementStep, StepKind, StepResult, Symptom
+from proxy.model import DIRECT, DOH, MeasurementStep, StepKind, StepResult, Symptom
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 
@@ -155,22 +154,6 @@ MODELS = (
     Model(Hypothesis.NETWORK, 0.01, _all(_UNANSWERED, *_EVERYWHERE, Probe.CONTROL)),  # a list of allowed names
 )
 """The priors are first guesses. They matter most where no probe separates two hypotheses."""
-
-CAUSES: Mapping[Hypothesis, frozenset[Cause]] = {
-    Hypothesis.NOTHING: frozenset({Cause.NONE}),
-    Hypothesis.NAME: frozenset({Cause.SNI_RESET, Cause.SNI_DROP, Cause.ECH, Cause.HTTP_HOST}),
-    Hypothesis.PAIR: frozenset({Cause.SNI_RESET, Cause.SNI_DROP, Cause.ECH, Cause.HTTP_HOST}),
-    Hypothesis.ADDRESS: frozenset({Cause.IP}),
-    Hypothesis.BOTH: frozenset({Cause.IP}),
-    Hypothesis.SHAPE: frozenset({Cause.CLIENT_HELLO}),
-    Hypothesis.SIZE: frozenset({Cause.FROZEN}),
-    Hypothesis.TIME: frozenset({Cause.FROZEN}),
-    Hypothesis.SPEED: frozenset({Cause.THROTTLED}),
-    Hypothesis.REFUSAL: frozenset({Cause.REFUSED}),
-    Hypothesis.DOWN: frozenset({Cause.DOWN}),
-    Hypothesis.NETWORK: frozenset({Cause.OFFLINE, Cause.PORTAL, Cause.RESTRICTED}),
-}
-"""The causes of a verdict that mean the same."""
 
 
 # -- from results to probabilities -------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.decision import decide
 from proxy.detect.verdict.hypotheses import (
-    CAUSES,
     MODELS,
     TRIES,
     Hypothesis,
@@ -45,7 +44,7 @@ from proxy.model import (
     Symptom,
     as_evidence,
 )
-from tests.detect.verdict.worlds import CENSORS, INNOCENT, WORLDS, World
+from tests.detect.verdict.worlds import CAUSES, CENSORS, INNOCENT, WORLDS, World
 from tests.support.outcomes import TOR
 from tests.support.rows import each_row
 

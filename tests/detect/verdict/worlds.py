@@ -11,12 +11,28 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from proxy.detect.verdict.hypotheses import Hypothesis, Probe, Result
-from proxy.model import Symptom
+from proxy.model import Cause, Symptom
 
 SMALL, PAGE, LARGE = 2_000, 30_000, 65_536
 """Bytes of a head, of most pages, and of a transfer that shows a freeze."""
 
 PASS = Result.DELIVERED
+
+CAUSES: Mapping[Hypothesis, frozenset[Cause]] = {
+    Hypothesis.NOTHING: frozenset({Cause.NONE}),
+    Hypothesis.NAME: frozenset({Cause.SNI_RESET, Cause.SNI_DROP, Cause.ECH, Cause.HTTP_HOST}),
+    Hypothesis.PAIR: frozenset({Cause.SNI_RESET, Cause.SNI_DROP, Cause.ECH, Cause.HTTP_HOST}),
+    Hypothesis.ADDRESS: frozenset({Cause.IP}),
+    Hypothesis.BOTH: frozenset({Cause.IP}),
+    Hypothesis.SHAPE: frozenset({Cause.CLIENT_HELLO}),
+    Hypothesis.SIZE: frozenset({Cause.FROZEN}),
+    Hypothesis.TIME: frozenset({Cause.FROZEN}),
+    Hypothesis.SPEED: frozenset({Cause.THROTTLED}),
+    Hypothesis.REFUSAL: frozenset({Cause.REFUSED}),
+    Hypothesis.DOWN: frozenset({Cause.DOWN}),
+    Hypothesis.NETWORK: frozenset({Cause.OFFLINE, Cause.PORTAL, Cause.RESTRICTED}),
+}
+"""The causes of a verdict that mean the same as a hypothesis."""
 
 
 class Place(Enum):
