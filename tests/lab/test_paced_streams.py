@@ -13,13 +13,12 @@ from pathlib import Path
 import pytest
 
 from proxy.model import State
-from proxy.net.tasks import spawn
 from tests.lab import places
 from tests.lab.country import Country, Running, Site
 from tests.lab.origins import Conduct
 from tests.lab.rules import SniReset
 from tests.lab.scenarios import FINE, TROUBLED
-from tests.lab.trials import limited
+from tests.lab.trials import fast_pages, limited
 from tests.lab.views import View
 from tests.support.waiting import until_read
 
@@ -51,18 +50,9 @@ async def _evening(country: Country, byway: Running) -> None:
     fast, blocked = country.add_site("fast.test"), country.add_site("blocked.test")
     country.rules.set([SniReset(blocked.name, view=View.RECORDS)])
     visitor = country.visitor(byway)
-
-    async def open_fast_pages() -> None:
-        while True:
-            await limited(visitor, fast.url("/big"), 10)
-            await asyncio.sleep(0.2)
-
-    beside = spawn(open_fast_pages(), name="fast pages")
-    try:
+    async with fast_pages(visitor, fast):
         path = f"/bytes/{round(RATE * STREAM_S)}"
         seen = await asyncio.gather(*(limited(visitor, site.url(path), 4 * STREAM_S) for site in streams))
-    finally:
-        beside.cancel()
     assert all(one.genuine for one in seen)
     await asyncio.sleep(COMPARED_S)
     compared = [site for site in streams if asked_beside(country, site)]

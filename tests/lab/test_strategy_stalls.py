@@ -6,19 +6,17 @@ this site or for the network. `rung-freezes` of the table is its blocking twin.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from pathlib import Path
 
 import pytest
 
-from proxy.net.tasks import spawn
 from proxy.store import queries
 from proxy.store.file import open_reader
 from tests.lab.country import NO_HEDGE, Country, Running, Site
 from tests.lab.rules import SniAnswer
 from tests.lab.rules_2025 import WifiStall
-from tests.lab.trials import limited
+from tests.lab.trials import fast_pages, limited
 from tests.lab.views import View
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
@@ -39,14 +37,7 @@ async def _story(country: Country, home: Path) -> None:
     country.rules.set([closes])
     async with country.byway(home, config=country.config(detect=NO_HEDGE)) as byway:
         visitor = country.visitor(byway)
-
-        async def open_fast_pages() -> None:
-            while True:
-                await limited(visitor, fast.url("/big"), 10)
-                await asyncio.sleep(0.2)
-
-        beside = spawn(open_fast_pages(), name="fast pages")
-        try:
+        async with fast_pages(visitor, fast):
             for site in sites:
                 assert (await limited(visitor, site.url(), PATIENCE_S)).genuine
                 country.rules.set([closes, WifiStall(site.name)])
@@ -55,8 +46,6 @@ async def _story(country: Country, home: Path) -> None:
                 assert "gave up" not in stopped.error, "Byway ended it"
                 assert (await limited(visitor, site.url(), PATIENCE_S)).genuine
                 country.rules.set([closes])
-        finally:
-            beside.cancel()
         ways = {site: await winners(byway, site) for site in sites}
     for first, second, third in ways.values():
         assert first == second != third, "the next try takes another way, since a filter would stop it again"

@@ -111,6 +111,22 @@ async def limited(visitor: Visitor, url: str, limit_s: float, *, upload: bytes =
         return Visit(url, elapsed_s=asyncio.get_running_loop().time() - started, error="the visitor gave up")
 
 
+@contextlib.asynccontextmanager
+async def fast_pages(visitor: Visitor, site: Site) -> AsyncIterator[None]:
+    """Opens a large page of a fast site again and again meanwhile: beside it, a slow transfer is seen to be slow."""
+
+    async def open_them() -> None:
+        while True:
+            await limited(visitor, site.url("/big"), 10)
+            await asyncio.sleep(0.2)
+
+    beside = tasks.spawn(open_them(), name="fast pages")
+    try:
+        yield
+    finally:
+        beside.cancel()
+
+
 @dataclass
 class Stay:
     """A Byway that runs in a country, with its visitor and the companion."""
