@@ -9,20 +9,16 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.config.load import Loaded
 from proxy.config.schema import Dns, Settings
-from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import DirectDelivered
 from proxy.model import (
     DIRECT,
     DOH,
     Action,
     Attempt,
-    Belief,
     Change,
     Destination,
     DnsFinding,
-    NetworkId,
     Outcome,
     Protocol,
     Route,
@@ -34,13 +30,12 @@ from proxy.net.race.race import Winner
 from proxy.probe.dns_check import DnsCheck
 from proxy.session.connection_record import ConnectionRecord
 from proxy.session.events import Rescued
-from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
+from tests.probe.scene import BesideScene
 from tests.support.clock import run as play
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, outcome
 from tests.support.rows import each_row
-from tests.support.scripted import FakeOracle, Script, ScriptedDialer
-from tests.support.services import NO_PAGES, services
+from tests.support.scripted import Script, ScriptedDialer
 from tests.wire import hellos
 
 HELLO = hellos.by_hand(hellos.sni(HOST.encode()), hellos.SUPPORTED_VERSIONS, hellos.KEY_SHARE)
@@ -51,40 +46,22 @@ OTHERS = DnsFinding(SignalId.DNS_MISMATCH, "the system's resolver says 192.0.2.1
 RESCUED = outcome(failed(Symptom.RESET), delivered(TOR))
 
 
-class Scene:
+class Scene(BesideScene):
     """A visit that was rescued, and what a second opinion on its name would be."""
 
     def __init__(self, finding: DnsFinding | None, secure: Script | None = None, dns: Dns | None = None) -> None:
         self.finding = finding
         self.secure = secure or Script(answer=SERVER_HELLO)
         self.compared: list[str] = []
-        self.network: NetworkId = HOME
-        self.private: set[str] = set()
         self.written: list[Outcome] = []
         self.changes: list[Change] = []
-        self.settings = Settings(dns=dns or Dns())
-        self.beliefs = Beliefs(self.settings.detect)
-        unused = cast(Any, None)
-        self.setup = Setup(
-            Loaded(self.settings), unused, unused, unused, cast(Any, self), cast(Any, self), pages=NO_PAGES
+        super().__init__(Settings(dns=dns or Dns()), resolver=self)
+        self.used = self.services(
+            believe=self.changes.extend, record=lambda outcome, _network: self.written.append(outcome)
         )
-        self.services = services(
-            setup=lambda: self.setup,
-            beliefs=self.beliefs,
-            tcp_info=FakeOracle(),
-            network=lambda: self.network,
-            now=self.now,
-            believe=self.changes.extend,
-            record=lambda outcome, _network: self.written.append(outcome),
-            is_private=self.private.__contains__,
-        )
-
-    def now(self) -> float:
-        return asyncio.get_running_loop().time()
 
     # -- the registry and the resolver of its setup
 
-    schedule = None
     direct = None
 
     def dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
@@ -97,10 +74,6 @@ class Scene:
         return self.finding
 
     @property
-    def held(self) -> Belief:
-        return self.beliefs.lookup(HOST, network=HOME, now=self.now())
-
-    @property
     def found(self) -> dict[str, Any]:
         """The evidence of the direct attempt, as it was written."""
         (visit,) = self.written
@@ -108,7 +81,7 @@ class Scene:
 
     async def visit(self, visit: Outcome = RESCUED, flight: bytes = HELLO) -> None:
         """The visit, as a session goes through with it, and all that comes of it."""
-        record = ConnectionRecord(visit.request, visit.plan, network=HOME, setup=self.setup, services=self.services)
+        record = ConnectionRecord(visit.request, visit.plan, network=HOME, setup=self.setup, services=self.used)
         record.attempts = visit.attempts
         record.winner = visit.winner
         record.protocol = visit.protocol
@@ -119,7 +92,7 @@ class Scene:
         )  # the uplink is well, so it counts
         sent = Flight()
         sent.receive_data(flight)
-        DnsCheck(self.services).on_rescued(Rescued(self.setup, record, sent, record.outcome))
+        DnsCheck(self.used).on_rescued(Rescued(self.setup, record, sent, record.outcome))
         record.release()
         if self.compared:
             assert self.written == [], "it waits for what may be found yet"
@@ -220,12 +193,12 @@ def test_direct_that_the_secure_address_overtook_is_judged_first(end: str) -> No
         scene = Scene(OTHERS)
         scenes.append(scene)
         visit = outcome(UNDER_WAY, SECURELY)
-        record = ConnectionRecord(visit.request, visit.plan, network=HOME, setup=scene.setup, services=scene.services)
+        record = ConnectionRecord(visit.request, visit.plan, network=HOME, setup=scene.setup, services=scene.used)
         record.protocol, record.host = visit.protocol, visit.host
         record.on_won(cast(Any, Won()), Winner(DOH, cast(Any, None), b"", b"", valid=True))
         sent = Flight()
         sent.receive_data(HELLO)
-        DnsCheck(scene.services).on_rescued(Rescued(scene.setup, record, sent, record.outcome))
+        DnsCheck(scene.used).on_rescued(Rescued(scene.setup, record, sent, record.outcome))
         record.release()
         await asyncio.sleep(7)
         assert (scene.compared == [HOST]) is explains

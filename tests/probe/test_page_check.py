@@ -10,25 +10,23 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.config.load import Loaded
 from proxy.config.schema import Auto, Settings
-from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import DirectDelivered
 from proxy.detect.pages.block_pages import BlockPages
 from proxy.detect.pages.page_classifier import PageKind, classify_page
-from proxy.model import DIRECT, Action, Belief, Evidence, NetworkId, Outcome, PageDoubt, Protocol, Route, State, Symptom
+from proxy.model import DIRECT, Action, Evidence, Outcome, PageDoubt, Protocol, Route, State, Symptom
 from proxy.net.knowledge import ClassifiedAnswer, NothingKnown
 from proxy.net.tasks import cancel_all
 from proxy.probe.page_check import CHECKS_AT_ONCE, PageCheck
 from proxy.session.events import Doubted
-from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 from proxy.wire.tls import Verdict
+from tests.probe.scene import BesideScene
 from tests.support.clock import run as play
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, VPS, delivered, outcome
 from tests.support.rows import each_row
-from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedDirect
-from tests.support.services import NO_PAGES, NO_RESOLVER, services
+from tests.support.scripted import Script, ScriptedDialer, ScriptedDirect
+from tests.support.services import NO_PAGES
 
 CASED, SPLIT = Route(wrap=("hostcase",)), Route(wrap=("split",))
 PLANNED = (DIRECT, SPLIT, CASED, TOR, VPS)
@@ -64,44 +62,22 @@ class Pages(NothingKnown):
         return ClassifiedAnswer(Verdict.VALID, page_mark=page.mark)
 
 
-class Scene:
+class Scene(BesideScene):
     """Direct has delivered the page of an unrelated site. `answers`: those to the check, None: silence. That of direct
     is the same page again, unless it is given."""
 
     def __init__(self, answers: dict[Route, bytes | Exception | None] | None = None, auto: Auto | None = None) -> None:
         usual: dict[Route, bytes | Exception | None] = {DIRECT: b"", CASED: DENIED, TOR: SITE, VPS: SITE}
         self.scripts = {route: Script(answer=answer) for route, answer in (usual | (answers or {})).items()}
-        self.network: NetworkId = HOME
-        self.private: set[str] = set()
-        self.settings = Settings(auto=auto or Auto())
-        self.beliefs = Beliefs(self.settings.detect, near=frozenset({"near.test"}).__contains__)
+        super().__init__(Settings(auto=auto or Auto()), near={"near.test"}, knowledge=Pages())
         self.never_relay: set[str] = set()
-        unused, here = cast(Any, None), cast(Any, self)
-        self.setup = Setup(
-            *(Loaded(self.settings), unused, unused, here, here, NO_RESOLVER), pages=NO_PAGES, knowledge=Pages()
-        )
         self.waits = 0
-        self.check = PageCheck(
-            services(
-                setup=lambda: self.setup,
-                beliefs=self.beliefs,
-                tcp_info=FakeOracle(),
-                network=lambda: self.network,
-                now=self.now,
-                is_private=self.private.__contains__,
-                sound=self._sound,
-            )
-        )
+        self.check = PageCheck(self.services(sound=self._sound))
 
     def _sound(self) -> None:
         self.waits += 1
 
-    def now(self) -> float:
-        return asyncio.get_running_loop().time()
-
     # -- the router and the registry of its setup
-
-    schedule = None
 
     def may_relay(self, host: str) -> bool:
         return host not in self.never_relay
@@ -114,10 +90,6 @@ class Scene:
         return ScriptedDialer(self.scripts[route])
 
     # -- what came of it
-
-    @property
-    def held(self) -> Belief:
-        return self.beliefs.lookup(HOST, network=HOME, now=self.now())
 
     @property
     def asked(self) -> list[Route]:

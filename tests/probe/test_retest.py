@@ -7,13 +7,11 @@ import asyncio
 import ipaddress
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from proxy.config.load import Loaded
 from proxy.config.schema import Auto, Dns, Settings
-from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import Carried, DirectDelivered
 from proxy.model import (
     DIRECT,
@@ -22,7 +20,6 @@ from proxy.model import (
     Change,
     Destination,
     IPAddress,
-    NetworkId,
     Outcome,
     Protocol,
     Route,
@@ -36,11 +33,12 @@ from proxy.probe.retest import DirectRetest
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 from proxy.wire.tls import parse_client_hello
+from tests.probe.scene import BesideScene
 from tests.support.clock import run as play
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, open_uplink, outcome, rescued, works
 from tests.support.rows import each_row
-from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedDirect
-from tests.support.services import NO_PAGES, NO_RESOLVER, services, visit_of
+from tests.support.scripted import Script, ScriptedDialer, ScriptedDirect
+from tests.support.services import NO_PAGES, NO_RESOLVER, visit_of
 from tests.wire import hellos
 
 HELLO = hellos.by_hand(hellos.sni(HOST.encode()), hellos.ALPN, hellos.SUPPORTED_VERSIONS, hellos.KEY_SHARE)
@@ -53,7 +51,7 @@ DUE_S = 3600.0
 VISIT = replace(rescued(by=TOR), plan=replace(rescued().plan, routes=(DIRECT, TOR)))
 
 
-class Scene:
+class Scene(BesideScene):
     """A host that became suspect at time 0; the clock of the loop is everybody's."""
 
     def __init__(
@@ -66,35 +64,14 @@ class Scene:
         rescue: Outcome | None = None,
     ) -> None:
         self.scripts = {DIRECT: direct, TOR: relay}
-        self.network: NetworkId = HOME
-        self.private: set[str] = set()
-        self.settings = Settings(auto=auto or Auto(), dns=dns or Dns())
-        self.beliefs = Beliefs(self.settings.detect)
+        super().__init__(Settings(auto=auto or Auto(), dns=dns or Dns()))
         self.findings = SharedFindings(asyncio.get_running_loop().time)
         self.changes: list[Change] = []
         self.beliefs.learn(rescue or rescued(by=TOR), network=HOME, now=self.now())
         self.beliefs.learn(
             DirectDelivered("other.test"), network=HOME, now=self.now()
         )  # the uplink is well, so it counts
-        unused = cast(Any, None)
-        self.setup = Setup(Loaded(self.settings), unused, unused, unused, cast(Any, self), NO_RESOLVER, pages=NO_PAGES)
-        self.way_back = DirectRetest(
-            services(
-                setup=lambda: self.setup,
-                beliefs=self.beliefs,
-                tcp_info=FakeOracle(),
-                network=lambda: self.network,
-                now=self.now,
-                believe=self.changes.extend,
-                is_private=self.private.__contains__,
-                findings=self.findings,
-            )
-        )
-
-    def now(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    schedule = None
+        self.way_back = DirectRetest(self.services(believe=self.changes.extend, findings=self.findings))
 
     @property
     def direct(self) -> ScriptedDirect:
@@ -105,7 +82,7 @@ class Scene:
 
     @property
     def state(self) -> State:
-        return self.beliefs.lookup(HOST, network=HOME, now=self.now()).state
+        return self.held.state
 
     def sent(self, route: Route) -> list[bytes]:
         return [stream.sent for stream in self.scripts[route].streams]

@@ -12,15 +12,12 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.config.load import Loaded
 from proxy.config.schema import Auto, Settings
-from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import DirectDelivered
 from proxy.model import (
     DIRECT,
     Action,
     Attempt,
-    Belief,
     Destination,
     IPAddress,
     NetworkId,
@@ -37,15 +34,15 @@ from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.tasks import cancel_all
 from proxy.probe.silence_check import SilenceCheck
 from proxy.session.events import Rescued
-from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 from proxy.wire.tls import parse_client_hello
 from tests.lab.messages import whole_hello
+from tests.probe.scene import BesideScene
 from tests.support.clock import run as play
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, outcome
 from tests.support.rows import each_row
-from tests.support.scripted import FakeOracle, Script, ScriptedDirect, ScriptedStream
-from tests.support.services import NO_PAGES, NO_RESOLVER, services
+from tests.support.scripted import Script, ScriptedDirect, ScriptedStream
+from tests.support.services import NO_PAGES, NO_RESOLVER
 from tests.wire import hellos
 
 HELLO = hellos.by_hand(
@@ -74,7 +71,7 @@ class Answer:
 SILENCE = Answer(None)
 
 
-class Scene:
+class Scene(BesideScene):
     """A visit that a relay delivered while direct was silent. The address answers by name."""
 
     def __init__(
@@ -89,38 +86,18 @@ class Scene:
         self.answers = {HOST: own, CONTROL: neutral or Answer()}
         self.other = other  # to a hello for the site in another shape than that of the visit
         self.judged = judged
-        self.network: NetworkId = HOME
         self.known: tuple[IPAddress, ...] = ()  # addresses of the site
         self.asked: set[str] = set()  # addresses of hellos
-        self.private: set[str] = set()
         self.by_relay: set[str] = set()  # hosts that a rule keeps to relays
-        self.settings = Settings(auto=auto or Auto(controls=(f"https://{CONTROL}/", f"https://www.{HOST}/")))
-        self.beliefs = Beliefs(self.settings.detect)
+        resolver = SimpleNamespace(**{**vars(NO_RESOLVER), "known": lambda host: self.known})
+        controls = (f"https://{CONTROL}/", f"https://www.{HOST}/")
+        super().__init__(Settings(auto=auto or Auto(controls=controls)), resolver=resolver)
         self.hellos: list[tuple[str, float, bytes]] = []
         self.streams: list[ScriptedStream] = []
-        unused = cast(Any, None)
-        resolver: Any = SimpleNamespace(**{**vars(NO_RESOLVER), "known": lambda host: self.known})
-        here = cast(Any, self)
-        self.setup = Setup(Loaded(self.settings), unused, unused, here, here, resolver, pages=NO_PAGES)
         self.findings = SharedFindings(self.now)
-        self.check = SilenceCheck(
-            services(
-                setup=lambda: self.setup,
-                beliefs=self.beliefs,
-                tcp_info=FakeOracle(),
-                network=lambda: self.network,
-                now=self.now,
-                is_private=self.private.__contains__,
-                findings=self.findings,
-            )
-        )
-
-    def now(self) -> float:
-        return asyncio.get_running_loop().time()
+        self.check = SilenceCheck(self.services(findings=self.findings))
 
     # -- the router and the registry of its setup
-
-    schedule = None
 
     def dialer(self, route: Route, *, avoid_residual: bool = True) -> Any:
         raise AssertionError(f"{route} is no direct route")
@@ -136,10 +113,6 @@ class Scene:
         return _ByName(self)
 
     # -- the record of the visit
-
-    @property
-    def held(self) -> Belief:
-        return self.beliefs.lookup(HOST, network=HOME, now=self.now())
 
     @property
     def named(self) -> list[str]:

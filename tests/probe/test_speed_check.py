@@ -6,30 +6,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.config.load import Loaded
 from proxy.config.schema import Auto, Settings
-from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.model import DIRECT, DOH, Action, NetworkId, Outcome, Plan, Protocol, Request, Route, State
+from proxy.model import DIRECT, DOH, Action, Outcome, Plan, Protocol, Request, Route, State
 from proxy.net.tasks import cancel_all
 from proxy.probe.speed_check import SpeedCheck
 from proxy.session.events import TransferSlow
 from proxy.session.setup import Setup
+from tests.probe.scene import BesideScene
 from tests.support.clock import run as play
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, VPS, works
-from tests.support.services import NO_PAGES, NO_RESOLVER, services
 
 TLSREC, SPLIT, HOSTCASE = (Route(wrap=(word,)) for word in ("tlsrec", "split", "hostcase"))
 SLOW = 130_000.0
 FAST = 900_000.0
 
 
-class Scene:
+class Scene(BesideScene):
     """Slow visits, and what a measurement of both routes finds then."""
 
     def __init__(
@@ -41,30 +37,19 @@ class Scene:
         action: Action = Action.AUTO,
         is_punished: bool = False,
     ) -> None:
-        unused = cast(Any, None)
-        settings = Settings(auto=auto or Auto(), detect=DetectTuning(compared_per_hour=100))
-        router: Any = SimpleNamespace(may_relay=lambda host: host not in settings.auto.never_relay)
+        super().__init__(Settings(auto=auto or Auto(), detect=DetectTuning(compared_per_hour=100)))
         self.found = found
         self.plan = Plan(action, routes or (DIRECT, TOR), "")
-        self.network: NetworkId = HOME
-        self.private: set[str] = set()
         self.compared: list[Route] = []
         self.meanwhile: Callable[[], object] = lambda: None
-        self.setup = Setup(Loaded(settings), unused, unused, router, unused, NO_RESOLVER, pages=NO_PAGES)
-        self.beliefs = Beliefs(settings.detect)
         if is_punished:
             monkeypatch.setattr(self.beliefs, "cuts_are_punished", lambda network, now: True)
-        self.check = SpeedCheck(
-            services(
-                setup=lambda: self.setup,
-                beliefs=self.beliefs,
-                network=lambda: self.network,
-                now=asyncio.get_running_loop().time,
-                is_private=self.private.__contains__,
-            )
-        )
+        self.check = SpeedCheck(self.services())
         monkeypatch.setattr("proxy.probe.speed_check.plan_for", self._plan_for)
         monkeypatch.setattr("proxy.probe.speed_check.measure_speeds", self._measure)
+
+    def may_relay(self, host: str) -> bool:
+        return host not in self.settings.auto.never_relay
 
     async def _plan_for(self, request: Request, services: object, setup: Setup, *, host: str) -> Plan:
         assert (request.destination.host, host, request.client) == (HOST, HOST, "")
@@ -87,7 +72,7 @@ class Scene:
 
     @property
     def state(self) -> State:
-        return self.beliefs.lookup(HOST, network=HOME, now=asyncio.get_running_loop().time()).state
+        return self.held.state
 
 
 def test_two_slow_visits_name_a_throttled_site(monkeypatch: pytest.MonkeyPatch) -> None:
