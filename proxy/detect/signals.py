@@ -35,9 +35,6 @@ NOT_JUDGED: frozenset[Symptom] = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symp
 NEEDS_BYTES_PROOF = frozenset({Cause.FROZEN, Cause.THROTTLED})
 """Causes that count once a relay has carried more bytes than direct did. The control gate was open at the signal."""
 
-SURVIVES_FIRST_BYTE = NEEDS_BYTES_PROOF | {Cause.INTERCEPTION}
-"""Causes of blocks that let the first byte pass: a first byte does not show that such a block is over."""
-
 REFUSALS = frozenset({403, 429, 451})
 """HTTP statuses of a site that refuses a route: Forbidden, Too Many Requests (RFC 6585), Unavailable For Legal Reasons
 (RFC 7725)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from proxy.model.belief import (
     NAME_CAUSES,
+    SURVIVES_FIRST_BYTE,
     TROUBLED,
     Belief,
     Cause,
@@ -61,6 +62,7 @@ __all__ = [
     "NO_EVIDENCE",
     "PAUSE_MAX_S",
     "REUSED",
+    "SURVIVES_FIRST_BYTE",
     "TROUBLED",
     "UNKNOWN_NETWORK",
     "Action",

@@ -59,6 +59,10 @@ class Cause(StrEnum):
 NAME_CAUSES = frozenset({Cause.SNI_RESET, Cause.SNI_DROP, Cause.HTTP_HOST})
 """Causes of a block by name, which a local strategy that hides the name may get around."""
 
+SURVIVES_FIRST_BYTE = frozenset({Cause.FROZEN, Cause.THROTTLED, Cause.INTERCEPTION})
+"""Causes of blocks that let the first byte pass: a first byte does not show that such a block is over, nor that direct
+is better than a route that has not answered yet."""
+
 
 class State(StrEnum):
     """The state of a scope on a network."""

@@ -187,6 +187,7 @@ class Plan:
     decided_by: str = ""  # the text of the rule or of the override that chose the action; empty: none matches
     learns: bool = True  # False while `byway pause` or `byway mode` replaces AUTO: nothing is learned from the outcome
     is_home: bool = False  # the destination is on the home network, so no relay reaches it
+    direct_waits: bool = False  # direct brings a first byte and then stops: it overtakes no relay that is only slow
 
     def via(self, *routes: str) -> Plan:
         """Relays alone, in this order: `via("tor", "vps>tor")`. Fails closed."""

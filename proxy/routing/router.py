@@ -19,6 +19,7 @@ from proxy.config.schema import Settings
 from proxy.model import (
     DIRECT,
     NAME_CAUSES,
+    SURVIVES_FIRST_BYTE,
     Action,
     AutoMode,
     Belief,
@@ -423,7 +424,7 @@ class Router:
         status = f"{word}: {belief.why}" if belief.why else word
         if not routes:
             status += "; direct is intercepted and no relay is available"
-        return _plan_auto(reason, routes, status)
+        return _plan_auto(reason, routes, status, direct_waits=belief.cause in SURVIVES_FIRST_BYTE)
 
     def _plan_unrepeatable(self, reason: _Reason | Rule, usable: tuple[str, ...]) -> Plan:
         """Plans AUTO for a request that cannot be sent twice, after direct has just failed with another one."""
@@ -519,10 +520,10 @@ class Router:
         return f"all relays of group {group.name} are disabled"
 
 
-def _plan_auto(reason: _Reason | Rule, routes: tuple[Route, ...], why: str) -> Plan:
+def _plan_auto(reason: _Reason | Rule, routes: tuple[Route, ...], why: str, *, direct_waits: bool = False) -> Plan:
     """Returns a plan for AUTO with the reason why its routes are in another order than usual."""
     why = f"AUTO: {why}" if reason is _NO_RULE else f"{reason.why}; {why}"
-    return Plan(Action.AUTO, routes, why, reason.intercept, decided_by=reason.text)
+    return Plan(Action.AUTO, routes, why, reason.intercept, decided_by=reason.text, direct_waits=direct_waits)
 
 
 def _plan_without_relays(reason: _Reason | Rule, strategies: tuple[Route, ...], *, intercepted: bool) -> Plan:

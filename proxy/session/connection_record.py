@@ -164,7 +164,10 @@ class ConnectionRecord:
             and not services.is_private(self.host)
         ):
             dialer = check.dialer_for(setup)
-        self._race = setup.race(self.request, self.plan.routes, services.tcp_info, services.findings, notify, dialer)
+        plan, findings = self.plan, services.findings
+        self._race = setup.race(
+            self.request, plan.routes, services.tcp_info, findings, notify, dialer, direct_waits=plan.direct_waits
+        )
         return self._race
 
     async def inspection(self, flight: Flight | None = None) -> InspectionDecision:

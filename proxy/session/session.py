@@ -103,7 +103,7 @@ class Session:
                 if flight.server_name is not None and request.destination.address is not None:
                     # A literal address was planned as it is; the name may change that, before a byte of it leaves.
                     await record.plan_again(flight.server_name)
-                    race.restrict_to(record.plan.routes)
+                    race.restrict_to(record.plan.routes, direct_waits=record.plan.direct_waits)
                 if not record.plan.intercept or self._inspected:
                     break
                 inspection = await record.inspection(flight)

@@ -89,9 +89,11 @@ class Setup:
         findings: SharedFindings | None = None,
         notify: Notify | None = None,
         dialer: DialerFor | None = None,
+        *,
+        direct_waits: bool = False,
     ) -> Race:
         """Returns a race over routes that were planned under this Setup; another Setup may lack their relays. With
-        `dialer` None, the race uses the dialers of the registry."""
+        `dialer` None, the race uses the dialers of the registry. `direct_waits`: see Plan."""
         terms = self.race_terms.get((tcp_info, findings)) if dialer is None else None
         if terms is None:
             terms = RaceTerms(
@@ -106,7 +108,7 @@ class Setup:
             )
             if dialer is None:
                 self.race_terms[tcp_info, findings] = terms
-        return Race(request.destination, routes, terms, notify)
+        return Race(request.destination, routes, terms, notify, direct_waits=direct_waits)
 
 
 def refusal_by(guard: Guard, resolver: Resolver | None = None) -> GuardAddress:

@@ -299,6 +299,20 @@ def test_local_means_are_autos_alone(action: str) -> None:
 
 @pytest.mark.parametrize("state", [State.SUSPECT, State.BLOCKED])
 @pytest.mark.parametrize(
+    ("cause", "waits"),
+    [*((cause, False) for cause in (*NAME_BASED, "dns", "ip", "block_page", "ech")), ("frozen", True),
+     ("throttled", True), ("interception", True)],
+)  # fmt: skip
+def test_direct_waits_for_slow_relays_where_its_first_byte_shows_nothing(state: State, cause: str, waits: bool) -> None:
+    router = make_router("DOMAIN,www.example.net,RELAY")
+    assert plan(router, held=belief("www.example.org", state, cause=cause)).direct_waits is waits
+    for over in (belief("www.example.org", State.UNKNOWN, cause=cause), belief("www.example.org", state, left=0)):
+        assert not plan(router, held=over).direct_waits
+    assert not plan(router, "www.example.net", belief("www.example.net", state, cause=cause)).direct_waits
+
+
+@pytest.mark.parametrize("state", [State.SUSPECT, State.BLOCKED])
+@pytest.mark.parametrize(
     ("cause", "last_good", "routes"),
     [
         *((cause, "", (*SHAPED, TOR, VPS, *SECURE, DIRECT)) for cause in NAME_BASED),

@@ -922,7 +922,7 @@ async def test_transfers_are_checked_where_a_relay_has_alternatives_and_nothing_
     raced: list[Any] = []
     setup: Any = SimpleNamespace(
         registry=SimpleNamespace(with_alternatives={"vps": VPS_AT} if with_alternatives else {}),
-        race=lambda *given: raced.append(given[-1]),
+        race=lambda *given, direct_waits: raced.append(given[-1]),
     )
     checked = object()
     check: Any = SimpleNamespace(dialer_for=lambda given: checked if given is setup else None)
@@ -931,6 +931,16 @@ async def test_transfers_are_checked_where_a_relay_has_alternatives_and_nothing_
     plan = Plan(Action.RELAY, (VPS,), "")
     ConnectionRecord(request, plan, network=HOME, setup=setup, services=shared).race(Notify())
     assert raced == [checked if is_checked else None]
+
+
+@pytest.mark.parametrize("direct_waits", [False, True])
+async def test_the_plan_says_whether_direct_waits_for_slow_relays(direct_waits: bool) -> None:
+    raced: list[bool] = []
+    setup: Any = SimpleNamespace(race=lambda *given, direct_waits: raced.append(direct_waits))
+    request = Request(1, Destination(HOST, 443), Inbound.CONNECT, "127.0.0.1:50000")
+    plan = Plan(Action.AUTO, (VPS, DIRECT), "", direct_waits=direct_waits)
+    ConnectionRecord(request, plan, network=HOME, setup=setup, services=services()).race(Notify())
+    assert raced == [direct_waits]
 
 
 def test_evidence_that_is_found_later_is_learned_from() -> None:

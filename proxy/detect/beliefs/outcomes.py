@@ -29,13 +29,14 @@ from proxy.detect.beliefs.transitions import (
     write,
 )
 from proxy.detect.scopes import registrable
-from proxy.detect.signals import NOT_JUDGED, REFUSALS, SURVIVES_FIRST_BYTE, Observed, concerns, same_for_all
+from proxy.detect.signals import NOT_JUDGED, REFUSALS, Observed, concerns, same_for_all
 from proxy.detect.verdict.results import DIRECT_WORKS_S
 from proxy.detect.verdict.site_status import HTTPS
 from proxy.model import (
     DIRECT,
     NO_EVIDENCE,
     REUSED,
+    SURVIVES_FIRST_BYTE,
     TROUBLED,
     Attempt,
     Belief,

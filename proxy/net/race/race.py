@@ -77,16 +77,22 @@ class Race:
     """One race, used once: `connect`, then `deliver`. An open path that closed before the flight needs a new Race."""
 
     def __init__(
-        self, destination: Destination, routes: tuple[Route, ...], terms: RaceTerms, notify: Notify | None = None
+        self,
+        destination: Destination,
+        routes: tuple[Route, ...],
+        terms: RaceTerms,
+        notify: Notify | None = None,
+        *,
+        direct_waits: bool = False,
     ) -> None:
         """`notify` wakes the race. No other coroutine may wait for it until the race is closed, as well as the
-        LateDirect that `take_overtaken` handed out. The caller calls `close`."""
+        LateDirect that `take_overtaken` handed out. `direct_waits`: see Tries. The caller calls `close`."""
         self.notify = notify or Notify()
         self._destination = destination
         self._terms = terms
         self._loop = asyncio.get_running_loop()
         self._flight_at = now = self._loop.time()
-        self._tries = Tries(destination, routes, terms, self.notify, now)
+        self._tries = Tries(destination, routes, terms, self.notify, now, direct_waits=direct_waits)
         self._candidates = self._tries.candidates
         self._check = ResponseCheck(self._tries)
         self.overtaken: LateDirect | None = None
@@ -192,14 +198,14 @@ class Race:
         assert opened is not None
         return self._won(opened, valid=bool(opened.answer))
 
-    def restrict_to(self, routes: Sequence[Route]) -> None:
+    def restrict_to(self, routes: Sequence[Route], *, direct_waits: bool = False) -> None:
         """Takes the routes of the plan for the name in the flight; there may be new ones. Resets the candidates of all
         other routes. No byte was sent on them."""
         for candidate in tuple(self._candidates):
             if candidate.route not in routes:
                 self._candidates.remove(candidate)
                 candidate.drop(self._loop.time())
-        self._tries.restrict_to(routes)
+        self._tries.restrict_to(routes, direct_waits=direct_waits)
         if self._terms.findings is not None and not self._tries.is_plain:
             self._terms.findings.waiting[self.notify] = self._destination.host
 
@@ -365,6 +371,8 @@ class Race:
         # The first route is not shared with other races, and saves the call.
         route = self._next_route(flight, now) if self._candidates else self._tries.next_route(flight, now)
         if route is None:
+            if self._tries.direct_waits:
+                self._check_at = min(self._check_at, self._tries.direct_due_at(now))
             return False
         self._start(route, now)
         return True

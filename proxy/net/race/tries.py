@@ -31,9 +31,17 @@ class Tries:
     """The routes of one race, and its candidates in the order in which they began. All times are the loop's."""
 
     def __init__(
-        self, destination: Destination, routes: tuple[Route, ...], terms: RaceTerms, notify: Notify, now: float
+        self,
+        destination: Destination,
+        routes: tuple[Route, ...],
+        terms: RaceTerms,
+        notify: Notify,
+        now: float,
+        *,
+        direct_waits: bool = False,
     ) -> None:
-        """`notify` is set when a relay that failed works again."""
+        """`notify` is set when a relay that failed works again. `direct_waits`: direct would bring a first byte and
+        then stop, so that no route without a relay overtakes one through a relay that is being opened."""
         self.destination = destination
         self.notify = notify
         self.terms = terms
@@ -41,14 +49,16 @@ class Tries:
         self.pause: Pause = (now, now)
         self.candidates: list[Candidate] = []
         self.routes = routes
+        self.direct_waits = direct_waits
         self.is_plain = routes == (DIRECT,)
         """Direct is the only route."""
         self.knowledge = terms.knowledge if len(routes) > 1 else NOTHING_KNOWN
         self.resolver = terms.resolver if len(routes) > 1 else None
 
-    def restrict_to(self, routes: Sequence[Route]) -> None:
+    def restrict_to(self, routes: Sequence[Route], *, direct_waits: bool = False) -> None:
         """Takes other routes; there may be new ones. All candidates must be of these routes."""
         self.routes = tuple(routes)
+        self.direct_waits = direct_waits
         self.is_plain = self.routes == (DIRECT,)
         self.knowledge = self.terms.knowledge if len(self.routes) > 1 else NOTHING_KNOWN
         self.resolver = self.terms.resolver if len(self.routes) > 1 else None
@@ -88,6 +98,25 @@ class Tries:
     def next_retry_at(self, now: float) -> float:
         """The time after `now` at which the next relay may be retried; infinite: none."""
         return min([math.inf, *[at for at, _ in self._retriable(self._latest()) if now < at]])
+
+    def direct_due_at(self, now: float) -> float:
+        """The time after `now` at which a route without a relay may start beside relays that are being opened, with
+        `direct_waits`; infinite: none waits for that. A slow relay answers later than `hedge_relay_s`, and a lost
+        packet of its handshake costs it several round trips. The wait is half of `give_up_s`, which is as long as a
+        handshake may take; the other half is for what starts then."""
+        half_s = self.terms.detect.give_up_s / 2
+        waits_until = max(
+            (
+                candidate.started_at + half_s
+                for candidate in self.candidates
+                if candidate.route.relays
+                and candidate.phase is Phase.DIALING
+                and not candidate.is_retry
+                and not self.knowledge.is_failing(candidate.route)
+            ),
+            default=-math.inf,
+        )
+        return waits_until if waits_until > now else math.inf
 
     @property
     def is_in_vain(self) -> bool:
@@ -175,6 +204,8 @@ class Tries:
                 left = [route for route in left if not route.relays]
             elif DOH in left and self._may_be_local_zone():
                 return DOH  # its lookup shows whether the name is local
+        if self.direct_waits and self.direct_due_at(now) < math.inf:
+            left = [route for route in left if route.relays]
         if not left:
             return None
         for candidate in self.candidates:

@@ -100,6 +100,7 @@ class Scene:
         destination: Destination = HERE,
         schedule: RetrySchedule | None = None,
         resolver: Any = None,
+        direct_waits: bool = False,
     ) -> None:
         self.scripts = scripts
         self.tcp_info = FakeOracle(tcp_info)
@@ -115,7 +116,7 @@ class Scene:
             findings=findings,
             schedule=schedule,
         )
-        self.race = Race(destination, tuple(scripts), terms)
+        self.race = Race(destination, tuple(scripts), terms, direct_waits=direct_waits)
 
     def _dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
         self.avoided.append((route, avoid_residual))
@@ -251,6 +252,50 @@ def test_a_relay_that_does_not_connect_is_overtaken_after_three_seconds() -> Non
         assert won is not None
         assert last.dialed[0] == pytest.approx(3.0, abs=0.01)
         assert stage.race.overtaken is None
+
+    play(scene())
+
+
+DEAD = DialError("connection refused", stage=Stage.RELAY, symptom=Symptom.RELAY_DOWN)
+
+
+@pytest.mark.parametrize(
+    ("direct_waits", "relays", "failing", "winner", "direct_dialed_at"),
+    [
+        (False, [Script(connect=8.0, answer=OK)], False, DIRECT, 3.0),
+        (True, [Script(connect=8.0, answer=OK)], False, RELAY, None),
+        (True, [Script(connect=14.5, answer=OK)], False, RELAY, None),
+        (True, [Script(connect=99.0)], False, DIRECT, 15.0),
+        (True, [Script(connect=99.0), Script(connect=8.0, answer=OK)], False, OTHER, None),
+        (True, [Script(connect=99.0)] * 2, False, DIRECT, 18.0),
+        (True, [Script(connect=99.0)], True, DIRECT, 3.0),
+        (True, [Script(connect=DEAD, fails_after=5.0)], False, DIRECT, 5.0),
+        (True, [Script(connect=1.0)], False, DIRECT, 1.0 + 4 * 1.0),  # it is open, and nothing answers
+    ],
+)  # fmt: skip
+def test_direct_that_would_stop_after_a_first_byte_overtakes_no_relay_that_is_only_slow(
+    direct_waits: bool, relays: Sequence[Script], failing: bool, winner: Route, direct_dialed_at: float | None
+) -> None:
+    async def scene() -> None:
+        direct = Script(answer=OK)
+        scripts = {**dict(zip((RELAY, OTHER), relays, strict=False)), DIRECT: direct}
+        stage = Scene(scripts, knowledge=Known(failing=failing), direct_waits=direct_waits)
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == winner
+        assert direct.dialed == ([] if direct_dialed_at is None else [pytest.approx(direct_dialed_at, abs=0.11)])
+
+    play(scene())
+
+
+@pytest.mark.parametrize("direct_waits", [False, True])
+def test_the_name_in_the_flight_may_show_that_direct_would_stop(direct_waits: bool) -> None:
+    async def scene() -> None:
+        stage = Scene({RELAY: Script(connect=8.0, answer=OK), DIRECT: Script(answer=OK)}, direct_waits=not direct_waits)
+        stage.race.restrict_to((RELAY, DIRECT), direct_waits=direct_waits)
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == (RELAY if direct_waits else DIRECT)
 
     play(scene())
 
