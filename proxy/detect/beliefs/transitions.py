@@ -168,13 +168,15 @@ def current(state: BeliefState, key: Key, now: float) -> Belief | None:
 
 
 def _lapse(state: BeliefState, key: Key, belief: Belief, now: float) -> Belief | None:
-    """Ends a belief whose time is over. A suspicion becomes unknown. Its score, exits, last good route and the
+    """Ends a belief whose time is over. A suspicion becomes unknown. Its score, exits, last good route, cause and the
     beginning of the trouble are kept while they matter: time alone shows nothing about the site, and the same trouble
-    found again has lasted since. A block without visits is removed."""
+    found again has lasted since. A cause is kept as long as a last good route, also without one, as after a freeze that
+    no relay has proven: the name stays hidden from the system's resolver. A block without visits is removed."""
     settings = state.settings
     matters_until = max(
         falls_below(belief, NEGLIGIBLE, settings),
         belief.last_good_at + settings.last_good_s if belief.last_good else NEVER,
+        belief.scored_at + settings.last_good_s if belief.cause else NEVER,
         belief.episode_at + settings.unvisited_s if belief.episodes else NEVER,
         max(belief.exits, default=NEVER) + settings.retest_exits_window_s,
     )

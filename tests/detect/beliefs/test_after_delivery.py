@@ -140,6 +140,22 @@ def test_without_a_relay_that_does_better_it_is_over_in_two_minutes() -> None:
     assert seen.state() is State.UNKNOWN
 
 
+def test_a_name_stays_hidden_for_a_day_after_a_freeze_that_nobody_proved() -> None:
+    """As long as after a rescue, which names what got through. Direct that delivers since ends it."""
+    seen = Seen()
+    _flow(seen, Symptom.FROZEN)
+    seen.after(121)
+    assert (seen.state(), seen.held().hide_name_from_dns) == (State.UNKNOWN, True)
+    seen.after(86_400 - 122)
+    assert seen.held().hide_name_from_dns
+    seen.after(1)
+    assert not seen.held().hide_name_from_dns
+
+    _flow(seen, Symptom.FROZEN)
+    seen.after(121).learn(outcome(delivered(), host=HOST, at=seen.now))
+    assert (seen.state(), seen.held().hide_name_from_dns) == (State.WORKS, False)
+
+
 def test_a_second_frozen_flow_blocks() -> None:
     seen = Seen()
     for _ in range(2):
