@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import math
 import os
 import random
 from collections.abc import AsyncIterator, Mapping
@@ -21,12 +22,19 @@ from tests.lab.country import Country
 from tests.lab.inside.sitecustomize import NO_TCP_INFO
 from tests.lab.links import Link
 from tests.lab.luck import luck
+from tests.lab.origins import BIG
 from tests.lab.relays import Relay
 
 _INSIDE = Path(__file__).with_name("inside")
 _SLOW = Link(delay_s=1.0, loss=0.05)
-_SLOW_VISIT_S = 60.0
-"""The patience of a visitor with a slow relay: a page takes 18 to 29 s through it."""
+_SEGMENT = 1448  # bytes
+_COMPANION_RECEIVES = 0.5
+"""The least share of the seconds in which the companion of a trial receives direct: half of its pages come so."""
+_BLIND_S = 3 + 6 / _COMPANION_RECEIVES + 4 + 2
+"""The longest time until a freeze is found without TCP_INFO beside it (docs/detection.md, "What the kernel knows"): a
+stall is seen after 3 s; others must receive in 6 s, then in 4 s without a rest; the kernel judges for 2 s."""
+_SEEING_S = 6.0
+"""The same with TCP_INFO."""
 
 
 class RelayQuality(StrEnum):
@@ -68,8 +76,11 @@ class Conditions:
         return path if self.tcp_info else {**path, NO_TCP_INFO: "1"}
 
     def limit_s(self, limit_s: float) -> float:
-        """Returns the patience of a visitor whose usual one is `limit_s`."""
-        return max(limit_s, _SLOW_VISIT_S) if self.relay is RelayQuality.SLOW else limit_s
+        """Returns the patience of a visitor whose usual one is `limit_s`: with a slow relay, at least the time of the
+        largest page through it; without TCP_INFO, as much longer as a freeze may take to be found."""
+        if not self.tcp_info:
+            limit_s += _BLIND_S - _SEEING_S
+        return max(limit_s, page_s(_SLOW, BIG)) if self.relay is RelayQuality.SLOW else limit_s
 
     @contextlib.asynccontextmanager
     async def applied(self, country: Country, relay: Relay, seed: str) -> AsyncIterator[None]:
@@ -97,6 +108,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--relay", choices=[*RelayQuality], default=RelayQuality.PERFECT, help="how the relay is (default perfect)"
     )
     parser.add_argument("--no-tcp-info", action="store_true", help="make TCP_INFO unreadable")
+
+
+def page_s(link: Link, size: int) -> float:
+    """Returns the time of a page of `size` bytes through a relay behind `link`, which carries its connections to both
+    sides. Until the first byte there are eight round trips: TCP, greeting and request of SOCKS, TCP to the site, and
+    two each for TLS and HTTP; and three in which one lost packet is missed (RFC 6298: three times the first round
+    trip). Then TCP with such losses sends 1.22 segments by their root in a round trip (Mathis et al., 1997)."""
+    segments_a_round = 1.22 / math.sqrt(link.loss)
+    return 2 * link.delay_s * (8 + 3 + size / _SEGMENT / segments_a_round)
 
 
 async def _restart(relay: Relay, chance: random.Random) -> None:

@@ -33,7 +33,7 @@ from tests.lab.run import BROKEN, busy_loops
 from tests.lab.run import chosen as scenarios
 
 LIMIT_S = 480.0
-"""The limit of one process. The longest takes a third of it on an idle machine."""
+"""The usual limit of one process. The longest takes a third of it on an idle machine."""
 _ROOT = Path(__file__).parents[2]
 _SENTENCE_MAX = 160  # characters
 
@@ -56,6 +56,12 @@ class Job:
             return [sys.executable, "-m", "pytest", *options, *(f"tests/{one}" for one in self.what)]
         once = ("--seeds", "1", "--countries", "3", "--pages-only")
         return [sys.executable, "-m", "tests.lab.run", *once, *conditions.words, *self.what]
+
+    def limit_s(self, conditions: Conditions) -> float:
+        """Returns the limit of the process: longer by as much as the visitors of a row are more patient under them."""
+        those = [] if self.is_test else scenarios(self.what, conditions)
+        more_s = (row.visits * (conditions.limit_s(row.limit_s) - row.limit_s) for row in those)
+        return LIMIT_S + max(more_s, default=0.0)
 
     def runs_under(self, conditions: Conditions) -> bool:
         """Whether there is anything to run under them."""
@@ -222,7 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kept.mkdir(parents=True, exist_ok=True)
 
     async def make(row: Row, job: Job, seed: int) -> Run:
-        return await process(row, job, seed, kept=kept, limit_s=asked.limit, conditions=conditions)
+        limit_s = job.limit_s(conditions) if asked.limit is None else asked.limit
+        return await process(row, job, seed, kept=kept, limit_s=limit_s, conditions=conditions)
 
     with busy_loops(asked.busy):
         runs = asyncio.run(run(table_rows, asked.seeds, at_once=asked.at_once, make=make, told=_tell))
@@ -270,9 +277,7 @@ async def run(
     return runs
 
 
-async def process(
-    row: Row, job: Job, seed: int, *, kept: Path, limit_s: float = LIMIT_S, conditions: Conditions
-) -> Run:
+async def process(row: Row, job: Job, seed: int, *, kept: Path, limit_s: float, conditions: Conditions) -> Run:
     """Runs the job in a process of its own. A file keeps its output when it fails."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="byway-", ignore_cleanup_errors=True) as folder:
@@ -335,7 +340,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--at-once", type=int, default=4, metavar="N", help="processes at once (default 4)")
     parser.add_argument("--busy", type=int, default=0, metavar="N", help="run beside N busy loops")
     add_options(parser)
-    parser.add_argument("--limit", type=float, default=LIMIT_S, metavar="S", help=f"of a process (default {LIMIT_S:g})")
+    parser.add_argument(
+        "--limit", type=float, metavar="S", help=f"of a process (default {LIMIT_S:g}, more where visits take longer)"
+    )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="for what failed runs said (default: a new folder)")
     parser.add_argument("--list", action="store_true", help="show the rows and end")
     return parser

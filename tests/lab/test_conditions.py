@@ -9,8 +9,11 @@ import sys
 import pytest
 
 from tests.lab import places
-from tests.lab.conditions import Conditions, RelayQuality
+from tests.lab.conditions import Conditions, RelayQuality, page_s
 from tests.lab.country import Country
+from tests.lab.links import Link
+from tests.lab.origins import BIG
+from tests.lab.repeat import LIMIT_S, Job, rows
 from tests.lab.repeat import chosen as rows_to_repeat
 from tests.lab.run import chosen, main
 from tests.lab.sockets import connect
@@ -61,6 +64,25 @@ def test_at_another_scale_those_rows_run_that_have_parameters() -> None:
     assert not rows_to_repeat(["two-censors", "wrong-clock"], Conditions(scale=2.0))
     assert not rows_to_repeat(["wrong-clock"], Conditions(relay=RelayQuality.SLOW)), "its jobs are tests"
     assert not chosen(["no-relay-*"], Conditions(relay=RelayQuality.SLOW))
+
+
+def test_visitors_are_as_patient_as_the_conditions_ask() -> None:
+    slow, blind = Conditions(relay=RelayQuality.SLOW), Conditions(tcp_info=False)
+    assert Conditions().limit_s(12) == Conditions(relay=RelayQuality.RESTARTS).limit_s(12) == 12
+    assert (blind.limit_s(12), blind.limit_s(30)) == (27, 45), "a freeze is found after 21 s in place of 6"
+    # 11 round trips of 2 s, and 213 segments at 5.5 in each
+    assert slow.limit_s(12) == slow.limit_s(60) == pytest.approx(2 * (11 + 213 / 5.46), abs=0.5)
+    assert slow.limit_s(120) == 120
+    assert page_s(Link(delay_s=0.5, loss=0.05), BIG) == pytest.approx(slow.limit_s(12) / 2)
+    assert page_s(Link(delay_s=1.0, loss=0.2), 0) == 22
+
+
+def test_a_process_gets_what_its_visitors_get() -> None:
+    slow, job = Conditions(relay=RelayQuality.SLOW), rows("answer-drop", "slow-hello-6")
+    assert job.limit_s(Conditions()) == LIMIT_S
+    assert job.limit_s(slow) == LIMIT_S + 10 * (slow.limit_s(15) - 15), "of ten visits"
+    assert rows("busy-server").limit_s(slow) < job.limit_s(slow)
+    assert Job(("lab/test_ech.py",)).limit_s(slow) == LIMIT_S
 
 
 async def answers(country: Country) -> bool:
