@@ -31,17 +31,21 @@ def for_a_busy_machine(row: Scenario) -> Scenario:
 
 
 LEFT = tuple(for_a_busy_machine(row) for row in (*scenarios_2025.ROWS, *scenarios_dns.ROWS) if row not in TOGETHER)
-ALONE = tuple(row for row in LEFT if trials.is_alone(row))
-AT_ONCE = 3
+ABOUT_SPEED = tuple(row for row in LEFT if any(row.name == one.name for one in SLOWED))
+OTHERS = tuple(row for row in LEFT if trials.is_alone(row) and row not in ABOUT_SPEED)
 GROUPS: tuple[Group, ...] = (
-    tuple(row for row in LEFT if row not in ALONE),
-    *(ALONE[first : first + AT_ONCE] for first in range(0, len(ALONE), AT_ONCE)),
+    tuple(row for row in LEFT if not trials.is_alone(row)),
+    ABOUT_SPEED[::2],
+    ABOUT_SPEED[1::2],
+    OTHERS[::2],
+    OTHERS[1::2],
 )
+"""Rows with a country each run beside the others of their group: those about speed need half the machine."""
 
 
 @cache
 def found(group: Group) -> Mapping[str, Summary]:
-    made = asyncio.run(trials.run(group, 1, countries=AT_ONCE, told=lambda text: None, patient=True))
+    made = asyncio.run(trials.run(group, 1, countries=len(group), told=lambda text: None, patient=True))
     return {summary.scenario.name: summary for summary in summaries(group, made)}
 
 

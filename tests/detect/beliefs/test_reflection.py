@@ -74,7 +74,7 @@ from tests.support.outcomes import AWAY, HOME, TOR
 from tests.support.rows import each_row
 
 MONTH = 29 * 86_400.0
-DOCS = Path(__file__).parents[3] / "docs/performance.md"
+DOCS = Path(__file__).parents[3] / "docs/detection.md"
 
 UNBOUNDED = {
     "BeliefState.untold",
