@@ -297,6 +297,10 @@ class Health:
         times of their last deliveries."""
         return {name: at for name, at in self.delivering(names).items() if 0 <= now - at <= WORKED_S}
 
+    def has_delivered(self, names: Iterable[str], now: float) -> bool:
+        """Whether a relay among `names` delivered in the last WORKED_S, also if it has failed since."""
+        return any(now - WORKED_S <= self.of(name).worked_at <= now for name in names)
+
     def delivering(self, names: Iterable[str]) -> Mapping[str, float]:
         """As `working`, however long ago they delivered: the status of a site must not change while nothing happens."""
         healths = {name: self.of(name) for name in names}

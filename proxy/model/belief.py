@@ -126,6 +126,12 @@ class Belief:
         was_suspect = self.state is State.UNKNOWN and bool(self.cause or self.last_good)
         return was_suspect or self.state in (State.SUSPECT, State.BLOCKED)
 
+    @property
+    def has_lapsed_unproven(self) -> bool:
+        """Whether it is a suspicion that has lapsed, for which no signal has counted and no other route has delivered,
+        such as one of a transfer that stalled once."""
+        return self.state is State.UNKNOWN and bool(self.cause) and not (self.last_good or self.signal_at)
+
 
 class CutHellos(StrEnum):
     """Whether a race may send a ClientHello in pieces, against a filter that reads the name."""

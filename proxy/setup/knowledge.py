@@ -99,11 +99,13 @@ class BywayKnows:
 
     def is_suspect(self, host: str) -> bool:
         router, network, now = self._in_use.setup.router, self.network(), time.time()
-        return (
-            router.rules.is_listed(host)
-            or self._beliefs.lookup(host, network=network, now=now).hide_name_from_dns
-            or not router.may_go_direct(Destination(host, 443), network, now)
-        )
+        if router.rules.is_listed(host) or not router.may_go_direct(Destination(host, 443), network, now):
+            return True
+        belief = self._beliefs.lookup(host, network=network, now=now)
+        if belief.has_lapsed_unproven:
+            # Where encrypted DNS is blocked and no relay can ask it, one stall of a Wi-Fi would close a site for a day.
+            return self._health.has_delivered(self._in_use.setup.registry.relay_names, now)
+        return belief.hide_name_from_dns
 
     def wants_second_opinion(self, host: str) -> bool:
         network = self.network()

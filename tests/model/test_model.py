@@ -92,6 +92,24 @@ def test_whose_name_is_not_to_be_asked_for_in_clear(state: State, cause: str, la
     assert Belief("a.test", UNKNOWN_NETWORK, state, cause, last_good=last_good).hide_name_from_dns is kept
 
 
+@each_row(
+    ("state", "cause", "last_good", "signal_at", "is_unproven"),
+    [
+        (State.UNKNOWN, "frozen", "", 0.0, True),
+        (State.UNKNOWN, "frozen", "", 1.0, False),  # a signal has counted
+        (State.UNKNOWN, "frozen", "vps", 0.0, False),
+        (State.UNKNOWN, "", "", 0.0, False),
+        (State.SUSPECT, "frozen", "", 0.0, False),  # it has not lapsed
+        (State.WORKS, "frozen", "", 0.0, False),
+    ],
+)
+def test_which_suspicions_have_lapsed_unproven(
+    state: State, cause: str, last_good: str, signal_at: float, is_unproven: bool
+) -> None:
+    held = Belief("a.test", UNKNOWN_NETWORK, state, cause, last_good=last_good, signal_at=signal_at)
+    assert held.has_lapsed_unproven is is_unproven
+
+
 def test_what_an_addon_may_make_of_a_plan() -> None:
     plan = Plan(Action.AUTO, (DIRECT, RELAY), "no rule")
     assert plan.via("tor", "vps>tor") == Plan(Action.RELAY, (Route(("tor",)), Route(("vps", "tor"))), "no rule")

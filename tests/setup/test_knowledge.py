@@ -20,6 +20,8 @@ from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import Health
 from proxy.extend.dispatch import Addons
 from proxy.model import (
+    Belief,
+    Cause,
     ConnectivityResult,
     CutHellos,
     Destination,
@@ -50,6 +52,7 @@ class Believed:
         self.listed: set[str] = set()
         self.relayed: set[str] = set()
         self.working: set[str] = set()
+        self.lapsed: set[str] = set()
         self.network_is = NetworkState.OK
         self.router = self
         self.rules = self
@@ -63,8 +66,15 @@ class Believed:
     def lookup(self, host: str, *, network: NetworkId, now: float) -> Any:
         assert network == HOME
         assert now > 0
-        state = State.WORKS if host in self.working else State.UNKNOWN
-        return SimpleNamespace(hide_name_from_dns=host in self.hidden, state=state)
+        if host in self.working:
+            return Belief(host, network, State.WORKS)
+        if host in self.lapsed:
+            return Belief(host, network, cause=Cause.FROZEN)
+        return Belief(host, network, State.SUSPECT if host in self.hidden else State.UNKNOWN)
+
+    @property
+    def registry(self) -> Any:
+        return SimpleNamespace(relay_names=("vps", "tor"))
 
     def network_state(self, network: NetworkId) -> NetworkState:
         return self.network_is
@@ -95,6 +105,26 @@ async def test_a_name_is_suspect_by_belief_by_list_or_by_the_users_word(why: str
     getattr(known, why).add("a.test")
     assert asked.is_suspect("a.test")
     assert not asked.is_suspect("b.test")
+
+
+@pytest.mark.parametrize(
+    ("worked_at", "failed", "is_hidden"),
+    [(None, False, False), (-3590.0, False, True), (-3590.0, True, True), (-3610.0, False, False)],
+)
+async def test_a_stall_that_nothing_proved_hides_a_name_where_a_relay_may_ask_for_it(
+    worked_at: float | None, failed: bool, is_hidden: bool
+) -> None:
+    """Encrypted DNS may be blocked: without a relay, one stall would close the site for a day."""
+    known, health, now = Believed(), Health(DetectTuning()), time.time()
+    known.lapsed.add("stalled.test")
+    known.hidden.add("suspect.test")
+    if worked_at is not None:
+        health.worked("tor", now + worked_at)
+    if failed:
+        health.failed("tor", now)
+    asked = asking(known, health=health)
+    assert asked.is_suspect("stalled.test") is is_hidden
+    assert asked.is_suspect("suspect.test")
 
 
 async def test_a_second_opinion_is_wanted_of_hosts_that_are_not_known_to_work() -> None:
