@@ -8,11 +8,12 @@ relay got the same alert or redirect, it is the site's own. `beliefs.counting` d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 
 from proxy.config.detect_tuning import Weights
 from proxy.model import (
     DIRECT,
+    DOH,
     NAME_CAUSES,
     NO_EVIDENCE,
     Attempt,
@@ -185,6 +186,21 @@ def observe(outcome: Outcome, weights: Weights = _DEFAULTS, *, gave_up_s: float 
     kinds = [(attempt, _kind(attempt, outcome, gave_up_s)) for attempt in direct]
     kinds += [(attempt, _dns(attempt)) for attempt in direct]
     return [_observed(outcome, attempt, kind, weights) for attempt, kind in kinds if kind]
+
+
+def plain_attempt(outcome: Outcome) -> Attempt | None:
+    """Returns the last attempt that sent the flight as it is: on direct, or to an address of encrypted DNS, if direct
+    was skipped, since it would have sent it to the same one afterwards. None: there was none."""
+    direct = outcome.direct_attempt
+    if direct is None or direct.symptom is not Symptom.SKIPPED:
+        return direct
+    return next((attempt for attempt in outcome.attempts if attempt.route == DOH), None)
+
+
+def observe_plain(outcome: Outcome, weights: Weights = _DEFAULTS) -> list[Observed]:
+    """As `observe`, of the `plain_attempt` alone."""
+    plain = plain_attempt(outcome)
+    return [] if plain is None else observe(replace(outcome, attempts=(replace(plain, route=DIRECT),)), weights)
 
 
 def cause(kind: SignalId) -> Cause:

@@ -179,6 +179,8 @@ class Beliefs:
             belief = without_broken(state, (network, host), belief, now)
         record = state.networks.get(network)
         key = (network, host)
+        if state.unserved.get(key) is not None and belief.state not in TROUBLED:
+            belief = rungs.as_if_blocked(state, key, belief, now)
         passing = rungs.known_rungs(state, key, belief, now) if record is not None and record.rungs else ()
         return HostAnswer(
             belief, network_state, fails_direct, state.generations.of(network, host), state.holds_until, passing
@@ -376,28 +378,44 @@ class Beliefs:
         *,
         network: NetworkId,
         now: float,
+        is_carried: bool = True,
     ) -> Search:
         """Whether to search for a local strategy among `routes`, the simplest first, beside this visit, which another
-        route than direct carried. `addresses` of the host, with or without a port. Other results than NOT_DUE claim it:
-        the caller tries one `next_rung` after the other, reports each with `RungTried`, and in the end releases the
-        claim. It ends once the address is `struck`."""
-        return rungs.claim_search(self._at(now), (network, host), routes, addresses, protocol, now)
+        route than direct carried, or, without `is_carried`, none. `addresses`: of the host, with or without a port.
+        Other results than NOT_DUE claim it: the caller tries one `next_rung` after the other, reports each with
+        `RungTried`, and in the end releases the claim. It ends once the address is struck."""
+        key = (network, host)
+        return rungs.claim_search(self._at(now), key, routes, addresses, protocol, now, is_carried=is_carried)
 
-    def next_rung(self, host: str, routes: Sequence[Route], *, network: NetworkId, now: float) -> Route | None:
+    def next_rung(
+        self, host: str, routes: Sequence[Route], *, network: NetworkId, now: float, is_carried: bool = True
+    ) -> Route | None:
         """Returns the strategy to try next in a search that is under way; None: there is none."""
-        return rungs.next_rung(self._at(now), (network, host), routes, now, in_search=True)
+        key = (network, host)
+        return rungs.next_rung(self._at(now), key, routes, now, in_search=True, is_carried=is_carried)
+
+    def take_back_search(self, host: str, *, network: NetworkId) -> None:
+        """Does not count the last search for `host`, which has sent nothing."""
+        rungs.take_back_search(self._state, (network, host))
+
+    def unserved_at(self, host: str, *, network: NetworkId) -> float:
+        """Returns when a visit to `host` that nothing carried was last noted, in seconds since the epoch; NEVER: none
+        was."""
+        unserved = self._state.unserved.get((network, host))
+        return NEVER if unserved is None else unserved.seen_at
 
     def residue_question_due(self, protocol: Protocol, *, network: NetworkId, now: float) -> bool:
         """Whether to ask if an address at which a flight was just broken answers another name. True claims it: the
         caller asks, and reports with `ResidueAsked`."""
         return rungs.claim_question(self._at(now), network, protocol, now)
 
-    def struck(
+    def struck_until(
         self, host: str, addresses: Iterable[str], protocol: Protocol, *, network: NetworkId, now: float
-    ) -> Sequence[IPAddress]:
-        """Returns those of the addresses of a host, and of the ones at which its flights were broken, at which no
-        strategy may be tried, since they are in a residual window. Empty where the network is known to leave none."""
-        return rungs.struck(self._at(now), (network, host), addresses, protocol, now)
+    ) -> float:
+        """Returns until when no strategy may be tried for a host, in seconds since the epoch: one of its addresses, or
+        of those at which its flights were broken, is in a residual window. 0: none is, or the network is known to leave
+        no residue."""
+        return rungs.struck_until(self._at(now), (network, host), addresses, protocol, now)
 
     # -- forgetting ----------------------------------------------------------------------------------------------------
 

@@ -191,11 +191,13 @@ class RungResult(Enum):
 
 @frozen_dataclass
 class RungTried:
-    """The search for a local strategy tried one on a connection of its own, with a flight like that of a visit."""
+    """The search for a local strategy tried one on a connection of its own, with a flight like that of a visit. Without
+    `is_carried`, no route delivered that visit."""
 
     host: str
     route: Route
     result: RungResult
+    is_carried: bool = True
 
 
 EventBeside = (

@@ -16,7 +16,7 @@ from proxy.detect.beliefs.aggregation import consider, note_recovered, note_succ
 from proxy.detect.beliefs.clock import CLOCK_AHEAD_S, advance
 from proxy.detect.beliefs.cut_hellos import cut_answered, whole_answered
 from proxy.detect.beliefs.hello_bursts import lone_answered
-from proxy.detect.beliefs.outcomes import learn_outcome
+from proxy.detect.beliefs.outcomes import learn_outcome, story
 from proxy.detect.beliefs.state import ALIKE_MAX, BeliefState, Delivery, Speeds
 from proxy.detect.beliefs.tables import Key, on_network
 from proxy.detect.beliefs.transitions import (
@@ -305,6 +305,7 @@ def _open_measured(state: BeliefState, event: events.OpenMeasured, network: Netw
     if belief is not None and (belief.cause in _NOT_SEEN or not concerns(belief, event.protocol)):
         return []
     state.transient.pop(key)
+    rungs.served(state, key, event.protocol)
     changes = note_success(state, network, event.address, now)
     return changes + _direct_opens(state, key, now, "direct delivered in a measurement")
 
@@ -343,6 +344,8 @@ def _retested(state: BeliefState, event: events.Retested, network: NetworkId, no
     host_key = (network, event.host)
     key = governing(state, host_key, now)
     state.claims.pop(key, None)
+    if event.direct_ok:
+        rungs.served(state, host_key)
     if key not in state.stored:
         return []  # the host was forgotten meanwhile: what is re-tested is stored
     if event.direct_ok:
@@ -373,12 +376,20 @@ def _strategy_broke(state: BeliefState, event: events.StrategyBroke, network: Ne
 
 
 def _rung_tried(state: BeliefState, event: events.RungTried, network: NetworkId, now: float) -> list[Change]:
-    key, passed = (network, event.host), event.result is events.RungResult.PASSED
+    key, passed, changes = (network, event.host), event.result is events.RungResult.PASSED, list[Change]()
     if passed:
         belief = troubled(state, governing(state, key, now), now)
+        if belief is None and (unserved := state.unserved.get(key)) is not None:
+            # No other route had delivered what direct did not. Now this one has.
+            seen = unserved.observed
+            why = story(seen.attempt, event.route)
+            changes = counting.on_rescue(state, key, event.route, seen.protocol, [seen], why, now)
+            belief = troubled(state, key, now)
         _strategy_passed(state, network, event.host, event.route, belief, now)
     is_rejected = event.result is events.RungResult.REJECTED
-    return rungs.learn_tried(state, key, event.route, now, passed=passed, is_rejected=is_rejected)
+    return changes + rungs.learn_tried(
+        state, key, event.route, now, passed=passed, is_rejected=is_rejected, is_carried=event.is_carried
+    )
 
 
 def _strategy_passed(

@@ -580,5 +580,7 @@ def _on_failing_changed(state: BeliefState, record: NetworkRecord) -> None:
 
 def _enter(state: BeliefState, record: NetworkRecord, entered: NetworkState) -> None:
     record.state, record.portal_page = entered, ""
+    if entered is not NetworkState.OK:  # what failed before may have been its fault
+        state.unserved.clear()
     record.plain_works = record.plain_works and entered is NetworkState.RESTRICTED
     state.generations.on_all_changed()

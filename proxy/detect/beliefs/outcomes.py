@@ -29,7 +29,7 @@ from proxy.detect.beliefs.transitions import (
     write,
 )
 from proxy.detect.scopes import registrable
-from proxy.detect.signals import NOT_JUDGED, REFUSALS, Observed, concerns, same_for_all
+from proxy.detect.signals import NOT_JUDGED, REFUSALS, Observed, concerns, observe_plain, same_for_all
 from proxy.detect.verdict.results import DIRECT_WORKS_S
 from proxy.detect.verdict.site_status import HTTPS
 from proxy.model import (
@@ -250,6 +250,8 @@ def _direct_delivered(
     if belief is not None and belief.state in TROUBLED and not concerns(belief, outcome.protocol):
         return []
     counting.cancel(state, key)
+    if state.unserved.get(key) is not None:
+        rungs.served(state, key, outcome.protocol)
     if late and belief is not None:
         return _slow(state, key, belief, now)
     mark_working(state, key, now)
@@ -293,10 +295,13 @@ def _nothing_delivered(
     is_compared = any(attempt.route.relays and _is_comparison(attempt) for attempt in outcome.attempts)
     if is_compared:
         state.unexplained.pop(key)
+        rungs.served(state, key)
     elif uncounted:
         counting.await_other_route(state, key, uncounted, now, compared=_was_compared(outcome))
     elif _was_compared(outcome):
         counting.compared(state, key)
+    if not is_compared:
+        rungs.note_unserved(state, key, observe_plain(outcome, state.settings.weights), now)
     if not uncounted:
         return []
     changes = network_health.suspect_network(state, key, now)
@@ -321,7 +326,7 @@ def _another_delivered(
     """Learns that another route delivered, and what stopped direct if it was tried."""
     direct = outcome.direct_attempt
     if direct is not None and direct.symptom not in NOT_JUDGED:
-        changes = counting.on_rescue(state, key, winner, outcome.protocol, uncounted, _story(direct, winner), now)
+        changes = counting.on_rescue(state, key, winner, outcome.protocol, uncounted, story(direct, winner), now)
         changes += counting.prefix_failed(state, key, winner, uncounted, now)
     else:
         changes = _other_delivered(state, key, winner, outcome, now)
@@ -396,7 +401,7 @@ def _is_comparison(attempt: Attempt) -> bool:
     return not attempt.pending and attempt.symptom not in _UNCOMPARED and not attempt.symptom.blames_relay
 
 
-def _story(direct: Attempt, winner: Route) -> str:
+def story(direct: Attempt, winner: Route) -> str:
     """Says how direct failed and another route delivered, in half a sentence."""
     from proxy.detect.verdict.labels import stage_in_words  # with the first site that is rescued
 

@@ -1,10 +1,14 @@
 """Finds and remembers, by network and cause, which local strategy passes; and drops one that does harm.
 
-A search goes on beside visits over another route than direct: it tries the strategies from the simplest one on, each on
-a connection of its own, and is claimed first. What fails for one host is not tried for the next one of the same cause.
-What passes is used for all of them. Nothing is tried at an address in its residual window, unless it is known that this
-network leaves none; that permits a search, and nothing else. Nor is anything tried against a freeze, unless direct has
-carried enough of another host at that address: a strategy only hides the name. docs/detection.md, "Local strategies".
+A search goes on beside visits that plain direct did not carry: it tries the strategies from the simplest one on, each
+on a connection of its own, and is claimed first. What fails for one host is not tried for the next one of the same
+cause. What passes is used for all of them. Nothing is tried at an address in its residual window, unless it is known
+that this network leaves none; that permits a search, and nothing else. Nor is anything tried against a freeze, unless
+direct has carried enough of another host at that address: a strategy only hides the name. docs/detection.md, "Local
+strategies".
+
+Where no other route carried the visit either, the site may be down. What fails then is noted for that host alone, and
+only changes the order in which the strategies are tried for others.
 
 In the order of the routes that callers give, the simplest strategy is first.
 """
@@ -19,10 +23,11 @@ from proxy.detect.beliefs.counting import in_residual_window
 from proxy.detect.beliefs.cut_hellos import are_punished, worked_lately
 from proxy.detect.beliefs.network_health import may_learn, record_of
 from proxy.detect.beliefs.retests import HOUR_S, after_burst, strategies_failed, strategy_result, take_from
-from proxy.detect.beliefs.state import NEVER, BeliefState, Fares, Frozen, KnownRungs, Residue
+from proxy.detect.beliefs.state import NEVER, BeliefState, Fares, Frozen, KnownRungs, Residue, Unserved
 from proxy.detect.beliefs.tables import Key
 from proxy.detect.beliefs.transitions import governing, recent_cut, troubled
 from proxy.detect.scopes import address_of
+from proxy.detect.signals import Observed, cause_concerns
 from proxy.model import (
     NAME_CAUSES,
     TROUBLED,
@@ -30,7 +35,6 @@ from proxy.model import (
     Belief,
     Cause,
     Change,
-    IPAddress,
     NetworkId,
     Protocol,
     Route,
@@ -43,14 +47,21 @@ SEARCHED_CAUSES = NAME_CAUSES | {Cause.FROZEN}
 SIMPLER_S = 86_400.0
 """The time between two trials of a simpler strategy than the one that passes."""
 
-SEARCH_S = 150.0
+SEARCH_S = 160.0
 """Seconds after the claim of a search for which neither another one nor a re-test is due, unless it ends before. Three
-trials and two of plain direct take 26 s each at most, with their waits, and the question about residue 12 s; or, in its
-place, the page by the route of the visit 11 s."""
+trials and two of plain direct take 26 s each at most, with their waits, and the two with another name 12 s each; or, in
+their place, the page by the route of the visit 11 s."""
 
 CHECKED_AFTER_S = 5.0
 """Seconds after the first failure of a host, before which no check for residual blocking follows: one reset may be an
 accident, and a page has several connections."""
+
+AGAIN_S = 3.0
+"""Seconds after a visit that nothing carried in which others are no second failure: a page has several connections, and
+browsers try again at once."""
+
+WINDOWS = 2
+"""Residual windows for whose end a search waits at most: each visit that nothing carries begins another one."""
 
 RESIDUE_KNOWN_S = 86_400.0
 """How long it is known that a network leaves no residual blocking: an address at which a flight was just broken has
@@ -71,42 +82,130 @@ class Search(Enum):
     DUE = auto()  # and claimed, as are the others
     AFTER_PLAIN = auto()  # once plain direct has failed once more: a site that works may have failed once
     AFTER_CHECK = auto()  # and the address has then answered another name: it may be in a residual window
+    LATER = auto()  # once no address is in a residual window, where the next visit would only begin another one
+
+
+# -- hosts that nothing delivers ---------------------------------------------------------------------------------------
+
+
+def note_unserved(state: BeliefState, host: Key, observed: Sequence[Observed], now: float) -> None:
+    """Nothing delivered a host, and nothing shows that it is down. If direct failed as where a name is blocked,
+    searches may follow."""
+    heaviest = max(observed, key=lambda each: each.signal.weight, default=None)
+    if heaviest is None or heaviest.signal.cause not in NAME_CAUSES:
+        return
+    if not may_learn(state, host[0], now) or state.is_near(host[1]):
+        return
+    before = _unserved(state, host, now)
+    noted = Unserved(heaviest, now, now) if before is None else replace(before, observed=heaviest, seen_at=now)
+    if before is not None and now - before.seen_at >= state.settings.episode_gap_s:
+        noted = replace(noted, episodes=before.episodes + 1)
+    state.unserved.put(host, noted)
+
+
+def served(state: BeliefState, host: Key, protocol: Protocol | None = None) -> None:
+    """Direct delivered a host, in this protocol (None: in that of its searches), or a relay showed that it is down."""
+    unserved = state.unserved.get(host)
+    if unserved is not None and (protocol is None or cause_concerns(unserved.observed.signal.cause, protocol)):
+        state.unserved.pop(host)
+
+
+def as_if_blocked(state: BeliefState, host: Key, belief: Belief, now: float) -> Belief:
+    """Returns the belief by which to plan a host that nothing delivered: as if it were in trouble, where a strategy
+    passes against this cause for another host. Plain direct would begin a residual window before that one is tried."""
+    unproven = _unproven(state, host, now)
+    passing = _passing(state, host[0], unproven, now) if unproven is not None else None
+    if unproven is None or passing is None:
+        return belief
+    return replace(unproven, why=f"{unproven.why}; {passing} passes for other sites on this network")
+
+
+def _unserved(state: BeliefState, host: Key, now: float) -> Unserved | None:
+    unserved, lasts_s = state.unserved.get(host), state.settings.last_good_s
+    return unserved if unserved is not None and state.lasts(unserved.seen_at + lasts_s, now) else None
+
+
+def _unproven(state: BeliefState, host: Key, now: float) -> Belief | None:
+    """Returns what would be believed of a host that nothing delivered, if the network were at fault."""
+    unserved = _unserved(state, host, now)
+    if unserved is None:
+        return None
+    (network, name), signal = host, unserved.observed.signal
+    return Belief(
+        name,
+        network,
+        State.SUSPECT,
+        signal.cause,
+        since=unserved.since,
+        until=unserved.seen_at + state.settings.last_good_s,
+        why=f"direct failed ({signal.id})",
+        rungs_failed=tuple(map(str, _in_vain(state, unserved, now))),
+        rungs_failed_at=unserved.seen_at,
+    )
+
+
+def _in_vain(state: BeliefState, unserved: Unserved, now: float) -> list[Route]:
+    return [route for route, at in unserved.failed.items() if _is_recent(state, at, now)]
+
+
+def _trouble(state: BeliefState, host: Key, now: float) -> tuple[Belief | None, bool]:
+    """Returns what searches go by: the belief about a troubled host, else what would be believed of one that nothing
+    delivered; and whether it is the former."""
+    belief = troubled(state, governing(state, host, now), now)
+    return (belief, True) if belief is not None else (_unproven(state, host, now), False)
 
 
 # -- searching ---------------------------------------------------------------------------------------------------------
 
 
 def claim_search(
-    state: BeliefState, host: Key, routes: Sequence[Route], addresses: Iterable[str], protocol: Protocol, now: float
+    state: BeliefState,
+    host: Key,
+    routes: Sequence[Route],
+    addresses: Iterable[str],
+    protocol: Protocol,
+    now: float,
+    *,
+    is_carried: bool,
 ) -> Search:
     """See `Beliefs.search_due`."""
     network, key = host[0], governing(state, host, now)
-    belief = troubled(state, key, now)
+    belief, is_believed = _trouble(state, host, now)
+    unserved = _unserved(state, host, now)
     if belief is None or belief.cause not in SEARCHED_CAUSES or not may_learn(state, network, now):
         return Search.NOT_DUE
-    if belief.cause == Cause.FROZEN and not _may_pass_freeze(state, host, addresses, now):
+    if not is_carried and (unserved is None or unserved.seen_at - unserved.since < AGAIN_S):
+        return Search.NOT_DUE  # one failure may be an accident
+    if is_carried and not is_believed and _passing(state, network, belief, now) not in routes:
+        return Search.NOT_DUE  # else that strategy carried it
+    if belief.cause == Cause.FROZEN and not (is_carried and _may_pass_freeze(state, host, addresses, now)):
         return Search.NOT_DUE
+    never_works = unserved is not None and unserved.episodes >= state.settings.blocked_alone
     if belief.cause != Cause.HTTP_HOST and (
         are_punished(state, network, now)
         or after_burst(state, host, now)
-        or (belief.state is State.SUSPECT and worked_lately(state, host, now))
+        or (belief.state is State.SUSPECT and worked_lately(state, host, now) and not never_works)
     ):
         return Search.NOT_DUE
     began = [at for at in state.searches.get(host, ()) if 0 <= now - at < HOUR_S]
     if (
         state.claims.get(key, 0.0) > now
         or len(began) >= state.settings.search_per_hour_host
-        or next_rung(state, host, routes, now, in_search=False) is None
+        or next_rung(state, host, routes, now, in_search=False, is_carried=is_carried) is None
     ):
         return Search.NOT_DUE
-    if struck(state, host, addresses, protocol, now):
-        if now - belief.since < CHECKED_AFTER_S or not claim_question(state, network, protocol, now):
+    if struck_until(state, host, addresses, protocol, now):
+        may_ask = not is_carried or now - belief.since >= CHECKED_AFTER_S
+        if may_ask and claim_question(state, network, protocol, now):
+            state.claims[key] = now + SEARCH_S
+            return Search.AFTER_CHECK
+        if is_carried:
             return Search.NOT_DUE
-        state.claims[key] = now + SEARCH_S
-        return Search.AFTER_CHECK
+        state.claims[key] = now + WINDOWS * state.settings.residual_s
+        return Search.LATER
     if not take_from(state.searched, network, state.settings.search_per_hour, now):
         return Search.NOT_DUE
-    if _passing(state, network, belief, now) in routes:  # the search is for a simpler one
+    if is_carried and is_believed and _passing(state, network, belief, now) in routes:  # for a simpler one
         record_of(state, network).rungs[Cause(belief.cause)] = replace(
             _known(state, network, belief.cause), simpler_at=now
         )
@@ -115,7 +214,16 @@ def claim_search(
     # An earlier search has tried it: had plain direct been answered, the suspicion were over.
     was_searched = any(at >= belief.since for at in began)
     has_failed_again = belief.state is State.BLOCKED or belief.retest_step > 0 or was_searched
-    return Search.DUE if has_failed_again else Search.AFTER_PLAIN
+    is_due = has_failed_again or not (is_carried and is_believed)  # else visits have sent plain direct
+    return Search.DUE if is_due else Search.AFTER_PLAIN
+
+
+def take_back_search(state: BeliefState, host: Key) -> None:
+    """See `Beliefs.take_back_search`."""
+    began, spent = state.searches.get(host, ()), state.searched.get(host[0], ())
+    if began and began[-1] in spent:
+        state.searches[host] = began[:-1]
+        state.searched[host[0]].remove(began[-1])
 
 
 def _may_pass_freeze(state: BeliefState, host: Key, addresses: Iterable[str], now: float) -> bool:
@@ -160,44 +268,59 @@ def residue_asked(state: BeliefState, network: NetworkId, protocol: Protocol, no
     record_of(state, network).residue[protocol] = Residue(now, now if is_answered else NEVER)
 
 
-def struck(
-    state: BeliefState, host: Key, addresses: Iterable[str], protocol: Protocol, now: float
-) -> Sequence[IPAddress]:
-    """See `Beliefs.struck`."""
+def struck_until(state: BeliefState, host: Key, addresses: Iterable[str], protocol: Protocol, now: float) -> float:
+    """See `Beliefs.struck_until`."""
     network = host[0]
     record = state.networks.get(network)
     if record is not None and 0 <= now - record.residue.get(protocol, Residue()).free_at < RESIDUE_KNOWN_S:
-        return ()
+        return 0.0
     own = state.residual.begun_by(host, now - state.settings.residual_s)
     given = [found for address in addresses if (found := address_of(address)) is not None]
-    places = dict.fromkeys((*given, *own))
-    return [address for address in places if in_residual_window(state, address, network, now)]
+    struck = [place for place in (*given, *own) if in_residual_window(state, place, network, now)]
+    return max((state.residual[network, place][0] + state.settings.residual_s for place in struck), default=0.0)
 
 
-def next_rung(state: BeliefState, host: Key, routes: Sequence[Route], now: float, *, in_search: bool) -> Route | None:
+def next_rung(
+    state: BeliefState, host: Key, routes: Sequence[Route], now: float, *, in_search: bool, is_carried: bool
+) -> Route | None:
     """Returns the strategy to try next for a host; None: there is none. Where one passes already, that is a simpler
-    one, once a day: in one search (`in_search`: it is under way)."""
-    key = governing(state, host, now)
-    belief = troubled(state, key, now)
+    one, once a day: in one search (`in_search`: it is under way). For a host that nothing delivers it is the one that
+    passes for others, then those that were not tried in vain for another such host, then the others."""
+    belief, is_believed = _trouble(state, host, now)
     if belief is None:
         return None
-    known, left = _known(state, host[0], belief.cause), list(routes)
-    if (good := _passing(state, host[0], belief, now)) in left:
+    known, left, failed = _known(state, host[0], belief.cause), list(routes), {*belief.rungs_failed}
+    good = _passing(state, host[0], belief, now)
+    if not (is_carried and is_believed):
+        if (unserved := _unserved(state, host, now)) is not None:
+            failed.update(map(str, _in_vain(state, unserved, now)))
+        in_vain = {
+            route
+            for other, noted in state.unserved.items()
+            if other[0] == host[0] and noted.observed.signal.cause == belief.cause
+            for route in _in_vain(state, noted, now)
+        }
+        left.sort(key=lambda route: (route != good, route in in_vain))
+    elif good in left:
         if not in_search and 0 <= now - known.simpler_at < SIMPLER_S:
             return None
         left = left[: left.index(good)]
     for route in left:
-        if str(route) not in belief.rungs_failed and not _is_recent(state, known.failed.get(route, NEVER), now):
+        if str(route) not in failed and not _is_recent(state, known.failed.get(route, NEVER), now):
             return route
     return None
 
 
 def learn_tried(
-    state: BeliefState, host: Key, route: Route, now: float, *, passed: bool, is_rejected: bool
+    state: BeliefState, host: Key, route: Route, now: float, *, passed: bool, is_rejected: bool, is_carried: bool
 ) -> list[Change]:
     """Learns from a strategy that a search tried."""
     network, key = host[0], governing(state, host, now)
     belief = troubled(state, key, now)
+    if not passed and (belief is None or not is_carried):
+        if (unserved := state.unserved.get(host)) is not None:
+            state.unserved.correct(host, replace(unserved, failed={**unserved.failed, route: now}))
+        return []
     if belief is None or belief.cause not in SEARCHED_CAUSES:
         return []
     cause, known = Cause(belief.cause), _known(state, network, belief.cause)

@@ -109,6 +109,9 @@ RESIDUE_MAX = 2
 CAUSES_MAX = 8
 """Causes of blocks for which the local strategy that passes is remembered on one network: those by name."""
 
+UNSERVED_MAX = 1024
+"""Hosts that nothing delivered, of which it is remembered what was tried."""
+
 SETTLED_MAX = 4096
 """Hosts of which a settled visit is remembered."""
 
@@ -187,6 +190,18 @@ class KnownRungs:
     failures: int = 0  # of it since then, each for another host
     failed: Mapping[Route, float] = field(default_factory=dict)  # when each other one last failed
     simpler_at: float = NEVER  # when one before it in the order was last tried again
+
+
+@frozen_dataclass
+class Unserved:
+    """A host that no route delivered, of which direct failed as where a name is blocked. It may be down as well, so
+    this is no belief."""
+
+    observed: Observed  # the heaviest signal of the last such visit
+    since: float  # the first visit
+    seen_at: float  # the last one
+    episodes: int = 1  # visits that lie far enough apart
+    failed: Mapping[Route, float] = field(default_factory=dict)  # when searches tried each local strategy in vain
 
 
 class Frozen(NamedTuple):
@@ -429,6 +444,7 @@ class BeliefState:
         self.searched: Bounded[NetworkId, deque[float]] = Bounded(NETWORKS_MAX)
         """The same, by network."""
         self.fares: HostLru[Fares] = HostLru(total=total, per_domain=per_domain)
+        self.unserved: HostLru[Unserved] = HostLru(generations, total=UNSERVED_MAX, per_domain=per_domain)
 
         # -- visits
         self.results = Results(settings, results, store)
@@ -442,7 +458,7 @@ class BeliefState:
         return (
             *(self.transient, self.early_resets, self.cuts, self.statuses, self.residual, self.shared),
             *(self.claims, self.settled, self.searches),
-            *(self.unexplained, self.unproven, self.at_control),
+            *(self.unexplained, self.unproven, self.at_control, self.unserved),
             *(self.failing_in, self.frozen_in, self.froze_at, self.slow_in, self.worked_in, self.worked_around),
             *(self.proofs, self.other_hellos, self.speeds),
             *(self.worked_at, self.cut_unanswered, self.cut_silenced, self.whole_unanswered),

@@ -126,6 +126,7 @@ TABLES: Mapping[str, Table] = {
     "BeliefState.searches": Table(By.HOST, _searches, lambda s: s.search_per_hour_host),
     "BeliefState.searched": Table(By.NETWORK, _NETWORKS, lambda s: s.search_per_hour),
     "BeliefState.fares": _lru(),
+    "BeliefState.unserved": Table(By.HOST, _fixed(state.UNSERVED_MAX), lambda settings: settings.hosts_per_domain_max),
     # Results, and what is kept of visits.
     "Results._results": _lru(),
     "Results._visited": _lru(),

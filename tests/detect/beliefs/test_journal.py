@@ -54,7 +54,7 @@ def test_a_date_that_moves_is_found(journal: list[str], monkeypatch: pytest.Monk
 def test_a_sentence_that_changes_is_told_from_a_belief_that_does(
     journal: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcomes, "_story", lambda direct, winner: "another sentence")
+    monkeypatch.setattr(outcomes, "story", lambda direct, winner: "another sentence")
     found = differences(journal[:FIRST], histories(range(FIRST)))
     assert found
     assert all(each.endswith("was said") for each in found)

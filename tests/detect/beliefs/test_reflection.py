@@ -345,6 +345,7 @@ def everywhere(network: NetworkId = HOME, start: float = T0) -> Iterator[Call]:
         yield learn(ControlAnswered(page, ConnectivityResult.RESIGNED, now, issuer="office"), network, now)
     now += 100  # no site works any more
     yield visit("alone", "shell.test", (Symptom.TIMEOUT, Stage.CONNECT), port=22, protocol=Protocol.NONE)
+    yield visit("alone", "unserved.test")
     yield visit("rescued", "waits.test")
     yield note(ResolverMeasured(frozenset({"unresolved.test"})), network, now)
     yield note(FlowStalled("stalls.test"), network, now)

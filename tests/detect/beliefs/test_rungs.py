@@ -11,6 +11,7 @@ from proxy.detect.beliefs.events import (
     ComputerResumed,
     DirectDelivered,
     FlightBroken,
+    OpenMeasured,
     ResidueAsked,
     Retested,
     RungResult,
@@ -19,6 +20,7 @@ from proxy.detect.beliefs.events import (
     StrategyTried,
 )
 from proxy.detect.beliefs.rungs import SIMPLER_S, Search
+from proxy.detect.beliefs.state import UNSERVED_MAX
 from proxy.model import DIRECT, Attempt, Cause, NetworkId, Protocol, Route, Stage, State, Symptom
 from tests.detect.seen import OTHER, Seen
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, outcome
@@ -63,11 +65,35 @@ class Visitor(Seen):
         """A route has carried so much of another host."""
         self.beliefs.learn(Carried(host, route, count, address=address), network=network, now=self.now)
 
-    def due(self, host: str = HOST) -> Search:
-        return self.beliefs.search_due(host, ROUTES, [AT[host]], Protocol.TLS, network=HOME, now=self.now)
+    def unserved(self, *hosts: str, symptom: Symptom = Symptom.RESET, times: int = 1, apart_s: float = 61.0) -> Visitor:
+        """No route delivers these hosts, and there is no relay. Then another one works."""
+        for _ in range(times):
+            self.after(apart_s)
+            for host in hosts or (HOST,):
+                attempt = replace(failed(symptom), address=AT[host])
+                self.beliefs.note(FlightBroken(AT[host], host), network=HOME, now=self.now)
+                self.learn(outcome(attempt, host=host, at=self.now - 0.2))
+            self.works()
+        return self
+
+    def due(self, host: str = HOST, *, is_carried: bool = True) -> Search:
+        return self.beliefs.search_due(
+            host, ROUTES, [AT[host]], Protocol.TLS, network=HOME, now=self.now, is_carried=is_carried
+        )
+
+    def due_alone(self, host: str = HOST) -> Search:
+        return self.due(host, is_carried=False)
+
+    def next_alone(self, host: str = HOST) -> Route | None:
+        return self.beliefs.next_rung(host, ROUTES, network=HOME, now=self.now, is_carried=False)
+
+    def tried_alone(self, route: Route, result: RungResult, host: str = HOST) -> None:
+        event = RungTried(host, route, result, is_carried=False)
+        self.changes += self.beliefs.learn(event, network=HOME, now=self.now)
+        self.over(host)
 
     def struck(self, *addresses: str, protocol: Protocol = Protocol.TLS) -> bool:
-        return bool(self.beliefs.struck(HOST, addresses, protocol, network=HOME, now=self.now))
+        return bool(self.beliefs.struck_until(HOST, addresses, protocol, network=HOME, now=self.now))
 
     def next(self, host: str = HOST) -> Route | None:
         return self.beliefs.next_rung(host, ROUTES, network=HOME, now=self.now)
@@ -417,6 +443,185 @@ def test_a_simpler_one_is_tried_again_once_a_day() -> None:
     assert seen.due() is Search.DUE
     seen.tried(TLSREC, RungResult.PASSED)
     assert (seen.rungs(), seen.held().last_good) == ((TLSREC,), "direct|tlsrec")
+
+
+# -- without another route ---------------------------------------------------------------------------------------------
+
+
+def test_alone_it_is_due_once_a_second_visit_has_failed_and_the_window_is_over() -> None:
+    seen = Visitor().unserved()
+    assert seen.state() is State.UNKNOWN
+    assert seen.due_alone() is Search.NOT_DUE
+    assert seen.due() is Search.NOT_DUE, "another route carried it"
+    seen.unserved(apart_s=2)
+    assert seen.due_alone() is Search.NOT_DUE, "both may be one accident"
+    seen.unserved(apart_s=2)
+    assert seen.due_alone() is Search.AFTER_CHECK
+    seen.over()
+    assert seen.due_alone() is Search.LATER, "the question is asked once an hour"
+    assert seen.due_alone() is Search.NOT_DUE, "it is claimed"
+    seen.over()
+    assert seen.later(RESIDUAL_S - 1).due_alone() is Search.LATER
+    seen.over()
+    assert seen.later(2).due_alone() is Search.DUE
+    assert seen.next_alone() == TLSREC
+
+
+def test_alone_the_end_of_the_window_is_that_of_the_last_flight_that_was_broken() -> None:
+    seen = Visitor().unserved()
+    began_at = seen.now
+    seen.beliefs.note(FlightBroken(AT[HOST], HOST), network=HOME, now=began_at)
+    for addresses in ([], [AT[HOST]]):
+        until = seen.beliefs.struck_until(HOST, addresses, Protocol.TLS, network=HOME, now=began_at + 1)
+        assert until == began_at + RESIDUAL_S
+    seen.beliefs.note(FlightBroken(AT[B], HOST), network=HOME, now=began_at + 9)
+    assert (
+        seen.beliefs.struck_until(HOST, [], Protocol.TLS, network=HOME, now=began_at + 10) == began_at + 9 + RESIDUAL_S
+    )
+
+
+@each_row(("symptom", "stage"), [(Symptom.TIMEOUT, Stage.CONNECT), (Symptom.NO_NAME, Stage.RESOLVE)])
+def test_alone_none_where_the_name_is_not_the_cause(symptom: Symptom, stage: Stage) -> None:
+    seen = Visitor()
+    for _ in range(3):
+        seen.after(61).learn(outcome(failed(symptom, stage), host=HOST, at=seen.now - 0.2))
+        seen.works()
+    assert seen.later().due_alone() is Search.NOT_DUE
+
+
+@each_row("how", ["direct delivers", "a relay does not reach it either", "offline", "by name, in plain HTTP"])
+def test_alone_what_shows_that_it_is_no_block_ends_it(how: str) -> None:
+    seen = Visitor().unserved(times=4).later()
+    if how == "direct delivers":
+        seen.works(HOST)
+    elif how == "offline":
+        seen.learn(outcome(failed(Symptom.OFFLINE, Stage.CONNECT), host=B, at=seen.now))
+        seen.works()
+    elif how == "by name, in plain HTTP":
+        seen.learn(replace(outcome(delivered(), host=HOST, at=seen.now), protocol=Protocol.HTTP))
+        assert seen.due_alone() is Search.DUE, "that ends no block by SNI"
+        seen.over()
+        seen.beliefs.learn(OpenMeasured(HOST, Protocol.TLS, AT[HOST]), network=HOME, now=seen.now)
+    else:
+        relay = failed(Symptom.RELAY_REFUSED, Stage.RELAY, TOR)
+        seen.learn(outcome(failed(), relay, host=HOST, at=seen.now))
+        seen.later()
+    assert seen.due_alone() is Search.NOT_DUE
+
+
+def test_alone_a_site_that_worked_lately_is_searched_for_once_it_has_failed_as_often_as_a_blocked_one() -> None:
+    seen = Visitor()
+    seen.works(HOST)
+    seen.unserved(times=3).later()
+    assert seen.due_alone() is Search.NOT_DUE
+    seen.unserved().later()
+    assert seen.due_alone() is Search.DUE
+
+
+def test_alone_what_fails_only_changes_the_order_for_others() -> None:
+    seen = Visitor().unserved(HOST, B, times=2).later()
+    assert seen.due_alone() is Search.DUE
+    for route in (TLSREC, BOTH):
+        assert seen.next_alone() == route
+        seen.tried_alone(route, RungResult.FAILED)
+    assert seen.next_alone() == SPLIT
+    assert seen.next_alone(B) == SPLIT, "what was not tried in vain"
+    for route in (SPLIT, SMALL):
+        seen.tried_alone(route, RungResult.FAILED)
+    assert seen.next_alone() is None
+    assert seen.due_alone() is Search.NOT_DUE, "all were tried"
+    assert seen.next_alone(B) == TLSREC, "the first one may only be down"
+    assert (seen.state(), seen.changes) == (State.UNKNOWN, [])
+    seen.blocked(C).later()
+    assert seen.next(C) == TLSREC
+    seen.later(DAY_S)
+    assert seen.next_alone() is None, "nothing is known of it after a day without a visit"
+    seen.unserved(times=2).later()
+    assert seen.next_alone() == TLSREC
+
+
+def test_alone_each_is_tried_once_a_day() -> None:
+    seen = Visitor().unserved(times=2).later()
+    seen.tried_alone(TLSREC, RungResult.FAILED)
+    for _ in range(3):
+        seen.later(DAY_S / 3 - 62).unserved()
+        assert seen.next_alone() == BOTH
+    seen.later()
+    assert seen.next_alone() == TLSREC
+
+
+def test_alone_what_passes_is_the_other_route_that_was_missing() -> None:
+    seen = Visitor().unserved(HOST, B, times=2).later()
+    seen.tried_alone(SMALL, RungResult.PASSED)
+    held = seen.held()
+    assert (held.state, held.cause, held.last_good) == (State.SUSPECT, Cause.SNI_RESET, "direct|tlsrec-by-4")
+    assert held.score > 1, "it counts as any rescue, since another site has worked meanwhile"
+    assert seen.rungs() == seen.rungs(B) == (SMALL,)
+    assert seen.state(B) is State.UNKNOWN
+    planned = seen.beliefs.about(B, network=HOME, now=seen.now).belief
+    assert (planned.state, planned.cause) == (State.SUSPECT, Cause.SNI_RESET), "so that it is tried before direct"
+    assert planned.why == "direct failed (tls_reset); direct|tlsrec-by-4 passes for other sites on this network"
+    assert seen.next_alone(B) == SMALL, "first of all"
+    seen.tried_alone(SMALL, RungResult.FAILED, B)
+    assert seen.beliefs.about(B, network=HOME, now=seen.now).belief.state is State.UNKNOWN
+    assert seen.next_alone(B) == TLSREC
+    seen.later(DAY_S)
+    assert seen.rungs(B) == ()
+
+
+def test_alone_a_plan_is_made_anew_when_a_strategy_is_found() -> None:
+    seen = Visitor().unserved(HOST, B, times=2).later()
+    before = seen.beliefs.generation(HOME, B)
+    seen.tried_alone(SMALL, RungResult.PASSED)
+    assert seen.beliefs.generation(HOME, B) != before
+
+
+def test_alone_a_signal_that_no_other_site_controls_waits() -> None:
+    seen = Visitor()
+    for _ in range(2):
+        seen.after(61).learn(outcome(replace(failed(), address=AT[HOST]), host=HOST, at=seen.now - 0.2))
+    seen.later()
+    seen.tried_alone(SMALL, RungResult.PASSED)
+    assert (seen.state(), seen.held().score) == (State.SUSPECT, 0.0), "for two minutes, by the rescue alone"
+    assert seen.wants_a_control()
+
+
+def test_alone_a_known_block_is_searched_anew_and_nothing_is_condemned() -> None:
+    """The relay is gone, and what passed fails: the site may be down now."""
+    seen = Visitor().blocked()
+    seen.later()
+    seen.tried(SPLIT, RungResult.PASSED)
+    assert seen.due() is Search.NOT_DUE, "it passes"
+    seen.later().unserved(times=2).later()
+    assert seen.due_alone() is Search.DUE
+    for route in (SPLIT, TLSREC, BOTH):
+        assert seen.next_alone() == route
+        seen.tried_alone(route, RungResult.REJECTED if route == BOTH else RungResult.FAILED)
+    assert seen.held().rungs_failed == ()
+    assert seen.rungs() == (SPLIT,)
+    assert seen.next_alone() == SMALL
+    seen.tried_alone(SMALL, RungResult.PASSED)
+    assert (seen.held().last_good, seen.rungs()) == ("direct|tlsrec-by-4", (SMALL,))
+
+
+def test_alone_none_against_a_freeze() -> None:
+    seen = Visitor().froze()
+    seen.later().carried()
+    assert seen.due() is Search.DUE
+    seen.over()
+    seen.unserved(times=2).later()
+    assert seen.due_alone() is Search.NOT_DUE
+
+
+def test_alone_the_hosts_are_few_and_are_forgotten() -> None:
+    seen = Visitor().unserved(times=2).later()
+    seen.beliefs.forget(HOST)
+    assert seen.due_alone() is Search.NOT_DUE
+    seen.tried_alone(SMALL, RungResult.PASSED)
+    assert seen.state() is State.UNKNOWN
+    for number in range(UNSERVED_MAX + 5):
+        seen.learn(outcome(failed(), host=f"www.site{number}.test", at=seen.now - 0.2))
+    assert len(seen.beliefs._state.unserved) <= UNSERVED_MAX
 
 
 # -- and dropped -------------------------------------------------------------------------------------------------------
