@@ -37,6 +37,7 @@ from proxy.session.events import (
     SignalWaits,
     TransferSlow,
     TunnelEnded,
+    Unserved,
 )
 from proxy.session.plan import plan_for
 from proxy.session.services import Services
@@ -71,6 +72,7 @@ def subscribe(services: Services, to: Subscribers) -> None:
     _from_the_first(events, Rescued, lambda: on_trouble.dns_check.on_rescued)
     _from_the_first(events, Rescued, lambda: on_trouble.ladder_search.on_rescued)
     _from_the_first(events, Rescued, lambda: on_trouble.silence_check.on_rescued)
+    _from_the_first(events, Unserved, lambda: on_trouble.ladder_search.on_unserved)
     _from_the_first(events, Doubted, lambda: on_trouble.page_check.on_doubted)
     _from_the_first(events, TransferSlow, lambda: on_trouble.speed_check.on_slow)
     _from_the_first(events, TunnelEnded, lambda: on_trouble.interception.on_tunnel_ended)

@@ -38,7 +38,7 @@ from proxy.net.race.terms import DialerFor
 from proxy.net.tasks import spawn
 from proxy.net.tunnel.pump import Tunnel, TunnelResult
 from proxy.net.tunnel.watched_flow import FlowSignal, WatchedFlow, WatchedTransfer
-from proxy.session.events import Delivered, Doubted, Ended, Rescued, TunnelEnded
+from proxy.session.events import Delivered, Doubted, Ended, Rescued, TunnelEnded, Unserved
 from proxy.session.inspector import DO_NOT_INSPECT, InspectionDecision
 from proxy.session.open_connections import ConnectionState, OpenConnection, Transfer
 from proxy.session.outcome_observer import OutcomeObserver
@@ -307,7 +307,7 @@ class ConnectionRecord:
 
     def on_lost(self, race: Race, closed_by: ClosedBy = ClosedBy.BYWAY, flight: Flight | None = None) -> None:
         """No route delivered the `flight`, or the client left before, or it sent nothing in time (IDLE). Closes the
-        race."""
+        race. Lets probes start beside this visit, as `report_delivered` does."""
         race.close()
         if flight is not None and self.plan.action is Action.AUTO and self.plan.learns and self._services.learns:
             self._keep_hello(flight)
@@ -325,7 +325,16 @@ class ConnectionRecord:
 
             outcome = self.outcome
             self.client_message, self.error = client_message(outcome), full_reason(outcome)
-        self._observer.judge_relays(self._learn())
+        outcome = self._learn()
+        self._observer.judge_relays(outcome)
+        if (
+            flight is not None
+            and closed_by is ClosedBy.BYWAY
+            and self._services.learns
+            and self.plan.learns
+            and self.setup is self._services.setup()
+        ):
+            self._services.events.emit(Unserved(self.setup, self, flight, outcome))
 
     def on_delivered(self, reused: Attempt) -> None:
         """A whole answer came without a race that was won: over the only route for a request that cannot be sent twice,

@@ -57,6 +57,13 @@ class Rescued(Delivered):
 
 
 @frozen_dataclass
+class Unserved(Delivered):
+    """No route delivered them, though a whole flight was sent. The client waits no longer."""
+
+    outcome: Outcome
+
+
+@frozen_dataclass
 class TransferSlow:
     """A user's transfer over plain direct was much slower than those of other hosts, at `bytes_s`, and is over, or
     rests."""
@@ -123,7 +130,18 @@ class HostsForgotten:
     """The user had hosts forgotten: every part that keeps names of hosts drops them."""
 
 
-Event = Delivered | Doubted | Rescued | TransferSlow | TunnelEnded | Ended | Learned | SignalWaits | HostsForgotten
+Event = (
+    Delivered
+    | Doubted
+    | Rescued
+    | Unserved
+    | TransferSlow
+    | TunnelEnded
+    | Ended
+    | Learned
+    | SignalWaits
+    | HostsForgotten
+)
 E = TypeVar("E", bound=Event)
 
 

@@ -104,7 +104,7 @@ class HttpRequests:
             if race.overtaken is not None:
                 client.renew_news()  # the overtaken attempt still waits on the old one
             if winner is None:
-                record.on_lost(race, client.ended(ClosedBy.BYWAY))
+                record.on_lost(race, client.ended(ClosedBy.BYWAY), flight if head.bodiless else None)
                 await self._refuse(request, record)
                 return None
             record.on_won(race, winner)

@@ -25,14 +25,22 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from proxy.model import Protocol
 from tests.lab.censors import CENSORS, PASSED_BY, Censor
-from tests.lab.country import Country, Site
+from tests.lab.country import Country
 from tests.lab.rules_2025 import Unknown
 from tests.lab.scenarios import NEIGHBOUR, Way
 from tests.lab.sockets import connect
 from tests.lab.spaces import Space, may_make_spaces, within
-from tests.lab.test_ladder_search import APART_S, HURRIED, IDLE_WINDOW_S, PATIENCE_S, PUNISHED_S, VISITS, WINDOW_S
+from tests.lab.test_ladder_search import (
+    APART_S,
+    HURRIED,
+    IDLE_WINDOW_S,
+    PATIENCE_S,
+    PUNISHED_S,
+    VISITS,
+    WINDOW_S,
+    url_of,
+)
 from tests.lab.trials import accompanied, limited
 from tests.lab.visitor import Visitor
 from tests.support.waiting import until_read
@@ -114,7 +122,7 @@ async def with_program(folder: Path, censor: Censor, settings: Sequence[Setting]
                     (seen.working, visitors[number], working[number]),
                     (seen.alone, alone, working[number]),
                 ):
-                    results.append((await limited(visitor, _url(site, censor), PATIENCE_S)).genuine)
+                    results.append((await limited(visitor, url_of(site, censor), PATIENCE_S)).genuine)
                 await asyncio.sleep(APART_S)
             return seen
 
@@ -147,7 +155,7 @@ async def with_byway(folder: Path, censor: Censor, *, relay: bool) -> str:
                 country.rules.set([rule])
                 for number in range(1, VISITS + 1):
                     for site in sites:
-                        came[site.name].append((await limited(visitor, _url(site, censor), PATIENCE_S)).genuine)
+                        came[site.name].append((await limited(visitor, url_of(site, censor), PATIENCE_S)).genuine)
                         await asyncio.sleep(APART_S / len(sites))
                         found = found or (number if await is_found() else 0)
                 if not found:
@@ -167,10 +175,6 @@ def _since(came: Sequence[bool]) -> str:
         since = failed[-1] + 1 if failed else 1
         return str(since) if sum(came) == len(came) - since + 1 else f"{since} ({sum(came)} of {len(came)})"
     return f"{sum(came)} of {len(came)}" if any(came) else "–"
-
-
-def _url(site: Site, censor: Censor) -> str:
-    return site.url(":8443/" if censor.port == 8443 else "/", secure=censor.protocol is Protocol.TLS)
 
 
 @contextlib.contextmanager

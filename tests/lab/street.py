@@ -10,10 +10,10 @@ import asyncio
 import ipaddress
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from proxy.config.load import Loaded
 from proxy.config.schema import Auto, Settings
@@ -44,13 +44,14 @@ from proxy.probe.retest import DirectRetest
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rule_parser import parse_rules
 from proxy.routing.strategies import fits
+from proxy.session.events import OpenRecord, Unserved
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 from tests.lab import messages
 from tests.lab.censors import SEGMENT, Censor, Segment
 from tests.support.outcomes import HOME, outcome
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedDirect, ScriptedStream
-from tests.support.services import NO_PAGES, NO_RESOLVER, services, visit_of
+from tests.support.services import NO_PAGES, NO_RESOLVER, Judged, services, visit_of
 from tests.wire import hellos
 
 SITES = ("news.livejournal.test", "www.kasparov.test", "api.echo-moscow.test")
@@ -64,6 +65,7 @@ _AT = {address: name for name, address in _ADDRESSES.items()}
 PUNISHED_S = 170.0
 RESET = ConnectionResetError(104, "Connection reset by peer")
 REJECTED = b"\x15\x03\x03\x00\x02\x02\x32"
+Fault = Literal["", "silent", "reset"]
 _ids = itertools.count(1)
 _ANSWERS = {Protocol.TLS: b"\x16\x03\x03\x00\x7a\x02", Protocol.HTTP: b"HTTP/1.1 200 OK\r\n\r\n"}
 
@@ -86,18 +88,25 @@ class Street:
     strict: frozenset[str] = frozenset()  # sites whose server rejects cut records
     auto: Auto = field(default_factory=Auto)
     private: frozenset[str] = frozenset()
+    relays: tuple[str, ...] = ("vps",)
+    down_relays: DialError | None = None  # how connecting to them fails
+    down_direct: DialError | None = None  # how connecting to sites fails, without a strategy
+    server: Callable[[str, str], Fault] = lambda name, site: ""  # what a site's server does with a name, but answer
     network: NetworkId = HOME
     struck: list[tuple[str, bool]] = field(default_factory=list)  # whose flows were stopped, and if for residue alone
     hellos: list[tuple[float, str, str]] = field(default_factory=list)  # time of the first bytes, name, route
+    added: list[tuple[str, str]] = field(default_factory=list)  # name and strategy of those between visits …
+    added_at: list[float] = field(default_factory=list)  # … and when they left
     punished: dict[IPAddress, float] = field(default_factory=dict)  # until when
     setup: Setup = field(init=False)
+    _visiting: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         settings = Settings(auto=replace(self.auto, controls=(f"https://{CONTROL}/",)))
         self.tuning = settings.detect
         self.beliefs = Beliefs(settings.detect, rng=random.Random(self.seed))
         self.findings = SharedFindings(self.now)
-        router = Router(parse_rules("", source="rules.txt"), {}, (RelayInfo("vps"),), settings)
+        router = Router(parse_rules("", source="rules.txt"), {}, tuple(map(RelayInfo, self.relays)), settings)
         unused, here = cast(Any, None), cast(Any, self)
         resolver: Any = SimpleNamespace(**{**vars(NO_RESOLVER), "known": self.known})
         guard: Any = SimpleNamespace(refuse_host=lambda destination: "")
@@ -132,7 +141,7 @@ class Street:
     def dialer(self, route: Route, *, avoid_residual: bool = True) -> Any:
         if route.relays:
             answer = _ANSWERS[self.censor.protocol if self.censor is not None else Protocol.TLS]
-            return ScriptedDialer(Script(connect=0.2, answer=answer, after=0.2))
+            return ScriptedDialer(Script(connect=self.down_relays or 0.2, answer=answer, after=0.2))
         return with_strategies(_SiteDialer(self, route, avoid_residual=avoid_residual), route.wrap)
 
     @property
@@ -142,6 +151,8 @@ class Street:
     def script(self, destination: Destination, route: Route) -> Script:
         """How a connection to a site goes."""
         address, censor = self.address(destination), self.censor
+        if self.down_direct is not None and route.wrap in ((), ("doh",)):
+            return Script(connect=self.down_direct)
         if censor is not None and censor.residual == "syn" and self.punished.get(address, 0.0) > self.now():
             self.struck.append((destination.host, True))
             return Script(connect=DialError("reset", stage=Stage.CONNECT, symptom=Symptom.REFUSED))
@@ -150,43 +161,60 @@ class Street:
     # -- a visit
 
     async def visit(self, name: str) -> Route:
-        """Visits a site, starts the probes beside it, and returns the route that won."""
+        """Visits a site that opens, and returns the route that won."""
+        route = await self.try_visit(name)
+        assert route is not None, self.hellos[-5:]
+        return route
+
+    async def try_visit(self, name: str, *, beside: str = "other.test") -> Route | None:
+        """Visits a site, starts the probes beside it, and returns the route that won, if one did. Another site
+        delivers beside it, unless it is empty."""
         censor = self.censor
         protocol, port = (censor.protocol, censor.port) if censor is not None else (Protocol.TLS, 443)
         now = self.now()
         request = Request(next(_ids), Destination(name, port), Inbound.CONNECT, "127.0.0.1:50000")
         about = self.beliefs.about(name, network=HOME, now=now)
-        plan = self.setup.router.plan(request, about.belief, relays=("vps",), now=now, rungs=about.rungs)
+        plan = self.setup.router.plan(request, about.belief, relays=self.relays, now=now, rungs=about.rungs)
         race = self.setup.race(request, plan.routes, self.tcp_info, self.findings)
         flight = flight_to(name, protocol)
+        self._visiting += 1
         try:
             winner = await race.deliver(flight, lambda: True)
-            assert winner is not None, race.attempts
+            won = winner.route if winner is not None else None
             made = replace(
-                outcome(*race.attempts, winner=winner.route, host=name, at=now, protocol=protocol),
+                outcome(*race.attempts, winner=won, host=name, at=now, protocol=protocol),
                 request=request,
                 plan=plan,
                 flight_at=now,
             )
-            winner.stream.abort()
+            if winner is not None:
+                winner.stream.abort()
         finally:
             race.close()
-        self.beliefs.learn(DirectDelivered("other.test"), network=HOME, now=self.now())
+            self._visiting -= 1
+        self._deliver(beside)
         self.beliefs.learn(made, network=HOME, now=self.now())
-        self.beliefs.learn(DirectDelivered("third.test"), network=HOME, now=self.now())
-        if winner.route != DIRECT:
+        self._deliver(beside and f"{beside}.org")
+        if won is None:
+            record = cast(OpenRecord, Judged(made))
+            self.search.on_unserved(Unserved(self.setup, record, flight, made))
+        elif won != DIRECT:
             rescued = visit_of(self.setup, made, flight)
             self.retest.on_rescued(rescued)
             self.search.on_rescued(rescued)
-        return winner.route
+        return won
 
-    async def visits(self, *names: str, times: int, apart_s: float) -> dict[str, list[Route]]:
+    def _deliver(self, other: str) -> None:
+        if other:
+            self.beliefs.learn(DirectDelivered(other), network=HOME, now=self.now())
+
+    async def visits(self, *names: str, times: int, apart_s: float) -> dict[str, list[Route | None]]:
         """Visits each site so many times. Others are visited in between, at equal times."""
-        seen: dict[str, list[Route]] = {name: [] for name in names}
+        seen: dict[str, list[Route | None]] = {name: [] for name in names}
         for _ in range(times):
             for name in names:
                 began_at = self.now()
-                seen[name].append(await self.visit(name))
+                seen[name].append(await self.try_visit(name))
                 await asyncio.sleep(max(0.0, began_at + apart_s / len(names) - self.now()))
         return seen
 
@@ -275,17 +303,26 @@ class _Watched(ScriptedStream):
                     street.punished[self._address] = street.now() + PUNISHED_S
                 self._end(RESET)
                 return
-        if name:
+        if name and (fault := street.server(name, _AT[self._address])):
+            self._end(None if fault == "silent" else RESET)
+        elif name:
             rejects = name in street.strict and len(_records(self.sent)) > 1
             protocol = Protocol.TLS if self.sent[0] == 0x16 else Protocol.HTTP
             self._end(REJECTED if rejects else _ANSWERS[protocol])
 
-    def _end(self, answer: bytes | Exception) -> None:
+    def _end(self, answer: bytes | Exception | None) -> None:
         self._is_over = True
         assert self.flight_sent_at is not None
         name = _name_in(self.sent) or _AT[self._address]  # the censor may not have let it come whole
-        self._street.hellos.append((self.flight_sent_at, name, str(self._route)))
-        asyncio.get_running_loop().call_later(0.05, self._arrive, answer)
+        street, route = self._street, self._route
+        street.hellos.append((self.flight_sent_at, name, str(route)))
+        if not street._visiting:
+            street.added.append((name, "|".join(route.wrap)))
+            street.added_at.append(self.flight_sent_at)
+        if answer is None:
+            self.script.acknowledged, self.script.retransmits = False, 3
+        else:
+            asyncio.get_running_loop().call_later(0.05, self._arrive, answer)
 
 
 def _name_in(data: bytes) -> str:

@@ -77,10 +77,31 @@ def test_a_strategy_that_passes_is_found_within_six_visits(censor: Censor, seed:
     run(story())
 
 
-def test_on_a_healthy_network_nothing_is_tried() -> None:
+@pytest.mark.parametrize("censor", BY_NAME.values(), ids=BY_NAME)
+@pytest.mark.parametrize("seed", range(3))
+def test_without_a_relay_it_is_in_use_after_six_visits(censor: Censor, seed: int) -> None:
     async def story() -> None:
-        street = Street(None)
+        street = Street(censor, seed, relays=())
+        await street.visits(WORKING, *SITES, times=VISITS, apart_s=APART_S if censor.residual else QUICK_S)
+        await asyncio.sleep(PUNISHED_S + 30.0)
+        for name in SITES:
+            route = await street.visit(name)
+            assert str(route) in {f"direct|{rung}" for rung in PASSED_BY[censor.name]}, (name, street.hellos)
+        assert WORKING not in {name for name, _ in street.struck}
+        assert set(street.sent_over(WORKING)) == {""}, "nothing is tried with a site that works"
+        tried = [name for name, strategy in street.added if strategy and name in SITES]
+        assert len(tried) <= 6 * 3, "searches of three strategies, by the hour"
+        await cancel_all()
+
+    run(story())
+
+
+@pytest.mark.parametrize("relays", [("vps",), ()], ids=["relay", "alone"])
+def test_on_a_healthy_network_nothing_is_tried(relays: tuple[str, ...]) -> None:
+    async def story() -> None:
+        street = Street(None, relays=relays)
         await street.visits(WORKING, *SITES, times=20, apart_s=APART_S)
+        assert street.added == []
         assert set(street.sent_over(WORKING, *SITES, CONTROL)) == {""}
         assert len(street.hellos) == 80, "the visits alone"
 

@@ -2,6 +2,8 @@
 
 In hurried time: visits are 4 s apart. Where a censor punishes, its window and that of Byway are shorter. Elsewhere all
 six are over before that of Byway, which finds out that its searches need not wait for the end.
+
+Without a relay: `test_ladder_search_alone`.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from proxy.model import Protocol
 from tests.lab.censors import CENSORS, PASSED_BY, Censor
-from tests.lab.country import Country
+from tests.lab.country import Country, Site
 from tests.lab.rules_2025 import Unknown
 from tests.lab.scenarios import NEIGHBOUR, Way
 from tests.lab.trials import DETECT, accompanied, limited
@@ -28,27 +31,37 @@ WINDOW_S, IDLE_WINDOW_S = 3.0, 30.0
 HERE = [censor for censor in CENSORS if censor.port == 443]
 
 
+def url_of(site: Site, censor: Censor) -> str:
+    return site.url(":8443/" if censor.port == 8443 else "/", secure=censor.protocol is Protocol.TLS)
+
+
 @pytest.mark.parametrize("censor", HERE, ids=lambda censor: censor.name)
 async def test_a_strategy_is_found_within_six_visits_of_three_sites(tmp_path: Path, censor: Censor) -> None:
-    async with Country(tmp_path) as country:
+    await find(tmp_path, censor, relay=True)
+
+
+async def find(folder: Path, censor: Censor, *, relay: bool) -> None:
+    """Visits three sites in turn, until a strategy that passes is in use for each. With a relay every page comes."""
+    async with Country(folder) as country:
+        await country.origins.listen([("0.0.0.0", censor.port)] if censor.port == 8443 else [])
         country.add_site(NEIGHBOUR)
         sites = [country.add_site(f"www.site-{letter}.test") for letter in "abc"]
         window_s = WINDOW_S if censor.residual else IDLE_WINDOW_S
         hurried = {**HURRIED, "residual_s": window_s}
         detect = "".join(f"{key} = {value}\n" for key, value in hurried.items())
         rule = Unknown(*(site.name for site in sites), censor=censor, seconds=PUNISHED_S)
-        async with country.byway(tmp_path / "byway", config=country.config(detect=detect)) as byway:
+        async with country.byway(folder / "byway", config=country.config(detect=detect, no_relay=not relay)) as byway:
             visitor = country.visitor(byway)
             async with accompanied(visitor, Way.DIRECT):
                 country.rules.set([rule])
                 for _ in range(VISITS):
                     for site in sites:
-                        seen = await limited(visitor, site.url(), PATIENCE_S)
-                        assert seen.genuine, seen
+                        seen = await limited(visitor, url_of(site, censor), PATIENCE_S)
+                        assert seen.genuine or not relay, seen
                         await asyncio.sleep(APART_S / len(sites))
                 await asyncio.sleep(window_s + 2 * APART_S)
                 for site in sites:
-                    assert (await limited(visitor, site.url(), PATIENCE_S)).genuine
+                    assert (await limited(visitor, url_of(site, censor), PATIENCE_S)).genuine
                     winners: list[str] = []
 
                     async def written(name: str = site.name, winners: list[str] = winners) -> bool:

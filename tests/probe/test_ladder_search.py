@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
@@ -14,11 +15,12 @@ from typing import Any, cast
 import pytest
 
 from proxy.config.schema import Auto
-from proxy.detect.beliefs.events import BlockMeasured, Carried
+from proxy.detect.beliefs.events import BlockMeasured, Carried, ControlAnswered
 from proxy.model import (
     DIRECT,
     Attempt,
     Cause,
+    ConnectivityResult,
     Destination,
     IPAddress,
     Outcome,
@@ -30,11 +32,12 @@ from proxy.model import (
     State,
     Symptom,
 )
+from proxy.model.errors import DialError
 from proxy.net.tasks import cancel_all
-from proxy.probe.ladder_search import ASKED_WITHIN_S
+from proxy.probe.ladder_search import ASKED_WITHIN_S, TRIED_MAX
 from proxy.session.events import Rescued
 from tests.lab.censors import Censor, Segment, by_packet, joined, sni
-from tests.lab.street import CONTROL, SITES, WORKING, Street, flight_to
+from tests.lab.street import CONTROL, SITES, WORKING, Fault, Street, flight_to
 from tests.support.clock import run
 from tests.support.outcomes import AWAY, HOME, delivered, outcome
 from tests.support.rows import each_row
@@ -345,6 +348,314 @@ def test_a_visit_in_the_window_after_a_search_goes_by_the_relay() -> None:
         await asyncio.sleep(LATER_S)
         assert (await street.visit(SITE)).wrap == ("tlsrec", "split")
         assert {name for name, is_residue in street.struck if is_residue} == {CONTROL}, "who was asked"
+        await cancel_all()
+
+    run(story())
+
+
+# -- visits that no route carries --------------------------------------------------------------------------------------
+
+LADDER = ["", "tlsrec", "tlsrec|split", "split"]
+"""What a visit itself sends, without a relay."""
+QUICK_S = 10.0
+DAY_S = 86_400.0
+
+
+async def visits(street: Street, name: str, *, times: int, apart_s: float, beside: str = "other.test") -> list[Route]:
+    """Visits a site so many times, and returns the routes that won."""
+    won = []
+    for _ in range(times):
+        if (route := await street.try_visit(name, beside=beside)) is not None:
+            won.append(route)
+        await asyncio.sleep(apart_s)
+    return won
+
+
+def test_alone_the_second_visit_that_fails_brings_a_search_and_another_site_uses_what_passes() -> None:
+    async def story() -> None:
+        street = Street(STRICT, relays=())
+        assert await visits(street, SITE, times=1, apart_s=OVER_S) == []
+        assert street.sent_over(SITE) == LADDER, "of the visit: one failure may be an accident"
+        assert street.added == []
+        assert await visits(street, SITE, times=1, apart_s=OVER_S) == []
+        first = [(SITE, ""), (CONTROL, ""), (SITE, "tlsrec"), (SITE, "tlsrec|split"), (SITE, "split")]
+        assert street.added == first, "another name shows that there is no residue, and that the server is up"
+        assert street.beliefs.lookup(SITE, network=HOME, now=street.now()).state is State.UNKNOWN
+        assert await visits(street, SITE, times=1, apart_s=OVER_S) == []
+        second = [(SITE, "tlsrec|split-at-name"), (SITE, "tlsrec-by-4"), (SITE, "")]
+        assert street.added[len(first) :] == second, "the last is plain, for the credit"
+        times = [at for at, name, _ in street.hellos if name == SITE]
+        assert all(later - at >= 1.0 for at, later in pairwise(times) if later in street.added_at)
+        held = street.beliefs.lookup(SITE, network=HOME, now=street.now())
+        assert (held.state, held.cause, held.last_good) == (State.SUSPECT, Cause.SNI_RESET, "direct|tlsrec-by-4")
+        assert held.why.startswith("direct failed"), held.why
+        assert held.why.endswith("direct|tlsrec-by-4 delivered (tls_reset, weight 2)"), held.why
+        assert await street.visit(SITE) == Route((), ("tlsrec-by-4",))
+        assert await street.visit(SECOND) == Route((), ("tlsrec-by-4",)), "right after direct"
+        await cancel_all()
+
+    run(story())
+
+
+def test_alone_a_search_waits_for_the_end_of_the_window() -> None:
+    async def story() -> None:
+        street = Street(replace(BY_PACKET, residual="flight"), relays=())
+        await visits(street, SITE, times=2, apart_s=QUICK_S)
+        assert street.added == [(SITE, ""), (CONTROL, "")], "it leaves a residue"
+        await asyncio.sleep(150)
+        assert len(street.added) == 2
+        await asyncio.sleep(50)
+        assert street.added[2:] == [(SITE, "tlsrec")]
+        await asyncio.sleep(LATER_S)
+        assert len(street.added) == 3, "it has begun a window"
+        await visits(street, SITE, times=1, apart_s=LATER_S)
+        assert street.added[3:] == [(SITE, "tlsrec|split"), (SITE, "")]
+        await asyncio.sleep(LATER_S)
+        assert await street.visit(SITE) == Route((), ("tlsrec", "split"))
+        await cancel_all()
+
+    run(story())
+
+
+def test_alone_a_search_that_a_visit_comes_before_waits_anew_and_is_not_counted() -> None:
+    async def story() -> None:
+        street = Street(replace(BY_PACKET, residual="flight"), relays=())
+        await visits(street, SITE, times=2, apart_s=QUICK_S)
+        before, now = len(street.added), street.now()
+        calm_at = street.beliefs.struck_until(SITE, [], Protocol.TLS, network=HOME, now=now)
+        await asyncio.sleep(calm_at - now - 0.06)
+        await street.try_visit(SITE)  # its hello is under way when the search begins
+        assert len(street.added) == before
+        await asyncio.sleep(LATER_S)
+        assert street.added[before:] == [(SITE, "tlsrec")]
+        assert len(street.beliefs._state.searches[HOME, SITE]) == len(street.beliefs._state.searched[HOME]) == 1
+        await cancel_all()
+
+    run(story())
+
+
+def test_alone_a_visit_that_fails_after_the_strategy_was_answered_is_the_credit() -> None:
+    async def story() -> None:
+        street = Street(replace(BY_PACKET, residual="flight"), relays=())
+        await visits(street, SITE, times=2, apart_s=240)
+        await street.try_visit(SITE)
+        now = street.now()
+        await asyncio.sleep(street.beliefs.struck_until(SITE, [], Protocol.TLS, network=HOME, now=now) - now + 0.5)
+        assert street.added[-1] == (SITE, "tlsrec|split")
+        assert await street.try_visit(SITE) is None
+        await asyncio.sleep(OVER_S)
+        assert street.added[-1] == (SITE, "tlsrec|split"), "plain direct is not sent in the window"
+        assert last_good(street, SITE) == "direct|tlsrec|split"
+        await cancel_all()
+
+    run(story())
+
+
+def test_alone_a_visit_that_may_not_connect_in_the_window_brings_a_search_after_it() -> None:
+    async def story() -> None:
+        street = Street(replace(BY_PACKET, residual="syn"), relays=())
+        await visits(street, SITE, times=2, apart_s=240)
+        tried = [(SITE, "tlsrec")]
+        assert street.added == tried, "the question about residue was refused"
+        assert street.struck[-1] == (SITE, False)
+        assert await street.try_visit(SITE) is None
+        assert street.struck[-1] == (SITE, True), "the trial has begun a window"
+        await asyncio.sleep(LATER_S)
+        assert street.added[len(tried) :] == [(SITE, "tlsrec|split"), (SITE, "")]
+        await cancel_all()
+
+    run(story())
+
+
+def test_alone_no_visit_that_may_not_connect_outside_of_a_window_brings_one() -> None:
+    async def story() -> None:
+        street = Street(STRICT, relays=())
+        await visits(street, SITE, times=2, apart_s=LATER_S)
+        before = len(street.added)
+        street.down_direct = DialError("refused", stage=Stage.CONNECT, symptom=Symptom.REFUSED)
+        await visits(street, SITE, times=6, apart_s=LATER_S)
+        assert len(street.added) == before
+        await cancel_all()
+
+    run(story())
+
+
+def test_alone_a_site_that_failed_goes_first_by_what_passes_for_another_one() -> None:
+    """Else plain direct would begin the window in which that strategy fails."""
+
+    async def story() -> None:
+        street = Street(replace(BY_PACKET, residual="flight"), relays=())
+        await visits(street, SITE, times=4, apart_s=240)
+        assert last_good(street, SITE) == "direct|tlsrec|split"
+        assert await street.try_visit(SECOND) is None, "nothing is known of it"
+        assert street.beliefs.lookup(SECOND, network=HOME, now=street.now()).state is State.UNKNOWN
+        await asyncio.sleep(LATER_S)
+        street.hellos.clear()
+        assert await street.visit(SECOND) == Route((), ("tlsrec", "split"))
+        await asyncio.sleep(OVER_S)
+        assert street.sent_over(SECOND) == ["tlsrec|split", "tlsrec|split", ""], "and then it is shown"
+        assert street.beliefs.lookup(SECOND, network=HOME, now=street.now()).state is State.SUSPECT
+        await cancel_all()
+
+    run(story())
+
+
+def test_alone_a_site_that_works_again_ends_all_of_it() -> None:
+    async def story() -> None:
+        street = Street(replace(BY_PACKET, residual="flight"), relays=())
+        await visits(street, SITE, times=4, apart_s=240)
+        assert last_good(street, SITE)
+        await visits(street, SECOND, times=1, apart_s=LATER_S)
+        street.censor = None
+        await visits(street, SECOND, times=1, apart_s=OVER_S)
+        assert await street.visit(SECOND) == DIRECT, "beside the visit plain direct was answered"
+        await cancel_all()
+
+    run(story())
+
+
+def test_alone_what_passes_no_more_is_left_for_what_does() -> None:
+    async def story() -> None:
+        street = Street(BY_PACKET, relays=())
+        await visits(street, SITE, times=2, apart_s=OVER_S)
+        assert last_good(street, SITE) == "direct|tlsrec|split"
+        street.censor = STRICT
+        await visits(street, SITE, times=4, apart_s=1800)
+        assert last_good(street, SITE) == "direct|tlsrec-by-4"
+        assert await street.visit(SITE) == Route((), ("tlsrec-by-4",))
+        await cancel_all()
+
+    run(story())
+
+
+@each_row("how", ["no re-tests", "a private host"])
+def test_alone_where_nothing_is_sent_of_our_own_accord(how: str) -> None:
+    async def story() -> None:
+        is_off = how == "no re-tests"
+        private = frozenset[str]() if is_off else frozenset({SITE})
+        street = Street(STRICT, auto=Auto(retest=not is_off), private=private, relays=())
+        await visits(street, SITE, times=4, apart_s=OVER_S)
+        assert street.added == []
+        await cancel_all()
+
+    run(story())
+
+
+def test_beside_relays_that_fail_themselves_it_goes_on_as_alone() -> None:
+    async def story() -> None:
+        street = Street(STRICT, down_relays=DialError("down", stage=Stage.RELAY, symptom=Symptom.RELAY_DOWN))
+        await visits(street, SITE, times=3, apart_s=OVER_S)
+        assert last_good(street, SITE) == "direct|tlsrec-by-4"
+        await cancel_all()
+
+    run(story())
+
+
+def test_where_a_relay_does_not_reach_the_site_either_nothing_is_tried() -> None:
+    async def story() -> None:
+        refused = DialError("the relay says: host unreachable", stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED)
+        street = Street(STRICT, down_relays=refused)
+        await visits(street, SITE, times=6, apart_s=OVER_S)
+        assert street.added == []
+        await cancel_all()
+
+    run(story())
+
+
+def _of_the_site(name: str, _at: str) -> Fault:
+    return "silent" if name == SITE else ""
+
+
+def _resets_the_site(name: str, _at: str) -> Fault:
+    return "reset" if name == SITE else ""
+
+
+def _down(_name: str, at: str) -> Fault:
+    return "silent" if at == SITE else ""
+
+
+def _three_of_ten(luck: random.Random) -> Callable[[str, str], Fault]:
+    return lambda name, _at: "reset" if name == SITE and luck.random() < 0.3 else ""
+
+
+ALL_TRIED = 8
+"""Strategies for TLS."""
+HOURS = 23
+
+TWINS: dict[str, tuple[Callable[[str, str], Fault], str, int, int]] = {
+    # the server; who delivers beside it; most strategies in a day, and most hellos in all
+    "a router by SNI whose backend is gone": (_of_the_site, "other.test", ALL_TRIED, 2 * ALL_TRIED),
+    "one that resets": (_resets_the_site, "other.test", ALL_TRIED, 2 * ALL_TRIED),
+    # By the hour: the question about residue, with plain direct before it, and the name before each search.
+    "a server that is down": (_down, "other.test", 0, 4 * HOURS),
+    "the network is down": (lambda _name, _at: "silent", "", 0, 4 * HOURS),
+    "something resets everything": (lambda _name, _at: "reset", "", 0, 4 * HOURS),
+}
+
+
+@each_row("name", TWINS)
+def test_alone_a_site_that_is_down_for_everybody_is_sent_little_and_nothing_is_learned(name: str) -> None:
+    server, beside, strategies, hellos = TWINS[name]
+
+    async def story() -> None:
+        street = Street(None, relays=(), server=server)
+        assert await visits(street, SITE, times=HOURS * 6, apart_s=600, beside=beside) == []
+        assert sum(bool(strategy) for _, strategy in street.added) <= strategies, street.added
+        assert len(street.added) <= hellos, street.added
+        about = street.beliefs.about(SITE, network=HOME, now=street.now())
+        assert (about.belief.state, about.rungs) == (State.UNKNOWN, ())
+        assert street.beliefs.about(SECOND, network=HOME, now=street.now()).rungs == ()
+        street.server = lambda _name, _at: ""
+        assert await street.visit(SITE) == DIRECT
+        await cancel_all()
+
+    run(story())
+
+
+@each_row("seed", range(5))
+def test_alone_a_server_that_resets_three_of_ten_is_not_believed_blocked(seed: int) -> None:
+    async def story() -> None:
+        street = Street(None, seed, relays=(), server=_three_of_ten(random.Random(seed)))
+        await visits(street, SITE, times=24 * 6, apart_s=600)
+        searched = [strategy for _, strategy in street.added if strategy]
+        assert len(searched) <= 2 * 24 * TRIED_MAX
+        street.server = lambda _name, _at: ""
+        await visits(street, SITE, times=8, apart_s=1800)
+        assert await street.visit(SITE) == DIRECT
+        await cancel_all()
+
+    run(story())
+
+
+def test_alone_a_server_that_rejects_cut_hellos_and_resets_for_a_while_is_left_alone() -> None:
+    async def story() -> None:
+        street = Street(None, relays=(), strict=frozenset({SITE}), server=_resets_the_site)
+        await visits(street, SITE, times=6, apart_s=OVER_S)
+        street.server = lambda _name, _at: ""
+        before = len(street.added)
+        assert await street.visit(SITE) == DIRECT
+        await asyncio.sleep(LATER_S)
+        assert await street.visit(SITE) == DIRECT
+        assert len(street.added) == before
+        assert street.beliefs.about(SECOND, network=HOME, now=street.now()).rungs == ()
+        await cancel_all()
+
+    run(story())
+
+
+@each_row("how", ["a portal", "no network"])
+def test_alone_on_a_network_that_is_at_fault_nothing_is_tried(how: str) -> None:
+    async def story() -> None:
+        street = Street(None, relays=(), server=lambda _name, _at: "reset")
+        await visits(street, SITE, times=1, apart_s=OVER_S, beside="")
+        if how == "a portal":
+            answered = ControlAnswered(CONTROL, ConnectivityResult.PORTAL, started=street.now())
+            street.beliefs.learn(answered, network=HOME, now=street.now())
+        else:
+            offline = outcome(Attempt(DIRECT, Stage.CONNECT, Symptom.OFFLINE), host=SECOND, at=street.now())
+            street.beliefs.learn(offline, network=HOME, now=street.now())
+        await visits(street, SITE, times=6, apart_s=OVER_S, beside="")
+        assert street.added == []
         await cancel_all()
 
     run(story())

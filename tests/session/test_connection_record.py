@@ -47,7 +47,7 @@ from proxy.net.race.race import Winner
 from proxy.net.tunnel.pump import TunnelResult
 from proxy.net.tunnel.watched_flow import FlowListener, FlowSignal
 from proxy.session.connection_record import ConnectionRecord
-from proxy.session.events import Delivered, Doubted, Ended, Events, Rescued, TransferSlow
+from proxy.session.events import Delivered, Doubted, Ended, Events, Rescued, TransferSlow, Unserved
 from proxy.wire.flight import Flight
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, open_uplink, outcome, pending, works
 from tests.support.services import NO_SETUP, NoFlows, services
@@ -1076,6 +1076,31 @@ def told(*attempts: Attempt, flight: Flight, answer: bytes = b"answer") -> list[
     won(record, Race(*attempts))
     record.report_delivered(flight, answer=answer)
     return heard
+
+
+@pytest.mark.parametrize(
+    ("closed_by", "is_whole", "learns", "is_told"),
+    [
+        (ClosedBy.BYWAY, True, True, True),
+        (ClosedBy.CLIENT, True, True, False),
+        (ClosedBy.BYWAY, False, True, False),
+        (ClosedBy.BYWAY, True, False, False),
+    ],
+)
+def test_a_flight_that_no_route_delivered_is_told(
+    closed_by: ClosedBy, is_whole: bool, learns: bool, is_told: bool
+) -> None:
+    events, heard = Events(), list[Unserved]()
+    events.on(Unserved, heard.append)
+    shared = services(events=events, setup=lambda: NO_SETUP, now=lambda: 1000.0, learns=learns)
+    plan = Plan(Action.AUTO, (DIRECT,), "AUTO: nothing is known")
+    request = Request(1, Destination(HOST, 80), Inbound.HTTP, "127.0.0.1:50000")
+    record = ConnectionRecord(request, plan, network=HOME, setup=NO_SETUP, services=shared)
+    flight = Flight.of_http(GET, "GET", bodiless=True) if is_whole else None
+    record.on_lost(raced(failed()), closed_by, flight)
+    assert bool(heard) is is_told
+    for event in heard:
+        assert (event.outcome.winner, event.outcome.attempts, event.flight) == (None, (failed(),), flight)
 
 
 def test_a_page_that_is_doubted_is_told_with_its_answer() -> None:
