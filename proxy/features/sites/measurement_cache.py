@@ -198,7 +198,7 @@ class Measurements:
         network, mark = self._parts.network(), object()
         stored, made = await plan(page.destination)
         settings = self._parts.settings
-        request = MeasurementRequest(page, made, stored, routes or measured_routes(settings), thorough=thorough)
+        request = MeasurementRequest(page, made, stored, routes or measured_routes(settings, made), thorough=thorough)
         measured = self._cached(network, page) if thorough and not skip_cache else None
         was_cached = measured is not None
         if measured is None:

@@ -16,6 +16,7 @@ from proxy.net.dialers.dialer import Dialer
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.knowledge import Knowledge
 from proxy.probe.target import ProbeTarget
+from proxy.routing.strategies import rewrites_flight
 from proxy.session.services import Services
 from proxy.session.setup import Setup, refusal_by
 
@@ -126,7 +127,10 @@ def is_at_home(env: ProbeEnvironment, request: MeasurementRequest) -> bool:
     return request.plan.action in (Action.AUTO, Action.DIRECT) and env.is_local_zone(request.page.host)
 
 
-def measured_routes(settings: Settings) -> tuple[Route, ...]:
-    """Returns all routes that a measurement tests under these settings: direct, each local strategy, each relay."""
+def measured_routes(settings: Settings, plan: Plan | None = None) -> tuple[Route, ...]:
+    """Returns all routes that a measurement tests under these settings: direct, each local strategy, each relay. The
+    first strategy is the one that goes first by the plan of the site: a search may have found it."""
     local = [Route(wrap=tuple(rung.split("|"))) for rung in settings.auto.ladder]
+    if plan is not None and plan.routes and plan.routes[0].is_direct and rewrites_flight(plan.routes[0]):
+        local = [*dict.fromkeys((plan.routes[0], *local))]
     return (DIRECT, *local, *(Route((relay.name,)) for relay in enabled_relays(settings.relay)))

@@ -10,7 +10,7 @@ from unittest.mock import MagicMock
 from proxy.config.detect_tuning import DetectTuning
 from proxy.config.schema import RelayConfig, Settings
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.model import DIRECT, DOH, Belief, MeasurementStep, State, StepKind, StepResult
+from proxy.model import DIRECT, DOH, Action, Belief, MeasurementStep, Plan, Route, State, StepKind, StepResult
 from proxy.probe.measure.controls import SharedControls
 from proxy.probe.measure.inputs import SetupEnvironment, measured_routes
 from proxy.probe.target import page_of
@@ -55,3 +55,17 @@ def test_all_routes_are_looked_at() -> None:
     settings = Settings(relay=(RelayConfig(name="tor", url="socks5h://127.0.0.1:9050"),))
     assert measured_routes(settings)[:2] == (DIRECT, DOH)
     assert measured_routes(settings)[-1] == TOR
+
+
+def test_the_strategy_by_which_a_site_is_visited_is_looked_at_first() -> None:
+    found = Route((), ("tlsrec-by-4",))
+    usual = measured_routes(Settings())
+    for routes, looked_at in (
+        ((found, DIRECT), (DIRECT, found, *usual[1:])),
+        ((usual[2], DIRECT), (DIRECT, usual[2], usual[1], *usual[3:])),
+        ((DOH, DIRECT), usual),
+        ((DIRECT, found), usual),
+        ((TOR, DIRECT), usual),
+        ((), usual),
+    ):
+        assert measured_routes(Settings(), Plan(Action.AUTO, routes, "")) == looked_at, routes
