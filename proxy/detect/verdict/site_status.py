@@ -77,7 +77,10 @@ _ADVICE: Mapping[SiteStatus, Phrase] = {
     SiteStatus.DOES_NOT_RESOLVE: _("Check the spelling, or add a relay with `byway relay add URL`."),
     SiteStatus.BAD_CERTIFICATE: _("Do not enter passwords there. `byway why` names the reason."),
     SiteStatus.SITE_DOWN: _("No route reached it. Wait, or try another relay."),
-    SiteStatus.DOES_NOT_OPEN: _("A relay would tell whether it is blocked or down: `byway relay add URL`"),
+    SiteStatus.DOES_NOT_OPEN: _(
+        "A relay would tell whether it is blocked or down: `byway relay add URL`. If its name is filtered, Byway may"
+        " find a local strategy beside later visits."
+    ),
     SiteStatus.REFUSES_THIS_ROUTE: _("The site refuses this route. Try another relay."),
     SiteStatus.RELAYS_FAIL: _("The relays fail: see `byway status`, then `byway relay test`."),
     SiteStatus.NO_NETWORK: _("Check your network connection."),
