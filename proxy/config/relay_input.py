@@ -1,18 +1,27 @@
-"""Parses relays that users paste: a URL or a chain, a link of another client, or one of these in each line.
+"""Parses relays that users paste: a URL or a chain, one of these in each line, or a configuration of another client.
+
+SOCKS and HTTP proxies in such a configuration are relays; its keys are reported.
 
 A line that cannot be parsed is reported with its number, and the others are used. No message contains a password.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from proxy.config.edit import NewRelay
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.wire import relay_url, share_links
+from proxy.wire import relay_url
+from proxy.wire.keys import sentences
+from proxy.wire.keys.pasted import KEY_SCHEMES, Form, form_of, scheme_of, to_relay_url
 from proxy.wire.relay_url import RelayKind
 from proxy.wire.url_spelling import as_meant
 
 RELAYS_MAX = 256
+
+KEYS_TOLD = 3
+"""Keys that get a sentence each; more of them get one together."""
 
 
 @frozen_dataclass
@@ -29,10 +38,12 @@ class Given:
 def read_lines(text: str, source: str) -> Given:
     """Parses one relay a line. A # at the start of a line, or after a space, begins a comment. `source` names the input
     in messages. Raises ConfigError when there is no relay, or more than RELAYS_MAX."""
+    if (form := form_of(text)) not in (None, Form.LINKS):
+        return _limited(_of_configuration(text, form, source), source)
     first = as_meant(text.strip().partition("\n")[0])
-    if "://" not in first and not first.startswith("#") and (sentence := share_links.explain(text.strip())):
+    if "://" not in first and not first.startswith("#") and (sentence := sentences.explain(text.strip())):
         raise ConfigError(f"{source}: {sentence}")
-    relays, problems, refused = [], [], []
+    relays, problems, keys, refused = [], [], [], []  # `problems` has those of keys too
     for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
         written = line.partition(" #")[0].partition("\t#")[0].strip()
         if not written or written.startswith(("#", "//")):
@@ -42,18 +53,55 @@ def read_lines(text: str, source: str) -> Given:
         except ValueError as error:
             problems.append(f"{source}:{number}: {error}")
             refused.append(written)
-    if len(relays) > RELAYS_MAX:
-        raise ConfigError(f"{source}: at most {RELAYS_MAX} relays can be added at once, not {len(relays)}")
-    if not relays and not problems:
+            if scheme_of(link := as_meant(written)) in KEY_SCHEMES:
+                keys.append((link, problems[-1]))
+    if not relays and not refused:
         raise ConfigError(f"{source}: no relay URL in it; write one a line")
-    return Given(tuple(relays), tuple(problems), tuple(refused))
+    if len(keys) > KEYS_TOLD:
+        together = f"{source}: {sentences.explain(chr(10).join(link for link, _ in keys))}"
+        told = {sentence for _, sentence in keys}
+        problems = [together, *(problem for problem in problems if problem not in told)]
+    return _limited(Given(tuple(relays), tuple(problems), tuple(refused)), source)
+
+
+def _of_configuration(text: str, form: Form, source: str) -> Given:
+    from proxy.wire.keys.fields import KeyRefused  # these three: most input has no keys
+    from proxy.wire.keys.reader import read_collection
+    from proxy.wire.keys.values import RelayLink
+
+    try:
+        collection = read_collection(text)
+    except KeyRefused as error:
+        raise ConfigError(f"{source}: {sentences.of_unreadable(form, error)}") from None
+    relays, problems = [], []
+    for link in collection.items:
+        if isinstance(link, RelayLink):
+            try:
+                new = read_relay(link.url)
+            except ValueError as error:
+                problems.append(f"{source}: {error}")
+            else:
+                relays.append(replace(new, label=link.label or new.label))
+    if any(not isinstance(item, RelayLink) for item in collection.items):
+        problems.insert(0, f"{source}: {sentences.of_collection(collection)}")
+    if not relays:
+        raise ConfigError(problems)
+    return Given(tuple(relays), tuple(problems))
+
+
+def _limited(given: Given, source: str) -> Given:
+    if len(given.relays) > RELAYS_MAX:
+        raise ConfigError(f"{source}: at most {RELAYS_MAX} relays can be added at once, not {len(given.relays)}")
+    return given
 
 
 def read_relay(text: str) -> NewRelay:
     """Parses a URL, a chain or a link, also with quotation marks around it or invisible characters in it. Raises
     ValueError with a sentence."""
     text = as_meant(text)
-    items = [relay_url.without_label(item) for item in share_links.to_relay_url(text).split(">")]
+    if scheme_of(text) in KEY_SCHEMES:
+        raise ValueError(sentences.explain(text))  # as a whole, since its name may be anything
+    items = [relay_url.without_label(item) for item in to_relay_url(text).split(">")]
     url, label = ">".join(item for item, _ in items), items[-1][1]
     is_chain = ">" in url.strip("<>")
     for item in relay_url.parse_chain(url) if is_chain else (url,):

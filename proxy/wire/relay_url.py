@@ -1,8 +1,8 @@
 """Relay URLs, as users write them: `socks5h://user:pass@relay.example:1080`, `https://relay.example?pin=sha256:…`.
 
 The parser is strict: a URL that is read wrongly sends a password to the wrong place. str(), repr() and errors never
-show a password, so an error quotes only the scheme of a URL. For text that is not a relay URL, `share_links` (a link of
-another client) or `url_spelling` (quotes, spaces, a missing colon) has the sentence.
+show a password, so an error quotes only the scheme of a URL. For text that is not a relay URL, `keys.sentences` (for a
+key or another text of people) or `url_spelling` (quotes, spaces, a missing colon) has the sentence.
 """
 
 from __future__ import annotations
@@ -138,10 +138,10 @@ def parse(text: str) -> RelayUrl:
     text = text.strip()
     if not text:
         raise ValueError("the relay URL is empty")
-    from proxy.wire import share_links  # a start without relays need not import it
+    from proxy.wire.keys.sentences import explain  # a start without relays need not import it
 
-    if foreign := share_links.explain(text[:URL_LIMIT]):
-        raise ValueError(foreign)
+    if sentence := explain(text):
+        raise ValueError(sentence)
     if len(text) > URL_LIMIT:
         raise ValueError(f"a relay URL has at most {URL_LIMIT} characters, not {len(text)}")
     url, _ = without_label(text)
@@ -201,9 +201,9 @@ def parse_chain(text: str) -> tuple[str, ...]:
 def _secrets() -> tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]:
     """Returns patterns of text with a password, each with its replacement, in the order of use. They are compiled when
     `redact` first needs them, which most starts never do."""
-    from proxy.wire import share_links
+    from proxy.wire.keys.pasted import SECRET_SCHEMES
 
-    others = "|".join(map(re.escape, share_links.OTHER_CLIENTS))
+    others = "|".join(map(re.escape, SECRET_SCHEMES))
     return (
         (re.compile(rf"\b({others})://(?=[^\s\"<>)])[^\s\"<>]*", re.IGNORECASE), r"\1://***"),
         (re.compile(r"\b(socks://)[A-Za-z0-9+/_=-]{4,}@", re.IGNORECASE), r"\1***@"),  # of v2rayN's links

@@ -92,7 +92,7 @@ def test_chains_of_names_and_urls() -> None:
         ((("a", "tro>h:1"), ("tor", "h:1")), 'relay.0.url: relay a: unknown relay "tro"; did you mean tor?'),
         ((("a", "relay.example"),), 'relay.0.url: relay a: unknown relay "relay.example"; a host needs a port'),
         ((("a", "a>>b"),), "relay.0.url: relay a: a chain of relays has a name or a URL on each side of every >"),
-        ((("a", "vmess://x"),), "relay.0.url: relay a: Byway cannot use VMess links (vmess://) directly"),
+        ((("a", "vmess://x"),), "relay.0.url: relay a: this VMess key cannot be read: it is neither"),
         ((("a", "sock5://h:1"),), 'relay.0.url: relay a: unknown scheme "sock5"; did you mean socks5h?'),
         ((("a", "h:1"), ("a", "h:2")), 'relay.1.name: two [[relay]] tables have the name "a"'),
         ((("Direct", "h:1"),), 'relay.0.name: "Direct" is reserved; choose another name'),

@@ -221,7 +221,7 @@ def test_the_lock_was_made_from_these_dependencies(locked: dict[str, Any]) -> No
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     (ours,) = (package for package in locked["package"] if package["name"] == "byway")
     runtime = _named(project["project"]["dependencies"])
-    extra = _named(project["project"]["optional-dependencies"]["inspect"])
+    extra = _named([need for needs in project["project"]["optional-dependencies"].values() for need in needs])
     build = _named(project["dependency-groups"]["build"])
     developers = _named(project["dependency-groups"]["dev"]) | build
     assert {need["name"] for need in ours["metadata"]["requires-dist"]} == runtime | extra, "run `make lock`"

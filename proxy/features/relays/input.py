@@ -1,4 +1,4 @@
-"""Reads the input of `byway relay add`: a URL, a file of URLs or standard input; and the password of a URL without one.
+"""Reads the input of `byway relay add`: a URL, a file or standard input; and the password of a URL without one.
 
 The input is only printed with *** in place of passwords.
 """
@@ -16,9 +16,10 @@ from proxy.config.files import read_text
 from proxy.config.relay_input import Given, read_lines, read_relay
 from proxy.terminal.exit_codes import Misused
 from proxy.wire import relay_url
+from proxy.wire.keys.pasted import TEXT_LIMIT
 from proxy.wire.relay_url import RelayKind
 
-FILE_LIMIT = 256 * 1024
+FILE_LIMIT = TEXT_LIMIT
 STANDARD_INPUT = "-"
 
 _OF_FILES = (".txt", ".list", ".lst", ".conf", ".csv", ".json", ".yaml", ".yml", ".toml")

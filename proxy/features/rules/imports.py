@@ -41,7 +41,8 @@ from proxy.terminal.command import Invocation
 from proxy.terminal.exit_codes import Misused, as_misuse
 from proxy.terminal.in_use import edited_configuration, hint_in_use, take_into_use
 from proxy.terminal.offline import read_configuration
-from proxy.wire import https_url, share_links
+from proxy.wire import https_url
+from proxy.wire.keys import pasted
 from proxy.wire.relay_url import redact
 
 _Use = Callable[[Path], bool]
@@ -243,7 +244,11 @@ def _of_relays(text: str) -> str:
     """Returns a description of links, a subscription or a configuration of another client, without a quotation: it has
     passwords, which base64 does not hide. Empty for any other text, such as a message in JSON."""
     begins = text[:_EXPLAINED].strip()
-    return "" if begins.startswith("{") and '"outbounds"' not in begins else share_links.explain(begins)
+    scheme = pasted.scheme_of(begins)
+    if scheme in pasted.SECRET_SCHEMES:
+        return f"it has keys of relays ({scheme}://)"
+    form = None if scheme else pasted.form_of(begins)
+    return f"this is {form}, which has relays" if form is not None else pasted.explain(begins)
 
 
 def _entries_now(item: ListConfig, paths: Paths) -> int:

@@ -29,6 +29,7 @@ HISTORY = (
     "Warning: the password is now in your shell's history. Next time leave it out of the URL: Byway asks for it. "
     "Or use `byway relay add -`."
 )
+LOCAL_PORT = "add its local SOCKS port, for example `byway relay add socks5h://127.0.0.1:1080`"
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +179,7 @@ socks5://127.0.0.1:1#One
   http://u:{PASSWORD}@127.0.0.1:2   # two
 
 vless://{PASSWORD}@h:443#x
+trojan://{PASSWORD}@h:443?wss=1
 socks5h://127.0.0.1:1
 127.0.0.1:3:me:{PASSWORD}
 tg://socks?server=127.0.0.1&port=4&user=me&pass={PASSWORD}
@@ -195,9 +197,12 @@ def check_list(home: Home, out: list[list[str]], err: str, source: str) -> None:
         "Relay One has the same host, port and user; nothing was added. To replace it, remove it first: "
         "`byway relay rm One`.",
         f"Saved in {home.config}.",
-        f"{source}:5: Byway cannot use VLESS links (vless://) directly: start your VLESS client and add its local "
-        "SOCKS port, for example `byway relay add socks5h://127.0.0.1:1080`",
-        f"{source}:7: this reads HOST:PORT:USER:PASSWORD: write it as socks5h://USER:PASSWORD@HOST:PORT",
+        f"{source}:5: this VLESS key for h:443 (x) is understood, but this version of Byway has no engine for VLESS: "
+        f"start your VLESS client and {LOCAL_PORT}",
+        f"{source}:6: this Trojan key for h:443 is not supported: field wss is not known to Byway, and without it the "
+        "connection may be weaker. In any case this version of Byway has no engine for Trojan: start your Trojan "
+        f"client and {LOCAL_PORT}",
+        f"{source}:8: this reads HOST:PORT:USER:PASSWORD: write it as socks5h://USER:PASSWORD@HOST:PORT",
     ]
     assert PASSWORD not in err
     assert [relay["url"] for relay in configured(home)] == [
@@ -209,7 +214,7 @@ def test_a_file_with_one_url_a_line(byway: Byway, home: Home, tmp_path: Path) ->
     file = tmp_path / "relays.txt"
     file.write_text(LIST)
     ran = byway("relay", "add", str(file), "--no-test")
-    assert ran.code == 2, "two lines cannot be read; the others are added"
+    assert ran.code == 2, "three lines cannot be used; the others are added"
     check_list(home, ran.rows, ran.err, str(file))
 
 
@@ -226,12 +231,16 @@ def test_files_that_hold_no_relay(byway: Byway, home: Home, tmp_path: Path) -> N
     ran = byway("relay", "add", str(file))
     assert (ran.code, ran.err) == (7, f"{file}: no relay URL in it; write one a line\n")
     file.write_text('{\n "outbounds": []\n}\n')
-    assert byway("relay", "add", str(file)).err.startswith(f"{file}: this is a configuration of another client")
-    links = base64.b64encode(f"ss://{PASSWORD}@h:1\nvless://{PASSWORD}@h:2".encode())
-    file.write_bytes(links)
-    assert byway("relay", "add", str(file)).err == (
-        f"{file}: this is a subscription, not a list of relays: import it in its own client, start that client and add "
-        "its local SOCKS port, for example `byway relay add socks5h://127.0.0.1:1080`\n"
+    assert byway("relay", "add", str(file)).err.startswith(
+        f"{file}: this is a sing-box configuration, and it cannot be read: it has no key."
+    )
+    file.write_bytes(base64.b64encode(f"ss://{PASSWORD}@h:1\nvless://{PASSWORD}@h:2".encode()))
+    ran = byway("relay", "add", str(file))
+    assert ran.err == (
+        f"{file}: this is a base64 bundle of keys with 2 keys: 1 understood (VLESS 1) and 1 not, the first of them "
+        "number 1 (Shadowsocks, what stands before @ is not a cipher and a password, in base64 or with a colon between "
+        "them). This version of Byway has no engine for keys: start that client and "
+        f"{LOCAL_PORT} (Clash: 7890, v2rayN: 10808)\n"
     )
     file.write_text("\n".join(f"h:{port}" for port in range(1, 300)))
     assert byway("relay", "add", str(file)).err == f"{file}: at most 256 relays can be added at once, not 299\n"
@@ -241,6 +250,55 @@ def test_files_that_hold_no_relay(byway: Byway, home: Home, tmp_path: Path) -> N
         f"byway: there is no file {tmp_path / 'none.txt'}; as a URL of a relay: "
     )
     assert configured(home) == []
+
+
+def test_many_keys_get_one_sentence(byway: Byway, home: Home, tmp_path: Path) -> None:
+    (file := tmp_path / "keys.txt").write_text(
+        "".join(f"vless://{PASSWORD}@h.example:{port}\n" for port in range(1, 40))
+        + f"socks5h://127.0.0.1:1\ntrojan://{PASSWORD}@h.example:443?wss=1\nsocks5h://:1\n"
+    )
+    ran = byway("relay", "add", str(file), "--no-test")
+    assert (ran.code, len(configured(home))) == (2, 1)
+    assert ran.err.splitlines()[1:] == [
+        f"{file}: this is a list of keys with 40 keys: 39 understood (VLESS 39) and 1 not, the first of them number 40 "
+        "(Trojan, field wss is not known to Byway, and without it the connection may be weaker). This version of Byway "
+        f"has no engine for keys: start that client and {LOCAL_PORT} (Clash: 7890, v2rayN: 10808)",
+        f"{file}:42: the host is missing: write socks5h://HOST:PORT",
+    ]
+
+
+CLASH = f"""\
+mixed-port: 7890
+proxies:
+  - {{name: One, type: socks5, server: 127.0.0.1, port: 1, username: me, password: {PASSWORD}}}
+  - {{name: Two, type: vless, server: relay.example, port: 443, uuid: {PASSWORD}}}
+  - {{name: Three, type: http, server: 127.0.0.1, port: 2}}
+  - {{name: Four, type: socks5, server: 127.0.0.1, port: 3, username: "{"u" * 300}"}}
+"""
+
+
+def test_the_relays_in_a_clash_configuration_are_added(
+    byway: Byway, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "clash.yaml"
+    file.write_text(CLASH)
+    ran = byway("relay", "add", str(file), "--no-test")
+    assert ran.code == 2, "it has a key, which cannot be used; the relays are added"
+    assert ran.rows[1:] == [
+        ["One", "not tested", "socks5h://me:***@127.0.0.1:1"],
+        ["Three", "not tested", "http://127.0.0.1:2"],
+    ]
+    assert ran.err.splitlines()[1:] == [
+        f"{file}: this is a Clash configuration with 1 key: 1 understood (VLESS 1). This version of Byway has no "
+        f"engine for keys: start that client and {LOCAL_PORT} (Clash: 7890, v2rayN: 10808)",
+        f"{file}: a relay's user and password have at most 255 bytes each",
+    ]
+    assert PASSWORD not in ran.out + ran.err
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    assert byway("relay", "add", str(file)).err.startswith(
+        f"{file}: this is a Clash configuration, and it cannot be read: it is YAML, which PyYAML reads, and that is "
+        "not installed; install byway[keys]. Start that client"
+    )
 
 
 # -- passwords ---------------------------------------------------------------------------------------------------------

@@ -13,10 +13,7 @@ from tests.support.rows import each_row
 
 SECRET = "hunter2hunter2"
 LOCAL_PORT = "add its local SOCKS port, for example `byway relay add socks5h://127.0.0.1:1080`"
-CONFIGURATION = (
-    "this is a configuration of another client (Clash, sing-box, Xray, WireGuard), not a relay URL: start that client "
-    f"and {LOCAL_PORT} (Clash: 7890, v2rayN: 10808)"
-)
+UUID = "b831b0c4-1111-4222-8333-0123456789ab"
 BRIDGE = (
     "this is a Tor bridge line, not a relay: put it in the settings of Tor or Tor Browser and add Tor's port with "
     "`byway relay add socks5h://127.0.0.1:9050` (Tor Browser: 9150)"
@@ -75,22 +72,68 @@ GOOD = [
 ]  # fmt: skip
 
 
-def other(client: str, scheme: str) -> str:
-    return f"Byway cannot use {client} links ({scheme}://) directly: start your {client} client and {LOCAL_PORT}"
+def engine(client: str) -> str:
+    return f"this version of Byway has no engine for {client}: start your {client} client and {LOCAL_PORT}"
 
 
+def understood(client: str, server: str, name: str = "") -> str:
+    return f"this {client} key for {server}{f' ({name})' if name else ''} is understood, but {engine(client)}"
+
+
+def refused(client: str, server: str, reason: str, verb: str = "is not supported") -> str:
+    return f"this {client} key{f' for {server}' if server else ''} {verb}: {reason}. In any case {engine(client)}"
+
+
+def configuration(form: str, result: str) -> str:
+    return (
+        f"this is {form} with 1 key: {result}. This version of Byway has no engine for keys: start that client and "
+        f"{LOCAL_PORT} (Clash: 7890, v2rayN: 10808)"
+    )
+
+
+WEAKER = "is not known to Byway, and without it the connection may be weaker"
+UNCHECKED = (
+    "the server's certificate would not be checked, so anyone on the way could read all of it; such a key is taken "
+    "only with the pin of its certificate"
+)
+SHADOWSOCKS = base64.b64encode(f"aes-256-gcm:{SECRET}".encode()).decode()
 FOREIGN = [
-    (f"ss://{V2RAYN}@192.0.2.1:8388#My%20server", other("Shadowsocks", "ss")),
-    (f"ssr://{V2RAYN}", other("ShadowsocksR", "ssr")),
-    (f"vmess://{V2RAYN}", other("VMess", "vmess")),
-    (f"vless://{SECRET}@192.0.2.1:443?security=reality&pbk=x#x", other("VLESS", "vless")),
-    (f"trojan://{SECRET}@relay.example:443#x y", other("Trojan", "trojan")),
-    (f"hysteria2://{SECRET}@relay.example:443/?insecure=1#x", other("Hysteria 2", "hysteria2")),
-    (f"hy2://{SECRET}@relay.example", other("Hysteria 2", "hy2")),
-    (f"tuic://{SECRET}:x@relay.example:443", other("TUIC", "tuic")),
-    (f"wireguard://{SECRET}@relay.example:51820", other("WireGuard", "wireguard")),
-    (f"naive+https://me:{SECRET}@relay.example", other("NaiveProxy", "naive+https")),
-    (f"anytls://{SECRET}@relay.example:443", other("AnyTLS", "anytls")),
+    (f"ss://{SHADOWSOCKS}@192.0.2.1:8388#My%20server", understood("Shadowsocks", "192.0.2.1:8388", "My server")),
+    (
+        f"ss://{V2RAYN}@192.0.2.1:8388#My%20server",
+        refused("Shadowsocks", "192.0.2.1:8388 (My server)", "field cipher has a value that is not known to Byway"),
+    ),
+    (
+        f"ssr://{V2RAYN}",
+        f"Byway cannot use ShadowsocksR links (ssr://) directly: start your ShadowsocksR client and {LOCAL_PORT}",
+    ),
+    (
+        f"vmess://{V2RAYN}",
+        refused("VMess", "", "it is neither a link with UUID@HOST:PORT nor JSON in base64", "cannot be read"),
+    ),
+    (f"vless://{UUID}@192.0.2.1:443?security=tls&type=ws#x", understood("VLESS", "192.0.2.1:443", "x")),
+    (
+        f"vless://{UUID}@192.0.2.1:443?security=reality&pbk=x#x",
+        refused("VLESS", "192.0.2.1:443 (x)", "field pbk is not base64 of 32 bytes", "cannot be read"),
+    ),
+    (f"vless://{UUID}@192.0.2.1:443#a>b", understood("VLESS", "192.0.2.1:443", "a>b")),
+    (f"vless://{UUID}@192.0.2.1:443?lazy=1", refused("VLESS", "192.0.2.1:443", f"field lazy {WEAKER}")),
+    (f"trojan://{SECRET}@relay.example:443#x y", understood("Trojan", "relay.example:443", "x y")),
+    (
+        f"hysteria2://{SECRET}@relay.example:443/?insecure=1#x",
+        refused("Hysteria 2", "relay.example:443 (x)", f"field insecure: {UNCHECKED}"),
+    ),
+    (f"hy2://{SECRET}@relay.example", understood("Hysteria 2", "relay.example:443")),
+    (f"tuic://{UUID}:{SECRET}@relay.example:443", understood("TUIC", "relay.example:443")),
+    (
+        f"wireguard://{SECRET}@relay.example:51820",
+        refused("WireGuard", "relay.example:51820", "the key has no public key of the server", "cannot be read"),
+    ),
+    (
+        f"naive+https://me:{SECRET}@relay.example",
+        f"Byway cannot use NaiveProxy links (naive+https://) directly: start your NaiveProxy client and {LOCAL_PORT}",
+    ),
+    (f"anytls://{SECRET}@relay.example:443", understood("AnyTLS", "relay.example:443")),
     (
         f"clash://install-config?url=https%3A%2F%2Frelay.example%2F{SECRET}",
         "this is a subscription link (clash://), not a relay: import it in its own client, start that client and "
@@ -98,6 +141,11 @@ FOREIGN = [
     ),
     (
         "ssh://me@relay.example",
+        "this SSH key for relay.example:22 is understood, but this version of Byway does not use SSH itself: run "
+        "`ssh -N -D 1080 USER@HOST` and add it with `byway relay add socks5h://127.0.0.1:1080`",
+    ),
+    (
+        "ssh -D 1080 me@relay.example",
         "Byway does not use SSH itself: run `ssh -N -D 1080 USER@HOST` and add it with "
         "`byway relay add socks5h://127.0.0.1:1080`",
     ),
@@ -114,8 +162,17 @@ FOREIGN = [
         "this Telegram link names no server or no port: it reads https://t.me/socks?server=HOST&port=PORT",
     ),
     (f"obfs4 192.0.2.1:443 {SECRET} cert=x iat-mode=0", BRIDGE),
-    (f'{{"outbounds": [{{"type": "vless", "uuid": "{SECRET}"}}]}}', CONFIGURATION),
-    (f"{{name: x, type: ss, server: relay.example, port: 1, password: {SECRET}}}", CONFIGURATION),
+    (
+        f'{{"outbounds": [{{"type": "vless", "uuid": "{SECRET}"}}]}}',
+        configuration(
+            "a sing-box configuration",
+            "none understood and 1 not, the first of them number 1 (VLESS, the key has no host)",
+        ),
+    ),
+    (
+        f"{{name: x, type: ss, server: relay.example, port: 1, password: {SECRET}, cipher: aes-128-gcm}}",
+        configuration("a Clash configuration", "1 understood (Shadowsocks 1)"),
+    ),
     (f"192.0.2.1:443 {'4352E58420E68F5E40BA' * 2} cert={SECRET}", BRIDGE),
     (f"Bridge [2001:db8::1]:443 {'4352E58420E68F5E40BA' * 2}", BRIDGE),
     ("http://relay.example:8080/proxy.pac", PAGE),

@@ -115,10 +115,13 @@ def test_what_is_worse_than_before_is_not_taken(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("ss://YWVzLTEyOC1nY206c2VjcmV0@192.0.2.1:8388#x\n", "Byway cannot use Shadowsocks links (ss://) directly"),
-        (base64.encodebytes(b"ss://YWVzLTEyOC1nY206c2VjcmV0@192.0.2.1:8388#x\n").decode(), "this is a subscription"),
-        ("proxies:\n  - {name: a, type: ss, password: hunter2}\n", "this is a configuration of another client"),
-        ('{"log": {}, "outbounds": [{"password": "hunter2"}]}', "this is a configuration of another client"),
+        ("ss://YWVzLTEyOC1nY206c2VjcmV0@192.0.2.1:8388#x\n", "it has keys of relays (ss://)"),
+        (
+            base64.encodebytes(b"ss://YWVzLTEyOC1nY206c2VjcmV0@192.0.2.1:8388#x\n").decode(),
+            "this is a base64 bundle of keys, which has relays",
+        ),
+        ("proxies:\n  - {name: a, type: ss, password: hunter2}\n", "this is a Clash configuration, which has relays"),
+        ('{"log": {}, "outbounds": [{"password": "hunter2"}]}', "this is a sing-box configuration, which has relays"),
     ],
 )
 def test_relays_are_no_list_and_nothing_of_them_is_shown(

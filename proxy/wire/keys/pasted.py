@@ -1,8 +1,8 @@
-"""Links and configuration of other clients, which people paste in place of a relay URL.
+"""What people paste in place of a relay URL, recognized by how it begins: keys, which `reader` reads, and what is
+neither a relay nor a key: Telegram's links, Tor's bridges, commands, settings, pages.
 
-Byway speaks SOCKS and HTTP CONNECT. For a link of another protocol there is a sentence that names the client to start
-and the port to add. Telegram's links for SOCKS, and those of v2rayN, become relay URLs. No sentence quotes the pasted
-text: in most of these formats it is a secret.
+Telegram's links for SOCKS, and those of v2rayN, become relay URLs. For others there is a sentence that says what to do.
+No sentence quotes the pasted text: it often has a secret. Every relay URL is looked at here, so nothing is imported.
 """
 
 from __future__ import annotations
@@ -10,27 +10,32 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from enum import StrEnum
 from urllib.parse import parse_qs, quote, urlsplit
 
 from proxy.model import bracketed
 
+TEXT_LIMIT = 1024 * 1024
+"""Bytes of the longest text with keys."""
+
+
+class Form(StrEnum):
+    """The notation of a text with keys, in words."""
+
+    LINKS = "a list of keys"
+    BUNDLE = "a base64 bundle of keys"
+    CLASH = "a Clash configuration"
+    SING_BOX = "a sing-box configuration"
+    SHADOWSOCKS = "a list of Shadowsocks keys (SIP008)"
+    WIREGUARD = "a WireGuard configuration"
+
+
 OTHER_CLIENTS = {
-    "ss": "Shadowsocks",
-    "ssconf": "Outline",
     "ssr": "ShadowsocksR",
-    "vmess": "VMess",
-    "vless": "VLESS",
-    "trojan": "Trojan",
     "trojan-go": "Trojan-Go",
     "hysteria": "Hysteria",
-    "hysteria2": "Hysteria 2",
-    "hy2": "Hysteria 2",
-    "tuic": "TUIC",
-    "anytls": "AnyTLS",
     "naive+https": "NaiveProxy",
     "naive+quic": "NaiveProxy",
-    "wireguard": "WireGuard",
-    "wg": "WireGuard",
     "juicity": "Juicity",
     "mieru": "mieru",
     "mierus": "mieru",
@@ -38,14 +43,23 @@ OTHER_CLIENTS = {
     "brook": "Brook",
     "vpn": "Amnezia VPN",
 }
-"""Schemes whose links hold a secret, with the name of the client."""
+"""Schemes of keys that are not read, with the name of the client."""
+
+KEY_SCHEMES = (
+    "vless", "vmess", "trojan", "ss", "hysteria2", "hy2", "tuic", "anytls", "wireguard", "wg", "ssh", "ssconf"
+)  # fmt: skip
+"""Schemes of keys that are read."""
+
+SECRET_SCHEMES = (*OTHER_CLIENTS, *(scheme for scheme in KEY_SCHEMES if scheme != "ssh"))
+"""Schemes whose links are secrets as a whole."""
+
+ADD_LOCAL = "add its local SOCKS port, for example `byway relay add socks5h://127.0.0.1:1080`"
 
 _SUBSCRIPTIONS = ("clash", "sing-box", "v2rayn", "v2rayng", "hiddify", "sub", "sn", "shadowrocket", "nekoray")
 _TELEGRAM_HOSTS = ("t.me", "telegram.me", "telegram.dog")
 _TOR_TRANSPORTS = ("obfs4", "webtunnel", "snowflake", "meek_lite", "obfs3", "bridge")
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-_YAML = re.compile(r"(?:(?<![^\s{,])|(?<=[\s{,]-)|(?<=^-))(?:proxies|outbounds|server|type)\s*+:\s", re.IGNORECASE)
 _PAGE = re.compile(r"https?://[^\s/?#@]+/+[^\s/?#@][^\s@]*\Z", re.IGNORECASE)
 _BRIDGE = re.compile(r"(?:bridge\s+)?[\[\]0-9a-f.:]+:[0-9]{1,5}\s+[0-9a-f]{40}(?:\s|\Z)", re.IGNORECASE)
 _SETTING = re.compile(
@@ -53,27 +67,69 @@ _SETTING = re.compile(
     re.IGNORECASE,
 )
 _BASE64_USER = re.compile(r"socks5?://([A-Za-z0-9+/_-]{4,})={0,2}@([^@]*)\Z", re.IGNORECASE)
+_YAML = re.compile(r"(?:(?<![^\s{,])|(?<=[\s{,]-)|(?<=^-))(?:proxies|outbounds|server|type)\s*+:\s", re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]++={0,2}+\s*+\Z")
+_BRACKETS = re.compile(r'"(outbounds|endpoints|server_port|proxies)"')
 
-_ADD_LOCAL = "add its local SOCKS port, for example `byway relay add socks5h://127.0.0.1:1080`"
+
+def form_of(text: str) -> Form | None:
+    """Returns the notation of a text with keys; None: it has none, or it is one link."""
+    text = text.removeprefix("\ufeff").strip()
+    first = next(iter(lines_of(text)), "")
+    if first.lower() in ("[interface]", "[peer]"):
+        return Form.WIREGUARD
+    if text[:1] in ("{", "["):
+        names = set(_BRACKETS.findall(text))
+        if names <= {"server_port"} and ('"servers"' in text or ('"method"' in text and '"type"' not in text)):
+            return Form.SHADOWSOCKS if names else None
+        return Form.CLASH if "proxies" in names or is_yaml(text) else Form.SING_BOX if names else None
+    if _SCHEME.match(first):
+        return Form.LINKS if "\n" in text else None
+    if _BASE64.match(text) and (bundle := decoded_text("".join(text.split()))) is not None:
+        return Form.BUNDLE if _SCHEME.match(next(iter(lines_of(bundle)), "")) else None
+    return Form.CLASH if is_yaml(text) else None
+
+
+def is_yaml(text: str) -> bool:
+    """Whether a text has names as a configuration in YAML has them."""
+    return _YAML.search(text) is not None
+
+
+def lines_of(text: str) -> list[str]:
+    """Returns the lines that are neither empty nor comments."""
+    return [line.strip() for line in text.splitlines() if line.strip()[:1] not in ("", "#", ";")]
+
+
+def decoded(text: str) -> bytes | None:
+    """Decodes base64 of either alphabet, with or without padding; None for any other text."""
+    bare = text.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def decoded_text(text: str) -> str | None:
+    """As `decoded`, for base64 of UTF-8."""
+    data = decoded(text)
+    try:
+        return None if data is None else data.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def explain(text: str) -> str:
-    """Returns the sentence for a link or a configuration of another client; empty for any other text."""
-    scheme = _scheme(text)
+    """Returns the sentence for a text that is neither a relay nor a key; empty for any other text."""
+    scheme = scheme_of(text)
     if scheme in OTHER_CLIENTS:
         client = OTHER_CLIENTS[scheme]
-        return f"Byway cannot use {client} links ({scheme}://) directly: start your {client} client and {_ADD_LOCAL}"
+        return f"Byway cannot use {client} links ({scheme}://) directly: start your {client} client and {ADD_LOCAL}"
     if scheme in _SUBSCRIPTIONS:
         return (
             f"this is a subscription link ({scheme}://), not a relay: import it in its own client, start that client "
-            f"and {_ADD_LOCAL}"
+            f"and {ADD_LOCAL}"
         )
-    if scheme == "" and "://" in _decoded_base64("".join(text.split()), printable=False):
-        return (
-            "this is a subscription, not a list of relays: import it in its own client, start that client and "
-            f"{_ADD_LOCAL}"
-        )
-    if scheme == "ssh" or text.lower().startswith("ssh "):
+    if text.lower().startswith("ssh "):
         return (
             "Byway does not use SSH itself: run `ssh -N -D 1080 USER@HOST` and add it with "
             "`byway relay add socks5h://127.0.0.1:1080`"
@@ -94,12 +150,7 @@ def explain(text: str) -> str:
     if _PAGE.match(text):
         return (
             "a relay URL has no path; this is a page, a subscription or a PAC file: import it in its own client, start "
-            f"that client and {_ADD_LOCAL}"
-        )
-    if text.startswith(("{", "[{", "[Interface]", "[Proxy]")) or (scheme == "" and _YAML.search(text)):
-        return (
-            "this is a configuration of another client (Clash, sing-box, Xray, WireGuard), not a relay URL: start that "
-            f"client and {_ADD_LOCAL} (Clash: 7890, v2rayN: 10808)"
+            f"that client and {ADD_LOCAL}"
         )
     return ""
 
@@ -112,24 +163,25 @@ def to_relay_url(text: str) -> str:
     if telegram is not None and telegram[0] == "socks":
         return _of_telegram(telegram[1])
     match = _BASE64_USER.match(text)
-    credentials = _decoded_base64(match[1]) if match is not None else ""
+    credentials = (decoded_text(match[1]) or "") if match is not None else ""
     user, colon, password = credentials.partition(":")
-    if match is None or not colon or not user:
+    if match is None or not colon or not user or not credentials.isprintable():
         return text
     return f"socks5h://{quote(user, safe='')}:{quote(password, safe='')}@{match[2]}"
 
 
-def _scheme(text: str) -> str:
+def scheme_of(text: str) -> str:
+    """Returns the scheme of a URL in lower case; empty for any other text."""
     match = _SCHEME.match(text)
     return match[1].lower() if match is not None else ""
 
 
 def _telegram(text: str) -> tuple[str, str] | None:
     """Returns the kind of a Telegram link ("socks", "proxy") and its query; None for any other text."""
-    if _scheme(text) == "tg":
+    if scheme_of(text) == "tg":
         word, _, query = text[len("tg://") :].partition("?")
         return word.strip("/").lower(), query
-    bare = text if _scheme(text) in ("http", "https") else f"https://{text}"
+    bare = text if scheme_of(text) in ("http", "https") else f"https://{text}"
     try:
         split = urlsplit(bare)
         host = split.hostname or ""
@@ -162,13 +214,3 @@ def _of_telegram(query: str) -> str:
     user, password = quote(fields.get("user", ""), safe=""), quote(fields.get("pass", ""), safe="")
     credentials = f"{user}:{password}@" if password else f"{user}@" if user else ""
     return f"socks5h://{credentials}{bracketed(server)}:{port}"
-
-
-def _decoded_base64(text: str, *, printable: bool = True) -> str:
-    """Decodes base64 text; empty when it is not base64 of UTF-8. `printable`: also empty for text of several lines."""
-    try:
-        data = base64.b64decode(text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4), validate=True)
-        decoded = data.decode()
-    except (binascii.Error, ValueError):
-        return ""
-    return decoded if decoded.isprintable() or not printable else ""

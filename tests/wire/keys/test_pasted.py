@@ -1,4 +1,4 @@
-"""Links of other clients: which are read, and the sentence for each that is not."""
+"""What people paste that is neither a relay nor a key: which links are read, and the sentence for each other text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.wire import relay_url
-from proxy.wire.share_links import OTHER_CLIENTS, explain, to_relay_url
+from proxy.wire.keys.pasted import OTHER_CLIENTS, SECRET_SCHEMES, decoded, explain, to_relay_url
 from tests.support.rows import each_row
 
 SECRET = "hunter2"
@@ -21,12 +21,8 @@ ADD = "add its local SOCKS port, for example `byway relay add socks5h://127.0.0.
     ("link", "sentence"),
     [
         (
-            f"ss://YWVzLTI1Ni1nY206{SECRET}@192.0.2.1:8388#My%20server",
-            f"Byway cannot use Shadowsocks links (ss://) directly: start your Shadowsocks client and {ADD}",
-        ),
-        (
-            f"VLESS://{SECRET}@h:443?security=reality#x",
-            f"Byway cannot use VLESS links (vless://) directly: start your VLESS client and {ADD}",
+            f"ssr://{SECRET}",
+            f"Byway cannot use ShadowsocksR links (ssr://) directly: start your ShadowsocksR client and {ADD}",
         ),
         (
             f"clash://install-config?url=https%3A%2F%2Fh%2F{SECRET}",
@@ -55,19 +51,6 @@ ADD = "add its local SOCKS port, for example `byway relay add socks5h://127.0.0.
             "this is a Tor bridge line, not a relay: put it in the settings of Tor or Tor Browser and add Tor's port "
             "with `byway relay add socks5h://127.0.0.1:9050` (Tor Browser: 9150)",
         ),
-        *(
-            (
-                text,
-                "this is a configuration of another client (Clash, sing-box, Xray, WireGuard), not a relay URL: start "
-                f"that client and {ADD} (Clash: 7890, v2rayN: 10808)",
-            )
-            for text in (
-                f'{{"outbounds": [{{"type": "vless", "uuid": "{SECRET}"}}]}}',
-                f"- {{name: a, type: ss, server: h, password: {SECRET}}}",
-                f"proxies:\n  - name: a\n    server: h\n    password: {SECRET}",
-                f"[Interface]\nPrivateKey = {SECRET}",
-            )
-        ),
     ],
 )
 def test_each_kind_of_link_gets_its_sentence(link: str, sentence: str) -> None:
@@ -89,6 +72,7 @@ def test_every_client_is_named() -> None:
         sentence = explain(f"{scheme}://{SECRET}@h:443#name")
         assert f"start your {client} client" in sentence
         assert SECRET not in sentence
+    for scheme in SECRET_SCHEMES:
         assert relay_url.redact(f"{scheme}://{SECRET}@h:443") == f"{scheme}://***"
 
 
@@ -130,9 +114,15 @@ def test_links_for_a_socks_proxy_are_read(link: str, url: str) -> None:
     relay_url.parse(url)
 
 
-def test_a_subscription_has_several_lines() -> None:
-    text = encoded("vless://a@h:1\nvmess://b\n")
-    assert "this is a subscription" in explain(f"{text[:20]}\n{text[20:]}")
+@each_row(
+    ("text", "data"),
+    [
+        ("YWI_", b"ab?"), ("YWI/", b"ab?"), ("YWJj", b"abc"), ("YQ==", b"a"), ("YQ", b"a"), ("YWI=", b"ab"),
+        ("", b""), ("Y", None), ("Y Q", None), ("é", None), ("a=b", None),
+    ],
+)  # fmt: skip
+def test_base64_in_every_spelling(text: str, data: bytes | None) -> None:
+    assert decoded(text) == data
 
 
 @each_row("link", ["tg://socks", "https://t.me/socks?server=h", "tg://socks?port=1", "tg://socks?server=&port=1"])

@@ -1,0 +1,103 @@
+"""What the person reads of a key, or of a text with keys: what Byway understood, or which field it does not support.
+
+No sentence shows more of a key than its protocol, server and name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from proxy.wire.keys.pasted import ADD_LOCAL, KEY_SCHEMES, Form, form_of, scheme_of
+from proxy.wire.keys.pasted import explain as explain_foreign
+
+if TYPE_CHECKING:
+    from proxy.wire.keys.fields import KeyRefused
+    from proxy.wire.keys.reader import Collection
+    from proxy.wire.keys.values import Key, KeyProtocol
+
+_PORTS = "(Clash: 7890, v2rayN: 10808)"
+
+
+def explain(text: str) -> str:
+    """Returns the sentence for a key, a text with keys, or another text that is no relay; empty for what may be one."""
+    scheme = scheme_of(text)
+    if scheme in KEY_SCHEMES and "\n" not in text.strip():
+        return _of_link(text)
+    if (scheme in KEY_SCHEMES or not scheme) and (form := form_of(text)) is not None:
+        from proxy.wire.keys.fields import KeyRefused
+        from proxy.wire.keys.reader import read_collection
+
+        try:
+            return of_collection(read_collection(text))
+        except KeyRefused as error:
+            return of_unreadable(form, error)
+    return explain_foreign(text)
+
+
+def _of_link(text: str) -> str:
+    from proxy.wire.keys.fields import KeyRefused  # these two: most relays are none
+    from proxy.wire.keys.reader import read_key
+
+    try:
+        return of_key(read_key(text))
+    except KeyRefused as error:
+        return of_refused(error)
+
+
+def of_key(key: Key) -> str:
+    """Returns the sentence for a key that was read."""
+    return f"this {_named(key)} is understood, but {_no_engine(key.protocol)}"
+
+
+def of_refused(error: KeyRefused) -> str:
+    """Returns the sentence for a key that was not taken."""
+    from proxy.wire.keys.fields import Fault
+
+    assert error.protocol is not None
+    verb = "cannot be read" if error.fault is Fault.DAMAGED else "is not supported"
+    return f"this {_named(error)} {verb}: {error}. In any case {_no_engine(error.protocol)}"
+
+
+def of_collection(collection: Collection) -> str:
+    """Returns the sentence for the keys in a text."""
+    from proxy.wire.keys.fields import KeyRefused
+    from proxy.wire.keys.values import Key
+
+    items = collection.items
+    read = Counter(item.protocol.words for item in items if isinstance(item, Key))
+    refused = [(number, item) for number, item in enumerate(items, 1) if isinstance(item, KeyRefused)]
+    parts = [f"{read.total()} understood ({', '.join(f'{words} {count}' for words, count in read.items())})"]
+    if not read:
+        parts = ["none understood"]
+    if refused:
+        number, error = refused[0]
+        kind = f"{error.protocol.words}, " if error.protocol is not None else ""
+        parts.append(f"{len(refused)} not, the first of them number {number} ({kind}{error})")
+    count = read.total() + len(refused)
+    return (
+        f"this is {collection.form} with {count} {'key' if count == 1 else 'keys'}: {' and '.join(parts)}. This "
+        f"version of Byway has no engine for keys: start that client and {ADD_LOCAL} {_PORTS}"
+    )
+
+
+def of_unreadable(form: Form, error: KeyRefused) -> str:
+    """Returns the sentence for a text with keys that cannot be read as a whole."""
+    return f"this is {form}, and it cannot be read: {error}. Start that client and {ADD_LOCAL} {_PORTS}"
+
+
+def _named(key: Key | KeyRefused) -> str:
+    protocol, server = key.protocol, key.server
+    assert protocol is not None
+    what = "address of an Outline key" if protocol == "ssconf" else f"{protocol.words} key"
+    return f"{what}{f' for {server}' if server is not None else ''}{f' ({key.name})' if key.name else ''}"
+
+
+def _no_engine(protocol: KeyProtocol) -> str:
+    if protocol == "ssh":
+        return (
+            "this version of Byway does not use SSH itself: run `ssh -N -D 1080 USER@HOST` and add it with "
+            "`byway relay add socks5h://127.0.0.1:1080`"
+        )
+    has_no = "fetches no keys" if protocol == "ssconf" else f"has no engine for {protocol.words}"
+    return f"this version of Byway {has_no}: start your {protocol.words} client and {ADD_LOCAL}"

@@ -1,0 +1,85 @@
+"""What a person reads of a key or of a text with keys."""
+
+from __future__ import annotations
+
+from proxy.wire.keys.sentences import explain
+from tests.support.rows import each_row
+from tests.wire.keys.made_keys import SECRET, SERVER, UUID, WG_KEY, b64
+from tests.wire.keys.test_collections import CLASH_SERVER, CONF, clash
+
+LOCAL = "add its local SOCKS port, for example `byway relay add socks5h://127.0.0.1:1080`"
+NO_ENGINE = f"This version of Byway has no engine for keys: start that client and {LOCAL} (Clash: 7890, v2rayN: 10808)"
+SSH = (
+    "this version of Byway does not use SSH itself: run `ssh -N -D 1080 USER@HOST` and add it with "
+    "`byway relay add socks5h://127.0.0.1:1080`"
+)
+
+
+def no_engine(words: str) -> str:
+    return f"this version of Byway has no engine for {words}: start your {words} client and {LOCAL}"
+
+
+@each_row(
+    ("text", "sentence"),
+    [
+        (
+            f"vless://{SERVER}?security=tls#Berlin",
+            f"this VLESS key for relay.example:443 (Berlin) is understood, but {no_engine('VLESS')}",
+        ),
+        (f"vless://{UUID}@[2001:db8::1]:8443",
+         f"this VLESS key for [2001:db8::1]:8443 is understood, but {no_engine('VLESS')}"),
+        (f"hy2://{SECRET}@192.0.2.1",
+         f"this Hysteria 2 key for 192.0.2.1:443 is understood, but {no_engine('Hysteria 2')}"),
+        (f"ssh://me:{SECRET}@relay.example", f"this SSH key for relay.example:22 is understood, but {SSH}"),
+        (
+            f"ssconf://relay.example/{SECRET}#Out",
+            "this address of an Outline key for relay.example:443 (Out) is understood, but this version of Byway "
+            f"fetches no keys: start your Outline client and {LOCAL}",
+        ),
+        (
+            f"vless://{SERVER}?foo=1#Berlin",
+            "this VLESS key for relay.example:443 (Berlin) is not supported: field foo is not known to Byway, and "
+            f"without it the connection may be weaker. In any case {no_engine('VLESS')}",
+        ),
+        (
+            f"trojan://{SECRET}@relay.example:x",
+            "this Trojan key cannot be read: the host or the port of the key is not valid: check its spelling. In any "
+            f"case {no_engine('Trojan')}",
+        ),
+        ("vmess://!", "this VMess key cannot be read: it is neither a link with UUID@HOST:PORT nor JSON in base64. "
+                      f"In any case {no_engine('VMess')}"),
+        (
+            clash(CLASH_SERVER | {"type": "vless", "uuid": UUID}, CLASH_SERVER | {"type": "trojan", "password": SECRET},
+                  CLASH_SERVER | {"type": "vless", "uuid": UUID, "name": "b"}),
+            f"this is a Clash configuration with 3 keys: 3 understood (VLESS 2, Trojan 1). {NO_ENGINE}",
+        ),
+        (
+            b64(f"vless://{SERVER}\nvless://{SERVER}?foo=1\nssr://{SECRET}\n"),
+            "this is a base64 bundle of keys with 3 keys: 1 understood (VLESS 1) and 2 not, the first of them number 2 "
+            "(VLESS, field foo is not known to Byway, and without it the connection may be weaker). " + NO_ENGINE,
+        ),
+        (
+            f"vless://{SERVER}\nvless://{SERVER}\n",
+            f"this is a list of keys with 2 keys: 2 understood (VLESS 2). {NO_ENGINE}",
+        ),
+        (CONF, f"this is a WireGuard configuration with 1 key: 1 understood (WireGuard 1). {NO_ENGINE}"),
+        (
+            f'{{"outbounds": [{{"type": "vless", "uuid": "{UUID}"}}]}}',
+            "this is a sing-box configuration with 1 key: none understood and 1 not, the first of them number 1 "
+            f"(VLESS, the key has no host). {NO_ENGINE}",
+        ),
+        (
+            f"proxies: &a [{{password: {SECRET}}}]",
+            "this is a Clash configuration, and it cannot be read: the YAML has an anchor (&) or an alias (*), which "
+            f"Byway does not read. Start that client and {LOCAL} (Clash: 7890, v2rayN: 10808)",
+        ),
+    ],
+)  # fmt: skip
+def test_each_text_gets_its_sentence(text: str, sentence: str) -> None:
+    assert explain(text) == sentence
+    assert not any(secret in sentence for secret in (SECRET, UUID, WG_KEY))
+
+
+@each_row("text", ["", "socks5h://h:1", "h:1", "tor", "https://relay.example", "a>b", "addon://x"])
+def test_what_may_be_a_relay_gets_none(text: str) -> None:
+    assert explain(text) == ""
