@@ -189,7 +189,10 @@ def _read(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[Ch
             mark_working(state, key, now, is_home=True)
         return []
     changes = compare(state, outcome, key, now)
-    if not _is_plain(outcome) or state.cut_unanswered:
+    attempts = outcome.attempts
+    # One whole ClientHello on direct, with none beside it that anyone knows of, teaches neither.
+    is_plain = len(attempts) == 1 and attempts[0].route == DIRECT and "hellos" not in attempts[0].evidence
+    if not is_plain or state.cut_unanswered:
         learn_cuts(state, outcome, key, now)
         changes += learn_bursts(state, outcome, key, now)
     if state.statuses.get(key) is not None and (working := state.works.get(key)) is not None:
@@ -197,12 +200,6 @@ def _read(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[Ch
     if winner is not None and winner.relays and not changes:
         _settle(state, outcome, key, winner)
     return changes
-
-
-def _is_plain(outcome: Outcome) -> bool:
-    """Whether one whole ClientHello was sent, on direct, and it is not known how many others left at once."""
-    attempts = outcome.attempts
-    return len(attempts) == 1 and attempts[0].route == DIRECT and "hellos" not in attempts[0].evidence
 
 
 def compare(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[Change]:

@@ -106,7 +106,7 @@ class FlowMonitor:
     ) -> WatchedFlow:
         """Watches a tunnel over `route` until `ended` is called for it. One that goes direct is probed when it stalls;
         a relay's with `stalls_count`."""
-        now, counts = self._loop.time(), route.is_direct or stalls_count
+        now, counts = self._loop.time(), not route.relays or stalls_count
         flow = WatchedFlow(tunnel, host, listener, route=route, stalls_count=counts, now=now)
         self._flows.add(flow)
         if self._timer is None:

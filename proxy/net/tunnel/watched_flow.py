@@ -152,7 +152,7 @@ class WatchedFlow:
         self.host = host
         self.listener = listener
         self.route = route
-        self.direct = route.is_direct  # with or without a local strategy
+        self.direct = not route.relays  # with or without a local strategy
         self.stalls_count = stalls_count
         self.down = tunnel.down.moved
         self.up = self.answered_up = tunnel.up.moved  # at the last change, and when bytes came down last
