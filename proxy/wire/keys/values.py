@@ -302,7 +302,7 @@ class WireGuard(Key):
 
 @frozen_dataclass
 class Ssh(Key):
-    """SSH. Without `host_keys` whoever connects must find out by itself that it is the right server."""
+    """SSH. Without `host_keys` the key does not say how to authenticate the server."""
 
     user: str
     password: str
