@@ -19,9 +19,12 @@ from tests.lab.country import Country, Site
 from tests.lab.rules_2025 import Unknown
 from tests.lab.scenarios import NEIGHBOUR, Way
 from tests.lab.trials import DETECT, accompanied, limited
+from tests.support.at_once import AtOnce
 from tests.support.waiting import until_read
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
+
+at_once = AtOnce(most=6)
 
 HURRIED = {**DETECT, "search_per_hour_host": 2, "search_per_hour": 6}
 PUNISHED_S, APART_S, PATIENCE_S = 2.5, 4.0, 15.0
@@ -36,8 +39,9 @@ def url_of(site: Site, censor: Censor) -> str:
 
 
 @pytest.mark.parametrize("censor", HERE, ids=lambda censor: censor.name)
-async def test_a_strategy_is_found_within_six_visits_of_three_sites(tmp_path: Path, censor: Censor) -> None:
-    await find(tmp_path, censor, relay=True)
+@at_once
+async def test_a_strategy_is_found_within_six_visits_of_three_sites(folder: Path, *, censor: Censor) -> None:
+    await find(folder, censor, relay=True)
 
 
 async def find(folder: Path, censor: Censor, *, relay: bool) -> None:
