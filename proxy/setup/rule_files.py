@@ -59,9 +59,10 @@ def read_rules(
     if file is None and not os.path.lexists(paths.rules_file):
         return Rules(lists=lists)
     if file is not None:
-        return check_rules(read_text(file, limit=FILE_LIMIT), settings, source=file.name, lists=lists)
-    text = read_obeyed(paths.rules_file, limit=FILE_LIMIT).text
-    return check_rules(text, settings, source=paths.rules_file.name, lists=lists)
+        text = read_text(file, limit=FILE_LIMIT)
+    else:
+        text = read_obeyed(paths.rules_file, limit=FILE_LIMIT).text
+    return check_rules(text, settings, source=(file or paths.rules_file).name, lists=lists)
 
 
 def read_lists(
@@ -75,7 +76,7 @@ def read_lists(
     if not configured:
         return {}
     from proxy.routing.lists.domain_list import DomainList
-    from proxy.routing.lists.formats import LIST_LIMIT, parse_list
+    from proxy.routing.lists.formats import parse_list
     from proxy.routing.lists.list_builder import no_siblings
     from proxy.routing.lists.matcher import NO_ENTRIES
 
@@ -84,52 +85,58 @@ def read_lists(
     lists = {}
     problems: list[str] = []
     for item in configured:
-        file = copies.file(item.url) if item.url else paths.named(item.source)
-        source = f"list {item.name}" if item.url else shown(file)
+        absent = f"not fetched yet; run `byway list refresh {item.name}`"
         try:
-            if not item.url and not os.path.lexists(file):
-                raise ConfigError(f"{shown(file)}: no such file; put list {item.name} there, or remove its [[list]]")
-            data = copies.content(item.url) if item.url else read_obeyed(file, limit=LIST_LIMIT).data
-            if data is None:
-                absent = f"not fetched yet; run `byway list refresh {item.name}`"
-                lists[item.name] = DomainList(NO_ENTRIES, source=source, absent=absent, allow_empty=item.allow_empty)
+            if (read := _read_list(item, paths, copies)) is not None:
+                file, source, data = read
+                changed_at, siblings = _changed_at(file), Siblings(file, pause_s=pause_s)
+                listed = parse_list(
+                    decode_pieces(file, data, pause_s=pause_s),
+                    size=len(data),
+                    source=source,
+                    format=item.format,
+                    allow_empty=item.allow_empty,
+                    allow_suffixes=item.allow_suffixes,
+                    siblings=no_siblings if item.url else siblings,
+                )
+                lists[item.name] = replace(listed, size=len(data), changed_at=changed_at)
                 continue
-            _require(copies, data, item, source, file)
-            listed = parse_list(
-                decode_pieces(file, data, pause_s=pause_s),
-                size=len(data),
-                source=source,
-                format=item.format,
-                allow_empty=item.allow_empty,
-                allow_suffixes=item.allow_suffixes,
-                siblings=no_siblings if item.url else Siblings(file, pause_s=pause_s),
-            )
-            lists[item.name] = replace(listed, size=len(data), changed_at=_changed_at(file))
         except ConfigError as error:
             if not item.url:
                 problems += error.problems
                 continue
             absent = f"its copy cannot be used ({error.problems[0]}); run `byway list refresh {item.name}`"
-            lists[item.name] = DomainList(NO_ENTRIES, source=source, absent=absent, allow_empty=item.allow_empty)
+        source = f"list {item.name}"
+        lists[item.name] = DomainList(NO_ENTRIES, source=source, absent=absent, allow_empty=item.allow_empty)
     if problems:
         raise ConfigError(problems)
     return lists
 
 
 def try_lists(configured: Sequence[ListConfig], paths: Paths, copies: ListCopies) -> None:
-    """Tries each list in a separate process, as `read_lists` does before it reads one, so that it then does not wait.
+    """Tries each list in a separate process, as `read_lists` does before it parses one, so that it then does not wait.
     `read_lists` reports the problems."""
     for item in configured:
-        file = copies.file(item.url) if item.url else paths.named(item.source)
         with contextlib.suppress(ConfigError):
-            data = copies.content(item.url) if item.url else read_obeyed(file, limit=COPY_LIMIT).data
-            if data is not None:
-                _require(copies, data, item, item.name, file)
+            _read_list(item, paths, copies)
 
 
-def _require(copies: ListCopies, data: bytes, item: ListConfig, source: str, file: Path) -> None:
+def _read_list(item: ListConfig, paths: Paths, copies: ListCopies) -> tuple[Path, str, bytes] | None:
+    """Reads a list from its file or from its copy, and tries it in a separate process. Returns the file, its name in
+    messages and the text; None: it is not fetched yet. Raises ConfigError."""
+    if item.url:
+        file, source, data = copies.file(item.url), f"list {item.name}", copies.content(item.url)
+        if data is None:
+            return None
+    else:
+        file = paths.named(item.source)
+        source = shown(file)
+        if not os.path.lexists(file):
+            raise ConfigError(f"{source}: no such file; put list {item.name} there, or remove its [[list]]")
+        data = read_obeyed(file, limit=COPY_LIMIT).data
     folder = None if item.url else file.parent
     copies.trials.require(data, source=source, format=item.format, allow_suffixes=item.allow_suffixes, folder=folder)
+    return file, source, data
 
 
 def _changed_at(file: Path) -> float:
@@ -141,10 +148,8 @@ def _changed_at(file: Path) -> float:
 
 def read_list_text(item: ListConfig, paths: Paths, copies: ListCopies) -> str:
     """Returns the text of a list: of its file, or of its last good copy. Raises ConfigError; also without a copy."""
-    from proxy.routing.lists.formats import LIST_LIMIT
-
     file = copies.file(item.url) if item.url else paths.named(item.source)
-    data = copies.content(item.url) if item.url else read_obeyed(file, limit=LIST_LIMIT).data
+    data = copies.content(item.url) if item.url else read_obeyed(file, limit=COPY_LIMIT).data
     if data is None:
         raise ConfigError(f"list {item.name}: not fetched yet; run `byway list refresh {item.name}`")
     return decode(file, data)
