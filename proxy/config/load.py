@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args, get_origin
 
 from proxy.config import checks
@@ -20,6 +21,7 @@ from proxy.config.file_owners import read_obeyed
 from proxy.config.files import shown
 from proxy.config.overlay import Overlay, from_environment, from_flags, frozen
 from proxy.config.read_settings import read_settings
+from proxy.config.relays import Relays, relays_of
 from proxy.config.schema import SECTIONS_OF, Settings
 from proxy.config.setting_types import Section, bare, is_section, keys_of
 from proxy.model.errors import ConfigError
@@ -63,20 +65,42 @@ class Places:
         return self.file
 
 
+_NOWHERE = Places()
+
+
 @frozen_dataclass
 class Loaded:
     """A valid configuration."""
 
     settings: Settings
-    path: Path | None = None
+    path: Path | None
     """The file; None: there is none."""
-    notices: tuple[str, ...] = ()
+    notices: tuple[str, ...]
     """Warnings about valid settings: a sentence with its place for each."""
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str]
     """The place of each key that is set, by its dotted name; all other keys have their defaults."""
-    places: Places = field(default_factory=Places)
-    runs_commands: bool = True
+    places: Places
+    runs_commands: bool
     """False when another user may be able to change the file: its commands are not run."""
+    relays: Relays = field(init=False, repr=False, compare=False)
+    """The relays and groups of `settings`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        path: Path | None = None,
+        notices: tuple[str, ...] = (),
+        sources: Mapping[str, str] = MappingProxyType({}),
+        places: Places = _NOWHERE,
+        runs_commands: bool = True,
+    ) -> None:
+        object.__setattr__(self, "settings", settings)
+        object.__setattr__(self, "path", path)
+        object.__setattr__(self, "notices", notices)
+        object.__setattr__(self, "sources", sources)
+        object.__setattr__(self, "places", places)
+        object.__setattr__(self, "runs_commands", runs_commands)
+        object.__setattr__(self, "relays", relays_of(settings))  # also after `replace`
 
     def unused(self, features: Sequence[Feature]) -> Iterator[str]:
         """Yields a sentence for each section that is set, but whose only reader is a feature that is not in
@@ -185,7 +209,8 @@ def _set_keys(table: Mapping[str, Any], kind: type[Section], path: checks.Path =
 def _guard_passwords(path: Path, settings: Settings) -> Iterator[str]:
     """Makes the file private when it contains a relay's password and other users can read it. Yields a notice then.
     Raises ConfigError when that fails: every user of this computer could use the relay."""
-    if os.name != "posix" or not any(_holds_password(relay.url) for relay in settings.relay):
+    hops = (hop for relay in settings.relay for hop in relay_url.parse_hops(relay.url))
+    if os.name != "posix" or not any(isinstance(hop, relay_url.RelayUrl) and hop.password for hop in hops):
         return
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -196,13 +221,3 @@ def _guard_passwords(path: Path, settings: Settings) -> Iterator[str]:
         raise ConfigError(
             f"{shown(path)}: contains a relay's password and other users can read it; run chmod 600 or use password_cmd"
         ) from None
-
-
-def _holds_password(url: str) -> bool:
-    for item in relay_url.parse_chain(url):
-        try:
-            if relay_url.parse(item).password:
-                return True
-        except ValueError:
-            continue  # the name of another relay
-    return False

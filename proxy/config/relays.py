@@ -15,8 +15,50 @@ from dataclasses import replace
 from proxy.config.schema import RelayConfig, Settings
 from proxy.config.suggestions import quoted, suggestion
 from proxy.model import Action, GroupPolicy, Override, RelayGroup
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import relay_url
 from proxy.wire.relay_url import RelayKind, RelayUrl
+
+
+@frozen_dataclass
+class Relay:
+    """A relay, parsed. `hops` are passed in this order; each is a URL, or the name of another relay, which stands for
+    all of its hops. A relay that is no chain has one hop."""
+
+    name: str
+    hops: tuple[str | RelayUrl, ...]
+    allow_plaintext_credentials: bool = False
+    password_cmd: str = ""
+
+    @classmethod
+    def parse(cls, name: str, url: str, *, allow_plaintext_credentials: bool = False, password_cmd: str = "") -> Relay:
+        """Parses the setting `url`. Raises ValueError with one sentence that shows no password."""
+        return cls(name, relay_url.parse_hops(url), allow_plaintext_credentials, password_cmd)
+
+    def with_password(self, password: str) -> Relay:
+        """Returns the relay with the password of its last hop. Raises ValueError when that is the name of a relay."""
+        *others, last = self.hops
+        if isinstance(last, str):
+            chain = ">".join(map(str, self.hops))
+            raise ValueError(f"password_cmd needs a URL at the end of the chain; {chain} ends with relay {last}")
+        return replace(self, hops=(*others, replace(last, password=password)))
+
+
+@frozen_dataclass
+class Relays:
+    """The relays and groups of valid settings, parsed; `relays_of` makes them."""
+
+    expanded: Settings
+    """The settings, where a chain over a group is replaced by a chain for each member."""
+    in_use: tuple[Relay, ...]
+    """In the configuration's order: the preferred one first."""
+    groups: tuple[RelayGroup, ...]
+    """The groups of the configuration, then the chains over a group. Relays that are not in use are left out. A group
+    of the policy "select" keeps them: no other relay may replace the selected one."""
+    public_only: frozenset[str]
+    """The hosts of relays with `public_only`, without those that a relay without it has, too. They must not resolve to
+    local addresses."""
+
 
 LOST_SHOWN = 10
 """The most overrides that are reported as lost: a removed group may have had thousands."""
@@ -51,9 +93,9 @@ def lost_overrides(settings: Settings, overrides: Mapping[str, Override]) -> lis
 
 
 def _lost_overrides(settings: Settings, overrides: Mapping[str, Override]) -> Iterator[str]:
-    configured = frozenset(relay_names(settings))
-    in_use = {relay.name for relay in enabled_relays(expanded(settings).relay)}
-    members = {group.name: group.members for group in groups_of(settings)}
+    configured, relays = frozenset(relay_names(settings)), relays_of(settings)
+    in_use = {relay.name for relay in relays.in_use}
+    members = {group.name: group.members for group in relays.groups}
     written = {group.name: group.relays for group in settings.group}
     for host, override in overrides.items():
         relay, forget = override.relay, f"run `byway site forget {host}`"
@@ -88,12 +130,27 @@ def expanded(settings: Settings) -> Settings:
     return replace(settings, relay=tuple(relays))
 
 
-def groups_of(settings: Settings) -> tuple[RelayGroup, ...]:
-    """Returns the groups of the configuration, then the chains over a group. Relays that are not in use are left out. A
-    group of the policy "select" keeps them: no other relay may replace the selected one."""
-    if not settings.group:
-        return ()
-    in_use = {relay.name for relay in enabled_relays(expanded(settings).relay)}
+def relays_of(settings: Settings) -> Relays:
+    """Parses the relays and groups of valid settings."""
+    whole = expanded(settings)
+    names = {relay.name for relay in enabled_relays(whole.relay)}
+    in_use = []
+    hosts: dict[bool, set[str]] = {True: set(), False: set()}
+    for config in whole.relay:
+        relay = Relay.parse(
+            config.name,
+            config.url,
+            allow_plaintext_credentials=config.allow_plaintext_credentials,
+            password_cmd=config.password_cmd,
+        )
+        urls = [hop for hop in relay.hops if isinstance(hop, RelayUrl)]
+        hosts[config.public_only].update(endpoint.host for url in urls for endpoint in url.endpoints)
+        if config.name in names:
+            in_use.append(relay)
+    return Relays(whole, tuple(in_use), _groups(settings, names), frozenset(hosts[True] - hosts[False]))
+
+
+def _groups(settings: Settings, in_use: Collection[str]) -> tuple[RelayGroup, ...]:
     groups = {group.name: group for group in settings.group}
     chains = ((relay.name, group_in(relay.url, groups)) for relay in settings.relay)
     made = []
@@ -192,24 +249,10 @@ def withheld_credentials(relay: RelayConfig) -> str:
 
 def _hops(relay: RelayConfig) -> Iterator[tuple[int, RelayUrl]]:
     """Yields the relay's own URLs that have a user or a password, each with its position in the chain."""
-    items = relay_url.parse_chain(relay.url)
-    for place, item in enumerate(items):
-        if is_name(item):
-            continue
-        url = relay_url.parse(item)
-        if url.sends_credentials or (relay.password_cmd and place == len(items) - 1):
+    hops = relay_url.parse_hops(relay.url)
+    for place, url in enumerate(hops):
+        if isinstance(url, RelayUrl) and (url.sends_credentials or (relay.password_cmd and place == len(hops) - 1)):
             yield place, url
-
-
-def public_only_hosts(settings: Settings) -> frozenset[str]:
-    """Returns the hosts of relays with `public_only`, without those that a relay without it has, too. They must not
-    resolve to local addresses."""
-    names: dict[bool, set[str]] = {True: set(), False: set()}
-    for relay in settings.relay:
-        for item in relay_url.parse_chain(relay.url):
-            if not is_name(item):
-                names[relay.public_only].update(each.host for each in relay_url.parse(item).endpoints)
-    return frozenset(names[True] - names[False])
 
 
 def is_loopback(host: str) -> bool:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from proxy.config.load import Loaded
-from proxy.config.relays import expanded, groups_of
 from proxy.config.schema import Settings
 from proxy.model import Destination, IPAddress, NetworkId, Plan, RelayGroup, Request, Route
 from proxy.model.bounded import Bounded
@@ -78,8 +77,8 @@ class Setup:
     """The terms of sessions, and of probes: probes have no findings, so they mark no host as down."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "settings", expanded(self.loaded.settings))
-        object.__setattr__(self, "groups", groups_of(self.loaded.settings))
+        object.__setattr__(self, "settings", self.loaded.relays.expanded)
+        object.__setattr__(self, "groups", self.loaded.relays.groups)
 
     def race(
         self,

@@ -9,19 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import field, replace
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from proxy.config.file_owners import check_obeyed
 from proxy.config.load import Loaded
 from proxy.config.passwords import Passwords
 from proxy.config.paths import Paths
-from proxy.config.relays import enabled_relays, expanded
-from proxy.config.schema import RESERVE_DNS_SERVERS, RelayConfig
+from proxy.config.relays import Relay
+from proxy.config.schema import RESERVE_DNS_SERVERS
 from proxy.model.errors import ConfigError
 from proxy.model.feature import Feature, Role, offers
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import unsupported
-from proxy.net.dialers.registry import Relay
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.knowledge import NOTHING_KNOWN, Knowledge
 from proxy.net.poller import Poller
@@ -127,37 +126,22 @@ class _Problems(list[str]):
 
 
 def _relays(parts: Parts, loaded: Loaded) -> tuple[Relay, ...]:
+    """Returns the relays in use, each with its password and the path of its `?ca=` file. When no commands are run they
+    have no passwords, and a relay refuses connections if it needs one. Raises ConfigError with all problems."""
     relays, problems = [], []
-    for config in enabled_relays(expanded(loaded.settings).relay):
+    for relay in loaded.relays.in_use:
         try:
-            relays.append(_relay(parts, config, runs_command=loaded.runs_commands))
+            if relay.password_cmd and loaded.runs_commands:
+                relay = relay.with_password(parts.passwords.ask(relay.password_cmd))
+            hops = [hop if isinstance(hop, str) else _with_certificates(parts, hop) for hop in relay.hops]
+            relays.append(replace(relay, hops=tuple(hops)))
         except ValueError as error:
-            problems.append(f"[[relay]] {config.name}: {error}")
+            problems.append(f"[[relay]] {relay.name}: {error}")
         except ConfigError as error:
-            problems += (f"[[relay]] {config.name}: {problem}" for problem in error.problems)
+            problems += (f"[[relay]] {relay.name}: {problem}" for problem in error.problems)
     if problems:
         raise ConfigError(problems)
     return tuple(relays)
-
-
-def _relay(parts: Parts, config: RelayConfig, *, runs_command: bool) -> Relay:
-    """Returns a relay with its password and the path of its `?ca=` file. Without `runs_command` it has no password, and
-    the relay refuses connections if it needs one. Raises ValueError, and ConfigError when another user can change the
-    file."""
-    relay = Relay.parse(
-        config.name,
-        config.url,
-        password=parts.passwords.ask(config.password_cmd) if config.password_cmd and runs_command else "",
-        allow_plaintext_credentials=config.allow_plaintext_credentials,
-    )
-    hops: list[str | RelayUrl] = []
-    for hop in relay.hops:
-        if isinstance(hop, RelayUrl) and hop.ca:
-            file = parts.paths.named(hop.ca)
-            check_obeyed(file)
-            hop = replace(hop, ca=str(file))
-        hops.append(hop)
-    return replace(relay, hops=tuple(hops))
 
 
 def _credentials(parts: Parts, loaded: Loaded) -> Credentials | None:
@@ -178,24 +162,31 @@ def _credentials(parts: Parts, loaded: Loaded) -> Credentials | None:
 
 def _secure_servers(parts: Parts, loaded: Loaded) -> tuple[SecureServer, ...]:
     """Returns the encrypted DNS servers. Raises ConfigError when the file of a `?ca=` cannot be used."""
-    if loaded.settings.dns.secure == "never":
-        return ()
     servers, problems = [], list[str]()
-    for server in map(dns_url.parse, loaded.settings.dns.servers):
-        if server.ca:
-            from proxy.net.dialers.tls import context_trusting  # few servers have `?ca=`
-
-            file = parts.paths.named(server.ca)
-            server = replace(server, ca=str(file))
-            try:
-                check_obeyed(file)
-                context_trusting(server.ca)
-            except ConfigError as error:
-                problems += (f"[dns] servers: {problem}" for problem in error.problems)
-        servers.append(server)
+    for server in map(dns_url.parse, loaded.settings.dns.servers if loaded.settings.dns.secure != "never" else ()):
+        try:
+            servers.append(_with_certificates(parts, server))
+        except ConfigError as error:
+            problems += (f"[dns] servers: {problem}" for problem in error.problems)
     if problems:
         raise ConfigError(problems)
     return tuple(servers)
+
+
+U = TypeVar("U", RelayUrl, SecureServer)
+
+
+def _with_certificates(parts: Parts, url: U) -> U:
+    """Returns the URL with the path of its `?ca=` file. Raises ConfigError when there are no certificates in it, or
+    when another user can change it."""
+    if not url.ca:
+        return url
+    from proxy.net.dialers.tls import context_trusting  # few URLs have `?ca=`
+
+    file = parts.paths.named(url.ca)
+    check_obeyed(file)
+    context_trusting(str(file))
+    return replace(url, ca=str(file))
 
 
 _NO_INSPECTION = "INSPECT needs the feature inspection, which is not here; install Byway again, or remove INSPECT"

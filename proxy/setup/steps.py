@@ -1,26 +1,31 @@
 """Makes a Setup in steps: each step makes a value from earlier values. Only `check` reads files.
 
-    Loaded → Checked → QueryPaths → Resolvers → Dialers → Registry → Router → Setup
+    Loaded → Checked → Resolvers → Registry → Setup
 
 A failed step raises ConfigError, and there is no Setup.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from urllib.parse import urlsplit
 
 from proxy.config.load import Loaded
-from proxy.config.relays import groups_of
 from proxy.config.schema import Settings
+from proxy.detect.scopes import is_public_suffix
 from proxy.model import Destination, Override, Route, bracketed
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.registry import Registry, first_hop_is_named
 from proxy.net.dialers.road import RoadToRelays
 from proxy.net.dialers.tcp import GuardAddress, TcpDialer
+from proxy.net.dns.encrypted import EncryptedDns
 from proxy.net.dns.relay_lookup import RelayLookup
-from proxy.net.dns.resolver import EncryptedLookup, Resolver
-from proxy.net.race.retries import RetrySchedule
+from proxy.net.dns.resolver import EncryptedFor, EncryptedLookup, Resolver, ResolverOptions
+from proxy.net.dns.stub_resolver import StubResolver
+from proxy.net.knowledge import NothingKnown
 from proxy.net.stream import Stream
 from proxy.routing.address_guard import Guard
 from proxy.routing.domain_set import DomainSet
@@ -29,10 +34,12 @@ from proxy.routing.router import RelayInfo, Router
 from proxy.session.inbound import InboundHandshake
 from proxy.session.setup import Setup, refusal_by
 from proxy.setup.checked import Checked, Parts, check
-from proxy.setup.guard import guard_of, guard_of_relays
-from proxy.setup.resolvers import for_direct, for_relays, reserve_dns
+from proxy.setup.guard import guard_of, guard_of_relays, public_addresses
 from proxy.wire.fragmentation import cuts_hello
 from proxy.wire.hostnames import OWN_NAME
+
+_FILES_EVERY_S = 0.1
+"""Seconds between two checks of the hosts file and resolv.conf: the names of one page need only one check."""
 
 
 def make(parts: Parts, loaded: Loaded, overrides: Mapping[str, Override]) -> Setup:
@@ -42,49 +49,37 @@ def make(parts: Parts, loaded: Loaded, overrides: Mapping[str, Override]) -> Set
 
 def build(parts: Parts, checked: Checked, overrides: Mapping[str, Override]) -> Setup:
     """Returns the Setup of a checked configuration. Raises ConfigError when the guard or a relay cannot be made."""
-    guard, relay_guard = guard_of(checked.loaded, port=parts.port), refusal_by(guard_of_relays(port=parts.port))
-    paths = query_paths(parts, checked, relay_guard)
-    reserve = reserve_dns(parts, checked, paths.for_direct[0])
-    resolvers = Resolvers(
-        relays=for_relays(parts, checked, paths.for_relays, reserve),
-        direct=for_direct(parts, checked, guard, paths.for_direct, reserve),
-    )
-    dialers = guarded(parts, checked, resolvers, refusal_by(guard, resolvers.direct), relay_guard)
-    registry = make_registry(parts, checked, resolvers, dialers)
-    paths.bind(registry)
     settings = checked.loaded.settings
+    port = parts.port
+    is_ours = _is_ours(settings, port)
+    own_url = _own_url(settings, port)
+    guard = guard_of(checked.loaded, port=port)
+    relay_guard = refusal_by(guard_of_relays(port=port))
+    resolvers = make_resolvers(parts, checked, guard, relay_guard)
+    registry = make_registry(parts, checked, resolvers, guard, relay_guard)
+    for path in resolvers.through:
+        path.registry = registry
+    resolver = resolvers.direct
+    router = Router(
+        checked.rules,
+        overrides,
+        [RelayInfo(name, registry.addresses_only(name)) for name in registry.relay_names],
+        settings,
+        checked.loaded.relays.groups,
+        is_home=HomeNetwork(guard, resolver.in_files, resolver.zone_names, resolver.is_local_zone).covers,
+    )
     return Setup(
         loaded=checked.loaded,
-        inbound=InboundHandshake(
-            settings.limits, checked.credentials, _is_ours(settings, parts.port), parts.recent_clients
-        ),
+        inbound=InboundHandshake(settings.limits, checked.credentials, is_ours, parts.recent_clients),
         guard=guard,
-        router=make_router(checked, guard, resolvers, registry, overrides),
+        router=router,
         registry=registry,
-        resolver=resolvers.direct,
+        resolver=resolver,
         pages=checked.pages,
         knowledge=parts.knowledge,
-        own_url=_own_url(settings, parts.port),
-        port=parts.port,
+        own_url=own_url,
+        port=port,
     )
-
-
-@frozen_dataclass
-class QueryPaths:
-    """The paths of encrypted DNS queries, the preferred one first."""
-
-    for_direct: tuple[Dialer, ...]
-    """Paths for names of direct routes: by address, and through all relays."""
-    for_relays: tuple[Dialer, ...]
-    """Paths for names of relays: by address, and through relays that are configured by address. A lookup through a
-    relay that needs a lookup itself might never end."""
-    through: tuple[PathThroughRelay, ...]
-
-    def bind(self, registry: Registry) -> None:
-        """Sets the registry of the paths, before anything is dialed. This is the one cycle in a Setup: the registry has
-        the direct dialer, whose resolver sends queries through relays, which the registry dials."""
-        for path in self.through:
-            path.registry = registry
 
 
 @frozen_dataclass
@@ -93,20 +88,14 @@ class Resolvers:
 
     relays: RelayLookup
     direct: Resolver
-
-
-@frozen_dataclass
-class Dialers:
-    """The dialers that connect from this computer, each to addresses that its guard allows."""
-
-    to_relays: TcpDialer
-    direct: TcpDialer
-    secure: TcpDialer | None
-    """Direct, to addresses from encrypted DNS; None when there is no encrypted DNS."""
+    through: tuple[PathThroughRelay, ...]
+    """The paths of their encrypted queries that lead through relays. Their registry is set before anything is dialed.
+    This is the one cycle in a Setup: the registry has the direct dialer, whose resolver sends queries through relays,
+    which the registry dials."""
 
 
 class PathThroughRelay:
-    """The path through one relay. `bind` sets `registry`."""
+    """The path through one relay. `build` sets `registry`."""
 
     registry: Registry
 
@@ -121,47 +110,92 @@ class PathThroughRelay:
         return f"<relay {self._route}>"
 
 
-def query_paths(parts: Parts, checked: Checked, relay_guard: GuardAddress) -> QueryPaths:
-    """Returns the paths of queries. The path by address needs no lookup, so the first query has a path."""
-    by_address = TcpDialer(
-        parts.poller,
-        Resolver(),
-        relay_guard,
-        connect_timeout_s=checked.loaded.settings.dns.secure_timeout_s,
+def make_resolvers(parts: Parts, checked: Checked, guard: Guard, relay_guard: GuardAddress) -> Resolvers:
+    """Returns the resolvers, which use the system's DNS and encrypted DNS servers.
+
+    The one for direct routes reaches the servers by address, and then through every relay. The one for relays reaches
+    them by address, and then through relays that need no lookup, since a lookup through a relay that needs a lookup
+    itself might never end. It uses no other DNS, nor `[dns.hosts]`, which is for direct routes, nor a guard, since a
+    relay may have any address; names of relays with `public_only` resolve to public addresses only."""
+    settings = checked.loaded.settings
+    dns = settings.dns
+    public_only = checked.loaded.relays.public_only
+    network = parts.knowledge.network
+    system = None
+    if sys.platform == "linux":  # elsewhere only the system knows its DNS servers
+        system = StubResolver(
+            poller=parts.poller,
+            retry_s=dns.retry_s,
+            second_answer_s=dns.second_answer_s,
+            is_shared=is_public_suffix,
+            has_ipv6=parts.knowledge.has_ipv6,
+            files_every_s=_FILES_EVERY_S,
+        )
+    options = ResolverOptions(
+        timeout_s=settings.limits.resolve_timeout_s,
+        keep_s=settings.limits.resolve_keep_s,
+        finding_keep_s=dns.finding_keep_s,
+        encrypted_for=EncryptedFor(dns.secure),
+        local=tuple(dns.local),
+        controls=tuple(host for page in settings.auto.controls if (host := urlsplit(page).hostname)),
     )
+    for_relays = replace(options, controls=())
+    if options.encrypted_for is EncryptedFor.SUSPECTS:  # a relay's name is always hidden, whatever the beliefs
+        for_relays = replace(for_relays, encrypted_for=EncryptedFor.PUBLIC)
+    # This path needs no lookup, so the first query has one.
+    by_address = TcpDialer(parts.poller, Resolver(), relay_guard, connect_timeout_s=dns.secure_timeout_s)
     through = {relay.name: PathThroughRelay(relay.name) for relay in checked.relays}
     unnamed = (path for name, path in through.items() if not first_hop_is_named(name, checked.relays))
-    return QueryPaths((by_address, *through.values()), (by_address, *unnamed), tuple(through.values()))
-
-
-def guarded(
-    parts: Parts, checked: Checked, resolvers: Resolvers, guard: GuardAddress, relay_guard: GuardAddress
-) -> Dialers:
-    """Returns the dialers. `guard` is for direct connections, `relay_guard` for relays."""
-    limits, lookup = checked.loaded.settings.limits, EncryptedLookup(resolvers.direct)
-    return Dialers(
-        to_relays=TcpDialer(
-            parts.poller,
-            resolvers.relays,
-            relay_guard,
-            connect_timeout_s=limits.handshake_timeout_s,
-            speaks_at_once=True,
+    encrypted = encrypted_for_relays = reserve = None
+    if checked.reserve_servers:  # by address alone: a relay that works reaches the servers of `[dns] servers` as well
+        reserve = EncryptedDns(checked.reserve_servers, (by_address,), dns, network=network)
+    if checked.servers:
+        paths: tuple[Dialer, ...] = (by_address, *through.values())
+        encrypted = EncryptedDns(checked.servers, paths, dns, network=network, reserve=reserve)
+        paths = (by_address, *unnamed)
+        encrypted_for_relays = EncryptedDns(checked.servers, paths, dns, network=network, reserve=reserve)
+    return Resolvers(
+        RelayLookup(
+            Resolver(
+                options=for_relays,
+                knowledge=NothingKnown(network),
+                system=system,
+                encrypted=encrypted_for_relays,
+            ),
+            parts.relay_addresses,
+            network=network,
+            patience_s=dns.secure_stagger_s,
+            public_only=public_only,
+            is_public=public_addresses() if public_only else None,
         ),
-        direct=TcpDialer(parts.poller, resolvers.direct, guard, connect_timeout_s=limits.connect_timeout_s),
-        secure=TcpDialer(parts.poller, lookup, guard, connect_timeout_s=limits.connect_timeout_s)
-        if checked.servers
-        else None,
+        Resolver(
+            dns.hosts, options=options, knowledge=parts.knowledge, guard=guard, system=system, encrypted=encrypted
+        ),
+        tuple(through.values()),
     )
 
 
-def make_registry(parts: Parts, checked: Checked, resolvers: Resolvers, dialers: Dialers) -> Registry:
-    """Returns the registry, which has the dialer of every route."""
+def make_registry(
+    parts: Parts, checked: Checked, resolvers: Resolvers, guard: Guard, relay_guard: GuardAddress
+) -> Registry:
+    """Returns the registry, which has the dialer of every route. What connects from this computer does so to addresses
+    that a guard allows: `guard` for direct connections, `relay_guard` for those to relays."""
     settings = checked.loaded.settings
-    detect, never_relay = settings.detect, DomainSet.of(settings.auto.never_relay)
+    limits = settings.limits
+    detect = settings.detect
+    never_relay = DomainSet.of(settings.auto.never_relay)
+    refusal = refusal_by(guard, resolvers.direct)
+    poller = parts.poller
+    secure = None
+    if checked.servers:
+        lookup = EncryptedLookup(resolvers.direct)
+        secure = TcpDialer(poller, lookup, refusal, connect_timeout_s=limits.connect_timeout_s)
     return Registry(
         checked.relays,
-        direct=dialers.direct,
-        to_relays=dialers.to_relays,
+        direct=TcpDialer(poller, resolvers.direct, refusal, connect_timeout_s=limits.connect_timeout_s),
+        to_relays=TcpDialer(
+            poller, resolvers.relays, relay_guard, connect_timeout_s=limits.handshake_timeout_s, speaks_at_once=True
+        ),
         road=RoadToRelays(
             lookup=resolvers.relays,
             beliefs=parts.knowledge.ways,
@@ -171,30 +205,13 @@ def make_registry(parts: Parts, checked: Checked, resolvers: Resolvers, dialers:
             strategies=tuple(filter(cuts_hello, settings.auto.ladder)),
             retests=settings.auto.retest,
         ),
-        secure=dialers.secure,
+        secure=secure,
         knowledge=parts.knowledge,
         may_relay=lambda host: never_relay.covering(host) is None,
-        handshake_timeout_s=settings.limits.handshake_timeout_s,
+        handshake_timeout_s=limits.handshake_timeout_s,
         path_timeout_s=detect.give_up_s,
-        handshakes_max=detect.relay_handshakes_max,
-        paths_max=detect.relay_paths_max,
-        schedule=RetrySchedule(detect),
-        groups={group.name: group.members for group in groups_of(settings)},
-    )
-
-
-def make_router(
-    checked: Checked, guard: Guard, resolvers: Resolvers, registry: Registry, overrides: Mapping[str, Override]
-) -> Router:
-    """Returns the router, which plans requests."""
-    settings, resolver = checked.loaded.settings, resolvers.direct
-    return Router(
-        checked.rules,
-        overrides,
-        [RelayInfo(name, registry.addresses_only(name)) for name in registry.relay_names],
-        settings,
-        groups_of(settings),
-        is_home=HomeNetwork(guard, resolver.in_files, resolver.zone_names, resolver.is_local_zone).covers,
+        detect=detect,
+        groups={group.name: group.members for group in checked.loaded.relays.groups},
     )
 
 

@@ -21,7 +21,7 @@ from urllib.parse import unquote
 
 from proxy.config.load import load
 from proxy.config.paths import Paths
-from proxy.config.relays import expanded, groups_of
+from proxy.config.relays import Relays, relays_of
 from proxy.config.schema import Settings
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
@@ -54,9 +54,9 @@ class Stored:
         self._paths = paths
         self._features = features
         self._file = _log_file(paths, needed=needs_log)
-        configured = _settings(paths)
-        self.settings = expanded(configured)
-        self.configured_groups = groups_of(configured)
+        relays = _relays(paths)
+        self.settings = relays.expanded
+        self.configured_groups = relays.groups
 
     def get(self, path: str, **query: str | int | float | None) -> Document:
         """Returns the document that the running Byway would answer. Raises NotRunning for a path that only a running
@@ -162,10 +162,10 @@ def _ask(file: Path | None, query: Query[T]) -> T:
             return query(db)
 
 
-def _settings(paths: Paths) -> Settings:
-    """Returns the settings of the configuration; the defaults when it has an error, since the log can be read without
-    it."""
+def _relays(paths: Paths) -> Relays:
+    """Returns the relays of the configuration, with its settings; the defaults when it has an error, since the log can
+    be read without it."""
     try:
-        return load(paths.config_to_read, env=os.environ).settings
+        return load(paths.config_to_read, env=os.environ).relays
     except ConfigError:
-        return Settings()
+        return relays_of(Settings())

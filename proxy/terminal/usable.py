@@ -6,7 +6,6 @@ import os
 
 from proxy.config.load import load
 from proxy.config.paths import Paths
-from proxy.config.relays import enabled_relays, expanded, groups_of
 from proxy.model.document import Document
 from proxy.terminal.client import Client
 
@@ -15,14 +14,14 @@ def relays_now(paths: Paths, client: Client | None) -> Document:
     """Returns the relays and groups of the running Byway; otherwise the configured ones, without faults."""
     if client is not None:
         return client.get("/v1/relays")
-    settings = load(paths.config_to_read, env=os.environ).settings
-    relays = expanded(settings).relay
-    in_use = {each.name for each in enabled_relays(relays)}
+    relays = load(paths.config_to_read, env=os.environ).relays
+    in_use = {each.name for each in relays.in_use}
     return {
         "relays": [
-            {"name": each.name, "enabled": each.name in in_use, "state": "untried", "fault": None} for each in relays
+            {"name": each.name, "enabled": each.name in in_use, "state": "untried", "fault": None}
+            for each in relays.expanded.relay
         ],
-        "groups": [{"name": group.name, "relays": group.members} for group in groups_of(settings)],
+        "groups": [{"name": group.name, "relays": group.members} for group in relays.groups],
     }
 
 

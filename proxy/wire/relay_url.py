@@ -197,6 +197,11 @@ def parse_chain(text: str) -> tuple[str, ...]:
     return items
 
 
+def parse_hops(chain: str) -> tuple[str | RelayUrl, ...]:
+    """Parses a relay URL or a chain. Returns the names of other relays in it as they are. Raises ValueError."""
+    return tuple(parse(item) if ":" in item else item for item in parse_chain(chain))  # a bare host has a port
+
+
 @functools.cache
 def _secrets() -> tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]:
     """Returns patterns of text with a password, each with its replacement, in the order of use. They are compiled when

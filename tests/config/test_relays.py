@@ -9,18 +9,20 @@ import pytest
 
 from proxy.config.relays import (
     LOST_SHOWN,
+    Relay,
     check_selection,
     enabled_relays,
     expanded,
     group_to_select_in,
-    groups_of,
     lost_overrides,
     names_in,
     relay_names,
+    relays_of,
     withheld_credentials,
 )
 from proxy.config.schema import GroupConfig, RelayConfig, Settings
 from proxy.model import Action, GroupPolicy, Override, RelayGroup
+from proxy.wire.relay_url import RelayKind
 from tests.support.rows import each_row
 
 
@@ -87,6 +89,29 @@ def test_the_password_of_a_command_is_the_last_relays() -> None:
     assert withheld_credentials(relay("r", "http://h>https://i", password_cmd="echo x")) == ""
 
 
+def test_the_password_is_the_last_hops() -> None:
+    parsed = Relay.parse("c", "tor > https://me@relay.test").with_password("secret")
+    name, hop = parsed.hops
+    assert name == "tor"
+    assert not isinstance(hop, str)
+    assert (hop.kind, hop.user, hop.password) == (RelayKind.HTTPS, "me", "secret")
+    assert "secret" not in repr(parsed)
+    with pytest.raises(ValueError, match="password_cmd needs a URL at the end of the chain") as caught:
+        Relay.parse("c", "http://me:hidden@192.0.2.1>tor").with_password("secret")
+    assert str(caught.value).endswith("; http://me:***@192.0.2.1:8080>tor ends with relay tor")
+
+
+def test_hosts_that_must_be_public_are_those_that_no_other_relay_has() -> None:
+    settings = Settings(
+        relay=(
+            replace(relay("a", "socks5h://shared.test:1>http://page.test?alt=also.test:2"), public_only=True),
+            relay("b", "socks5h://shared.test:3", enabled=False),
+            replace(relay("c", "a>socks5h://off.test:1", enabled=False), public_only=True),
+        )
+    )
+    assert relays_of(settings).public_only == {"page.test", "also.test", "off.test"}
+
+
 GROUPED = Settings(
     relay=(relay("a", "h:1"), relay("b", "h:2", enabled=False), relay("c", "h:3"), relay("far", "http://vps:1 > eu>c")),
     group=(GroupConfig("eu", ("a", "b")), GroupConfig("us", ("b", "c"), "select")),
@@ -101,11 +126,14 @@ def test_a_chain_over_a_group_is_a_chain_for_each_member() -> None:
     assert relay_names(GROUPED) == ("a", "b", "c", "far", "eu", "us")
     without = Settings(relay=GROUPED.relay[:3])
     assert expanded(without) is without
-    assert groups_of(without) == ()
+    assert relays_of(without).groups == ()
 
 
 def test_groups_have_the_members_in_use_and_one_to_select_from_has_all() -> None:
-    assert groups_of(GROUPED) == (
+    relays = relays_of(GROUPED)
+    assert relays.expanded == expanded(GROUPED)
+    assert [each.name for each in relays.in_use] == ["a", "c", "far/a"]
+    assert relays.groups == (
         RelayGroup("eu", ("a",), GroupPolicy.FALLBACK, ("a",), "eu"),
         RelayGroup("us", ("b", "c"), GroupPolicy.SELECT, ("b", "c"), "us"),
         RelayGroup("far", ("far/a",), GroupPolicy.FALLBACK, ("a",), "eu"),

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from proxy.config.relays import Relay
 from proxy.extend.dispatch import REFINED_MAX, Addons, read_only
 from proxy.extend.guard.runner import AddonRunner
 from proxy.extend.guard.time_limit import TimeLimit
 from proxy.model import Action, Change, Destination, NetworkId, Plan, Request, Route, Signal, SignalId, State
-from proxy.net.dialers.registry import Registry, Relay
+from proxy.net.dialers.registry import Registry
 from tests.extend.making import PLAN, made, outcome, request
 from tests.support.waiting import until
 

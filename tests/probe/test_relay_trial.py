@@ -9,11 +9,12 @@ from ipaddress import ip_address
 
 import pytest
 
+from proxy.config.relays import Relay
 from proxy.config.schema import RelayConfig
 from proxy.detect.relay_faults import RelayFault
 from proxy.model import Destination, IPAddress, Stage, Symptom, as_evidence
 from proxy.model.errors import DialError
-from proxy.net.dialers.registry import Registry, Relay
+from proxy.net.dialers.registry import Registry
 from proxy.net.dialers.tcp import AddressLookup, TcpDialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import make_poller

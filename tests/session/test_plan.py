@@ -12,7 +12,7 @@ import pytest
 from proxy.config.load import Loaded
 from proxy.config.overlay import frozen
 from proxy.config.read_settings import read_settings
-from proxy.config.relays import expanded, groups_of, relay_names
+from proxy.config.relays import Relay, relay_names
 from proxy.config.schema import Settings
 from proxy.detect.beliefs.events import ControlAnswered
 from proxy.detect.relay_faults import RelayFault
@@ -36,7 +36,7 @@ from proxy.model import (
 )
 from proxy.model.errors import ConfigError
 from proxy.net.client_programs import ClientPrograms
-from proxy.net.dialers.registry import Registry, Relay
+from proxy.net.dialers.registry import Registry
 from proxy.net.dns.resolver import Resolver
 from proxy.routing.address_guard import Guard
 from proxy.routing.router import RelayInfo, Router
@@ -405,9 +405,10 @@ class GroupPlanner(Planner):
         document = tomllib.loads(GROUPED.replace("POLICY", policy))
         settings = read_settings(frozen(document))
         assert isinstance(settings, Settings)
-        relays, groups = expanded(settings).relay, groups_of(settings)
+        loaded = Loaded(settings)
+        groups = loaded.relays.groups
         registry = Registry(
-            [Relay.parse(each.name, each.url) for each in relays],
+            [Relay.parse(each.name, each.url) for each in loaded.relays.expanded.relay],
             direct=NOBODY,
             to_relays=NOBODY,
             groups={group.name: group.members for group in groups},
@@ -415,9 +416,7 @@ class GroupPlanner(Planner):
         parsed = parse_rules(rules, source="rules.txt", relays=relay_names(settings))
         router = Router(parsed, {}, [RelayInfo(name) for name in registry.relay_names], settings, groups)
         self.router = CountingRouter(router)
-        self.setup = Setup(
-            Loaded(settings), NOBODY, Guard(), cast(Any, self.router), registry, Resolver(), pages=NO_PAGES
-        )
+        self.setup = Setup(loaded, NOBODY, Guard(), cast(Any, self.router), registry, Resolver(), pages=NO_PAGES)
         if addons is not None:
             self.services = replace(self.services, addons=addons)
 

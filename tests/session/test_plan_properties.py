@@ -16,7 +16,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.config.load import Loaded
 from proxy.config.overlay import frozen
 from proxy.config.read_settings import read_settings
-from proxy.config.relays import expanded, groups_of, relay_names
+from proxy.config.relays import Relay, relay_names
 from proxy.config.schema import Settings
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import ControlAnswered, PlainPageRequested
@@ -43,7 +43,7 @@ from proxy.model import (
     State,
     Symptom,
 )
-from proxy.net.dialers.registry import Registry, Relay
+from proxy.net.dialers.registry import Registry
 from proxy.net.dns.resolver import Resolver
 from proxy.routing.address_guard import Guard
 from proxy.routing.router import RelayInfo, Router
@@ -94,9 +94,10 @@ class Planner:
     def __post_init__(self) -> None:
         configured = read_settings(frozen(tomllib.loads(CONFIGURATION.replace("POLICY", self.policy))))
         assert isinstance(configured, Settings)
-        self.groups = groups_of(configured)
+        loaded = Loaded(configured)
+        self.groups = loaded.relays.groups
         registry = Registry(
-            [Relay.parse(each.name, each.url) for each in expanded(configured).relay],
+            [Relay.parse(each.name, each.url) for each in loaded.relays.expanded.relay],
             direct=NOBODY,
             to_relays=NOBODY,
             groups={group.name: group.members for group in self.groups},
@@ -105,7 +106,7 @@ class Planner:
         infos = [RelayInfo(name) for name in registry.relay_names]
         router = Router(parsed, {}, infos, configured, self.groups, self.mode)
         resolver = cast(Resolver, SimpleNamespace(known=addresses_of))
-        self.setup = Setup(Loaded(configured), NOBODY, Guard(), router, registry, resolver, pages=NO_PAGES)
+        self.setup = Setup(loaded, NOBODY, Guard(), router, registry, resolver, pages=NO_PAGES)
         shared = services(beliefs=self.beliefs, addons=self.addons)
         self.services: Services = replace(shared, now=lambda: self.now, network=lambda: self.network)
 

@@ -43,6 +43,7 @@ CASES = {
     "chain": Case(config=f'{VPS}{TOR}[[relay]]\nname = "far"\nurl = "tor>vps>http://198.51.100.7:3128"\n'),
     "named relay and DoH": Case(
         config='[dns]\nsecure = "always"\nservers = ["https://192.0.2.53/q", "tls://192.0.2.54?sni=dot.test"]\n'
+        "secure_timeout_s = 4\nsecure_stagger_s = 2\nsecure_down_s = 50\nsecure_idle_s = 20\n"
         f'{VPS}[[relay]]\nname = "named"\nurl = "socks5h://relay.test:1080"\n'
     ),
     "group": Case(
@@ -83,6 +84,7 @@ CASES = {
         config='[[relay]]\nname = "vps"\nurl = "socks5h://user@192.0.2.9:1080?alt=192.0.2.10:1080"\n'
         'password_cmd = "echo secret"\nallow_plaintext_credentials = true\npublic_only = true\n'
         '[[relay]]\nname = "named"\nurl = "socks5h://relay.test:1080"\npublic_only = true\n'
+        "[detect]\nrelay_handshakes_max = 3\nrelay_paths_max = 9\ngive_up_s = 25\n"
     ),
 }
 

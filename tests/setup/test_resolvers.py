@@ -65,7 +65,7 @@ NAMES = ("site.test", "printer", "nas.lan", "x.home.arpa")
 async def names(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NameServer]:
     """A secure name server of everything, and the configuration of a machine whose own ones would be on loopback."""
     monkeypatch.setattr(
-        "proxy.setup.resolvers.StubResolver",
+        "proxy.setup.steps.StubResolver",
         partial(StubResolver, folder=machine_files(maker.folder, "127.0.0.77")),
     )
     authority = Authority()
@@ -197,7 +197,7 @@ async def test_D5_a_forged_answer_is_told_with_what_opens_it(maker: Maker, names
         with pytest.MonkeyPatch.context() as patch:
             folder = machine_files(maker.folder, "127.0.0.1")
             patch.setattr(
-                "proxy.setup.resolvers.StubResolver",
+                "proxy.setup.steps.StubResolver",
                 lambda **given: StubResolver(folder=folder, port=plain.port, **given),
             )
             setup = maker.make()

@@ -134,6 +134,25 @@ async def test_a_certificate_that_another_user_could_change_is_not_trusted(open_
     assert caught.value.problems == (f"[[relay]] vps: {why}", f"[dns] servers: {why}")
 
 
+async def test_files_without_certificates_are_told_together(maker: Maker) -> None:
+    (maker.folder / "empty.pem").touch(mode=0o600)
+    maker.write(
+        '[dns]\nservers = ["tls://192.0.2.1?ca=empty.pem"]\n'
+        '[[relay]]\nname = "vps"\nurl = "https://192.0.2.2:443?ca=none.pem"\n'
+        '[[relay]]\nname = "far"\nurl = "vps>https://192.0.2.3:443?ca=empty.pem"\n'
+    )
+    with pytest.raises(ConfigError) as caught:
+        maker.make()
+    told = [
+        problem.partition(f" no certificates can be read from {maker.folder}/") for problem in caught.value.problems
+    ]
+    assert [(where, file.partition(":")[0]) for where, _, file in told] == [
+        ("[[relay]] vps:", "none.pem"),
+        ("[[relay]] far:", "empty.pem"),
+        ("[dns] servers:", "empty.pem"),
+    ]
+
+
 PAGES_HEAD = "name,scope,location_found,pattern_type,pattern"
 
 

@@ -19,7 +19,7 @@ from aiohttp import ClientSession
 
 from proxy.app.run_options import Ending
 from proxy.config.load import load
-from proxy.config.relays import expanded, groups_of, relay_names
+from proxy.config.relays import relay_names, relays_of
 from proxy.config.schema import ListConfig, Log, RelayConfig, Settings
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
@@ -479,7 +479,8 @@ class World:
 
     def overrides_changed(self) -> None:
         """Makes a new setup, with the present settings and overrides."""
-        settings, groups = expanded(self.settings), groups_of(self.settings)
+        relays = relays_of(self.settings)
+        settings, groups = relays.expanded, relays.groups
         names = [relay.name for relay in settings.relay]
         router = Router(self.parsed(self.rules), self.overrides, [RelayInfo(name) for name in names], settings, groups)
         loaded = Loaded(self.path, ("a notice",), self.settings, self.sources)

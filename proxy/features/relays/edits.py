@@ -16,7 +16,7 @@ from proxy.config import edit
 from proxy.config.edit import Added, NewRelay, Removal
 from proxy.config.load import load
 from proxy.config.relay_input import read_lines
-from proxy.config.relays import is_loopback, is_name, withheld_credentials
+from proxy.config.relays import is_loopback, withheld_credentials
 from proxy.control.access import Refused
 from proxy.control.config_edits import ConfigEdits, refused
 from proxy.control.dependencies import Dependencies
@@ -123,10 +123,9 @@ class RelayEdits:
 
 def _refusals(url: str, guard: Guard, own_ports: frozenset[int]) -> Iterator[str]:
     """Yields the reasons for which a page may not add a relay, as sentences."""
-    for item in relay_url.parse_chain(url):
-        if is_name(item):
+    for hop in relay_url.parse_hops(url):
+        if isinstance(hop, str):
             continue
-        hop = relay_url.parse(item)
         if hop.kind is RelayKind.ADDON:
             command = f"byway relay add addon://{hop.host}"
             yield _("Relays of addons are added in a terminal: {command}", command=command)
@@ -157,8 +156,8 @@ def _refused_endpoint(endpoint: Destination, guard: Guard, own_ports: frozenset[
 
 def _has_name(url: str) -> bool:
     """Whether a relay of a chain has a host name that is looked up."""
-    hops = (relay_url.parse(item) for item in relay_url.parse_chain(url) if not is_name(item))
-    return any(each.address is None and not is_loopback(each.host) for hop in hops for each in hop.endpoints)
+    urls = (hop for hop in relay_url.parse_hops(url) if not isinstance(hop, str))
+    return any(each.address is None and not is_loopback(each.host) for hop in urls for each in hop.endpoints)
 
 
 def _without_place(problem: str) -> str:

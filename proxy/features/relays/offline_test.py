@@ -16,7 +16,7 @@ from typing import Any
 from proxy.config.edit import check_relay
 from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
-from proxy.config.relays import expanded, relays_meant
+from proxy.config.relays import relays_meant
 from proxy.config.schema import Settings
 from proxy.features.relays.answers import TrialJson
 from proxy.features.relays.pysocks_check import Opinion, second_opinion
@@ -50,7 +50,7 @@ def try_offline(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysoc
 
 async def _try(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysocks: bool) -> dict[str, Any]:
     loaded = load(paths.config_to_read, env=os.environ)
-    settings = expanded(loaded.settings)
+    settings = loaded.relays.expanded
     target = _target(settings, to)
     with closing(make_poller(asyncio.get_running_loop())) as poller:
         setup = make(Parts(poller, paths, settings.listen.port), loaded, read_overrides(paths.store_file))

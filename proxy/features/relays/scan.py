@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 
+from proxy.config.relays import Relay
 from proxy.features.relays.pysocks_check import second_opinion
 from proxy.model import Destination, Route
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.net.dialers.registry import Registry, Relay
+from proxy.net.dialers.registry import Registry
 from proxy.net.poller import make_poller
 from proxy.probe.local_proxies import KnownPort, Listener, find_listeners, loopback_dialer
 from proxy.probe.relay_trial import Trial, try_relay

@@ -23,7 +23,7 @@ from proxy.config.edit import same_relay
 from proxy.config.files import read_text, shown
 from proxy.config.load import CONFIG_LIMIT, load
 from proxy.config.paths import Paths, is_backup, make_folder, write_private
-from proxy.config.relays import is_name, lost_overrides, relay_names
+from proxy.config.relays import lost_overrides, relay_names
 from proxy.config.schema import ListConfig, Settings
 from proxy.config.suggestions import quoted
 from proxy.config.toml_edit import TomlText, literal
@@ -503,7 +503,7 @@ def _lacks_password(chain: str) -> bool:
 
 def _hops(chain: str) -> list[RelayUrl]:
     """Returns the relays of a chain that are written as URLs. Raises ValueError."""
-    return [relay_url.parse(item) for item in relay_url.parse_chain(chain) if not is_name(item)]
+    return [hop for hop in relay_url.parse_hops(chain) if not isinstance(hop, str)]
 
 
 def _commands(after: Settings, before: Settings) -> Iterator[str]:

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
-from proxy.config.relays import is_name
 from proxy.config.schema import Settings
 from proxy.model import Action, Destination, literal
 from proxy.routing.rule import Rule, RuleType
@@ -62,8 +61,7 @@ def _relays(after: Settings, before: Settings) -> Iterator[str]:
 def _places(chain: str) -> list[str]:
     """Returns the relays of a chain, each as its address or its name."""
     try:
-        items = relay_url.parse_chain(chain)
-        return [item if is_name(item) else _place(relay_url.parse(item)) for item in items]
+        return [hop if isinstance(hop, str) else _place(hop) for hop in relay_url.parse_hops(chain)]
     except ValueError:
         return [redact(chain)]  # the check of the whole file reports the error
 

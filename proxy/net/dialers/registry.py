@@ -16,19 +16,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.config.relays import Relay
 from proxy.model import Destination, IPAddress, Route, Stage, Symptom, literal
 from proxy.model.errors import ConfigError, DialError
-from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.strategy import check_joined, strategy
 from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
 from proxy.net.dialers.evasion import with_strategies
 from proxy.net.dialers.road import RoadToRelays
-from proxy.net.dialers.slots import HANDSHAKES_MAX, PATHS_MAX, Slots
+from proxy.net.dialers.slots import Slots
 from proxy.net.dialers.tcp import DirectDialer
 from proxy.net.knowledge import NOTHING_KNOWN, Knowledge
 from proxy.net.race.retries import RetrySchedule
 from proxy.net.stream import Stream
-from proxy.wire.relay_url import RelayKind, RelayUrl, parse, parse_chain
+from proxy.wire.relay_url import RelayKind, RelayUrl
 
 if TYPE_CHECKING:
     from proxy.net.dialers.relay_handshake import SendCredentials
@@ -39,32 +39,6 @@ URL_RELAYS_MAX = 16
 """Dialers that are cached for relays that addons dial by URL."""
 
 _UNNAMED = "(an addon's)"  # no configured relay may be called so
-
-
-@frozen_dataclass
-class Relay:
-    """A relay as configured. `hops` are passed in this order; each is a URL, or the name of another relay, which stands
-    for all of its hops. A relay that is no chain has one hop."""
-
-    name: str
-    hops: tuple[str | RelayUrl, ...]
-    allow_plaintext_credentials: bool = False
-
-    @classmethod
-    def parse(cls, name: str, url: str, *, password: str = "", allow_plaintext_credentials: bool = False) -> Relay:
-        """Parses the setting `url`. `password` is what the password command printed, for the last hop.
-
-        Raises ValueError with one sentence that shows no password."""
-        hops: list[str | RelayUrl] = [
-            parse(item) if ":" in item else item  # names have no colon, and a bare host has a port
-            for item in parse_chain(url)
-        ]
-        last = hops[-1]
-        if password:
-            if isinstance(last, str):
-                raise ValueError(f"password_cmd needs a URL at the end of the chain; {url} ends with relay {last}")
-            hops[-1] = replace(last, password=password)
-        return cls(name, tuple(hops), allow_plaintext_credentials)
 
 
 def first_hop_is_named(name: str, relays: Sequence[Relay]) -> bool:
@@ -86,6 +60,8 @@ class RelayDialer(Dialer, Protocol):
         """Whether the relay can be asked for this destination."""
 
 
+_USUAL = DetectTuning()
+
 _FAMILIES = {"ipv4": 4, "ipv6": 6}
 _NAME_WORDS = ("doh", *_FAMILIES)
 """Wrappers that say which address is dialed. They come before those that change the flight, in this order."""
@@ -106,16 +82,13 @@ class Registry:
         road: RoadToRelays | None = None,
         handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
         path_timeout_s: float | None = None,
-        handshakes_max: int = HANDSHAKES_MAX,
-        paths_max: int = PATHS_MAX,
-        schedule: RetrySchedule | None = None,
+        detect: DetectTuning = _USUAL,
         groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """`direct` dials destinations under the guard, and `secure` does so with addresses from encrypted DNS.
         `to_relays` dials first relays, and `road` knows their ways. `may_relay`: whether a relay may be tried for a
         host. `path_timeout_s`: how long a relay may take to open a path once it has the request; None:
-        `handshake_timeout_s` covers both. `schedule`: when a relay that failed is retried. `groups` are the members of
-        each group.
+        `handshake_timeout_s` covers both. `groups` are the members of each group.
 
         Raises ConfigError with one sentence for each relay that cannot work."""
         self._relays = {relay.name: relay for relay in relays}
@@ -130,12 +103,11 @@ class Registry:
         self._may_relay = may_relay
         self._timeout_s = handshake_timeout_s
         self._path_timeout_s = path_timeout_s
-        self._handshakes_max = handshakes_max
-        self._paths_max = paths_max
+        self._detect = detect
         self._slots: dict[Destination, Slots] = {}  # of each remote first hop
         self._dialers: dict[tuple[str, ...], RelayDialer] = {}  # by route.relays
         self._wrapped: dict[tuple[Route, bool], Dialer] = {}
-        self.schedule = schedule if schedule is not None else RetrySchedule(DetectTuning())
+        self.schedule = RetrySchedule(detect)
         self._by_url: dict[str, Registry] = {}  # by the URL that an addon dialed
         problems = []
         for name in self._relays:
@@ -212,8 +184,7 @@ class Registry:
                 knowledge=self._knowledge,
                 handshake_timeout_s=self._timeout_s,
                 path_timeout_s=self._path_timeout_s,
-                handshakes_max=self._handshakes_max,
-                paths_max=self._paths_max,
+                detect=self._detect,
             )
         return made.dialer(Route((_UNNAMED,)))
 
@@ -281,8 +252,8 @@ class Registry:
 
                 spacing = HelloSpacing(self._knowledge.hellos_are_counted)
             self._slots[endpoint] = Slots(
-                handshakes_max=self._handshakes_max,
-                paths_max=self._paths_max,
+                handshakes_max=self._detect.relay_handshakes_max,
+                paths_max=self._detect.relay_paths_max,
                 wait_s=self._path_timeout_s or self._timeout_s,
                 spacing=spacing,
             )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
+from proxy.config.schema import Dns
 from proxy.model import UNKNOWN_NETWORK, NetworkId, Symptom
 from proxy.model.errors import DialError, PeerError
 from proxy.net.dialers.dialer import Dialer
@@ -31,16 +32,6 @@ log = logging.getLogger(__name__)
 _REASONS_SHOWN = 2
 """Reasons of failures in a message: each server may be reached over several paths, and a person reads one line."""
 
-TIMEOUT_S = 5.0
-"""Seconds for one server's answer, and for opening a connection to it."""
-
-STAGGER_S = 1.0
-"""Seconds without an answer after which the next server is queried as well."""
-
-DOWN_S = 60.0
-"""Seconds for which a server that failed is queried after all others."""
-
-
 _OUR_OWN = (Symptom.OFFLINE, Symptom.LOCAL)
 """Failures of this computer, which say nothing about a server."""
 
@@ -52,25 +43,22 @@ class EncryptedDns:
         self,
         servers: Sequence[SecureServer],
         paths: Sequence[Dialer],
+        settings: Dns,
         *,
-        timeout_s: float = TIMEOUT_S,
-        stagger_s: float = STAGGER_S,
-        down_s: float = DOWN_S,
-        idle_s: float | None = None,
         network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK,
         reserve: EncryptedDns | None = None,
     ) -> None:
         """Every server is queried over the first of `paths`, then over the next one. After a change of network, no
-        server counts as down. With `idle_s` None, the transports take their default.
+        server counts as down.
 
-        The servers of `reserve` are queried once every server has failed over every path within `down_s`, and only
-        those of them that have not failed themselves within it. Several objects may share it."""
+        The servers of `reserve` are queried once every server has failed over every path within `secure_down_s` of the
+        settings, and only those of them that have not failed themselves within it. Several objects may share it."""
         self._servers = servers
         self._paths = paths
-        self._timeout_s = timeout_s
-        self._idle_s = idle_s
-        self._stagger_s = stagger_s
-        self._down_s = down_s
+        self._timeout_s = settings.secure_timeout_s
+        self._idle_s = settings.secure_idle_s
+        self._stagger_s = settings.secure_stagger_s
+        self._down_s = settings.secure_down_s
         self._network = network
         self._reserve = reserve
         self._down_on = network()  # the network on which transports are marked as down
@@ -78,10 +66,9 @@ class EncryptedDns:
 
     @cached_property
     def _transports(self) -> tuple[DnsTransport, ...]:
-        from proxy.net.dns.transport import IDLE_S, make_transport  # many runs need no encrypted query
+        from proxy.net.dns.transport import make_transport  # many runs need no encrypted query
 
-        idle_s = IDLE_S if self._idle_s is None else self._idle_s
-        make = partial(make_transport, timeout_s=self._timeout_s, idle_s=idle_s)
+        make = partial(make_transport, timeout_s=self._timeout_s, idle_s=self._idle_s)
         return tuple(make(server, path) for path in self._paths for server in self._servers)
 
     async def ask(self, host: str) -> LookupResult:

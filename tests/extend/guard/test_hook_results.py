@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from proxy.config.relays import Relay
 from proxy.extend.guard import hook_results
 from proxy.extend.guard.hook_results import WrongAnswer
 from proxy.model import DIRECT, Action, Plan, Route, Signal, SignalId
-from proxy.net.dialers.registry import Registry, Relay
+from proxy.net.dialers.registry import Registry
 from tests.support.rows import each_row
 
 NOBODY: Any = None

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.config.relays import Relay
 from proxy.extend.dispatch import Addons
 from proxy.extend.guard.runner import AddonRunner
 from proxy.extend.guard.time_limit import TimeLimit
@@ -18,7 +19,7 @@ from proxy.extend.loading import loader
 from proxy.extend.replay.recording_api import RecordingApi
 from proxy.extend.replay.replay import REFINEMENTS_KEY, Replayed, Scene, has_same_effect, replay_connections
 from proxy.model import DIRECT, Action, Inbound, NetworkId, Outcome, Plan, Protocol, Route, Symptom, as_evidence
-from proxy.net.dialers.registry import Registry, Relay
+from proxy.net.dialers.registry import Registry
 from proxy.store.recording import RecordedConnection
 from tests.support.outcomes import AWAY, HOME, TOR, VPS, delivered, failed, outcome, rescued, works
 

@@ -9,7 +9,6 @@ import pytest
 
 from proxy.config.edit import NewRelay, add_relays
 from proxy.config.load import load
-from proxy.config.relays import public_only_hosts
 from proxy.control.access import Refused
 from proxy.control.config_edits import ConfigEdits
 from proxy.features.relays.edits import RelayEdits
@@ -39,7 +38,7 @@ async def test_a_relay_that_a_page_adds_by_a_name_leads_to_public_addresses_only
     for url in urls:
         await edits_of(world).add(url)
     assert [relay.public_only for relay in load(world.path).settings.relay] == list(urls.values())
-    assert public_only_hosts(load(world.path).settings) == {"relay.example", "1.1.1.1", "other.example"}
+    assert load(world.path).relays.public_only == {"relay.example", "1.1.1.1", "other.example"}
     add_relays(world.path, [NewRelay("socks5h://relay.example:1080")])
     assert not load(world.path).settings.relay[0].public_only, "its user has added it in a terminal too"
 

@@ -20,11 +20,12 @@ from typing import Any, TypeVar
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.config.relays import Relay
 from proxy.config.schema import Auto, Log, RelayConfig, Settings
 from proxy.features.sites.survey_state import SurveyFile
 from proxy.model import IPAddress
 from proxy.model.errors import BywayError
-from proxy.net.dialers.registry import Registry, Relay
+from proxy.net.dialers.registry import Registry
 from proxy.net.dialers.tcp import AddressLookup, TcpDialer
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.poller import make_poller

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from proxy.config.relays import Relay
 from proxy.model import Destination, Route, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dialers.addon_relay import AddonDialer
 from proxy.net.dialers.dialer import AskAddon
-from proxy.net.dialers.registry import Registry, Relay
+from proxy.net.dialers.registry import Registry
 from proxy.net.knowledge import NothingKnown
 from proxy.net.stream import Stream
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import trustme
 
+from proxy.config.detect_tuning import DetectTuning
+from proxy.config.relays import Relay
 from proxy.model import DIRECT, Destination, IPAddress, Route, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.dialers.registry import Registry, Relay, first_hop_is_named
+from proxy.net.dialers.registry import Registry, first_hop_is_named
 from proxy.net.dialers.relay_ways import RelayWaysDialer
 from proxy.net.dialers.road import RoadToRelays
 from proxy.net.dialers.tcp import Choose, Connecting, TcpDialer
@@ -20,7 +22,6 @@ from proxy.net.knowledge import NothingKnown
 from proxy.net.notify import Notify
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
-from proxy.wire.relay_url import RelayKind
 from tests.support.clock import run as play
 from tests.support.lying import HTTP, SOCKS5, SOCKS5_AUTH, LyingRelay
 from tests.support.relay import Relay as WorkingRelay
@@ -67,8 +68,8 @@ def registry(*relays: Relay, to_relays: TcpDialer | Recorder | None = None) -> R
     return Registry(relays, direct=Recorder(), to_relays=to_relays or Recorder())
 
 
-def relay(name: str, url: str, **options: str | bool) -> Relay:
-    return Relay.parse(name, url, **options)  # type: ignore[arg-type]
+def relay(name: str, url: str, *, allow_plaintext_credentials: bool = False) -> Relay:
+    return Relay.parse(name, url, allow_plaintext_credentials=allow_plaintext_credentials)
 
 
 def test_a_route_has_one_dialer() -> None:
@@ -196,7 +197,7 @@ def test_what_cannot_work_is_said_at_once(relays: list[tuple[str, str]], problem
 
 def test_all_problems_are_said_and_no_password() -> None:
     with pytest.raises(ConfigError) as caught:
-        registry(relay("a", "missing"), relay("b", "socks5h://192.0.2.1", password="only-a-password"))
+        registry(relay("a", "missing"), relay("b", "socks5h://192.0.2.1").with_password("only-a-password"))
     assert [problem.partition(":")[0] for problem in caught.value.problems] == ["relay a", "relay b"]
     assert "only-a-password" not in str(caught.value)
 
@@ -207,17 +208,6 @@ def test_routes_that_there_are_not() -> None:
         made.dialer(Route(("vps",)))
     with pytest.raises(ConfigError, match="'nosuch'"):
         made.dialer(Route((), ("nosuch",)))
-
-
-def test_the_password_is_the_last_relays() -> None:
-    parsed = Relay.parse("c", "tor > https://me@relay.test", password="secret")
-    hop = parsed.hops[-1]
-    assert parsed.hops[0] == "tor"
-    assert not isinstance(hop, str)
-    assert (hop.kind, hop.user, hop.password) == (RelayKind.HTTPS, "me", "secret")
-    assert "secret" not in repr(parsed)
-    with pytest.raises(ValueError, match="password_cmd"):
-        Relay.parse("c", "http://192.0.2.1>tor", password="secret")
 
 
 async def test_a_chain_reaches_one_relay_through_the_other(to_relays: TcpDialer) -> None:
@@ -298,7 +288,7 @@ async def test_few_handshakes_at_a_time_with_a_remote_relay() -> None:
         [relay("far", "socks5h://192.0.2.1"), relay("also far", "http://192.0.2.1:1080>socks5h://192.0.2.2")],
         direct=Recorder(),
         to_relays=recorder,
-        handshakes_max=3,
+        detect=DetectTuning(relay_handshakes_max=3),
     )
     dialing = [spawn(made.dialer(Route((name,))).dial(SITE), name="dial") for name in ("far", "also far") * 5]
     for _ in range(5):
@@ -364,12 +354,14 @@ class SilentStream(Stream):
         raise NotImplementedError
 
 
-def far_relay(via: Dialer, **limits: float) -> Registry:
+def far_relay(via: Dialer, *, handshakes_max: int = 8, paths_max: int = 128, path_timeout_s: float = 10) -> Registry:
     return Registry(
         [relay("far", "socks5h://192.0.2.1")],
         direct=Recorder(),
         to_relays=via,
-        **limits,  # type: ignore[arg-type]  # limits by name
+        handshake_timeout_s=10,
+        path_timeout_s=path_timeout_s,
+        detect=DetectTuning(relay_handshakes_max=handshakes_max, relay_paths_max=paths_max),
     )
 
 
@@ -418,7 +410,7 @@ def test_paths_that_are_being_opened_have_a_larger_bound_of_their_own() -> None:
 def test_a_relay_that_has_the_request_may_take_longer_than_its_handshake() -> None:
     async def opened_after(seconds: float) -> None:
         relays = SilentRelays()
-        dialer = far_relay(relays, handshake_timeout_s=10, path_timeout_s=30).dialer(Route(("far",)))
+        dialer = far_relay(relays, path_timeout_s=30).dialer(Route(("far",)))
         dialing = spawn(dialer.dial(SITE), name="dial")
         await asyncio.sleep(seconds)
         relays.streams[0].opens()
@@ -434,9 +426,7 @@ def test_waiting_for_a_slot_is_no_failure_of_the_relay() -> None:
     """It lasts as long as a path may take, and what it ends with blames nobody but ourselves."""
 
     async def story() -> None:
-        dialer = far_relay(Recorder(), handshakes_max=1, handshake_timeout_s=10, path_timeout_s=30).dialer(
-            Route(("far",))
-        )
+        dialer = far_relay(Recorder(), handshakes_max=1, path_timeout_s=30).dialer(Route(("far",)))
         first = spawn(dialer.dial(SITE), name="dial")
         await asyncio.sleep(0)
         with pytest.raises(DialError, match="too many connections to it are being opened") as caught:
@@ -457,7 +447,8 @@ async def cancelled(tasks: Iterable[asyncio.Task[Stream]]) -> None:
 
 async def test_a_relay_on_loopback_has_no_such_limit() -> None:
     recorder = Recorder()
-    made = Registry([relay("tor", "socks5h://127.0.0.1:9050")], direct=Recorder(), to_relays=recorder, handshakes_max=1)
+    detect = DetectTuning(relay_handshakes_max=1)
+    made = Registry([relay("tor", "socks5h://127.0.0.1:9050")], direct=Recorder(), to_relays=recorder, detect=detect)
     dialing = [spawn(made.dialer(Route(("tor",))).dial(SITE), name="dial") for _ in range(5)]
     for _ in range(5):
         await asyncio.sleep(0)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config.schema import Dns
 from proxy.model import Destination, NetworkId, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.dialers.dialer import Dialer
@@ -61,9 +62,7 @@ class Country:
         return EncryptedDns(
             self.servers,
             ways or (self.direct,),
-            timeout_s=timeout_s,
-            stagger_s=stagger_s,
-            down_s=down_s,
+            Dns(secure_timeout_s=timeout_s, secure_stagger_s=stagger_s, secure_down_s=down_s),
             network=lambda: self.network,
             reserve=reserve,
         )

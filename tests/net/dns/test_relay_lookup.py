@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from proxy.config.schema import Dns
 from proxy.model import IPAddress, NetworkId, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.dns.encrypted import EncryptedDns
@@ -29,7 +30,7 @@ class Encrypted(EncryptedDns):
     """Encrypted DNS that says what a test wants, or nothing until `open` is set."""
 
     def __init__(self) -> None:
-        super().__init__((), ())
+        super().__init__((), (), Dns())
         self.asked: list[str] = []
         self.says: LookupResult | DialError = LookupResult(FIRST, 60)
         self.open = asyncio.Event()

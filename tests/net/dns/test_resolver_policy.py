@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from proxy.config.schema import Dns
 from proxy.model import DnsFinding, IPAddress, NetworkId, SignalId, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.dialers.tcp import TcpDialer
@@ -82,7 +83,7 @@ class Place(NothingKnown):
             knowledge=self,
             guard=Guard(allow, options.local),
             system=given.get("system", StubResolver(folder=self.folder, port=self.plain.port, second_answer_s=0.05)),
-            encrypted=EncryptedDns([dns_url.parse(self._url)], [self._way]) if secure else None,
+            encrypted=EncryptedDns([dns_url.parse(self._url)], [self._way], Dns()) if secure else None,
             lookup=self._lookup,
             now=lambda: 1e9,
         )

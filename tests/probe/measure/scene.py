@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.config.relays import Relay
 from proxy.config.schema import Auto, RelayConfig, Settings
 from proxy.detect.verdict.decision import decide
 from proxy.detect.verdict.verdict import Verdict
@@ -30,7 +31,7 @@ from proxy.model import (
     Symptom,
 )
 from proxy.model.errors import DialError
-from proxy.net.dialers.registry import Registry, Relay
+from proxy.net.dialers.registry import Registry
 from proxy.net.dialers.tcp import AddressLookup, TcpDialer
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.poller import make_poller
