@@ -23,7 +23,7 @@ from proxy.routing.lists.lines import split_lines
 from proxy.routing.lists.switchyomega import is_backup
 from proxy.wire.relay_url import redact
 
-_CLASH_TYPES = {
+CLASH_TYPES = {
     **{word: word for word in ("DOMAIN", "DOMAIN-SUFFIX", "DOMAIN-KEYWORD", "DOMAIN-REGEX", "IP-CIDR", "DST-PORT")},
     **{word: word for word in ("PROCESS-NAME", "NETWORK", "LIST")},
     "HOST": "DOMAIN",
@@ -33,7 +33,9 @@ _CLASH_TYPES = {
     "IP6-CIDR": "IP-CIDR",
     "DEST-PORT": "DST-PORT",
 }
-_LAST_TYPES = ("MATCH", "FINAL")
+"""Types of rules of Clash, with those of Byway that mean the same."""
+
+LAST_TYPES = ("MATCH", "FINAL")
 _POLICIES = {
     "DIRECT": "DIRECT",
     "PROXY": "RELAY",
@@ -90,7 +92,7 @@ def translate(text: str, *, relays: Collection[str] = ()) -> ForeignRules:
     entries, translated = (_omega_entries, _omega) if _is_omega(text) else (_entries, _clash)
     for number, entry in entries(text):
         try:
-            rules.append((number, translated(entry, relay_names)))
+            rules += [(number, line) for line in translated(entry, relay_names)]
         except ValueError as error:
             not_taken.append((number, f"{quoted(entry)}: {error}"))
     return ForeignRules(tuple(rules), tuple(not_taken))
@@ -126,31 +128,57 @@ def _has_policy(entry: str) -> bool:
     parts = [part.strip() for part in entry.split(",")]
     while parts and parts[-1].lower() in _OPTIONS:
         parts.pop()
-    return len(parts) >= (2 if parts and parts[0].upper() in _LAST_TYPES else 3)
+    return len(parts) >= (2 if parts and parts[0].upper() in LAST_TYPES else 3)
 
 
-def _clash(entry: str, relays: dict[str, str]) -> str:
-    """Translates a rule of Clash. Raises ValueError with half a sentence."""
+@frozen_dataclass
+class ClashRule:
+    """A line of Clash's rules: `TYPE,value,policy,option`. The value is empty for MATCH."""
+
+    type: str  # in upper case
+    value: str
+    policy: str
+    options: frozenset[str]
+
+
+def clash_rule(entry: str) -> ClashRule:
+    """Splits a rule of Clash. Raises ValueError with half a sentence."""
     word, *parts = [part.strip() for part in entry.split(",")]
-    options = set()
+    options = set[str]()
     while parts and parts[-1].lower() in _OPTIONS:
         options.add(parts.pop().lower())
-    if word.upper() in _LAST_TYPES and parts:
-        return f"MATCH,{_action(parts[-1], relays)}"
+    if word.upper() in LAST_TYPES and parts:
+        return ClashRule("MATCH", "", parts[-1], frozenset(options))
     if len(parts) < 2:
         raise ValueError("it has no action")
-    rule_type = _CLASH_TYPES.get(word.upper())
+    return ClashRule(word.upper(), ",".join(parts[:-1]), parts[-1], frozenset(options))
+
+
+def clash_part(text: str) -> ClashRule:
+    """As `clash_rule`, for a condition without a policy: a part of AND or OR. Raises ValueError with half a
+    sentence."""
+    parts = [part.strip() for part in text.split(",")]
+    options = [parts.pop() for _ in range(len(parts)) if parts and parts[-1].lower() in _OPTIONS]
+    return clash_rule(",".join((*parts, "", *options)))
+
+
+def _clash(entry: str, relays: dict[str, str]) -> list[str]:
+    """Translates a rule of Clash. Raises ValueError with half a sentence."""
+    rule = clash_rule(entry)
+    if rule.type == "MATCH":
+        return [f"MATCH,{_action(rule.policy, relays)}"]
+    rule_type = CLASH_TYPES.get(rule.type)
     if rule_type is None:
-        raise ValueError(f"Byway has no rules of type {quoted(word)}")
-    if "src" in options:
+        raise ValueError(f"Byway has no rules of type {quoted(entry.partition(',')[0].strip())}")
+    if "src" in rule.options:
         raise ValueError("it is about the client's address")
-    value = ",".join(parts[:-1])
-    if rule_type == "NETWORK" and value.lower() in ("tcp", "udp"):
+    if rule_type == "NETWORK" and rule.value.lower() in ("tcp", "udp"):
         raise ValueError("it is about TCP or UDP")
-    return f"{rule_type},{_prefix(value) if rule_type == 'IP-CIDR' else value},{_action(parts[-1], relays)}"
+    value = prefix(rule.value) if rule_type == "IP-CIDR" else rule.value
+    return [f"{rule_type},{value},{_action(rule.policy, relays)}"]
 
 
-def _prefix(text: str) -> str:
+def prefix(text: str) -> str:
     """Returns a prefix without the bits beyond its length, which other programs ignore; any other text unchanged."""
     try:
         return str(ipaddress.ip_network(text, strict=False))
@@ -210,7 +238,7 @@ def _of_backup(text: str, relays: dict[str, str]) -> ForeignRules:
         number = lines.get(pattern) or lines.get(pattern.rpartition("/")[0], 1)  # a backup has a prefix in two parts
         taken_as = profile if profile.upper() in relays or profile not in proxies else "PROXY"
         try:
-            rules.append((number, _omega(f"{condition} +{taken_as}", relays)))
+            rules += [(number, line) for line in _omega(f"{condition} +{taken_as}", relays)]
         except ValueError as error:
             not_taken.append((number, f"{quoted(f'{condition} +{profile}')}: {error}"))
     return ForeignRules(tuple(rules), tuple(not_taken))
@@ -251,24 +279,53 @@ def _omega_entries(text: str) -> Iterator[tuple[int, str]]:
             yield number, entry
 
 
-def _omega(entry: str, relays: dict[str, str]) -> str:
+def _omega(entry: str, relays: dict[str, str]) -> list[str]:
     """Translates a condition with its result. Raises ValueError with half a sentence."""
     match = _OMEGA_LINE.fullmatch(entry)
     if match is None:
         raise ValueError("it has no result such as +proxy")
-    kind, pattern, result = match[1] or "", match[2], _action(match[3].strip(), relays)
-    if kind.lower() == "ip":
-        return f"IP-CIDR,{_prefix(pattern)},{result}"
+    result = _action(match[3].strip(), relays)
+    return [f"{test},{result}" for test in omega_tests(match[1] or "", match[2])]
+
+
+def omega_tests(kind: str, pattern: str) -> list[str]:
+    """Translates a condition of SwitchyOmega on hosts into rules without an action, such as `DOMAIN,example.org` or
+    `MATCH`; any of them may match. Raises ValueError with half a sentence."""
+    if kind.lower() in ("ip", "ipcondition"):
+        return [f"IP-CIDR,{prefix(pattern)}"]
+    if kind.lower() in ("hostregex", "hr", "hregex", "hostr", "regex", "r"):
+        return [f"DOMAIN-REGEX,{pattern}"]
     if kind.lower() not in ("", "hostwildcard", "hw", "h"):
         raise ValueError(f"Byway has no rules for conditions of type {quoted(kind)}")
-    if pattern == "*":
-        return f"MATCH,{result}"
+    return [_of_host_wildcard(part.lower()) for part in pattern.split("|") if part]
+
+
+def _of_host_wildcard(pattern: str) -> str:
+    """`*.` at the beginning covers the domain itself as well, and `**.` does not."""
     if pattern.startswith("."):
         pattern = f"*{pattern}"
-    if "*" not in pattern:
-        return f"DOMAIN,{pattern},{result}"
-    if pattern.startswith("*.") and "*" not in pattern[2:]:
-        return f"DOMAIN-SUFFIX,{pattern[2:]},{result}"
-    if len(pattern) > 2 and pattern[0] == pattern[-1] == "*" and "*" not in pattern[1:-1]:
-        return f"DOMAIN-KEYWORD,{pattern[1:-1]},{result}"
-    raise ValueError("Byway has no wildcards in rules; write DOMAIN-REGEX")
+    if pattern.startswith("*.") and "*" not in pattern[2:] and "?" not in pattern:
+        return f"DOMAIN-SUFFIX,{pattern[2:]}"
+    if pattern.startswith("*.") and pattern[2:]:
+        return f"DOMAIN-REGEX,(?:^|\\.){host_regex(pattern[2:], from_start=False)}"
+    return host_wildcard(pattern.removeprefix("*") if pattern.startswith("**.") else pattern)
+
+
+def host_wildcard(pattern: str) -> str:
+    """Translates a pattern of a whole host, in which * stands for any characters and ? for one, into a rule without an
+    action."""
+    bare = pattern.strip("*")
+    if not bare:
+        return "MATCH"
+    if "*" not in pattern and "?" not in pattern:
+        return f"DOMAIN,{pattern}"
+    if pattern == f"*{bare}*" and "*" not in bare and "?" not in bare:
+        return f"DOMAIN-KEYWORD,{bare}"
+    return f"DOMAIN-REGEX,{host_regex(pattern)}"
+
+
+def host_regex(pattern: str, *, from_start: bool = True) -> str:
+    """Returns a pattern with * and ? as a regular expression for a search in a host."""
+    begins, ends = pattern.startswith("*"), pattern.endswith("*")
+    inside = "".join(".*" if c == "*" else "." if c == "?" else re.escape(c) for c in pattern.strip("*"))
+    return f"{'^' if from_start and not begins else ''}{inside}{'' if ends else '$'}"

@@ -96,9 +96,31 @@ def test_conditions_of_switchyomega_are_translated_and_the_rest_is_told() -> Non
         "DOMAIN,www.example.net,DIRECT",
         "DOMAIN-KEYWORD,ads,RELAY:vps",
         "IP-CIDR,192.0.2.0/24,DIRECT",
+        "DOMAIN-REGEX,\\.deep\\.example$,RELAY",
         "MATCH,DIRECT",
     ]
-    assert [number for number, _ in found.not_taken] == [9, 10, 11]
+    assert [number for number, _ in found.not_taken] == [10, 11]
+
+
+def test_patterns_of_switchyomega_are_rules_of_the_same_hosts() -> None:
+    lines = [
+        "a.example|*.b.example +proxy",
+        "*.a*.example +direct",
+        "a?.example +proxy",
+        "*a*b* +proxy",
+        "*.example.* +proxy",
+        "HostRegex: ^a[0-9]$ +proxy",
+    ]
+    found = translate("\n".join(["[SwitchyOmega Conditions]", "@with result", *lines]))
+    assert [rule for _, rule in found.rules] == [
+        "DOMAIN,a.example,RELAY",
+        "DOMAIN-SUFFIX,b.example,RELAY",
+        "DOMAIN-REGEX,(?:^|\\.)a.*\\.example$,DIRECT",
+        "DOMAIN-REGEX,^a.\\.example$,RELAY",
+        "DOMAIN-REGEX,a.*b,RELAY",
+        "DOMAIN-REGEX,(?:^|\\.)example\\.,RELAY",
+        "DOMAIN-REGEX,^a[0-9]$,RELAY",
+    ]
 
 
 def test_a_regular_expression_may_have_commas_and_own_rules_are_understood() -> None:
