@@ -47,6 +47,7 @@ JITTER = 0.1
 STALE_TIMES = 2.0
 """A copy is stale when it is older than this multiple of its `refresh`."""
 
+_REMEDY = 'set via = "direct" for it'
 _ROUTES_SHOWN = 3
 _LONGEST = 1000  # characters of a reason
 _PAUSE_S = 0.001
@@ -103,6 +104,73 @@ def relays_left_by(plan: Plan) -> Sequence[Route] | None:
     if plan.action is not Action.RELAY:
         return None
     return tuple(dict.fromkeys(Route(route.relays) for route in plan.routes if route.relays))
+
+
+async def fetch(
+    context: RefreshContext, url: HttpsUrl, known_at: float, *, direct: bool, asked: bool, limit: int, remedy: str
+) -> Downloaded | None:
+    """Fetches a file over its routes, until one works: through relays, or only `direct`. `known_at`, `limit` and the
+    result are those of `download`; `asked`: the user asked for the fetch; `remedy`: what makes it direct. Raises
+    DownloadFailed."""
+    setup = context.setup()
+    if direct:
+        return await _download(context, setup, DIRECT, url, known_at, asked=asked, limit=limit, remedy=remedy)
+    names = setup.registry.relay_names
+    if not names:
+        raise DownloadFailed(f"there is no relay to fetch it through; add one, or {remedy}")
+    routes = await context.only_relays(setup, url.destination)
+    if routes is None:
+        routes = [Route((name,)) for name in context.order(names)]
+    if not routes:
+        raise DownloadFailed("a rule blocks its host, or leaves no relay for it")
+    failures, is_final = [], False
+    for route in routes:
+        try:
+            return await _download(context, setup, route, url, known_at, asked=asked, limit=limit, remedy=remedy)
+        except DownloadFailed as error:
+            failures.append(f"through {route}: {error}")
+            if is_final := error.is_final:
+                break
+    more = len(failures) - _ROUTES_SHOWN
+    why = "; ".join(failures[:_ROUTES_SHOWN]) + (f"; and {more} more relays" if more > 0 else "")
+    raise DownloadFailed(why, is_final=is_final)
+
+
+async def _download(
+    context: RefreshContext,
+    setup: Setup,
+    route: Route,
+    url: HttpsUrl,
+    known_at: float,
+    *,
+    asked: bool,
+    limit: int,
+    remedy: str,
+) -> Downloaded | None:
+    """Downloads over one route. Each URL, also of a redirect, is checked before its request. Raises DownloadFailed."""
+
+    async def refuse(url: HttpsUrl, is_redirect: bool) -> str:
+        destination = url.destination
+        address = literal(url.host)
+        is_public = not setup.guard.is_near(url.host) and (address is None or address.is_global)
+        if is_redirect and not is_public:  # even if `[safety] allow` lets the user visit it
+            return f"redirects to {url.host}, which is no public place"
+        if reason := setup.guard.refuse_host(destination):
+            return f"is refused: {reason}"
+        if not asked and context.is_private(url.host):
+            return "is at a host of `[log] never`, so it is fetched only by `byway list refresh`"
+        if route.is_direct:
+            allowed = await context.may_go_direct(setup, destination)
+            return "" if allowed else "is at a host for which a rule or an addon forbids direct"
+        if not is_public:
+            return f"is in a private network, where no relay leads: {remedy}"
+        if not setup.registry.carries(route, destination):
+            return "the relay takes addresses only"
+        only = await context.only_relays(setup, destination) if is_redirect else None
+        return "" if only is None or route in only else "redirects to a host that a rule keeps from this relay"
+
+    dialer, trust = setup.registry.dialer(route), context.trust
+    return await download(dialer, url, known_at, limit=limit, refuse=refuse, trust=trust)
 
 
 def due_at(item: ListConfig, info: CopyInfo, now: float) -> float:
@@ -186,7 +254,15 @@ class ListRefresh:
         known_at = before.fetched_at if kept is not None else 0.0
         try:
             with deadline(LIST_S):
-                downloaded = await self._fetch(item, known_at, asked=asked)
+                downloaded = await fetch(
+                    self._context,
+                    https_url.parse(item.url),
+                    known_at,
+                    direct=item.via == "direct",
+                    asked=asked,
+                    limit=COPY_LIMIT,
+                    remedy=_REMEDY,
+                )
             now = self._context.now()
             after = replace(before, fetched_at=now, jitter=self._jitter(), failed_at=0.0, failures=0, error="")
             if downloaded is None or downloaded.content == kept:
@@ -228,59 +304,6 @@ class ListRefresh:
 
     def _jitter(self) -> float:
         return self._rng.uniform(1 - JITTER, 1 + JITTER)
-
-    async def _fetch(self, item: ListConfig, known_at: float, *, asked: bool) -> Downloaded | None:
-        """Fetches one list over its routes, until one works. Raises DownloadFailed."""
-        setup, url = self._context.setup(), https_url.parse(item.url)
-        if item.via == "direct":
-            return await self._download(setup, DIRECT, url, known_at, asked=asked)
-        names = setup.registry.relay_names
-        if not names:
-            raise DownloadFailed('there is no relay to fetch it through; add one, or set via = "direct" for it')
-        routes = await self._context.only_relays(setup, url.destination)
-        if routes is None:
-            routes = [Route((name,)) for name in self._context.order(names)]
-        if not routes:
-            raise DownloadFailed("a rule blocks its host, or leaves no relay for it")
-        failures = []
-        for route in routes:
-            try:
-                return await self._download(setup, route, url, known_at, asked=asked)
-            except DownloadFailed as error:
-                failures.append(f"through {route}: {error}")
-                if error.is_final:
-                    break
-        more = len(failures) - _ROUTES_SHOWN
-        raise DownloadFailed("; ".join(failures[:_ROUTES_SHOWN]) + (f"; and {more} more relays" if more > 0 else ""))
-
-    async def _download(
-        self, setup: Setup, route: Route, url: HttpsUrl, known_at: float, *, asked: bool
-    ) -> Downloaded | None:
-        """Downloads over one route. Each URL, also of a redirect, is checked before its request. Raises
-        DownloadFailed."""
-
-        async def refuse(url: HttpsUrl, is_redirect: bool) -> str:
-            destination = url.destination
-            address = literal(url.host)
-            is_public = not setup.guard.is_near(url.host) and (address is None or address.is_global)
-            if is_redirect and not is_public:  # even if `[safety] allow` lets the user visit it
-                return f"redirects to {url.host}, which is no public place"
-            if reason := setup.guard.refuse_host(destination):
-                return f"is refused: {reason}"
-            if not asked and self._context.is_private(url.host):
-                return "is at a host of `[log] never`, so it is fetched only by `byway list refresh`"
-            if route.is_direct:
-                allowed = await self._context.may_go_direct(setup, destination)
-                return "" if allowed else "is at a host for which a rule or an addon forbids direct"
-            if not is_public:
-                return 'is in a private network, where no relay leads: set via = "direct" for it'
-            if not setup.registry.carries(route, destination):
-                return "the relay takes addresses only"
-            only = await self._context.only_relays(setup, destination) if is_redirect else None
-            return "" if only is None or route in only else "redirects to a host that a rule keeps from this relay"
-
-        dialer, trust = setup.registry.dialer(route), self._context.trust
-        return await download(dialer, url, known_at, limit=COPY_LIMIT, refuse=refuse, trust=trust)
 
     def _check(self, item: ListConfig, downloaded: Downloaded, last_entries: int, *, accept_smaller: bool) -> int:
         """Parses a download, in a thread. Returns the number of its entries. Raises DownloadFailed when it must not

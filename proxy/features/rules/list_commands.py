@@ -7,11 +7,8 @@ unless the list has `via = "direct"`. So a list that a rule needs can be fetched
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
@@ -27,8 +24,6 @@ from proxy.wire.inert_text import inert
 
 if TYPE_CHECKING:
     from proxy.config.paths import Paths
-    from proxy.model import Destination, Route
-    from proxy.session.setup import Setup
 
 group = typer.Typer(help="Lists: show, fetch, compare with your visits.", no_args_is_help=True)
 
@@ -271,51 +266,18 @@ async def _refresh_offline(
 ) -> None:
     """Fetches lists as a running Byway would, by its rules, overrides and relays, and passes each result to `take`.
     Raises ConfigError and Misused."""
-    from proxy.config.load import load
-    from proxy.config.paths import private_folder
     from proxy.features.rules import lists
     from proxy.features.rules.list_answers import RefreshedLine
     from proxy.model.document import to_json
-    from proxy.net.poller import make_poller
-    from proxy.net.uplink.network_id import network_here
-    from proxy.probe.list_refresh import ListRefresh, RefreshContext, relays_left_by
-    from proxy.routing.rule import Situation
-    from proxy.setup.checked import Parts
-    from proxy.setup.steps import make
+    from proxy.probe.list_refresh import ListRefresh
     from proxy.store.list_copies import ListCopies
-    from proxy.store.salvage import read_overrides
-    from proxy.terminal.offline import plan_offline
+    from proxy.terminal.fetching import fetching
+    from proxy.terminal.offline import read_configuration
 
-    loaded = load(paths.config_to_read, env=os.environ)
     with as_misuse():
-        fetched = lists.wanted_lists(loaded.settings.list, names)
-    private_folder(paths.state_dir)
+        fetched = lists.wanted_lists(read_configuration(paths).settings.list, names)
     copies = ListCopies(paths.lists_dir)
-    # A rule may need a list that is still to be fetched.
-    tolerant = replace(loaded.settings, list=tuple(replace(item, allow_empty=True) for item in loaded.settings.list))
-    network = network_here(paths.network_key_file)
-    with contextlib.closing(make_poller(asyncio.get_running_loop())) as poller:
-        parts = Parts(poller, paths, tolerant.listen.port, copies=copies)
-        setup = make(parts, replace(loaded, settings=tolerant), read_overrides(paths.store_file))
-
-        async def may_go_direct(setup: Setup, destination: Destination) -> bool:
-            return setup.router.may_go_direct(destination, network, time.time())
-
-        async def only_relays(setup: Setup, destination: Destination) -> Sequence[Route] | None:
-            return relays_left_by(plan_offline(setup, destination, Situation(network)))
-
-        async def apply() -> None:
-            """Does nothing: no process uses the lists."""
-
-        context = RefreshContext(
-            setup=lambda: setup,
-            may_go_direct=may_go_direct,
-            only_relays=only_relays,
-            order=lambda relays: relays,
-            is_private=lambda _host: False,  # the user requests the fetch
-            apply=apply,
-            now=time.time,
-        )
+    async with fetching(paths, copies) as context:
         refresh = ListRefresh(context, copies)
         async for result in refresh.refresh(fetched, asked=True, accept_smaller=accept_smaller):
             take(to_json(RefreshedLine.of(result)))

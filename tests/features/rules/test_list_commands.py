@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from proxy.config.schema import ListConfig
 from proxy.model import Belief, State
 from proxy.model.feature import Feature
-from proxy.net.dialers import tls
 from proxy.routing.lists.formats import parse_list
 from proxy.store.list_copies import CopyInfo, ListCopies
 from proxy.terminal.exit_codes import Exit
 from tests.routing.lists.patching import patched
 from tests.support.command_line import Byway, Home, Running
 from tests.support.control_world import World
-from tests.support.list_source import ListSource, page
+from tests.support.fetched import Servers, servers
+from tests.support.list_source import page
 from tests.support.outcomes import HOME, works
-from tests.support.relay import Relay
+
+__all__ = ["servers"]
 
 pytestmark = pytest.mark.usefixtures("lists_tried_once")
 
@@ -112,46 +110,11 @@ def test_the_edited_configuration_that_is_not_in_use_is_told(byway: Byway, runni
 # -- without a running Byway -------------------------------------------------------------------------------------------
 
 
-class Servers:
-    """A source and a relay, in a thread of their own: the command has a loop of its own."""
-
-    def __init__(self) -> None:
-        self.source = ListSource({"/list.txt": page(GOOD)})
-        self.relay = Relay({"lists.test": "127.0.0.1"})
-        self._ready, self._stop = threading.Event(), asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop
-        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),))
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        async with self.source, self.relay:
-            self._ready.set()
-            await self._stop.wait()
-
-    def __enter__(self) -> Servers:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-
-
-@pytest.fixture
-def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers]:
-    with Servers() as servers:
-        monkeypatch.setenv("SSL_CERT_FILE", str(servers.source.authority.write(tmp_path)))
-        tls._system_context.cache_clear()
-        yield servers
-        tls._system_context.cache_clear()
-
-
 def configure(home: Home, servers: Servers, *, via: str = "relay", rules: str = "LIST,gfw,RELAY\n") -> None:
+    servers.source.answers["/list.txt"] = page(GOOD)
     home.config.write_text(
-        f'config_version = 1\n[[relay]]\nname = "tor"\nurl = "socks5h://{servers.relay.address}:{servers.relay.port}"\n'
-        f'[[list]]\nname = "gfw"\nsource = "https://lists.test:{servers.source.port}/list.txt"\nvia = "{via}"\n'
+        f'config_version = 1\n[[relay]]\nname = "tor"\nurl = "{servers.relay_url}"\n'
+        f'[[list]]\nname = "gfw"\nsource = "{servers.url("/list.txt")}"\nvia = "{via}"\n'
     )
     home.config.with_name("rules.txt").write_text(rules)
 
