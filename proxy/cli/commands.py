@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _ORDER = (
     *("run", "stop", "restart", "status", "why", "test", "report", "demo", "browser", "open", "pac", "env", "log"),
-    *("relay", "rule", "list", "site", "mode", "pause", "resume", "system", "doctor", "forget", "addons", "config"),
-    *("ca", "service"),
+    *("relay", "rule", "list", "import", "site", "mode", "pause", "resume", "system", "doctor", "forget", "addons"),
+    *("config", "ca", "service"),
 )
 """The order of commands in the help. Commands that it does not have come last."""
 

@@ -20,7 +20,7 @@ from proxy.config.load import CONFIG_LIMIT, load
 from proxy.config.paths import make_folder, write_private
 from proxy.config.schema import RelayConfig, Settings
 from proxy.config.suggestions import quoted, suggestion
-from proxy.config.toml_edit import TomlText
+from proxy.config.toml_edit import TomlText, literal
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import relay_url
@@ -50,6 +50,23 @@ class NewRelay:
 
 
 @frozen_dataclass
+class NewGroup:
+    """A group of relays to add."""
+
+    name: str
+    relays: tuple[str, ...]
+    policy: str
+
+
+@frozen_dataclass
+class Change:
+    """The text of the file before and after an edit. They may contain passwords."""
+
+    before: str = field(repr=False)
+    after: str = field(repr=False)
+
+
+@frozen_dataclass
 class Added:
     """A relay that is in the file after the edit. `url` has no password. `was_there` is the relay that the file had
     before, under `name`; None: it is new."""
@@ -63,12 +80,12 @@ def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
     """Adds a `[[relay]]` table after those in `file` for each relay that is new: the file has none with the same host,
     port and user. Raises ValueError with a sentence for an invalid URL or name."""
     edited = _Edited(file)
-    there = {relay.name: (_identity(relay.url), relay) for relay in edited.relays}
+    there = {relay.name: (identity(relay.url), relay) for relay in edited.relays}
     added, is_changed = [], False
     for new in relays:
         url = new.url.strip()
-        identity = _identity(url)
-        same = next((relay for other, relay in there.values() if other == identity), None)
+        place = identity(url)
+        same = next((relay for other, relay in there.values() if other == place), None)
         if same is not None:
             if same.public_only and not new.public_only:  # a relay added in a terminal may be in the local network
                 edited.set("relay", edited.place(same.name), "public_only", value=False)
@@ -76,18 +93,57 @@ def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
             added.append(Added(same.name, relay_url.redact(same.url), was_there=same))
             continue
         taken = {*there, *edited.groups}
-        name = _checked_name(new.name, taken) if new.name is not None else _free_name(new, taken)
-        table: dict[str, str | bool] = {"name": name, "url": url}
-        if new.allow_plaintext_credentials:
-            table["allow_plaintext_credentials"] = True
-        if new.public_only:
-            table["public_only"] = True
-        edited.toml.append("relay", table)
-        there[name] = (identity, RelayConfig(name, url))  # `save` checks it
+        name = _checked_name(new.name, taken) if new.name is not None else free_name(new, taken)
+        edited.toml.append("relay", _table(name, url, new))
+        there[name] = (place, RelayConfig(name, url))  # `save` checks it
         added.append(Added(name, relay_url.redact(url)))
     if is_changed or any(each.was_there is None for each in added):
         edited.save()
     return added
+
+
+def _table(name: str, url: str, new: NewRelay) -> dict[str, str | bool]:
+    table: dict[str, str | bool] = {"name": name, "url": url}
+    if new.allow_plaintext_credentials:
+        table["allow_plaintext_credentials"] = True
+    if new.public_only:
+        table["public_only"] = True
+    return table
+
+
+def with_additions(file: Path, relays: Sequence[NewRelay], groups: Sequence[NewGroup]) -> Change:
+    """Returns the edit that adds these relays, which have names, and these groups, each after those in `file`. Writes
+    nothing: `write` does."""
+    edited = _Edited(file)
+    for new in relays:
+        assert new.name is not None
+        edited.toml.append("relay", _table(new.name, new.url, new))
+    for group in groups:
+        table = {"name": group.name, "relays": list(group.relays), "policy": group.policy}
+        if edited.toml.document.get("group"):
+            edited.toml.append("group", table)
+        else:  # behind an empty line, as relays are
+            lines = (f"{key} = {literal(value)}\n" for key, value in table.items())
+            edited.toml.append_written("group", "".join(("[[group]]\n", *lines)))
+    return Change(edited.before, edited.finished() if relays or groups else edited.before)
+
+
+def settings_after(file: Path, change: Change) -> Settings:
+    """Returns the settings after an edit that is not written. Raises ConfigError for those that are not valid."""
+    import tempfile  # only imports need it
+
+    with tempfile.TemporaryDirectory(prefix="byway-edit-") as folder:
+        copy = Path(folder, file.name)
+        write_private(copy, change.after)
+        try:
+            return load(copy).settings
+        except ConfigError as error:
+            raise ConfigError(problem.replace(shown(copy), shown(file)) for problem in error.problems) from None
+
+
+def write(file: Path, change: Change) -> None:
+    """Writes an edit. Raises ConfigError, and BywayError when the file cannot be written or was edited since."""
+    _replace(file.resolve(), change.after, before=change.before)
 
 
 @frozen_dataclass
@@ -109,8 +165,8 @@ def add_list(file: Path, table: Mapping[str, str | bool]) -> None:
 
 def relays_in(file: Path) -> Callable[[NewRelay], bool]:
     """Returns a function that tells whether a relay is in the file. Raises ConfigError when the file is faulty."""
-    there = {_identity(relay.url) for relay in _Edited(file).relays}
-    return lambda new: _identity(new.url) in there
+    there = {identity(relay.url) for relay in _Edited(file).relays}
+    return lambda new: identity(new.url) in there
 
 
 def remove_relays(file: Path, names: Sequence[str]) -> Removal:
@@ -204,12 +260,13 @@ def put_back(file: Path, text: str, *, instead_of: str) -> None:
 
 
 class _Edited:
-    """An edit of a configuration file. `settings`, `relays` and `groups` are before the edit; `toml` is edited."""
+    """An edit of a configuration file. `before`, `settings`, `relays` and `groups` are before the edit; `toml` is
+    edited."""
 
     def __init__(self, file: Path) -> None:
         """Raises ConfigError when the file is faulty."""
-        self._file, self._before, self.settings = _read(file)
-        self.toml = TomlText(self._before)
+        self._file, self.before, self.settings = _read(file)
+        self.toml = TomlText(self.before)
         self.relays = self.settings.relay
         self.groups = {group.name: group.relays for group in self.settings.group}
 
@@ -243,7 +300,7 @@ class _Edited:
         return tables
 
     def restore_relays(self, removed: Removal) -> None:
-        if self._before == removed.after:
+        if self.before == removed.after:
             self.toml = TomlText(removed.before)
             return
         for _, place, table in sorted(removed.tables, key=lambda each: each[1]):
@@ -255,15 +312,20 @@ class _Edited:
     def save(self) -> tuple[str, str]:
         """Writes the file. Returns its text before and after. Raises BywayError when it cannot be edited, and the
         errors of `_replace`."""
+        text = self.finished()
+        _replace(self._file, text, before=self.before)
+        return self.before, text
+
+    def finished(self) -> str:
+        """Returns the text after the edit. Raises BywayError when the file cannot be edited."""
         try:
             text = self.toml.finished()
         except ValueError:
             raise self._by_hand() from None
-        comments = {line for line in self._before.splitlines() if line.lstrip().startswith("#")}
+        comments = {line for line in self.before.splitlines() if line.lstrip().startswith("#")}
         if not comments <= set(text.splitlines()):  # an edit would lose a comment within a value
             raise self._by_hand()
-        _replace(self._file, text, before=self._before)
-        return self._before, text
+        return text
 
     def _by_hand(self) -> BywayError:
         return BywayError(f"{shown(self._file)} is written in a way that this command cannot edit: edit it by hand")
@@ -278,7 +340,7 @@ def _read(file: Path) -> tuple[Path, str, Settings]:
     return file, read_text(file, limit=CONFIG_LIMIT), load(file).settings
 
 
-def _identity(url: str) -> tuple[object, ...]:
+def identity(url: str) -> tuple[object, ...]:
     """Returns the identity of a relay: host, port and user of each hop, or the hop's name. Raises ValueError for an
     invalid URL."""
     hops = ((item, _hop(item)) for item in relay_url.parse_chain(url))
@@ -288,7 +350,7 @@ def _identity(url: str) -> tuple[object, ...]:
 def same_relay(url: str, other: str) -> bool:
     """Whether two URLs have the same host, port and user in each hop. False when one cannot be parsed."""
     try:
-        return _identity(url) == _identity(other)
+        return identity(url) == identity(other)
     except ValueError:
         return False
 
@@ -355,7 +417,7 @@ def _hop(item: str) -> relay_url.RelayUrl | None:
     return relay_url.parse(item)
 
 
-def _free_name(new: NewRelay, taken: Container[str]) -> str:
+def free_name(new: NewRelay, taken: Container[str]) -> str:
     """Returns a name from the URL's label, or from the relay's host without a label. A number follows a taken name."""
     last = _hop(relay_url.parse_chain(new.url)[-1])
     wanted = _NOT_OF_NAMES.sub("-", new.label).strip("-._")[:28].rstrip("-._")

@@ -85,6 +85,8 @@ class Paths:
     """The position of the clock, while overrides with an end are set."""
     relay_selection_file = _InState("relay-selection.json")
     """The relays selected with `byway relay use`, by group."""
+    import_undo_file = _InState("import-undo.json")
+    """The configuration and the rules before and after the last `byway import`."""
     system_proxy_file = _InState("system-proxy.json")
     """The system proxy before `byway system on`. The file exists while Byway is the system proxy."""
     mode_file = _InState("mode.json")

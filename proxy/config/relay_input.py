@@ -8,6 +8,7 @@ A line that cannot be parsed is reported with its number, and the others are use
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from proxy.config.edit import NewRelay
 from proxy.model.errors import ConfigError
@@ -17,6 +18,10 @@ from proxy.wire.keys import sentences
 from proxy.wire.keys.pasted import KEY_SCHEMES, Form, form_of, scheme_of, to_relay_url
 from proxy.wire.relay_url import RelayKind
 from proxy.wire.url_spelling import as_meant
+
+if TYPE_CHECKING:
+    from proxy.wire.keys.fields import KeyRefused
+    from proxy.wire.keys.values import Key, RelayLink
 
 RELAYS_MAX = 256
 
@@ -77,11 +82,9 @@ def _of_configuration(text: str, form: Form, source: str) -> Given:
     for link in collection.items:
         if isinstance(link, RelayLink):
             try:
-                new = read_relay(link.url)
+                relays.append(relay_of(link))
             except ValueError as error:
                 problems.append(f"{source}: {error}")
-            else:
-                relays.append(replace(new, label=link.label or new.label))
     if any(not isinstance(item, RelayLink) for item in collection.items):
         problems.insert(0, f"{source}: {sentences.of_collection(collection)}")
     if not relays:
@@ -110,3 +113,17 @@ def read_relay(text: str) -> NewRelay:
     if "://" not in url and not is_chain:
         url = f"{RelayKind.SOCKS5H}://{url}"
     return NewRelay(url, label=label)
+
+
+def relay_of(item: Key | RelayLink | KeyRefused) -> NewRelay:
+    """Returns the relay of an entry of a text with keys. Raises ValueError with the sentence that `relay add` has for
+    it: for a key, that there is no engine for it."""
+    from proxy.wire.keys.fields import KeyRefused
+    from proxy.wire.keys.values import RelayLink
+
+    if isinstance(item, KeyRefused):
+        raise ValueError(str(item) if item.protocol is None else sentences.of_refused(item))
+    if not isinstance(item, RelayLink):
+        raise ValueError(sentences.of_key(item))
+    new = read_relay(item.url)
+    return replace(new, label=item.label or new.label)

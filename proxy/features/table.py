@@ -72,6 +72,7 @@ FEATURES = (
         problems="problems:problems",
         pages=(Page("rules", _("Rules"), ("page:ROUTES",)),),
     ),
+    Feature("imports", commands={"import": "command:take_over"}),
     Feature("networks", pages=(Page("networks", _("Networks"), ("page:ROUTES",)),)),
     Feature(
         "addons",

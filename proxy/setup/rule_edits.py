@@ -95,13 +95,45 @@ def add_rules(paths: Paths, settings: Settings, lines: Sequence[str], *, inspect
     Raises ConfigError when a rule or the file has a fault, and BywayError when the file cannot be written."""
     lists = read_lists(settings.list, paths)
     with edit_lock(paths.rules_file.resolve().parent):
-        file = _File.open(paths, settings, lists, inspects=inspects)
-        rules = file.rules.rules
-        matches = (number for number, rule in enumerate(rules, 1) if rule.type is RuleType.MATCH)
-        at = next(matches, len(rules) + 1)
-        file.insert(lines, at)
+        at, file = _with_rules(paths, settings, lines, lists, inspects=inspects)
         file.save()
     return at
+
+
+def check_added(
+    paths: Paths, settings: Settings, lines: Sequence[str], lists: Mapping[str, DomainList], *, inspects: bool
+) -> int:
+    """As `add_rules`, but writes nothing."""
+    return _with_rules(paths, settings, lines, lists, inspects=inspects)[0]
+
+
+def _with_rules(
+    paths: Paths, settings: Settings, lines: Sequence[str], lists: Mapping[str, DomainList], *, inspects: bool
+) -> tuple[int, _File]:
+    file = _File.open(paths, settings, lists, inspects=inspects)
+    rules = file.rules.rules
+    matches = (number for number, rule in enumerate(rules, 1) if rule.type is RuleType.MATCH)
+    at = next(matches, len(rules) + 1)
+    file.insert(lines, at)
+    return at, file
+
+
+def content_of(paths: Paths) -> bytes | None:
+    """Returns the content of rules.txt; None: there is no such file. Raises ConfigError."""
+    return read_obeyed(paths.rules_file, limit=FILE_LIMIT).data if os.path.lexists(paths.rules_file) else None
+
+
+def put_back_rules(paths: Paths, content: bytes | None, *, instead_of: bytes) -> None:
+    """Undoes an edit of rules.txt: writes what `content_of` returned before it. `instead_of` is the content after the
+    edit. Raises BywayError when the file was edited since, or cannot be written."""
+    file = paths.rules_file.resolve()
+    with edit_lock(file.parent):
+        if (read_bytes(file, limit=FILE_LIMIT) if file.exists() else None) != instead_of:
+            raise BywayError(f"{shown(file)} was edited since, so it was not changed")
+        if content is None:
+            file.unlink(missing_ok=True)
+        else:
+            write_private(file, content)
 
 
 def remove_rule(paths: Paths, settings: Settings, number: int) -> RemovedRule:

@@ -129,7 +129,7 @@ def forget_files(paths: Paths, what: Forgotten) -> list[str]:
         for words, paths_of_kind in (
             ("the browser profile", [profiles, *_chromium_caches(profiles), *in_snaps]),
             ("data of addons", [folder / "addons"]),
-            ("configurations kept by earlier imports", paths.backups),
+            ("configurations kept by earlier imports", [*paths.backups, paths.import_undo_file]),
             ("what was blocked on the way to relays", [paths.relay_ways_file]),
             ("which relays failed", [paths.relay_health_file]),
         ):

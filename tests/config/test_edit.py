@@ -12,6 +12,7 @@ import pytest
 
 from proxy.config.edit import (
     Added,
+    NewGroup,
     NewRelay,
     add_relays,
     change_settings,
@@ -21,6 +22,9 @@ from proxy.config.edit import (
     remove_relays,
     restore_relays,
     set_addon,
+    settings_after,
+    with_additions,
+    write,
 )
 from proxy.config.load import load
 from proxy.model.errors import BywayError, ConfigError
@@ -608,3 +612,38 @@ def test_a_setting_that_cannot_be_is_not_written(file: Path) -> None:
     with pytest.raises(ConfigError, match="unknown key"):
         change_settings(file, {("log", "hostes"): "all"})
     assert file.read_text() == SETTINGS
+
+
+def test_relays_and_groups_are_added_in_one_edit_that_can_be_looked_at_first(file: Path) -> None:
+    file.write_text(OWNED)
+    before = file.read_text()
+    new = NewRelay(f"https://me:{SECRET}@vps.example:443", "vps", public_only=True)
+    change = with_additions(file, [new], [NewGroup("all", ("tor", "vps"), "fastest")])
+    settings = settings_after(file, change)
+    assert (file.read_text(), SECRET in repr(change)) == (before, False)
+    assert [(group.name, group.relays, group.policy) for group in settings.group] == [
+        ("all", ("tor", "vps"), "fastest")
+    ]
+    assert settings.relay[-1].public_only
+    write(file, change)
+    assert file.read_text() == change.after
+    added = [line for line in change.after.splitlines() if line not in before.splitlines()]
+    assert [line for line in before.splitlines() if line not in change.after.splitlines()] == []
+    assert added[:3] == ['name = "vps"', f'url = "https://me:{SECRET}@vps.example:443"', "public_only = true"]
+
+
+def test_an_edit_that_was_looked_at_does_not_replace_another_one(file: Path) -> None:
+    file.write_text(OWNED)
+    change = with_additions(file, [NewRelay("socks5h://h.example:1", "h")], [])
+    file.write_text(file.read_text() + "# later\n")
+    with pytest.raises(BywayError, match="was edited meanwhile"):
+        write(file, change)
+    assert file.read_text().endswith("# later\n")
+
+
+def test_what_would_be_faulty_is_said_before_it_is_written(file: Path) -> None:
+    file.write_text(OWNED)
+    change = with_additions(file, [], [NewGroup("all", ("none",), "fastest")])
+    with pytest.raises(ConfigError, match=r"config\.toml:\d+: group all: unknown relay \"none\""):
+        settings_after(file, change)
+    assert with_additions(file, [], []).after == file.read_text()

@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 
 from proxy.config.edit import NewRelay
-from proxy.config.relay_input import RELAYS_MAX, read_lines
+from proxy.config.relay_input import RELAYS_MAX, read_lines, relay_of
 from proxy.model.errors import ConfigError
+from proxy.wire.keys.fields import KeyRefused
+from proxy.wire.keys.pasted import Form
+from proxy.wire.keys.reader import read_collection, read_entry
+from proxy.wire.keys.values import Key, RelayLink
 
 
 def test_lines_that_are_none_are_given_back() -> None:
@@ -21,3 +25,20 @@ def test_what_is_pasted_is_bounded() -> None:
         read_lines("h:1\n" * (RELAYS_MAX + 1), "here")
     with pytest.raises(ConfigError, match="here: no relay URL in it"):
         read_lines("# nothing\n", "here")
+
+
+def test_an_entry_is_a_relay_or_why_it_is_none() -> None:
+    """The sentence for a key is the one of `relay add`."""
+    relay, key, other = read_collection("socks5h://h.example:1#One\ntrojan://pw@h.example:443#Two\nsnell://x\n").items
+    assert isinstance(relay, RelayLink)
+    assert relay_of(relay) == NewRelay("socks5h://h.example:1", label="One")
+    assert isinstance(key, Key)
+    with pytest.raises(ValueError, match=r"this Trojan key for h\.example:443 \(Two\) is understood, but"):
+        relay_of(key)
+    assert isinstance(other, KeyRefused)
+    with pytest.raises(ValueError, match=r"^Snell is not supported$"):
+        relay_of(other)
+    damaged = read_entry(Form.CLASH, {"type": "trojan", "server": "h.example", "port": "443"})
+    assert isinstance(damaged, KeyRefused)
+    with pytest.raises(ValueError, match=r"this Trojan key for h\.example:443 cannot be read: the key has no password"):
+        relay_of(damaged)

@@ -13,7 +13,7 @@ from proxy.config.schema import Settings
 from proxy.model import Destination
 from proxy.model.errors import BywayError, ConfigError
 from proxy.setup import checked, rule_edits
-from proxy.setup.rule_edits import RulesFileEditor, add_rule
+from proxy.setup.rule_edits import RulesFileEditor, add_rule, add_rules, check_added, content_of, put_back_rules
 from proxy.store.list_copies import ListCopies
 from tests.setup.test_reload import Configured
 
@@ -169,3 +169,23 @@ def test_an_edit_by_an_editor_meanwhile_is_not_lost(configured: Configured, monk
     with pytest.raises(BywayError, match="was edited meanwhile, so nothing was changed: try again"):
         add_rule(paths, Settings(), "DOMAIN,a.test,BLOCK", lists={})
     assert paths.rules_file.read_text() == "MATCH,BLOCK\n"
+
+
+def test_rules_that_are_checked_are_not_written_and_an_edit_is_undone_byte_for_byte(configured: Configured) -> None:
+    paths, settings = configured.paths, Settings()
+    before = content_of(paths)
+    assert before == RULES.encode()
+    lines = ["DOMAIN,b.test,DIRECT", "DOMAIN,c.test,DIRECT"]
+    assert check_added(paths, settings, lines, {}, inspects=True) == 2
+    with pytest.raises(ConfigError):
+        check_added(paths, settings, ["DOMAIN,b.test,NO"], {}, inspects=True)
+    assert content_of(paths) == before
+    assert add_rules(paths, settings, lines, inspects=True) == 2
+    after = content_of(paths)
+    assert after == b"# mine\r\nDOMAIN,a.test,BLOCK\r\nDOMAIN,b.test,DIRECT\r\nDOMAIN,c.test,DIRECT\r\nMATCH,AUTO"
+    with pytest.raises(BywayError, match="was edited since"):
+        put_back_rules(paths, before, instead_of=b"other")
+    put_back_rules(paths, before, instead_of=after)
+    assert content_of(paths) == before
+    put_back_rules(paths, None, instead_of=before)
+    assert content_of(paths) is None

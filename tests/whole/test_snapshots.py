@@ -60,7 +60,7 @@ RUNNING = [
 STOPPED = [
     "status", "why new.example", "log", "log show 4", "site list", f"site show {BLOCKED}", "report", "relay list",
     "browser", "pac", "env --shell fish", "rule list", "rule test new.example", "config show", "addons enable nothing",
-    "system on", "system off", "system show --desktop kde",
+    "system on", "system off", "system show --desktop kde", "import other.yaml",
 ]  # fmt: skip
 
 CONFIG = """\
@@ -73,6 +73,19 @@ keep_days = 30
 name = "tor"
 url = "socks5h://127.0.0.1:9"
 """
+OTHER = """\
+proxies:
+  - {name: Tor, type: socks5, server: 127.0.0.1, port: 9}
+  - {name: Shop, type: trojan, server: shop.example, port: 443, password: hunter2}
+proxy-groups:
+  - {name: Auto, type: url-test, proxies: [Shop]}
+rules:
+  - DOMAIN-SUFFIX,ads.example,REJECT
+  - GEOSITE,category-gov-ru,DIRECT
+  - AND,((NETWORK,UDP),(DST-PORT,443)),REJECT
+  - MATCH,Auto
+"""
+"""The configuration of another program, in which nothing is new: nobody is asked."""
 RULES = "DOMAIN-SUFFIX,ads.example,BLOCK\nDOMAIN-SUFFIX,example.org,RELAY:tor\n"
 
 
@@ -86,6 +99,8 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
         home.state.mkdir(mode=0o700)
         home.config.write_text(CONFIG)
         home.config.with_name("rules.txt").write_text(RULES)
+        home.config.with_name("other.yaml").write_text(OTHER)
+        monkeypatch.chdir(home.config.parent)
         yield home
 
 

@@ -31,6 +31,7 @@ from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.lists.formats import LIST_LIMIT, parse_list
 from proxy.routing.lists.list_builder import no_siblings
 from proxy.routing.lists.matcher import NO_ENTRIES
+from proxy.routing.lists.switchyomega import is_backup
 from proxy.routing.lists.v2fly import inline_includes
 from proxy.routing.rule import RuleType
 from proxy.routing.rules import Rules
@@ -248,7 +249,9 @@ def _of_relays(text: str) -> str:
     if scheme in pasted.SECRET_SCHEMES:
         return f"it has keys of relays ({scheme}://)"
     form = None if scheme else pasted.form_of(begins)
-    return f"this is {form}, which has relays" if form is not None else pasted.explain(begins)
+    if form is None:
+        return pasted.explain(begins)
+    return f"this is {form}, which has relays: `byway import FILE` takes them"
 
 
 def _entries_now(item: ListConfig, paths: Paths) -> int:
@@ -315,6 +318,8 @@ def _offer_rules(
     if (more := len(reasons) - _SHOWN) > 0:
         call.output.hint(f"{shown(file)}: and {more} more lines not taken")
     call.output.hint(*_outcome(call, paths, taken, first))
+    if is_backup(text) or pasted.form_of(text) is pasted.Form.CLASH:
+        call.output.hint(f"To take its relays and groups as well: `byway import {shown(file)}`")
     hint_in_use(call, running)
 
 

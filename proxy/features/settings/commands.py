@@ -226,9 +226,15 @@ def import_file(
     configuration, as a file that can be imported again. Overrides that the file does not name stay as they are."""
     from proxy.config.files import read_text
     from proxy.features.settings.config_file import FILE_LIMIT, ConfigFile, apply, check
+    from proxy.model.errors import ConfigError
     from proxy.terminal.overrides import overrides_now, set_overrides
 
-    given = ConfigFile.parse(read_text(file, limit=FILE_LIMIT), str(file))
+    text = read_text(file, limit=FILE_LIMIT)
+    try:
+        given = ConfigFile.parse(text, str(file))
+    except ConfigError:
+        call.output.hint(f"For the configuration of another program: `byway import {file}`")
+        raise
     paths, client = edited_configuration(call)
     before = overrides_now(call)
     made = check(given, paths, before, str(file), call.features)

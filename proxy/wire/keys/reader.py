@@ -337,6 +337,14 @@ def read_collection(text: str, allowed: Allowed = NOTHING_ALLOWED) -> Collection
     return Collection(form, tuple(items))
 
 
+def read_entry(
+    form: Form, entry: Mapping[str, Nested], allowed: Allowed = NOTHING_ALLOWED
+) -> Key | RelayLink | KeyRefused:
+    """Reads one server of a configuration of Clash or sing-box, which is a map in its list; in place of one that is not
+    taken, returns why."""
+    return _taken(partial(_entry, form, entry, allowed))
+
+
 def _is_unicode(text: str) -> bool:
     """Half a character (a surrogate) has no place in any notation."""
     try:
