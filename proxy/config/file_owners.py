@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from proxy.config.files import decode, read_file, shown
+from proxy.config.files import decode, decode_pieces, read_bytes, read_file, shown
 from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.model.frozen_dataclass import frozen_dataclass
 
@@ -76,6 +76,28 @@ def read_obeyed(path: Path, *, limit: int) -> Obeyed:
     if trust.problems:
         raise ConfigError(trust.problems)
     return Obeyed(path, data, trust.doubt)
+
+
+class FolderFiles:
+    """Reads the files in a folder that another file includes by name. Their sizes together are limited."""
+
+    def __init__(self, folder: Path, *, limit: int, only_obeyed: bool = True, pause_s: float = 0.0) -> None:
+        """`limit` is in bytes. Without `only_obeyed` the files may belong to another user. `pause_s` is as in
+        `decode_pieces`."""
+        self._folder = folder
+        self._left = limit
+        self._only_obeyed = only_obeyed
+        self._pause_s = pause_s
+
+    def __call__(self, name: str) -> tuple[str, Iterator[str]] | None:
+        """Returns the file's name in messages, and its text in pieces; None: there is no such file. Raises ConfigError
+        as `read_obeyed`."""
+        file = self._folder / name
+        if not os.path.lexists(file):
+            return None
+        data = read_obeyed(file, limit=self._left).data if self._only_obeyed else read_bytes(file, limit=self._left)
+        self._left -= len(data)
+        return shown(file), decode_pieces(file, data, pause_s=self._pause_s)
 
 
 def check_obeyed(path: Path) -> None:

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-from proxy.config.files import decode_pieces, read_bytes
+from proxy.config.file_owners import FolderFiles
+from proxy.config.files import decode_pieces
 from proxy.config.schema import ListFormatName
 from proxy.model.errors import ConfigError
 from proxy.routing.lists.formats import LIST_LIMIT, parse_list
@@ -60,29 +59,13 @@ def main() -> int:
             source="list",
             format=cast(ListFormatName, format_name),
             allow_suffixes=option == "allow_suffixes",
-            siblings=_Siblings(Path(folder)) if folder else no_siblings,
+            siblings=FolderFiles(Path(folder), limit=LIST_LIMIT, only_obeyed=False) if folder else no_siblings,
         )
     except ConfigError as error:
         return NEEDS_MEMORY if isinstance(error.__cause__, MemoryError) else 0
     except MemoryError:
         return NEEDS_MEMORY
     return 0
-
-
-class _Siblings:
-    """The files in a folder, as in `rule_files.Siblings`, which also checks their owners."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._left = LIST_LIMIT
-
-    def __call__(self, name: str) -> tuple[str, Iterator[str]] | None:
-        file = self._folder / name
-        if not os.path.lexists(file):
-            return None
-        data = read_bytes(file, limit=self._left)
-        self._left -= len(data)
-        return name, decode_pieces(file, data)
 
 
 if __name__ == "__main__":

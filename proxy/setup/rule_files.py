@@ -16,14 +16,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from proxy.config.file_owners import read_obeyed
-from proxy.config.files import decode, decode_pieces, read_bytes, read_text, shown
+from proxy.config.file_owners import FolderFiles, read_obeyed
+from proxy.config.files import decode, decode_pieces, read_text, shown
 from proxy.config.paths import Paths
 from proxy.config.relays import relay_names
 from proxy.config.schema import ListConfig, Settings
 from proxy.detect import pages
 from proxy.model import NetworkId
 from proxy.model.errors import ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.rule_parser import parse_rules
 from proxy.routing.rules import Rules
 from proxy.setup.freed_memory import return_large_blocks
@@ -87,19 +88,17 @@ def read_lists(
     for item in configured:
         absent = f"not fetched yet; run `byway list refresh {item.name}`"
         try:
-            if (read := _read_list(item, paths, copies)) is not None:
-                file, source, data = read
-                changed_at, siblings = _changed_at(file), Siblings(file, pause_s=pause_s)
+            if (text := _read_list(item, paths, copies, pause_s)) is not None:
                 listed = parse_list(
-                    decode_pieces(file, data, pause_s=pause_s),
-                    size=len(data),
-                    source=source,
+                    text.pieces,
+                    size=text.size,
+                    source=text.source,
                     format=item.format,
                     allow_empty=item.allow_empty,
                     allow_suffixes=item.allow_suffixes,
-                    siblings=no_siblings if item.url else siblings,
+                    siblings=text.siblings or no_siblings,
                 )
-                lists[item.name] = replace(listed, size=len(data), changed_at=changed_at)
+                lists[item.name] = replace(listed, size=text.size, changed_at=text.changed_at)
                 continue
         except ConfigError as error:
             if not item.url:
@@ -121,29 +120,41 @@ def try_lists(configured: Sequence[ListConfig], paths: Paths, copies: ListCopies
             _read_list(item, paths, copies)
 
 
-def _read_list(item: ListConfig, paths: Paths, copies: ListCopies) -> tuple[Path, str, bytes] | None:
-    """Reads a list from its file or from its copy, and tries it in a separate process. Returns the file, its name in
-    messages and the text; None: it is not fetched yet. Raises ConfigError."""
+@frozen_dataclass
+class _ListText:
+    """The text of a list, read and tried. It can be parsed once."""
+
+    source: str
+    """The name of its file, or of the list, in messages."""
+    size: int
+    """In bytes."""
+    changed_at: float
+    """When the file was changed, in seconds since the epoch; 0: it is in memory."""
+    pieces: Iterator[str]
+    siblings: FolderFiles | None
+    """The files that it may include; None: a fetched list includes none."""
+
+
+def _read_list(item: ListConfig, paths: Paths, copies: ListCopies, pause_s: float = 0.0) -> _ListText | None:
+    """Reads a list from its file or from its copy, and tries it in a separate process. Returns None when it is not
+    fetched yet. Raises ConfigError."""
     if item.url:
-        file, source, data = copies.file(item.url), f"list {item.name}", copies.content(item.url)
+        file, source, folder, data = copies.file(item.url), f"list {item.name}", None, copies.content(item.url)
         if data is None:
             return None
     else:
         file = paths.named(item.source)
-        source = shown(file)
+        source, folder = shown(file), file.parent
         if not os.path.lexists(file):
             raise ConfigError(f"{source}: no such file; put list {item.name} there, or remove its [[list]]")
         data = read_obeyed(file, limit=COPY_LIMIT).data
-    folder = None if item.url else file.parent
     copies.trials.require(data, source=source, format=item.format, allow_suffixes=item.allow_suffixes, folder=folder)
-    return file, source, data
-
-
-def _changed_at(file: Path) -> float:
-    try:
-        return file.stat().st_mtime
-    except OSError:  # a copy in memory, or a file that was removed since it was read
-        return 0.0
+    changed_at = 0.0
+    with contextlib.suppress(OSError):  # a copy in memory, or a file that was removed since it was read
+        changed_at = file.stat().st_mtime
+    pieces = decode_pieces(file, data, pause_s=pause_s)
+    siblings = FolderFiles(folder, limit=COPY_LIMIT, pause_s=pause_s) if folder is not None else None
+    return _ListText(source, len(data), changed_at, pieces, siblings)
 
 
 def read_list_text(item: ListConfig, paths: Paths, copies: ListCopies) -> str:
@@ -160,27 +171,6 @@ def check_rules(text: str, settings: Settings, *, source: str, lists: Mapping[st
     relays = relay_names(settings)
     networks = {name: NetworkId(text) for name, text in settings.networks.items()}
     return parse_rules(text, source=source, lists=lists, relays=relays, networks=networks)
-
-
-class Siblings:
-    """Reads the files that a list includes, from its folder. Their sizes together are limited to that of one list."""
-
-    def __init__(self, list_file: Path, *, only_obeyed: bool = True, pause_s: float = 0.0) -> None:
-        """Without `only_obeyed` the files may belong to another user."""
-        from proxy.routing.lists.formats import LIST_LIMIT
-
-        self._folder = list_file.parent
-        self._only_obeyed = only_obeyed
-        self._pause_s = pause_s
-        self._left = LIST_LIMIT
-
-    def __call__(self, name: str) -> tuple[str, Iterator[str]] | None:
-        file = self._folder / name
-        if not os.path.lexists(file):
-            return None
-        data = read_obeyed(file, limit=self._left).data if self._only_obeyed else read_bytes(file, limit=self._left)
-        self._left -= len(data)
-        return shown(file), decode_pieces(file, data, pause_s=self._pause_s)
 
 
 def block_pages(paths: Paths) -> Callable[[], BlockPages]:

@@ -12,8 +12,8 @@ from proxy.config import files
 from proxy.config.load import load
 from proxy.config.paths import Paths
 from proxy.model.errors import ConfigError
-from proxy.routing.lists import formats
 from proxy.routing.lists.formats import LIST_LIMIT
+from proxy.setup import rule_files
 from proxy.setup.rule_files import fingerprint, fingerprint_of_included, read_block_pages, read_rules
 from proxy.store.list_copies import COPY_LIMIT, CopyInfo, ListCopies
 
@@ -61,7 +61,7 @@ def test_files_that_a_list_includes_are_read_from_its_folder(paths: Paths, monke
     assert [entry.text for entry in found.entries()] == ["a.example"]
     assert found.included == ("other", "not-there"), "a name with dots and slashes is no name of a list"
     assert found.lines_skipped == 2
-    monkeypatch.setattr(formats, "LIST_LIMIT", 60)
+    monkeypatch.setattr(rule_files, "COPY_LIMIT", 60)
     (folder / "not-there").write_text("full:b.example\n" * 4)
     with pytest.raises(ConfigError, match=r"lists/not-there: is larger than 45 bytes"):
         read_rules(settings, paths)

@@ -58,6 +58,18 @@ def test_a_list_that_can_be_read_or_refused_passes(tmp_path: Path, data: bytes) 
     require(ListTrials(None), data, source="list", format="auto", folder=tmp_path)
 
 
+def test_the_other_process_reads_the_files_that_a_list_includes(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("b.test\n")
+    code = (
+        "import sys, proxy.setup.list_trial as trial\n"
+        "def parse(*_, siblings, **__): sys.exit(7 if ''.join(siblings('other')[1]) == 'b.test\\n' else 8)\n"
+        "trial.parse_list = parse\n"
+        "sys.exit(trial.main())"
+    )
+    with pytest.raises(ConfigError, match=r"the process that tried it out ended with 7$"):
+        require(ListTrials(None, worker=worker(code)), folder=tmp_path)
+
+
 def test_one_that_takes_for_ever_is_ended_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TRIAL_S", 0.5)
     trials = ListTrials(None, worker=EXPONENTIAL)

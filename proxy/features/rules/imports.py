@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from proxy.config.edit import add_list
+from proxy.config.file_owners import FolderFiles
 from proxy.config.files import decode, decode_pieces, read_bytes, shown
 from proxy.config.paths import Paths, make_folder, write_private
 from proxy.config.relays import relay_names
@@ -36,7 +37,7 @@ from proxy.routing.lists.v2fly import inline_includes
 from proxy.routing.rule import RuleType
 from proxy.routing.rules import Rules
 from proxy.setup.rule_edits import add_rules
-from proxy.setup.rule_files import Siblings, check_rules, read_lists, read_rules
+from proxy.setup.rule_files import check_rules, read_lists, read_rules
 from proxy.store.list_trials import ListTrials
 from proxy.terminal.command import Invocation
 from proxy.terminal.exit_codes import Misused, as_misuse
@@ -138,10 +139,11 @@ def _import_list(
         format=item.format,
         allow_empty=item.allow_empty,
         allow_suffixes=item.allow_suffixes,
-        siblings=no_siblings if file == _STDIN else Siblings(file, only_obeyed=False),
+        siblings=no_siblings if folder is None else FolderFiles(folder, limit=LIST_LIMIT, only_obeyed=False),
     )
-    if listed.included and file != _STDIN and not _is_same(target, file):  # the copy is alone in its folder
-        data = inline_includes(decode(file, data), Siblings(file, only_obeyed=False)).encode()
+    if listed.included and folder is not None and not _is_same(target, file):  # the copy is alone in its folder
+        siblings = FolderFiles(folder, limit=LIST_LIMIT, only_obeyed=False)
+        data = inline_includes(decode(file, data), siblings).encode()
     last = 0 if old is None else _entries_now(old, paths)
     if not force and (reason := refusal(listed, last, accept_smaller=False)):
         if not listed.listed and (explained := _of_relays(decode(file, data))):

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from proxy.config.edit import same_relay
+from proxy.config.file_owners import FolderFiles
 from proxy.config.files import read_text, shown
 from proxy.config.load import CONFIG_LIMIT, load
 from proxy.config.paths import Paths, is_backup, make_folder, write_private
@@ -35,10 +36,9 @@ from proxy.model import Override
 from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.model.feature import Feature
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.routing.lists.formats import parse_list
+from proxy.routing.lists.formats import LIST_LIMIT, parse_list
 from proxy.routing.lists.v2fly import inline_includes
 from proxy.routing.rule_parser import parse_action
-from proxy.setup.rule_files import Siblings
 from proxy.store.list_trials import ListTrials
 from proxy.terminal.offline import make_setup
 from proxy.terminal.overrides import action_text
@@ -195,11 +195,12 @@ def _standing_alone(item: ListConfig, file: Path, text: str) -> str:
     ListTrials(None).require(
         text.encode(), source=item.name, format=item.format, allow_suffixes=False, folder=file.parent
     )
-    siblings = Siblings(file, only_obeyed=False)
+    siblings = FolderFiles(file.parent, limit=LIST_LIMIT, only_obeyed=False)
     listed = parse_list(
         iter([text]), size=len(text), source=item.name, format=item.format, allow_empty=True, siblings=siblings
     )
-    return inline_includes(text, Siblings(file, only_obeyed=False)) if listed.included else text
+    siblings = FolderFiles(file.parent, limit=LIST_LIMIT, only_obeyed=False)
+    return inline_includes(text, siblings) if listed.included else text
 
 
 def without_secrets(text: str, settings: Settings) -> tuple[str, list[str]]:
