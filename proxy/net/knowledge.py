@@ -80,6 +80,10 @@ class Knowledge(Protocol):
         redirect leads to its login page."""
         return False
 
+    def may_be_portal(self) -> bool:
+        """Whether a captive portal may answer in place of every site: nothing has shown lately that none does."""
+        return False
+
     def is_failing(self, route: Route) -> bool:
         """Whether the relay or the chain of `route` is known to fail, so that no other route waits for it."""
         return False

@@ -118,6 +118,9 @@ class BywayKnows:
     def is_portal(self) -> bool:
         return self._beliefs.network_state(self.network()) is NetworkState.PORTAL
 
+    def may_be_portal(self) -> bool:
+        return not self._beliefs.certificates_are_valid(self.network(), time.time())
+
     def is_failing(self, route: Route) -> bool:
         return self._health.is_open(relay_name(route), time.time())
 

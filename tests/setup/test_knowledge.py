@@ -13,7 +13,7 @@ import pytest
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs import network_health
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.beliefs.events import ControlAnswered
+from proxy.detect.beliefs.events import CertificateAccepted, ControlAnswered
 from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
 from proxy.detect.pages.page_classifier import classify_page
 from proxy.detect.relay_faults import RelayFault
@@ -154,6 +154,14 @@ async def test_it_asks_what_this_network_punishes() -> None:
     assert asked.hellos_are_counted()
     assert asked.cuts_are_punished()
     assert asked.cut_hellos("www.a.test", []) is CutHellos.NEVER
+
+
+async def test_a_portal_may_answer_until_a_certificate_was_valid() -> None:
+    beliefs = Beliefs(DetectTuning())
+    asked = asking(Believed(), beliefs=beliefs)
+    assert asked.may_be_portal()
+    beliefs.note(CertificateAccepted(), network=HOME, now=time.time())
+    assert not asked.may_be_portal()
 
 
 async def test_it_reports_what_is_believed_now() -> None:

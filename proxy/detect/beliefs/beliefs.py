@@ -243,11 +243,16 @@ class Beliefs:
         last."""
         return self._state.results.own_port((network, host))
 
+    def certificates_are_valid(self, network: NetworkId, now: float) -> bool:
+        """Whether a site or a control page had a valid certificate over direct within the hour: no captive portal
+        answered in its place."""
+        return network_health.certificates_are_valid(self._state, network, now)
+
     def relay_conditions(self, host: str, *, network: NetworkId, now: float) -> Conditions:
         """Returns the conditions under which relays were tried for `host` just now."""
         return Conditions(
             may_blame=self.may_blame_relays(network, now),
-            clock_is_right=network_health.certificates_are_valid(self._state, network, now),
+            clock_is_right=self.certificates_are_valid(network, now),
             is_near=self.is_near(host),
             direct_worked_at=self.delivered_at(network),
         )

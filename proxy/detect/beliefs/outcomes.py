@@ -29,7 +29,15 @@ from proxy.detect.beliefs.transitions import (
     write,
 )
 from proxy.detect.scopes import registrable
-from proxy.detect.signals import NOT_JUDGED, REFUSALS, Observed, concerns, observe_plain, same_for_all
+from proxy.detect.signals import (
+    NOT_JUDGED,
+    REFUSALS,
+    Observed,
+    concerns,
+    observe_plain,
+    redirected_only_direct,
+    same_for_all,
+)
 from proxy.detect.verdict.results import DIRECT_WORKS_S
 from proxy.detect.verdict.site_status import HTTPS
 from proxy.model import (
@@ -220,7 +228,8 @@ def compare(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[
         if late and not is_doubted:
             is_control = True
             network_health.on_host_delivery(state, key, now)
-        changes = _direct_delivered(state, key, outcome, late=late, is_doubted=is_doubted, now=now)
+        is_unconfirmed = is_doubted or (direct is not None and redirected_only_direct(outcome, direct))
+        changes = _direct_delivered(state, key, outcome, late=late, is_doubted=is_unconfirmed, now=now)
         if direct is not None:
             changes += note_success(state, key[0], direct.address, now)
         changes += refused(state, outcome, key, now)
@@ -238,8 +247,8 @@ def compare(state: BeliefState, outcome: Outcome, key: Key, now: float) -> list[
 def _direct_delivered(
     state: BeliefState, key: Key, outcome: Outcome, *, late: bool, is_doubted: bool, now: float
 ) -> list[Change]:
-    """Learns that direct delivered. `late`: after another route had won. `is_doubted`: a page that does not show that a
-    block by pages is over."""
+    """Learns that direct delivered. `late`: after another route had won. `is_doubted`: a page, or a redirect that no
+    relay got, which does not show that a block by pages is over."""
     settings = state.settings
     if state.transient.get(key) is not None:
         state.transient.pop(key)

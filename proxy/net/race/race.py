@@ -305,7 +305,7 @@ class Race:
         if flight is not None and self._is_flown and not flight.replayable:
             return False
         reserve: Candidate | None = None
-        may_be_retried, is_denied, check_at = False, False, math.inf
+        may_be_retried, is_denied, check_at, relay_answers_until = False, False, math.inf, -math.inf
         is_plain = self._tries.is_plain
         for candidate in self._candidates:
             phase = candidate.phase
@@ -317,6 +317,8 @@ class Race:
                     self._mark_hedged(candidate, now)
                 else:
                     self._is_promising = self._is_promising or not candidate.is_beside
+                    if phase is Phase.AWAITING_ANSWER and candidate.route.relays:
+                        relay_answers_until = max(relay_answers_until, hedge_at)
                     if hedge_at < check_at and not is_plain:
                         check_at = hedge_at
                     if self._may_ask and candidate.direct and candidate.syn_at and not (is_plain or candidate.answer):
@@ -340,6 +342,9 @@ class Race:
                 may_be_retried = True
             if candidate.is_shared and self._sharing is not None and (phase is Phase.FAILED or candidate.hedged):
                 self._sharing.over(candidate)
+        if self._redirect_at < math.inf and not self._tries.knowledge.may_be_portal():  # a slow relay may contradict it
+            slow_until = max(relay_answers_until, self._tries.relays_may_open_until)
+            self._redirect_at = max(self._redirect_at, min(slow_until, self._gives_up_at))
         if is_denied and self._tries.is_in_vain:
             self._is_promising = False
             return False

@@ -101,11 +101,18 @@ class Tries:
 
     def direct_due_at(self, now: float) -> float:
         """The time after `now` at which a route without a relay may start beside relays that are being opened, with
-        `direct_waits`; infinite: none waits for that. A slow relay answers later than `hedge_relay_s`, and a lost
-        packet of its handshake costs it several round trips. The wait is half of `give_up_s`, which is as long as a
-        handshake may take; the other half is for what starts then."""
+        `direct_waits`; infinite: none waits for that."""
+        waits_until = self.relays_may_open_until
+        return waits_until if waits_until > now else math.inf
+
+    @property
+    def relays_may_open_until(self) -> float:
+        """The time until which relays that are being opened may only be slow; minus infinite: there is none, or all are
+        known to fail. A slow relay answers later than `hedge_relay_s`, and a lost packet of its handshake costs it
+        several round trips. It has half of `give_up_s`, which is as long as a handshake may take; the other half is for
+        what starts then."""
         half_s = self.terms.detect.give_up_s / 2
-        waits_until = max(
+        return max(
             (
                 candidate.started_at + half_s
                 for candidate in self.candidates
@@ -116,7 +123,6 @@ class Tries:
             ),
             default=-math.inf,
         )
-        return waits_until if waits_until > now else math.inf
 
     @property
     def is_in_vain(self) -> bool:

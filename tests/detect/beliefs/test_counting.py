@@ -413,6 +413,19 @@ def test_a_redirect_that_the_relay_gets_too_is_a_move_and_the_site_works() -> No
     assert seen.state() is State.WORKS
 
 
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_a_redirect_that_no_relay_got_does_not_end_a_block_by_pages(confirmed: bool) -> None:
+    """It was delivered since no relay answered in time: it may be the censor's, as before."""
+    seen, led = Seen(), as_evidence({"elsewhere": "warning.provider.example"})
+    _redirected(seen, HOST)
+    score = seen.after(61).held().score
+    relay = replace(failed(Symptom.REDIRECTED, route=TOR), evidence=led) if confirmed else failed(route=TOR)
+    direct = replace(delivered(), evidence=led)
+    seen.learn(outcome(direct, relay, winner=DIRECT, host=HOST, at=seen.now, protocol=Protocol.HTTP))
+    assert seen.state() is (State.WORKS if confirmed else State.SUSPECT)
+    assert confirmed or seen.held().score == score
+
+
 def test_one_address_for_three_unrelated_names_that_resolve_otherwise() -> None:
     seen = Seen()
     for host in ("one.example", "two.example", "three.example"):

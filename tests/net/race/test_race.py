@@ -50,12 +50,14 @@ class Known(NothingKnown):
         strategies: bool = False,
         pages: bool = False,
         portal: bool = False,
+        may_be_portal: bool = False,
         failing: bool = False,
     ) -> None:
         super().__init__()
         self._strategies = strategies  # may_help is that of routing
         self._pages = pages  # answers are classified as below
         self._portal = portal
+        self._may_be_portal = may_be_portal
         self._failing = failing
         self.broken_flights: list[tuple[str, str]] = []
         self.answered_flights: list[tuple[str, str]] = []
@@ -78,6 +80,9 @@ class Known(NothingKnown):
 
     def is_portal(self) -> bool:
         return self._portal
+
+    def may_be_portal(self) -> bool:
+        return self._may_be_portal
 
     def is_failing(self, route: Route) -> bool:
         return self._failing
@@ -770,15 +775,29 @@ def test_no_page_is_waited_for_after_head(request_head: bytes, waits: bool) -> N
     play(scene())
 
 
-@pytest.mark.parametrize("relay", [Script(connect=10.0, answer=OK), Script(answer=None)])
-def test_a_redirect_in_hand_does_not_wait_for_a_relay_that_does_not_come(relay: Script) -> None:
+@pytest.mark.parametrize(
+    ("relay", "failing", "winner", "ended_at"),
+    [
+        (Script(connect=1.0, answer=OK), False, RELAY, 1.3),
+        (Script(connect=10.0, answer=OK), False, RELAY, 10.3),  # it is only slow
+        (Script(connect=14.0, answer=OK, after=10.0), False, RELAY, 24.2),
+        (Script(connect=99.0), False, DIRECT, 15.2),
+        (Script(connect=10.0, answer=OK), True, DIRECT, 2.2),
+        (Script(connect=DEAD, fails_after=5.0), False, DIRECT, 5.2),
+        (Script(), False, DIRECT, 3.3),  # it is open, and nothing answers
+        (Script(connect=14.0), False, DIRECT, 30.1),  # four times as long as it took to open is more than that
+    ],
+)  # fmt: skip
+def test_a_redirect_in_hand_waits_for_a_relay_that_is_only_slow(
+    relay: Script, failing: bool, winner: Route, ended_at: float
+) -> None:
     async def scene() -> None:
-        stage = Scene({DIRECT: Script(answer=MOVED), RELAY: relay}, knowledge=Known(pages=True))
+        stage = Scene({DIRECT: Script(answer=MOVED), RELAY: relay}, knowledge=Known(pages=True, failing=failing))
         won = await stage.deliver()
         assert won is not None
-        assert (won.route, won.answer, won.valid) == (DIRECT, MOVED, True)
-        assert asyncio.get_running_loop().time() == pytest.approx(2.2, abs=0.01)
-        assert [attempt.symptom for attempt in stage.race.attempts] == ["", "abandoned"]
+        assert (won.route, won.answer, won.valid) == (winner, MOVED if winner == DIRECT else OK, True)
+        assert asyncio.get_running_loop().time() == pytest.approx(ended_at, abs=0.01)
+        assert stage.race.attempts[0].symptom == ("elsewhere" if winner == RELAY else "")
 
     play(scene())
 
@@ -811,6 +830,17 @@ def test_a_page_of_direct_is_delivered_and_doubted(direct: bool, mark: int) -> N
         is_doubted = direct and bool(mark)
         assert known.asked == ([(HERE.host, 7, "198.51.100.7:80")] if is_doubted else [])
         assert stage.race.attempts[-1].evidence.get("doubt") == (PageDoubt.SHARED if is_doubted else None)
+
+    play(scene())
+
+
+@pytest.mark.parametrize("may_be_portal", [False, True])
+def test_a_redirect_that_may_lead_to_a_login_page_waits_for_no_slow_relay(may_be_portal: bool) -> None:
+    async def scene() -> None:
+        known = Known(pages=True, may_be_portal=may_be_portal)
+        stage = Scene({DIRECT: Script(answer=MOVED), RELAY: Script(connect=99.0)}, knowledge=known)
+        assert await stage.deliver() is not None
+        assert asyncio.get_running_loop().time() == pytest.approx(2.2 if may_be_portal else 15.2, abs=0.01)
 
     play(scene())
 
