@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from proxy.detect.beliefs.events import Intercepted, PortalSuspected
+from proxy.detect.beliefs.state import NETWORKS_MAX
 from proxy.detect.tls_interception import CertificateKind, ClassifiedChain
 from proxy.model import (
     DIRECT,
@@ -67,7 +68,7 @@ class InterceptionCheck:
         self._services = services
         self._check_control = check_control
         self._checked: Bounded[tuple[NetworkId, str], _Check] = Bounded(CHECKED_MAX)
-        self._last: dict[NetworkId, float] = {}  # the time when the last check began that no rejection caused
+        self._last: Bounded[NetworkId, float] = Bounded(NETWORKS_MAX)  # when the last check without a rejection began
         self._under_way: dict[tuple[NetworkId, str], asyncio.Task[None]] = {}
         self._rejected: Bounded[str, Outcome] = Bounded(REJECTED_MAX)  # by host; these wait for the end of a check
 
@@ -198,7 +199,9 @@ class InterceptionCheck:
     async def _classify(self, setup: Setup, route: Route, destination: Destination) -> ClassifiedChain:
         from proxy.probe.certificate_chain import fetch_chain  # with the first site that uses TLS
 
-        dialer, host = setup.registry.dialer(route), destination.host
-        timeout_s, turn = setup.settings.detect.retest_pair_s, self._services.hello_turn if route.is_direct else no_turn
+        dialer, host, detect = setup.registry.dialer(route), destination.host, setup.settings.detect
+        timeout_s, turn = detect.retest_pair_s, self._services.hello_turn
+        if not route.is_direct:  # a slow relay needs longer for its handshake and one with the site, and nobody waits
+            timeout_s, turn = detect.give_up_s, no_turn
         fetched = await fetch_chain(dialer, destination, host, timeout_s=timeout_s, turn=turn)
         return fetched.classified(host, self._services.roots())

@@ -17,6 +17,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.config.load import Loaded
 from proxy.config.schema import Settings
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.state import NETWORKS_MAX
 from proxy.detect.tls_interception import KnownRoots
 from proxy.extend.dispatch import Addons
 from proxy.extend.guard.runner import AddonRunner
@@ -27,7 +28,8 @@ from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import make_poller
-from proxy.probe import interception_check
+from proxy.probe import certificate_chain, interception_check
+from proxy.probe.certificate_chain import FetchedChain, fetch_chain
 from proxy.probe.interception_check import CHECKS_AT_ONCE, InterceptionCheck
 from proxy.routing.router import Router
 from proxy.routing.rule_parser import parse_rules
@@ -363,6 +365,32 @@ async def test_what_is_forgotten_during_its_check_is_not_believed(authorities: d
         scene.clock.advance(60)
         await scene.look(visited())
         assert scene.held().state == "blocked"
+
+
+async def test_the_last_check_of_many_networks_is_kept_within_a_bound(authorities: dict[str, Authority]) -> None:
+    networks = [NetworkId(f"network-{number}") for number in range(NETWORKS_MAX + 5)]
+    async with world(authorities) as scene:
+        for scene.network in networks:
+            scene.deliver(visited())
+            scene.certificates.on_hosts_forgotten(HostsForgotten())  # ends the check, so that the next one may begin
+        assert [*scene.certificates._last] == networks[5:]
+
+
+async def test_a_relay_has_longer_for_its_answer_than_direct(
+    authorities: dict[str, Authority], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over round trips of 2 s its handshake and one with the site take 12 s, and without an answer nothing is found."""
+    limits: dict[Dialer, float] = {}
+
+    async def noted(dialer: Dialer, *given: Any, timeout_s: float, **more: Any) -> FetchedChain:
+        limits[dialer] = timeout_s
+        return await fetch_chain(dialer, *given, timeout_s=timeout_s, **more)
+
+    monkeypatch.setattr(certificate_chain, "fetch_chain", noted)
+    async with world(authorities, "unknown") as scene:
+        await scene.look(visited())
+        assert limits == {scene.ways[DIRECT]: DetectTuning().retest_pair_s, scene.ways[TOR]: DetectTuning().give_up_s}
+        assert scene.held().state == "suspect"
 
 
 async def test_networks_have_days_of_their_own(authorities: dict[str, Authority]) -> None:
