@@ -167,14 +167,17 @@ class Health:
                 self.worked(name, now, elapsed_s=attempt.elapsed)
                 continue
             compared = outcome.winner is not None and outcome.winner.relays != attempt.route.relays
-            fault = relay_fault(attempt)
-            if fault is None and compared and (_delivers_nothing(attempt) or self._was_overtaken(attempt, outcome)):
+            fault, may_be_slow = relay_fault(attempt), False
+            if fault is None and compared and _delivers_nothing(attempt):
                 fault = RelayFault.DELIVERS_NOTHING
+            elif fault is None and compared and self._was_overtaken(attempt, outcome):
+                may_be_slow = not attempt.evidence.get("greeting")
+                fault = RelayFault.SILENT if may_be_slow else RelayFault.SOCKS_UNANSWERED
             if fault is not None and conditions.may_count(fault):
                 failed = True
                 noted = NotedFault(fault, outcome.at + attempt.started, now, attempt.error)
-                compared &= not conditions.is_near
-                self._note(name, noted, compared=compared or conditions.direct_worked_at >= noted.since)
+                compared = (compared and not conditions.is_near) or conditions.direct_worked_at >= noted.since
+                self._note(name, noted, compared=compared, may_be_slow=may_be_slow)
         if outcome.winner is not None and not conditions.is_near:
             self._route_worked(outcome.winner, now)
         return failed
@@ -202,11 +205,11 @@ class Health:
                 if not conditions.is_near:
                     self._route_worked(step.route, now)
 
-    def _note(self, name: str, noted: NotedFault, *, compared: bool) -> None:
+    def _note(self, name: str, noted: NotedFault, *, compared: bool, may_be_slow: bool = False) -> None:
         """Counts the fault of an attempt that began at `noted.since`, or keeps it until the comparison that it
         needs."""
         if not noted.fault.needs_comparison or compared or self._has_worked_beside(name, noted.since):
-            self.failed(name, noted.seen_at, error=noted.error, fault=noted.fault)
+            self.failed(name, noted.seen_at, error=noted.error, fault=noted.fault, may_be_slow=may_be_slow)
         else:
             self.unconfirmed[name] = noted
 
@@ -226,17 +229,19 @@ class Health:
         """Whether another route than relay `name` has delivered since `since`."""
         return any(at >= since for relays, at in self._delivered.items() if ">".join(relays) != name)
 
-    def failed(self, name: str, now: float, *, error: str = "", fault: RelayFault | None = None) -> None:
-        """Counts a failure of the relay: a fault of its own, or a failure while another route worked."""
+    def failed(
+        self, name: str, now: float, *, error: str = "", fault: RelayFault | None = None, may_be_slow: bool = False
+    ) -> None:
+        """Counts a failure of the relay: a fault of its own, or a failure while another route worked. If the relay may
+        only be slow, or the site may not answer it, the fault is told after `relay_failures` in a row."""
         relay = self._relays.setdefault(name, RelayHealth())
         relay.failures += 1
         self.revision += 1
         relay.failed_at = now
         relay.last_error = error
         self.unconfirmed.pop(name, None)
-        if fault is not None and (
-            fault is not RelayFault.DELIVERS_NOTHING or relay.failures >= self._settings.relay_failures
-        ):
+        is_doubtful = may_be_slow or fault is RelayFault.DELIVERS_NOTHING
+        if fault is not None and (not is_doubtful or relay.failures >= self._settings.relay_failures):
             since = relay.fault.since if relay.fault is not None else now
             relay.fault = relay.last_fault = NotedFault(fault, since, now, error)
         at_once = fault is not None and not fault.needs_comparison

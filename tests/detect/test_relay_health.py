@@ -162,9 +162,17 @@ def test_a_silent_relay_that_another_relay_overtook_is_blamed(
     overtaken = failed(Symptom.ABANDONED, stage, TOR, elapsed=took_s)
     health.learn(outcome(overtaken, delivered(winner)), NOW)
     assert health.of("tor").failures == failures
+    assert not health.faults(), "it may only be slow"
     for _ in range(2):
         health.learn(outcome(overtaken, delivered(winner)), NOW)
     assert health.is_open("tor", NOW) is bool(failures)
+    assert [noted.fault for noted in health.faults().values()] == [RelayFault.SILENT] * failures
+
+
+def test_one_whose_socks_handshake_was_dropped_meanwhile_is_said_to_be_filtered_at_once(health: Health) -> None:
+    overtaken = failed(Symptom.ABANDONED, Stage.CONNECT, TOR, elapsed=3.0)
+    health.learn(outcome(replace(overtaken, evidence={"greeting": 1, "unacked": 1}), delivered(VPS)), NOW)
+    assert health.faults()["tor"].fault is RelayFault.SOCKS_UNANSWERED
 
 
 @pytest.mark.parametrize(("symptom", "stage"), [row for row in BLAMED if row[0] not in FACTS])

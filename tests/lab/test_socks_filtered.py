@@ -80,9 +80,11 @@ async def test_where_only_tls_and_http_pass_an_https_relay_at_the_same_machine_w
             site = country.add_site("reset.test")
             country.rules.set([rules.SniReset(site.name, view=View.RECORDS), rule])
             visits = [await country.visitor(byway).visit(site.url()) for _ in range(4)]
+            (problem,) = (await byway.read("status"))["problems"]
             ran = await byway.command("relay", "test", "--json", check=False)
             why = json.loads((await byway.command("why", site.url(), "--json", check=False)).stdout)
     assert [visit.genuine for visit in visits] == [True] * 4
+    assert (MAY_BE in problem["text"], "use an https relay" in problem["do"]) == (True, True), problem
     tested = {result["relay"]: result for result in json.loads(ran.stdout)["results"]}
     assert tested["https"]["ok"]
     assert named in tested["socks"]["fault"]

@@ -21,7 +21,7 @@ from proxy.model.errors import DialError, PeerError
 from proxy.net.deadline import PASSES, Deadline
 from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
 from proxy.net.dialers.slots import Slot, Slots
-from proxy.net.kernel.tcp_info import unacknowledged
+from proxy.net.kernel.tcp_info import dropped, unacknowledged
 from proxy.net.loop.timers import call_at
 from proxy.net.stream import CHUNK, Stream, WrappedStream
 from proxy.wire.home_network import LOOPBACK, PREFIXES
@@ -138,11 +138,16 @@ class Handshake(Deadline):
             return NO_EVIDENCE
         return {"greeting": 1, "unacked": unacked}
 
-    def _unacked(self) -> int | None:
+    def _unacked(self, count: Callable[[socket.SocketType], int] = unacknowledged) -> int | None:
         """Returns the number of segments that the relay has not acknowledged; None: no other network sees SOCKS."""
         plain = self._stream.plain_socket
         is_seen = self.is_socks and plain is not None and is_beyond_home(self._stream)
-        return unacknowledged(plain) if is_seen and plain is not None else None
+        return count(plain) if is_seen and plain is not None else None
+
+    def dropped(self) -> Evidence:
+        """Returns the same evidence of a handshake that is under way; empty: its relay may only be slow."""
+        unacked = self._unacked(dropped)
+        return {"greeting": 1, "unacked": unacked} if unacked else NO_EVIDENCE
 
 
 def _classify(
@@ -217,7 +222,7 @@ class _Request:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self.waiting: set[Stream] = set()  # the streams on which it is not answered yet
+        self.waiting: dict[Stream, Handshake] = {}  # where it is not answered yet, the oldest first
         self._round: asyncio.Event | None = None  # set at the end of the round
         self._held = 0  # requests that are held back in this round
         self._released = 0  # requests of the round before
@@ -325,8 +330,8 @@ class HandshakeDialer(ABC):
                 raise
             if slot is not None:
                 slot.connected()
-            request.waiting.add(stream)
             state = Handshake(stream, self._name, self._timeout_s, path_timeout_s=self._path_timeout_s, slot=slot)
+            request.waiting[stream] = state
             try:
                 with state:
                     if self._credentials:
@@ -339,7 +344,7 @@ class HandshakeDialer(ABC):
                     self._on_broken(stream)
                 raise
             finally:
-                request.waiting.discard(stream)
+                request.waiting.pop(stream, None)
                 request.rounds = 0
         finally:
             if slot is not None:
@@ -348,6 +353,12 @@ class HandshakeDialer(ABC):
         if slot is not None:
             opened.held_s = slot.held_s
         return opened
+
+    def dropped(self, destination: Destination) -> Evidence:
+        """Returns the evidence that the network drops the handshake for `destination` that has been under way for
+        longest; empty: there is none."""
+        request = self._requests.get((destination.host, destination.port))
+        return next((state.dropped() for state in request.waiting.values()), NO_EVIDENCE) if request else NO_EVIDENCE
 
     def _leads_back(self) -> DialError:
         text = f"relay {self._name} leads back here: what it is asked for, this Byway is asked for again"

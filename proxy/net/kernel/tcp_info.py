@@ -28,6 +28,7 @@ ClientHello, with the name in it, for 32 s (measured)."""
 _FIELDS = struct.Struct("=4xB3xI12xI40xI28xI16xQ")
 _TIMES = struct.Struct("=44xI4xI")  # tcpi_last_data_sent, tcpi_last_data_recv (ms ago)
 _COUNT = struct.Struct("=I")
+_RETRANSMITS_AT = 2  # tcpi_retransmits: timeouts in a row, without an acknowledgement between them
 _NOTSENT_AT = 144  # tcpi_notsent_bytes (Linux 4.6)
 _OUT_OF_ORDER_AT = 224  # tcpi_rcv_ooopack (Linux 5.4)
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)  # Linux and macOS
@@ -258,6 +259,13 @@ def unacknowledged(sock: socket.SocketType) -> int:
     """Returns the number of segments that were sent and not acknowledged; 0 where TCP_INFO is not readable."""
     data = _info(sock)
     return _PULSE.unpack_from(data)[3] if len(data) >= _PULSE.size else 0
+
+
+def dropped(sock: socket.SocketType) -> int:
+    """Returns the number of segments that are not acknowledged although they were retransmitted twice in a row, which
+    is more than a slow peer or one lost segment causes; 0 where TCP_INFO is not readable."""
+    data = _info(sock)
+    return _PULSE.unpack_from(data)[3] if len(data) >= _PULSE.size and data[_RETRANSMITS_AT] >= 2 else 0
 
 
 def unacknowledged_bytes(sock: socket.SocketType) -> int:

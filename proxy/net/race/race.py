@@ -598,10 +598,20 @@ class Race:
                 from proxy.net.race.late_direct import LateDirect  # with the first site that is rescued
 
                 self.overtaken = LateDirect(candidate, self._flight, self._tries, self._check)
-            else:
-                candidate.drop(self._loop.time())
+                continue
+            if valid and candidate.hedged and candidate.route.relays and candidate.phase is Phase.DIALING:
+                self._note_dropped(candidate)
+            candidate.drop(self._loop.time())
         unsent = self._flight.data[winner.sent :] if self._flight is not None else b""
         return Winner(winner.route, winner.stream, winner.answer, unsent, valid)
+
+    def _note_dropped(self, candidate: Candidate) -> None:
+        """Notes whether the network drops the handshake with a relay that another route overtook."""
+        from proxy.net.dialers.relay_handshake import HandshakeDialer  # with the first such relay
+
+        dialer = self._terms.dialer(candidate.route)
+        if isinstance(dialer, HandshakeDialer):
+            candidate.evidence.update(dialer.dropped(self._destination))
 
     def _note_times(self, winner: Candidate) -> None:
         """Notes that the address answered a ClientHello, and in the split-TCP detector how soon it did, and its SYN. A

@@ -15,7 +15,9 @@ from proxy.net.kernel.tcp_info import (
     Reading,
     Snapshot,
     TcpInfo,
+    dropped,
     is_closed,
+    unacknowledged,
     unacknowledged_bytes,
 )
 from tests.support.filters import drop_all, drop_large
@@ -49,6 +51,19 @@ async def test_a_dropped_flight_is_sent_again_and_stays_unacknowledged(tcp_info:
         assert not reading.acked
         again = await look_until(tcp_info, near, since, times=4)
         assert again.rto_s == pytest.approx(reading.rto_s, rel=0.1), "by now the kernel waits four times as long"
+
+
+async def test_only_what_was_sent_again_twice_counts_as_dropped() -> None:
+    near, far = tcp_pair()
+    with near, far:
+        near.send(FLIGHT)
+        await until(lambda: unacknowledged(near) == 0)
+        assert dropped(near) == 0, "it was answered"
+        drop_all(far)
+        near.send(FLIGHT)
+        assert (unacknowledged(near), dropped(near)) == (1, 0), "it may only be slow"
+        await until(lambda: dropped(near) == 1)
+    assert dropped(near) == 0  # closed
 
 
 async def look_until(tcp_info: TcpInfo, sock: socket.socket, since: Snapshot, *, times: int = 2) -> Reading:

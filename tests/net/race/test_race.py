@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import DIRECT, Attempt, Destination, PageDoubt, Protocol, Route, Stage, Symptom
+from proxy.model import DIRECT, Attempt, Destination, Evidence, PageDoubt, Protocol, Route, Stage, Symptom
 from proxy.model.errors import DialError
+from proxy.net.dialers import relay_handshake
 from proxy.net.kernel.tcp_info import SplitTcpDetector
 from proxy.net.knowledge import NOTHING_KNOWN, ClassifiedAnswer, Knowledge, NothingKnown
 from proxy.net.notify import Notify
@@ -257,6 +258,26 @@ def test_a_relay_that_does_not_connect_is_overtaken_after_three_seconds() -> Non
         assert won is not None
         assert last.dialed[0] == pytest.approx(3.0, abs=0.01)
         assert stage.race.overtaken is None
+
+    play(scene())
+
+
+@pytest.mark.parametrize(("opens_after_s", "is_told"), [(99.0, True), (2.9, False)])
+def test_that_the_network_drops_its_handshake_is_told_of_a_relay_that_another_overtook(
+    monkeypatch: pytest.MonkeyPatch, opens_after_s: float, is_told: bool
+) -> None:
+    dropped: Evidence = {"greeting": 1, "unacked": 2}
+    monkeypatch.setattr(relay_handshake, "HandshakeDialer", ScriptedDialer)
+    monkeypatch.setattr(ScriptedDialer, "dropped", lambda self, destination: dropped, raising=False)
+
+    async def scene() -> None:
+        stage = Scene({RELAY: Script(connect=opens_after_s), OTHER: Script(answer=OK)})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == OTHER
+        overtaken, _ = stage.race.attempts
+        assert overtaken.symptom is Symptom.ABANDONED
+        assert (overtaken.evidence.get("unacked") == 2) is is_told
 
     play(scene())
 
