@@ -20,6 +20,7 @@ from proxy.detect.beliefs.outcomes import learn_outcome, story
 from proxy.detect.beliefs.state import ALIKE_MAX, BeliefState, Delivery, Speeds
 from proxy.detect.beliefs.tables import Key, on_network
 from proxy.detect.beliefs.transitions import (
+    current,
     end_working,
     forget_stored,
     governing,
@@ -28,12 +29,14 @@ from proxy.detect.beliefs.transitions import (
     recent_cut,
     remove,
     represents,
+    set_works,
     troubled,
 )
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import NEEDS_BYTES_PROOF, SNI_SWAP_WEIGHT, Observed, concerns
 from proxy.model import (
     DIRECT,
+    TROUBLED,
     UNKNOWN_NETWORK,
     Attempt,
     Belief,
@@ -141,7 +144,7 @@ def _carried(state: BeliefState, event: events.Carried, network: NetworkId, now:
     if event.address and event.count >= state.settings.proof_bytes:
         rungs.note_carried(state, host_key, event.address, now)
     key = governing(state, host_key, now)
-    belief = troubled(state, key, now)
+    belief = current(state, key, now)
     if belief is None or belief.cause not in NEEDS_BYTES_PROOF or event.count < state.settings.whole_bytes:
         return []
     cut = recent_cut(state, host_key, now)
@@ -152,7 +155,10 @@ def _carried(state: BeliefState, event: events.Carried, network: NetworkId, now:
     if not represents(state, key, event.host):
         mark_working(state, host_key, now)
         return changes
-    return changes + retests.succeeded(state, key, belief, now, f"direct carried {event.count} bytes")
+    why = f"direct carried {event.count} bytes"
+    if belief.state not in TROUBLED:  # a suspicion that has lapsed: its episodes add to no later one
+        return changes + (set_works(state, key, belief, belief, now, why) if belief.episodes else [])
+    return changes + retests.succeeded(state, key, belief, now, why)
 
 
 def _control_answered(

@@ -267,6 +267,10 @@ def _direct_delivered(
         belief.cause in SURVIVES_FIRST_BYTE or (is_doubted and belief.cause == Cause.BLOCK_PAGE)
     ):
         return []  # a first byte always came, also while it was blocked
+    if belief.cause in SURVIVES_FIRST_BYTE:  # so it shows no more once the suspicion has lapsed
+        if belief.state is not State.UNKNOWN:
+            return []
+        return set_works(state, key, belief, belief, now, "direct answered", episodes=belief.episodes)
     # In this minute a failure or a success has counted already.
     if now - belief.scored_at < settings.signal_interval_s:
         if belief.state is not State.UNKNOWN:

@@ -306,8 +306,11 @@ def set_blocked(state: BeliefState, key: Key, before: Belief, after: Belief, now
     return write(state, key, before, dated_blocked(state, after, now), now)
 
 
-def set_works(state: BeliefState, key: Key, before: Belief, belief: Belief, now: float, why: str) -> list[Change]:
-    """Makes a scope work. Keeps its score and exits for as long as they matter."""
+def set_works(
+    state: BeliefState, key: Key, before: Belief, belief: Belief, now: float, why: str, *, episodes: int = 0
+) -> list[Change]:
+    """Makes a scope work. Keeps its score and exits for as long as they matter. `episodes`: those that this success
+    does not end."""
     after = replace(
         aged(belief, now, state.settings),
         state=State.WORKS,
@@ -317,7 +320,7 @@ def set_works(state: BeliefState, key: Key, before: Belief, belief: Belief, now:
         retest_at=0.0,
         retest_step=0,
         successes=0,
-        episodes=0,
+        episodes=episodes,
         why=why,
     )
     return write(state, key, before, after, now)

@@ -179,6 +179,21 @@ def test_a_first_byte_does_not_clear_it_and_enough_of_them_do() -> None:
     assert seen.state() is State.WORKS
 
 
+@pytest.mark.parametrize("carried_whole", [False, True])
+def test_who_visits_once_a_day_finds_it_blocked_unless_direct_has_carried_enough(carried_whole: bool) -> None:
+    """The suspicion of a day lapses before the next visit, which begins with a first byte as each did before."""
+    seen = Seen()
+    for day in range(4):
+        assert seen.state() is not State.BLOCKED, day
+        _flow(seen, Symptom.FROZEN)
+        _carried(seen, 70_000)
+        seen.after(86_400)
+        if carried_whole and day == 1:
+            seen.works(HOST)
+            _carried(seen, 70_000, DIRECT)
+    assert seen.state() is (State.UNKNOWN if carried_whole else State.BLOCKED)
+
+
 # -- connections that are cut by time ----------------------------------------------------------------------------------
 
 
