@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from proxy.model import State
-from tests.lab.country import Country, Running
+from tests.lab.country import RELAY, Country, Running
 from tests.lab.messages import whole_hello
 from tests.lab.origins import Conduct
 from tests.lab.rules_2025 import Ja4AnswerDrop, Ja4Drop
@@ -29,6 +29,11 @@ pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
 SITE = "site.test"
 DETECT = "dropped_s = 1.0\nsilent_s = 3.0\n"
+HURRIED = DETECT + (
+    "signal_interval_s = 1.0\nepisode_gap_s = 1.0\ncontrol_interval_s = 1.0\nretest_per_hour = 1000\n"
+    "retest_suspect_s = 1.0\nretest_blocked_s = [1.0]\nretest_success_s = 1.0\nretest_apart_s = 1.0\n"
+    "retest_jitter = 0.0\n"
+)
 
 
 def browser(country: Country, highest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED) -> ssl.SSLContext:
@@ -52,7 +57,7 @@ def fingerprint(context: ssl.SSLContext) -> str:
 
 
 @contextlib.asynccontextmanager
-async def living(folder: Path, **site: Any) -> AsyncIterator[tuple[Country, Running]]:
+async def living(folder: Path, *, detect: str = DETECT, **site: Any) -> AsyncIterator[tuple[Country, Running]]:
     async with Country(folder) as country:
         conduct = Conduct()
         if "lowest" in site:
@@ -60,7 +65,7 @@ async def living(folder: Path, **site: Any) -> AsyncIterator[tuple[Country, Runn
             certificate.minimum_version = site["lowest"]
             conduct = Conduct(certificate=certificate)
         country.add_site(SITE, conduct=conduct)
-        async with country.byway(folder / "byway", config=country.config(detect=DETECT)) as byway:
+        async with country.byway(folder / "byway", config=country.config(detect=detect)) as byway:
             yield country, byway
 
 
@@ -155,6 +160,24 @@ async def test_answers_to_the_hello_of_the_visits_program_are_dropped(folder: Pa
     assert (belief["state"], belief["stored_cause"], belief["score"]) == (State.SUSPECT, "", 0)
     assert named[SITE] == 4, "of the visit, of the relay, and two of the experiment"
     assert struck == 3, "of the visit, and of both names in its shape"
+
+
+@pytest.mark.slow
+async def test_what_one_program_cannot_open_is_blocked_until_another_one_has_opened_it(folder: Path) -> None:
+    """Its hello gets no answer, and no acknowledgement either, so no other one follows at once."""
+    async with living(folder, detect=HURRIED) as (country, byway):
+        program, other = browser(country), country.visitor(byway).trust
+        country.rules.set([Ja4Drop(fingerprint(program))])
+
+        async def leads_to(wanted: State, visitor: ssl.SSLContext) -> bool:
+            assert (await visit(country, byway, visitor)).genuine
+            return (await byway.belief(SITE))["state"] == wanted
+
+        await until_read(lambda: leads_to(State.BLOCKED, program), within_s=60.0)
+        assert (await byway.belief(SITE))["cause"] == "sni_drop"
+        visits = len(await byway.rows(SITE))
+        await until_read(lambda: leads_to(State.WORKS, other), within_s=60.0)
+        assert (await byway.rows(SITE))[visits]["winner"] == RELAY, "of the other program's first visit"
 
 
 @pytest.mark.slow
