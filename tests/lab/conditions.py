@@ -1,7 +1,8 @@
-"""The conditions under which rows of the scenario table run: beside the usual ones, those in which Byway may be slower
-and must not be wrong.
+"""The conditions under which rows of the scenario table and tests of the lab run: beside the usual ones, those in which
+Byway may be slower and must not be wrong.
 
-Another factor of the rows' parameters; a relay that restarts or is slow; a kernel whose TCP_INFO cannot be read.
+Another factor of the rows' parameters; a relay that restarts or is slow; a kernel whose TCP_INFO cannot be read. Those
+that the environment names are in force for each country that is made: `python -m tests.lab.repeat` runs tests so.
 """
 
 from __future__ import annotations
@@ -16,15 +17,20 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proxy.net import tasks
-from tests.lab.country import Country
 from tests.lab.inside.sitecustomize import NO_TCP_INFO
 from tests.lab.links import Link
 from tests.lab.luck import luck
 from tests.lab.origins import BIG
 from tests.lab.relays import Relay
 
+if TYPE_CHECKING:
+    from tests.lab.country import Country
+
+IN_FORCE = "BYWAY_LAB_CONDITIONS"
+"""The environment variable with the words of the conditions that are in force."""
 _INSIDE = Path(__file__).with_name("inside")
 _SLOW = Link(delay_s=1.0, loss=0.05)
 _SEGMENT = 1448  # bytes
@@ -54,6 +60,20 @@ class Conditions:
         """Returns those of the options that `add_options` added."""
         return cls(asked.scale, RelayQuality(asked.relay), not asked.no_tcp_info)
 
+    @classmethod
+    def in_force(cls) -> Conditions:
+        """Returns those of the environment; usual ones without it."""
+        parser = argparse.ArgumentParser()
+        add_options(parser)
+        return cls.of(parser.parse_args(os.environ.get(IN_FORCE, "").split()))
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What is not as usual, each by one word."""
+        scale = {f"{self.scale:g}"} if self.scale != 1 else set()
+        relay = {str(self.relay)} if self.relay is not RelayQuality.PERFECT else set()
+        return frozenset(scale | relay | (set() if self.tcp_info else {"no-tcp-info"}))
+
     @property
     def words(self) -> tuple[str, ...]:
         """The same as words of a command line."""
@@ -82,6 +102,13 @@ class Conditions:
             limit_s += _BLIND_S - _SEEING_S
         return max(limit_s, page_s(_SLOW, BIG)) if self.relay is RelayQuality.SLOW else limit_s
 
+    def settle_s(self, settle_s: float, *, is_early: bool) -> float:
+        """Returns the time in which the evidence of a visit is in, if it is usually `settle_s`. `is_early`: one visit
+        does not show the cause, and what Byway sends beside it has to come back, with a slow relay through that."""
+        if not is_early or self.relay is not RelayQuality.SLOW:
+            return settle_s
+        return settle_s + page_s(_SLOW, 0)
+
     @contextlib.asynccontextmanager
     async def applied(self, country: Country, relay: Relay, seed: str) -> AsyncIterator[None]:
         """Makes the relay what it is under them."""
@@ -108,6 +135,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--relay", choices=[*RelayQuality], default=RelayQuality.PERFECT, help="how the relay is (default perfect)"
     )
     parser.add_argument("--no-tcp-info", action="store_true", help="make TCP_INFO unreadable")
+
+
+def scaled(parameter: float) -> float:
+    """Returns a parameter of a censor at the scale that is in force."""
+    return parameter * Conditions.in_force().scale
 
 
 def page_s(link: Link, size: int) -> float:

@@ -34,6 +34,7 @@ from proxy.store.logged import LoggedConnection
 from tests.lab import places
 from tests.lab.authorities import STATE_ROOT, Authority
 from tests.lab.channel import Buffered, Plain
+from tests.lab.conditions import Conditions
 from tests.lab.inside.sitecustomize import NO_TCP_INFO
 from tests.lab.interceptor import Middlebox
 from tests.lab.lateness import Lateness
@@ -98,6 +99,7 @@ class Country:
         self.known_state = Authority("Lab State Root, seen before", shown=(STATE_ROOT,))
         self.office = Authority("Lab Office Root")
         self.readers: dict[str, Authority] = {}  # a name, or "" for all: who reads its TLS when it is turned aside
+        self.conditions = Conditions.in_force()
         self.zone = Zone()
         self.provider = Provider(self.zone)
         self._numbers = 0
@@ -171,6 +173,8 @@ class Country:
         """Returns a Byway at that computer. With `office`, the system trusts the office's root as well."""
         folder.mkdir(parents=True, exist_ok=True)
         text = self.config() if config is None else config
+        if not self.conditions.tcp_info:
+            environment = {**self.conditions.environment, **environment}
         return Running(self, folder, text, rules=rules, office=office, arguments=arguments, environment=environment)
 
     def config(
@@ -316,6 +320,8 @@ class Country:
                 manner=Manner.BLOCK_PAGE,
             )
         )
+        for number, relay in enumerate((self.relay, self.https_relay, self.lying_relay)):
+            await enter(self.conditions.applied(self, relay, f"relay {number}"))
 
     def _reader_of(self, host: str) -> Authority | None:
         """Returns the authority whose certificate a diverted connection receives."""

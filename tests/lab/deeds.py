@@ -13,6 +13,7 @@ from ipaddress import ip_network
 from typing import Literal
 
 from tests.lab import packets
+from tests.lab.conditions import scaled
 from tests.lab.flows import Flow
 from tests.lab.luck import luck
 from tests.lab.messages import question
@@ -372,9 +373,9 @@ class CountHellos(Deed):
 
     reading: Reading = Reading.WINDOW
     most: int = 3
-    near_s: float = 0.4
-    chain_s: float = 60.0
-    frozen_s: float = 120.0
+    near_s: float = scaled(0.4)
+    chain_s: float = scaled(60.0)
+    frozen_s: float = scaled(120.0)
     by_prefix: bool = False
     punished: list[tuple[str, float]] = field(default_factory=list, repr=False)
     """The names that caused a freeze, each with its time."""

@@ -8,8 +8,10 @@ at once. A process that takes longer than its limit is ended and counts as faile
     python -m tests.lab.repeat --seeds 20 --at-once 8
     python -m tests.lab.repeat --seeds 5 --busy 2 'portal*' relay-vanishes
     python -m tests.lab.repeat --seeds 5 --relay slow
+    python -m tests.lab.repeat --acceptance --at-once 8
 
-Other conditions (`lab.conditions`) are for rows of the scenario table alone: without a job of them, a row is left out.
+Under other conditions (`lab.conditions`) rows of the scenario table run, and the tests that hold then (`Job.also`):
+without such a job, a row is left out.
 """
 
 from __future__ import annotations
@@ -22,12 +24,12 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-from tests.lab.conditions import USUAL, Conditions, add_options
+from tests.lab.conditions import IN_FORCE, USUAL, Conditions, RelayQuality, add_options
 from tests.lab.luck import SEED
 from tests.lab.run import BROKEN, busy_loops
 from tests.lab.run import chosen as scenarios
@@ -43,6 +45,12 @@ class Job:
     """The work of one process: tests of one file, or rows of the tables of `lab.run`."""
 
     what: tuple[str, ...]
+    under: frozenset[str] = frozenset()
+    """Of tests: the names of other conditions under which they hold."""
+
+    def also(self, *under: str) -> Job:
+        """Returns the job with the names of other conditions under which its tests hold."""
+        return replace(self, under=frozenset(under))
 
     @property
     def is_test(self) -> bool:
@@ -65,7 +73,9 @@ class Job:
 
     def runs_under(self, conditions: Conditions) -> bool:
         """Whether there is anything to run under them."""
-        return conditions == USUAL or (not self.is_test and bool(scenarios(self.what, conditions)))
+        if self.is_test:
+            return conditions.names <= self.under
+        return conditions == USUAL or bool(scenarios(self.what, conditions))
 
     def sentence(self, said: str) -> str:
         """Returns the reason of its failure, from its output."""
@@ -160,6 +170,10 @@ ROWS: tuple[Row, ...] = (
     Row("freeze-25", "connections freeze after 25 packets, both ways together; over a strategy as well",
         (rows("freeze-25", "rung-freezes"),),
         (rows("pause", "slow-body", "rung-rests"), tests("lab/test_strategy_stalls.py"))),
+    Row("freeze-name", "transfers of a name freeze at an address that brings others", (rows("freeze-name"),),
+        (tests("lab/test_frozen_by_name.py"),)),
+    Row("cut-later", "connections are cut some seconds after the handshake, by a reset and in silence",
+        (rows("cut-later", "cut-later-silence"),), (rows("server-cuts"),)),
     Row("answer-drop", "the answers of a site are dropped by name, with a relay and without",
         (rows("answer-drop*", "no-relay-answer-drop"),),
         (rows("slow-hello-*", "backend-restart", "one-broken", "dead-backend*", "mtu-hole"),)),
@@ -167,7 +181,9 @@ ROWS: tuple[Row, ...] = (
         (rows("slow-server*", "slow-files", "slow-line"), tests("lab/test_paced_streams.py"))),
     Row("ja4-only", "the hello of one program is dropped, that of a visit or of Byway",
         (tests(_JA4, "test_the_hello_of_the_visits_program_is_filtered", "test_the_hello_of_byway_is_filtered"),
-         tests(_JA4, "test_a_hello_in_pieces_passes_no_such_censor", "test_without_a_kept_hello_it_says_so")),
+         tests(_JA4, "test_a_hello_in_pieces_passes_no_such_censor", "test_without_a_kept_hello_it_says_so"),
+         tests(_JA4, "test_answers_to_the_hello_of_the_visits_program_are_dropped",
+               "test_what_one_program_cannot_open_is_blocked_until_another_one_has_opened_it")),
         (tests(_JA4, "test_a_server_that_rejects_old_tls_is_no_censor"),)),
     Row("investigation", "`why` names the cause of ten troubles, innocent ones among them",
         (tests("lab/test_investigation.py"),)),
@@ -175,6 +191,8 @@ ROWS: tuple[Row, ...] = (
         (tests(_ECH, "test_the_outer_name_is_filtered_and_a_relay_passes_it"),),
         (tests(_ECH, "test_grease_is_innocent", "test_grease_of_a_blocked_name_is_no_ech",
                "test_an_encrypted_hello_that_nobody_filters_goes_direct"),)),
+    Row("dns-mute", "the resolver leads to a host that never answers, with a relay and without",
+        (rows("dns-mute", "dns-mute-no-relay"),), (rows("slow-hello", "slow-cdn", "late-region"),)),
     Row("denied-names", "DNS lies and encrypted DNS is dead, with a relay and without",
         (tests(_DENIED, "test_encrypted_dns_that_is_dead_denies_nothing",
                "test_with_a_relay_the_site_opens_and_the_typo_is_one"),),
@@ -209,39 +227,72 @@ ROWS: tuple[Row, ...] = (
                "test_the_control_a_rule_sends_them_to_a_relay_and_others_are_rescued"),)),
 )  # fmt: skip
 
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of `--acceptance`: all rows that run under some conditions."""
+
+    name: str
+    seeds: int
+    conditions: Conditions = USUAL
+    busy: int = 0  # loops beside it
+
+
+ACCEPTANCE: tuple[Part, ...] = (
+    Part("usual", 20),
+    Part("busy", 5, busy=2),
+    Part("restarts", 5, Conditions(relay=RelayQuality.RESTARTS)),
+    Part("slow", 5, Conditions(relay=RelayQuality.SLOW)),
+    Part("half", 5, Conditions(scale=0.5)),
+    Part("twice", 5, Conditions(scale=2.0)),
+)
+
 Made = Callable[[Row, Job, int], Awaitable[Run]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
-    conditions = Conditions.of(asked)
-    table_rows = chosen(asked.only, conditions)
+    parts = ACCEPTANCE if asked.acceptance else (Part("", asked.seeds, Conditions.of(asked), asked.busy),)
+    rows_of = {part: chosen(asked.only, part.conditions) for part in parts}
     if asked.list:
-        for row in table_rows:
+        for row in rows_of[parts[0]]:
             print(f"{row.name:<18}{row.what}")
         return 0
-    if not table_rows:
+    if not any(rows_of.values()):
         print("no row is called so; --list shows them all", file=sys.stderr)
         return 2
     began = time.monotonic()
     kept = asked.keep or Path(tempfile.mkdtemp(prefix="byway-repeat-"))
-    kept.mkdir(parents=True, exist_ok=True)
-
-    async def make(row: Row, job: Job, seed: int) -> Run:
-        limit_s = job.limit_s(conditions) if asked.limit is None else asked.limit
-        return await process(row, job, seed, kept=kept, limit_s=limit_s, conditions=conditions)
-
-    with busy_loops(asked.busy):
-        runs = asyncio.run(run(table_rows, asked.seeds, at_once=asked.at_once, make=make, told=_tell))
-    print(table(table_rows, runs))
+    runs_of: dict[Part, list[Run]] = {}
+    for part in parts:
+        runs_of[part] = _runs(part, rows_of[part], kept / part.name, at_once=asked.at_once, limit_s=asked.limit)
+        print(f"{part.name}\n{table(rows_of[part], runs_of[part])}".lstrip(), flush=True)
+    if len(parts) > 1:
+        print(f"\n{summary(runs_of)}")
+    runs = [one for of_part in runs_of.values() for one in of_part]
     failed = [one for one in runs if one.failure]
     print(f"{len(runs) - len(failed)} of {len(runs)} runs passed in {time.monotonic() - began:.0f} s")
     if failed:
         print(f"what the others said: {kept}")
-    else:
-        with contextlib.suppress(OSError):  # one that was given may hold other things
+    elif len(parts) > 1:
+        with contextlib.suppress(OSError):
             kept.rmdir()
     return BROKEN if failed else 0
+
+
+def _runs(part: Part, table_rows: Sequence[Row], kept: Path, *, at_once: int, limit_s: float | None) -> list[Run]:
+    """Runs the rows of a part. What failed runs said is in `kept`."""
+    kept.mkdir(parents=True, exist_ok=True)
+
+    async def make(row: Row, job: Job, seed: int) -> Run:
+        limit = job.limit_s(part.conditions) if limit_s is None else limit_s
+        return await process(row, job, seed, kept=kept, limit_s=limit, conditions=part.conditions)
+
+    with busy_loops(part.busy):
+        made = asyncio.run(run(table_rows, part.seeds, at_once=at_once, make=make, told=_tell))
+    with contextlib.suppress(OSError):  # one that was given may hold other things
+        kept.rmdir()
+    return made
 
 
 def chosen(patterns: Sequence[str], conditions: Conditions) -> list[Row]:
@@ -289,7 +340,7 @@ async def process(row: Row, job: Job, seed: int, *, kept: Path, limit_s: float, 
                 stdout=output,
                 stderr=output,
                 cwd=_ROOT,
-                env={**os.environ, SEED: str(seed)},
+                env={**os.environ, SEED: str(seed), IN_FORCE: " ".join(conditions.words) if job.is_test else ""},
                 start_new_session=True,  # so that it can be ended with all that it started
             )
             late = False
@@ -325,8 +376,19 @@ def table(table_rows: Sequence[Row], runs: Sequence[Run]) -> str:
     return "\n".join(lines)
 
 
+def summary(runs_of: Mapping[Part, Sequence[Run]]) -> str:
+    """Returns one table of all parts for a person: of each row the seeds that passed, twins included."""
+    width = 10
+    lines = [f"{'row':<20}" + "".join(f"{part.name:>{width}}" for part in runs_of)]
+    lines.append("-" * len(lines[0]))
+    for name in dict.fromkeys(one.row for runs in runs_of.values() for one in runs):
+        cells = (_passed([one for one in runs if one.row == name]) for runs in runs_of.values())
+        lines.append(f"{name:<20}" + "".join(f"{cell:>{width}}" for cell in cells))
+    return "\n".join(lines)
+
+
 def _passed(runs: Sequence[Run]) -> str:
-    """Returns the count of passed seeds, as text; empty where there is nothing to run."""
+    """Returns the count of passed seeds, as text; "-" where there is nothing to run."""
     seeds, failed = {one.seed for one in runs}, {one.seed for one in runs if one.failure}
     return f"{len(seeds - failed)}/{len(seeds)}" if seeds else "-"
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypedDict, Unpack
 
 from tests.lab import deeds
+from tests.lab.conditions import scaled
 from tests.lab.deeds import (
     DROP,
     PASS,
@@ -374,7 +375,11 @@ def Freeze(*names: str, after_bytes: int = 16 * 1024, addresses: Iterable[str] =
 
 
 def FreezeByCount(
-    *prefixes: str, packets: int = 25, spared: Iterable[str] = (), ports: Iterable[int] = (), **luck: Unpack[Luck]
+    *prefixes: str,
+    packets: int = round(scaled(25)),
+    spared: Iterable[str] = (),
+    ports: Iterable[int] = (),
+    **luck: Unpack[Luck],
 ) -> When:
     """Freezes by address, whatever the contents and the direction, except for the names that are spared."""
     return When(_addresses(prefixes, ports, "tcp"), deeds.FreezeByCount(packets, Names(*spared)), **luck)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from tests.lab import deeds
 from tests.lab.censors import Censor, Segment
+from tests.lab.conditions import scaled
 from tests.lab.deeds import DROP, PASS, Deed, Drop, DropAnswers, DropEach, Page, Refuse, Reset, Verdict
 from tests.lab.flows import Flow
 from tests.lab.matches import EVERYWHERE, HTTPS, Addresses, ByFirstBytes, BySni, Match, NotAllowed
@@ -147,7 +148,7 @@ class ByCutHello(Match):
         return is_cut and first.name is None and not first.over
 
 
-def CutHelloPunished(*prefixes: str, seconds: float = 60.0) -> When:
+def CutHelloPunished(*prefixes: str, seconds: float = scaled(60.0)) -> When:
     """Drops a cut hello, and for a while all that its client sends to that address: reports from China of December 2025
     (net4people/bbs#550), and of Iran, which drops fragments."""
     return When(ByCutHello(Addresses(prefixes or EVERYWHERE)), Drop(), residual=Residual(seconds))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.lab import places
-from tests.lab.conditions import Conditions, RelayQuality, page_s
+from tests.lab.conditions import IN_FORCE, Conditions, RelayQuality, page_s, scaled
 from tests.lab.country import Country
 from tests.lab.links import Link
 from tests.lab.origins import BIG
@@ -57,6 +58,14 @@ def test_conditions_are_the_same_in_the_words_of_a_command(capsys: pytest.Captur
     assert "after 12 packets" in listed
 
 
+def test_conditions_of_the_environment_are_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (Conditions.in_force(), Conditions().names, scaled(25)) == (Conditions(), frozenset(), 25)
+    other = Conditions(0.5, RelayQuality.RESTARTS, tcp_info=False)
+    monkeypatch.setenv(IN_FORCE, " ".join(other.words))
+    assert (Conditions.in_force(), other.names) == (other, {"0.5", "restarts", "no-tcp-info"})
+    assert scaled(25) == 12.5
+
+
 def test_at_another_scale_those_rows_run_that_have_parameters() -> None:
     (row,) = chosen(["freeze-25", "healthy"], Conditions(scale=2.0))
     assert "50 packets" in row.what
@@ -75,6 +84,12 @@ def test_visitors_are_as_patient_as_the_conditions_ask() -> None:
     assert slow.limit_s(120) == 120
     assert page_s(Link(delay_s=0.5, loss=0.05), BIG) == pytest.approx(slow.limit_s(12) / 2)
     assert page_s(Link(delay_s=1.0, loss=0.2), 0) == 22
+
+
+def test_what_byway_sends_beside_a_visit_comes_back_by_a_slow_relay_too() -> None:
+    slow = Conditions(relay=RelayQuality.SLOW)
+    assert slow.settle_s(4, is_early=False) == Conditions().settle_s(4, is_early=True) == 4
+    assert slow.settle_s(4, is_early=True) == 4 + 22
 
 
 def test_a_process_gets_what_its_visitors_get() -> None:
@@ -110,8 +125,20 @@ async def test_a_relay_that_restarts_refuses_for_a_while_and_comes_back(country:
 @pytest.mark.namespaces
 @pytest.mark.slow
 async def test_a_slow_relay_takes_two_seconds_to_answer(country: Country) -> None:
-    clock = country.router.events.clock
     async with Conditions(relay=RelayQuality.SLOW).applied(country, country.relay, "a seed"):
-        began = clock()
-        assert await answers(country)
-        assert clock() - began >= 2.0, "it was delayed each way"
+        assert await _is_slow(country)
+
+
+@pytest.mark.namespaces
+@pytest.mark.slow
+async def test_conditions_in_force_are_those_of_each_country(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(IN_FORCE, "--relay slow")
+    async with Country(tmp_path) as country:
+        assert await _is_slow(country)
+
+
+async def _is_slow(country: Country) -> bool:
+    clock = country.router.events.clock
+    began = clock()
+    assert await answers(country)
+    return clock() - began >= 2.0  # it was delayed each way

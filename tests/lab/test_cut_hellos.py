@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.conditions import scaled
 from tests.lab.country import Country, Running, Site
 from tests.lab.origins import Conduct
 from tests.lab.rules import SniReset, When
@@ -93,7 +94,7 @@ async def test_the_network_is_known_by_two_sites_that_it_punished(
     first = [country.add_site(f"site.{name}.test", conduct=conduct) for name in ("a", "b")]
     third = country.add_site("site.c.test")
     async with staying(country, folder, relay=False) as byway:
-        cut = CutHelloPunished(seconds=8.0)
+        cut = CutHelloPunished(seconds=scaled(8.0))
         rules: list[When] = [ResetOnce(*(site.name for site in first)), *([] if twin else [cut])]
         country.rules.set(rules)
         assert {one.genuine for one in await visit(country, byway, *first)} == {twin}
@@ -102,7 +103,7 @@ async def test_the_network_is_known_by_two_sites_that_it_punished(
             struck = len(cut.acts)
             assert not any(one.genuine for one in await visit(country, byway, *first))
             assert len(cut.acts) > struck, "whole hellos are punished as well"
-            await asyncio.sleep(8.0)
+            await asyncio.sleep(scaled(8.0))
         assert all(one.genuine for one in await visit(country, byway, *first)), "they come back"
         struck = len(cut.acts)
         country.rules.set([*rules, SniReset(third.name, view=View.PACKET)])

@@ -18,6 +18,7 @@ import pytest
 from proxy.model import State
 from proxy.net.tasks import spawn
 from tests.lab import places
+from tests.lab.conditions import scaled
 from tests.lab.country import NO_HEDGE, RELAY, Country, Running, Site
 from tests.lab.origins import Conduct
 from tests.lab.rules import FreezeByCount, Loss, Outage, Rule
@@ -28,7 +29,7 @@ from tests.lab.visitor import Visit
 from tests.support.at_once import AtOnce
 from tests.support.waiting import until, until_read
 
-PAGE = "/bytes/60000"
+PAGE = f"/bytes/{round(max(60_000, scaled(60_000)))}"
 """A page that is larger than the censor lets pass, and no larger than many a page of today."""
 PATIENCE_S = 30.0
 FREEZES_S = 6.0

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.repeat import ROWS, Row
+from tests.lab.conditions import Conditions, RelayQuality
+from tests.lab.repeat import ACCEPTANCE, ROWS, Job, Row, Run, chosen, summary
 from tests.lab.run import chosen as scenarios
 from tests.lab.run import chosen_faults, chosen_roads
 
@@ -26,3 +27,25 @@ def test_every_row_names_tests_and_rows_that_there_are(row: Row) -> None:
                 assert not name or name in defined, what
             else:
                 assert scenarios([what]) or chosen_faults([what]) or chosen_roads([what]), what
+
+
+def test_a_test_runs_under_the_conditions_that_its_job_names() -> None:
+    job = Job(("lab/test_ech.py",)).also("slow", "0.5")
+    slow, half = Conditions(relay=RelayQuality.SLOW), Conditions(scale=0.5)
+    assert job.runs_under(Conditions())
+    assert job.runs_under(slow)
+    assert job.runs_under(half)
+    assert not job.runs_under(Conditions(relay=RelayQuality.RESTARTS))
+    assert not job.runs_under(Conditions(0.5, tcp_info=False))
+
+
+def test_each_part_of_the_acceptance_has_rows() -> None:
+    assert all(chosen([], part.conditions) for part in ACCEPTANCE)
+
+
+def test_the_summary_counts_the_seeds_of_which_all_runs_passed() -> None:
+    usual, busy, *_ = ACCEPTANCE
+    job, twin = Job(("a",)), Job(("b",))
+    runs = [Run("one", job, 1, False, 1.0), Run("one", twin, 1, True, 1.0, "it failed"), Run("one", job, 2, False, 1.0)]
+    told = summary({usual: [*runs, Run("other", job, 1, False, 1.0)], busy: runs[2:]}).splitlines()
+    assert [line.split() for line in told[2:]] == [["one", "1/2", "1/1"], ["other", "1/1", "-"]]

@@ -207,7 +207,9 @@ class Stay:
         that this visit raised counts also when it was over, or confirmed by a re-test, before a busy machine could
         look."""
         wanted = row.first if number == 0 else row.third
-        if number + 1 < row.named_by:
+        if row.kind is Kind.BLOCKING and not self.conditions.is_fair:
+            wanted |= TROUBLED  # Byway may decide later, and is not judged by that
+        if is_early := number + 1 < row.named_by:
             wanted = frozenset()  # it cannot be known yet
         if row.kind is Kind.INNOCENT and row.network is NetworkState.OK:
             wanted = frozenset()  # look at an innocent one to the end
@@ -225,8 +227,9 @@ class Stay:
             right = right and held["network_state"] == row.network
             return (right and State(held["state"]) in wanted) or await _not_yet()
 
+        settle_s = self.conditions.settle_s(row.settle_s, is_early=is_early)
         with contextlib.suppress(TimeoutError):
-            await until_read(as_wanted, within_s=row.settle_s * (self.patience if wanted else 1.0))
+            await until_read(as_wanted, within_s=settle_s * (self.patience if wanted else 1.0))
         if not held:  # a Byway on a busy machine was still loading its API
             await as_wanted()
         return held
