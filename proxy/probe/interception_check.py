@@ -200,8 +200,8 @@ class InterceptionCheck:
         from proxy.probe.certificate_chain import fetch_chain  # with the first site that uses TLS
 
         dialer, host, detect = setup.registry.dialer(route), destination.host, setup.settings.detect
-        timeout_s, turn = detect.retest_pair_s, self._services.hello_turn
+        timeout_s, turn = detect.retest_pair_s, self._services.hello_turn if route.is_direct else no_turn
         if not route.is_direct:  # a slow relay needs longer for its handshake and one with the site, and nobody waits
-            timeout_s, turn = detect.give_up_s, no_turn
+            timeout_s = detect.give_up_s
         fetched = await fetch_chain(dialer, destination, host, timeout_s=timeout_s, turn=turn)
         return fetched.classified(host, self._services.roots())

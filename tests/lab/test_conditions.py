@@ -62,7 +62,7 @@ def test_conditions_of_the_environment_are_in_force(monkeypatch: pytest.MonkeyPa
     assert (Conditions.in_force(), Conditions().names, scaled(25)) == (Conditions(), frozenset(), 25)
     other = Conditions(0.5, RelayQuality.RESTARTS, tcp_info=False)
     monkeypatch.setenv(IN_FORCE, " ".join(other.words))
-    assert (Conditions.in_force(), other.names) == (other, {"0.5", "restarts", "no-tcp-info"})
+    assert (Conditions.in_force(), other.names) == (other, frozenset({"0.5", "restarts", "no-tcp-info"}))
     assert scaled(25) == 12.5
 
 

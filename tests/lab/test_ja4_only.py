@@ -171,7 +171,7 @@ async def test_what_one_program_cannot_open_is_blocked_until_another_one_has_ope
 
         async def leads_to(wanted: State, visitor: ssl.SSLContext) -> bool:
             assert (await visit(country, byway, visitor)).genuine
-            return (await byway.belief(SITE))["state"] == wanted
+            return State((await byway.belief(SITE))["state"]) is wanted
 
         await until_read(lambda: leads_to(State.BLOCKED, program), within_s=60.0)
         assert (await byway.belief(SITE))["cause"] == "sni_drop"
