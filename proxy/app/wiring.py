@@ -370,6 +370,7 @@ def on_network_change(services: Services, change: NetworkChange) -> None:
     timeout. On another network, also discards measurements of the last one."""
     why = "its network is gone"
     lost = services.pump.abort_where(lambda upstream: change.orphans(upstream.lowest_socket), why)
+    services.setup().registry.shared.abort_where(change.orphans)
     if change.is_elsewhere:
         services.learn(NetworkLeft(change.before), services.network())
         services.health.clear_faults()
@@ -394,5 +395,6 @@ def on_resumed(services: Services, network: NetworkWatch, resumed: Resumed) -> N
     services.flows.reset()
     network.read_now()
     if resumed.slept_s >= services.setup().settings.detect.wake_stale_s:
-        upstreams = [upstream.lowest_socket for upstream in services.pump.upstreams]
+        services.setup().registry.shared.retire_all()
+        upstreams = dict.fromkeys(upstream.lowest_socket for upstream in services.pump.upstreams)
         spawn(reset_stale_connections(upstreams), name="reset tunnels that did not outlive the sleep")

@@ -329,6 +329,16 @@ class RelayWays:
         if (way := self._in_use(network, relay, peer)) is not None:
             self.overtaken(relay, way, network, now)
 
+    def has_left(self, relay: Destination, peer: str, network: NetworkId, since: float) -> bool:
+        """Whether a way to `peer` failed, stalled or was avoided later than `since`, seconds since the epoch."""
+        if (network, relay) not in self._troubled:
+            return False
+        return any(
+            max(record.failed_at, record.stalled_at, record.avoided_until - AVOIDED_S) > since
+            for way, record in self._records(network, relay).items()
+            if str(way.target) == peer
+        )
+
     def due(self, relay: Destination, ways: Collection[RelayWay], network: NetworkId, now: float) -> RelayWay | None:
         """Returns a way among `ways` to test now, and counts the test as done: a failed way whose re-test is due, or
         one that is preferred to the way in use and was never tried, as after a slow lookup. None: there is none."""

@@ -111,6 +111,20 @@ class Stream(ABC):
     def resume_reading(self) -> None:  # noqa: B027
         """Ends a pause. `notify` is called for bytes that came during the pause."""
 
+    is_shared = False
+    """Whether `lowest_socket` carries other streams as well, so that its options and its TCP_INFO are theirs too."""
+
+    def unread_error(self) -> int:
+        """Returns the errno with which a read would fail at once; 0: none is known. A plain socket reports it once."""
+        return self.lowest_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+    def bound_window(self, size: int) -> None:
+        """Lets at most about `size` bytes be under way to us, for a comparison of speeds."""
+        self.lowest_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+    def give_up_connection(self) -> None:  # noqa: B027  only a shared connection has to do something
+        """The connection below was found frozen: no other stream is to be opened on it."""
+
     @property
     @abstractmethod
     def plain_socket(self) -> socket.SocketType | None:
@@ -380,6 +394,19 @@ class WrappedStream(Stream):
     @property
     def lowest_socket(self) -> socket.SocketType:
         return self._inner.lowest_socket
+
+    @property
+    def is_shared(self) -> bool:  # type: ignore[override]  # of most streams it is a constant
+        return self._inner.is_shared
+
+    def unread_error(self) -> int:
+        return self._inner.unread_error()
+
+    def bound_window(self, size: int) -> None:
+        self._inner.bound_window(size)
+
+    def give_up_connection(self) -> None:
+        self._inner.give_up_connection()
 
     def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
         return self._inner.receive_nowait(limit)

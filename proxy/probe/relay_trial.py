@@ -75,6 +75,7 @@ class Trial:
     fault: str = ""  # in words, without hosts; empty when it works
     is_relays_fault: bool = False  # it would fail with every destination
     do: str = ""  # the advice, which ends with a command
+    protocol: str = ""  # of an https relay that works: "HTTP/2" or "HTTP/1.1"
 
 
 def result_words(*, ok: bool, elapsed_s: float, fault: str) -> str:
@@ -107,10 +108,11 @@ async def try_relay(
     destination: Destination,
     *,
     connect: Callable[[], Awaitable[Stream]] | None = None,
+    protocol: Callable[[], str] = lambda: "",
     clock: Callable[[], float] = time.monotonic,
 ) -> Trial:
     """Opens a path to `destination` through the relay, and closes it at once. `connect` opens a TCP connection to where
-    the relay listens; with None, no ClientHello is sent there."""
+    the relay listens; with None, no ClientHello is sent there. `protocol` tells how the path was opened."""
     began = clock()
     try:
         stream = await _dial(name, dialer, destination)
@@ -130,7 +132,7 @@ async def try_relay(
         text = _OTHER_FAULTS[Symptom.LOCAL]
         return Trial(name, False, False, False, clock() - began, str(Symptom.LOCAL), str(error), text)
     stream.close()
-    return Trial(name, reachable=True, handshake=True, ok=True, elapsed_s=clock() - began)
+    return Trial(name, reachable=True, handshake=True, ok=True, elapsed_s=clock() - began, protocol=protocol())
 
 
 async def _beside_hello(fault: RelayFault, evidence: Evidence, connect: Callable[[], Awaitable[Stream]]) -> RelayFault:
@@ -189,8 +191,8 @@ async def each_trial(
                 error = f"relay {name} takes addresses only; test it with --to ADDRESS:{destination.port}"
                 fault = _OTHER_FAULTS[Symptom.SKIPPED]
                 return Trial(name, False, False, False, 0.0, str(Symptom.SKIPPED), error, fault)
-            connect = partial(registry.connect, name)
-            return await try_relay(name, registry.dialer(Route((name,))), carried, connect=connect)
+            dialer, connect = registry.dialer(Route((name,))), partial(registry.connect, name)
+            return await try_relay(name, dialer, carried, connect=connect, protocol=partial(registry.protocol, name))
 
     tests = [spawn(one(name), name=f"test of relay {name}") for name in names]
     try:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import socket
 import ssl
 from dataclasses import replace
 
@@ -212,7 +211,7 @@ async def _receive(
         with deadline(within_s):
             stream = await dialer.dial(destination)
             if is_compared:
-                stream.lowest_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WINDOW)
+                stream.bound_window(_WINDOW)
             if protocol is Protocol.TLS:
                 stream = tls = TlsStream(stream, trust or context_trusting(None), host)
                 began_at = loop.time()

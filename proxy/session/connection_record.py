@@ -445,10 +445,12 @@ class ConnectionRecord:
         """The connection to a relay stopped for good. The tunnel is aborted, so that the client retries, over another
         way to the relay if there is one."""
         self._observer.on_relay_stalled(self.outcome, tunnel, bytes_down)
+        tunnel.upstream.give_up_connection()
         tunnel.abort(f"the connection to the relay froze after {bytes_down} bytes")
 
     def on_relay_silent(self, silent_s: float, tunnel: WatchedTransfer) -> None:
         """Aborts the tunnel, so that the client retries. The relay is not blamed: the network may be gone."""
+        tunnel.upstream.give_up_connection()
         tunnel.abort(f"the relay was silent for {silent_s:.0f} s: it or the network is gone")
 
     def on_way_stalled(self, tunnel: WatchedTransfer) -> None:

@@ -21,6 +21,7 @@ from proxy.model.errors import ConfigError
 from proxy.model.feature import Feature, Role, offers
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import unsupported
+from proxy.net.dialers.road import SharedRelays
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.knowledge import NOTHING_KNOWN, Knowledge
 from proxy.net.poller import Poller
@@ -54,6 +55,7 @@ class Parts:
     relay_addresses: RelayAddresses = field(default_factory=lambda: RelayAddresses(None))
     tcp_info: TcpInfo = field(default_factory=TcpInfo)
     recent_clients: RecentClients = field(default_factory=RecentClients)
+    shared_relays: SharedRelays = field(default_factory=SharedRelays)
     features: Sequence[Feature] | None = None
     """The features of this installation; None: all."""
     passwords: Passwords = field(default_factory=Passwords)

@@ -212,6 +212,7 @@ def make_registry(
         path_timeout_s=detect.give_up_s,
         detect=detect,
         groups={group.name: group.members for group in checked.loaded.relays.groups},
+        shared=parts.shared_relays,
     )
 
 

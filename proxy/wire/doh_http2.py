@@ -1,8 +1,8 @@
 """The client's side of one HTTP/2 connection (RFC 9113) that carries DNS over HTTPS, by h2, without I/O.
 
-Only this module imports h2, which takes 15 ms: it is imported once a server has chosen HTTP/2. h2 refuses every frame
-after a GOAWAY, although streams that the GOAWAY does not refuse go on (its issue 1181). So this module cuts the bytes
-into frames and handles GOAWAY itself.
+This module and `connect_http2` alone import h2, which takes 15 ms: they are imported once a server has chosen HTTP/2.
+h2 refuses every frame after a GOAWAY, although streams that the GOAWAY does not refuse go on (its issue 1181). So this
+module cuts the bytes into frames and handles GOAWAY itself.
 
 A server's demands are bounded: queries under way, bytes of an answer, and other bytes. Server push is disabled. A query
 is sent only when the flow-control windows have room for all of it.
@@ -160,7 +160,7 @@ class DohHttp2:
                 del self._answers[stream]
                 is_refused = event.error_code == ErrorCodes.REFUSED_STREAM
                 self.is_ending |= is_refused  # so that a second try of the query takes another connection
-                yield Failed(stream, f"it broke off the query ({_name(event.error_code)})", is_refused)
+                yield Failed(stream, f"it broke off the query ({error_name(event.error_code)})", is_refused)
 
     def _receive_part(self, stream: int, event: ResponseReceived | DataReceived) -> None:
         """Raises NotDns."""
@@ -180,7 +180,7 @@ class DohHttp2:
         self.is_ending = True
         for stream in [stream for stream in self._answers if stream > last]:
             del self._answers[stream]
-            yield Failed(stream, f"it is closing the connection ({_name(code)})", is_unprocessed=True)
+            yield Failed(stream, f"it is closing the connection ({error_name(code)})", is_unprocessed=True)
 
 
 def _frames(reader: Reader) -> Generator[bytes | None, None, None]:
@@ -193,7 +193,8 @@ def _frames(reader: Reader) -> Generator[bytes | None, None, None]:
         yield header + (yield from reader.exactly(size))
 
 
-def _name(code: ErrorCodes | int | None) -> str:
+def error_name(code: ErrorCodes | int | None) -> str:
+    """Returns the name of an error code (RFC 9113 section 7)."""
     try:
         return ErrorCodes(code or 0).name
     except ValueError:

@@ -48,12 +48,13 @@ _KINDS = {kind.value: kind for kind in RelayKind} | {"socks": RelayKind.SOCKS5H,
 """Kinds by scheme. Most clients call any SOCKS5 proxy `socks5://`, wherever names are resolved."""
 
 _ADDRESSES_ONLY = {RelayKind.SOCKS5: "?resolve=local", RelayKind.SOCKS4: "socks4"}
-_OPTIONS = {RelayKind.HTTPS: ("sni", "ca", "pin"), RelayKind.SOCKS5H: ("resolve",)}
+_OPTIONS = {RelayKind.HTTPS: ("sni", "ca", "pin", "alpn"), RelayKind.SOCKS5H: ("resolve",)}
 """Options by kind, beside `alt`, which every relay has that is reached over the network."""
 
 _OPTIONS_SENTENCE = {
     RelayKind.HTTPS: (
-        "the options of an https relay are alt=HOST:PORT, sni=NAME, ca=FILE and pin=sha256:HASH: remove any other"
+        "the options of an https relay are alt=HOST:PORT, sni=NAME, ca=FILE, pin=sha256:HASH and alpn=http/1.1: "
+        "remove any other"
     ),
     RelayKind.SOCKS5H: (
         "the options of a SOCKS5 relay are alt=HOST:PORT, and socks5://HOST:PORT?resolve=local for one that takes "
@@ -81,6 +82,7 @@ class RelayUrl:
     sni: str | None = None  # https: the name to send as SNI and to verify, in place of `host`
     ca: str | None = None  # https: a file with the certificates to trust, in place of the system's
     pin: bytes | None = None  # https: SHA-256 of the public key (SPKI)
+    only_http1: bool = False  # https: HTTP/2 is not offered
     alternatives: tuple[
         Destination, ...
     ] = ()  # other addresses of the same relay; it must show the same certificate there
@@ -120,6 +122,7 @@ class RelayUrl:
             "sni": self.sni,
             "ca": self.ca and quote(self.ca, safe="/"),
             "pin": self.pin and f"sha256:{self.pin.hex()}",
+            "alpn": "http/1.1" if self.only_http1 else None,
             "resolve": "local" if self.kind is RelayKind.SOCKS5 else None,
         }
         query = "&".join(
@@ -333,6 +336,7 @@ def _with_options(url: RelayUrl, query: str, scheme: str) -> RelayUrl:
         sni=_sni(options["sni"]) if "sni" in options else None,
         ca=options.get("ca"),
         pin=_pin(options["pin"]) if "pin" in options else None,
+        only_http1=_only_http1(options["alpn"]) if "alpn" in options else False,
     )
 
 
@@ -354,6 +358,12 @@ def _sni(text: str) -> str:
         return names.host(text)
     except ValueError:
         raise ValueError("sni= takes the name in the relay's certificate") from None
+
+
+def _only_http1(text: str) -> bool:
+    if text != "http/1.1":
+        raise ValueError("alpn= takes http/1.1, for a relay that should not be used by HTTP/2: remove it otherwise")
+    return True
 
 
 def _pin(text: str) -> bytes:

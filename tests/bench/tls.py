@@ -3,15 +3,17 @@
     python -m tests.bench.tls [--rounds 3] [--old FOLDER]
 
 A server sends one record of 16 KiB, or two, or a MiB of them; only the time that the carrier computes is counted, from
-then until the client has all. `copy` is the loop of `tls_copy.py`: a socket of `ssl`, one buffer, `sendall`. Each round
-is a process of its own, and prints the least and the median of hundreds of turns: the least is what other work on the
-machine disturbs least. `--old` names the root of another checkout, whose pump takes part.
+then until the client has all. `http2` is Byway's pump as well, and the bytes are frames of a CONNECT stream. `copy` is
+the loop of `tls_copy.py`: a socket of `ssl`, one buffer, `sendall`. Each round is a process of its own, and prints the
+least and the median of hundreds of turns: the least is what other work on the machine disturbs least. `--old` names
+the root of another checkout, whose pump takes part.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import select
 import socket
@@ -25,10 +27,12 @@ from pathlib import Path
 
 import trustme
 
+from proxy.net.dialers.http2_connection import Http2Connection
 from proxy.net.dialers.tls import TlsStream
 from proxy.net.poller import EpollPoller
-from proxy.net.stream import SocketStream
+from proxy.net.stream import SocketStream, Stream
 from proxy.net.tunnel.pump import Pump
+from proxy.wire import connect_http2
 
 _ROOT = Path(__file__).parents[2]
 _TURNS = {16 * 1024: 400, 32 * 1024: 200, 1024 * 1024: 60}
@@ -95,14 +99,36 @@ def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return client, server
 
 
-async def _pump(told: Callable[[int, list[float]], None]) -> None:
+class _FramedServer(_Server):
+    """Sends its bytes as frames of DATA of one CONNECT stream, and reads none of the client's."""
+
+    def grant(self) -> None:
+        self._write(_frame(0x4, 0, 0, b"") + _frame(0x1, 0x4, 1, b"\x88"))  # SETTINGS; HEADERS with :status 200
+
+    def send(self, data: bytes) -> None:
+        pieces = (data[at : at + 16384] for at in range(0, len(data), 16384))
+        self._write(b"".join(_frame(0x0, 0, 1, piece) for piece in pieces))
+
+    def _write(self, data: bytes) -> None:
+        self._tls.write(data)
+        self._sock.sendall(self._outgoing.read())
+        with contextlib.suppress(BlockingIOError):  # or the client could send no windows in the end
+            while self._sock.recv(1 << 20, socket.MSG_DONTWAIT):
+                pass
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+
+async def _pump(told: Callable[[int, list[float]], None], *, http2: bool = False) -> None:
     client_context, server_context = _contexts()
     poller = EpollPoller(asyncio.get_running_loop())
     pump = Pump(idle_timeout_s=600, half_open_timeout_s=60)
     (near_client, client), (near_server, far) = _pair(), _pair()
     near_client.setblocking(False)
     near_server.setblocking(False)
-    server = _Server(server_context, far)
+    server = (_FramedServer if http2 else _Server)(server_context, far)
     stream = TlsStream(SocketStream(near_server, poller, "server"), client_context, "relay.example")
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(stream.handshake())
@@ -114,10 +140,20 @@ async def _pump(told: Callable[[int, list[float]], None]) -> None:
                 done = True
             except ssl.SSLWantReadError:
                 pass
-    pump.start(SocketStream(near_client, poller, "client"), stream, lambda _: None)
+    upstream: Stream = stream
+    connection: Http2Connection | None = None
+    if isinstance(server, _FramedServer):
+        connect_http2.STREAM_WINDOW = connect_http2.CONNECTION_WINDOW  # the server keeps to no window
+        connection = Http2Connection(stream)
+        upstream = tunnel = connection.open("site.example:443")
+        server.grant()
+        await tunnel.answer
+    pump.start(SocketStream(near_client, poller, "client"), upstream, lambda _: None)
 
     def carry() -> None:
         poller.wait(0.0)
+        if connection is not None:
+            connection._ready()  # as the loop does after each of its turns
         while pump._queue:
             pump._turn()
 
@@ -158,10 +194,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="CPU time of a download over TLS")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--old", type=Path, help="root of another checkout")
-    parser.add_argument("--measure", choices=("pump", "copy"), help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=("pump", "copy", "http2"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.measure is None:
-        carriers = [("copy", "copy", _ROOT), ("now", "pump", _ROOT)]
+        carriers = [("copy", "copy", _ROOT), ("now", "pump", _ROOT), ("http2", "http2", _ROOT)]
         carriers += [("old", "pump", asked.old.resolve())] if asked.old else []
         for name, kind, root in carriers * asked.rounds:
             print(f"{name:5}", end="", flush=True)
@@ -176,7 +212,7 @@ def main() -> None:
     if asked.measure == "copy":
         _copy(told)
     else:
-        asyncio.run(_pump(told))
+        asyncio.run(_pump(told, http2=asked.measure == "http2"))
     print("; ".join(found))
 
 

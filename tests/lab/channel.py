@@ -12,6 +12,8 @@ import contextlib
 import ssl
 from typing import Protocol
 
+from tests.support.streams import reset
+
 _CHUNK = 65536
 HEAD_LIMIT = 64 * 1024
 HELLO_LIMIT = 64 * 1024
@@ -103,6 +105,17 @@ class Secure:
         while view:
             view = view[self.object.write(view[:_CHUNK]) :]
             await self._flush()
+
+    def put(self, data: bytes) -> None:
+        """Sends without waiting. The caller awaits `drain` now and then."""
+        self.object.write(data)
+        self._writer.write(self._out.read())
+
+    async def drain(self) -> None:
+        await self._writer.drain()
+
+    def cut(self) -> None:
+        reset(self._writer)
 
     async def end(self) -> None:
         """Sends close_notify and ends the connection: clients do not expect half-closed TLS."""

@@ -19,6 +19,7 @@ from proxy.net import tasks
 from tests.lab import leaks, places, rules, rules_2025
 from tests.lab.country import Country, Running, Site
 from tests.lab.deeds import Reading
+from tests.lab.events import Kind
 from tests.lab.name_servers import Addresses
 from tests.lab.parts import in_parts
 from tests.lab.relays import Relay
@@ -58,6 +59,8 @@ class Row:
     knows_address: bool = False  # it was used before, when nothing was blocked
     knows_block: bool = False  # Byway was restarted since it found the block
     path: str = "/"
+    http2: bool = False  # whether an https relay speaks it
+    hellos: int = 0  # to the relay, with its name, in the whole trial; 0: any number
     at_once: bool = False  # whether all pages are opened at once, as the hosts of one page are
     pages: int = PAGES
     spoiled: int = 0  # so many first pages may stop half-way
@@ -85,6 +88,7 @@ class Trial:
     asked: tuple[str, ...]  # plain queries for the relay's name
     status: str  # what is said of the relay
     error: str = ""
+    hellos: int = 0  # to the relay, with its name
     by_main: bool = True  # whether the relay was used at the address of its URL: a late name leaves the alternative
 
     def says(self, row: Row) -> str:
@@ -209,6 +213,10 @@ ROWS: tuple[Row, ...] = (
         at_once=True, pages=3),
     Row("road-hello-count-12", "the same, and twelve hosts: they come when the punishment is over", hellos_counted,
         at_once=True, pages=12, limits="handshake_timeout_s = 5\n"),  # shorter than it, as 20 s are than 120
+    Row("road-hello-count-30", "the same, and thirty hosts by one hello, through a relay that speaks HTTP/2",
+        hellos_counted, at_once=True, pages=30, http2=True, hellos=1),
+    Row("road-frozen-http2", "its TLS stops after 16 KB, it speaks HTTP/2, and it has another address", frozen,
+        alternative=True, path="/big", http2=True, says=_STALL),
     Row("road-twelve-hosts", "nobody counts", nothing, at_once=True, pages=12),
     Row("road-down", "the relay is down at both of its addresses", both_refuse, alternative=True, comes=False, pages=1,
         detect="give_up_s = 10\n", says="Relay vps fails: connection refused."),
@@ -232,21 +240,20 @@ def _lost(row: Row, seed: int, why: str) -> Trial:
 @contextlib.asynccontextmanager
 async def _place_of(row: Row) -> AsyncIterator[Callable[[int], Awaitable[Trial]]]:
     with tempfile.TemporaryDirectory(prefix="byway-lab-") as folder:
-        async with Country(Path(folder)) as country, at_two_addresses(country, row.scheme):
+        async with Country(Path(folder)) as country, at_two_addresses(country, row.scheme, http2=row.http2):
             neighbour = country.add_site(_DIRECT_PAGE)
             yield lambda seed: _trial(row, seed, country, neighbour)
 
 
 @contextlib.asynccontextmanager
-async def at_two_addresses(country: Country, scheme: str = "https") -> AsyncIterator[None]:
+async def at_two_addresses(country: Country, scheme: str = "https", *, http2: bool = False) -> AsyncIterator[None]:
     """Starts one relay at two addresses. Its name leads to the first."""
     country.zone.names[NAME] = Addresses((MAIN,))
     async with contextlib.AsyncExitStack() as stack:
         for address in (MAIN, SECOND):
-            secure = country.public.server(NAME) if scheme == "https" else None
-            relay = Relay(
-                country.relay_space.socket, country.zone.truth, (address, _PORT), source=address, secure=secure
-            )
+            secure = country.public.server(NAME, itself=http2) if scheme == "https" else None
+            make, truth = country.relay_space.socket, country.zone.truth
+            relay = Relay(make, truth, (address, _PORT), source=address, secure=secure, http2=http2)
             await stack.enter_async_context(relay)
         yield
 
@@ -293,6 +300,13 @@ async def _trial(row: Row, seed: int, country: Country, neighbour: Site) -> Tria
             asked=(),
             status="",
             error=next((error for genuine, _, error in seen if not genuine), ""),
+            hellos=len(
+                {
+                    (one.target, one.source_port)
+                    for one in events.names_on("client", sender="client", since=since, below=NAME)
+                    if one.kind is Kind.SNI
+                }
+            ),
             by_main=any(MAIN in country.origins.peers(site.name) for site in sites),
         )
         status = await _said(byway, trial.says(row))
@@ -353,6 +367,8 @@ def broken(row: Row, trials: Sequence[Trial]) -> list[str]:
     asked = [query for trial in trials for query in trial.asked]
     if bool(asked) is not row.asks_in_clear:
         found.append(f"{len(asked)} plain queries for the relay's name: {asked[:1]}")
+    if row.hellos and (counts := {trial.hellos for trial in trials}) != {row.hellos}:
+        found.append(f"{sorted(counts)} hellos in place of {row.hellos}")
     other = [
         trial for trial in trials if (says not in trial.status if (says := trial.says(row)) else bool(trial.status))
     ]

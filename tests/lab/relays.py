@@ -12,13 +12,14 @@ import contextlib
 import ipaddress
 import ssl
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from tests.lab.channel import Buffered, Channel, Plain, Secure
 from tests.lab.name_servers import Addresses, View
 from tests.lab.sockets import Address, MakeSocket, connect, listener
+from tests.support.http2_relay import Link
 from tests.support.streams import Connections, close, shut
 
 CONNECT_S = 6.0
@@ -48,6 +49,7 @@ class Relay:
     manner: Manner = Manner.HONEST
     refuses: Callable[[str], bool] = lambda host: False  # hosts that its provider does not let it reach
     silent: Callable[[str], bool] = lambda host: False  # hosts that do not answer it: nor does it then
+    http2: bool = False  # with `secure`: whether it speaks HTTP/2 to clients that select it
     late_s: float = 0.0  # how long it takes to open a path, as a slow circuit does
     greets_after_s: float = 0.0  # how long it takes to say anything at all
     asked: list[str] = field(default_factory=list)  # host:port of every request, in order
@@ -65,6 +67,8 @@ class Relay:
 
     async def revive(self) -> None:
         """Listens, on its earlier port if there was one."""
+        if self.http2 and self.secure is not None:
+            self.secure.set_alpn_protocols(["h2", "http/1.1"])
         sock = listener(self.make, self.address)
         self.address = (sock.getsockname()[0], sock.getsockname()[1])
         self._server = await asyncio.start_server(self._connections, sock=sock)
@@ -82,6 +86,9 @@ class Relay:
         if self.secure is not None:
             channel = secure = Secure(reader, writer, self.secure)
             await secure.handshake()
+            if secure.object.selected_alpn_protocol() == "h2":
+                await self._serve_http2(secure)
+                return
         data = Buffered(channel)
         if self.manner is Manner.DEAF:
             await asyncio.Event().wait()
@@ -106,6 +113,25 @@ class Relay:
             await channel.send(failed)
         else:
             await self._carry(data, channel, *opened, granted)
+
+    async def _serve_http2(self, secure: Secure) -> None:
+        def answer(target: str, fields: Mapping[str, str]) -> str | None:
+            self.asked.append(target)
+            return None if self.silent(target.rpartition(":")[0]) else "200"
+
+        async def connected(target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            host, _, port = target.rpartition(":")
+            await asyncio.sleep(self.late_s)
+            opened = await self._open(host.strip("[]"), int(port))
+            if opened is None:
+                raise OSError("not reached")
+            return opened
+
+        link = Link(secure, answer, connected)
+        try:
+            await link.run()
+        finally:
+            await link.close()
 
     async def _carry(
         self,

@@ -67,6 +67,9 @@ def test_what_is_not_held_is_told() -> None:
     assert broken(stalls, [replace(well, by_main=False)]) == [], "nothing was seen of the block"
     assert broken(stalls, [replace(well, by_main=False, status="stall")]) == ["status says in 1 of 1: stall"]
     assert broken(replace(row, comes=False), [well]) == ["5 of 5 pages came: "]
+    counted = replace(row, hellos=1)
+    assert broken(counted, [replace(well, hellos=1)]) == []
+    assert broken(counted, [replace(well, hellos=2)]) == ["[2] hellos in place of 1"]
     assert "1 leaks" in table([row], [replace(well, leaked=("sent",))])
 
 

@@ -533,10 +533,14 @@ class Tunnel:
     over: bool = False
     aborted: list[str] = field(default_factory=list)
     peer: str = "127.0.0.1:9050"
+    given_up: int = 0  # how often nothing new was to go over its connection
 
     @property
     def upstream(self) -> Any:
-        return SimpleNamespace(peer=self.peer)
+        return SimpleNamespace(peer=self.peer, give_up_connection=self.give_up)
+
+    def give_up(self) -> None:
+        self.given_up += 1
 
     def abort(self, why: str) -> None:
         self.aborted.append(why)
@@ -855,6 +859,7 @@ def test_a_relays_connection_that_stalls_is_ended_and_says_nothing_of_the_host(n
     scene.shared.relay_ways.stalled(VPS_AT, VPS_PEER, 16_384, HOME, 990.0)
     scene.flows.listener.on_relay_stalled(17_000, cast(Any, scene.tunnel))
     assert scene.tunnel.aborted == ["the connection to the relay froze after 17000 bytes"]
+    assert scene.tunnel.given_up == 1
     assert (scene.shared.relay_ways.obstacle(VPS_AT, HOME, 1000.0) is not None) is (network == HOME)
     order = scene.shared.health.order(["vps", "tor"], 1001.0)
     assert order == (["tor", "vps"] if network == HOME else ["vps", "tor"]), "the client asks again at once"
@@ -867,6 +872,7 @@ def test_a_relay_that_may_be_gone_or_the_network_is_ended_and_blamed_for_nothing
     scene.watch()
     scene.flows.listener.on_relay_silent(8.02, cast(Any, scene.tunnel))
     assert scene.tunnel.aborted == ["the relay was silent for 8 s: it or the network is gone"]
+    assert scene.tunnel.given_up == 1
     assert scene.shared.relay_ways.obstacle(VPS_AT, HOME, 1000.0) is None
     assert scene.shared.health.faults() == {}
     assert scene.changes == []

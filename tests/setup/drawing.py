@@ -43,6 +43,7 @@ _DRAWN: Mapping[str, Sequence[str]] = {
     "Socks5Dialer": ("_relay", "_name", "_send_credentials", "_timeout_s", "_path_timeout_s", "_slots", "_via"),
     "Socks4Dialer": ("_relay", "_name", "_send_credentials", "_timeout_s", "_path_timeout_s", "_slots", "_via"),
     "HttpConnectDialer": ("_relay", "_name", "_send_credentials", "_timeout_s", "_path_timeout_s", "_slots", "_via"),
+    "Http2ConnectDialer": ("_relay", "_name", "_send_credentials", "_timeout_s", "_path_timeout_s", "_slots", "_via"),
     "AddonDialer": ("_addon", "_relay", "_timeout_s"),
     "TlsDialer": ("server_name", "_pin", "_relay", "_timeout_s", "_via"),
     "RelayWaysDialer": ("endpoints", "relay", "_timeout_s", "road", "_tls", "_via"),

@@ -105,6 +105,9 @@ class Registry:
         error = DialError(f"relay {name} will not", stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED)
         return NoWay(error)
 
+    def protocol(self, name: str) -> str:
+        return ""
+
     async def connect(self, name: str) -> Stream:
         raise DialError(f"nobody answers for {name}", stage=Stage.CONNECT, symptom=Symptom.REFUSED)
 

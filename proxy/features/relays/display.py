@@ -73,5 +73,6 @@ def show_results(call: Invocation, results: Sequence[Document]) -> None:
 
 
 def details(test: Document) -> str:
-    """Returns the error of a failed test without the relay's name, which the caller prints before it."""
-    return str(test["error"]).removeprefix(f"relay {test['relay']}").lstrip(": ")
+    """Returns the error of a failed test without the relay's name, which the caller prints before it; of another one,
+    the version of HTTP."""
+    return str(test["error"]).removeprefix(f"relay {test['relay']}").lstrip(": ") or str(test["protocol"])

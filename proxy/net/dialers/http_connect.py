@@ -16,7 +16,7 @@ from proxy.wire.http1 import read_response_head
 from proxy.wire.http1_response import ResponseHead
 from proxy.wire.reader import Parser, Reader
 
-_NO_CONNECT = (405, 501)
+NO_CONNECT = (405, 501)
 """Statuses of a server that does not support CONNECT, whatever the destination, as most web servers do not."""
 
 INTERIM_LIMIT = 8
@@ -46,7 +46,7 @@ class HttpConnectDialer(HandshakeDialer):
         await stream.send(request)
         state.request_sent()
         answer = await read_with(stream, state.reader, _read_answer(state.reader))
-        _check_answer(answer, signed_in=bool(self._credentials))
+        check_answer(answer.status, has_page=bool(answer.declared_length), signed_in=bool(self._credentials))
 
 
 def _read_answer(reader: Reader) -> Parser[ResponseHead]:
@@ -58,25 +58,26 @@ def _read_answer(reader: Reader) -> Parser[ResponseHead]:
     raise _garbage(f"the relay sent {INTERIM_LIMIT} interim answers in a row")
 
 
-def _check_answer(head: ResponseHead, *, signed_in: bool) -> None:
-    """Raises DialError unless the answer opens the path. `signed_in`: we sent credentials."""
-    if head.status == 407:
+def check_answer(status: int, *, has_page: bool, signed_in: bool) -> None:
+    """Raises DialError unless an answer with this status opens the path. `has_page`: it announces a body, `signed_in`:
+    we sent credentials."""
+    if status == 407:
         text = "the relay requires a user and password (407)"
         if signed_in:
             text = "the relay rejects the user and password, or wants another method than Basic, such as NTLM (407)"
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)
-    if head.status == 401 and signed_in:  # not for proxies (RFC 9110 section 15.5.2), but tinyproxy sends it
+    if status == 401 and signed_in:  # not for proxies (RFC 9110 section 15.5.2), but tinyproxy sends it
         text = "the relay rejects the user and password (401)"
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)
-    if head.status == 101:
+    if status == 101:
         raise _garbage("the relay answers CONNECT with a protocol change (101)")
-    if head.status in _NO_CONNECT:
-        raise _garbage(f"the relay does not support CONNECT ({head.status}); it may be a web server")
-    if not 200 <= head.status < 300:
-        text = f"the relay refuses the connection ({head.status})"
+    if status in NO_CONNECT:
+        raise _garbage(f"the relay does not support CONNECT ({status}); it may be a web server")
+    if not 200 <= status < 300:
+        text = f"the relay refuses the connection ({status})"
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED)
-    if head.declared_length:  # a body; 0 and Transfer-Encoding mean nothing here (RFC 9110 section 9.3.6)
-        raise _garbage(f"the relay answers CONNECT with {head.status} and a page")
+    if has_page:  # a body; 0 and Transfer-Encoding mean nothing here (RFC 9110 section 9.3.6)
+        raise _garbage(f"the relay answers CONNECT with {status} and a page")
 
 
 def _garbage(text: str) -> DialError:

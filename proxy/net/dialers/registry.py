@@ -11,9 +11,10 @@ may reset every connection there for minutes (residual censorship), which would 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.config.relays import Relay
@@ -22,7 +23,7 @@ from proxy.model.errors import ConfigError, DialError
 from proxy.model.strategy import check_joined, strategy
 from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
 from proxy.net.dialers.evasion import with_strategies
-from proxy.net.dialers.road import RoadToRelays
+from proxy.net.dialers.road import RoadToRelays, SharedRelays
 from proxy.net.dialers.slots import Slots
 from proxy.net.dialers.tcp import DirectDialer
 from proxy.net.knowledge import NOTHING_KNOWN, Knowledge
@@ -31,6 +32,7 @@ from proxy.net.stream import Stream
 from proxy.wire.relay_url import RelayKind, RelayUrl
 
 if TYPE_CHECKING:
+    from proxy.net.dialers.http_connect import HttpConnectDialer
     from proxy.net.dialers.relay_handshake import SendCredentials
     from proxy.net.dialers.relay_ways import RelayWaysDialer
     from proxy.net.dialers.tls import TlsDialer
@@ -61,6 +63,7 @@ class RelayDialer(Dialer, Protocol):
 
 
 _USUAL = DetectTuning()
+_HTTP1, _HTTP2 = ("http/1.1",), "h2"  # names of protocols (RFC 7301)
 
 _FAMILIES = {"ipv4": 4, "ipv6": 6}
 _NAME_WORDS = ("doh", *_FAMILIES)
@@ -84,11 +87,13 @@ class Registry:
         path_timeout_s: float | None = None,
         detect: DetectTuning = _USUAL,
         groups: Mapping[str, Sequence[str]] | None = None,
+        shared: SharedRelays | None = None,
     ) -> None:
         """`direct` dials destinations under the guard, and `secure` does so with addresses from encrypted DNS.
         `to_relays` dials first relays, and `road` knows their ways. `may_relay`: whether a relay may be tried for a
         host. `path_timeout_s`: how long a relay may take to open a path once it has the request; None:
-        `handshake_timeout_s` covers both. `groups` are the members of each group.
+        `handshake_timeout_s` covers both. `groups` are the members of each group. `shared` keeps connections that
+        several registries use.
 
         Raises ConfigError with one sentence for each relay that cannot work."""
         self._relays = {relay.name: relay for relay in relays}
@@ -99,6 +104,7 @@ class Registry:
         self._secure = secure
         self._to_relays = to_relays
         self._road = road
+        self.shared = SharedRelays() if shared is None else shared
         self._knowledge = knowledge
         self._may_relay = may_relay
         self._timeout_s = handshake_timeout_s
@@ -185,6 +191,7 @@ class Registry:
                 handshake_timeout_s=self._timeout_s,
                 path_timeout_s=self._path_timeout_s,
                 detect=self._detect,
+                shared=self.shared,
             )
         return made.dialer(Route((_UNNAMED,)))
 
@@ -199,6 +206,17 @@ class Registry:
     def hops(self, names: Sequence[str]) -> tuple[RelayUrl, ...]:
         """Returns the URLs of the hops of `names`, in order. Raises ConfigError when a name is unknown or repeats."""
         return tuple(url for _, url, _ in self._expanded(names, ()))
+
+    def protocol(self, name: str) -> str:
+        """Returns the version of HTTP that relay `name`, an https relay, has selected: "HTTP/2" or "HTTP/1.1". Empty
+        while that is not known, and for other kinds."""
+        last = self.hops((name,))[-1]
+        if last.kind is not RelayKind.HTTPS:
+            return ""
+        from proxy.net.dialers.http2_connect import Http2ConnectDialer
+
+        dialer = self._relayed((name,))
+        return dialer.protocol if isinstance(dialer, Http2ConnectDialer) else "HTTP/1.1"
 
     def first_endpoint(self, name: str) -> Destination:
         """Returns where the first relay of relay `name` listens, by the URL. Raises ConfigError for an unknown name."""
@@ -223,13 +241,14 @@ class Registry:
 
         (label, url, allowed), *further = self._expanded(names, ())
         dialer: RelayDialer
+        path: tuple[Hashable, ...] = _identity(url)
         if url.kind is RelayKind.ADDON:
             from proxy.net.dialers.addon_relay import AddonDialer  # few relays are an addon's
 
             dialer = AddonDialer(self._knowledge.dial_by_addon, url.host, label, timeout_s=self._timeout_s)
         else:
             trust = SendCredentials.ANYWHERE if allowed else SendCredentials.TO_LOOPBACK
-            dialer = self._hop(self._to_relays, label, url, trust, self._slots_of(url), self._road)
+            dialer = self._hop(self._to_relays, label, url, trust, path, self._slots_of(url), self._road)
         for label, url, allowed in further:
             if url.kind is RelayKind.ADDON:
                 raise ConfigError(f"{url} must be first in the chain: an addon connects from this computer")
@@ -237,7 +256,8 @@ class Registry:
                 if not dialer.carries(endpoint):
                     raise ConfigError(f"the relay before {endpoint.host} in the chain takes other addresses only")
             trust = SendCredentials.ANYWHERE if allowed else SendCredentials.NOWHERE
-            dialer = self._hop(dialer, label, url, trust)
+            path = (*path, *_identity(url))
+            dialer = self._hop(dialer, label, url, trust, path)
         return dialer
 
     def _slots_of(self, url: RelayUrl) -> Slots | None:
@@ -265,18 +285,68 @@ class Registry:
         label: str,
         url: RelayUrl,
         trust: SendCredentials,
+        path: Hashable,
         slots: Slots | None = None,
         road: RoadToRelays | None = None,
     ) -> RelayDialer:
-        """Returns the dialer of one relay behind `via`. `road`: that of a first relay."""
+        """Returns the dialer of one relay behind `via`. `path` identifies it and those before it, `road` is that of a
+        first relay."""
+        options: dict[str, Any] = {
+            "name": label,
+            "send_credentials": trust,
+            "timeout_s": self._timeout_s,
+            "path_timeout_s": self._path_timeout_s,
+        }
+        if url.kind is not RelayKind.HTTPS:
+            way, on_broken = self._way(via, label, url, slots, road, ())
+            return _relay_dialer(url.kind)(way, url, slots=slots, on_broken=on_broken, **options)
+
+        from proxy.net.dialers.http_connect import HttpConnectDialer
+        from proxy.net.dialers.relay_handshake import SendCredentials
+
+        options["send_credentials"] = SendCredentials.ANYWHERE
+
+        def by_http1(given: Dialer | None = None) -> HttpConnectDialer:
+            if given is not None:
+                return HttpConnectDialer(given, url, **options)
+            way, on_broken = self._way(via, label, url, slots, road, _HTTP1)
+            return HttpConnectDialer(way, url, slots=slots, on_broken=on_broken, **options)
+
+        if url.only_http1:
+            return by_http1()
+        from proxy.net.dialers.http2_connect import Http2ConnectDialer
+
+        way, on_broken = self._way(via, label, url, slots, road, (_HTTP2, *_HTTP1))
+        return Http2ConnectDialer(
+            self.shared.of(path),
+            by_http1,
+            way,
+            url,
+            slots=slots,
+            on_broken=on_broken,
+            has_left=_has_left(url, road),
+            **options,
+        )
+
+    def _way(
+        self,
+        via: Dialer,
+        label: str,
+        url: RelayUrl,
+        slots: Slots | None,
+        road: RoadToRelays | None,
+        alpn: tuple[str, ...],
+    ) -> tuple[Dialer, Callable[[Stream], None] | None]:
+        """Returns the dialer of connections to one relay behind `via`, and a function that gets those on which the
+        relay did not complete its handshake. `alpn`: the protocols that are offered to an https relay."""
         tls: TlsDialer | None = None
         if url.kind is RelayKind.HTTPS:
-            from proxy.net.dialers.relay_handshake import SendCredentials
             from proxy.net.dialers.tls import TlsDialer
 
             name = url.sni or url.host  # also for an alternative: it is the same relay
-            tls = TlsDialer(via, server_name=name, ca=url.ca, pin=url.pin, relay=label, timeout_s=self._timeout_s)
-            trust = SendCredentials.ANYWHERE
+            tls = TlsDialer(
+                via, server_name=name, ca=url.ca, pin=url.pin, alpn=alpn, relay=label, timeout_s=self._timeout_s
+            )
         has_strategies = tls is not None and literal(tls.server_name) is None and not _is_loopback(url.endpoint)
         ways: RelayWaysDialer | None = None
         if url.alternatives or (road is not None and road.strategies and has_strategies):
@@ -289,16 +359,7 @@ class Registry:
             ways = RelayWaysDialer(
                 via, url.endpoints, road, tls=tls, relay=label, timeout_s=self._timeout_s, spacing=spacing
             )
-        return _relay_dialer(url.kind)(
-            ways or tls or via,
-            url,
-            name=label,
-            send_credentials=trust,
-            timeout_s=self._timeout_s,
-            path_timeout_s=self._path_timeout_s,
-            slots=slots,
-            on_broken=ways and ways.broke,
-        )
+        return ways or tls or via, ways.broke if ways is not None else None
 
     def _expanded(self, names: Sequence[str], within: tuple[str, ...]) -> list[tuple[str, RelayUrl, bool]]:
         """Returns for each hop its name in messages, its URL, and whether its credentials may go unencrypted."""
@@ -332,12 +393,30 @@ def _relay_dialer(kind: RelayKind) -> Callable[..., RelayDialer]:
             from proxy.net.dialers.socks import Socks4Dialer
 
             return Socks4Dialer
-        case RelayKind.HTTP | RelayKind.HTTPS:
+        case RelayKind.HTTP:
             from proxy.net.dialers.http_connect import HttpConnectDialer
 
             return HttpConnectDialer
-        case RelayKind.ADDON:
-            raise ValueError("an addon opens its paths itself")
+        case RelayKind.HTTPS | RelayKind.ADDON:
+            raise ValueError("an https relay is made with its TLS, and an addon opens its paths itself")
+
+
+def _identity(url: RelayUrl) -> tuple[Hashable, ...]:
+    """Returns values that differ for relays, or states of a `ca` file, that may not share a connection."""
+    if url.ca is None:
+        return (url,)
+    try:
+        state = os.stat(url.ca)
+    except OSError:  # reading it says why
+        return (url,)
+    return url, state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def _has_left(url: RelayUrl, road: RoadToRelays | None) -> Callable[[str, float], bool]:
+    """Returns as `WayBeliefs.has_left`, of one relay on the network in use."""
+    if road is None:
+        return lambda peer, since: False
+    return lambda peer, since: road.beliefs.has_left(url.endpoint, peer, road.network(), since)
 
 
 def _check_wrap(route: Route) -> None:

@@ -215,7 +215,7 @@ LOOP_REST_S = 10.0
 """Seconds without a request to a relay that leads back, so that the loop ends."""
 
 
-class _Request:
+class Request:
     """The request to a relay for one destination."""
 
     __slots__ = ("_held", "_released", "_released_at", "_round", "data", "rounds", "waiting")
@@ -286,7 +286,7 @@ class HandshakeDialer(ABC):
         self._path_timeout_s = path_timeout_s
         self._slots = slots
         self._on_broken = on_broken
-        self._requests: Bounded[tuple[str, int], _Request] = Bounded(_REQUESTS_KEPT)  # by host and port
+        self._requests: Bounded[tuple[str, int], Request] = Bounded(_REQUESTS_KEPT)  # by host and port
         self._rests_until = 0.0  # the end of the rest of a relay that led back; 0: none
         self._credentials = self._authenticate(relay.user, relay.password) if relay.sends_credentials else b""
 
@@ -310,7 +310,7 @@ class HandshakeDialer(ABC):
         """See Dialer. Raises SKIPPED, with nothing sent, for a destination that the relay cannot carry."""
         key = destination.host, destination.port
         if (request := self._requests.get(key)) is None:
-            request = self._requests[key] = _Request(self._request_if_carried(destination))
+            request = self._requests[key] = Request(self._request_if_carried(destination))
         if self._rests_until:
             if asyncio.get_running_loop().time() < self._rests_until:
                 raise self._leads_back()
@@ -320,6 +320,8 @@ class HandshakeDialer(ABC):
             for waiting in tuple(request.waiting):
                 waiting.abort()
             raise self._leads_back()
+        if self._shares_connections:
+            return await self._open_path(destination, request)
         slot = None if self._slots is None else await self._slots.take(self._name)
         try:
             try:
@@ -359,6 +361,12 @@ class HandshakeDialer(ABC):
         longest; empty: there is none."""
         request = self._requests.get((destination.host, destination.port))
         return next((state.dropped() for state in request.waiting.values()), NO_EVIDENCE) if request else NO_EVIDENCE
+
+    _shares_connections = False
+
+    async def _open_path(self, destination: Destination, request: Request) -> Stream:
+        """Opens a path for a request that may go out, in a dialer that `_shares_connections`. Raises DialError."""
+        raise NotImplementedError
 
     def _leads_back(self) -> DialError:
         text = f"relay {self._name} leads back here: what it is asked for, this Byway is asked for again"

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakSet, WeakValueDictionary
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.model import UNKNOWN_NETWORK, Destination, NetworkId, Symptom
@@ -16,6 +18,10 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.relay_way import RelayWay, WayOrder
 from proxy.net.dialers.tcp import AddressLookup
 from proxy.net.kernel.tcp_info import TcpInfo
+
+if TYPE_CHECKING:
+    from proxy.net.dialers.http2_connect import RelayConnections
+    from proxy.net.dialers.http2_connection import Http2Connection
 
 
 class WayBeliefs(Protocol):
@@ -54,6 +60,11 @@ class WayBeliefs(Protocol):
         """The relay did not complete its handshake on the way to `peer`."""
         return
 
+    def has_left(self, relay: Destination, peer: str, network: NetworkId, since: float) -> bool:
+        """Whether a way to `peer` ("address:port") failed, stalled or was avoided later than `since`, so that no
+        further tunnel should go over a connection that was opened on it before."""
+        return False
+
     def due(self, relay: Destination, ways: Sequence[RelayWay], network: NetworkId, now: float) -> RelayWay | None:
         """Returns a way to test now, beside a dial that went well; None: there is none."""
         return None
@@ -64,6 +75,36 @@ class NoWayBeliefs(WayBeliefs):
 
 
 NO_WAY_BELIEFS: WayBeliefs = NoWayBeliefs()
+
+
+class SharedRelays:
+    """The HTTP/2 connections to relays, of all Setups of one process: a reload keeps those to a relay whose URL stays.
+    Dialers keep what they share alive; the connections of a relay that was removed are closed with their last tunnel.
+    Belongs to one loop."""
+
+    def __init__(self) -> None:
+        self._relays: WeakValueDictionary[Hashable, RelayConnections] = WeakValueDictionary()
+        self._connections: WeakSet[Http2Connection] = WeakSet()
+
+    def of(self, path: Hashable) -> RelayConnections:
+        """Returns the connections over a path: the URLs of all its hops, with their credentials."""
+        from proxy.net.dialers.http2_connect import RelayConnections  # with the first https relay
+
+        relay = self._relays.get(path)
+        if relay is None:
+            relay = self._relays[path] = RelayConnections(self._connections)
+        return relay
+
+    def abort_where(self, is_lost: Callable[[socket.SocketType], bool]) -> None:
+        """Breaks off the connections whose socket `is_lost`."""
+        for connection in tuple(self._connections):
+            if is_lost(connection.stream.lowest_socket):
+                connection.abort()
+
+    def retire_all(self) -> None:
+        """Lets open tunnels go on. Later ones get other connections."""
+        for connection in tuple(self._connections):
+            connection.retire()
 
 
 @frozen_dataclass

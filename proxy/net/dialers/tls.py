@@ -107,6 +107,19 @@ class TlsStream(Stream):
     def lowest_socket(self) -> socket.SocketType:
         return self._inner.lowest_socket
 
+    @property
+    def is_shared(self) -> bool:  # type: ignore[override]  # of most streams it is a constant
+        return self._inner.is_shared
+
+    def unread_error(self) -> int:
+        return self._inner.unread_error()
+
+    def bound_window(self, size: int) -> None:
+        self._inner.bound_window(size)
+
+    def give_up_connection(self) -> None:
+        self._inner.give_up_connection()
+
     def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
         data = self.lend_nowait(limit)
         return bytes(data) if isinstance(data, memoryview) else data
@@ -260,9 +273,10 @@ class TlsStream(Stream):
             return True
         if self._linger is not None:
             self._linger.cancel()
+        plain = self._inner.plain_socket  # another layer below may share its socket, and reads it itself
         with contextlib.suppress(OSError):  # BlockingIOError: it is empty
             for _ in range(_DISCARDED_CHUNKS):
-                if not self.lowest_socket.recv(CHUNK):
+                if not (self._inner.receive_nowait() if plain is None else plain.recv(CHUNK)):
                     break
         self._inner.close()
         # The cycle between both streams would live until the next garbage collection, with 100 KiB of OpenSSL for each
@@ -285,15 +299,17 @@ class TlsDialer:
         server_name: str | None = None,
         ca: str | None = None,
         pin: bytes | None = None,
+        alpn: tuple[str, ...] = (),
         relay: str = "",
         timeout_s: float = HANDSHAKE_TIMEOUT_S,
     ) -> None:
         """`server_name` is the name in the certificate and the SNI (None: the host that is dialed); `ca` a PEM file
         that is trusted in place of the system's roots; `pin` the SHA-256 of the certificate's public key
-        (SubjectPublicKeyInfo); `relay` the name in messages. Raises ConfigError when `ca` cannot be used."""
+        (SubjectPublicKeyInfo); `alpn` the protocols to offer; `relay` the name in messages. Raises ConfigError when
+        `ca` cannot be used."""
         self._via = via
         self.server_name = server_name or ""
-        self._context = context_trusting(ca)
+        self._context = context_trusting(ca, alpn=alpn)
         self._pin = pin
         self._relay = relay
         self._timeout_s = timeout_s

@@ -43,10 +43,10 @@ class BlindStall:
         "unacked",
     )
 
-    def __init__(self, began: float, sock: socket.SocketType, probes: int) -> None:
-        """Raises OSError when the connection is closed. `probes` unanswered ones are a freeze."""
+    def __init__(self, began: float, sock: socket.SocketType, keepalive: Keepalive, probes: int) -> None:
+        """`keepalive` are the probes on `sock`; `probes` unanswered ones are a freeze."""
         self.began = began
-        self.keepalive = Keepalive.begin(sock)
+        self.keepalive = keepalive
         self.unacked = unacknowledged_bytes(sock)
         self._probes = probes
         self._judged_s = 0

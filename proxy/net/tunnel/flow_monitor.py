@@ -147,6 +147,8 @@ class FlowMonitor:
                 evidence["cut_s"] = round(now - flow.opened_at, 1)
             if result.bytes_down <= self._settings.early_reset_bytes or again or "cut_s" in evidence:
                 flow.report(Symptom.RESET, evidence, now)
+        if flow.stall is not None and flow.tunnel.upstream.is_shared:  # the connection goes on
+            self._stop_keepalive(flow)
 
     def _is_small_and_whole(self, flow: WatchedFlow, result: TunnelResult, *, has_rested: bool) -> bool:
         """Whether a relay's flow ended with less than `proof_bytes`, and nothing is missing: the site ended it, or its
@@ -368,7 +370,8 @@ class FlowMonitor:
             if others_receive or unacknowledged_bytes(sock):
                 flow.probed_at = now
                 with contextlib.suppress(OSError):  # closed a moment ago
-                    flow.stall = BlindStall(now, sock, self._settings.frozen_probes)
+                    probing = self._begin_keepalive(flow.tunnel.upstream)
+                    flow.stall = BlindStall(now, sock, probing, self._settings.frozen_probes)
             elif now - flow.progress_at >= self._settings.frozen_give_up_s:
                 flow.probed_at = now
             return
@@ -427,8 +430,16 @@ class FlowMonitor:
         if sample is None or not flow.down or flow.tunnel.client_is_slow:
             return
         with contextlib.suppress(OSError):  # closed a moment ago
-            flow.stall = stall = Stall(now, Keepalive.begin(flow.tunnel.upstream.lowest_socket), sample)
+            flow.stall = stall = Stall(now, self._begin_keepalive(flow.tunnel.upstream), sample)
             self._probe(flow, stall)
+
+    def _begin_keepalive(self, upstream: Stream) -> Keepalive:
+        """Starts probes on a connection, or returns those of another stream on it. Raises OSError."""
+        if upstream.is_shared:
+            for other in self._flows:
+                if other.stall is not None and other.tunnel.upstream.lowest_socket is upstream.lowest_socket:
+                    return other.stall.keepalive
+        return Keepalive.begin(upstream.lowest_socket)
 
     def _probe(self, flow: WatchedFlow, stall: Stall) -> None:
         """Sends a probe at once, if the flow is still stalled."""
@@ -490,5 +501,10 @@ class FlowMonitor:
     def _stop_keepalive(self, flow: WatchedFlow) -> None:
         """Stops the probes, and restores the socket's options."""
         stall, flow.stall = flow.stall, None
-        if stall is not None and not flow.tunnel.over:
+        if stall is None:
+            return
+        if flow.tunnel.upstream.is_shared:
+            if not any(other.stall is not None and other.stall.keepalive is stall.keepalive for other in self._flows):
+                stall.keepalive.end(flow.tunnel.upstream.lowest_socket)
+        elif not flow.tunnel.over:
             stall.keepalive.end(flow.tunnel.upstream.lowest_socket)

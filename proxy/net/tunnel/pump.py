@@ -13,7 +13,6 @@ import asyncio
 import errno
 import os
 import select
-import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import field
@@ -157,7 +156,7 @@ class Tunnel:
 
     def _check_unread(self, stream: Stream, writing: _Flow) -> None:
         """Finds a reset of a stream that is not read now: SO_ERROR shows it as a read would."""
-        if code := stream.lowest_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        if code := stream.unread_error():
             self._sink_broke(writing, OSError(code, os.strerror(code)))
 
     def move(self, flow: _Flow) -> None:

@@ -461,7 +461,7 @@ async def test_a_relay_on_loopback_has_no_such_limit() -> None:
 def test_an_https_relay_takes_its_own_authority(tmp_path: Path) -> None:
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
     made = registry(relay("vps", f"https://me:pw@relay.test?sni=front.test&ca={tmp_path}/ca.pem"))
-    assert repr(made.dialer(Route(("vps",)))) == "<HttpConnectDialer vps>"
+    assert repr(made.dialer(Route(("vps",)))) == "<Http2ConnectDialer vps>"
 
 
 # -- the local ladder --------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ class Fake:
         self.up = SimpleNamespace(moved=0)
         self.client_is_slow = False
         self.over = False
-        self.upstream = SimpleNamespace(lowest_socket=sock, peer="192.0.2.1:443")
+        self.upstream = SimpleNamespace(lowest_socket=sock, peer="192.0.2.1:443", is_shared=False)
         self.sample: FlowSample | None = FlowSample(segment=1400)
         self.is_answered = True
 
