@@ -88,7 +88,7 @@ class App:
             verbose=verbose,
         )
         subscribe(services, subscribers)
-        self._lists = ListFetching(services, kept.copies, settings.list, self.reload)
+        self._lists = ListFetching(services, kept.copies, (*settings.list, *settings.subscription), self.reload)
         limit, adopted = clients_max(settings.limits), partial(attrgetter("adopted"), presence)
         self._server = Server(self._poller, services, clients_max=limit, adopted=adopted)
         self._active: ActiveSetup
@@ -302,7 +302,7 @@ class App:
         self._forget_home(setup)
         self._serving.addon_manager.configure(setup.loaded)
         self._serving.inspector.forget_rejections()
-        self._lists.follow(setup.settings.list)
+        self._lists.follow((*setup.settings.list, *setup.settings.subscription))
         self._system_proxy.on_rules_changed()
 
     def _forget_home(self, setup: Setup) -> None:

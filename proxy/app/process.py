@@ -31,6 +31,8 @@ from proxy.net.faults import Faults, place_of
 from proxy.net.loop.choice import new_loop
 from proxy.net.tasks import spawn
 from proxy.setup.freed_memory import return_freed_pages
+from proxy.store.list_copies import ListCopies
+from proxy.store.subscriptions import with_subscriptions
 from proxy.wire.relay_url import redact
 
 log = logging.getLogger("proxy")
@@ -45,6 +47,7 @@ def run(options: RunOptions, features: Sequence[Feature]) -> int:
     try:
         paths = Paths.locate(os.environ, config=options.config, state=options.state)
         loaded = load(paths.config_to_read, env=os.environ, flags=options.flags)
+        loaded = with_subscriptions(loaded, ListCopies(paths.lists_dir, ephemeral=True))
         options, paths = _with_room(options, paths)
         loop_factory = partial(new_loop, loaded.settings.limits.event_loop)
         with alone(paths) as lock, asyncio.Runner(loop_factory=loop_factory) as runner:

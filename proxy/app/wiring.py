@@ -13,7 +13,6 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.config.schema import ListConfig
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import ComputerResumed, NetworkLeft
 from proxy.detect.verdict.site_status import status_of
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
     from proxy.probe.dns_check import DnsCheck
     from proxy.probe.interception_check import InterceptionCheck
     from proxy.probe.ladder_search import LadderSearch
-    from proxy.probe.list_refresh import ListRefresh
+    from proxy.probe.list_refresh import Fetched, ListRefresh
     from proxy.probe.page_check import PageCheck
     from proxy.probe.retest import DirectRetest
     from proxy.probe.silence_check import SilenceCheck
@@ -108,7 +107,7 @@ class ListFetching:
         self,
         services: Services,
         copies: ListCopies,
-        lists: Sequence[ListConfig],
+        lists: Sequence[Fetched],
         apply: Callable[[], Awaitable[object]],
     ) -> None:
         """`lists` are those in use. `apply` reloads the configuration after a fetch."""
@@ -140,7 +139,7 @@ class ListFetching:
         request = Request(next(self._services.request_ids), destination, Inbound.RETEST, client="")
         return relays_left_by(await plan_for(request, self._services, setup))
 
-    def follow(self, lists: Sequence[ListConfig]) -> None:
+    def follow(self, lists: Sequence[Fetched]) -> None:
         """Subscribes to visits while one of `lists`, those now in use, may become due: a handler for each visit costs
         time."""
         may_be_due = any(item.refresh_s for item in lists)

@@ -36,9 +36,10 @@ def faults(settings: Settings) -> Iterator[Fault]:
         yield from _relay_faults(settings, number, chains)
     for number in range(len(settings.group)):
         yield from _group_faults(settings, number)
+    for number in range(len(settings.subscription)):
+        yield from _subscription_faults(settings, number)
     for number, source in enumerate(settings.list):
         yield from _source_faults(number, source)
-
     yield from _addon_faults(settings)
 
 
@@ -85,14 +86,14 @@ def _addon_faults(settings: Settings) -> Iterator[Fault]:
 
 
 def _name_faults(settings: Settings) -> Iterator[Fault]:
-    for section in ("relay", "group", "list"):
+    for section in ("relay", "group", "subscription", "list"):
         names = [entry.name for entry in getattr(settings, section)]
         counts: Counter[str] = Counter()
         for number, name in enumerate(names):
             counts[name] += 1
             if counts[name] == 2:  # reported once, at the second table
                 yield Fault((section, number, "name"), f"two [[{section}]] tables have the name {quoted(name)}")
-    for section in ("relay", "group"):
+    for section in ("relay", "group", "subscription"):
         for number, entry in enumerate(getattr(settings, section)):
             if entry.name.lower() == "direct":
                 yield Fault((section, number, "name"), f"{quoted(entry.name)} is reserved; choose another name")
@@ -117,7 +118,7 @@ def _relay_faults(settings: Settings, number: int, chains: Mapping[str, tuple[st
     except ValueError as error:
         yield Fault(path, f"relay {relay.name}: {error}")
         return
-    groups = [group.name for group in settings.group]
+    groups = [*(it.name for it in settings.group), *(it.name for it in settings.subscription)]
     if sum(item in groups for item in items) > 1:
         yield Fault(path, f"relay {relay.name}: the chain names more than one group; it may name one")
     for item in items:
@@ -159,10 +160,23 @@ def _source_faults(number: int, source: ListConfig) -> Iterator[Fault]:
         yield Fault(("list", number, "via"), "via is for https:// sources")
 
 
+def _subscription_faults(settings: Settings, number: int) -> Iterator[Fault]:
+    """Yields the faults of a subscription. No sentence contains the URL."""
+    subscription = settings.subscription[number]
+    names = {*(it.name for it in settings.relay), *(it.name for it in settings.group)}
+    if subscription.name in names:
+        sentence = f"subscription {subscription.name} has the name of a relay or a group; choose another name"
+        yield Fault(("subscription", number, "name"), sentence)
+    try:
+        https_url.parse(subscription.source)
+    except ValueError as error:
+        yield Fault(("subscription", number, "source"), f"the source of a subscription is an https:// URL: {error}")
+
+
 def _group_faults(settings: Settings, number: int) -> Iterator[Fault]:
     group = settings.group[number]
     by_name = {relay.name: relay for relay in settings.relay}
-    groups = [each.name for each in settings.group]
+    groups = [*(it.name for it in settings.group), *(it.name for it in settings.subscription)]
     if group.name in by_name:
         yield Fault(("group", number, "name"), f"group {group.name} has the name of a relay; choose another name")
     if not group.relays:

@@ -93,7 +93,7 @@ def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
             added.append(Added(same.name, relay_url.redact(same.url), was_there=same))
             continue
         taken = {*there, *edited.groups}
-        name = _checked_name(new.name, taken) if new.name is not None else free_name(new, taken)
+        name = checked_name(new.name, taken) if new.name is not None else free_name(new, taken)
         edited.toml.append("relay", _table(name, url, new))
         there[name] = (place, RelayConfig(name, url))  # `save` checks it
         added.append(Added(name, relay_url.redact(url)))
@@ -163,6 +163,23 @@ def add_list(file: Path, table: Mapping[str, str | bool]) -> None:
     edited.save()
 
 
+def add_subscription(file: Path, table: Mapping[str, str | bool]) -> None:
+    """Adds a `[[subscription]]` table after those in `file`."""
+    edited = _Edited(file)
+    edited.toml.append("subscription", table)
+    edited.save()
+
+
+def remove_subscriptions(file: Path, names: Sequence[str]) -> None:
+    """Removes these subscriptions. The caller has checked that nothing names them. Raises BywayError for those in an
+    inline array."""
+    edited = _Edited(file)
+    places = [place for place, item in enumerate(edited.settings.subscription) if item.name in names]
+    if places:
+        edited.remove_subscriptions(places)
+        edited.save()
+
+
 def relays_in(file: Path) -> Callable[[NewRelay], bool]:
     """Returns a function that tells whether a relay is in the file. Raises ConfigError when the file is faulty."""
     there = {identity(relay.url) for relay in _Edited(file).relays}
@@ -209,6 +226,8 @@ def order_relays(file: Path, names: Sequence[str]) -> list[str]:
     """Puts these relays first, in this order; the others keep their order. Returns all names in the new order.
     Raises ValueError for an unknown name."""
     edited = _Edited(file)
+    if any("/" in name for name in names):
+        return edited.order_members(names)
     first = list(dict.fromkeys(edited.place(name) for name in names))
     order = [*first, *(place for place in range(len(edited.relays)) if place not in first)]
     if order != sorted(order):
@@ -221,9 +240,12 @@ def enable_relays(file: Path, names: Sequence[str], enabled: bool) -> list[str]:
     """Sets `enabled` of these relays. Returns the names of those that it changed. Raises ValueError for an unknown
     name."""
     edited = _Edited(file)
-    changed = [name for name in dict.fromkeys(names) if edited.relays[edited.place(name)].enabled is not enabled]
+    members = [name for name in dict.fromkeys(names) if "/" in name]
+    others = [name for name in dict.fromkeys(names) if "/" not in name]
+    changed = [name for name in others if edited.relays[edited.place(name)].enabled is not enabled]
     for name in changed:
         edited.set("relay", edited.place(name), "enabled", value=enabled)
+    changed += edited.enable_members(members, enabled)
     if changed:
         edited.save()
     return changed
@@ -275,6 +297,44 @@ class _Edited:
         names = [relay.name for relay in self.relays]
         check_relay(name, names, self.groups)
         return names.index(name)
+
+    def subscription(self, member: str) -> int:
+        """Returns the position of the subscription of one of its relays, `shop/DE-1`. Raises ValueError."""
+        names = [it.name for it in self.settings.subscription]
+        name = member.partition("/")[0]
+        if name not in names:
+            raise ValueError(f"there is no relay {quoted(member)}: no subscription has the name {quoted(name)}")
+        return names.index(name)
+
+    def remove_subscriptions(self, places: Sequence[int]) -> None:
+        try:
+            self.toml.written("subscription", places[0])
+        except ValueError:
+            raise self._by_hand() from None
+        self.toml.remove_tables("subscription", places)
+
+    def enable_members(self, names: Sequence[str], enabled: bool) -> list[str]:
+        """Enables or disables relays of subscriptions. Returns those that it changed. Raises ValueError."""
+        changed = []
+        for name in names:
+            place = self.subscription(name)
+            disabled: list[str] = list(self.toml.document["subscription"][place].get("disabled", ()))
+            if (name in disabled) is not enabled:
+                continue
+            left = [it for it in disabled if it != name] if enabled else [*disabled, name]
+            self.set("subscription", place, "disabled", value=left or None)
+            changed.append(name)
+        return changed
+
+    def order_members(self, names: Sequence[str]) -> list[str]:
+        """Puts relays of one subscription first in it, and writes that. Returns them. Raises ValueError."""
+        places = {self.subscription(name) if "/" in name else -1 for name in names}
+        if len(places) > 1 or -1 in places:
+            raise ValueError("relays of one subscription can be put in another order at a time")
+        first = list(dict.fromkeys(names))
+        if self.set("subscription", places.pop(), "order", value=first):
+            self.save()
+        return first
 
     def set(self, *path: str | int, value: Value | None) -> bool:
         """Sets the key at a path; None removes it. Returns whether the value changed."""
@@ -355,7 +415,7 @@ def same_relay(url: str, other: str) -> bool:
         return False
 
 
-def _checked_name(name: str, taken: Container[str]) -> str:
+def checked_name(name: str, taken: Container[str]) -> str:
     """Returns the name. Raises ValueError for one that is invalid or taken."""
     if not _NAME.match(name):
         raise ValueError("a relay's name has 1 to 32 letters, digits, dots, dashes and underscores")

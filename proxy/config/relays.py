@@ -81,9 +81,16 @@ def group_in(url: str, groups: Collection[str]) -> str:
     return next((name for name in names_in(url) if name in groups), "")
 
 
+def is_member(name: str) -> bool:
+    """Whether a name is that of a relay of a subscription, such as `shop/DE-1`."""
+    return "/" in name
+
+
 def relay_names(settings: Settings) -> tuple[str, ...]:
-    """Returns the names that rules and overrides may use: those of relays, then those of groups."""
-    return (*(relay.name for relay in settings.relay), *(group.name for group in settings.group))
+    """Returns the names that rules and overrides may use: those of relays, then those of groups. Not those of a
+    subscription's relays: they may be gone after its next fetch."""
+    relays = (relay.name for relay in settings.relay if not is_member(relay.name))
+    return (*relays, *(group.name for group in settings.group))
 
 
 def lost_overrides(settings: Settings, overrides: Mapping[str, Override]) -> list[str]:

@@ -14,6 +14,7 @@ from proxy.config.setting_types import (
     Command,
     Count,
     Days,
+    HeaderText,
     Host,
     NetworkIdText,
     Page,
@@ -153,6 +154,40 @@ class GroupConfig(Section):
 
 
 @frozen_dataclass
+class SubscriptionConfig(Section):
+    """One subscription: a group whose relays follow a fetched file. Their names are `NAME/label`."""
+
+    name: RelayName = required("name of the group; no relay and no other group may have it too")
+    source: Url = required("https:// URL of the file, fetched by `byway relay refresh`; it is a secret", shown=False)
+    policy: Literal["fallback", "fastest", "sticky", "select"] = setting(
+        "fallback", "which relay goes first, as for a [[group]]"
+    )
+    disabled: Annotated[tuple[Text, ...], Size(at_most=256)] = setting(
+        (), "its relays that are not used, set by `byway relay disable`"
+    )
+    order: Annotated[tuple[Text, ...], Size(at_most=256)] = setting(
+        (), "its relays that go first, set by `byway relay order`; empty: as in the file"
+    )
+    refresh: Refresh = setting(
+        "", "fetch it again beside a visit after this time, 15m to 30d; empty: only when you ask"
+    )
+    via: Literal["relay", "direct"] = setting("relay", "how to fetch it: through relays only, or direct")
+    user_agent: HeaderText = setting(
+        "v2rayN/7.12", "User-Agent of the request, by which servers choose the notation of the file"
+    )
+
+    @property
+    def url(self) -> str:
+        """The URL from which the file is fetched."""
+        return self.source
+
+    @property
+    def refresh_s(self) -> int:
+        """Seconds between two fetches; 0: it is fetched only on request."""
+        return seconds_of(self.refresh) if self.refresh else 0
+
+
+@frozen_dataclass
 class ListConfig(Section):
     """One imported list. LIST rules decide how its domains are routed. Without such a rule its domains are likely
     blocked: they still go direct first, but are resolved by encrypted DNS only, and the first signal weighs more."""
@@ -257,6 +292,7 @@ class Limits(Section):
 
 RelayConfigs = Annotated[tuple[RelayConfig, ...], Size(at_most=256)]
 GroupConfigs = Annotated[tuple[GroupConfig, ...], Size(at_most=256)]
+SubscriptionConfigs = Annotated[tuple[SubscriptionConfig, ...], Size(at_most=32)]
 ListConfigs = Annotated[tuple[ListConfig, ...], Size(at_most=256)]
 NetworkNames = Annotated[dict[RelayName, NetworkIdText], Size(at_most=256)]
 AddonConfigs = Annotated[dict[str, AddonConfig], Size(at_most=256)]
@@ -274,6 +310,7 @@ class Settings(Section):
     log: Log = setting(Log(), "what is logged")
     relay: RelayConfigs = setting((), "relays, the preferred first")
     group: GroupConfigs = setting((), "groups of relays")
+    subscription: SubscriptionConfigs = setting((), "subscriptions: groups of relays that follow a fetched file")
     list: ListConfigs = setting((), "imported lists")
     networks: NetworkNames = setting({}, "names for NETWORK rules, each with the id that `byway status -v` shows")
     addons: AddonConfigs = setting({}, "addons by name")

@@ -125,6 +125,12 @@ def _printable(text: str) -> str:
     return text
 
 
+def _header_text(text: str) -> str:
+    if not text.isascii() or not text.isprintable() or text != text.strip():
+        raise ValueError(f"{quoted(text)} is not a text of one line in ASCII")
+    return text
+
+
 def _page(text: str) -> str:
     if not text.startswith(("https://", "http://")) or not text.isprintable() or " " in text:
         raise ValueError(f"{quoted(text)} is not a page URL such as https://example.com/")
@@ -185,6 +191,7 @@ Host = Annotated[str, Parsed(hostnames.host)]
 Suffix = Annotated[str, Parsed(_suffix)]
 Command = Annotated[str, Parsed(_command)]
 Text = Annotated[str, Size(at_most=255), Parsed(_printable)]
+HeaderText = Annotated[str, Size(at_least=1, at_most=200), Parsed(_header_text)]
 Page = Annotated[str, Parsed(_page)]
 PlainPage = Annotated[str, Parsed(_plain_page)]
 Url = Annotated[str, Size(at_least=1, at_most=2000)]

@@ -173,9 +173,9 @@ class Dependencies:
         await self.addon_manager.settled()
         return problems
 
-    async def configured_lists(self) -> Sequence[ListConfig]:
-        """Returns the lists of the configuration file as it is now, as `ActiveSetup.configured`."""
-        return (await self.active.configured()).list
+    async def configured(self) -> Settings:
+        """Returns the settings of the configuration file as it is now, as `ActiveSetup.configured`."""
+        return await self.active.configured()
 
     async def list_text(self, item: ListConfig) -> str:
         """Returns the text of a list: of its file, or of its last good copy. Raises ConfigError."""

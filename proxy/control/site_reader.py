@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from proxy.detect.relay_ways import RelayObstacle
     from proxy.model import IPAddress, NetworkId, Override, RelayGroup
     from proxy.store.database import Query
+    from proxy.store.list_copies import ListCopies
     from proxy.store.relay_tests import RelayTests
 
 _BLOCK = 250
@@ -47,6 +48,8 @@ class ReadableParts(Protocol):
     def configured_groups(self) -> Sequence[RelayGroup]: ...
     @property
     def relay_tests(self) -> RelayTests: ...
+    @property
+    def copies(self) -> ListCopies: ...
     def network(self) -> NetworkId: ...
     def addresses(self, host: str) -> Iterable[IPAddress]:
         """Those that a name is known to have."""

@@ -37,6 +37,8 @@ STALL_S = 20.0
 TOTAL_S = 180.0
 """Seconds for the whole download, redirects included: 16 MB at 90 kB/s. It ends an answer that comes byte by byte."""
 
+_SAID_LIMIT = 500  # characters of a header that is kept as text
+
 _REDIRECTS = (301, 302, 303, 307, 308)
 _GONE = (404, 410)
 _DAY_S = 86_400
@@ -44,10 +46,11 @@ _DAY_S = 86_400
 
 @frozen_dataclass
 class Downloaded:
-    """The file, decompressed, and its type."""
+    """The file, decompressed, its type, and what the server of a subscription says of the account."""
 
     content: bytes
     content_type: str
+    userinfo: str = ""
 
 
 class DownloadFailed(BywayError):
@@ -65,19 +68,26 @@ whether a redirect led to the URL."""
 
 
 async def download(
-    dialer: Dialer, url: HttpsUrl, known_at: float, *, limit: int, refuse: Refuse, trust: ssl.SSLContext | None = None
+    dialer: Dialer,
+    url: HttpsUrl,
+    known_at: float,
+    *,
+    limit: int,
+    refuse: Refuse,
+    trust: ssl.SSLContext | None = None,
+    agent: str = AGENT,
 ) -> Downloaded | None:
     """Requests `url` and follows its redirects. `limit` is the most bytes of the content; `trust` verifies certificates
-    (None: with the system's roots). Returns None when the source says that nothing has changed since the beginning of
-    the day of `known_at` (seconds since the epoch; 0: no copy is known). Closes its connections. Raises
-    DownloadFailed."""
+    (None: with the system's roots); `agent` is the User-Agent. Returns None when the source says that nothing has
+    changed since the beginning of the day of `known_at` (seconds since the epoch; 0: no copy is known). Closes its
+    connections. Raises DownloadFailed."""
     try:
         with deadline(TOTAL_S):
             for number in range(REDIRECTS_MAX + 1):
                 if reason := await refuse(url, number > 0):
                     raise DownloadFailed(reason)
                 try:
-                    result = await _request(dialer, url, known_at, limit, trust or context_trusting(None))
+                    result = await _request(dialer, url, known_at, limit, trust or context_trusting(None), agent)
                 except (DialError, PeerError, OSError) as error:
                     raise DownloadFailed(_in_words(error)) from error
                 if not isinstance(result, HttpsUrl):
@@ -89,7 +99,7 @@ async def download(
 
 
 async def _request(
-    dialer: Dialer, url: HttpsUrl, known_at: float, limit: int, trust: ssl.SSLContext
+    dialer: Dialer, url: HttpsUrl, known_at: float, limit: int, trust: ssl.SSLContext, agent: str
 ) -> Downloaded | HttpsUrl | None:
     """Makes one request. Returns the URL of a redirect, the file, or None for an unchanged file."""
     stream = await _within(CONNECT_S, "no connection", dialer.dial(url.destination))
@@ -97,7 +107,7 @@ async def _request(
         tls = TlsStream(stream, trust, url.host)
         stream = tls
         await _within(ANSWER_S, "no TLS handshake", tls.handshake())
-        await _within(ANSWER_S, "its request was not taken", tls.send(_head(url, known_at)))
+        await _within(ANSWER_S, "its request was not taken", tls.send(_head(url, known_at, agent)))
         reader = Reader()
         head = await _within(ANSWER_S, "no answer", _final_head(tls, reader))
         if head.status in _REDIRECTS:
@@ -116,13 +126,13 @@ async def _request(
         stream.abort()
 
 
-def _head(url: HttpsUrl, known_at: float) -> bytes:
+def _head(url: HttpsUrl, known_at: float, agent: str) -> bytes:
     """Returns the request. It contains no value that the source chose, such as an ETag: that would be a cookie, by
     which the source would recognise us on each relay. The date is by our own clock, and the same for all requests of
     that day."""
     from email.utils import formatdate  # few runs fetch a list
 
-    lines = [f"GET {url.target} HTTP/1.1", f"Host: {url.field}", f"User-Agent: {AGENT}", "Accept: */*"]
+    lines = [f"GET {url.target} HTTP/1.1", f"Host: {url.field}", f"User-Agent: {agent}", "Accept: */*"]
     lines.append("Accept-Encoding: gzip")
     if known_at:
         lines.append(f"If-Modified-Since: {formatdate(known_at // _DAY_S * _DAY_S, usegmt=True)}")
@@ -158,7 +168,8 @@ async def _body(stream: Stream, reader: Reader, head: ResponseHead, limit: int) 
             content = await asyncio.to_thread(gunzip, content, limit=limit)
         except ValueError as error:
             raise DownloadFailed(str(error)) from None
-    return Downloaded(content, _field(head, "content-type"))
+    said = _field(head, "subscription-userinfo")[:_SAID_LIMIT]
+    return Downloaded(content, _field(head, "content-type"), said if said.isascii() and said.isprintable() else "")
 
 
 def _field(head: ResponseHead, wanted: str) -> str:

@@ -1,9 +1,10 @@
-"""Fetches the lists whose source is an https URL: when the user asks, and beside a visit once a refresh is due.
+"""Fetches lists whose source is an https URL, and subscriptions: when the user asks, and beside a visit once a refresh
+is due.
 
 There is no timer: an idle Byway fetches nothing. A source is fetched through relays only, the healthiest first, unless
-its list says `via = "direct"` and the rules allow that. A new copy is checked before it replaces the last good one. If
-anything is wrong with it, the last good copy stays in use, and `byway list show` and `byway status` show the reason.
-Lists are fetched one at a time.
+its table says `via = "direct"` and the rules allow that. A new copy is checked before it replaces the last good one. If
+anything is wrong with it, the last good copy stays in use, and `byway list show`, `byway relay list` and `byway status`
+show the reason. They are fetched one at a time.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
+from typing import TypedDict
 
 from proxy.config.files import decode_pieces
-from proxy.config.schema import ListConfig
+from proxy.config.schema import ListConfig, Settings, SubscriptionConfig
 from proxy.model import DIRECT, Action, Destination, Plan, Route, literal
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import deadline
 from proxy.net.tasks import spawn
-from proxy.probe.download import Downloaded, DownloadFailed, download
+from proxy.probe.download import Downloaded, DownloadFailed, Refuse, download
+from proxy.probe.target import AGENT
 from proxy.session.events import Delivered
 from proxy.session.setup import Setup
 from proxy.store.list_copies import COPY_LIMIT, CopyInfo, ListCopies
@@ -54,6 +58,15 @@ _PAUSE_S = 0.001
 """Seconds between the pieces of a list that is checked, as in a reload (setup/reload.py)."""
 
 
+Fetched = ListConfig | SubscriptionConfig
+"""What has a source that is fetched."""
+
+
+def fetched_in(settings: Settings) -> list[Fetched]:
+    """Returns the lists and subscriptions that are fetched."""
+    return [*(item for item in settings.list if item.url), *settings.subscription]
+
+
 class Result(StrEnum):
     """The result of a fetch."""
 
@@ -64,8 +77,8 @@ class Result(StrEnum):
 
 @frozen_dataclass
 class Refreshed:
-    """The result for one list. After a failure, `why` is the reason, and the last good copy, if there is one, is in
-    use."""
+    """The result for one list or subscription. After a failure, `why` is the reason, and the last good copy is in use,
+    if there is one."""
 
     name: str
     result: Result
@@ -107,14 +120,28 @@ def relays_left_by(plan: Plan) -> Sequence[Route] | None:
 
 
 async def fetch(
-    context: RefreshContext, url: HttpsUrl, known_at: float, *, direct: bool, asked: bool, limit: int, remedy: str
+    context: RefreshContext,
+    url: HttpsUrl,
+    known_at: float,
+    *,
+    direct: bool,
+    asked: bool,
+    limit: int,
+    remedy: str,
+    agent: str = AGENT,
 ) -> Downloaded | None:
     """Fetches a file over its routes, until one works: through relays, or only `direct`. `known_at`, `limit` and the
     result are those of `download`; `asked`: the user asked for the fetch; `remedy`: what makes it direct. Raises
     DownloadFailed."""
     setup = context.setup()
+
+    async def through(route: Route) -> Downloaded | None:
+        refuse = _refusal(context, setup, route, asked=asked, remedy=remedy)
+        dialer, trust = setup.registry.dialer(route), context.trust
+        return await download(dialer, url, known_at, limit=limit, refuse=refuse, trust=trust, agent=agent)
+
     if direct:
-        return await _download(context, setup, DIRECT, url, known_at, asked=asked, limit=limit, remedy=remedy)
+        return await through(DIRECT)
     names = setup.registry.relay_names
     if not names:
         raise DownloadFailed(f"there is no relay to fetch it through; add one, or {remedy}")
@@ -126,7 +153,7 @@ async def fetch(
     failures, is_final = [], False
     for route in routes:
         try:
-            return await _download(context, setup, route, url, known_at, asked=asked, limit=limit, remedy=remedy)
+            return await through(route)
         except DownloadFailed as error:
             failures.append(f"through {route}: {error}")
             if is_final := error.is_final:
@@ -136,18 +163,8 @@ async def fetch(
     raise DownloadFailed(why, is_final=is_final)
 
 
-async def _download(
-    context: RefreshContext,
-    setup: Setup,
-    route: Route,
-    url: HttpsUrl,
-    known_at: float,
-    *,
-    asked: bool,
-    limit: int,
-    remedy: str,
-) -> Downloaded | None:
-    """Downloads over one route. Each URL, also of a redirect, is checked before its request. Raises DownloadFailed."""
+def _refusal(context: RefreshContext, setup: Setup, route: Route, *, asked: bool, remedy: str) -> Refuse:
+    """Returns the check of each URL of a download over one route, also of a redirect, before its request."""
 
     async def refuse(url: HttpsUrl, is_redirect: bool) -> str:
         destination = url.destination
@@ -169,11 +186,24 @@ async def _download(
         only = await context.only_relays(setup, destination) if is_redirect else None
         return "" if only is None or route in only else "redirects to a host that a rule keeps from this relay"
 
-    dialer, trust = setup.registry.dialer(route), context.trust
-    return await download(dialer, url, known_at, limit=limit, refuse=refuse, trust=trust)
+    return refuse
 
 
-def due_at(item: ListConfig, info: CopyInfo, now: float) -> float:
+class _Request(TypedDict):
+    limit: int
+    agent: str
+
+
+def _request_of(item: Fetched) -> _Request:
+    """Returns the most bytes of the answer, and the User-Agent of the request."""
+    if isinstance(item, ListConfig):
+        return _Request(limit=COPY_LIMIT, agent=AGENT)
+    from proxy.config.subscriptions import FILE_LIMIT  # few have one
+
+    return _Request(limit=FILE_LIMIT, agent=item.user_agent)
+
+
+def due_at(item: Fetched, info: CopyInfo, now: float) -> float:
     """Returns the time at which a list is due beside a visit, in seconds since the epoch; infinite: never. A stored
     time in the future comes from a wrong clock, and is ignored."""
     if not item.refresh_s:
@@ -186,7 +216,7 @@ def due_at(item: ListConfig, info: CopyInfo, now: float) -> float:
     return due
 
 
-def is_stale(item: ListConfig, info: CopyInfo, now: float) -> bool:
+def is_stale(item: Fetched, info: CopyInfo, now: float) -> bool:
     """Whether a copy with a `refresh` is older than STALE_TIMES of it."""
     return bool(item.refresh_s and info.has_copy) and now - info.fetched_at > STALE_TIMES * item.refresh_s
 
@@ -217,7 +247,7 @@ class ListRefresh:
 
     async def _refresh_due(self) -> None:
         try:
-            now, lists = self._context.now(), [item for item in self._context.setup().settings.list if item.url]
+            now, lists = self._context.now(), fetched_in(self._context.setup().settings)
             infos = await asyncio.to_thread(lambda: [self._copies.info(item.url) for item in lists])
             due = [item for item, info in zip(lists, infos, strict=True) if due_at(item, info, now) <= now]
             async for _ in self.refresh(due, asked=False):
@@ -230,7 +260,7 @@ class ListRefresh:
             self._under_way = False
 
     async def refresh(
-        self, lists: Sequence[ListConfig], *, asked: bool, accept_smaller: bool = False
+        self, lists: Sequence[Fetched], *, asked: bool, accept_smaller: bool = False
     ) -> AsyncGenerator[Refreshed, None]:
         """Fetches these lists, one after the other, and yields the result of each; at the end the new copies come into
         use. `asked`: the user asked for the fetch. `accept_smaller`: a list that shrank is accepted, too."""
@@ -244,10 +274,10 @@ class ListRefresh:
             finally:
                 if replaced:
                     await self._context.apply()
-                    used = {item.url for item in (*lists, *self._context.setup().settings.list)}
+                    used = {item.url for item in (*lists, *fetched_in(self._context.setup().settings))}
                     await asyncio.to_thread(self._copies.delete_unused, used, self._context.now())
 
-    async def _refresh_one(self, item: ListConfig, *, asked: bool, accept_smaller: bool) -> Refreshed:
+    async def _refresh_one(self, item: Fetched, *, asked: bool, accept_smaller: bool) -> Refreshed:
         before = await asyncio.to_thread(self._copies.info, item.url)
         kept = await asyncio.to_thread(self._kept, item.url)
         # A lost copy is fetched whole, although its stored facts have a time.
@@ -260,16 +290,19 @@ class ListRefresh:
                     known_at,
                     direct=item.via == "direct",
                     asked=asked,
-                    limit=COPY_LIMIT,
                     remedy=_REMEDY,
+                    **_request_of(item),
                 )
             now = self._context.now()
             after = replace(before, fetched_at=now, jitter=self._jitter(), failed_at=0.0, failures=0, error="")
+            if downloaded is not None:
+                after = replace(after, said=downloaded.userinfo)
             if downloaded is None or downloaded.content == kept:
                 await asyncio.to_thread(self._copies.note, after)
                 return Refreshed(item.name, Result.UNCHANGED, after.entries)
             last = before.entries if kept is not None else 0
-            entries = await asyncio.to_thread(self._check, item, downloaded, last, accept_smaller=accept_smaller)
+            check = partial(self._check, item) if isinstance(item, ListConfig) else partial(self._check_relays, item)
+            entries = await asyncio.to_thread(check, downloaded, last, accept_smaller=accept_smaller)
             after = replace(after, changed_at=now, entries=entries)
             await asyncio.to_thread(self._copies.replace, after, downloaded.content)
         except TimeoutError:
@@ -277,7 +310,8 @@ class ListRefresh:
         except BywayError as error:
             return await self._failed(item, before, redact(str(error)))
         except Exception as error:  # a fault of ours: this list backs off, and the next ones are fetched
-            log.error("List %s: the fetch failed by a fault of Byway", item.name, exc_info=error)
+            what = "List" if isinstance(item, ListConfig) else "Subscription"
+            log.error("%s %s: the fetch failed by a fault of Byway", what, item.name, exc_info=error)
             return await self._failed(item, before, f"a fault of Byway ({type(error).__name__}): please report it")
         return Refreshed(item.name, Result.REPLACED, entries)
 
@@ -288,7 +322,7 @@ class ListRefresh:
         except ConfigError:
             return None
 
-    async def _failed(self, item: ListConfig, before: CopyInfo, why: str) -> Refreshed:
+    async def _failed(self, item: Fetched, before: CopyInfo, why: str) -> Refreshed:
         after = replace(
             before,
             failed_at=self._context.now(),
@@ -299,11 +333,31 @@ class ListRefresh:
         await asyncio.to_thread(self._copies.note, after)
         if not before.failures:  # logged once, without a host
             serves = "the last good copy stays in use" if before.has_copy else "there is no copy of it"
-            log.warning("List %s could not be fetched; %s: see `byway list show %s`", item.name, serves, item.name)
+            is_list = isinstance(item, ListConfig)
+            what, see = ("List", f"list show {item.name}") if is_list else ("Subscription", "relay list")
+            log.warning("%s %s could not be fetched; %s: see `byway %s`", what, item.name, serves, see)
         return Refreshed(item.name, Result.FAILED, before.entries, why)
 
     def _jitter(self) -> float:
         return self._rng.uniform(1 - JITTER, 1 + JITTER)
+
+    def _check_relays(
+        self, item: SubscriptionConfig, downloaded: Downloaded, last: int, *, accept_smaller: bool
+    ) -> int:
+        """As `_check`, for a subscription, whose entries are relays. Keeps the names of its relays."""
+        from proxy.config.subscriptions import names_of, read_entries, refusal  # few have one
+        from proxy.routing.lists.acceptance import is_web_page
+
+        if is_web_page(downloaded.content, downloaded.content_type):
+            raise DownloadFailed("a web page came in place of the file")
+        try:
+            entries = read_entries("".join(decode_pieces(Path(item.name), downloaded.content)))
+        except ConfigError as error:
+            raise DownloadFailed(f"what came cannot be used: {error.problems[0]}") from None
+        if reason := refusal(entries, last, accept_smaller=accept_smaller):
+            raise DownloadFailed(reason)
+        self._copies.keep_names(item.url, names_of(item.name, entries, self._copies.names(item.url)))
+        return sum(not entry.why for entry in entries)
 
     def _check(self, item: ListConfig, downloaded: Downloaded, last_entries: int, *, accept_smaller: bool) -> int:
         """Parses a download, in a thread. Returns the number of its entries. Raises DownloadFailed when it must not

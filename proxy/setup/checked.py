@@ -33,6 +33,7 @@ from proxy.setup.guard import guard_of
 from proxy.setup.rule_files import block_pages, read_rules
 from proxy.store.list_copies import ListCopies
 from proxy.store.relay_addresses import RelayAddresses
+from proxy.store.subscriptions import with_subscriptions
 from proxy.wire import dns_url
 from proxy.wire.dns_url import SecureServer
 from proxy.wire.relay_url import RelayUrl
@@ -85,6 +86,7 @@ class Checked:
 def check(parts: Parts, loaded: Loaded, *, pause_s: float = 0.0) -> Checked:
     """Reads every file and runs every password command that `loaded` names. It blocks, and may run in a thread;
     `pause_s` is as in `read_rules`. Raises ConfigError with all problems."""
+    loaded = with_subscriptions(loaded, parts.copies or ListCopies(parts.paths.lists_dir, ephemeral=True))
     problems = _Problems()
     with problems:
         relays = _relays(parts, loaded)

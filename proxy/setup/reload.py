@@ -29,6 +29,7 @@ from proxy.setup.knowledge import SetupInUse
 from proxy.setup.rule_files import Fingerprint, fingerprint, fingerprint_of_included, read_list_text
 from proxy.setup.steps import build
 from proxy.store.list_copies import ListCopies
+from proxy.store.subscriptions import with_subscriptions
 from proxy.wire.relay_url import redact
 
 log = logging.getLogger(__name__)
@@ -188,10 +189,14 @@ class ActiveSetup:
         """Returns the settings of the configuration file as it is now, or those in use when it is faulty. A valid file
         may not be in use, because a rule needs a list that has not been fetched."""
         try:
-            loaded = await asyncio.to_thread(load, self._paths.config_to_read, env=os.environ, flags=self._flags)
+            loaded = await asyncio.to_thread(self._load)
         except ConfigError:
             loaded = self.setup.loaded
         return loaded.settings
+
+    def _load(self) -> Loaded:
+        loaded = load(self._paths.config_to_read, env=os.environ, flags=self._flags)
+        return with_subscriptions(loaded, self._parts.copies or ListCopies(self._paths.lists_dir, ephemeral=True))
 
     async def list_text(self, item: ListConfig, copies: ListCopies) -> str:
         """As `read_list_text`, in a thread. Raises ConfigError."""
@@ -233,7 +238,7 @@ class ActiveSetup:
         they known. Raises ConfigError."""
         self._check_folder_stays()
         config, *_ = fingerprint(self.setup.settings, self._paths)
-        loaded = load(self._paths.config_to_read, env=os.environ, flags=self._flags)
+        loaded = self._load()
         _, *others = fingerprint(loaded.settings, self._paths)
         self._check_stays_closed(loaded)
         checked = check(self._parts, loaded, pause_s=PAUSE_S)

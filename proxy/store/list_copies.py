@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,8 +36,9 @@ UNUSED_S = 30 * 86_400.0
 """Age at which a copy is deleted that no list of the configuration uses."""
 
 _INFO_LIMIT = 64 * 1024
+_NAMES_LIMIT = 1024 * 1024
 _TEXT_LIMIT = 4096
-_TEXTS = ("url", "error")
+_TEXTS = ("url", "error", "said")
 _FAR_FUTURE = 1e11
 
 
@@ -60,6 +61,8 @@ class CopyInfo:
     """Failed fetches in a row, since the copy was last confirmed."""
     error: str = ""
     """Why the last fetch failed, in a sentence; empty if it did not."""
+    said: str = ""
+    """What the source of a subscription said of the account, as its header has it; empty: nothing."""
 
     @property
     def has_copy(self) -> bool:
@@ -74,6 +77,7 @@ class ListCopies:
         self._ephemeral = ephemeral
         self._infos: dict[str, CopyInfo] = {}  # those that are not on disk
         self._contents: dict[str, bytes] = {}
+        self._names: dict[str, Mapping[str, str]] = {}
         self._trials: ListTrials | None = None
         self._allows_trials = True
         self._making = threading.Lock()
@@ -128,6 +132,34 @@ class ListCopies:
             write_private(self.file(info.url), content)
         self.note(info)
 
+    def names(self, url: str) -> Mapping[str, str]:
+        """Returns the names that `keep_names` stored for a URL; empty when there are none, or they cannot be read."""
+        if url in self._names:
+            return self._names[url]
+        try:
+            document = json.loads(read_bytes(self._names_file(url), limit=_NAMES_LIMIT))
+        except (ConfigError, ValueError, RecursionError):
+            return {}
+        if not isinstance(document, dict) or not all(isinstance(each, str) for each in document.values()):
+            return {}
+        return document
+
+    def keep_names(self, url: str, names: Mapping[str, str]) -> None:
+        """Stores the names of what is in a copy; in memory if they cannot be written."""
+        self._names[url] = names
+        if self._ephemeral:
+            return
+        try:
+            private_folder(self._folder)
+            write_private(self._names_file(url), json.dumps(names))
+        except BywayError as error:
+            log.debug("%s", error)
+        else:
+            self._names.pop(url, None)
+
+    def _names_file(self, url: str) -> Path:
+        return self.file(url).with_suffix(".names")
+
     def note(self, info: CopyInfo) -> None:
         """Stores the state of a URL's copy; in memory if it cannot be written."""
         self._infos[info.url] = info
@@ -154,7 +186,7 @@ class ListCopies:
 
 def _read_info(file: Path, url: str) -> CopyInfo:
     try:
-        document = json.loads(read_bytes(file, limit=_INFO_LIMIT))
+        document = {"said": "", **json.loads(read_bytes(file, limit=_INFO_LIMIT))}  # earlier versions had no `said`
         values = {field.name: document[field.name] for field in fields(CopyInfo)}
         if values["url"] != url or not all(_is_sane(value, name in _TEXTS) for name, value in values.items()):
             raise ValueError("not a document of this folder's")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
@@ -12,16 +13,25 @@ from dataclasses import replace
 from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
 from proxy.model import Destination, Route
+from proxy.model.errors import ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.poller import make_poller
 from proxy.net.uplink.network_id import network_here
-from proxy.probe.list_refresh import RefreshContext, relays_left_by
+from proxy.probe.download import Downloaded, DownloadFailed
+from proxy.probe.list_refresh import RefreshContext, fetch, relays_left_by
+from proxy.probe.target import AGENT
 from proxy.routing.rule import Situation
 from proxy.session.setup import Setup
 from proxy.setup.checked import Parts
 from proxy.setup.steps import make
 from proxy.store.list_copies import ListCopies
 from proxy.store.salvage import read_overrides
+from proxy.terminal.command import Invocation
+from proxy.terminal.exit_codes import Misused
 from proxy.terminal.offline import plan_offline
+from proxy.terminal.terminal import confirm
+from proxy.wire import https_url
+from proxy.wire.url_secrets import hide_paths
 
 
 @contextlib.asynccontextmanager
@@ -54,3 +64,49 @@ async def fetching(paths: Paths, copies: ListCopies) -> AsyncGenerator[RefreshCo
             apply=apply,
             now=time.time,
         )
+
+
+@frozen_dataclass
+class FetchedFile:
+    """A file, where it came from and by which way."""
+
+    host: str
+    content: bytes
+    content_type: str
+    userinfo: str
+    was_direct: bool
+
+
+def fetch_asking(
+    call: Invocation, paths: Paths, source: str, *, limit: int, direct: bool, agent: str = AGENT
+) -> FetchedFile:
+    """Fetches a file once, through relays. Without one that works, asks the person once whether to fetch it direct.
+    Raises Misused for what is no https URL, and ConfigError when nothing was fetched. Nothing printed has a secret of
+    the URL."""
+    try:
+        url = https_url.parse(source)
+    except ValueError as error:
+        raise Misused(f"give a file, -, or an https:// URL: {error}") from None
+    try:
+        found = asyncio.run(_fetch(paths, url, limit=limit, direct=direct, agent=agent))
+    except DownloadFailed as error:
+        call.output.hint(f"Not fetched{'' if direct else ' through a relay'}: {error}.")
+        can_help = not direct and not error.is_final
+        if not can_help:
+            raise ConfigError(f"{hide_paths(source)}: cannot be fetched") from None
+        if sys.stdin is None or not sys.stdin.isatty():
+            remedy = f"to fetch it direct, so that your provider sees {url.host}: --direct"
+            raise ConfigError(f"{hide_paths(source)}: cannot be fetched; {remedy}") from None
+        if not confirm(f"Fetch it direct? Your provider sees {url.host}."):
+            raise ConfigError(f"{hide_paths(source)}: nothing was fetched") from None
+        return fetch_asking(call, paths, source, limit=limit, direct=True, agent=agent)
+    return FetchedFile(url.host, found.content, found.content_type, found.userinfo, direct)
+
+
+async def _fetch(paths: Paths, url: https_url.HttpsUrl, *, limit: int, direct: bool, agent: str) -> Downloaded:
+    async with fetching(paths, ListCopies(paths.lists_dir)) as context:
+        found = await fetch(
+            context, url, 0.0, direct=direct, asked=True, limit=limit, remedy="use --direct", agent=agent
+        )
+    assert found is not None  # no copy was known
+    return found

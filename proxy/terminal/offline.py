@@ -23,11 +23,14 @@ from proxy.routing.rule import Situation
 from proxy.session.setup import Setup
 from proxy.setup.checked import Parts
 from proxy.setup.steps import make
+from proxy.store.list_copies import ListCopies
+from proxy.store.subscriptions import with_subscriptions
 
 
 def read_configuration(paths: Paths) -> Loaded:
-    """Loads the configuration and the environment. Raises ConfigError with all problems."""
-    return load(paths.config_to_read, env=os.environ)
+    """Loads the configuration and the environment, with the relays of its subscriptions. Raises ConfigError with all
+    problems."""
+    return with_subscriptions(load(paths.config_to_read, env=os.environ), ListCopies(paths.lists_dir, ephemeral=True))
 
 
 def make_setup(

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
 
-from proxy.config.load import load
 from proxy.config.paths import Paths
 from proxy.config.relays import Relays, relays_of
 from proxy.config.schema import Settings
@@ -38,9 +37,11 @@ from proxy.setup.saved_relay_health import RelayHealthFile, known_here
 from proxy.store import queries, route_queries
 from proxy.store.database import Query
 from proxy.store.file import open_log, open_store
+from proxy.store.list_copies import ListCopies
 from proxy.store.relay_selection import read_selection
 from proxy.store.relay_tests import RelayTests, place
 from proxy.terminal.exit_codes import NotAllowed, NotRunning, as_misuse
+from proxy.terminal.offline import read_configuration
 
 T = TypeVar("T")
 
@@ -91,6 +92,10 @@ class Stored:
     @cached_property
     def groups(self) -> RelayGroups:
         return RelayGroups(self.health, read_selection(self._paths.relay_selection_file))
+
+    @property
+    def copies(self) -> ListCopies:
+        return ListCopies(self._paths.lists_dir, ephemeral=True)  # only to read
 
     @property
     def relay_tests(self) -> RelayTests:
@@ -166,6 +171,6 @@ def _relays(paths: Paths) -> Relays:
     """Returns the relays of the configuration, with its settings; the defaults when it has an error, since the log can
     be read without it."""
     try:
-        return load(paths.config_to_read, env=os.environ).relays
+        return read_configuration(paths).relays
     except ConfigError:
         return relays_of(Settings())

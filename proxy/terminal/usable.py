@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-
-from proxy.config.load import load
 from proxy.config.paths import Paths
 from proxy.model.document import Document
 from proxy.terminal.client import Client
+from proxy.terminal.offline import read_configuration
 
 
 def relays_now(paths: Paths, client: Client | None) -> Document:
     """Returns the relays and groups of the running Byway; otherwise the configured ones, without faults."""
     if client is not None:
         return client.get("/v1/relays")
-    relays = load(paths.config_to_read, env=os.environ).relays
+    relays = read_configuration(paths).relays
     in_use = {each.name for each in relays.in_use}
     return {
         "relays": [

@@ -210,8 +210,7 @@ weights = 3
 retest_blocked_s = []
 """
     assert faults(text) == [
-        'config.toml:1: unknown section or key "colour"; it can be config_version, listen, auto, dns, safety, log, '
-        "relay, group, list, networks, addons, desktop, ui, inspect, detect or limits",
+        'config.toml:1: unknown section or key "colour"',
         'config.toml:3: unknown key "prot" in [listen]; did you mean port?',
         "config.toml:4: listen.port must be a whole number; write it without quotes",
         'config.toml:5: listen.address is not an IP address; write "127.0.0.1" for this computer only',

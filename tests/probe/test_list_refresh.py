@@ -18,7 +18,7 @@ from typing import Any, cast
 import pytest
 import trustme
 
-from proxy.config.schema import ListConfig
+from proxy.config.schema import ListConfig, SubscriptionConfig
 from proxy.model import DIRECT, Action, Destination, Plan, Route
 from proxy.model.errors import BywayError
 from proxy.net.stream import Stream
@@ -588,3 +588,71 @@ async def test_what_takes_too_long_over_all_relays_ends(scene: Scene, monkeypatc
 
     scene.source.answers["/list.txt"] = never
     assert (await scene.ask()).why == "took longer than 0.1 s"
+
+
+# -- subscriptions -----------------------------------------------------------------------------------------------------
+
+
+SHOP = b"socks5h://de.example:1080#DE\nhttps://nl.example:443#NL\n"
+
+
+def follow(scene: Scene, *, refresh: str = "1d") -> SubscriptionConfig:
+    """Configures a subscription in the place of the list."""
+    scene.source.answers["/shop"] = page(SHOP, subscription_userinfo="total=5; expire=7")
+    url = f"https://lists.test:{scene.source.port}/shop"
+    table = f'[[subscription]]\nname = "shop"\nsource = "{url}"\nrefresh = "{refresh}"\nuser_agent = "clash"\n'
+    scene.configure(refresh="", more=table)
+    return scene.setup.settings.subscription[0]
+
+
+async def test_a_subscription_is_fetched_beside_a_visit_once_it_is_due_and_its_relays_are_in_use(scene: Scene) -> None:
+    item = follow(scene)
+    assert [*scene.setup.registry.relay_names] == ["r0"]
+    await scene.visit()
+    assert "User-Agent: clash\r\n" in scene.source.heads[-1]
+    assert [*scene.setup.registry.relay_names] == ["r0", "shop/DE", "shop/NL"]
+    assert [(group.name, group.members) for group in scene.setup.groups] == [("shop", ("shop/DE", "shop/NL"))]
+    info = scene.copies.info(item.url)
+    assert (info.entries, info.said) == (2, "total=5; expire=7")
+    scene.clock.advance(DAY / 2)
+    await scene.visit()
+    assert len(scene.source.heads) == 1
+    scene.source.answers["/shop"] = page(b"socks5h://de.example:1080#changed\n")
+    scene.clock.advance(DAY)
+    await scene.visit()
+    assert len(scene.source.heads) == 2
+    assert [*scene.setup.registry.relay_names] == ["r0", "shop/DE"]
+
+
+async def test_a_subscription_without_refresh_is_never_fetched_unasked(scene: Scene) -> None:
+    item = follow(scene, refresh="")
+    await scene.visit()
+    assert scene.source.heads == []
+    (result,) = [it async for it in scene.refresh.refresh([item], asked=True)]
+    assert result == Refreshed("shop", Result.REPLACED, 2)
+
+
+async def test_a_subscription_is_not_fetched_direct_when_every_relay_fails(scene: Scene) -> None:
+    item = follow(scene)
+    forbidden = scene.setup.registry.direct = cast(Any, Forbidden())
+    await scene.relays[0].stop()
+    await scene.visit()
+    assert scene.copies.info(item.url).error.startswith("through r0: ")
+    assert (scene.source.connections, forbidden.asked) == (0, [])
+
+
+async def test_a_bad_file_of_a_subscription_keeps_the_last_good_copy(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    item = follow(scene)
+    await scene.visit()
+    for answer, why in (
+        (page(HTML), "a web page came in place of the file"),
+        (page(b"ss://x"), "none of its 1 entries"),
+    ):
+        scene.source.answers["/shop"] = answer
+        (result,) = [it async for it in scene.refresh.refresh([item], asked=True)]
+        assert (result.result, result.entries) == (Result.FAILED, 2)
+        assert result.why.startswith(why)
+    assert scene.copies.content(item.url) == SHOP
+    assert caplog.text.count("Subscription shop could not be fetched; the last good copy stays in use") == 1

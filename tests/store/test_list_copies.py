@@ -174,3 +174,32 @@ def test_once_the_trials_have_ended_no_list_is_tried(folder: Path, *, is_used: b
     copies.end_trials()
     with pytest.raises(ConfigError, match="Byway ends"):
         copies.trials.require(b"b.test\n", source="list", format="domains", allow_suffixes=False)
+
+
+def test_names_are_kept_and_damaged_ones_are_none(tmp_path: Path) -> None:
+    folder = tmp_path / "lists"
+    ListCopies(folder).keep_names("https://a.test/x", {"place": "shop/DE"})
+    assert ListCopies(folder).names("https://a.test/x") == {"place": "shop/DE"}
+    assert ListCopies(folder).names("https://b.test/x") == {}
+    (file,) = folder.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    for content in ("{", "[]", '{"a": 1}', "[" * 100_000, "x" * 2_000_000):
+        file.write_text(content)
+        assert ListCopies(folder).names("https://a.test/x") == {}
+
+
+def test_names_of_an_ephemeral_run_are_in_memory(tmp_path: Path) -> None:
+    copies = ListCopies(tmp_path / "lists", ephemeral=True)
+    copies.keep_names("https://a.test/x", {"place": "shop/DE"})
+    assert copies.names("https://a.test/x") == {"place": "shop/DE"}
+    assert not (tmp_path / "lists").exists()
+
+
+def test_facts_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    copies = ListCopies(tmp_path / "lists")
+    copies.note(CopyInfo("https://a.test/x", fetched_at=1.0))
+    file = next((tmp_path / "lists").glob("*.json"))
+    document = json.loads(file.read_text())
+    del document["said"]
+    file.write_text(json.dumps(document))
+    assert ListCopies(tmp_path / "lists").info("https://a.test/x") == CopyInfo("https://a.test/x", fetched_at=1.0)

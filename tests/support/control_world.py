@@ -236,7 +236,7 @@ class Parts:
     copies: ListCopies
     list_refresh: ListRefresh
     relay_obstacles: Callable[[], Mapping[str, RelayObstacle]]
-    configured_lists: Callable[[], Coroutine[Any, Any, Sequence[ListConfig]]]
+    configured: Callable[[], Coroutine[Any, Any, Settings]]
     select: Callable[[str, str], Coroutine[Any, Any, None]]
     list_text: Callable[[ListConfig], Coroutine[Any, Any, str]]
     system_proxy: SystemProxy
@@ -375,7 +375,7 @@ class World:
             recent_clients=self.recent_clients,
             copies=self.copies,
             list_refresh=ListRefresh(self._refresh_context(), self.copies),
-            configured_lists=self._configured_lists,
+            configured=self._configured,
             list_text=self._list_text,
             system_proxy=self.system_proxy,
             modes=self.modes,
@@ -386,8 +386,8 @@ class World:
             config_file=self.path or Path("/nonexistent/config.toml"),
         )
 
-    async def _configured_lists(self) -> Sequence[ListConfig]:
-        return self.settings.list
+    async def _configured(self) -> Settings:
+        return self.settings
 
     async def _list_text(self, item: ListConfig) -> str:
         return self.list_texts[item.name]

@@ -32,7 +32,7 @@ COMMANDS = [
     "addons new", "addons check", "addons replay", "addons enable", "addons disable", "addons docs", "addons path",
     "service install", "service uninstall", "service status", "rule export",
     "site list", "site show", "site set", "site forget", "config show", "config set", "config unset", "config check",
-    "config path", "config export", "config import", "import",
+    "config path", "config export", "config import", "import", "relay refresh",
     "doctor", "forget", "mode", "pause", "resume", "system on", "system off", "system show",
     "ca show", "ca export", "ca trust", "ca untrust", "ca rotate", "ca remove", "help", "version",
 ]  # fmt: skip

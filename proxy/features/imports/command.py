@@ -55,7 +55,7 @@ def take_over(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Undo the last import.")] = False,
 ) -> Exit | None:  # fmt: skip
-    """Take over relays, groups and rules from another program's configuration.
+    """Take over relays, groups and rules of another program.
 
     Every entry is shown with what it becomes, or why it is not taken; then you are asked, and nothing is written
     before. Relays and groups are added to config.toml, rules to rules.txt, before MATCH; all else there stays as it is.

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
 
+from proxy.config.relays import is_member
 from proxy.features.relays.additions import about_passwords, added_document, show_added, test_added, warn_of_withheld
 from proxy.features.relays.display import show_listeners, show_results, show_table, state_words, visits_cells
 from proxy.features.relays.edit import configuration_at, named_in, run_edit
 from proxy.languages.amounts import ago, clock
+from proxy.model.document_version import VERSION
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.completion import complete_relays, complete_selections
 from proxy.terminal.exit_codes import Exit, Misused, NotRunning, as_misuse
@@ -22,6 +25,7 @@ from proxy.terminal.terminal import confirm
 if TYPE_CHECKING:
     from proxy.config.edit import Added
     from proxy.config.paths import Paths
+    from proxy.model.document import Document
 
 group = typer.Typer(help="Relays and groups of relays: list, find, test, edit, select.", no_args_is_help=True)
 
@@ -29,7 +33,10 @@ Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Relay names.",
 
 
 @command(group, "list", example="byway relay list")
-def list_relays(call: Invocation) -> None:
+def list_relays(
+    call: Invocation,
+    everything: Annotated[bool, typer.Option("--all", help="Also show each relay of a subscription.")] = False,
+) -> None:
     """List the relays, the preferred first, and the groups.
 
     Success, handshake and last fault are those of visits in the last 24 hours: nothing is sent to find them. `when` is
@@ -45,6 +52,7 @@ def list_relays(call: Invocation) -> None:
     if call.output.answered(shown):
         return
     when = ago if call.output.fancy else clock
+    hide = {each["name"] for each in shown["subscriptions"]} if call.output.fancy and not everything else set()
     rows = [
         (
             relay["name"],
@@ -54,6 +62,7 @@ def list_relays(call: Invocation) -> None:
             relay["url"],
         )
         for relay in shown["relays"]
+        if relay["name"].partition("/")[0] not in hide or "/" not in relay["name"]
     ]
     visits = ("success", "handshake", "last fault")
     show_table(call, ("relay", "state", "when", *visits, "url"), rows)
@@ -66,6 +75,10 @@ def list_relays(call: Invocation) -> None:
         show_table(call, ("group", "policy", "state", *visits, "relays"), rows)
         for problem in dict.fromkeys(group["problem"] for group in groups if group["problem"]):
             call.output.hint(f"{problem[0].upper()}{problem[1:]}.")
+    if shown["subscriptions"]:
+        from proxy.features.relays.subscriptions import show_subscriptions
+
+        show_subscriptions(call, shown["subscriptions"])
 
 
 @command(group, "scan", example="byway relay scan")
@@ -222,12 +235,15 @@ def add(
         str,
         typer.Argument(
             metavar="URL|FILE|-",
-            help="socks5h://HOST:PORT, http://…, https://…, a chain A>B; or a file, or - for standard input, "
-            "with one URL a line.",
+            help="socks5h://HOST:PORT, http://…, https://…, a chain A>B; a file, or - for standard input, with one URL "
+            "a line; or a subscription, https://HOST/PATH.",
         ),
     ],
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name for rules and the log.")] = None,
     no_test: Annotated[bool, typer.Option("--no-test", help="Add it without a test.")] = False,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="Fetch a subscription direct: your provider sees its host.")
+    ] = False,
     allow_plaintext_credentials: Annotated[
         bool,
         typer.Option(
@@ -239,10 +255,19 @@ def add(
 
     A relay that fails its test is added all the same, with a warning. One that is there already is not added again.
     For a user without a password, the password is asked for and stored in the configuration file, which only you can
-    read; `password_cmd` there takes it from elsewhere."""
+    read; `password_cmd` there takes it from elsewhere. A subscription is fetched through your relays; its relays are a
+    group, which follows the file."""
     from proxy.config.edit import add_relays, relays_in
     from proxy.features.relays.input import ask_password, read_given
+    from proxy.wire.keys.pasted import is_subscription
 
+    if is_subscription(url):
+        from proxy.features.relays.subscriptions import subscribe
+
+        subscribe(call, url, name, direct=direct)
+        return None
+    if direct:
+        raise Misused("--direct is for a subscription, https://HOST/PATH")
     given = read_given(url)
     if name is not None and len(given.relays) + len(given.problems) > 1:
         raise Misused("--name is for one relay, and several were given")
@@ -277,18 +302,49 @@ def add(
     return Exit.USAGE if given.problems else None
 
 
+@command(group, "refresh", example="byway relay refresh shop")
+def refresh(
+    call: Invocation,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Subscriptions (default: all).")] = None,
+    accept_smaller: Annotated[
+        bool, typer.Option("--accept-smaller", help="Take a file with less than half of the relays.")
+    ] = False,
+) -> Exit | None:
+    """Fetch subscriptions again.
+
+    What arrives is checked first: the last good copy stays in use when a web page came, or less than half of the
+    relays. Names of relays stay, and so does what is disabled. Exit code 5: a subscription could not be fetched."""
+    from proxy.features.relays.subscriptions import refresh as fetch_again
+
+    results: list[Document] = []
+
+    def take(line: Document) -> None:
+        results.append({key: value for key, value in line.items() if key != "version"})
+
+    fetch_again(call, names or [], accept_smaller=accept_smaller, take=take)
+    if not call.output.answered({"version": VERSION, "results": results}):
+        headings = ("subscription", "result", "relays", "why")
+        call.output.table(headings, [[line[name] for name in headings] for line in results])
+    return Exit.BAD if any(line["result"] == "failed" for line in results) else None
+
+
 @command(group, "rm", example="byway relay rm vps")
 def remove(call: Invocation, names: Names) -> None:
-    """Remove relays from the configuration.
+    """Remove relays and subscriptions from the configuration.
 
     Refused while a rule, a chain, a group, an override or an addon names one."""
-    from proxy.config.edit import remove_relays
+    from proxy.config.edit import remove_relays, remove_subscriptions
 
     def edit(paths: Paths) -> None:
+        if member := next(filter(is_member, names), ""):
+            raise Misused(f"relay {member} is of a subscription: `byway relay disable {member}`")
         if named := named_in(call, paths, names):
             lines = "\n".join(f"  {place} names {relay}" for relay, place in named)
             raise Misused(f"not removed, because other settings need it; change these first:\n{lines}")
-        remove_relays(paths.config_file, names)
+        subscriptions = [item.name for item in configuration_at(paths).settings.subscription if item.name in names]
+        remove_subscriptions(paths.config_file, subscriptions)
+        if relays := [name for name in names if name not in subscriptions]:
+            remove_relays(paths.config_file, relays)
 
     run_edit(call, names, edit, f"Removed: {', '.join(names)}")
 
@@ -298,7 +354,11 @@ def order(call: Invocation, names: Names) -> None:
     """Put these relays first, in this order. The others follow in their old order."""
     from proxy.config.edit import order_relays
 
-    run_edit(call, names, lambda paths: order_relays(paths.config_file, names), "")
+    def edit(paths: Paths) -> None:
+        _check_members(call, paths, names)
+        order_relays(paths.config_file, names)
+
+    run_edit(call, names, edit, f"Order: {', '.join(names)}" if any(map(is_member, names)) else "")
 
 
 @command(group, "enable", example="byway relay enable vps")
@@ -306,7 +366,11 @@ def enable(call: Invocation, names: Names) -> None:
     """Use these relays again."""
     from proxy.config.edit import enable_relays
 
-    run_edit(call, names, lambda paths: enable_relays(paths.config_file, names, True), f"Enabled: {', '.join(names)}")
+    def edit(paths: Paths) -> None:
+        _check_members(call, paths, names)
+        enable_relays(paths.config_file, names, True)
+
+    run_edit(call, names, edit, f"Enabled: {', '.join(names)}")
 
 
 @command(group, "disable", example="byway relay disable vps")
@@ -320,3 +384,9 @@ def disable(call: Invocation, names: Names) -> None:
         enable_relays(paths.config_file, names, False)
 
     run_edit(call, names, edit, f"Disabled: {', '.join(names)}")
+
+
+def _check_members(call: Invocation, paths: Paths, names: Sequence[str]) -> None:
+    """Raises Misused for a name of a subscription's relay that is none; edits check the names of other relays."""
+    if members := [*filter(is_member, names)]:
+        named_in(call, paths, members)

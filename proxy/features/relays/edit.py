@@ -32,8 +32,8 @@ def run_edit(call: Invocation, names: Sequence[str], edit: Callable[[Paths], obj
 
 
 def named_in(call: Invocation, paths: Paths, names: Sequence[str]) -> list[tuple[str, str]]:
-    """Returns the references to these relays: the relay and the place that names it. Raises Misused for a name that is
-    no relay."""
+    """Returns the references to these relays and subscriptions: the name and the place that has it; not the group of a
+    subscription for its own relays. Raises Misused for another name."""
     from proxy.config.edit import check_relay
     from proxy.routing.relay_references import references
     from proxy.setup.rule_files import read_rules
@@ -42,10 +42,14 @@ def named_in(call: Invocation, paths: Paths, names: Sequence[str]) -> list[tuple
     loaded = configuration_at(paths)
     relays = [relay.name for relay in loaded.settings.relay]
     groups = {group.name: group.relays for group in loaded.settings.group}
+    subscriptions = {item.name for item in loaded.settings.subscription}
     with as_misuse():
         for name in names:
-            check_relay(name, relays, groups)
-    return list(references(set(names), loaded, read_rules(loaded.settings, paths).rules, overrides_now(call)))
+            if name not in subscriptions:
+                check_relay(name, relays, groups)
+    own = tuple(f"(group {name})" for name in subscriptions)
+    found = references(set(names), loaded, read_rules(loaded.settings, paths).rules, overrides_now(call))
+    return [(name, place) for name, place in found if not (own and place.endswith(own))]
 
 
 def configuration_at(paths: Paths) -> Loaded:

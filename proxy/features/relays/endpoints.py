@@ -17,6 +17,7 @@ from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import RelayHealth
 from proxy.features.relays.answers import RelaysAnswer, RelayTestsAnswer, SelectionAnswer, TrialJson, list_relays
 from proxy.features.relays.edits import RelayEdits
+from proxy.features.relays.subscription_answers import SubscriptionLine, wanted
 from proxy.model import Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.relay_trial import each_trial, remembered_tests
@@ -37,6 +38,14 @@ class RelayTestRequest:
 
     names: tuple[str, ...] = ()
     to: str | None = None
+
+
+@frozen_dataclass
+class SubscriptionRefreshRequest:
+    """The subscriptions to fetch; empty: all. `accept_smaller`: accepts a file with less than half of the relays."""
+
+    names: tuple[str, ...] = ()
+    accept_smaller: bool = False
 
 
 @frozen_dataclass
@@ -62,6 +71,7 @@ class RelayEndpoints:
             Endpoint("GET", "/v1/relays", self.list_relays),
             Endpoint("PUT", "/v1/groups/{name}", self.select_relay),
             Endpoint("POST", "/v1/relays/test", self.test_relays, refuses=(404,)),
+            Endpoint("POST", "/v1/subscriptions/refresh", self.refresh_subscriptions),
         ]
 
     async def list_relays(self) -> RelaysAnswer:
@@ -80,6 +90,19 @@ class RelayEndpoints:
         test = self.begin_test(asked)
         results = {result.relay: result async for result in test.results}
         return RelayTestsAnswer(test.to, tuple(results[name] for name in test.names))
+
+    async def refresh_subscriptions(self, asked: SubscriptionRefreshRequest) -> AsyncGenerator[SubscriptionLine, None]:
+        """Fetches subscriptions. Streams the result of each."""
+        configured = (await self.parts.configured()).subscription
+        fetched = parse_field(lambda names: wanted(configured, names), asked.names)
+        results = self.parts.list_refresh.refresh(fetched, asked=True, accept_smaller=asked.accept_smaller)
+
+        async def lines() -> AsyncGenerator[SubscriptionLine, None]:
+            async with contextlib.aclosing(results):
+                async for result in results:
+                    yield SubscriptionLine.of(result)
+
+        return lines()
 
     def begin_test(self, asked: RelayTestRequest) -> RelayTest:
         """Checks the request. Raises Refused. The test begins when its results are read."""

@@ -1,13 +1,17 @@
-"""Problems of relays: failures, and obstacles on this network."""
+"""Problems of relays: failures, and obstacles on this network; of a subscription as a whole, since it often has relays
+that are gone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+from proxy.config.relays import is_member
 from proxy.control.answers.problems import ProblemJson, ProblemSubject
 from proxy.control.frame import Moment
 from proxy.detect.relay_health import RelayHealth
 from proxy.detect.relay_ways import RelayObstacle
+from proxy.features.relays.subscription_answers import SubscriptionJson, describe
 from proxy.model.phrase import _
 from proxy.wire.relay_url import redact
 
@@ -16,13 +20,42 @@ async def problems(moment: Moment) -> list[ProblemJson]:
     """Returns the present problems."""
     parts = moment.frame.parts
     health = parts.health
-    return present(
-        moment.frame.relays.enabled(),
+    enabled = moment.frame.relays.enabled()
+    found = present(
+        [name for name in enabled if not is_member(name)],
         health.of,
         lambda name: health.is_open(name, moment.now),
         parts.relay_obstacles(),
         network_allows_few=parts.beliefs.network_state(parts.network()).is_restricted,
     )
+    configured = parts.setup().settings.subscription
+    if not configured:
+        return found
+    described = await asyncio.to_thread(describe, configured, parts.copies, moment.now)
+    failing = {name for name in enabled if is_member(name) and health.is_open(name, moment.now)}
+    return [*found, *of_subscriptions(described, [name for name in enabled if is_member(name)], failing)]
+
+
+def of_subscriptions(
+    described: Sequence[SubscriptionJson], enabled: Sequence[str], failing: Collection[str]
+) -> list[ProblemJson]:
+    """Returns the problems of subscriptions. `enabled` are their relays in use, `failing` those that failed so often
+    that they are used last."""
+
+    def texts() -> Iterator[tuple[str, str]]:
+        for it in described:
+            members = [name for name in enabled if name.partition("/")[0] == it.name]
+            if it.error:
+                text = _("Subscription {name} could not be fetched: {error}", name=it.name, error=it.error)
+                yield text, f"byway relay refresh {it.name}"
+            elif not it.fetched_at:
+                text = _("Subscription {name} is not fetched yet, so its group has no relays.", name=it.name)
+                yield text, f"byway relay refresh {it.name}"
+            if members and all(name in failing for name in members):
+                text = _("Every relay of subscription {name} keeps failing.", name=it.name)
+                yield text, f"byway relay refresh {it.name}"
+
+    return [ProblemJson(ProblemSubject.RELAYS, text, do) for text, do in texts()]
 
 
 def present(

@@ -57,13 +57,13 @@ class ListEndpoints:
 
     async def lists(self) -> ListsAnswer:
         """Describes the configured lists."""
-        parts, configured = self.parts, await self.parts.configured_lists()
+        parts, configured = self.parts, (await self.parts.configured()).list
         in_use = parts.setup().router.rules.lists
         return ListsAnswer(await lists.describe(configured, in_use, parts.copies, time.time()))
 
     async def refresh_lists(self, asked: ListRefreshRequest) -> AsyncGenerator[RefreshedLine | RefreshEndLine, None]:
         """Fetches lists. Streams the result of each, then the end."""
-        configured = await self.parts.configured_lists()
+        configured = (await self.parts.configured()).list
         fetched = parse_field(lambda names: lists.wanted_lists(configured, names), asked.names)
         results = self.parts.list_refresh.refresh(fetched, asked=True, accept_smaller=asked.accept_smaller)
 

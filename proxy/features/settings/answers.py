@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, time
 from typing import Any
 
+from proxy.config.relays import is_member
 from proxy.config.schema import Settings
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import redact
@@ -22,8 +23,16 @@ _URLS = frozenset({"source", "allow"})
 
 
 def settings_json(configured: Settings) -> dict[str, Any]:
-    """Returns all settings in effect, as tables of config.toml, without secrets."""
+    """Returns all settings in effect, as tables of config.toml, without secrets, and without the relays that follow
+    from a subscription."""
+    of_subscriptions = {item.name for item in configured.subscription}
+    configured = replace(
+        configured,
+        relay=tuple(relay for relay in configured.relay if not is_member(relay.name)),
+        group=tuple(group for group in configured.group if group.name not in of_subscriptions),
+    )
     document: dict[str, Any] = _without_secrets(asdict(configured))
+    document["subscription"] = [_without_secrets(asdict(each), hide=hide_paths) for each in configured.subscription]
     document["dns"]["servers"] = _without_secrets(configured.dns.servers, "servers", hide=hide_paths)
     for name, table in document["addons"].items():
         del table["options"]

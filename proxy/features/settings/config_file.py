@@ -56,6 +56,8 @@ BACKUPS_MAX = 5
 
 CONFIG, RULES, BLOCK_PAGES = "config.toml", "rules.txt", "block_pages.csv"
 _WITHOUT_PASSWORDS = (RelayKind.SOCKS4, RelayKind.SOCKS4A)
+_HIDE = {"list": hide_secrets, "subscription": hide_paths}
+"""How URLs are shown, by section: the whole path of a subscription's is a secret."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _QUOTES = re.compile(r'"{3,}|"+\Z')
 """Quotation marks that would end a multi-line string."""
@@ -216,15 +218,16 @@ def without_secrets(text: str, settings: Settings) -> tuple[str, list[str]]:
         if bare != table["url"]:
             edited.set(("relay", number, "url"), bare)
             left_out.append(f"the password of relay {table['name']} is left out")
-    for number, table in enumerate(document.get("list", ())):
-        source = table["source"]
-        if (bare := hide_secrets(source)) != source:
-            edited.set(("list", number, "source"), bare)
-            values.add(source)
-            left_out.append(
-                f"what may be a secret in the URL of list {table['name']} is left out: write it in its source after an "
-                "import elsewhere"
-            )
+    for section in ("list", "subscription"):
+        for number, table in enumerate(document.get(section, ())):
+            source = table["source"]
+            if (bare := _HIDE[section](source)) != source:
+                edited.set((section, number, "source"), bare)
+                values.add(source)
+                left_out.append(
+                    f"what may be a secret in the URL of {section} {table['name']} is left out: write it in its source "
+                    "after an import elsewhere"
+                )
     servers = document.get("dns", {}).get("servers", ())
     if shared := [server for server in servers if hide_paths(server) != server]:
         values.update(shared)
@@ -432,7 +435,12 @@ def _with_passwords_of(text: str, before: Settings) -> tuple[str, list[str]]:
         edited = TomlText(text)
         document = edited.document
         tables = [(n, table) for n, table in enumerate(document.get("relay", ())) if isinstance(table.get("url"), str)]
-        lists = [(n, table) for n, table in enumerate(document.get("list", ())) if isinstance(table.get("source"), str)]
+        lists = [
+            (section, n, table)
+            for section in ("list", "subscription")
+            for n, table in enumerate(document.get(section, ()))
+            if isinstance(table.get("source"), str)
+        ]
         listen = document.get("listen", {})
         is_user_here = bool(before.listen.user) and listen.get("user") == before.listen.user
         servers = _servers_here(document.get("dns", {}).get("servers"), before)
@@ -445,14 +453,15 @@ def _with_passwords_of(text: str, before: Settings) -> tuple[str, list[str]]:
     if servers is not None:
         edited.set(("dns", "servers"), servers)
         notices.append("[dns] keeps the servers that it has here")
-    sources = {listed.name: listed.source for listed in before.list}
-    for number, table in lists:
-        source, here = table["source"], sources.get(str(table.get("name")), "")
-        if here != source and hide_secrets(here) == source:
-            edited.set(("list", number, "source"), here)
-            notices.append(f"list {table['name']} keeps the URL that it has here")
+    sources = {("list", it.name): it.source for it in before.list}
+    sources |= {("subscription", it.name): it.source for it in before.subscription}
+    for section, number, table in lists:
+        source, here = table["source"], sources.get((section, str(table.get("name"))), "")
+        if here != source and _HIDE[section](here) == source:
+            edited.set((section, number, "source"), here)
+            notices.append(f"{section} {table['name']} keeps the URL that it has here")
         elif f"={HIDDEN}" in source or f"/{HIDDEN}" in source or f"{HIDDEN}@" in source:
-            notices.append(f"the URL of list {table.get('name')} lacks what was left out: write it in {CONFIG}")
+            notices.append(f"the URL of {section} {table.get('name')} lacks what was left out: write it in {CONFIG}")
     for number, table in tables:
         url = table["url"]
         same = next((each for each in before.relay if same_relay(each.url, url) and each.url != url), None)

@@ -82,6 +82,10 @@ def _names(after: Settings, before: Settings) -> Iterator[str]:
     for listed in after.list:
         if listed.url and old.get(listed.name) != listed.source:
             yield f"list {listed.name} is fetched from {urlsplit(listed.source).hostname}"
+    followed = {item.name: item.source for item in before.subscription}
+    for item in after.subscription:
+        if followed.get(item.name) != item.source:
+            yield f"group {item.name} sends traffic to the relays of a file at {urlsplit(item.source).hostname}"
 
 
 def _rules(rules: Sequence[Rule], old_rules: Sequence[Rule]) -> Iterator[str]:

@@ -149,10 +149,15 @@ def explain(text: str) -> str:
         )
     if _PAGE.match(text):
         return (
-            "a relay URL has no path; this is a page, a subscription or a PAC file: import it in its own client, start "
-            f"that client and {ADD_LOCAL}"
+            "a relay URL has no path; this is a page, a subscription or a PAC file: `byway relay add` takes a "
+            "subscription by https"
         )
     return ""
+
+
+def is_subscription(text: str) -> bool:
+    """Whether a text may be the address of a subscription: https, with a path, and no link of Telegram."""
+    return scheme_of(text) == "https" and _telegram(text) is None and _PAGE.match(text) is not None
 
 
 def to_relay_url(text: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.features.imports import source
+from proxy.terminal import fetching
 from proxy.terminal.exit_codes import Exit
 from tests.features.imports.planned import clash
 from tests.features.imports.test_command import Terminal
@@ -61,7 +61,7 @@ def test_a_person_is_asked_once(
         questions.append(question)
         return answer
 
-    monkeypatch.setattr(source, "confirm", confirm)
+    monkeypatch.setattr(fetching, "confirm", confirm)
     monkeypatch.setattr(sys, "stdin", Terminal())
     ran = byway("import", url, "--yes")
     assert questions == ["Fetch it direct? Your provider sees lists.test."]

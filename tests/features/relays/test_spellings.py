@@ -19,8 +19,8 @@ BRIDGE = (
     "`byway relay add socks5h://127.0.0.1:9050` (Tor Browser: 9150)"
 )
 PAGE = (
-    "a relay URL has no path; this is a page, a subscription or a PAC file: import it in its own client, start that "
-    f"client and {LOCAL_PORT}"
+    "a relay URL has no path; this is a page, a subscription or a PAC file: `byway relay add` takes a subscription by "
+    "https"
 )
 SETTING = (
     "this is a command or a setting of another program: give only the URL of its proxy; one without a scheme is "
@@ -176,7 +176,6 @@ FOREIGN = [
     (f"192.0.2.1:443 {'4352E58420E68F5E40BA' * 2} cert={SECRET}", BRIDGE),
     (f"Bridge [2001:db8::1]:443 {'4352E58420E68F5E40BA' * 2}", BRIDGE),
     ("http://relay.example:8080/proxy.pac", PAGE),
-    (f"https://relay.example/api/v1/client/subscribe?token={SECRET}", PAGE),
     *(
         (written, SETTING)
         for written in (

@@ -1,0 +1,170 @@
+"""The commands that add a subscription and fetch it.
+
+Its address is a secret: whoever has it has the relays. What is printed of it is what is printed of a list's URL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxy.config.schema import SubscriptionConfig
+from proxy.config.subscriptions import FILE_LIMIT, Entry, names_of, read_entries, refusal
+from proxy.features.relays.subscription_answers import SubscriptionJson, SubscriptionLine, describe, wanted
+from proxy.model import bracketed
+from proxy.model.document import Document
+from proxy.model.errors import ConfigError
+from proxy.store.list_copies import CopyInfo, ListCopies
+from proxy.wire.relay_url import redact
+from proxy.wire.url_secrets import hide_paths
+
+if TYPE_CHECKING:
+    from proxy.config.paths import Paths
+    from proxy.terminal.command import Invocation
+    from proxy.terminal.fetching import FetchedFile
+
+REFRESH = "1d"
+"""The `refresh` of a subscription that `byway relay add` adds."""
+
+
+def subscribe(call: Invocation, url: str, name: str | None, *, direct: bool) -> None:
+    """Fetches a subscription and adds it to the configuration. Raises Misused, ConfigError and BywayError; then nothing
+    is changed."""
+    from proxy.config import edit
+    from proxy.features.relays.edit import configuration_at
+    from proxy.model.document import versioned
+    from proxy.terminal.exit_codes import Misused, as_misuse
+    from proxy.terminal.fetching import fetch_asking
+    from proxy.terminal.in_use import edited_configuration, hint_saved, take_into_use
+    from proxy.wire import https_url
+
+    paths, client = edited_configuration(call)
+    settings = configuration_at(paths).settings
+    with as_misuse():
+        host = https_url.parse(url).host
+    there = next((item.name for item in settings.subscription if item.url == url), "")
+    if there:
+        raise Misused(f"subscription {there} has this address: `byway relay refresh {there}` fetches it again")
+    taken = {*(it.name for it in settings.relay), *(it.name for it in settings.group)}
+    with as_misuse():
+        host_url = edit.NewRelay(f"https://{bracketed(host)}")
+        name = edit.checked_name(name, taken) if name is not None else edit.free_name(host_url, taken)
+    fetched = fetch_asking(
+        call, paths, url, limit=FILE_LIMIT, direct=direct, agent=SubscriptionConfig(name, url).user_agent
+    )
+    entries = _accepted(fetched, hide_paths(url))
+    table = {"name": name, "source": url, "refresh": REFRESH} | ({"via": "direct"} if fetched.was_direct else {})
+    names = names_of(name, entries, {})
+    copies = ListCopies(paths.lists_dir)
+    count, now = len(names), time.time()
+    copies.keep_names(url, names)
+    info = CopyInfo(url, fetched_at=now, changed_at=now, entries=count, said=fetched.userinfo)
+    copies.replace(info, fetched.content)
+    edit.add_subscription(paths.config_file, table)
+    running = take_into_use(call, client, paths.config_file)
+    rows = [(names[it.place] if not it.why else it.label, "not taken" if it.why else "added", it.why or redact(it.url))
+            for it in entries]  # fmt: skip
+    (described,) = describe([SubscriptionConfig(name, url, refresh=REFRESH)], copies, now)
+    if call.output.answered(
+        versioned(subscription=described, config=str(paths.config_file), running=running,
+                  entries=[{"name": name, "result": result, "text": text} for name, result, text in rows])
+    ):  # fmt: skip
+        return
+    call.output.table(("relay", "result", "url, or why not"), rows)
+    call.output.line(f"Group {name} follows {described.source}: {count} relay{'' if count == 1 else 's'}.")
+    hint_saved(call, paths, running=running)
+    call.output.hint(*told_of_account(described))
+    call.output.hint(
+        f"It is fetched again with a visit after {REFRESH}{' direct' if fetched.was_direct else ', through relays'}. "
+        "Its address is a secret, like a password."
+    )
+
+
+def _accepted(fetched: FetchedFile, source: str) -> tuple[Entry, ...]:
+    """Returns the entries of a new file. Raises ConfigError when none can be used."""
+    from proxy.config.files import decode
+    from proxy.routing.lists.acceptance import is_web_page
+
+    if is_web_page(fetched.content, fetched.content_type):
+        raise ConfigError(f"{source}: a web page came in place of the file")
+    try:
+        entries = read_entries(decode(Path(fetched.host), fetched.content))
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error.problems[0]}") from None
+    if reason := refusal(entries, 0, accept_smaller=False):
+        raise ConfigError(f"{source}: {reason}")
+    return entries
+
+
+def show_subscriptions(call: Invocation, subscriptions: Sequence[Document]) -> None:
+    """Prints the subscriptions of an answer."""
+    from proxy.languages.amounts import ago, clock, size
+
+    when = ago if call.output.fancy else clock
+    rows = [
+        (
+            it["name"],
+            it["relays"],
+            it["not_taken"],
+            when(it["fetched_at"]) if it["fetched_at"] else "never",
+            f"{size(it['used_bytes'])} of {size(it['total_bytes'])}" if it["total_bytes"] else "",
+            clock(it["expires_at"])[:10] if it["expires_at"] else "",
+            it["source"],
+        )
+        for it in subscriptions
+    ]
+    call.output.line()
+    headings = ("subscription", "relays", "not taken", "fetched", "used", "expires", "source")
+    call.output.table(headings, rows)
+    for it in subscriptions:
+        if it["error"]:
+            call.output.hint(f"Subscription {it['name']}: the last fetch failed: {it['error']}.")
+
+
+def told_of_account(described: SubscriptionJson) -> list[str]:
+    """Returns what the server of a subscription says of the account, in a sentence with dates."""
+    return [text] if (text := account_words(described.used_bytes, described.total_bytes, described.expires_at)) else []
+
+
+def account_words(used: int | None, total: int | None, expires_at: int | None) -> str:
+    """Returns what a server says of an account; empty: nothing."""
+    from proxy.languages.amounts import clock, size
+
+    parts = []
+    if total:
+        parts.append(f"{size(used or 0)} of {size(total)} used")
+    if expires_at:
+        parts.append(f"{'expired' if expires_at < time.time() else 'expires'} {clock(expires_at)[:10]}")
+    return f"Its server says: {', '.join(parts)}." if parts else ""
+
+
+def refresh(call: Invocation, names: Sequence[str], *, accept_smaller: bool, take: Callable[[Document], None]) -> None:
+    """Fetches subscriptions, by the running Byway or in this process, and passes each result to `take`."""
+    client = call.running()
+    if client is None:
+        call.output.hint("No Byway is running. This command fetches them itself.")
+        asyncio.run(_refresh_offline(call.paths, names, accept_smaller=accept_smaller, take=take))
+        return
+    request = {"names": list(names), "accept_smaller": accept_smaller}
+    for line in client.post_and_follow("/v1/subscriptions/refresh", request):
+        take(line)
+
+
+async def _refresh_offline(
+    paths: Paths, names: Sequence[str], *, accept_smaller: bool, take: Callable[[Document], None]
+) -> None:
+    from proxy.model.document import to_json
+    from proxy.probe.list_refresh import ListRefresh
+    from proxy.terminal.exit_codes import as_misuse
+    from proxy.terminal.fetching import fetching
+    from proxy.terminal.offline import read_configuration
+
+    with as_misuse():
+        fetched = wanted(read_configuration(paths).settings.subscription, names)
+    copies = ListCopies(paths.lists_dir)
+    async with fetching(paths, copies) as context:
+        async for result in ListRefresh(context, copies).refresh(fetched, asked=True, accept_smaller=accept_smaller):
+            take(to_json(SubscriptionLine.of(result)))
