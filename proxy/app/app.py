@@ -194,7 +194,9 @@ class App:
         address = Destination(self._run.settings.listen.address, self._active.port)
         listens = f"Byway listens on {address} for HTTP, SOCKS4 and SOCKS5"
         relays = self._setup.registry.relay_names
-        through = f"relays: {', '.join(relays)}" if relays else "no relay"
+        many = {item.name for item in self._setup.settings.subscription}  # each of which has up to 256 relays
+        names = dict.fromkeys(group if (group := name.partition("/")[0]) in many else name for name in relays)
+        through = f"relays: {', '.join(names)}" if relays else "no relay"
         is_terminal = sys.stdout is not None and sys.stdout.isatty()
         make = usable(self._run.features, Role.FIRST_STEPS) if is_terminal else None
         if make is None:

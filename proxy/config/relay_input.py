@@ -125,5 +125,7 @@ def relay_of(item: Key | RelayLink | KeyRefused) -> NewRelay:
         raise ValueError(str(item) if item.protocol is None else sentences.of_refused(item))
     if not isinstance(item, RelayLink):
         raise ValueError(sentences.of_key(item))
+    if ">" in item.url:
+        raise ValueError("it is a chain, and no list of another client has one")
     new = read_relay(item.url)
     return replace(new, label=item.label or new.label)

@@ -87,10 +87,11 @@ def is_member(name: str) -> bool:
 
 
 def relay_names(settings: Settings) -> tuple[str, ...]:
-    """Returns the names that rules and overrides may use: those of relays, then those of groups. Not those of a
-    subscription's relays: they may be gone after its next fetch."""
+    """Returns the names that rules and overrides may use: those of relays, then those of groups and subscriptions. Not
+    those of a subscription's relays: they may be gone after its next fetch."""
     relays = (relay.name for relay in settings.relay if not is_member(relay.name))
-    return (*relays, *(group.name for group in settings.group))
+    groups = (*(group.name for group in settings.group), *(item.name for item in settings.subscription))
+    return tuple(dict.fromkeys((*relays, *groups)))
 
 
 def lost_overrides(settings: Settings, overrides: Mapping[str, Override]) -> list[str]:

@@ -38,6 +38,9 @@ def test_an_entry_is_a_relay_or_why_it_is_none() -> None:
     assert isinstance(other, KeyRefused)
     with pytest.raises(ValueError, match=r"^Snell is not supported$"):
         relay_of(other)
+    for chain in ("socks5h://h.example:1>tor", "https://h.example:8>443?ca=/etc/passwd"):
+        with pytest.raises(ValueError, match="it is a chain"):
+            relay_of(RelayLink(chain, ""))
     damaged = read_entry(Form.CLASH, {"type": "trojan", "server": "h.example", "port": "443"})
     assert isinstance(damaged, KeyRefused)
     with pytest.raises(ValueError, match=r"this Trojan key for h\.example:443 cannot be read: the key has no password"):

@@ -167,6 +167,7 @@ def test_a_subscription_is_a_group_whose_choice_is_the_persons() -> None:
         ("shop", ("shop/C", "shop/A", "shop/B"), "fallback"), ("none", (), "select")
     ]  # fmt: skip
     assert relay_names(made) == ("tor", "shop", "none")
+    assert relay_names(settings) == ("tor", "shop", "none")
 
 
 @each_row(

@@ -7,8 +7,10 @@ names.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
+from typing import TypeVar
 
 from proxy.config.relay_input import relay_of
 from proxy.config.suggestions import quoted
@@ -18,6 +20,8 @@ from proxy.wire.keys.fields import KeyRefused, Nested, clean_name, shown
 from proxy.wire.keys.pasted import Form
 from proxy.wire.keys.reader import KEYS_LIMIT, read_entry
 from proxy.wire.keys.values import Key, RelayLink
+
+T = TypeVar("T")
 
 RULES_LIMIT = 20_000
 """Rules of one configuration."""
@@ -92,6 +96,16 @@ class Foreign:
 
 class Unreadable(ValueError):
     """A configuration that cannot be read as a whole. The sentence names no secret."""
+
+
+def unbroken(value: T) -> T:
+    """Returns a value of JSON or YAML. Raises Unreadable for one with half a character (a surrogate), which JSON can
+    write and nothing else can hold."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Unreadable("it has half a character (a surrogate)") from None
+    return value
 
 
 def named(name: str) -> str:

@@ -21,6 +21,7 @@ from proxy.features.imports.foreign import (
     maps_in,
     shown_rule,
     text_in,
+    unbroken,
 )
 from proxy.model import Action, bracketed
 from proxy.wire.keys.fields import KeyRefused, Nested, clean_name, shown
@@ -51,8 +52,8 @@ def read_link(line: str) -> ForeignRelay:
     assert match is not None
     text = decoded_text(match[2])
     try:
-        return relay_in(match[1].lower(), json_map(text if text is not None else ""))
-    except KeyRefused as error:
+        return relay_in(match[1].lower(), unbroken(json_map(text if text is not None else "")))
+    except (KeyRefused, Unreadable) as error:
         return ForeignRelay(f"a link of {shown(match[1])}", "", str(error))
 
 
@@ -103,7 +104,7 @@ def _custom(value: Mapping[str, Nested]) -> Iterator[ForeignRule]:
     if not text.strip():
         return
     try:
-        rules = maps_in(json_map(text), "rules", most=RULES_LIMIT)
+        rules = maps_in(unbroken(json_map(text)), "rules", most=RULES_LIMIT)
     except KeyRefused as error:
         raise Unreadable(f"its custom rules: {error}") from None
     if any("outboundTag" in rule for rule in rules):

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from proxy.features.imports import clash, nekoray, omega, sing_box, xray
-from proxy.features.imports.foreign import Foreign, ForeignRelay, Unreadable, of_item
+from proxy.features.imports.foreign import Foreign, ForeignRelay, Unreadable, of_item, unbroken
 from proxy.routing import foreign_rules
 from proxy.wire import relay_url
 from proxy.wire.keys.fields import KeyRefused, Nested, clean_name
@@ -31,7 +31,7 @@ def read_foreign(text: str, *, profile: str | None = None) -> Foreign:
     """Reads a configuration of another program. `profile`: see `omega.read_backup`. Raises Unreadable."""
     text = text.removeprefix("\ufeff").strip()
     is_json = text[:1] in ("{", "[")
-    if len(text.encode()) > (BACKUP_LIMIT if is_json and '"profileType"' in text else TEXT_LIMIT):
+    if len(text.encode(errors="replace")) > (BACKUP_LIMIT if is_json and '"profileType"' in text else TEXT_LIMIT):
         raise Unreadable(f"it is larger than {TEXT_LIMIT // 1024:,} KiB")
     try:
         found = _of_links(text) or _of_value(text, is_json=is_json, profile=profile)
@@ -76,7 +76,7 @@ def _with_own_names(relays: list[ForeignRelay]) -> Iterator[ForeignRelay]:
 def _of_value(text: str, *, is_json: bool, profile: str | None) -> Foreign:
     if text.startswith("[") and foreign_rules.recognizes(text):
         raise Unreadable("it is a list of conditions: `byway rule import FILE` reads it")
-    value = _parsed(text, is_json=is_json)
+    value = unbroken(_parsed(text, is_json=is_json))
     if isinstance(value, dict):
         return _of_map(value, profile)
     if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):

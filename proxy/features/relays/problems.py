@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-from proxy.config.relays import is_member
 from proxy.control.answers.problems import ProblemJson, ProblemSubject
 from proxy.control.frame import Moment
 from proxy.detect.relay_health import RelayHealth
@@ -20,20 +19,23 @@ async def problems(moment: Moment) -> list[ProblemJson]:
     """Returns the present problems."""
     parts = moment.frame.parts
     health = parts.health
-    enabled = moment.frame.relays.enabled()
+    enabled, configured = moment.frame.relays.enabled(), parts.setup().settings.subscription
+    subscriptions = {item.name for item in configured}
+    members = [name for name in enabled if name.partition("/")[0] in subscriptions]
     found = present(
-        [name for name in enabled if not is_member(name)],
+        [name for name in enabled if name not in members],
         health.of,
         lambda name: health.is_open(name, moment.now),
         parts.relay_obstacles(),
         network_allows_few=parts.beliefs.network_state(parts.network()).is_restricted,
     )
-    configured = parts.setup().settings.subscription
     if not configured:
         return found
     described = await asyncio.to_thread(describe, configured, parts.copies, moment.now)
-    failing = {name for name in enabled if is_member(name) and health.is_open(name, moment.now)}
-    return [*found, *of_subscriptions(described, [name for name in enabled if is_member(name)], failing)]
+    return [
+        *found,
+        *of_subscriptions(described, members, {name for name in members if health.is_open(name, moment.now)}),
+    ]
 
 
 def of_subscriptions(

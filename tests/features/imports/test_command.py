@@ -15,6 +15,8 @@ from tests.features.imports.planned import clash
 from tests.features.imports.test_omega import backup, condition, fixed, switch
 from tests.support.command_line import Byway, Home, Running
 
+pytestmark = pytest.mark.uses("settings", "rules")
+
 CONFIG = """\
 # mine
 config_version = 1

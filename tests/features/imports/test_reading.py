@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import random
 import sys
 
 import pytest
@@ -20,6 +21,7 @@ from proxy.routing.rules import Rules
 from proxy.wire.keys.notations import YAML_MISSING
 from proxy.wire.keys.pasted import TEXT_LIMIT
 from proxy.wire.keys.reader import KEYS_LIMIT
+from tests.features.imports.mutations import damaged, read
 from tests.features.imports.planned import clash, planned, sing_box
 from tests.support.rows import each_row
 
@@ -90,6 +92,8 @@ DEEP_JSON = '{"rules":' + "[" * 100_000 + "]" * 100_000 + "}"
         ("<html><body>proxies: no</body></html>", "it is n"),
         ("{}", "it is no configuration of"),
         ("[]", "it is no configuration of"),
+        ('{"type": "http", "bean": {"v": -80, "username": "\\ud83d"}}', "it has half a character (a surrogate)"),
+        ('{"def_outbound": "proxy", "custom": "{\\"rules\\": [\\"\\\\ud83d\\"]}"}', "it has half a character"),
         ("[1]", "it is no configuration of"),
         ('{"a": 1}', "it is no configuration of"),
         ('{"proxies": ', "it is not valid JSON: the fault is in line 1"),
@@ -178,6 +182,12 @@ def test_no_value_of_a_rule_changes_another_line(value: str) -> None:
         (warning,) = warnings_of(rules[:1], "AUTO")
         assert warning.replace("\n  ", "", 1).isprintable()
         assert all(row.name.isprintable() for row in rows_of(rules, frozenset()))
+
+
+def test_a_thousand_damaged_texts_are_read_or_told() -> None:
+    """`python -m tests.features.imports.mutations` does that with as many as one likes."""
+    rng = random.Random(1)
+    assert sum(read(damaged(rng)) for _ in range(1000)) > 100
 
 
 _NESTED = st.recursive(

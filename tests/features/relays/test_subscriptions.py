@@ -25,6 +25,8 @@ from tests.support.rows import each_row
 
 __all__ = ["servers"]
 
+pytestmark = pytest.mark.uses("settings", "rules", "imports")
+
 PATH = "/api/hunter2/sub?token=hunter2"
 KEY = "trojan://hunter2@k.example:443#Key"
 
@@ -90,6 +92,10 @@ def test_rules_name_the_group_and_not_its_relays(byway: Byway, home: Home, url: 
     assert (ran.code, 'unknown relay "shop/DE"' in ran.err) == (Exit.CONFIG, True)
     plan = byway("rule", "test", "a.example", "--json").json["plan"]
     assert plan["routes"] == ["shop/DE", "shop/NL"]
+    file = home.config.parent / "more.json"
+    file.write_text('[{"outboundTag": "proxy", "domain": ["full:c.example"]}]')
+    assert byway("import", str(file), "--relay", "shop", "--yes").code == 0
+    assert "DOMAIN,c.example,RELAY:shop" in home.config.with_name("rules.txt").read_text()
     ran = byway("relay", "rm", "shop")
     assert (ran.code, "rules.txt:1 (DOMAIN,a.example,RELAY:shop)" in ran.err) == (Exit.USAGE, True)
 
