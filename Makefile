@@ -10,7 +10,7 @@ RUNTIME := .venv/.runtime
 COMPLETE := .venv/.complete
 APT := DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get
 
-.PHONY: setup run test test-all check check-style check-types check-imports compile test-deps judges bench lab lock messages clean FORCE
+.PHONY: setup run keys test test-all check check-style check-types check-imports compile test-deps judges bench lab lock messages clean FORCE
 
 # With the developers' tools.
 setup: $(COMPLETE)
@@ -30,6 +30,10 @@ $(COMPLETE): $(RUNTIME) requirements-dev.lock
 
 run: $(RUNTIME)
 	@exec $(BIN)/byway run $(ARGS)
+
+# The engine for relays that are keys, for those who have no mihomo.
+keys: $(RUNTIME)
+	@"$$(cat .venv/.interpreter)" .ci/set_up --keys requirements-keys.txt
 
 # Side by side, each with its lines together.
 check: $(COMPLETE)
@@ -103,7 +107,7 @@ NOTE := echo '\# Exported from uv.lock by `make lock`; not edited by hand.'
 
 lock:
 	uv lock
-	{ $(NOTE); $(LOCKED) --extra inspect --extra keys --no-dev --group build; } > requirements.lock
+	{ $(NOTE); $(LOCKED) --extra inspect --extra yaml --no-dev --group build; } > requirements.lock
 	{ $(NOTE); $(LOCKED) --only-group dev; } > requirements-dev.lock
 
 # Brings the catalogues of the translations up to date with the source.

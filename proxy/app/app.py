@@ -31,6 +31,7 @@ from proxy.net.tasks import cancel_all, keep_watching, spawn
 from proxy.session.events import Learned
 from proxy.session.server import Server, clients_max
 from proxy.session.setup import Setup
+from proxy.setup.checked import KeyEngineOnDemand
 from proxy.setup.desktop.switch import SystemProxySwitch
 from proxy.setup.mode_switch import ModeSwitch
 from proxy.setup.reload import ActiveSetup
@@ -75,6 +76,7 @@ class App:
         self._known = known = make_known(run, kept)
         self._relays = relays = RelayRecords(run, kept, known)
         self._presence = presence = Presence(run)
+        self._keys = KeyEngineOnDemand(run.features, self._poller, None if options.ephemeral else run.paths.keys_dir)
         self._serving = serving = make_serving(
             *(run, self._poller, kept, known), transfer_check=relays.get_transfer_check, adopt=presence.adopt
         )
@@ -115,7 +117,7 @@ class App:
             await asyncio.to_thread(try_lists, run.settings.list, run.paths, kept.copies)
         self._active = ActiveSetup(
             known.in_use,
-            parts_of_setups(run, self._poller, kept, known, port),
+            parts_of_setups(run, self._poller, kept, known, self._keys, port),
             run.loaded,
             stored,
             flags=run.options.flags,
@@ -236,6 +238,7 @@ class App:
         await self._serving.inspector.close()
         await self._services.pump.close(0)
         await self._serving.addon_manager.close()
+        await self._keys.close()
         await cancel_all()
         await self._relays.close()
         if self._override_clock is not None:

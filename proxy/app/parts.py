@@ -46,7 +46,7 @@ from proxy.session.inspector_on_demand import InspectorOnDemand
 from proxy.session.recent_clients import RecentClients
 from proxy.session.services import Services
 from proxy.session.setup import Setup
-from proxy.setup.checked import Parts
+from proxy.setup.checked import KeyEngineOnDemand, Parts
 from proxy.setup.desktop.notification import has_desktop, show_notification
 from proxy.setup.knowledge import BywayKnows, SetupInUse
 from proxy.store import relay_addresses, relay_tests, relay_ways
@@ -163,7 +163,7 @@ def make_known(run: Run, kept: Kept) -> Known:
     )
 
 
-def parts_of_setups(run: Run, poller: Poller, kept: Kept, known: Known, port: int) -> Parts:
+def parts_of_setups(run: Run, poller: Poller, kept: Kept, known: Known, keys: KeyEngineOnDemand, port: int) -> Parts:
     """Returns the parts that all Setups of the run share."""
     return Parts(
         poller,
@@ -184,6 +184,7 @@ def parts_of_setups(run: Run, poller: Poller, kept: Kept, known: Known, port: in
         tcp_info=known.tcp_info,
         recent_clients=known.recent_clients,
         features=run.features,
+        keys=keys,
     )
 
 

@@ -129,11 +129,14 @@ def _relay_faults(settings: Settings, number: int, chains: Mapping[str, tuple[st
                 yield Fault(path, f"relay {relay.name}: {item} is a chain over group {group}, so no chain may name it")
             continue
         try:
-            endpoints = relay_url.parse(item).endpoints
+            url = relay_url.parse(item, relay.allowed)
         except ValueError as error:
             yield Fault(path, f"relay {relay.name}: {error}")
             continue
-        for endpoint in endpoints:
+        if url.key is not None and not relay.local and relays.is_local_address(url.host):
+            sentence = "the server of its key is in the local network; to allow that, set local = true"
+            yield Fault(path, f"relay {relay.name}: {sentence}")
+        for endpoint in url.endpoints:
             if endpoint.port == settings.listen.port and _is_us(endpoint.host, settings.listen.address):
                 yield Fault(path, f"relay {relay.name} is Byway itself ({endpoint}); requests would loop")
     if _contains_itself(relay.name, chains):

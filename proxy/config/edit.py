@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proxy.config.edit_lock import edit_lock
 from proxy.config.files import read_text, shown
@@ -25,6 +25,9 @@ from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import relay_url
 from proxy.wire.relay_url import RelayKind
+
+if TYPE_CHECKING:
+    from proxy.wire.keys.fields import Allowed
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z")
 _NOT_OF_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
@@ -47,6 +50,8 @@ class NewRelay:
     label: str = ""  # the text after the # of the URL
     allow_plaintext_credentials: bool = False
     public_only: bool = False
+    allowed: Allowed | None = None  # for a key
+    local: bool = False  # for a key
 
 
 @frozen_dataclass
@@ -80,34 +85,40 @@ def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
     """Adds a `[[relay]]` table after those in `file` for each relay that is new: the file has none with the same host,
     port and user. Raises ValueError with a sentence for an invalid URL or name."""
     edited = _Edited(file)
-    there = {relay.name: (identity(relay.url), relay) for relay in edited.relays}
+    there = {relay.name: (identity(relay.url, relay.allowed), relay) for relay in edited.relays}
     added, is_changed = [], False
     for new in relays:
         url = new.url.strip()
-        place = identity(url)
+        place = identity(url, new.allowed)
         same = next((relay for other, relay in there.values() if other == place), None)
         if same is not None:
             if same.public_only and not new.public_only:  # a relay added in a terminal may be in the local network
                 edited.set("relay", edited.place(same.name), "public_only", value=False)
                 is_changed = True
-            added.append(Added(same.name, relay_url.redact(same.url), was_there=same))
+            added.append(Added(same.name, relay_url.shown(same.url, same.allowed), was_there=same))
             continue
         taken = {*there, *edited.groups}
         name = checked_name(new.name, taken) if new.name is not None else free_name(new, taken)
         edited.toml.append("relay", _table(name, url, new))
         there[name] = (place, RelayConfig(name, url))  # `save` checks it
-        added.append(Added(name, relay_url.redact(url)))
+        added.append(Added(name, relay_url.shown(url, new.allowed)))
     if is_changed or any(each.was_there is None for each in added):
         edited.save()
     return added
 
 
-def _table(name: str, url: str, new: NewRelay) -> dict[str, str | bool]:
-    table: dict[str, str | bool] = {"name": name, "url": url}
+def _table(name: str, url: str, new: NewRelay) -> dict[str, str | bool | list[str]]:
+    table: dict[str, str | bool | list[str]] = {"name": name, "url": url}
     if new.allow_plaintext_credentials:
         table["allow_plaintext_credentials"] = True
     if new.public_only:
         table["public_only"] = True
+    if new.allowed is not None and new.allowed.ignore:
+        table["ignore_fields"] = sorted(new.allowed.ignore)
+    if new.allowed is not None and new.allowed.pin is not None:
+        table["pin"] = new.allowed.pin.hex()
+    if new.local:
+        table["local"] = True
     return table
 
 
@@ -182,8 +193,8 @@ def remove_subscriptions(file: Path, names: Sequence[str]) -> None:
 
 def relays_in(file: Path) -> Callable[[NewRelay], bool]:
     """Returns a function that tells whether a relay is in the file. Raises ConfigError when the file is faulty."""
-    there = {identity(relay.url) for relay in _Edited(file).relays}
-    return lambda new: identity(new.url) in there
+    there = {identity(relay.url, relay.allowed) for relay in _Edited(file).relays}
+    return lambda new: identity(new.url, new.allowed) in there
 
 
 def remove_relays(file: Path, names: Sequence[str]) -> Removal:
@@ -400,11 +411,14 @@ def _read(file: Path) -> tuple[Path, str, Settings]:
     return file, read_text(file, limit=CONFIG_LIMIT), load(file).settings
 
 
-def identity(url: str) -> tuple[object, ...]:
-    """Returns the identity of a relay: host, port and user of each hop, or the hop's name. Raises ValueError for an
-    invalid URL."""
-    hops = ((item, _hop(item)) for item in relay_url.parse_chain(url))
-    return tuple(item if hop is None else (hop.host, hop.port, hop.user) for item, hop in hops)
+def identity(url: str, allowed: Allowed | None = None) -> tuple[object, ...]:
+    """Returns the identity of a relay: host, port and user of each hop, or the hop's name; of a key, all but its name.
+    Raises ValueError for an invalid URL."""
+    hops = ((item, _hop(item, allowed)) for item in relay_url.parse_chain(url))
+    return tuple(
+        item if hop is None else (hop.host, hop.port, hop.user if hop.key is None else replace(hop.key, name=""))
+        for item, hop in hops
+    )
 
 
 def same_relay(url: str, other: str) -> bool:
@@ -469,17 +483,17 @@ def check_relay(name: str, relays: Sequence[str], groups: Mapping[str, Sequence[
         raise ValueError(f"there is no relay {quoted(name)}{hint}")
 
 
-def _hop(item: str) -> relay_url.RelayUrl | None:
+def _hop(item: str, allowed: Allowed | None = None) -> relay_url.RelayUrl | None:
     """Returns the URL in a chain's item; None for the name of another relay, which the check of the whole file looks
     up. Raises ValueError."""
     if ":" not in item and _NAME.match(item):
         return None
-    return relay_url.parse(item)
+    return relay_url.parse(item, allowed)
 
 
 def free_name(new: NewRelay, taken: Container[str]) -> str:
     """Returns a name from the URL's label, or from the relay's host without a label. A number follows a taken name."""
-    last = _hop(relay_url.parse_chain(new.url)[-1])
+    last = _hop(relay_url.parse_chain(new.url)[-1], new.allowed)
     wanted = _NOT_OF_NAMES.sub("-", new.label).strip("-._")[:28].rstrip("-._")
     if not wanted and last is None:
         wanted = "chain"

@@ -209,8 +209,8 @@ def _set_keys(table: Mapping[str, Any], kind: type[Section], path: checks.Path =
 def _guard_passwords(path: Path, settings: Settings) -> Iterator[str]:
     """Makes the file private when it contains a relay's password and other users can read it. Yields a notice then.
     Raises ConfigError when that fails: every user of this computer could use the relay."""
-    hops = (hop for relay in settings.relay for hop in relay_url.parse_hops(relay.url))
-    if os.name != "posix" or not any(isinstance(hop, relay_url.RelayUrl) and hop.password for hop in hops):
+    hops = (hop for relay in settings.relay for hop in relay_url.parse_hops(relay.url, relay.allowed))
+    if os.name != "posix" or not any(isinstance(hop, relay_url.RelayUrl) and hop.has_secret for hop in hops):
         return
     try:
         mode = stat.S_IMODE(path.stat().st_mode)

@@ -165,6 +165,11 @@ class Paths:
         return (self.run_dir or self.state_dir) / "mitmproxy"
 
     @property
+    def keys_dir(self) -> Path:
+        """The folder for those of the engine for keys, each of which is deleted when its process ends."""
+        return (self.run_dir or self.state_dir) / "keys"
+
+    @property
     def control_socket(self) -> Path:
         """The socket of the control API: in the runtime folder, under a name of this state folder alone; without one in
         the state folder; when that path is too long for a socket, in Byway's folder below the temporary one. See

@@ -1,6 +1,6 @@
 """Parses relays that users paste: a URL or a chain, one of these in each line, or a configuration of another client.
 
-SOCKS and HTTP proxies in such a configuration are relays; its keys are reported.
+The link of a key is a relay. SOCKS and HTTP proxies in such a configuration are relays; its keys are reported.
 
 A line that cannot be parsed is reported with its number, and the others are used. No message contains a password.
 """
@@ -20,7 +20,7 @@ from proxy.wire.relay_url import RelayKind
 from proxy.wire.url_spelling import as_meant
 
 if TYPE_CHECKING:
-    from proxy.wire.keys.fields import KeyRefused
+    from proxy.wire.keys.fields import Allowed, KeyRefused
     from proxy.wire.keys.values import Key, RelayLink
 
 RELAYS_MAX = 256
@@ -40,9 +40,10 @@ class Given:
     from_arguments: bool = False  # from the command line, which stays in the shell's history
 
 
-def read_lines(text: str, source: str) -> Given:
+def read_lines(text: str, source: str, allowed: Allowed | None = None) -> Given:
     """Parses one relay a line. A # at the start of a line, or after a space, begins a comment. `source` names the input
-    in messages. Raises ConfigError when there is no relay, or more than RELAYS_MAX."""
+    in messages. `allowed` is what the person says to keys. Raises ConfigError when there is no relay, or more than
+    RELAYS_MAX."""
     if (form := form_of(text)) not in (None, Form.LINKS):
         return _limited(_of_configuration(text, form, source), source)
     first = as_meant(text.strip().partition("\n")[0])
@@ -54,7 +55,7 @@ def read_lines(text: str, source: str) -> Given:
         if not written or written.startswith(("#", "//")):
             continue
         try:
-            relays.append(read_relay(written))
+            relays.append(read_relay(written, allowed))
         except ValueError as error:
             problems.append(f"{source}:{number}: {error}")
             refused.append(written)
@@ -98,12 +99,14 @@ def _limited(given: Given, source: str) -> Given:
     return given
 
 
-def read_relay(text: str) -> NewRelay:
-    """Parses a URL, a chain or a link, also with quotation marks around it or invisible characters in it. Raises
-    ValueError with a sentence."""
+def read_relay(text: str, allowed: Allowed | None = None) -> NewRelay:
+    """Parses a URL, a chain or a link, also with quotation marks around it or invisible characters in it. `allowed` is
+    what the person says to a key. Raises ValueError with a sentence."""
     text = as_meant(text)
-    if scheme_of(text) in KEY_SCHEMES:
-        raise ValueError(sentences.explain(text))  # as a whole, since its name may be anything
+    if relay_url.is_key(text):  # as a whole, since its name may be anything
+        key = relay_url.parse(text, allowed).key
+        assert key is not None
+        return NewRelay(text.partition("#")[0], label=key.name, allowed=allowed)
     items = [relay_url.without_label(item) for item in to_relay_url(text).split(">")]
     url, label = ">".join(item for item, _ in items), items[-1][1]
     is_chain = ">" in url.strip("<>")
@@ -117,14 +120,14 @@ def read_relay(text: str) -> NewRelay:
 
 def relay_of(item: Key | RelayLink | KeyRefused) -> NewRelay:
     """Returns the relay of an entry of a text with keys. Raises ValueError with the sentence that `relay add` has for
-    it: for a key, that there is no engine for it."""
+    it: for a key, that it is taken as a link."""
     from proxy.wire.keys.fields import KeyRefused
     from proxy.wire.keys.values import RelayLink
 
     if isinstance(item, KeyRefused):
         raise ValueError(str(item) if item.protocol is None else sentences.of_refused(item))
     if not isinstance(item, RelayLink):
-        raise ValueError(sentences.of_key(item))
+        raise ValueError(sentences.of_key_in_file(item))
     if ">" in item.url:
         raise ValueError("it is a chain, and no list of another client has one")
     new = read_relay(item.url)

@@ -11,6 +11,7 @@ import ipaddress
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from proxy.config.schema import RelayConfig, Settings
 from proxy.config.suggestions import quoted, suggestion
@@ -18,6 +19,9 @@ from proxy.model import Action, GroupPolicy, Override, RelayGroup
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import relay_url
 from proxy.wire.relay_url import RelayKind, RelayUrl
+
+if TYPE_CHECKING:
+    from proxy.wire.keys.fields import Allowed
 
 
 @frozen_dataclass
@@ -31,16 +35,28 @@ class Relay:
     password_cmd: str = ""
 
     @classmethod
-    def parse(cls, name: str, url: str, *, allow_plaintext_credentials: bool = False, password_cmd: str = "") -> Relay:
-        """Parses the setting `url`. Raises ValueError with one sentence that shows no password."""
-        return cls(name, relay_url.parse_hops(url), allow_plaintext_credentials, password_cmd)
+    def parse(
+        cls,
+        name: str,
+        url: str,
+        *,
+        allow_plaintext_credentials: bool = False,
+        password_cmd: str = "",
+        allowed: Allowed | None = None,
+    ) -> Relay:
+        """Parses the setting `url`; `allowed` is what the user says to keys. Raises ValueError with one sentence that
+        shows no password."""
+        return cls(name, relay_url.parse_hops(url, allowed), allow_plaintext_credentials, password_cmd)
 
     def with_password(self, password: str) -> Relay:
-        """Returns the relay with the password of its last hop. Raises ValueError when that is the name of a relay."""
+        """Returns the relay with the password of its last hop. Raises ValueError when that is the name of a relay, or a
+        key."""
         *others, last = self.hops
         if isinstance(last, str):
             chain = ">".join(map(str, self.hops))
             raise ValueError(f"password_cmd needs a URL at the end of the chain; {chain} ends with relay {last}")
+        if last.key is not None:
+            raise ValueError("password_cmd is not for keys, which have their secrets in themselves")
         return replace(self, hops=(*others, replace(last, password=password)))
 
 
@@ -56,8 +72,8 @@ class Relays:
     """The groups of the configuration, then the chains over a group. Relays that are not in use are left out. A group
     of the policy "select" keeps them: no other relay may replace the selected one."""
     public_only: frozenset[str]
-    """The hosts of relays with `public_only`, without those that a relay without it has, too. They must not resolve to
-    local addresses."""
+    """The hosts of relays with `public_only`, without those that a relay without it has, too; and the hosts of keys
+    without `local`. They must not resolve to local addresses."""
 
 
 LOST_SHOWN = 10
@@ -144,18 +160,22 @@ def relays_of(settings: Settings) -> Relays:
     names = {relay.name for relay in enabled_relays(whole.relay)}
     in_use = []
     hosts: dict[bool, set[str]] = {True: set(), False: set()}
+    of_keys = set[str]()
     for config in whole.relay:
         relay = Relay.parse(
             config.name,
             config.url,
             allow_plaintext_credentials=config.allow_plaintext_credentials,
             password_cmd=config.password_cmd,
+            allowed=config.allowed,
         )
         urls = [hop for hop in relay.hops if isinstance(hop, RelayUrl)]
-        hosts[config.public_only].update(endpoint.host for url in urls for endpoint in url.endpoints)
+        others = (url for url in urls if url.key is None)
+        hosts[config.public_only].update(endpoint.host for url in others for endpoint in url.endpoints)
+        of_keys.update(url.host for url in urls if url.key is not None and not config.local)
         if config.name in names:
             in_use.append(relay)
-    return Relays(whole, tuple(in_use), _groups(settings, names), frozenset(hosts[True] - hosts[False]))
+    return Relays(whole, tuple(in_use), _groups(settings, names), frozenset(hosts[True] - hosts[False] | of_keys))
 
 
 def _groups(settings: Settings, in_use: Collection[str]) -> tuple[RelayGroup, ...]:
@@ -257,10 +277,44 @@ def withheld_credentials(relay: RelayConfig) -> str:
 
 def _hops(relay: RelayConfig) -> Iterator[tuple[int, RelayUrl]]:
     """Yields the relay's own URLs that have a user or a password, each with its position in the chain."""
-    hops = relay_url.parse_hops(relay.url)
+    hops = relay_url.parse_hops(relay.url, relay.allowed)
     for place, url in enumerate(hops):
         if isinstance(url, RelayUrl) and (url.sends_credentials or (relay.password_cmd and place == len(hops) - 1)):
             yield place, url
+
+
+def has_keys(settings: Settings) -> bool:
+    """Whether a relay is a key, or has one in its chain."""
+    return any(relay_url.is_key(item) for relay in settings.relay for item in relay_url.parse_chain(relay.url))
+
+
+def shown_url(relay: RelayConfig) -> str:
+    """Returns a relay's URL without its secrets."""
+    return relay_url.shown(relay.url, relay.allowed)
+
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
+_ELSEWHERE = frozenset(map(ipaddress.ip_address, ("168.63.129.16", "192.0.0.192")))  # metadata of Azure and Oracle
+_OF_DOCUMENTS = tuple(map(ipaddress.ip_network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")))
+"""Addresses that nobody routes: examples in manuals and tests (RFC 5737, RFC 3849)."""
+
+
+def is_local_address(host: str) -> bool:
+    """Whether a host is an address that is not public, also within IPv6, or a name of this computer. Other names are
+    not resolved."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return is_loopback(host)
+    if isinstance(address, ipaddress.IPv6Address):
+        inside = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
+        if inside is None and address in _NAT64:
+            inside = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inside is not None:
+            return is_local_address(str(inside))
+    if any(address in network for network in _OF_DOCUMENTS):
+        return False
+    return not address.is_global or address.is_multicast or address in _ELSEWHERE
 
 
 def is_loopback(host: str) -> bool:

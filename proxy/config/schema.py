@@ -6,7 +6,7 @@ expected effect puts the user at risk. A key ends with its unit: `_s` is seconds
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.config.setting_types import (
@@ -18,10 +18,12 @@ from proxy.config.setting_types import (
     Host,
     NetworkIdText,
     Page,
+    Pin,
     PlainPage,
     Port,
     Refresh,
     RelayName,
+    RelayUrlText,
     Rung,
     Seconds,
     Section,
@@ -35,6 +37,9 @@ from proxy.config.setting_types import (
     setting,
 )
 from proxy.model.frozen_dataclass import frozen_dataclass
+
+if TYPE_CHECKING:
+    from proxy.wire.keys.fields import Allowed
 
 
 @frozen_dataclass
@@ -122,7 +127,9 @@ class RelayConfig(Section):
     """One relay. The first one listed is preferred."""
 
     name: RelayName = required("name of the relay in rules and in the log")
-    url: Url = required("socks5h|socks4a|http|https://[user:password@]host:port, or a chain `a>b`", shown=False)
+    url: RelayUrlText = required(
+        "socks5h|socks4a|http|https://[user:password@]host:port, the link of a key, or a chain `a>b`", shown=False
+    )
     password_cmd: Command = setting(
         "", "command that prints the relay's password on its first line; run at start, and again on SIGHUP"
     )
@@ -133,6 +140,21 @@ class RelayConfig(Section):
     public_only: bool = setting(
         False, "never connect where the relay's name leads into the local network; set for relays added by a page"
     )
+    ignore_fields: Annotated[tuple[Text, ...], Size(at_most=32)] = setting(
+        (), "fields of its key that are ignored, although the connection may be weaker without them"
+    )
+    pin: Pin = setting("", "SHA-256 of the only certificate that the server of its key may show, in hexadecimal digits")
+    local: bool = setting(False, "whether the server of its key may be in the local network, or on this computer")
+
+    @property
+    def allowed(self) -> "Allowed | None":
+        """What the user says to its key; None: nothing."""
+        if not (self.ignore_fields or self.pin):
+            return None
+        from proxy.wire.keys.fields import Allowed  # few relays are such keys
+
+        pin = bytes.fromhex(self.pin) if self.pin else None
+        return Allowed(frozenset(map(str.lower, self.ignore_fields)), pin)
 
 
 ListFormatName = Literal[

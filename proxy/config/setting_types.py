@@ -131,6 +131,12 @@ def _header_text(text: str) -> str:
     return text
 
 
+def _pin(text: str) -> str:
+    if text and not re.fullmatch(r"[0-9A-Fa-f]{64}", text):
+        raise ValueError("a pin is the SHA-256 of a certificate, in 64 hexadecimal digits")
+    return text.lower()
+
+
 def _page(text: str) -> str:
     if not text.startswith(("https://", "http://")) or not text.isprintable() or " " in text:
         raise ValueError(f"{quoted(text)} is not a page URL such as https://example.com/")
@@ -192,9 +198,11 @@ Suffix = Annotated[str, Parsed(_suffix)]
 Command = Annotated[str, Parsed(_command)]
 Text = Annotated[str, Size(at_most=255), Parsed(_printable)]
 HeaderText = Annotated[str, Size(at_least=1, at_most=200), Parsed(_header_text)]
+Pin = Annotated[str, Parsed(_pin)]
 Page = Annotated[str, Parsed(_page)]
 PlainPage = Annotated[str, Parsed(_plain_page)]
 Url = Annotated[str, Size(at_least=1, at_most=2000)]
+RelayUrlText = Annotated[str, Size(at_least=1, at_most=16 * 1024)]  # a key may have one of post-quantum cryptography
 Refresh = Annotated[str, Parsed(_refresh)]
 RelayName = Annotated[str, Parsed(relay_name)]
 NetworkIdText = Annotated[str, Parsed(_network_id)]

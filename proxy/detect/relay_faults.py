@@ -50,6 +50,14 @@ class RelayFault(StrEnum):
         _("the SOCKS protocol is filtered on this network, not its machine: its port answers a TLS ClientHello"),
     )
     ADDON = "addon", _("its addon opened no connection")
+    ENGINE = "engine", _("the engine for keys is missing, or failed")
+    KEY_CLOSED = "key_closed", _("its server answered and closed: wrong key, or expired")
+    KEY_CLOSED_OR_CLOCK = (
+        "key_closed_or_clock",
+        _("its server answered and closed: wrong key, or expired, or this computer's clock is wrong"),
+    )
+    KEY_REFUSED = "key_refused", _("its server refuses the key")
+    KEY_CERTIFICATE = "key_certificate", _("its server does not show the certificate that the key names")
     SILENT = "silent", _("no answer")
     STALLED = "stalled", _("a connection to it stopped answering in the middle of a transfer")
     DELIVERS_NOTHING = "delivers_nothing", _("connects, but delivers nothing")
@@ -63,6 +71,8 @@ class RelayFault(StrEnum):
             RelayFault.UNREACHABLE,
             RelayFault.NAME_UNRESOLVED,
             RelayFault.DELIVERS_NOTHING,
+            RelayFault.KEY_CLOSED,
+            RelayFault.KEY_CLOSED_OR_CLOCK,
         )
 
     @property
@@ -79,6 +89,8 @@ class RelayFault(StrEnum):
             RelayFault.SILENT,
             RelayFault.STALLED,
             RelayFault.DELIVERS_NOTHING,
+            RelayFault.KEY_CLOSED,
+            RelayFault.KEY_CLOSED_OR_CLOCK,
         )
 
     def fix(self, relay: str, *, network_allows_few: bool = False) -> str:
@@ -113,6 +125,11 @@ _FIXES: Mapping[RelayFault, str] = {
     RelayFault.SOCKS_UNANSWERED: _("use an https relay, or check that this one runs, then {test}"),
     RelayFault.PROTOCOL_FILTERED: _("use an https relay on that machine, then {test}"),
     RelayFault.ADDON: "byway addons list",
+    RelayFault.ENGINE: "byway doctor",
+    RelayFault.KEY_CLOSED: _("ask for a new key and add it, then {test}"),
+    RelayFault.KEY_CLOSED_OR_CLOCK: _("check this computer's clock, or ask for a new key and add it, then {test}"),
+    RelayFault.KEY_REFUSED: _("ask for a new key and add it, then {test}"),
+    RelayFault.KEY_CERTIFICATE: _("try another network, or ask for a new key and add it, then {test}"),
     RelayFault.SILENT: _("check that the relay runs, and its scheme and port in config.toml, then {test}"),
     RelayFault.STALLED: _("check that the relay still runs and is connected, then {test}"),
     RelayFault.DELIVERS_NOTHING: _("restart the relay, or use another one, then {test}"),
@@ -132,11 +149,13 @@ def relay_fault(failure: RelayedFailure) -> RelayFault | None:
     """Returns the fault of the relay itself that a failed attempt shows; None: it shows none.
 
     `evidence["relay"]` is the symptom of the path to the relay or of its handshake, "certificate", "in_clear" (a
-    password that may not be sent) or "addon". `evidence["clock"]` is 1 for a certificate that is not valid today.
-    `evidence["greeting"]` is 1 if TCP opened and the SOCKS greeting got no byte of an answer, or what followed it was
-    not even acknowledged; `evidence["unacked"]` is the number of segments that were not."""
+    password that may not be sent), "addon", "engine", or one of KEY_FAULTS. `evidence["clock"]` is 1 for a certificate
+    that is not valid today. `evidence["greeting"]` is 1 if TCP opened and the SOCKS greeting got no byte of an answer,
+    or what followed it was not even acknowledged; `evidence["unacked"]` is the number of segments that were not."""
     kind = str(failure.evidence.get("relay", ""))
     match failure.symptom:
+        case Symptom.RELAY_DOWN | Symptom.RELAY_AUTH if kind in KEY_FAULTS:
+            return RelayFault(kind)
         case Symptom.RELAY_GARBAGE:
             return RelayFault.WRONG_PROTOCOL
         case Symptom.RELAY_LOOP:
@@ -181,7 +200,16 @@ _DOWN: Mapping[str, RelayFault] = {
     Symptom.EOF: RelayFault.BROKE_OFF,
     Symptom.RESET: RelayFault.BROKE_OFF,
     "addon": RelayFault.ADDON,
+    "engine": RelayFault.ENGINE,
 }
+
+KEY_FAULTS = (
+    RelayFault.KEY_CLOSED,
+    RelayFault.KEY_CLOSED_OR_CLOCK,
+    RelayFault.KEY_REFUSED,
+    RelayFault.KEY_CERTIFICATE,
+)
+"""Faults that the engine, or what the server did, shows of a key. Each is its own evidence."""
 
 
 @frozen_dataclass

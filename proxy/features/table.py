@@ -73,6 +73,12 @@ FEATURES = (
         pages=(Page("rules", _("Rules"), ("page:ROUTES",)),),
     ),
     Feature("imports", commands={"import": "command:take_over"}),
+    Feature(
+        "keys",
+        problems="problems:problems",
+        checks="checks:checks",
+        provides={Role.KEY_ENGINE: "engine:MihomoEngine"},
+    ),
     Feature("networks", pages=(Page("networks", _("Networks"), ("page:ROUTES",)),)),
     Feature(
         "addons",

@@ -30,6 +30,7 @@ class Role(StrEnum):
     NOTIFICATIONS = "notifications"  # makes an `app.wiring.Notifications`
     PROFILE_TRUST = "profile trust"  # lets a browser profile open inspected sites
     SITES = "sites"  # a coroutine function from `control.site_states.KnownSite`s to the sites in an answer
+    KEY_ENGINE = "key engine"  # makes a `net.dialers.key_relay.KeyEngine` for a run
     RELAYS = "relays"  # a coroutine function from the parts and the time to the relays and groups in an answer
 
 

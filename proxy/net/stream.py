@@ -20,6 +20,8 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import TypeVar
 
+from proxy.model import Symptom
+from proxy.model.errors import DialError
 from proxy.net.poller import BROKEN, PEER_SHUT, READABLE, URGENT, WRITABLE, Poller
 from proxy.wire.reader import Parser, Reader
 
@@ -103,6 +105,14 @@ class Stream(ABC):
     def want_write(self) -> None:  # noqa: B027  only a plain socket has to do something
         """Asks for a `notify` when more can be sent. A caller that sends to the `plain_socket` itself calls this when a
         send was cut short."""
+
+    is_answer_needed = False
+    """Only a byte from beyond shows that the path is open, since a relay on the way says so too early."""
+
+    def fault_before_answer(self, symptom: Symptom) -> DialError | None:
+        """Returns the fault of the relay that is behind a failure before the first byte of an answer; None: it may as
+        well be the destination's. `symptom` is that of the failure. Streams through keys know more than the race."""
+        return None
 
     def pause_reading(self) -> None:  # noqa: B027  as `want_write`
         """Stops `notify` for each packet, for an owner that does not read for now. `notify` is still called at EOF and
@@ -416,6 +426,13 @@ class WrappedStream(Stream):
 
     def want_write(self) -> None:
         self._inner.want_write()
+
+    @property
+    def is_answer_needed(self) -> bool:  # type: ignore[override]  # of the stream below
+        return self._inner.is_answer_needed
+
+    def fault_before_answer(self, symptom: Symptom) -> DialError | None:
+        return self._inner.fault_before_answer(symptom)
 
     def pause_reading(self) -> None:
         self._inner.pause_reading()

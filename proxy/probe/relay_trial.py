@@ -1,8 +1,9 @@
 """Tests relays: whether one can be reached, completes its handshake, and opens a path to a destination.
 
-The Dialer of the relay opens the path, so a chain and an https relay are tested as they are used. The path is closed at
-once: nothing is sent to the destination. A SOCKS relay whose greeting gets no answer gets a TLS ClientHello without a
-name, on a connection of its own: the answer shows whether the network filters the protocol.
+The Dialer of the relay opens the path, so a chain and an https relay are tested as they are used. The path is closed
+at once: nothing is sent to the destination, but through a key, since only an answer shows that it works. A SOCKS relay
+whose greeting gets no answer gets a TLS ClientHello without a name, on a connection of its own: the answer shows
+whether the network filters the protocol.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ TRIALS_AT_ONCE = 8
 PATH_S = 20.0
 """Seconds for a relay to open a path, longer than its handshake may take: a slow circuit takes 11 s. A visit waits
 longer when there is no other route."""
+
+_HTTPS = 443
 
 HELLO_S = 5.0
 """Seconds for an answer to the ClientHello."""
@@ -111,11 +114,14 @@ async def try_relay(
     protocol: Callable[[], str] = lambda: "",
     clock: Callable[[], float] = time.monotonic,
 ) -> Trial:
-    """Opens a path to `destination` through the relay, and closes it at once. `connect` opens a TCP connection to where
-    the relay listens; with None, no ClientHello is sent there. `protocol` tells how the path was opened."""
+    """Opens a path to `destination` through the relay, and closes it at once, through a key after the first byte of an
+    answer. `connect` opens a TCP connection to where the relay listens; with None, no ClientHello is sent there.
+    `protocol` tells how the path was opened."""
     began = clock()
     try:
         stream = await _dial(name, dialer, destination)
+        if stream.is_answer_needed:
+            await _answer(name, stream, destination)
     except DialError as error:
         reachable = error.stage not in (Stage.RESOLVE, Stage.CONNECT)
         handshake = reachable and error.symptom in _DESTINATION_NOT_REACHED
@@ -163,6 +169,34 @@ async def _dial(name: str, dialer: Dialer, destination: Destination) -> Stream:
     except TimeoutError as error:
         text = f"relay {name} did not reach the destination within {PATH_S:g} s"
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.TIMEOUT) from error
+
+
+async def _answer(name: str, stream: Stream, destination: Destination) -> None:
+    """Sends the destination a ClientHello, or on another port a request by HTTP, and waits for the first byte. Closes
+    the stream, and raises DialError, when none comes within PATH_S."""
+    if destination.port == _HTTPS:
+        request = own_hello(destination.host if destination.address is None else "")
+    else:
+        request = f"HEAD / HTTP/1.1\r\nHost: {destination}\r\nConnection: close\r\n\r\n".encode("ascii")
+    try:
+        with deadline(PATH_S):
+            await stream.send(request)
+            if await stream.receive():
+                return
+        symptom = Symptom.EOF
+    except TimeoutError:
+        symptom = Symptom.SILENT
+    except OSError:
+        symptom = Symptom.RESET
+    except BaseException:
+        stream.abort()
+        raise
+    fault = stream.fault_before_answer(symptom)
+    stream.abort()
+    if fault is None:
+        text = f"relay {name} brought no answer of the destination"
+        fault = DialError(text, stage=Stage.RELAY, symptom=Symptom.TIMEOUT)
+    raise fault
 
 
 async def try_relays(

@@ -141,7 +141,7 @@ class Guard:
     ) -> None:
         self._exceptions = tuple(_read_exception(entry) for entry in allow)
         self._suffixes = tuple(f".{_read_suffix(suffix)}" for suffix in local_suffixes)
-        self._own_ports = frozenset(own_ports)
+        self._own_ports = own_ports  # as it is: it may change
         self._own_names = _LOCAL_NAMES | {hostnames.host(name) for name in own_names}
         self._own_addresses = frozenset(ipaddress.ip_address(hostnames.host(text)) for text in own_addresses)
         self.is_near = lru_cache(maxsize=1024)(self._is_near)  # each connection calls it

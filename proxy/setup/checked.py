@@ -1,4 +1,5 @@
-"""The inputs of a Setup: the parts that all Setups share, and the configuration after it was read and checked.
+"""The inputs of a Setup: the parts that all Setups share, with the engine for relays that are keys, and the
+configuration after it was read and checked.
 
 `check` reads every file that the configuration names and runs every password command. It reports all problems together,
 at the start and at each reload.
@@ -6,8 +7,9 @@ at the start and at each reload.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import field, replace
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,7 +20,7 @@ from proxy.config.paths import Paths
 from proxy.config.relays import Relay
 from proxy.config.schema import RESERVE_DNS_SERVERS
 from proxy.model.errors import ConfigError
-from proxy.model.feature import Feature, Role, offers
+from proxy.model.feature import Feature, Role, offers, usable
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import unsupported
 from proxy.net.dialers.road import SharedRelays
@@ -40,6 +42,40 @@ from proxy.wire.relay_url import RelayUrl
 
 if TYPE_CHECKING:
     from proxy.detect.pages.block_pages import BlockPages
+    from proxy.net.dialers.key_relay import KeyEngine
+
+
+class KeyEngineOnDemand:
+    """The engine of one run, or of one command, which is its context."""
+
+    def __init__(self, features: Sequence[Feature], poller: Poller, folder: Path | None) -> None:
+        """The engine gets its folders in `folder`; None: in the system's for temporary files."""
+        self._features = features
+        self._poller = poller
+        self._folder = folder
+        self._made: KeyEngine | None = None
+        self.own_ports: set[int] = set()
+        """Ports of loopback that the engine and Byway use for each other: the address guard refuses them."""
+
+    def get(self) -> KeyEngine | None:
+        """Returns the engine; None: no feature has one, or it does not work."""
+        if self._made is None and (make := usable(self._features, Role.KEY_ENGINE)) is not None:
+            self._made = make(self._poller, self._folder, self.own_ports)
+        return self._made
+
+    async def close(self) -> None:
+        """Ends the engine. A later `get` makes another one."""
+        if self._made is not None:
+            made, self._made = self._made, None
+            await made.close()
+
+    async def __aenter__(self) -> KeyEngineOnDemand:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
 
 
 @frozen_dataclass
@@ -59,8 +95,18 @@ class Parts:
     shared_relays: SharedRelays = field(default_factory=SharedRelays)
     features: Sequence[Feature] | None = None
     """The features of this installation; None: all."""
+    keys: KeyEngineOnDemand | None = None
+    """The engine for relays that are keys; None: they are only read."""
     passwords: Passwords = field(default_factory=Passwords)
     """The passwords that commands have printed; a reload does not run the commands again."""
+
+    @property
+    def own_ports(self) -> Collection[int]:
+        """The ports that the guards refuse on this computer. Those of the engine come and go."""
+        if self.keys is None:
+            return (self.port,)
+        self.keys.own_ports.add(self.port)
+        return self.keys.own_ports
 
     @property
     def inspects(self) -> bool:
@@ -93,7 +139,7 @@ def check(parts: Parts, loaded: Loaded, *, pause_s: float = 0.0) -> Checked:
     with problems:
         credentials = _credentials(parts, loaded)
     with problems:
-        guard_of(loaded, port=parts.port)
+        guard_of(loaded, ports=parts.own_ports)
     with problems:
         rules = read_rules(loaded.settings, parts.paths, pause_s=pause_s, copies=parts.copies)
         check_supported(rules, inspects=parts.inspects)

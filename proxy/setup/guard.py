@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from proxy.config.load import Loaded
 from proxy.model import Destination, IPAddress
@@ -20,20 +20,20 @@ _PUBLIC = tuple(map(ipaddress.ip_address, ("192.0.2.1", "2001:db8::1")))
 """Public addresses for documentation (RFC 5737, RFC 3849). Nothing is sent to them."""
 
 
-def guard_of(loaded: Loaded, *, port: int) -> Guard:
-    """Returns the guard for clients' requests. `port` is the one that Byway listens on. Raises ConfigError for an
+def guard_of(loaded: Loaded, *, ports: Collection[int]) -> Guard:
+    """Returns the guard for clients' requests. `ports` are those that Byway listens on. Raises ConfigError for an
     invalid `[safety] allow`."""
     safety, dns = loaded.settings.safety, loaded.settings.dns
     try:
-        return Guard(safety.allow, dns.local, own_ports=(port,), own_names=_own_names(), own_addresses=_own_addresses())
+        return Guard(safety.allow, dns.local, own_ports=ports, own_names=_own_names(), own_addresses=_own_addresses())
     except ValueError as error:
         raise ConfigError(f"{loaded.place('safety', 'allow')}: {error}") from None
 
 
-def guard_of_relays(*, port: int) -> Guard:
+def guard_of_relays(*, ports: Collection[int]) -> Guard:
     """Returns the guard for relays: a relay may have any address except Byway's own, where every request would loop.
     `config.checks` checks relays with an address; a name is resolved when the relay is dialed."""
-    return Guard(("0.0.0.0/0", "::/0"), own_ports=(port,), own_addresses=_own_addresses())
+    return Guard(("0.0.0.0/0", "::/0"), own_ports=ports, own_addresses=_own_addresses())
 
 
 def public_addresses() -> Callable[[IPAddress], bool]:

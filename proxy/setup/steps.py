@@ -13,6 +13,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from proxy.config.load import Loaded
+from proxy.config.relays import has_keys
 from proxy.config.schema import Settings
 from proxy.detect.scopes import is_public_suffix
 from proxy.model import Destination, Override, Route, bracketed
@@ -53,8 +54,9 @@ def build(parts: Parts, checked: Checked, overrides: Mapping[str, Override]) -> 
     port = parts.port
     is_ours = _is_ours(settings, port)
     own_url = _own_url(settings, port)
-    guard = guard_of(checked.loaded, port=port)
-    relay_guard = refusal_by(guard_of_relays(port=port))
+    ports = parts.own_ports
+    guard = guard_of(checked.loaded, ports=ports)
+    relay_guard = refusal_by(guard_of_relays(ports=ports))
     resolvers = make_resolvers(parts, checked, guard, relay_guard)
     registry = make_registry(parts, checked, resolvers, guard, relay_guard)
     for path in resolvers.through:
@@ -213,6 +215,8 @@ def make_registry(
         detect=detect,
         groups={group.name: group.members for group in checked.loaded.relays.groups},
         shared=parts.shared_relays,
+        keys=parts.keys.get() if parts.keys is not None and has_keys(settings) else None,
+        key_lookup=resolvers.relays,
     )
 
 

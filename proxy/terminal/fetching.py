@@ -14,6 +14,7 @@ from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
 from proxy.model import Destination, Route
 from proxy.model.errors import ConfigError
+from proxy.model.feature import Feature
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.poller import make_poller
 from proxy.net.uplink.network_id import network_here
@@ -22,7 +23,7 @@ from proxy.probe.list_refresh import RefreshContext, fetch, relays_left_by
 from proxy.probe.target import AGENT
 from proxy.routing.rule import Situation
 from proxy.session.setup import Setup
-from proxy.setup.checked import Parts
+from proxy.setup.checked import KeyEngineOnDemand, Parts
 from proxy.setup.steps import make
 from proxy.store.list_copies import ListCopies
 from proxy.store.salvage import read_overrides
@@ -35,15 +36,20 @@ from proxy.wire.url_secrets import hide_paths
 
 
 @contextlib.asynccontextmanager
-async def fetching(paths: Paths, copies: ListCopies) -> AsyncGenerator[RefreshContext, None]:
-    """Makes a Setup whose routes this process may dial. Raises ConfigError."""
+async def fetching(
+    paths: Paths, copies: ListCopies, features: Sequence[Feature]
+) -> AsyncGenerator[RefreshContext, None]:
+    """Makes a Setup whose routes this process may dial. One of `features` has the engine for keys. Raises
+    ConfigError."""
     loaded = load(paths.config_to_read, env=os.environ)
     private_folder(paths.state_dir)
     # A rule may need a list that is still to be fetched.
     tolerant = replace(loaded.settings, list=tuple(replace(item, allow_empty=True) for item in loaded.settings.list))
     network = network_here(paths.network_key_file)
-    with contextlib.closing(make_poller(asyncio.get_running_loop())) as poller:
-        parts = Parts(poller, paths, tolerant.listen.port, copies=copies)
+    async with contextlib.AsyncExitStack() as stack:
+        poller = stack.enter_context(contextlib.closing(make_poller(asyncio.get_running_loop())))
+        keys = await stack.enter_async_context(KeyEngineOnDemand(features, poller, None))
+        parts = Parts(poller, paths, tolerant.listen.port, copies=copies, keys=keys)
         setup = make(parts, replace(loaded, settings=tolerant), read_overrides(paths.store_file))
 
         async def may_go_direct(setup: Setup, destination: Destination) -> bool:
@@ -88,7 +94,7 @@ def fetch_asking(
     except ValueError as error:
         raise Misused(f"give a file, -, or an https:// URL: {error}") from None
     try:
-        found = asyncio.run(_fetch(paths, url, limit=limit, direct=direct, agent=agent))
+        found = asyncio.run(_fetch(call, paths, url, limit=limit, direct=direct, agent=agent))
     except DownloadFailed as error:
         call.output.hint(f"Not fetched{'' if direct else ' through a relay'}: {error}.")
         can_help = not direct and not error.is_final
@@ -103,8 +109,10 @@ def fetch_asking(
     return FetchedFile(url.host, found.content, found.content_type, found.userinfo, direct)
 
 
-async def _fetch(paths: Paths, url: https_url.HttpsUrl, *, limit: int, direct: bool, agent: str) -> Downloaded:
-    async with fetching(paths, ListCopies(paths.lists_dir)) as context:
+async def _fetch(
+    call: Invocation, paths: Paths, url: https_url.HttpsUrl, *, limit: int, direct: bool, agent: str
+) -> Downloaded:
+    async with fetching(paths, ListCopies(paths.lists_dir), call.features) as context:
         found = await fetch(
             context, url, 0.0, direct=direct, asked=True, limit=limit, remedy="use --direct", agent=agent
         )

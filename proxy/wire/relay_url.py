@@ -1,8 +1,9 @@
-"""Relay URLs, as users write them: `socks5h://user:pass@relay.example:1080`, `https://relay.example?pin=sha256:…`.
+"""Relay URLs, as users write them: `socks5h://user:pass@relay.example:1080`, `https://relay.example?pin=sha256:…`,
+or the link of a key, which `keys.reader` reads.
 
 The parser is strict: a URL that is read wrongly sends a password to the wrong place. str(), repr() and errors never
 show a password, so an error quotes only the scheme of a URL. For text that is not a relay URL, `keys.sentences` (for a
-key or another text of people) or `url_spelling` (quotes, spaces, a missing colon) has the sentence.
+key that is not taken, or another text of people) or `url_spelling` (quotes, spaces, a missing colon) has the sentence.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ import re
 from collections.abc import Callable
 from dataclasses import field, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 from proxy.model import Destination, literal
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import Phrase
 from proxy.wire import hostnames as names
+
+if TYPE_CHECKING:
+    from proxy.wire.keys.fields import Allowed
+    from proxy.wire.keys.values import Key
 
 URL_LIMIT = 2048
 """Characters of the longest relay URL."""
@@ -41,10 +47,14 @@ class RelayKind(StrEnum):
     HTTP = "http"
     HTTPS = "https"
     ADDON = "addon"  # an addon opens the path; `host` is its name
+    KEY = "key"  # an engine speaks its protocol; the scheme is that of the protocol
 
 
 _DEFAULT_PORTS = {RelayKind.HTTP: 8080, RelayKind.HTTPS: 443}  # and 1080 for SOCKS, its registered port
-_KINDS = {kind.value: kind for kind in RelayKind} | {"socks": RelayKind.SOCKS5H, "socks5": RelayKind.SOCKS5H}
+_KINDS = {kind.value: kind for kind in RelayKind if kind is not RelayKind.KEY} | {
+    "socks": RelayKind.SOCKS5H,
+    "socks5": RelayKind.SOCKS5H,
+}
 """Kinds by scheme. Most clients call any SOCKS5 proxy `socks5://`, wherever names are resolved."""
 
 _ADDRESSES_ONLY = {RelayKind.SOCKS5: "?resolve=local", RelayKind.SOCKS4: "socks4"}
@@ -72,7 +82,8 @@ _HEX_PIN = re.compile(r"[0-9A-Fa-f]{64}\Z")
 
 @frozen_dataclass
 class RelayUrl:
-    """The address and protocol of a relay, with its credentials and options."""
+    """The address and protocol of a relay, with its credentials and options. Of a key, host and port are its
+    server's."""
 
     kind: RelayKind
     host: str  # canonical
@@ -86,6 +97,7 @@ class RelayUrl:
     alternatives: tuple[
         Destination, ...
     ] = ()  # other addresses of the same relay; it must show the same certificate there
+    key: Key | None = field(default=None, repr=False)
 
     @property
     def endpoint(self) -> Destination:
@@ -110,11 +122,18 @@ class RelayUrl:
 
     @property
     def sends_credentials(self) -> bool:
-        """A connection to the relay sends it a user or a password."""
+        """A connection to the relay sends it a user or a password. That of a key is protected by its protocol."""
         return bool(self.user or self.password)
 
+    @property
+    def has_secret(self) -> bool:
+        """Whether other users must not read the URL."""
+        return bool(self.password) or self.key is not None
+
     def __str__(self) -> str:
-        """Returns the URL with *** for a password."""
+        """Returns the URL with *** for a password; of a key, scheme and server."""
+        if self.key is not None:
+            return f"{self.key.protocol}://{self.endpoint}"
         if self.kind is RelayKind.ADDON:
             return f"{self.kind}://{self.host}"
         userinfo = quote(self.user, safe="") + (":***" if self.password else "")
@@ -132,8 +151,9 @@ class RelayUrl:
         return f"{self.kind}://{userinfo}{'@' if userinfo else ''}{self.endpoint}{'?' if query else ''}{query}"
 
 
-def parse(text: str) -> RelayUrl:
-    """Parses a relay URL, or a bare `host:port`, which is socks5h. A `#name` at its end is ignored.
+def parse(text: str, allowed: Allowed | None = None) -> RelayUrl:
+    """Parses a relay URL, a bare `host:port`, which is socks5h, or the link of a key. A `#name` at its end is ignored,
+    but for a key, which has it. `allowed` is what the person says to keys.
 
     Default ports: 1080 for SOCKS, 8080 for http, 443 for https. User, password and options are percent-decoded. Raises
     ValueError with a sentence that says what to write instead. It never holds a password.
@@ -141,6 +161,8 @@ def parse(text: str) -> RelayUrl:
     text = text.strip()
     if not text:
         raise ValueError("the relay URL is empty")
+    if is_key(text):
+        return _of_key(text, allowed)
     from proxy.wire.keys.sentences import explain  # a start without relays need not import it
 
     if sentence := explain(text):
@@ -156,6 +178,46 @@ def parse(text: str) -> RelayUrl:
         from proxy.wire import url_spelling  # only for a URL with a fault
 
         raise ValueError(url_spelling.explain(url) or str(error)) from None
+
+
+def is_key(text: str) -> bool:
+    """Whether a text is the link of a key, by its scheme."""
+    from proxy.wire.keys.pasted import KEY_SCHEMES, scheme_of
+
+    return scheme_of(text) in KEY_SCHEMES and "\n" not in text
+
+
+def shown(text: str, allowed: Allowed | None = None) -> str:
+    """Returns a relay URL or a chain without its secrets: *** for a password; of a key, scheme and server, or *** where
+    it cannot be read."""
+
+    def item_shown(item: str) -> str:
+        try:
+            return str(parse(item, allowed)) if is_key(item) else redact(item)
+        except ValueError:
+            return redact(item)
+
+    try:
+        return ">".join(map(item_shown, parse_chain(text)))
+    except ValueError:
+        return redact(text)
+
+
+def _of_key(text: str, allowed: Allowed | None) -> RelayUrl:
+    """Raises ValueError for a key that is not taken."""
+    from proxy.wire.keys import sentences  # these three: most relays are none
+    from proxy.wire.keys.fields import NOTHING_ALLOWED, KeyRefused
+    from proxy.wire.keys.reader import read_key
+
+    if text.endswith("://***"):
+        raise ValueError("this key was left out where it was shown or exported: write the key itself in its place")
+    try:
+        key = read_key(text, allowed or NOTHING_ALLOWED)
+    except KeyRefused as error:
+        raise ValueError(sentences.of_refused(error)) from None
+    if sentence := sentences.without_engine(key):
+        raise ValueError(sentence)
+    return RelayUrl(RelayKind.KEY, key.server.host, key.server.port, key=key)
 
 
 def without_label(text: str) -> tuple[str, str]:
@@ -191,8 +253,13 @@ def _parse(text: str) -> RelayUrl:
 
 
 def parse_chain(text: str) -> tuple[str, ...]:
-    """Returns the items of `a>b`, the first relay first: names or URLs, not parsed. Raises ValueError."""
-    items = tuple(item.strip() for item in text.split(">"))
+    """Returns the items of `a>b`, the first relay first: names or URLs, not parsed. The `#name` of a key, which ends a
+    chain, may have a > too. Raises ValueError."""
+    chain, mark, label = text.partition("#")
+    if mark and not is_key(chain.rpartition(">")[2].strip()):
+        chain, mark, label = text, "", ""
+    items = tuple(item.strip() for item in chain.split(">"))
+    items = (*items[:-1], f"{items[-1]}{mark}{label}")
     if not all(items):
         raise ValueError("a chain of relays has a name or a URL on each side of every >")
     if len(items) > CHAIN_LIMIT:
@@ -200,9 +267,15 @@ def parse_chain(text: str) -> tuple[str, ...]:
     return items
 
 
-def parse_hops(chain: str) -> tuple[str | RelayUrl, ...]:
-    """Parses a relay URL or a chain. Returns the names of other relays in it as they are. Raises ValueError."""
-    return tuple(parse(item) if ":" in item else item for item in parse_chain(chain))  # a bare host has a port
+def parse_hops(chain: str, allowed: Allowed | None = None) -> tuple[str | RelayUrl, ...]:
+    """Parses a relay URL or a chain. Returns the names of other relays in it as they are. `allowed` is what the user
+    says to keys. Raises ValueError."""
+    items = parse_chain(chain)
+    return tuple(parse(item, allowed) if ":" in item else item for item in items)  # a bare host has a port
+
+
+_SHOWN_KEY = r"(?:[a-z0-9_-]++(?:\.[a-z0-9_-]++)+|\[[0-9a-f:.]++\]):[0-9]{1,5}(?:[\s\"<>),;]|\Z)"
+"""Host and port alone, as a key is shown: no key has so little."""
 
 
 @functools.cache
@@ -213,7 +286,7 @@ def _secrets() -> tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], s
 
     others = "|".join(map(re.escape, SECRET_SCHEMES))
     return (
-        (re.compile(rf"\b({others})://(?=[^\s\"<>)])[^\s\"<>]*", re.IGNORECASE), r"\1://***"),
+        (re.compile(rf"\b({others})://(?=[^\s\"<>)])(?!{_SHOWN_KEY})[^\s\"<>]*", re.IGNORECASE), r"\1://***"),
         (re.compile(r"\b(socks://)[A-Za-z0-9+/_=-]{4,}@", re.IGNORECASE), r"\1***@"),  # of v2rayN's links
         (re.compile(r"([?&](?:pass|secret)=)[^&\s\"<>]*", re.IGNORECASE), r"\1***"),  # of Telegram links
         (re.compile(r"[^\s\"<>]++"), _without_password),  # no userinfo holds " < >

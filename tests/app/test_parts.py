@@ -13,6 +13,7 @@ from proxy.app.parts import AddonBackend, Run, keep_as_set, make_known, make_ser
 from proxy.config.load import load
 from proxy.model import Destination, NetworkId
 from proxy.net.poller import make_poller
+from proxy.setup.checked import KeyEngineOnDemand
 from proxy.setup.steps import make
 from proxy.store import relay_tests
 from tests.app.running import run_in
@@ -51,7 +52,7 @@ async def test_what_is_known_is_told_of_the_setup_in_use_whichever_it_is(tmp_pat
         known = make_known(run, kept)
         nobody = cast(Any, None)
         serving = make_serving(run, poller, kept, known, transfer_check=lambda: None, adopt=nobody)
-        parts = parts_of_setups(run, poller, kept, known, 4711)
+        parts = parts_of_setups(run, poller, kept, known, KeyEngineOnDemand((), poller, None), 4711)
         (tmp_path / "rules.txt").write_text("DOMAIN,relayed.test,RELAY\n")
         for rules, is_suspect in (("DOMAIN,relayed.test,RELAY\n", True), ("", False)):
             (tmp_path / "rules.txt").write_text(rules)
@@ -71,7 +72,8 @@ def test_without_the_feature_nothing_is_inspected(tmp_path: Path) -> None:
         try:
             poller = make_poller(asyncio.get_running_loop())
             try:
-                return parts_of_setups(run, poller, kept, make_known(run, kept), 1).inspects
+                keys = KeyEngineOnDemand((), poller, None)
+                return parts_of_setups(run, poller, kept, make_known(run, kept), keys, 1).inspects
             finally:
                 poller.close()
         finally:

@@ -206,3 +206,29 @@ def test_a_chain_names_one_group_and_is_named_nowhere_else() -> None:
 def test_the_policy_of_a_group_is_one_of_four() -> None:
     (fault,) = read_settings({"group": ({"name": "eu", "relays": ("a",), "policy": "fastes"},)})  # type: ignore[misc]
     assert fault.sentence.endswith('or "select"; did you mean "fastest"?')
+
+
+@each_row("host", ["127.0.0.1", "192.168.1.7", "[::ffff:10.0.0.1]", "localhost"])
+def test_the_server_of_a_key_is_not_in_the_local_network_unless_the_user_says_so(host: str) -> None:
+    key = {"name": "mine", "url": f"trojan://hunter2@{host}:443"}
+    settings = read_settings({"relay": (key,)})
+    assert isinstance(settings, Settings)
+    (fault,) = faults(settings)
+    assert fault.path == ("relay", 0, "url")
+    assert fault.sentence == (
+        "relay mine: the server of its key is in the local network; to allow that, set local = true"
+    )
+    allowed = read_settings({"relay": ({**key, "local": True},)})
+    assert isinstance(allowed, Settings)
+    assert list(faults(allowed)) == []
+
+
+def test_a_field_that_is_ignored_and_a_pin_make_a_key_valid() -> None:
+    key = {"name": "mine", "url": "trojan://hunter2@relay.example:443?foo=1&allowInsecure=1"}
+    refused = read_settings({"relay": (key,)})
+    assert isinstance(refused, Settings)
+    assert "field foo is not known" in next(iter(faults(refused))).sentence
+    taken = read_settings({"relay": ({**key, "ignore_fields": ("foo",), "pin": "AB" * 32},)})
+    assert isinstance(taken, Settings)
+    assert list(faults(taken)) == []
+    assert taken.relay[0].pin == "ab" * 32

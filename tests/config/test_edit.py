@@ -28,6 +28,7 @@ from proxy.config.edit import (
 )
 from proxy.config.load import load
 from proxy.model.errors import BywayError, ConfigError
+from proxy.wire.keys.fields import Allowed
 
 SECRET = "correct-horse"
 
@@ -647,3 +648,23 @@ def test_what_would_be_faulty_is_said_before_it_is_written(file: Path) -> None:
     with pytest.raises(ConfigError, match=r"config\.toml:\d+: group all: unknown relay \"none\""):
         settings_after(file, change)
     assert with_additions(file, [], []).after == file.read_text()
+
+
+def test_a_key_is_added_with_what_the_user_said_to_it(file: Path) -> None:
+    link = f"trojan://{SECRET}@relay.example:443"
+    allowed = Allowed(frozenset({"foo", "bar"}), bytes(range(32)))
+    (added,) = add_relays(file, [NewRelay(f"{link}?foo=1&bar=2", label="Berlin", allowed=allowed, local=True)])
+    assert (added.name, added.url) == ("Berlin", "trojan://relay.example:443")
+    (table,) = tomllib.loads(file.read_text())["relay"]
+    assert table == {
+        "name": "Berlin",
+        "url": f"{link}?foo=1&bar=2",
+        "ignore_fields": ["bar", "foo"],
+        "pin": bytes(range(32)).hex(),
+        "local": True,
+    }
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    (again,) = add_relays(file, [NewRelay(f"{link}?bar=2&foo=1#other", allowed=allowed)])
+    assert again.was_there is not None, "the name of a key is no part of it"
+    (other,) = add_relays(file, [NewRelay("trojan://another@relay.example:443", label="Berlin")])
+    assert (other.name, other.was_there) == ("Berlin-2", None), "another password is another key"

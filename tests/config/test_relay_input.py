@@ -33,7 +33,7 @@ def test_an_entry_is_a_relay_or_why_it_is_none() -> None:
     assert isinstance(relay, RelayLink)
     assert relay_of(relay) == NewRelay("socks5h://h.example:1", label="One")
     assert isinstance(key, Key)
-    with pytest.raises(ValueError, match=r"this Trojan key for h\.example:443 \(Two\) is understood, but"):
+    with pytest.raises(ValueError, match=r"this Trojan key for h\.example:443 \(Two\) is understood, and"):
         relay_of(key)
     assert isinstance(other, KeyRefused)
     with pytest.raises(ValueError, match=r"^Snell is not supported$"):

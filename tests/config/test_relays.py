@@ -14,10 +14,13 @@ from proxy.config.relays import (
     enabled_relays,
     expanded,
     group_to_select_in,
+    has_keys,
+    is_local_address,
     lost_overrides,
     names_in,
     relay_names,
     relays_of,
+    shown_url,
     withheld_credentials,
 )
 from proxy.config.schema import GroupConfig, RelayConfig, Settings
@@ -207,3 +210,40 @@ def test_overrides_without_a_relay_in_use(override: Override, said: str) -> None
     assert told == ([f"the override of a.example {said}"] if said else [])
     one_more = replace(settings, relay=(*relays, relay("near", "socks5h://near.example:1")))
     assert (lost_overrides(one_more, {"a.example": override}) == told) is bool(override.relay or not said)
+
+
+KEY = "trojan://correct-horse@relay.example:443"
+
+
+def test_names_of_servers_of_keys_must_be_public_unless_the_user_said_otherwise() -> None:
+    settings = Settings(
+        relay=(relay("a", KEY), relay("b", "socks5h://h.example:1"), relay("c", "b>vless://x@c.example:2"))
+    )
+    assert relays_of(settings).public_only == {"relay.example", "c.example"}
+    local = replace(settings.relay[0], local=True)
+    assert relays_of(replace(settings, relay=(local,))).public_only == frozenset()
+    assert has_keys(settings)
+    assert not has_keys(Settings(relay=(relay("b", "socks5h://h.example:1"),)))
+
+
+def test_a_key_is_shown_as_scheme_and_server_also_with_a_field_that_is_ignored() -> None:
+    key = RelayConfig(name="a", url=f"{KEY}?foo=1#x", ignore_fields=("FOO",))
+    assert shown_url(key) == "trojan://relay.example:443"
+    assert key.allowed is not None
+    assert key.allowed.ignore == {"foo"}
+    assert RelayConfig(name="a", url=KEY).allowed is None
+
+
+@each_row(
+    ("host", "is_local"),
+    [
+        ("127.0.0.1", True), ("10.1.2.3", True), ("192.168.1.1", True), ("100.64.0.1", True), ("169.254.169.254", True),
+        ("0.0.0.0", True), ("224.0.0.1", True), ("168.63.129.16", True), ("::1", True), ("fd00::1", True),
+        ("fe80::1", True), ("::ffff:10.0.0.1", True), ("64:ff9b::a00:1", True), ("2002:a00:1::", True),
+        ("localhost", True), ("x.localhost", True),
+        ("8.8.8.8", False), ("192.0.2.1", False), ("2001:db8::1", False), ("2606:4700::1111", False),
+        ("relay.example", False),
+    ],
+)  # fmt: skip
+def test_which_hosts_are_in_the_local_network(host: str, is_local: bool) -> None:
+    assert is_local_address(host) is is_local

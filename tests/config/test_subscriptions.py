@@ -51,7 +51,7 @@ def test_relays_of_a_file_in_each_notation(text: str, found: list[tuple[str, str
 def test_an_entry_that_is_no_relay_has_the_reason() -> None:
     (key,) = [entry for entry in read_entries(LINKS) if entry.why]
     assert (key.label, key.url) == ("K", "")
-    assert key.why.startswith("this Trojan key for k.example:443 (K) is understood, but")
+    assert key.why.startswith("this Trojan key for k.example:443 (K) is understood, and")
     assert "pw" not in repr(read_entries(LINKS))
 
 

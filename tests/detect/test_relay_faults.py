@@ -25,6 +25,11 @@ FAULTS = [
     (Symptom.RELAY_DOWN, {"relay": "eof", "greeting": 1}, RelayFault.SOCKS_CUT),
     (Symptom.RELAY_DOWN, {"relay": "reset", "greeting": 1}, RelayFault.SOCKS_CUT),
     (Symptom.RELAY_DOWN, {"relay": "addon"}, RelayFault.ADDON),
+    (Symptom.RELAY_DOWN, {"relay": "engine"}, RelayFault.ENGINE),
+    (Symptom.RELAY_DOWN, {"relay": "key_closed"}, RelayFault.KEY_CLOSED),
+    (Symptom.RELAY_DOWN, {"relay": "key_closed_or_clock"}, RelayFault.KEY_CLOSED_OR_CLOCK),
+    (Symptom.RELAY_AUTH, {"relay": "key_refused"}, RelayFault.KEY_REFUSED),
+    (Symptom.RELAY_AUTH, {"relay": "key_certificate"}, RelayFault.KEY_CERTIFICATE),
     (Symptom.RELAY_DOWN, {}, RelayFault.SILENT),
     (Symptom.RELAY_AUTH, {}, RelayFault.CREDENTIALS_REFUSED),
     (Symptom.RELAY_AUTH, {"relay": "in_clear"}, RelayFault.CREDENTIALS_IN_CLEAR),
@@ -54,7 +59,10 @@ def test_nothing_else_is_a_fault_of_the_relay(symptom: Symptom, stage: Stage) ->
 def test_each_fault_has_words_and_a_command(fault: RelayFault) -> None:
     assert fault.text
     assert "_" not in fault.text
-    assert fault.fix("vps").endswith(", then byway relay test vps") or fault is RelayFault.ADDON
+    assert fault.fix("vps").endswith(", then byway relay test vps") or fault in (
+        RelayFault.ADDON,
+        RelayFault.ENGINE,
+    )
 
 
 def test_a_filtered_protocol_is_named_with_another_to_use() -> None:
@@ -98,4 +106,6 @@ def test_only_what_may_be_the_networks_doing_needs_a_comparison() -> None:
         RelayFault.UNREACHABLE,
         RelayFault.NAME_UNRESOLVED,
         RelayFault.DELIVERS_NOTHING,
+        RelayFault.KEY_CLOSED,
+        RelayFault.KEY_CLOSED_OR_CLOCK,
     }

@@ -18,7 +18,7 @@ from proxy.net.dialers.registry import Registry
 from proxy.net.dialers.tcp import AddressLookup, TcpDialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import make_poller
-from proxy.net.stream import Stream
+from proxy.net.stream import Stream, WrappedStream
 from proxy.probe import relay_trial
 from proxy.probe.relay_trial import Trial, carriable, remembered_tests, try_relay, try_relays
 from proxy.wire.tls import sni_offset
@@ -240,3 +240,72 @@ def test_a_silent_relay_is_tested_for_twenty_seconds() -> None:
     trial = play(story())
     assert (trial.ok, trial.reachable, trial.symptom, trial.elapsed_s) == (False, True, "timeout", 20)
     assert trial.error == "relay tor did not reach the destination within 20 s"
+
+
+class OfKey:
+    """Dials a stream that needs an answer."""
+
+    def __init__(self, via: TcpDialer, fault: DialError | None) -> None:
+        self._via = via
+        self._fault = fault
+
+    async def dial(self, destination: Destination) -> Stream:
+        stream = _Unproven(await self._via.dial(destination))
+        stream.fault = self._fault
+        return stream
+
+
+class _Unproven(WrappedStream):
+    is_answer_needed = True
+    fault: DialError | None = None
+
+    def fault_before_answer(self, symptom: Symptom) -> DialError | None:
+        return self.fault
+
+
+async def test_a_key_works_only_with_an_answer_of_the_destination(tcp: TcpDialer) -> None:
+    """The path through it counts as open before it is."""
+    got: list[bytes] = []
+
+    async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        got.append(await reader.read(1000))
+        writer.write(b"x")
+        writer.close()
+
+    server = await asyncio.start_server(answering, "127.0.0.1", 0)
+    here = Destination("127.0.0.1", server.sockets[0].getsockname()[1])
+    assert (await try_relay("key", OfKey(tcp, None), here)).ok
+    assert got == [f"HEAD / HTTP/1.1\r\nHost: {here}\r\nConnection: close\r\n\r\n".encode()]
+    server.close()
+
+    closing = await closing_server()
+    there = Destination("127.0.0.1", closing.sockets[0].getsockname()[1])
+    evidence = as_evidence({"relay": "key_closed"})
+    fault = DialError("relay key: …", stage=Stage.FIRST_BYTE, symptom=Symptom.RELAY_DOWN, evidence=evidence)
+    trial = await try_relay("key", OfKey(tcp, fault), there)
+    assert (trial.ok, trial.reachable, trial.is_relays_fault) == (False, True, True)
+    assert trial.fault == RelayFault.KEY_CLOSED.text
+    assert trial.do == "ask for a new key and add it, then byway relay test key"
+    trial = await try_relay("key", OfKey(tcp, None), there)
+    assert (trial.ok, trial.is_relays_fault) == (False, False)
+    assert trial.error == "relay key brought no answer of the destination"
+    closing.close()
+
+
+async def test_at_the_port_of_https_a_key_is_tested_with_a_client_hello(
+    tcp: TcpDialer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got: list[bytes] = []
+
+    async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        got.append(await reader.read(1000))
+        writer.write(b"x")
+        writer.close()
+
+    server = await asyncio.start_server(answering, "127.0.0.1", 0)
+    here = Destination("127.0.0.1", server.sockets[0].getsockname()[1])
+    monkeypatch.setattr(relay_trial, "_HTTPS", here.port)
+    assert (await try_relay("key", OfKey(tcp, None), here)).ok
+    assert got[0].startswith(b"\x16\x03\x01")
+    assert sni_offset(got[0]) is None
+    server.close()

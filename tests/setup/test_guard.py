@@ -35,14 +35,14 @@ def test_only_our_own_addresses_are_where_packets_to_them_come_from() -> None:
 def test_an_address_that_is_ours_now_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     private = Destination("192.168.77.5", 22)
     assert private.address is not None
-    refusal = refusal_by(guard_of(load(None, env={}), port=8119))
+    refusal = refusal_by(guard_of(load(None, env={}), ports=(8119,)))
     assert refusal(private, private.address) is None
     monkeypatch.setattr("proxy.session.setup.source_address_for", lambda address: address)
     assert "this computer itself" in (refusal(private, private.address) or "")
 
 
 def test_a_name_may_lead_to_a_fake_address_and_nothing_else_may() -> None:
-    guard = guard_of(load(None, env={}), port=8119)
+    guard = guard_of(load(None, env={}), ports=(8119,))
     assert refusal_by(guard)(NAME, FAKE) is not None
     refusal = refusal_by(guard, FakesAnswers())
     assert refusal(NAME, FAKE) is None
@@ -50,7 +50,7 @@ def test_a_name_may_lead_to_a_fake_address_and_nothing_else_may() -> None:
 
 
 def test_a_relay_may_be_anywhere_but_where_we_listen() -> None:
-    refusal = refusal_by(guard_of_relays(port=8119))
+    refusal = refusal_by(guard_of_relays(ports=(8119,)))
     assert refusal(Destination("relay.test", 1080), LOOPBACK) is None
     assert "Byway itself" in (refusal(Destination("relay.test", 8119), LOOPBACK) or "")
 
@@ -58,4 +58,4 @@ def test_a_relay_may_be_anywhere_but_where_we_listen() -> None:
 def test_what_is_let_past_has_to_make_sense() -> None:
     loaded = load(None, env={}, flags={"safety.allow": ("nonsense/99",)})
     with pytest.raises(ConfigError, match="nonsense"):
-        guard_of(loaded, port=8119)
+        guard_of(loaded, ports=(8119,))

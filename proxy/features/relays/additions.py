@@ -21,13 +21,12 @@ _TESTED_AT_ONCE = 8
 
 def about_passwords(from_arguments: bool, urls: Sequence[str], paths: Paths, added: Sequence[Added]) -> Iterator[str]:
     """Yields warnings about passwords, one sentence each."""
-    from proxy.wire.relay_url import redact
+    from proxy.wire.relay_url import is_key, redact
 
     if from_arguments and any(redact(url) != url for url in urls):
-        yield (
-            "Warning: the password is now in your shell's history. Next time leave it out of the URL: Byway asks for "
-            "it. Or use `byway relay add -`."
-        )
+        what = "key" if any(map(is_key, urls)) else "password"
+        leave = "" if what == "key" else "leave it out of the URL: Byway asks for it. Or "
+        yield f"Warning: the {what} is now in your shell's history. Next time {leave}use `byway relay add -`."
     yield from _withheld(paths, [each.name for each in added])
 
 
@@ -57,7 +56,7 @@ def test_added(
             if client is not None:
                 results = client.post("/v1/relays/test", {"names": some})
             else:
-                results = try_offline(paths, some, None, ask_pysocks=False)
+                results = try_offline(paths, some, None, features=call.features, ask_pysocks=False)
         except (BywayError, OSError) as error:
             call.output.hint(f"Not tested: {error}")
             return

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 
-from proxy.config.relays import enabled_relays
+from proxy.config.relays import enabled_relays, shown_url
 from proxy.config.schema import RelayConfig
 from proxy.control.answers.relay_faults import RelayFaultJson, RelayObstacleJson
 from proxy.control.site_reader import ReadableParts
@@ -123,7 +123,7 @@ class RelayJson:
         name = configured.name
         return cls(
             name=name,
-            url=redact(configured.url),
+            url=shown_url(configured),
             words=text,
             found_at=found_at or None,
             state=state,

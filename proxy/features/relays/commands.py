@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,11 +22,13 @@ from proxy.terminal.completion import complete_relays, complete_selections
 from proxy.terminal.exit_codes import Exit, Misused, NotRunning, as_misuse
 from proxy.terminal.in_use import edited_configuration, hint_saved, take_into_use
 from proxy.terminal.terminal import confirm
+from proxy.wire.relay_url import is_key
 
 if TYPE_CHECKING:
     from proxy.config.edit import Added
     from proxy.config.paths import Paths
     from proxy.model.document import Document
+    from proxy.wire.keys.fields import Allowed
 
 group = typer.Typer(help="Relays and groups of relays: list, find, test, edit, select.", no_args_is_help=True)
 
@@ -218,7 +221,7 @@ def try_relays(
         from proxy.features.relays.offline_test import try_offline
 
         warn_of_withheld(call, call.paths)
-        results = try_offline(call.paths, names or [], to)
+        results = try_offline(call.paths, names or [], to, features=call.features)
     else:
         warn_of_withheld(call, call.for_config_of(client).paths)
         results = client.post("/v1/relays/test", {"names": names or [], **({} if to is None else {"to": to})})
@@ -235,8 +238,8 @@ def add(
         str,
         typer.Argument(
             metavar="URL|FILE|-",
-            help="socks5h://HOST:PORT, http://…, https://…, a chain A>B; a file, or - for standard input, with one URL "
-            "a line; or a subscription, https://HOST/PATH.",
+            help="socks5h://HOST:PORT, http://…, https://…, a key (vless://…, ss://…, trojan://…), a chain A>B; a file "
+            "or - for standard input, with one URL a line; or a subscription, https://HOST/PATH.",
         ),
     ],
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name for rules and the log.")] = None,
@@ -250,13 +253,33 @@ def add(
             "--allow-plaintext-credentials", help="Send user and password unencrypted, over any network, if need be."
         ),
     ] = False,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ignore",
+            metavar="FIELD",
+            help="Take a key with this field, though the connection may be weaker without it; may be given again.",
+        ),
+    ] = None,
+    pin: Annotated[
+        str | None,
+        typer.Option(
+            "--pin",
+            metavar="SHA256",
+            help="Take a key that switches the check of certificates off: its server must show this certificate.",
+        ),
+    ] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="Allow that the server of a key is in the local network.")
+    ] = False,
 ) -> Exit | None:
     """Add relays to the configuration and test them. A running Byway uses them at once.
 
     A relay that fails its test is added all the same, with a warning. One that is there already is not added again.
     For a user without a password, the password is asked for and stored in the configuration file, which only you can
-    read; `password_cmd` there takes it from elsewhere. A subscription is fetched through your relays; its relays are a
-    group, which follows the file."""
+    read; `password_cmd` there takes it from elsewhere. A key is a secret as a whole, and is stored there too; an engine
+    uses it (`byway[keys]`, or mihomo on PATH). A subscription is fetched through your relays; its relays are a group,
+    which follows the file."""
     from proxy.config.edit import add_relays, relays_in
     from proxy.features.relays.input import ask_password, read_given
     from proxy.wire.keys.pasted import is_subscription
@@ -268,7 +291,7 @@ def add(
         return None
     if direct:
         raise Misused("--direct is for a subscription, https://HOST/PATH")
-    given = read_given(url)
+    given = read_given(url, _allowed(ignore or [], pin))
     if name is not None and len(given.relays) + len(given.problems) > 1:
         raise Misused("--name is for one relay, and several were given")
     paths, client = edited_configuration(call)
@@ -278,6 +301,7 @@ def add(
             new if is_there(new) else ask_password(new),
             name=name,
             allow_plaintext_credentials=allow_plaintext_credentials,
+            local=local and is_key(new.url),
         )
         for new in given.relays
     ]
@@ -326,6 +350,18 @@ def refresh(
         headings = ("subscription", "result", "relays", "why")
         call.output.table(headings, [[line[name] for name in headings] for line in results])
     return Exit.BAD if any(line["result"] == "failed" for line in results) else None
+
+
+def _allowed(ignore: list[str], pin: str | None) -> Allowed | None:
+    """Returns what the options say to keys. Raises Misused."""
+    if not ignore and pin is None:
+        return None
+    from proxy.wire.keys.fields import Allowed
+
+    digits = (pin or "").removeprefix("sha256:").replace(":", "")
+    if pin is not None and not re.fullmatch("[0-9A-Fa-f]{64}", digits):
+        raise Misused("--pin takes the SHA-256 of the certificate, in 64 hexadecimal digits")
+    return Allowed(frozenset(map(str.lower, ignore)), bytes.fromhex(digits) or None)
 
 
 @command(group, "rm", example="byway relay rm vps")

@@ -9,6 +9,7 @@ import getpass
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from proxy.config.edit import NewRelay
@@ -19,6 +20,9 @@ from proxy.wire import relay_url
 from proxy.wire.keys.pasted import TEXT_LIMIT
 from proxy.wire.relay_url import RelayKind
 
+if TYPE_CHECKING:
+    from proxy.wire.keys.fields import Allowed
+
 FILE_LIMIT = TEXT_LIMIT
 STANDARD_INPUT = "-"
 
@@ -26,20 +30,20 @@ _OF_FILES = (".txt", ".list", ".lst", ".conf", ".csv", ".json", ".yaml", ".yml",
 """Suffixes of file names that no host name has."""
 
 
-def read_given(text: str) -> Given:
-    """Reads a URL, the file of that name, or standard input for "-". Raises Misused for a URL that cannot be parsed,
-    and ConfigError for a file that cannot be read."""
+def read_given(text: str, allowed: Allowed | None = None) -> Given:
+    """Reads a URL, the file of that name, or standard input for "-". `allowed` is what the person says to keys. Raises
+    Misused for a URL that cannot be parsed, and ConfigError for a file that cannot be read."""
     if text == STANDARD_INPUT:
         if sys.stdin is None:
             raise Misused("standard input is closed; name a file, or pipe the URLs into the command")
         try:
-            return read_lines(sys.stdin.read(FILE_LIMIT), "standard input")
+            return read_lines(sys.stdin.read(FILE_LIMIT), "standard input", allowed)
         except UnicodeDecodeError:
             raise Misused("standard input is not UTF-8 text") from None
     if "://" not in text and Path(text).is_file():
-        return read_lines(read_text(Path(text), limit=FILE_LIMIT), text)
+        return read_lines(read_text(Path(text), limit=FILE_LIMIT), text, allowed)
     try:
-        return Given((read_relay(text),), from_arguments=True)
+        return Given((read_relay(text, allowed),), from_arguments=True)
     except ValueError as error:
         if _names_file(text):
             raise Misused(f"there is no file {text}; as a URL of a relay: {error}") from None
@@ -57,7 +61,7 @@ def ask_password(new: NewRelay) -> NewRelay:
     """Asks for the password when the URL has a user without one and stdin is a terminal. Returns the relay with it. It
     is not echoed; an empty one means that the relay has none. Raises KeyboardInterrupt at Ctrl-C and at the end of the
     input."""
-    if not (_lacks_password(new.url) and sys.stdin is not None and sys.stdin.isatty()):
+    if not (_lacks_password(new) and sys.stdin is not None and sys.stdin.isatty()):
         return new
     url = relay_url.parse(new.url)
     try:
@@ -70,8 +74,8 @@ def ask_password(new: NewRelay) -> NewRelay:
     return replace(new, url=f"{before.removesuffix(':')}:{quote(password, safe='')}@{after}")
 
 
-def _lacks_password(url: str) -> bool:
-    if ">" in url:
+def _lacks_password(new: NewRelay) -> bool:
+    if ">" in new.url:
         return False
-    parsed = relay_url.parse(url)
+    parsed = relay_url.parse(new.url, new.allowed)
     return bool(parsed.user) and not parsed.password and parsed.kind not in (RelayKind.SOCKS4, RelayKind.SOCKS4A)

@@ -125,7 +125,7 @@ class LocalScan:
 def _local_relays(settings: Settings) -> Iterator[tuple[int, str]]:
     """Yields the port on this computer and the name of each relay that is no chain."""
     for relay in settings.relay:
-        if ">" not in relay.url and not is_name(relay.url):
+        if ">" not in relay.url and not is_name(relay.url) and not relay_url.is_key(relay.url):
             url = relay_url.parse(relay.url)
             if is_loopback(url.host):
                 yield url.port, relay.name

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from typing import Any
 
 from proxy.config.edit import check_relay
@@ -23,13 +23,14 @@ from proxy.features.relays.pysocks_check import Opinion, second_opinion
 from proxy.model import Destination
 from proxy.model.document import to_json, versioned
 from proxy.model.errors import BywayError
+from proxy.model.feature import Feature
 from proxy.net.dialers.registry import Registry
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import make_poller
 from proxy.net.uplink.network_id import network_here
 from proxy.probe.relay_trial import Trial, carriable, remembered_tests, try_relays
 from proxy.probe.site_name import site
-from proxy.setup.checked import Parts
+from proxy.setup.checked import KeyEngineOnDemand, Parts
 from proxy.setup.steps import make
 from proxy.store.relay_tests import RelayTest, RelayTests, place
 from proxy.store.salvage import read_overrides
@@ -40,20 +41,26 @@ log = logging.getLogger(__name__)
 _NOT_ASKED = Opinion(asked=False, error="only `byway relay test` uses PySocks")
 
 
-def try_offline(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysocks: bool = True) -> dict[str, Any]:
+def try_offline(
+    paths: Paths, names: Sequence[str], to: str | None, *, features: Sequence[Feature] = (), ask_pysocks: bool = True
+) -> dict[str, Any]:
     """Tests relays as the running Byway would, and saves the results as it would. Returns its answer, with `pysocks`
-    and `disagreement` in each result.
+    and `disagreement` in each result. `features`: one of them has the engine for keys.
 
     Raises ConfigError and Misused."""
-    return asyncio.run(_try(paths, names, to, ask_pysocks=ask_pysocks))
+    return asyncio.run(_try(paths, names, to, features, ask_pysocks=ask_pysocks))
 
 
-async def _try(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysocks: bool) -> dict[str, Any]:
+async def _try(
+    paths: Paths, names: Sequence[str], to: str | None, features: Sequence[Feature], *, ask_pysocks: bool
+) -> dict[str, Any]:
     loaded = load(paths.config_to_read, env=os.environ)
     settings = loaded.relays.expanded
     target = _target(settings, to)
-    with closing(make_poller(asyncio.get_running_loop())) as poller:
-        setup = make(Parts(poller, paths, settings.listen.port), loaded, read_overrides(paths.store_file))
+    async with AsyncExitStack() as stack:
+        poller = stack.enter_context(closing(make_poller(asyncio.get_running_loop())))
+        keys = await stack.enter_async_context(KeyEngineOnDemand(features, poller, None))
+        setup = make(Parts(poller, paths, settings.listen.port, keys=keys), loaded, read_overrides(paths.store_file))
         registry = setup.registry
         with as_misuse():
             members = relays_meant(names, setup.groups, registry.relay_names)

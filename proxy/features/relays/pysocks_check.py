@@ -60,6 +60,8 @@ def _why_not(relay: RelayUrl, destination: Destination, *, may_send_credentials:
     address, at = destination.address, literal(relay.host)
     if relay.kind is RelayKind.ADDON:
         return "PySocks cannot test a relay of an addon"
+    if relay.kind is RelayKind.KEY:
+        return "PySocks does not support keys"
     if relay.kind is RelayKind.HTTPS:
         return "PySocks does not support TLS to relays"
     if relay.kind not in _TYPES:

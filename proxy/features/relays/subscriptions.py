@@ -22,7 +22,6 @@ from proxy.wire.relay_url import redact
 from proxy.wire.url_secrets import hide_paths
 
 if TYPE_CHECKING:
-    from proxy.config.paths import Paths
     from proxy.terminal.command import Invocation
     from proxy.terminal.fetching import FetchedFile
 
@@ -146,7 +145,7 @@ def refresh(call: Invocation, names: Sequence[str], *, accept_smaller: bool, tak
     client = call.running()
     if client is None:
         call.output.hint("No Byway is running. This command fetches them itself.")
-        asyncio.run(_refresh_offline(call.paths, names, accept_smaller=accept_smaller, take=take))
+        asyncio.run(_refresh_offline(call, names, accept_smaller=accept_smaller, take=take))
         return
     request = {"names": list(names), "accept_smaller": accept_smaller}
     for line in client.post_and_follow("/v1/subscriptions/refresh", request):
@@ -154,7 +153,7 @@ def refresh(call: Invocation, names: Sequence[str], *, accept_smaller: bool, tak
 
 
 async def _refresh_offline(
-    paths: Paths, names: Sequence[str], *, accept_smaller: bool, take: Callable[[Document], None]
+    call: Invocation, names: Sequence[str], *, accept_smaller: bool, take: Callable[[Document], None]
 ) -> None:
     from proxy.model.document import to_json
     from proxy.probe.list_refresh import ListRefresh
@@ -163,8 +162,8 @@ async def _refresh_offline(
     from proxy.terminal.offline import read_configuration
 
     with as_misuse():
-        fetched = wanted(read_configuration(paths).settings.subscription, names)
-    copies = ListCopies(paths.lists_dir)
-    async with fetching(paths, copies) as context:
+        fetched = wanted(read_configuration(call.paths).settings.subscription, names)
+    copies = ListCopies(call.paths.lists_dir)
+    async with fetching(call.paths, copies, call.features) as context:
         async for result in ListRefresh(context, copies).refresh(fetched, asked=True, accept_smaller=accept_smaller):
             take(to_json(SubscriptionLine.of(result)))

@@ -216,7 +216,7 @@ def refresh(
     client = call.running()
     if client is None:
         call.output.hint("No Byway is running. This command fetches the lists itself.")
-        asyncio.run(_refresh_offline(call.paths, names or [], take, accept_smaller=accept_smaller))
+        asyncio.run(_refresh_offline(call, names or [], take, accept_smaller=accept_smaller))
     else:
         request = {"names": names or [], "accept_smaller": accept_smaller}
         for line in client.post_and_follow("/v1/lists/refresh", request):
@@ -262,7 +262,7 @@ def _described_offline(paths: Paths) -> Document:
 
 
 async def _refresh_offline(
-    paths: Paths, names: Sequence[str], take: Callable[[Document], None], *, accept_smaller: bool
+    call: Invocation, names: Sequence[str], take: Callable[[Document], None], *, accept_smaller: bool
 ) -> None:
     """Fetches lists as a running Byway would, by its rules, overrides and relays, and passes each result to `take`.
     Raises ConfigError and Misused."""
@@ -275,9 +275,9 @@ async def _refresh_offline(
     from proxy.terminal.offline import read_configuration
 
     with as_misuse():
-        fetched = lists.wanted_lists(read_configuration(paths).settings.list, names)
-    copies = ListCopies(paths.lists_dir)
-    async with fetching(paths, copies) as context:
+        fetched = lists.wanted_lists(read_configuration(call.paths).settings.list, names)
+    copies = ListCopies(call.paths.lists_dir)
+    async with fetching(call.paths, copies, call.features) as context:
         refresh = ListRefresh(context, copies)
         async for result in refresh.refresh(fetched, asked=True, accept_smaller=accept_smaller):
             take(to_json(RefreshedLine.of(result)))

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proxy.config.edit import same_relay
 from proxy.config.file_owners import FolderFiles
@@ -45,6 +45,9 @@ from proxy.terminal.overrides import action_text
 from proxy.wire import dns_url, hostnames, relay_url
 from proxy.wire.relay_url import RelayKind, RelayUrl, redact
 from proxy.wire.url_secrets import HIDDEN, hide_in_comment, hide_paths, hide_secrets
+
+if TYPE_CHECKING:
+    from proxy.wire.keys.fields import Allowed
 
 FORMAT = 1
 FILE_LIMIT = 64 * 1024 * 1024
@@ -166,7 +169,7 @@ def collect(paths: Paths, overrides: Mapping[str, Override], *, passwords: bool)
             text = read_text(file, limit=FILE_LIMIT)
             files[name] = text if passwords or name != RULES else _bare_comments(text)
     for relay in loaded.settings.relay:
-        for ca in dict.fromkeys(hop.ca for hop in _hops(relay.url) if hop.ca):
+        for ca in dict.fromkeys(hop.ca for hop in _hops(relay.url, relay.allowed) if hop.ca):
             left_out.append(f"the certificates of relay {relay.name} are left out: copy {ca} too before the import")
     for ca in dict.fromkeys(server.ca for server in map(dns_url.parse, loaded.settings.dns.servers) if server.ca):
         left_out.append(f"the certificates of a server of [dns] are left out: copy {ca} too before the import")
@@ -214,10 +217,11 @@ def without_secrets(text: str, settings: Settings) -> tuple[str, list[str]]:
     edited, left_out, values = TomlText(text), list[str](), set[str]()
     document = edited.document
     for number, table in enumerate(document.get("relay", ())):
-        bare = ">".join(map(_without_password, table["url"].split(">")))
+        bare = _bare(table["url"])
         if bare != table["url"]:
             edited.set(("relay", number, "url"), bare)
-            left_out.append(f"the password of relay {table['name']} is left out")
+            what = "key" if any(map(relay_url.is_key, relay_url.parse_chain(table["url"]))) else "password"
+            left_out.append(f"the {what} of relay {table['name']} is left out")
     for section in ("list", "subscription"):
         for number, table in enumerate(document.get(section, ())):
             source = table["source"]
@@ -280,6 +284,8 @@ _STORES = frozenset(
 
 
 def _without_password(item: str) -> str:
+    if relay_url.is_key(item):
+        return f"{item.partition('://')[0]}://{HIDDEN}"
     before, at, rest = item.rpartition("@")
     scheme, separator, credentials = before.rpartition("://")
     return f"{scheme}{separator}{credentials.partition(':')[0]}@{rest}" if at else item
@@ -455,6 +461,7 @@ def _with_passwords_of(text: str, before: Settings) -> tuple[str, list[str]]:
         notices.append("[dns] keeps the servers that it has here")
     sources = {("list", it.name): it.source for it in before.list}
     sources |= {("subscription", it.name): it.source for it in before.subscription}
+    keys = {each.name: each.url for each in before.relay if any(map(relay_url.is_key, each.url.split(">")))}
     for section, number, table in lists:
         source, here = table["source"], sources.get((section, str(table.get("name"))), "")
         if here != source and _HIDE[section](here) == source:
@@ -465,9 +472,12 @@ def _with_passwords_of(text: str, before: Settings) -> tuple[str, list[str]]:
     for number, table in tables:
         url = table["url"]
         same = next((each for each in before.relay if same_relay(each.url, url) and each.url != url), None)
-        if same is not None and ">".join(map(_without_password, same.url.split(">"))) == url:
+        if same is not None and _bare(same.url) == url:
             edited.set(("relay", number, "url"), same.url)
             notices.append(f"relay {table.get('name')} keeps the password that it has here")
+        elif (key := keys.get(str(table.get("name")), "")) and _bare(key) == url:
+            edited.set(("relay", number, "url"), key)
+            notices.append(f"relay {table['name']} keeps the key that it has here")
         elif same_command := _command_here(url, table, before):
             edited.set(("relay", number, "password_cmd"), same_command)
             notices.append(f"relay {table.get('name')} keeps the password_cmd that it has here")
@@ -503,6 +513,11 @@ def _command_here(url: str, table: Mapping[str, Any], before: Settings) -> str:
     return next((each.password_cmd for each in before.relay if each.url == url), "")
 
 
+def _bare(chain: str) -> str:
+    """Returns a chain without passwords and keys."""
+    return ">".join(map(_without_password, relay_url.parse_chain(chain)))
+
+
 def _lacks_password(chain: str) -> bool:
     try:
         hops = _hops(chain)
@@ -511,9 +526,9 @@ def _lacks_password(chain: str) -> bool:
     return any(hop.user and not hop.password and hop.kind not in _WITHOUT_PASSWORDS for hop in hops)
 
 
-def _hops(chain: str) -> list[RelayUrl]:
+def _hops(chain: str, allowed: Allowed | None = None) -> list[RelayUrl]:
     """Returns the relays of a chain that are written as URLs. Raises ValueError."""
-    return [hop for hop in relay_url.parse_hops(chain) if not isinstance(hop, str)]
+    return [hop for hop in relay_url.parse_hops(chain, allowed) if not isinstance(hop, str)]
 
 
 def _commands(after: Settings, before: Settings) -> Iterator[str]:

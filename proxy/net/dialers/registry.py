@@ -25,7 +25,7 @@ from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
 from proxy.net.dialers.evasion import with_strategies
 from proxy.net.dialers.road import RoadToRelays, SharedRelays
 from proxy.net.dialers.slots import Slots
-from proxy.net.dialers.tcp import DirectDialer
+from proxy.net.dialers.tcp import AddressLookup, DirectDialer
 from proxy.net.knowledge import NOTHING_KNOWN, Knowledge
 from proxy.net.race.retries import RetrySchedule
 from proxy.net.stream import Stream
@@ -33,9 +33,11 @@ from proxy.wire.relay_url import RelayKind, RelayUrl
 
 if TYPE_CHECKING:
     from proxy.net.dialers.http_connect import HttpConnectDialer
+    from proxy.net.dialers.key_relay import KeyEngine
     from proxy.net.dialers.relay_handshake import SendCredentials
     from proxy.net.dialers.relay_ways import RelayWaysDialer
     from proxy.net.dialers.tls import TlsDialer
+    from proxy.wire.keys.values import Key
 
 URL_RELAYS_MAX = 16
 """Dialers that are cached for relays that addons dial by URL."""
@@ -88,12 +90,14 @@ class Registry:
         detect: DetectTuning = _USUAL,
         groups: Mapping[str, Sequence[str]] | None = None,
         shared: SharedRelays | None = None,
+        keys: KeyEngine | None = None,
+        key_lookup: AddressLookup | None = None,
     ) -> None:
         """`direct` dials destinations under the guard, and `secure` does so with addresses from encrypted DNS.
         `to_relays` dials first relays, and `road` knows their ways. `may_relay`: whether a relay may be tried for a
         host. `path_timeout_s`: how long a relay may take to open a path once it has the request; None:
         `handshake_timeout_s` covers both. `groups` are the members of each group. `shared` keeps connections that
-        several registries use.
+        several registries use. `keys` makes the dialers of keys; `key_lookup` resolves the names of their servers.
 
         Raises ConfigError with one sentence for each relay that cannot work."""
         self._relays = {relay.name: relay for relay in relays}
@@ -110,6 +114,8 @@ class Registry:
         self._timeout_s = handshake_timeout_s
         self._path_timeout_s = path_timeout_s
         self._detect = detect
+        self._keys = keys
+        self._key_lookup = key_lookup
         self._slots: dict[Destination, Slots] = {}  # of each remote first hop
         self._dialers: dict[tuple[str, ...], RelayDialer] = {}  # by route.relays
         self._wrapped: dict[tuple[Route, bool], Dialer] = {}
@@ -192,6 +198,8 @@ class Registry:
                 path_timeout_s=self._path_timeout_s,
                 detect=self._detect,
                 shared=self.shared,
+                keys=self._keys,
+                key_lookup=self._key_lookup,
             )
         return made.dialer(Route((_UNNAMED,)))
 
@@ -224,10 +232,12 @@ class Registry:
 
     async def connect(self, name: str) -> Stream:
         """Opens a TCP connection to where the first relay of relay `name` listens; nothing is said on it. Raises
-        DialError, SKIPPED for an addon relay, which listens nowhere."""
+        DialError, SKIPPED for an addon relay, which listens nowhere, and for a key over UDP."""
         first = self.hops((name,))[0]
         if first.kind is RelayKind.ADDON:
             raise _skipped(f"relay {name} is an addon's")
+        if first.key is not None and first.key.protocol.is_over_udp:
+            raise _skipped(f"relay {name} is reached over UDP")
         return await self._to_relays.dial(first.endpoint)
 
     def _relayed(self, names: tuple[str, ...]) -> RelayDialer:
@@ -246,6 +256,8 @@ class Registry:
             from proxy.net.dialers.addon_relay import AddonDialer  # few relays are an addon's
 
             dialer = AddonDialer(self._knowledge.dial_by_addon, url.host, label, timeout_s=self._timeout_s)
+        elif url.key is not None:
+            dialer = self._by_key(url.key, label, self._to_relays, self._key_lookup, self._slots_of(url))
         else:
             trust = SendCredentials.ANYWHERE if allowed else SendCredentials.TO_LOOPBACK
             dialer = self._hop(self._to_relays, label, url, trust, path, self._slots_of(url), self._road)
@@ -255,10 +267,26 @@ class Registry:
             for endpoint in url.endpoints:
                 if not dialer.carries(endpoint):
                     raise ConfigError(f"the relay before {endpoint.host} in the chain takes other addresses only")
+            if url.key is not None:
+                if url.key.protocol.is_over_udp:
+                    raise ConfigError(f"{url} must be first in the chain: no relay carries its packets, which are UDP")
+                path = (*path, *_identity(url))
+                dialer = self._by_key(url.key, label, dialer, None, None)
+                continue
             trust = SendCredentials.ANYWHERE if allowed else SendCredentials.NOWHERE
             path = (*path, *_identity(url))
             dialer = self._hop(dialer, label, url, trust, path)
         return dialer
+
+    def _by_key(
+        self, key: Key, label: str, via: Dialer, lookup: AddressLookup | None, slots: Slots | None
+    ) -> RelayDialer:
+        """Returns the dialer of a key, whose server `via` dials."""
+        from proxy.net.dialers.key_relay import KeyRelay, NoEngineDialer  # few relays are keys
+
+        if self._keys is None:
+            return NoEngineDialer(label)
+        return self._keys.dialer(KeyRelay(label, key, via, lookup, slots, self._path_timeout_s or self._timeout_s))
 
     def _slots_of(self, url: RelayUrl) -> Slots | None:
         """Returns the slots of a first relay; None for one on this machine, which needs no limit."""
@@ -267,7 +295,7 @@ class Registry:
             return None
         if endpoint not in self._slots:
             spacing = None
-            if url.kind is RelayKind.HTTPS:
+            if url.kind in (RelayKind.HTTPS, RelayKind.KEY):
                 from proxy.net.dialers.hello_spacing import HelloSpacing  # with the first such relay
 
                 spacing = HelloSpacing(self._knowledge.hellos_are_counted)
@@ -397,8 +425,8 @@ def _relay_dialer(kind: RelayKind) -> Callable[..., RelayDialer]:
             from proxy.net.dialers.http_connect import HttpConnectDialer
 
             return HttpConnectDialer
-        case RelayKind.HTTPS | RelayKind.ADDON:
-            raise ValueError("an https relay is made with its TLS, and an addon opens its paths itself")
+        case RelayKind.HTTPS | RelayKind.ADDON | RelayKind.KEY:
+            raise ValueError("an https relay is made with its TLS; an addon or an engine opens its paths itself")
 
 
 def _identity(url: RelayUrl) -> tuple[Hashable, ...]:

@@ -85,8 +85,8 @@ class RelayLookup(AddressLookup):
         if public := self._public(addresses):
             return public
         text = (
-            f"{host} leads into the local network, and the dashboard added this relay; to allow it, remove the relay "
-            "and add it with `byway relay add`"
+            f"{host} leads into the local network, and the dashboard added this relay, or it is a key; to allow it, "
+            "remove the relay and add it with `byway relay add`, a key with --local"
         )
         raise lookup_failed(text, Symptom.FORBIDDEN)
 

@@ -147,6 +147,11 @@ class Candidate:
 
     def failed(self, stage: Stage, symptom: Symptom, error: str, now: float) -> None:
         """Ends the candidate. Resets its stream, unless the client may still get its answer."""
+        is_unanswered = self.phase is Phase.AWAITING_ANSWER and not self.answer
+        fault = self.stream.fault_before_answer(symptom) if is_unanswered and self.stream is not None else None
+        if fault is not None:
+            stage, symptom, error = fault.stage, fault.symptom, str(fault)
+            self.evidence.update(fault.evidence)
         self.phase = Phase.FAILED
         self.stage, self.symptom, self.error, self.ended_at = stage, symptom, error, now
         if self.stream is not None and symptom not in _DELIVERABLE:
@@ -157,13 +162,17 @@ class Candidate:
         self.phase, self.stage, self.symptom, self.error, self.ended_at = Phase.WON, Stage.DONE, Symptom.NONE, "", now
 
     def drop(self, now: float) -> None:
-        """Ends its dial, and resets its stream. A candidate that is still active becomes ABANDONED."""
+        """Ends its dial, and resets its stream. A candidate that is still active becomes ABANDONED; if its silence is
+        its relay's fault, it came no further than the relay."""
         if self.task is not None and not self.task.done():
             self.task.cancel()
         if self.connecting is not None:
             self.connecting.close()
             self.connecting = None
         if self.stream is not None:
+            is_silent = self.phase is Phase.AWAITING_ANSWER and not self.answer
+            if is_silent and self.stream.fault_before_answer(Symptom.SILENT) is not None:
+                self.stage = Stage.RELAY
             self.stream.notify = None
             self.stream.abort()
         if self.active:

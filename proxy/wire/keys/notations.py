@@ -27,7 +27,7 @@ QUERY_LIMIT = 64
 NESTING_LIMIT = 32
 """Maps and lists in each other, in a configuration."""
 
-YAML_MISSING = "it is YAML, which PyYAML reads, and that is not installed; install byway[keys]"
+YAML_MISSING = "it is YAML, which PyYAML reads, and that is not installed; install byway[yaml]"
 _LOCATED = re.compile(r"@[^@/?]+:[0-9]+(?:[/?]|\Z)")
 _FIELD = re.compile(r"[?&][A-Za-z_-]+=")
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")

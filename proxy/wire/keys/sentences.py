@@ -40,14 +40,43 @@ def _of_link(text: str) -> str:
     from proxy.wire.keys.reader import read_key
 
     try:
-        return of_key(read_key(text))
+        return without_engine(read_key(text))
     except KeyRefused as error:
         return of_refused(error)
 
 
-def of_key(key: Key) -> str:
-    """Returns the sentence for a key that was read."""
-    return f"this {_named(key)} is understood, but {_no_engine(key.protocol)}"
+def without_engine(key: Key) -> str:
+    """Returns the sentence for a key that was read and that no engine of Byway's gets; empty: an engine gets it."""
+    from proxy.wire.keys.values import Obfs, OutlineAddress, Shadowsocks, Ssh, Tls, Tuic, WireGuard
+
+    match key:
+        case WireGuard() | OutlineAddress():
+            return f"this {_named(key)} is understood, but {_no_engine(key.protocol)}"
+        case Ssh() if not key.host_keys:
+            reason = "it has no host key of its server, so anyone on the way could pretend to be the server"
+        case Ssh() if key.private_key and "PRIVATE KEY" not in key.private_key:  # the engine would read it as a path
+            reason = "its private key is not one in PEM"
+        case Shadowsocks(plugin=plugin) if plugin is not None and not isinstance(plugin, Obfs):
+            tls, host = plugin.tls, plugin.socket.host
+            if tls is None or not tls.sni or tls.sni == host:
+                return ""
+            reason = "another SNI than the host is not supported with v2ray-plugin"
+        case _:
+            tls = getattr(key, "tls", None)
+            if not isinstance(tls, Tls) or tls.sends_sni or isinstance(key, Tuic):
+                return ""
+            reason = "leaving out the name (SNI) is not supported with this protocol"
+    return f"this {_named(key)} is not supported: {reason}. {_instead(key.protocol)}"
+
+
+def of_key_in_file(key: Key) -> str:
+    """Returns the sentence for a key that was read in a text with more than its link."""
+    if sentence := without_engine(key):
+        return sentence
+    return (
+        f"this {_named(key)} is understood, and this version of Byway takes keys as links only: add its link with "
+        "`byway relay add`"
+    )
 
 
 def of_refused(error: KeyRefused) -> str:
@@ -56,7 +85,10 @@ def of_refused(error: KeyRefused) -> str:
 
     assert error.protocol is not None
     verb = "cannot be read" if error.fault is Fault.DAMAGED else "is not supported"
-    return f"this {_named(error)} {verb}: {error}. In any case {_no_engine(error.protocol)}"
+    sentence = f"this {_named(error)} {verb}: {error}"
+    if error.protocol in ("wireguard", "ssconf"):
+        return f"{sentence}. In any case {_no_engine(error.protocol)}"
+    return sentence if error.fault is Fault.DAMAGED else f"{sentence}. {_instead(error.protocol)}"
 
 
 def of_collection(collection: Collection) -> str:
@@ -77,7 +109,7 @@ def of_collection(collection: Collection) -> str:
     count = read.total() + len(refused)
     return (
         f"this is {collection.form} with {count} {'key' if count == 1 else 'keys'}: {' and '.join(parts)}. This "
-        f"version of Byway has no engine for keys: start that client and {ADD_LOCAL} {_PORTS}"
+        f"version of Byway takes keys as links, one a line: add those, or start that client and {ADD_LOCAL} {_PORTS}"
     )
 
 
@@ -94,10 +126,16 @@ def _named(key: Key | KeyRefused) -> str:
 
 
 def _no_engine(protocol: KeyProtocol) -> str:
-    if protocol == "ssh":
-        return (
-            "this version of Byway does not use SSH itself: run `ssh -N -D 1080 USER@HOST` and add it with "
-            "`byway relay add socks5h://127.0.0.1:1080`"
-        )
     has_no = "fetches no keys" if protocol == "ssconf" else f"has no engine for {protocol.words}"
-    return f"this version of Byway {has_no}: start your {protocol.words} client and {ADD_LOCAL}"
+    return f"this version of Byway {has_no}: {_client(protocol)}"
+
+
+def _instead(protocol: KeyProtocol) -> str:
+    """Returns what to do with a key that Byway does not take."""
+    if protocol == "ssh":
+        return "Run `ssh -N -D 1080 USER@HOST` and add it with `byway relay add socks5h://127.0.0.1:1080`"
+    return f"Ask for another key, or {_client(protocol)}"
+
+
+def _client(protocol: KeyProtocol) -> str:
+    return f"start your {protocol.words} client and {ADD_LOCAL}"

@@ -31,6 +31,11 @@ class KeyProtocol(StrEnum):
         """The protocol's name."""
         return _WORDS[self]
 
+    @property
+    def is_over_udp(self) -> bool:
+        """Whether its packets are UDP, which Byway itself carries nowhere."""
+        return self in (KeyProtocol.HYSTERIA2, KeyProtocol.TUIC, KeyProtocol.WIREGUARD)
+
 
 _WORDS = {
     KeyProtocol.VLESS: "VLESS",

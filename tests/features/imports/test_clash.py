@@ -126,7 +126,7 @@ def test_servers_are_relays_and_keys_get_the_sentence_of_relay_add() -> None:
     assert made.relays == [("S", "socks5h://s.example:1080"), ("H", "https://me:p%40ss@h.example:8443")]
     said = {name: text for name, _, text in made.entries}
     assert said["H"] == "H: https://me:***@h.example:8443"
-    assert said["Key"].startswith("this Trojan key for k.example:443 (Key) is understood, but this version of Byway")
+    assert said["Key"].startswith("this Trojan key for k.example:443 (Key) is understood, and this version of Byway")
     assert "the certificate would not be checked" in said["Unchecked"]
     assert "dialer-proxy" in said["Second"]
     assert said["Snell"] == "type snell is not supported"

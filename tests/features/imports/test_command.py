@@ -77,7 +77,7 @@ def test_all_is_shown_and_nothing_is_written_before_the_person_agrees(byway: Byw
         ["rule 3", "DOMAIN,b.example,REJECT", "taken", "DOMAIN,b.example,BLOCK"],
         ["rule 4", "MATCH,DIRECT", "not taken", "rules.txt has a MATCH already"],
     ]
-    assert ran.rows[3][3].startswith("this Trojan key for k.example:443 (Key) is understood, but")
+    assert ran.rows[3][3].startswith("this Trojan key for k.example:443 (Key) is understood, and")
     assert (
         "Warning: 2 rules that keep sites off relays are not taken; other rules decide, in the end "
         "MATCH,AUTO:\n  rule 2: GEOSITE,ru,DIRECT\n  rule 4: MATCH,DIRECT\n"

@@ -178,7 +178,7 @@ LIST = f"""\
 socks5://127.0.0.1:1#One
   http://u:{PASSWORD}@127.0.0.1:2   # two
 
-vless://{PASSWORD}@h:443#x
+vless://{PASSWORD}@h.example:443#x
 trojan://{PASSWORD}@h:443?wss=1
 socks5h://127.0.0.1:1
 127.0.0.1:3:me:{PASSWORD}
@@ -190,6 +190,7 @@ def check_list(home: Home, out: list[list[str]], err: str, source: str) -> None:
     assert out[1:] == [
         ["One", "not tested", "socks5://127.0.0.1:1"],
         ["http-2", "not tested", "http://u:***@127.0.0.1:2"],
+        ["x", "not tested", "vless://h.example:443"],
         ["One", "is there already", "socks5://127.0.0.1:1"],
         ["socks5h-4", "not tested", "socks5h://me:***@127.0.0.1:4"],
     ]
@@ -197,24 +198,24 @@ def check_list(home: Home, out: list[list[str]], err: str, source: str) -> None:
         "Relay One has the same host, port and user; nothing was added. To replace it, remove it first: "
         "`byway relay rm One`.",
         f"Saved in {home.config}.",
-        f"{source}:5: this VLESS key for h:443 (x) is understood, but this version of Byway has no engine for VLESS: "
-        f"start your VLESS client and {LOCAL_PORT}",
         f"{source}:6: this Trojan key for h:443 is not supported: field wss is not known to Byway, and without it the "
-        "connection may be weaker. In any case this version of Byway has no engine for Trojan: start your Trojan "
-        f"client and {LOCAL_PORT}",
+        f"connection may be weaker. Ask for another key, or start your Trojan client and {LOCAL_PORT}",
         f"{source}:8: this reads HOST:PORT:USER:PASSWORD: write it as socks5h://USER:PASSWORD@HOST:PORT",
     ]
     assert PASSWORD not in err
     assert [relay["url"] for relay in configured(home)] == [
-        "socks5://127.0.0.1:1", f"http://u:{PASSWORD}@127.0.0.1:2", f"socks5h://me:{PASSWORD}@127.0.0.1:4",
-    ]  # fmt: skip
+        "socks5://127.0.0.1:1",
+        f"http://u:{PASSWORD}@127.0.0.1:2",
+        f"vless://{PASSWORD}@h.example:443",
+        f"socks5h://me:{PASSWORD}@127.0.0.1:4",
+    ]
 
 
 def test_a_file_with_one_url_a_line(byway: Byway, home: Home, tmp_path: Path) -> None:
     file = tmp_path / "relays.txt"
     file.write_text(LIST)
     ran = byway("relay", "add", str(file), "--no-test")
-    assert ran.code == 2, "three lines cannot be used; the others are added"
+    assert ran.code == 2, "two lines cannot be used; the others are added"
     check_list(home, ran.rows, ran.err, str(file))
 
 
@@ -239,7 +240,7 @@ def test_files_that_hold_no_relay(byway: Byway, home: Home, tmp_path: Path) -> N
     assert ran.err == (
         f"{file}: this is a base64 bundle of keys with 2 keys: 1 understood (VLESS 1) and 1 not, the first of them "
         "number 1 (Shadowsocks, what stands before @ is not a cipher and a password, in base64 or with a colon between "
-        "them). This version of Byway has no engine for keys: start that client and "
+        "them). This version of Byway takes keys as links, one a line: add those, or start that client and "
         f"{LOCAL_PORT} (Clash: 7890, v2rayN: 10808)\n"
     )
     file.write_text("\n".join(f"h:{port}" for port in range(1, 300)))
@@ -254,15 +255,15 @@ def test_files_that_hold_no_relay(byway: Byway, home: Home, tmp_path: Path) -> N
 
 def test_many_keys_get_one_sentence(byway: Byway, home: Home, tmp_path: Path) -> None:
     (file := tmp_path / "keys.txt").write_text(
-        "".join(f"vless://{PASSWORD}@h.example:{port}\n" for port in range(1, 40))
+        "".join(f"vless://{PASSWORD}@h.example:{port}?wss=1\n" for port in range(1, 40))
         + f"socks5h://127.0.0.1:1\ntrojan://{PASSWORD}@h.example:443?wss=1\nsocks5h://:1\n"
     )
     ran = byway("relay", "add", str(file), "--no-test")
     assert (ran.code, len(configured(home))) == (2, 1)
     assert ran.err.splitlines()[1:] == [
-        f"{file}: this is a list of keys with 40 keys: 39 understood (VLESS 39) and 1 not, the first of them number 40 "
-        "(Trojan, field wss is not known to Byway, and without it the connection may be weaker). This version of Byway "
-        f"has no engine for keys: start that client and {LOCAL_PORT} (Clash: 7890, v2rayN: 10808)",
+        f"{file}: this is a list of keys with 40 keys: none understood and 40 not, the first of them number 1 (VLESS, "
+        "field wss is not known to Byway, and without it the connection may be weaker). This version of Byway takes "
+        f"keys as links, one a line: add those, or start that client and {LOCAL_PORT} (Clash: 7890, v2rayN: 10808)",
         f"{file}:42: the host is missing: write socks5h://HOST:PORT",
     ]
 
@@ -289,15 +290,15 @@ def test_the_relays_in_a_clash_configuration_are_added(
         ["Three", "not tested", "http://127.0.0.1:2"],
     ]
     assert ran.err.splitlines()[1:] == [
-        f"{file}: this is a Clash configuration with 1 key: 1 understood (VLESS 1). This version of Byway has no "
-        f"engine for keys: start that client and {LOCAL_PORT} (Clash: 7890, v2rayN: 10808)",
+        f"{file}: this is a Clash configuration with 1 key: 1 understood (VLESS 1). This version of Byway takes keys "
+        f"as links, one a line: add those, or start that client and {LOCAL_PORT} (Clash: 7890, v2rayN: 10808)",
         f"{file}: a relay's user and password have at most 255 bytes each",
     ]
     assert PASSWORD not in ran.out + ran.err
     monkeypatch.setitem(sys.modules, "yaml", None)
     assert byway("relay", "add", str(file)).err.startswith(
         f"{file}: this is a Clash configuration, and it cannot be read: it is YAML, which PyYAML reads, and that is "
-        "not installed; install byway[keys]. Start that client"
+        "not installed; install byway[yaml]. Start that client"
     )
 
 

@@ -31,6 +31,7 @@ LIKE = "write it like socks5h://HOST:PORT or socks5h://USER:PASSWORD@HOST:PORT"
 PORT = "the port must be a number from 1 to 65535"
 V2RAYN = base64.b64encode(f"me:{SECRET}".encode()).decode()
 
+SHADOWSOCKS = base64.b64encode(f"aes-256-gcm:{SECRET}".encode()).decode()
 GOOD = [
     # typed, name, URL in the file
     ("socks5h://127.0.0.1:9050", "tor", "socks5h://127.0.0.1:9050"),
@@ -69,25 +70,32 @@ GOOD = [
     ("«relay.example:1080»", "relay", "socks5h://relay.example:1080"),
     ("socks5://relay\u200b.example:1080", "relay", "socks5://relay.example:1080"),
     (f"socks://{V2RAYN}@192.0.2.1:1080#home", "home", f"socks5h://me:{SECRET}@192.0.2.1:1080"),
+    (f"ss://{SHADOWSOCKS}@192.0.2.1:8388#My%20server", "My-server", f"ss://{SHADOWSOCKS}@192.0.2.1:8388"),
+    (f"vless://{UUID}@192.0.2.1:443?security=tls&type=ws#x", "x",
+     f"vless://{UUID}@192.0.2.1:443?security=tls&type=ws"),
+    (f"vless://{UUID}@192.0.2.1:443#a>b", "a-b", f"vless://{UUID}@192.0.2.1:443"),
+    (f"trojan://{SECRET}@relay.example:443#x y", "x-y", f"trojan://{SECRET}@relay.example:443"),
+    (f"'hy2://{SECRET}@relay.example'", "relay", f"hy2://{SECRET}@relay.example"),
+    (f"tuic://{UUID}:{SECRET}@relay.example:443", "relay", f"tuic://{UUID}:{SECRET}@relay.example:443"),
+    (f"anytls://{SECRET}@192.0.2.1:443", "relay-192-0-2-1", f"anytls://{SECRET}@192.0.2.1:443"),
+    (f"socks5h://127.0.0.1:9050>trojan://{SECRET}@relay.example:443", "relay",
+     f"socks5h://127.0.0.1:9050>trojan://{SECRET}@relay.example:443"),
 ]  # fmt: skip
 
 
-def engine(client: str) -> str:
-    return f"this version of Byway has no engine for {client}: start your {client} client and {LOCAL_PORT}"
+def refused(client: str, server: str, reason: str) -> str:
+    instead = f"Ask for another key, or start your {client} client and {LOCAL_PORT}"
+    return f"this {client} key for {server} is not supported: {reason}. {instead}"
 
 
-def understood(client: str, server: str, name: str = "") -> str:
-    return f"this {client} key for {server}{f' ({name})' if name else ''} is understood, but {engine(client)}"
-
-
-def refused(client: str, server: str, reason: str, verb: str = "is not supported") -> str:
-    return f"this {client} key{f' for {server}' if server else ''} {verb}: {reason}. In any case {engine(client)}"
+def unreadable(client: str, server: str, reason: str) -> str:
+    return f"this {client} key{f' for {server}' if server else ''} cannot be read: {reason}"
 
 
 def configuration(form: str, result: str) -> str:
     return (
-        f"this is {form} with 1 key: {result}. This version of Byway has no engine for keys: start that client and "
-        f"{LOCAL_PORT} (Clash: 7890, v2rayN: 10808)"
+        f"this is {form} with 1 key: {result}. This version of Byway takes keys as links, one a line: add those, or "
+        f"start that client and {LOCAL_PORT} (Clash: 7890, v2rayN: 10808)"
     )
 
 
@@ -96,9 +104,7 @@ UNCHECKED = (
     "the server's certificate would not be checked, so anyone on the way could read all of it; such a key is taken "
     "only with the pin of its certificate"
 )
-SHADOWSOCKS = base64.b64encode(f"aes-256-gcm:{SECRET}".encode()).decode()
 FOREIGN = [
-    (f"ss://{SHADOWSOCKS}@192.0.2.1:8388#My%20server", understood("Shadowsocks", "192.0.2.1:8388", "My server")),
     (
         f"ss://{V2RAYN}@192.0.2.1:8388#My%20server",
         refused("Shadowsocks", "192.0.2.1:8388 (My server)", "field cipher has a value that is not known to Byway"),
@@ -109,31 +115,27 @@ FOREIGN = [
     ),
     (
         f"vmess://{V2RAYN}",
-        refused("VMess", "", "it is neither a link with UUID@HOST:PORT nor JSON in base64", "cannot be read"),
+        unreadable("VMess", "", "it is neither a link with UUID@HOST:PORT nor JSON in base64"),
     ),
-    (f"vless://{UUID}@192.0.2.1:443?security=tls&type=ws#x", understood("VLESS", "192.0.2.1:443", "x")),
     (
         f"vless://{UUID}@192.0.2.1:443?security=reality&pbk=x#x",
-        refused("VLESS", "192.0.2.1:443 (x)", "field pbk is not base64 of 32 bytes", "cannot be read"),
+        unreadable("VLESS", "192.0.2.1:443 (x)", "field pbk is not base64 of 32 bytes"),
     ),
-    (f"vless://{UUID}@192.0.2.1:443#a>b", understood("VLESS", "192.0.2.1:443", "a>b")),
     (f"vless://{UUID}@192.0.2.1:443?lazy=1", refused("VLESS", "192.0.2.1:443", f"field lazy {WEAKER}")),
-    (f"trojan://{SECRET}@relay.example:443#x y", understood("Trojan", "relay.example:443", "x y")),
     (
         f"hysteria2://{SECRET}@relay.example:443/?insecure=1#x",
         refused("Hysteria 2", "relay.example:443 (x)", f"field insecure: {UNCHECKED}"),
     ),
-    (f"hy2://{SECRET}@relay.example", understood("Hysteria 2", "relay.example:443")),
-    (f"tuic://{UUID}:{SECRET}@relay.example:443", understood("TUIC", "relay.example:443")),
     (
         f"wireguard://{SECRET}@relay.example:51820",
-        refused("WireGuard", "relay.example:51820", "the key has no public key of the server", "cannot be read"),
+        unreadable("WireGuard", "relay.example:51820", "the key has no public key of the server")
+        + ". In any case this version of Byway has no engine for WireGuard: start your WireGuard client and "
+        + LOCAL_PORT,
     ),
     (
         f"naive+https://me:{SECRET}@relay.example",
         f"Byway cannot use NaiveProxy links (naive+https://) directly: start your NaiveProxy client and {LOCAL_PORT}",
     ),
-    (f"anytls://{SECRET}@relay.example:443", understood("AnyTLS", "relay.example:443")),
     (
         f"clash://install-config?url=https%3A%2F%2Frelay.example%2F{SECRET}",
         "this is a subscription link (clash://), not a relay: import it in its own client, start that client and "
@@ -141,8 +143,9 @@ FOREIGN = [
     ),
     (
         "ssh://me@relay.example",
-        "this SSH key for relay.example:22 is understood, but this version of Byway does not use SSH itself: run "
-        "`ssh -N -D 1080 USER@HOST` and add it with `byway relay add socks5h://127.0.0.1:1080`",
+        "this SSH key for relay.example:22 is not supported: it has no host key of its server, so anyone on the way "
+        "could pretend to be the server. Run `ssh -N -D 1080 USER@HOST` and add it with "
+        "`byway relay add socks5h://127.0.0.1:1080`",
     ),
     (
         "ssh -D 1080 me@relay.example",

@@ -63,7 +63,7 @@ def test_a_subscription_is_fetched_through_a_relay_and_is_a_group(
     ran = byway("relay", "add", url, "--name", "shop")
     assert ran.code == 0, ran.err
     assert [row[:2] for row in ran.rows[1:4]] == [["shop/DE", "added"], ["shop/NL", "added"], ["Key", "not taken"]]
-    assert "is understood, but this version of Byway has no engine for Trojan" in ran.rows[3][2]
+    assert "is understood, and this version of Byway takes keys as links only" in ran.rows[3][2]
     assert re.search("Its server says: 3.0 kB of 50(.0)? kB used, expires (2099-12-31|2100-01-01)[.]", ran.err)
     assert servers.relay.asked == [f"lists.test:{servers.source.port}"]
     (head,) = servers.source.heads

@@ -712,3 +712,23 @@ def test_a_write_that_fails_half_way_is_undone(
     assert (ran.code, "nothing was imported" in ran.err) == (1, True)
     assert filled.config.read_text() == CONFIG
     assert (rules.read_text() if rules.exists() else None) == (RULES if has_rules else None)
+
+
+def test_a_key_is_left_out_of_an_export_and_comes_back_where_it_is_known(
+    byway: Byway, filled: Home, tmp_path: Path
+) -> None:
+    link = f"trojan://{SECRET}@relay.example:443?sni=a.example"
+    filled.config.write_text(f'{CONFIG}[[relay]]\nname = "key"\nurl = "tor>{link}"\n')
+    file = tmp_path / "export.toml"
+    ran = byway("config", "export", "-o", str(file))
+    assert ran.code == 0, ran.err
+    assert "The key of relay key is left out" in ran.err
+    assert SECRET not in file.read_text()
+    ran = byway("config", "import", str(file), "--yes", "--allow-commands")
+    assert ran.code == 0, ran.err
+    assert "Relay key keeps the key that it has here" in ran.err
+    assert load(filled.config).settings.relay[2].url == f"tor>{link}"
+    filled.config.write_text("config_version = 1\n")
+    ran = byway("config", "import", str(file), "--yes", "--allow-commands")
+    assert ran.code == 7
+    assert "this key was left out where it was shown or exported: write the key itself in its place" in ran.err

@@ -14,6 +14,7 @@ from proxy.config.relays import Relay
 from proxy.model import DIRECT, Destination, IPAddress, Route, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dialers.dialer import Dialer
+from proxy.net.dialers.key_relay import KeyDialer, KeyRelay, NoEngineDialer
 from proxy.net.dialers.registry import Registry, first_hop_is_named
 from proxy.net.dialers.relay_ways import RelayWaysDialer
 from proxy.net.dialers.road import RoadToRelays
@@ -610,3 +611,63 @@ async def test_where_no_relay_may_serve_a_rung_goes_where_a_censor_was_seen(
     )
     assert await chosen(made, rung("tlsrec"), direct) == ["192.0.2.1", "2001:db8::1", "192.0.2.2"]
     assert asked == [SITE.host]
+
+
+KEY = "trojan://correct-horse@relay.example:443"
+
+
+class Keys:
+    """Notes the keys whose dialers are made."""
+
+    def __init__(self) -> None:
+        self.made: list[KeyRelay] = []
+
+    def dialer(self, relay: KeyRelay) -> KeyDialer:
+        self.made.append(relay)
+        return NoEngineDialer(relay.name)
+
+    async def close(self) -> None:
+        raise AssertionError("a registry closes no engine")
+
+
+def keyed(keys: Keys | None, to_relays: Dialer, **urls: str) -> Registry:
+    relays = [Relay.parse(name, url) for name, url in urls.items()]
+    return Registry(relays, direct=Recorder(), to_relays=to_relays, keys=keys, path_timeout_s=7.0)
+
+
+def test_the_dialer_of_a_key_is_made_with_its_way() -> None:
+    keys, to_relays = Keys(), Recorder()
+    made = keyed(keys, to_relays, tor="socks5h://127.0.0.1:9050", key=KEY, chain=f"tor>{KEY}")
+    alone, behind = keys.made
+    assert (alone.name, alone.key.server, alone.via, alone.timeout_s) == (
+        *("key", Destination("relay.example", 443)),
+        *(to_relays, 7.0),
+    )
+    assert alone.slots is not None
+    assert behind.name == "chain at relay.example:443"
+    assert repr(behind.via) == "<Socks5Dialer tor>"
+    assert behind.slots is None
+    assert made.first_endpoint("key") == Destination("relay.example", 443)
+    assert made.carries(Route(("key",)), SITE)
+    assert first_hop_is_named("key", [Relay.parse("key", KEY)])
+
+
+async def test_without_the_feature_a_key_is_a_relay_that_is_down_with_a_reason() -> None:
+    made = keyed(None, Recorder(), key=KEY)
+    with pytest.raises(DialError, match="relay key: keys need the feature keys, which is not here") as caught:
+        await made.dialer(Route(("key",))).dial(SITE)
+    assert (caught.value.stage, caught.value.symptom) == (Stage.RELAY, Symptom.RELAY_DOWN)
+
+
+async def test_a_key_over_udp_is_first_in_a_chain_and_nobody_connects_to_it_over_tcp() -> None:
+    udp = "hysteria2://correct-horse@relay.example:443"
+    with pytest.raises(ConfigError, match="must be first in the chain: no relay carries its packets, which are UDP"):
+        keyed(Keys(), Recorder(), tor="socks5h://127.0.0.1:9050", key=f"tor>{udp}")
+    made = keyed(Keys(), Recorder(), key=udp, chain="key>socks5h://192.0.2.1:1080")
+    with pytest.raises(DialError, match="relay key is reached over UDP"):
+        await made.connect("key")
+
+
+def test_a_password_command_is_not_for_a_key() -> None:
+    with pytest.raises(ValueError, match="password_cmd is not for keys"):
+        Relay.parse("key", KEY).with_password("x")

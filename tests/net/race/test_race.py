@@ -8,11 +8,12 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.relay_health import Health
 from proxy.model import DIRECT, Attempt, Destination, Evidence, PageDoubt, Protocol, Route, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.dialers import relay_handshake
@@ -1930,5 +1931,57 @@ def test_a_post_that_direct_has_is_sent_to_no_other_address() -> None:
         assert won is not None
         assert (won.route, won.valid) == (DIRECT, False)
         assert doh.dialed == []
+
+    play(scene())
+
+
+class KeyedStream(ScriptedStream):
+    """A stream through a key: a failure before its first byte is its relay's."""
+
+    def fault_before_answer(self, symptom: Symptom) -> DialError | None:
+        text = f"relay vps: its server closed ({symptom})"
+        return DialError(text, stage=Stage.FIRST_BYTE, symptom=Symptom.RELAY_DOWN, evidence={"relay": "key_closed"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "symptom", "error"),
+    [
+        (b"", Symptom.RELAY_DOWN, "relay vps: its server closed (eof)"),
+        (RESET, Symptom.RELAY_DOWN, "relay vps: its server closed (reset)"),
+        (b"<html>", Symptom.GARBAGE, "answered b'<html>'"),
+    ],
+)
+def test_a_stream_may_say_that_a_failure_before_the_first_byte_is_its_relays(
+    answer: bytes | Exception | None, symptom: Symptom, error: str
+) -> None:
+    """So no site is blamed for a key that does not work. Once a byte has come, the failure is what it looks like."""
+
+    async def scene() -> None:
+        stage = Scene({RELAY: Script(answer=answer, stream=KeyedStream), OTHER: Script(answer=OK, after=9.0)})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == OTHER
+        failed = stage.race.attempts[0]
+        assert (failed.symptom, failed.error) == (symptom, error)
+        assert failed.evidence.get("relay") == ("key_closed" if symptom is Symptom.RELAY_DOWN else None)
+
+    play(scene())
+
+
+def test_a_silent_stream_that_was_overtaken_came_no_further_than_its_relay() -> None:
+    """So the health of relays counts it: the next visit does not wait for this relay first."""
+
+    async def scene() -> None:
+        health, route = Health(DetectTuning()), {RELAY: Script(stream=KeyedStream), OTHER: Script(answer=OK)}
+        for _ in range(3):
+            stage = Scene(dict(route))
+            won = await stage.deliver()
+            assert won is not None
+            first, second = stage.race.attempts
+            assert (first.stage, first.symptom, second.delivered) == (Stage.RELAY, Symptom.ABANDONED, True)
+            outcome = SimpleNamespace(attempts=(first, second), winner=OTHER, at=0.0)
+            health.learn(cast(Any, outcome), 1.0)
+        assert health.is_open("vps", 2.0)
+        assert not health.is_open("tor", 2.0)
 
     play(scene())

@@ -526,7 +526,7 @@ def test_without_pyyaml_the_sentence_names_how_to_get_it(monkeypatch: pytest.Mon
     assert (
         str(caught.value)
         == YAML_MISSING
-        == ("it is YAML, which PyYAML reads, and that is not installed; install byway[keys]")
+        == ("it is YAML, which PyYAML reads, and that is not installed; install byway[yaml]")
     )
     assert only(sing_box(SING_BOX_SERVER | {"type": "trojan", "password": "x"})).server == AT  # type: ignore[union-attr]
 

@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from proxy.wire.keys.sentences import explain
 from tests.support.rows import each_row
-from tests.wire.keys.made_keys import SECRET, SERVER, UUID, WG_KEY, b64
+from tests.wire.keys.made_keys import SECRET, SERVER, UUID, WG_KEY, WG_PEER, b64
 from tests.wire.keys.test_collections import CLASH_SERVER, CONF, clash
 
 LOCAL = "add its local SOCKS port, for example `byway relay add socks5h://127.0.0.1:1080`"
-NO_ENGINE = f"This version of Byway has no engine for keys: start that client and {LOCAL} (Clash: 7890, v2rayN: 10808)"
-SSH = (
-    "this version of Byway does not use SSH itself: run `ssh -N -D 1080 USER@HOST` and add it with "
-    "`byway relay add socks5h://127.0.0.1:1080`"
+NO_ENGINE = (
+    f"This version of Byway takes keys as links, one a line: add those, or start that client and {LOCAL} (Clash: 7890, "
+    "v2rayN: 10808)"
 )
+SSH = "Run `ssh -N -D 1080 USER@HOST` and add it with `byway relay add socks5h://127.0.0.1:1080`"
 
 
-def no_engine(words: str) -> str:
-    return f"this version of Byway has no engine for {words}: start your {words} client and {LOCAL}"
+def instead(words: str) -> str:
+    return f"Ask for another key, or start your {words} client and {LOCAL}"
 
 
 @each_row(
     ("text", "sentence"),
     [
+        (f"vless://{SERVER}?security=tls#Berlin", ""),
+        (f"vless://{UUID}@[2001:db8::1]:8443", ""),
+        (f"hy2://{SECRET}@192.0.2.1", ""),
         (
-            f"vless://{SERVER}?security=tls#Berlin",
-            f"this VLESS key for relay.example:443 (Berlin) is understood, but {no_engine('VLESS')}",
+            f"ssh://me:{SECRET}@relay.example",
+            "this SSH key for relay.example:22 is not supported: it has no host key of its server, so anyone on the "
+            f"way could pretend to be the server. {SSH}",
         ),
-        (f"vless://{UUID}@[2001:db8::1]:8443",
-         f"this VLESS key for [2001:db8::1]:8443 is understood, but {no_engine('VLESS')}"),
-        (f"hy2://{SECRET}@192.0.2.1",
-         f"this Hysteria 2 key for 192.0.2.1:443 is understood, but {no_engine('Hysteria 2')}"),
-        (f"ssh://me:{SECRET}@relay.example", f"this SSH key for relay.example:22 is understood, but {SSH}"),
+        (
+            f"wireguard://{quote(WG_KEY, safe='')}@relay.example:51820?publickey={quote(WG_PEER, safe='')}"
+            "&address=10.0.0.2/32",
+            "this WireGuard key for relay.example:51820 is understood, but this version of Byway has no engine for "
+            f"WireGuard: start your WireGuard client and {LOCAL}",
+        ),
+        (
+            f"ss://aes-128-gcm:{SECRET}@relay.example:443?plugin=v2ray-plugin%3Btls%3Bhost%3Da.test%3Bsni%3Db.test",
+            "this Shadowsocks key for relay.example:443 is not supported: another SNI than the host is not supported "
+            f"with v2ray-plugin. {instead('Shadowsocks')}",
+        ),
         (
             f"ssconf://relay.example/{SECRET}#Out",
             "this address of an Outline key for relay.example:443 (Out) is understood, but this version of Byway "
@@ -39,15 +51,13 @@ def no_engine(words: str) -> str:
         (
             f"vless://{SERVER}?foo=1#Berlin",
             "this VLESS key for relay.example:443 (Berlin) is not supported: field foo is not known to Byway, and "
-            f"without it the connection may be weaker. In any case {no_engine('VLESS')}",
+            f"without it the connection may be weaker. {instead('VLESS')}",
         ),
         (
             f"trojan://{SECRET}@relay.example:x",
-            "this Trojan key cannot be read: the host or the port of the key is not valid: check its spelling. In any "
-            f"case {no_engine('Trojan')}",
+            "this Trojan key cannot be read: the host or the port of the key is not valid: check its spelling",
         ),
-        ("vmess://!", "this VMess key cannot be read: it is neither a link with UUID@HOST:PORT nor JSON in base64. "
-                      f"In any case {no_engine('VMess')}"),
+        ("vmess://!", "this VMess key cannot be read: it is neither a link with UUID@HOST:PORT nor JSON in base64"),
         (
             clash(CLASH_SERVER | {"type": "vless", "uuid": UUID}, CLASH_SERVER | {"type": "trojan", "password": SECRET},
                   CLASH_SERVER | {"type": "vless", "uuid": UUID, "name": "b"}),

@@ -1,0 +1,1 @@
+"""Relays that are keys: an engine, a program of others, speaks their protocols."""

@@ -1,0 +1,250 @@
+"""The configuration of the engine (mihomo), made from keys. Pure.
+
+The engine gets one listener on loopback, one user for each key, and for each key one outbound. It resolves no name and
+opens no TCP connection but to Byway: a key over TCP has an address for documentation (RFC 5737) in place of its server,
+which the engine asks Byway's own listener for, and Byway dials the server. A key over UDP has an address that Byway has
+resolved and checked. No text of a key names anything in the configuration but its own fields.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+from proxy.model import Destination
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.wire.keys.values import (
+    AnyTls,
+    Grpc,
+    Http2,
+    HttpHeader,
+    Hysteria2,
+    Key,
+    Obfs,
+    Shadowsocks,
+    Ssh,
+    Tls,
+    Transport,
+    Trojan,
+    Tuic,
+    V2rayPlugin,
+    Vless,
+    Vmess,
+    WebSocket,
+    Xhttp,
+)
+
+KEYS_MAX = 64
+"""Keys in one configuration."""
+
+PLACE = "192.0.2.1"
+"""Stands in place of the server of a key over TCP."""
+
+_Fields = dict[str, Any]  # JSON
+
+
+@frozen_dataclass
+class Entry:
+    """A key in the configuration. `user` is its name there; `password` is that of its user at the engine's listener,
+    and of the engine at Byway's. `address` is that of its server, for a key over UDP."""
+
+    user: str
+    password: str
+    key: Key
+    address: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Entry {self.user} {self.key!r}>"
+
+
+def configuration(entries: Sequence[Entry], port: int, *, outward_port: int) -> _Fields:
+    """Returns the configuration. The engine listens on `port`, and Byway on `outward_port`. Raises ValueError for more
+    than KEYS_MAX entries."""
+    if len(entries) > KEYS_MAX:
+        raise ValueError(f"at most {KEYS_MAX} keys are in use at once")
+    proxies: list[_Fields] = []
+    for entry in entries:
+        if not entry.address:
+            proxies.append(
+                {
+                    "name": f"to-{entry.user}",
+                    "type": "socks5",
+                    "server": "127.0.0.1",
+                    "port": outward_port,
+                    "username": entry.user,
+                    "password": entry.password,
+                    "udp": False,
+                }
+            )
+        proxies.append(_outbound(entry))
+    return {
+        "listeners": [
+            {
+                "name": "byway",
+                "type": "mixed",
+                "listen": "127.0.0.1",
+                "port": port,
+                "udp": False,
+                "users": [{"username": entry.user, "password": entry.password} for entry in entries],
+            }
+        ],
+        "proxies": proxies,
+        "rules": [*(f"IN-USER,{entry.user},{entry.user}" for entry in entries), "MATCH,REJECT"],
+        "mode": "rule",
+        "log-level": "warning",
+        "allow-lan": False,
+        "ipv6": True,
+        "find-process-mode": "off",
+        "geo-auto-update": False,
+        "unified-delay": False,
+        "tcp-concurrent": False,
+        "profile": {"store-selected": False, "store-fake-ip": False},
+        "dns": {"enable": False},
+        "sniffer": {"enable": False},
+        "ntp": {"enable": False},
+        "tun": {"enable": False},
+    }
+
+
+def _outbound(entry: Entry) -> _Fields:
+    key = entry.key
+    where: _Fields = (
+        {"server": entry.address} if entry.address else {"server": PLACE, "dialer-proxy": f"to-{entry.user}"}
+    )
+    return {"name": entry.user, "port": key.server.port, "udp": False, **where, **_protocol(key)}
+
+
+def _protocol(key: Key) -> _Fields:
+    server = key.server
+    match key:
+        case Vless():
+            return {
+                "type": "vless",
+                "uuid": key.user,
+                "encryption": key.encryption,
+                "flow": "xtls-rprx-vision" if key.uses_vision else "",
+                **_tls(key.tls, server, "servername"),
+                **_transport(key.transport, key.tls, server),
+            }
+        case Vmess():
+            return {
+                "type": "vmess",
+                "uuid": key.user,
+                "alterId": key.alter_id,
+                "cipher": key.cipher,
+                **_tls(key.tls, server, "servername"),
+                **_transport(key.transport, key.tls, server),
+            }
+        case Trojan():
+            return {
+                "type": "trojan",
+                "password": key.password,
+                **_tls(key.tls, server, "sni"),
+                **_transport(key.transport, key.tls, server),
+            }
+        case Shadowsocks():
+            return {"type": "ss", "cipher": key.cipher, "password": key.password, **_plugin(key.plugin, server)}
+        case AnyTls():
+            return {"type": "anytls", "password": key.password, **_tls(key.tls, server, "sni")}
+        case Hysteria2():
+            obfs = {"obfs": "salamander", "obfs-password": key.obfs_password} if key.obfs_password else {}
+            return {"type": "hysteria2", "password": key.password, **obfs, **_tls(key.tls, server, "sni")}
+        case Tuic():
+            fields: _Fields = {"type": "tuic", "uuid": key.user, "password": key.password, "udp-relay-mode": "native"}
+            if key.congestion_control:
+                fields["congestion-controller"] = key.congestion_control
+            return {**fields, "disable-sni": not key.tls.sends_sni, **_tls(key.tls, server, "sni")}
+        case Ssh():
+            secret = {"private-key": key.private_key, "private-key-passphrase": key.passphrase}
+            return {
+                "type": "ssh",
+                "username": key.user,
+                **({"password": key.password} if key.password else {}),
+                **(secret if key.private_key else {}),
+                "host-key": list(key.host_keys),
+            }
+    raise ValueError(f"the engine gets no keys of {key.protocol.words}")
+
+
+def _tls(tls: Tls | None, server: Destination, name_field: str) -> _Fields:
+    """Returns the fields of TLS. The name is always given, since the engine has another server in its place."""
+    if tls is None:
+        return {"tls": False}
+    fields: _Fields = {"tls": True, name_field: tls.sni or server.host, "client-fingerprint": tls.client or "chrome"}
+    if tls.alpn:
+        fields["alpn"] = list(tls.alpn)
+    if tls.pin is not None:
+        fields["fingerprint"] = tls.pin.hex()
+    if tls.ech:
+        fields["ech-opts"] = {"enable": True, "config": base64.b64encode(tls.ech).decode()}
+    if tls.reality is not None:
+        public_key = base64.urlsafe_b64encode(tls.reality.public_key).decode().rstrip("=")
+        fields["reality-opts"] = {"public-key": public_key, "short-id": tls.reality.short_id.hex()}
+    return fields
+
+
+def _transport(transport: Transport | None, tls: Tls | None, server: Destination) -> _Fields:
+    """Returns the fields of a transport. A host is always given, as the name in `_tls`."""
+    name = (tls.sni if tls is not None else "") or server.host
+    match transport:
+        case None:
+            return {"network": "tcp"}
+        case WebSocket():
+            options: _Fields = {
+                "path": transport.path,
+                "headers": {**dict(transport.headers), "Host": transport.host or name},
+            }
+            if transport.is_upgrade:
+                options["v2ray-http-upgrade"] = True
+            if transport.early_data:
+                options["max-early-data"] = transport.early_data
+                options["early-data-header-name"] = transport.early_data_header
+            return {"network": "ws", "ws-opts": options}
+        case Grpc():
+            return {"network": "grpc", "grpc-opts": {"grpc-service-name": transport.service}}
+        case Http2():
+            return {"network": "h2", "h2-opts": {"host": list(transport.hosts) or [name], "path": transport.path}}
+        case HttpHeader():
+            headers = {header: [value] for header, value in transport.headers}
+            headers["Host"] = list(transport.hosts) or [name]
+            options = {"method": transport.method, "path": list(transport.paths), "headers": headers}
+            return {"network": "http", "http-opts": options}
+        case Xhttp():
+            options = {
+                "host": transport.host or name,
+                "path": transport.path,
+                "mode": transport.mode,
+                "no-grpc-header": not transport.has_grpc_header,
+            }
+            ranges = {
+                "x-padding-bytes": transport.padding_bytes,
+                "sc-max-each-post-bytes": transport.max_post_bytes,
+                "sc-min-posts-interval-ms": transport.min_post_interval_ms,
+            }
+            options |= {field: value for field, value in ranges.items() if value}
+            if transport.headers:
+                options["headers"] = dict(transport.headers)
+            return {"network": "xhttp", "xhttp-opts": options}
+
+
+def _plugin(plugin: Obfs | V2rayPlugin | None, server: Destination) -> _Fields:
+    if plugin is None:
+        return {}
+    if isinstance(plugin, Obfs):
+        return {"plugin": "obfs", "plugin-opts": {"mode": plugin.mode, "host": plugin.host or server.host}}
+    socket, tls = plugin.socket, plugin.tls
+    options: _Fields = {
+        "mode": "websocket",
+        "host": socket.host or (tls.sni if tls is not None else "") or server.host,
+        "path": socket.path,
+        "tls": tls is not None,
+        "mux": False,
+    }
+    if socket.headers:
+        options["headers"] = dict(socket.headers)
+    if socket.is_upgrade:
+        options["v2ray-http-upgrade"] = True
+    if tls is not None and tls.pin is not None:
+        options["fingerprint"] = tls.pin.hex()
+    return {"plugin": "v2ray-plugin", "plugin-opts": options}

@@ -1,0 +1,66 @@
+"""What the engine's lines say about one opening. Pure.
+
+The lines name visited hosts, so none is stored or shown: a line becomes one of a few faults, or nothing. The table is
+that of mihomo 1.19; a line of an opening that is in no row means that the engine failed.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+
+class LineFault(StrEnum):
+    """What a line says of a key."""
+
+    CERTIFICATE = "certificate"  # the server shows another certificate than the key names, or none that is trusted
+    REFUSED = "refused"  # the server says that it does not take the key
+    CLOSED = "closed"  # the server closed, or answered in another way than its protocol has
+    SILENT = "silent"  # the server did not answer
+    UNREACHABLE = "unreachable"  # it could not be reached; Byway's own dial says why
+    ENGINE = "engine"  # unknown to Byway
+
+
+@frozen_dataclass
+class OpeningFailed:
+    """The engine could not open a path. `port` is the local port of the opening, at this computer\'s end."""
+
+    port: int
+    fault: LineFault
+
+
+_REFUSED = re.compile(r"Parse config error: proxy ([0-9]{1,4}): ")
+_DIAL = re.compile(
+    r"\[TCP\] dial k[0-9]+ \(match InUser/k[0-9]+\) 127\.0\.0\.1:(?P<port>[0-9]{1,5}) --> \S+ error: (?P<error>.*)"
+)
+_ROWS: tuple[tuple[LineFault, str], ...] = (
+    (LineFault.CERTIFICATE, r"x509: |failed to verify certificate|REALITY authentication failed|fingerprint"),
+    (LineFault.CERTIFICATE, r"ssh: host key mismatch|host key is not expected|knownhosts: "),
+    (LineFault.REFUSED, r"authentication failed|unable to authenticate|no supported methods remain|invalid user"),
+    (LineFault.CLOSED, r"unexpected status|unexpected HTTP|bad status|websocket: |malformed HTTP|invalid header"),
+    (LineFault.CLOSED, r"remote error: tls|tls: |EOF|connection reset|broken pipe|use of closed"),
+    (LineFault.SILENT, r"no recent network activity|i/o timeout|deadline exceeded|handshake timeout"),
+    (LineFault.UNREACHABLE, r"connection refused|general failure|(?:host|network) unreachable|no route to host"),
+    (LineFault.UNREACHABLE, r"(?i)socks|TTL expired|ruleset"),
+)
+"""The first that fits an error counts."""
+
+
+def refused_outbound(line: str) -> int | None:
+    """Returns the place, from 0, of the outbound for which the engine refuses its configuration; None: it is no such
+    line. The reason may have a part of a key."""
+    match = _REFUSED.search(line)
+    return None if match is None else int(match[1])
+
+
+def read(line: str) -> OpeningFailed | None:
+    """Returns what a line says of an opening; None: it is of none."""
+    _, separator, message = line.partition('msg="')
+    match = _DIAL.match(message.removesuffix('"')) if separator else None
+    if match is None:
+        return None
+    error = match["error"]
+    fault = next((fault for fault, pattern in _ROWS if re.search(pattern, error)), LineFault.ENGINE)
+    return OpeningFailed(int(match["port"]), fault)

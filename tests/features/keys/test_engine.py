@@ -1,0 +1,379 @@
+"""Keys by the engine, with mihomo as the server of each protocol, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from proxy.detect.relay_faults import RelayFault, relay_fault
+from proxy.features.keys import engine as engine_module
+from proxy.features.keys.binary import Binary, NoEngine
+from proxy.features.keys.engine import MihomoEngine
+from proxy.model import Destination, IPAddress, Stage, Symptom
+from proxy.model.errors import DialError
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.net.dialers.dialer import Dialer
+from proxy.net.dialers.key_relay import KeyDialer, KeyRelay
+from proxy.net.dialers.tcp import AddressLookup, TcpDialer
+from proxy.net.dns.resolver import Resolver
+from proxy.net.poller import Poller, make_poller
+from proxy.net.stream import Stream
+from proxy.wire.keys.reader import read_key
+from tests.support import programs
+from tests.support.key_server import TCP, UDP, UUID, KeyServer
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.needs("mihomo")
+
+ANSWER_S = 20.0
+"""Seconds for one answer on a busy machine."""
+
+
+@dataclass
+class Site:
+    """A server that answers b"hello", or is silent. It counts its connections."""
+
+    port: int = 0
+    manner: str = "answer"
+    count: int = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.count += 1
+        await reader.read(100)
+        if self.manner == "silent":
+            await reader.read()
+        elif self.manner == "answer":
+            writer.write(b"hello")
+            await writer.drain()
+            await reader.read()
+        writer.close()
+
+    @property
+    def destination(self) -> Destination:
+        return Destination("blocked.test", self.port)
+
+
+@frozen_dataclass
+class World:
+    """One engine, a server of keys, and a site behind it."""
+
+    engine: MihomoEngine
+    server: KeyServer
+    site: Site
+    poller: Poller
+    folder: Path
+    ports: set[int]
+
+    def dialer(self, link: str, name: str = "key", via: Dialer | None = None) -> KeyDialer:
+        direct = TcpDialer(self.poller, Resolver(), lambda *_: None)
+        return self.engine.dialer(KeyRelay(name, read_key(link), via or direct, None, None, ANSWER_S))
+
+
+@asynccontextmanager
+async def world(folder: Path, *, idle_s: float = 600.0) -> AsyncIterator[World]:
+    poller = make_poller(asyncio.get_running_loop())
+    site, ports = Site(), set[int]()
+    listening = await asyncio.start_server(site.serve, "127.0.0.1", 0)
+    site.port = listening.sockets[0].getsockname()[1]
+    made = folder / "engines"
+    engine = MihomoEngine(
+        poller,
+        made,
+        ports,
+        find_binary=lambda: Binary(Path(programs.require("mihomo")), "1.19.32", is_packaged=False),
+        idle_s=idle_s,
+    )
+    try:
+        async with KeyServer(folder) as server:
+            yield World(engine, server, site, poller, made, ports)
+    finally:
+        await engine.close()
+        listening.close()
+        poller.close()
+
+
+async def answer(stream: Stream) -> bytes:
+    async with asyncio.timeout(ANSWER_S):
+        await stream.send(b"GET / HTTP/1.1\r\n\r\n")
+        return await stream.receive()
+
+
+async def end_of(stream: Stream) -> None:
+    """Waits until the stream has ended, in any way."""
+    async with asyncio.timeout(ANSWER_S):
+        with suppress(ConnectionError):
+            while await stream.receive():
+                pass
+
+
+async def page(dialer: KeyDialer, destination: Destination) -> bytes:
+    stream = await dialer.dial(destination)
+    try:
+        return await answer(stream)
+    finally:
+        stream.close()
+
+
+async def fault(dialer: KeyDialer, destination: Destination) -> DialError:
+    """Returns the error of the dial, or that of the stream before its first byte, as a race takes it."""
+    try:
+        stream = await dialer.dial(destination)
+    except DialError as error:
+        return error
+    symptom = Symptom.EOF
+    try:
+        assert await answer(stream) == b""
+    except ConnectionError:
+        symptom = Symptom.RESET
+    found = stream.fault_before_answer(symptom)
+    stream.abort()
+    assert found is not None
+    return found
+
+
+async def test_a_page_comes_through_a_key_of_each_protocol(tmp_path: Path) -> None:
+    """Names are resolved behind the key, and one process serves all keys."""
+    async with world(tmp_path) as here:
+        dialers = {name: here.dialer(link, name) for name, link in here.server.links.items()}
+        for name in (*TCP, *UDP):
+            stream = await dialers[name].dial(here.site.destination)
+            assert stream.is_answer_needed
+            assert await answer(stream) == b"hello", name
+            stream.close()
+        assert here.site.count == len(dialers)
+        udp = len(UDP)  # a process that began before their addresses were known has not got them
+        assert len(os.listdir(here.folder)) <= 1 + udp
+
+
+async def test_a_wrong_key_is_told_as_far_as_its_protocol_tells(tmp_path: Path) -> None:
+    """No site is blamed: each fault is of the relay."""
+    said: dict[str, RelayFault | None] = {}
+    async with world(tmp_path) as here:
+        for name in (*TCP, *UDP):
+            if name == "vmess":  # its server reads on, as long as the client sends
+                continue
+            error = await fault(here.dialer(here.server.wrong[name], name), here.site.destination)
+            said[name] = relay_fault(error)
+            assert str(error).startswith(f"relay {name}: ")
+            assert error.symptom.blames_relay
+        assert here.site.count == 0
+    assert said == {
+        "ss": RelayFault.KEY_CLOSED_OR_CLOCK,
+        "trojan": RelayFault.KEY_CLOSED,
+        "vless": RelayFault.KEY_CLOSED,
+        "vless-ws": RelayFault.KEY_CLOSED,
+        "anytls": RelayFault.KEY_CLOSED,
+        "hysteria2": RelayFault.KEY_REFUSED,
+        "tuic": RelayFault.KEY_CLOSED,
+    }
+
+
+async def test_another_certificate_than_the_keys_is_told(tmp_path: Path) -> None:
+    """REALITY shows the cover's certificate to a client whose short id is wrong."""
+    async with world(tmp_path) as here:
+        unpinned = here.server.links["trojan"].partition("&pcs=")[0]
+        other_id = here.server.links["vless"].replace("0123456789abcdef", "0123456789abcdee")
+        for link in (unpinned, other_id):
+            error = await fault(here.dialer(link), here.site.destination)
+            assert relay_fault(error) is RelayFault.KEY_CERTIFICATE
+            assert error.symptom is Symptom.RELAY_AUTH
+
+
+async def test_a_server_that_is_down_is_told_by_byways_own_dial(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        dialer = here.dialer(here.server.links["trojan"])
+        assert await page(dialer, here.site.destination) == b"hello"
+        here.server.stop()
+        error = await fault(dialer, here.site.destination)
+        assert relay_fault(error) is RelayFault.CONNECTION_REFUSED
+        assert error.stage in (Stage.CONNECT, Stage.RELAY)
+
+
+async def test_a_silent_site_is_the_keys_failure_only_if_no_other_just_delivered(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        dialer = here.dialer(here.server.links["trojan"])
+        here.site.manner = "silent"
+        stream = await dialer.dial(here.site.destination)
+        await stream.send(b"x")
+        error = stream.fault_before_answer(Symptom.SILENT)
+        assert error is not None
+        assert relay_fault(error) is RelayFault.SILENT
+        here.site.manner = "answer"
+        assert await page(dialer, Destination("other.test", here.site.port)) == b"hello"
+        assert stream.fault_before_answer(Symptom.SILENT) is None
+        assert stream.fault_before_answer(Symptom.EOF) is None
+        stream.abort()
+
+
+async def test_bytes_that_came_are_no_failure(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        stream = await here.dialer(here.server.links["ss"]).dial(here.site.destination)
+        assert await answer(stream) == b"hello"
+        os.kill(_pid(here), signal.SIGKILL)
+        await end_of(stream)
+        stream.abort()
+
+
+async def test_a_killed_engine_is_started_again(tmp_path: Path) -> None:
+    """What waits for an answer fails as the relay's, so that the race tries it again."""
+    async with world(tmp_path) as here:
+        dialer = here.dialer(here.server.links["ss"])
+        for _ in range(3):
+            assert await page(dialer, here.site.destination) == b"hello"
+            here.site.manner = "silent"
+            waiting = await dialer.dial(here.site.destination)
+            await waiting.send(b"x")
+            os.kill(_pid(here), signal.SIGKILL)
+            await end_of(waiting)
+            await until(lambda: here.engine._running == [])
+            error = waiting.fault_before_answer(Symptom.RESET)
+            assert error is not None
+            assert relay_fault(error) is RelayFault.ENGINE
+            assert error.stage is Stage.RELAY
+            waiting.abort()
+            here.site.manner = "answer"
+
+
+async def test_a_process_that_never_works_is_started_with_growing_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "BACK_OFF_S", 100.0)
+    async with world(tmp_path) as here:
+        here.engine._find = _no_engine
+        dialer = here.dialer(here.server.links["ss"])
+        with pytest.raises(DialError, match="relay key: no engine here") as first:
+            await dialer.dial(here.site.destination)
+        assert relay_fault(first.value) is RelayFault.ENGINE
+        with pytest.raises(DialError, match="the engine ended 1 times in a row; it is started again in"):
+            await dialer.dial(here.site.destination)
+
+
+def _no_engine() -> Binary:
+    raise NoEngine("no engine here")
+
+
+async def test_a_new_key_starts_a_second_process_and_no_tunnel_is_cut(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        first = await here.dialer(here.server.links["ss"], "one").dial(here.site.destination)
+        assert await answer(first) == b"hello"
+        one = _pid(here)
+        other = here.dialer(here.server.links["trojan"], "two")
+        assert await page(other, here.site.destination) == b"hello"
+        assert _pid(here) != one
+        assert len(here.engine._running) == 2
+        first.send_eof()
+        assert await first.receive() == b""  # the site ends, and not the engine
+        first.close()
+        here.engine._check_idle()
+        await until(lambda: not os.path.exists(f"/proc/{one}"))
+        assert await page(here.dialer(here.server.links["ss"], "one"), here.site.destination) == b"hello"
+        assert len(here.engine._running) == 1
+
+
+async def test_an_idle_engine_ends_and_its_ports_are_free_again(tmp_path: Path) -> None:
+    async with world(tmp_path, idle_s=0.1) as here:
+        dialer = here.dialer(here.server.links["ss"])
+        assert await page(dialer, here.site.destination) == b"hello"
+        await until(lambda: here.engine._running == [])
+        await until(lambda: os.listdir(here.folder) == [])
+        assert len(here.ports) == 1  # Byway's own listener
+        assert await page(dialer, here.site.destination) == b"hello"
+    assert here.ports == set()
+
+
+async def test_its_ports_take_nobody_without_the_password(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        assert await page(here.dialer(here.server.links["ss"]), here.site.destination) == b"hello"
+        assert here.engine._outward is not None
+        for port in here.ports:
+            for user, password in (("k1", "wrong"), ("", "x"), ("k99", "")):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(b"\x05\x01\x02" + bytes((1, len(user))) + user.encode())
+                writer.write(bytes((len(password),)) + password.encode() + b"\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x50")
+                received = b""
+                try:
+                    async with asyncio.timeout(ANSWER_S):
+                        while data := await reader.read(100):
+                            received += data
+                except ConnectionError:
+                    pass
+                writer.close()
+                assert received in (b"", b"\x05\x02", b"\x05\x02\x01\x01"), port
+        assert here.site.count == 1
+
+
+async def test_the_engine_may_ask_byway_only_for_what_a_visit_needs(tmp_path: Path) -> None:
+    """Otherwise a dial that failed would be repeated ten times by the engine, each with a ClientHello."""
+    async with world(tmp_path) as here:
+        dialed = _Counting(TcpDialer(here.poller, Resolver(), lambda *_: None))
+        dialer = here.dialer(here.server.links["trojan"].partition("&pcs=")[0], "one", via=dialed)
+        await fault(dialer, here.site.destination)
+        await asyncio.sleep(0)
+        assert dialed.count <= 3
+        member = next(iter(here.engine._members.values()))
+        with pytest.raises(DialError, match="no visit needs this connection"):
+            await member.dial_server(Destination("192.0.2.1", 443))
+
+
+async def test_a_key_goes_through_the_relay_before_it(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        dialed = _Counting(TcpDialer(here.poller, Resolver(), lambda *_: None))
+        dialer = here.dialer(here.server.links["vless"], via=dialed)
+        assert await page(dialer, here.site.destination) == b"hello"
+        assert dialed.asked == {Destination("127.0.0.1", here.server.ports["vless"])}
+
+
+async def test_a_key_that_the_engine_refuses_stops_no_other(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        damaged = here.dialer(f"vless://{UUID}@127.0.0.1:1?encryption=mlkem768x25519plus.native.0rtt.AAAA", "damaged")
+        good = here.dialer(here.server.links["ss"], "good")
+        assert await page(good, here.site.destination) == b"hello"
+        with pytest.raises(DialError, match="relay damaged: the engine does not take this key"):
+            await damaged.dial(here.site.destination)
+        assert await page(good, here.site.destination) == b"hello"
+
+
+async def test_the_next_address_of_a_server_over_udp_is_taken_when_one_is_silent(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        link = here.server.links["hysteria2"].replace("127.0.0.1", "server.test")
+        lookup = _Addresses(["127.0.0.2", "127.0.0.1"])
+        direct = TcpDialer(here.poller, Resolver(), lambda *_: None)
+        dialer = here.engine.dialer(KeyRelay("key", read_key(link), direct, lookup, None, ANSWER_S))
+        error = await fault(dialer, here.site.destination)
+        assert relay_fault(error) in (RelayFault.UNREACHABLE, RelayFault.SILENT)
+        assert await page(dialer, here.site.destination) == b"hello"
+
+
+class _Addresses(AddressLookup):
+    def __init__(self, texts: list[str]) -> None:
+        self._addresses = [ipaddress.ip_address(text) for text in texts]
+
+    async def resolve(self, host: str) -> list[IPAddress]:
+        assert host == "server.test"
+        return [*self._addresses]
+
+
+class _Counting:
+    def __init__(self, via: Dialer) -> None:
+        self._via = via
+        self.count = 0
+        self.asked: set[Destination] = set()
+
+    async def dial(self, destination: Destination) -> Stream:
+        self.count += 1
+        self.asked.add(destination)
+        return await self._via.dial(destination)
+
+
+def _pid(here: World) -> int:
+    process = here.engine._running[-1].process
+    assert process is not None
+    return process.pid

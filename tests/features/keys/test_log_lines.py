@@ -1,0 +1,54 @@
+"""Lines of mihomo 1.19.32, as it printed them."""
+
+from __future__ import annotations
+
+from proxy.features.keys.log_lines import LineFault, OpeningFailed, read, refused_outbound
+from tests.support.rows import each_row
+
+
+def line(error: str, *, level: str = "warning") -> str:
+    begin = "[TCP] dial k8 (match InUser/k8) 127.0.0.1:34974 --> blocked.test:443 error: "
+    return f'time="2026-12-02T06:46:30.000000000Z" level={level} msg="{begin}{error}"'
+
+
+@each_row(
+    ("error", "fault"),
+    [
+        ("192.0.2.1:443 connect error: tls: failed to verify certificate: x509: certificate signed by",
+         LineFault.CERTIFICATE),
+        ("192.0.2.1:443 connect error: x509: certificate is valid for a.test, not b.test", LineFault.CERTIFICATE),
+        ("192.0.2.1:443 connect error: REALITY authentication failed", LineFault.CERTIFICATE),
+        ("authentication failed, status code: 404", LineFault.REFUSED),
+        ("192.0.2.1:22 connect error: ssh: handshake failed: ssh: unable to authenticate, attempted methods [none]",
+         LineFault.REFUSED),
+        ("192.0.2.1:443 connect error: unexpected status: 404 Not Found", LineFault.CLOSED),
+        ("192.0.2.1:443 connect error: EOF", LineFault.CLOSED),
+        ("192.0.2.1:443 connect error: read tcp 127.0.0.1:1->127.0.0.1:2: read: connection reset by peer",
+         LineFault.CLOSED),
+        ("timeout: no recent network activity", LineFault.SILENT),
+        ("context deadline exceeded", LineFault.SILENT),
+        ("192.0.2.1:443 connect error: 127.0.0.1:9 connect error: SOCKS: host unreachable", LineFault.UNREACHABLE),
+        ("something that no version has said yet", LineFault.ENGINE),
+    ],
+)  # fmt: skip
+def test_each_error_is_a_fault(error: str, fault: LineFault) -> None:
+    assert read(line(error)) == OpeningFailed(34974, fault)
+
+
+@each_row(
+    "text",
+    [
+        'time="…" level=info msg="Start initial configuration in progress"',
+        'time="…" level=info msg="[TCP] 127.0.0.1:39584 --> blocked.test:443 match InUser(k1) using k1"',
+        "[TCP] dial k8 (match InUser/k8) 127.0.0.1:34974 --> blocked.test:443 error: EOF",
+        "",
+    ],
+)
+def test_another_line_is_of_no_opening(text: str) -> None:
+    assert read(text) is None
+    assert refused_outbound(text) is None
+
+
+def test_the_outbound_is_told_for_which_the_engine_does_not_start() -> None:
+    text = 'time="…" level=fatal msg="Parse config error: proxy 109: parse host key :%!!(MISSING)s(<nil>)"'
+    assert refused_outbound(text) == 109

@@ -1,0 +1,174 @@
+"""mihomo as the server of keys, on loopback: one process with a listener for each protocol, and the links for them.
+
+    async with KeyServer(tmp_path) as server:
+        link = server.links["trojan"]
+
+Names below `.test` lead to 127.0.0.1 behind it. Its certificate is its own, so the links have its pin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import socket
+import ssl
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from tests.support import programs
+from tests.support.authority import Authority
+
+COVER = "cover.test"
+"""The name that REALITY borrows, and that of all certificates."""
+
+UUID = "b831b0c4-1111-4222-8333-0123456789ab"
+OTHER_UUID = "c931b0c4-1111-4222-8333-0123456789ab"
+PASSWORD = "hunter2hunter2"
+PSK = base64.b64encode(bytes(range(16))).decode()
+SHORT_ID = "0123456789abcdef"
+
+TCP = ("ss", "trojan", "vless", "vless-ws", "vmess", "anytls")
+UDP = ("hysteria2", "tuic")
+
+_READY_S = 20.0
+
+
+def _free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    with socket.socket(type=kind) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+class KeyServer:
+    """`links` are those of good keys, `wrong` those with another password or user, by protocol."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.ports = {name: _free_port() for name in (*TCP, "cover")}
+        self.ports |= {name: _free_port(socket.SOCK_DGRAM) for name in UDP}
+        chain, key = Authority().write_server(folder, COVER)
+        self._pem = {"certificate": chain.read_text(), "private-key": key.read_text()}
+        der = ssl.PEM_cert_to_DER_cert(self._pem["certificate"].partition("-----END CERTIFICATE-----")[0] + _END)
+        self.pin = hashlib.sha256(der).hexdigest()
+        private = X25519PrivateKey.generate()
+        self._private = _url64(private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption()))
+        self.public = _url64(private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+        self.links = {name: self.link(name) for name in (*TCP, *UDP)}
+        self.wrong = {name: self.link(name, wrong=True) for name in (*TCP, *UDP)}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def link(self, name: str, *, wrong: bool = False) -> str:
+        """Returns the link of a key; `wrong`: for a user that the server does not know."""
+        at, pin = f"127.0.0.1:{self.ports[name]}", f"sni={COVER}&pcs={self.pin}"
+        password, user = ("wrong" if wrong else PASSWORD), (OTHER_UUID if wrong else UUID)
+        match name:
+            case "ss":
+                key = base64.b64encode(bytes(16)).decode() if wrong else PSK
+                return f"ss://2022-blake3-aes-128-gcm:{quote(key, safe='')}@{at}"
+            case "trojan":
+                return f"trojan://{password}@{at}?{pin}"
+            case "vless":
+                reality = f"security=reality&pbk={self.public}&sid={SHORT_ID}&sni={COVER}"
+                return f"vless://{user}@{at}?{reality}&flow=xtls-rprx-vision"
+            case "vless-ws":
+                return f"vless://{user}@{at}?security=tls&{pin}&type=ws&path=%2Fws&host={COVER}"
+            case "vmess":
+                return f"vmess://{user}@{at}?encryption=auto"
+            case "anytls":
+                return f"anytls://{password}@{at}?{pin}"
+            case "hysteria2":
+                return f"hysteria2://{password}@{at}?sni={COVER}&pinSHA256={self.pin}"
+            case "tuic":
+                return f"tuic://{UUID}:{password}@{at}?{pin}&congestion_control=bbr"
+        raise ValueError(name)
+
+    def _configuration(self) -> dict[str, Any]:
+        def listener(name: str, kind: str, **options: Any) -> dict[str, Any]:
+            return {"name": name, "type": kind, "listen": "127.0.0.1", "port": self.ports[name], **options}
+
+        users = [{"username": "a", "uuid": UUID}]
+        reality = {
+            "dest": f"127.0.0.1:{self.ports['cover']}",
+            "private-key": self._private,
+            "short-id": [SHORT_ID],
+            "server-names": [COVER],
+        }
+        trojan = [{"username": "a", "password": PASSWORD}]
+        return {
+            "listeners": [
+                listener("ss", "shadowsocks", cipher="2022-blake3-aes-128-gcm", password=PSK),
+                listener("trojan", "trojan", users=trojan, **self._pem),
+                listener("cover", "trojan", users=[{"username": "b", "password": "no"}], **self._pem),
+                listener(
+                    "vless", "vless", users=[{**users[0], "flow": "xtls-rprx-vision"}], **{"reality-config": reality}
+                ),
+                listener("vless-ws", "vless", users=users, **{"ws-path": "/ws"}, **self._pem),
+                listener("vmess", "vmess", users=[{**users[0], "alterId": 0}]),
+                listener("anytls", "anytls", users={"a": PASSWORD}, **self._pem),
+                listener("hysteria2", "hysteria2", users={"a": PASSWORD}, **self._pem),
+                listener("tuic", "tuic", users={UUID: PASSWORD}, **{"congestion-controller": "bbr"}, **self._pem),
+            ],
+            "hosts": {"+.test": "127.0.0.1"},
+            "rules": ["MATCH,DIRECT"],
+            "log-level": "error",
+            "ipv6": True,
+            "find-process-mode": "off",
+            "geo-auto-update": False,
+            "profile": {"store-selected": False},
+        }
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    async def start(self) -> None:
+        """Starts it, and waits until it listens."""
+        self.process = subprocess.Popen(  # noqa: ASYNC220
+            [programs.require("mihomo"), "-d", str(self._folder), "-f", "-"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env={},
+        )
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(self._configuration()).encode())
+        self.process.stdin.close()
+        async with asyncio.timeout(_READY_S):
+            for name in (*TCP, "cover"):
+                await self._listens(self.ports[name])
+
+    async def _listens(self, port: int) -> None:
+        while True:
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                return
+            await asyncio.sleep(0.02)
+
+    def stop(self) -> None:
+        """Ends it, as a server that is down."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+_END = "-----END CERTIFICATE-----\n"
+
+
+def _url64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
