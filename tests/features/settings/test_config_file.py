@@ -510,6 +510,9 @@ allow_plaintext_credentials = true
 [[list]]
 name = "fetched"
 source = "https://lists.example/a.txt"
+[[subscription]]
+name = "shop"
+source = "https://shop.example/sub/token"
 """
     file = tmp_path / "x.toml"
     file.write_text(
@@ -527,6 +530,7 @@ source = "https://lists.example/a.txt"
         "encrypted DNS asks https://198.51.100.7/dns-query",
         "bank.example is taken to be at 198.51.100.8 ([dns.hosts])",
         "list fetched is fetched from lists.example",
+        "group shop sends traffic to the relays of a file at shop.example",
         "rules.txt:2 MATCH,DIRECT decides about all other sites",
         "of 2 rules that are removed, 1 send sites through relays only",
         "all visited hosts are logged by name",
