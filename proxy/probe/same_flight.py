@@ -45,7 +45,8 @@ async def gets_answer(
     """Whether `route` gets a valid answer to a flight like that of `visit`."""
     if route.is_direct and flight.protocol is Protocol.TLS:
         await turn(flight.server_name or visit.request.destination.host)
-    async with _delivery(setup, tcp_info, visit, _probe_flight(visit, flight), route) as winner:
+    within_s = setup.settings.detect.retest_pair_s
+    async with _delivery(setup, tcp_info, visit, _probe_flight(visit, flight), route, within_s=within_s) as winner:
         return winner is not None
 
 
@@ -111,13 +112,14 @@ async def answered_after(
 
 async def get_page(setup: Setup, tcp_info: TcpInfo, visit: Outcome, route: Route, request: bytes = b"") -> Page | None:
     """Returns the page that `route` gets over plain HTTP: `/`, or the answer to `request`, of which PAGE_LIMIT bytes
-    are read. None: there is none, or it is a block page or a redirect to another domain."""
-    flight = _flight_of(request) if request else _request("GET", visit)
-    async with _delivery(setup, tcp_info, visit, flight, route) as winner:
+    are read. None: there is none, or it is a block page or a redirect to another domain. A slow relay has longer for
+    it than a re-test takes, since nobody waits."""
+    flight, detect = _flight_of(request) if request else _request("GET", visit), setup.settings.detect
+    within_s = detect.retest_pair_s if route.is_direct else detect.give_up_s
+    async with _delivery(setup, tcp_info, visit, flight, route, within_s=within_s) as winner:
         if winner is None:
             return None
         answer, classify = winner.answer, setup.knowledge.classify
-        within_s = setup.settings.detect.retest_pair_s
         with contextlib.suppress(TimeoutError, OSError), deadline(within_s):  # the bytes so far are classified
             while len(answer) < PAGE_LIMIT and classify(answer, visit.host, complete=False).verdict is Verdict.MORE:
                 data = await winner.stream.receive()
@@ -155,14 +157,14 @@ async def _fetch_chain(setup: Setup, turn: HelloTurn, visit: Outcome, route: Rou
 
 @contextlib.asynccontextmanager
 async def _delivery(
-    setup: Setup, tcp_info: TcpInfo, visit: Outcome, flight: Flight, route: Route
+    setup: Setup, tcp_info: TcpInfo, visit: Outcome, flight: Flight, route: Route, *, within_s: float
 ) -> AsyncIterator[Winner | None]:
     """Races one route, and yields the winner with its valid answer; None when none came in time. Closes the connection
     at the end."""
     race = setup.race(visit.request, (route,), tcp_info)
     winner: Winner | None = None
     try:
-        with contextlib.suppress(TimeoutError), deadline(setup.settings.detect.retest_pair_s):
+        with contextlib.suppress(TimeoutError), deadline(within_s):
             winner = await race.deliver(flight, lambda: True)
         # A race that has no valid answer delivers an invalid one, such as an alert, which a censor may have sent.
         is_valid = winner is not None and flight.judge(winner.answer) is Verdict.VALID

@@ -83,6 +83,9 @@ _MODES = {
 
 _AT_HOME = "on the local network, so direct only"
 
+_BROUGHT_FALSELY = SURVIVES_FIRST_BYTE | {Cause.BLOCK_PAGE}
+"""Causes for which direct has an answer that no client shall get because a relay is slow."""
+
 _STATUS = {State.SUSPECT: "likely blocked", State.BLOCKED: "blocked"}
 
 
@@ -424,7 +427,7 @@ class Router:
         status = f"{word}: {belief.why}" if belief.why else word
         if not routes:
             status += "; direct is intercepted and no relay is available"
-        return _plan_auto(reason, routes, status, direct_waits=belief.cause in SURVIVES_FIRST_BYTE)
+        return _plan_auto(reason, routes, status, direct_waits=belief.cause in _BROUGHT_FALSELY)
 
     def _plan_unrepeatable(self, reason: _Reason | Rule, usable: tuple[str, ...]) -> Plan:
         """Plans AUTO for a request that cannot be sent twice, after direct has just failed with another one."""

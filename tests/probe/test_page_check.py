@@ -122,7 +122,7 @@ class Scene(BesideScene):
         self.begin(request, **how)
         await asyncio.sleep(1)
         self.beliefs.learn(DirectDelivered("other.test"), network=HOME, now=self.now())
-        await asyncio.sleep(40)
+        await asyncio.sleep(70)  # two silent relays have 30 s each
         assert all(stream.closed for script in self.scripts.values() for stream in script.streams)
         await cancel_all()
 

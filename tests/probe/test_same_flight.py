@@ -255,6 +255,18 @@ def test_no_more_of_a_page_is_read_than_it_takes() -> None:
     play(story())
 
 
+@pytest.mark.parametrize(
+    ("route", "connects_after_s", "comes"), [(TOR, 14.0, True), (TOR, 31.0, False), (DIRECT, 14.0, False)]
+)
+def test_a_slow_relay_has_longer_for_a_page_than_direct(route: Route, connects_after_s: float, comes: bool) -> None:
+    async def story() -> None:
+        scene = Scene(Script(connect=connects_after_s, answer=OK + b"the site"))
+        assert (await get_page(scene.setup, FakeOracle(), OVER_HTTP, route) is not None) is comes
+        assert scene.all_closed()
+
+    play(story())
+
+
 def test_another_page_than_the_first_may_be_requested() -> None:
     async def story() -> None:
         scene = Scene(Script(answer=OK + b"the site<title>News of today</title>"))

@@ -300,8 +300,8 @@ def test_local_means_are_autos_alone(action: str) -> None:
 @pytest.mark.parametrize("state", [State.SUSPECT, State.BLOCKED])
 @pytest.mark.parametrize(
     ("cause", "waits"),
-    [*((cause, False) for cause in (*NAME_BASED, "dns", "ip", "block_page", "ech")), ("frozen", True),
-     ("throttled", True), ("interception", True)],
+    [*((cause, False) for cause in (*NAME_BASED, "dns", "ip", "ech")), ("frozen", True),
+     ("throttled", True), ("interception", True), ("block_page", True)],
 )  # fmt: skip
 def test_direct_waits_for_slow_relays_where_its_first_byte_shows_nothing(state: State, cause: str, waits: bool) -> None:
     router = make_router("DOMAIN,www.example.net,RELAY")
