@@ -118,17 +118,20 @@ def read_relay(text: str, allowed: Allowed | None = None) -> NewRelay:
     return NewRelay(url, label=label)
 
 
-def relay_of(item: Key | RelayLink | KeyRefused) -> NewRelay:
-    """Returns the relay of an entry of a text with keys. Raises ValueError with the sentence that `relay add` has for
-    it: for a key, that it is taken as a link."""
+def relay_of(item: Key | RelayLink | KeyRefused, link: str = "") -> NewRelay:
+    """Returns the relay of an entry of a text with keys. `link` is the entry, if it is a link. Raises ValueError with
+    the sentence that `relay add` has for it: for a key in another notation, that it is taken as a link."""
     from proxy.wire.keys.fields import KeyRefused
     from proxy.wire.keys.values import RelayLink
 
     if isinstance(item, KeyRefused):
         raise ValueError(str(item) if item.protocol is None else sentences.of_refused(item))
-    if not isinstance(item, RelayLink):
+    if not isinstance(item, RelayLink) and not link:
         raise ValueError(sentences.of_key_in_file(item))
-    if ">" in item.url:
+    url = item.url if isinstance(item, RelayLink) else link.partition("#")[0]
+    if ">" in url:
         raise ValueError("it is a chain, and no list of another client has one")
+    if not isinstance(item, RelayLink):
+        return read_relay(link)
     new = read_relay(item.url)
     return replace(new, label=item.label or new.label)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from hashlib import sha256
 
 from proxy.config.edit import NewRelay, free_name, identity
 from proxy.config.relay_input import relay_of
+from proxy.config.relays import is_local_address
 from proxy.config.schema import GroupConfig, RelayConfig, Settings, SubscriptionConfig
 from proxy.model import Destination
 from proxy.model.errors import ConfigError
@@ -23,7 +24,7 @@ from proxy.wire import hostnames, relay_url
 from proxy.wire.keys.fields import KeyRefused, clean_name
 from proxy.wire.keys.pasted import scheme_of
 from proxy.wire.keys.reader import read_collection
-from proxy.wire.keys.values import RelayLink
+from proxy.wire.keys.values import Key, RelayLink
 from proxy.wire.relay_url import RelayUrl
 
 FILE_LIMIT = 1024 * 1024
@@ -51,8 +52,13 @@ class Entry:
 
     @property
     def place(self) -> str:
-        """What tells relays apart, as a hash: host, port and user of each hop."""
-        return sha256(repr(identity(self.url)).encode()).hexdigest()[:24]
+        """What tells relays apart, as a hash: host, port and user of each hop; of a key, all but its name."""
+        hops = (
+            tuple(astuple(part) if isinstance(part, Key) else part for part in hop)  # repr() of a key has no secret
+            for hop in identity(self.url)
+            if isinstance(hop, tuple)
+        )
+        return sha256(repr(tuple(hops)).encode()).hexdigest()[:24]
 
     def __repr__(self) -> str:
         return f"<Entry {self.label!a}>"
@@ -63,15 +69,16 @@ def read_entries(text: str) -> tuple[Entry, ...]:
     if "\n" not in text.strip():
         text = f"{text.strip()}\n#" if scheme_of(text.strip()) else text  # one link, as a list of links
     try:
-        items = read_collection(text).items
+        found = read_collection(text)
     except KeyRefused as error:
         raise ConfigError(str(error)) from None
     entries, places, count = list[Entry](), set[str](), 0
-    for number, item in enumerate(items, 1):
+    links = found.links or ("",) * len(found.items)
+    for number, (item, link) in enumerate(zip(found.items, links, strict=True), 1):
         name = item.label or relay_url.without_label(item.url)[1] if isinstance(item, RelayLink) else item.name
         entry = Entry(clean_name(name) or f"entry {number}", "")
         try:
-            entry = replace(entry, url=relay_of(item).url)
+            entry = replace(entry, url=relay_of(item, link).url)
             why = _why_not(entry.url) or ("it is there twice" if entry.place in places else "")
             if not why and count >= MEMBERS_MAX:
                 why = f"only the first {MEMBERS_MAX} relays of a subscription are used"
@@ -100,6 +107,8 @@ def _why_not(url: str) -> str:
 
 
 def _is_public(endpoint: Destination) -> bool:
+    if is_local_address(endpoint.host):
+        return False
     if (address := endpoint.address) is not None:
         translated = any(address in network for network in _TRANSLATED if network.version == address.version)
         return address.is_global and not address.is_multicast and not translated

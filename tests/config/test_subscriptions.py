@@ -19,11 +19,17 @@ from proxy.config.subscriptions import (
     with_members,
 )
 from proxy.model.errors import ConfigError
+from proxy.wire.keys.reader import read_collection
 from tests.support.rows import each_row
 
 LINKS = (
     "#profile-title: x\nsocks5h://me:pw@de.example:1080#DE 1\nhttps://nl.example:8443#NL\ntrojan://pw@k.example:443#K\n"
 )
+OF_LINKS = [
+    ("DE 1", "socks5h://me:pw@de.example:1080"),
+    ("NL", "https://nl.example:8443"),
+    ("K", "trojan://pw@k.example:443"),
+]
 CLASH = "proxies:\n  - {name: DE 1, type: socks5, server: de.example, port: 1080, username: me, password: pw}\n"
 
 
@@ -34,11 +40,9 @@ def relays(text: str) -> list[tuple[str, str]]:
 @each_row(
     ("text", "found"),
     [
-        (LINKS, [("DE 1", "socks5h://me:pw@de.example:1080"), ("NL", "https://nl.example:8443")]),
-        (
-            base64.b64encode(LINKS.encode()).decode(),
-            [("DE 1", "socks5h://me:pw@de.example:1080"), ("NL", "https://nl.example:8443")],
-        ),
+        (LINKS, OF_LINKS),
+        (base64.b64encode(LINKS.encode()).decode(), OF_LINKS),
+        ("trojan://pw@k.example:443#K", OF_LINKS[2:]),
         ("socks5h://de.example:1080#One\r\n", [("One", "socks5h://de.example:1080")]),
         ("socks5h://de.example:1080#One", [("One", "socks5h://de.example:1080")]),
         (CLASH, [("DE 1", "socks5h://me:pw@de.example:1080")]),
@@ -49,10 +53,41 @@ def test_relays_of_a_file_in_each_notation(text: str, found: list[tuple[str, str
 
 
 def test_an_entry_that_is_no_relay_has_the_reason() -> None:
-    (key,) = [entry for entry in read_entries(LINKS) if entry.why]
+    file = "proxies:\n  - {name: K, type: trojan, server: k.example, port: 443, password: pw}\n"
+    (key,) = read_entries(file)
     assert (key.label, key.url) == ("K", "")
     assert key.why.startswith("this Trojan key for k.example:443 (K) is understood, and")
     assert "pw" not in repr(read_entries(LINKS))
+    assert "pw" not in repr(read_collection(LINKS))
+
+
+def test_keys_of_one_server_are_told_apart_by_all_but_their_names() -> None:
+    links = [
+        "trojan://pw@k.example:443#A",
+        "trojan://other@k.example:443#B",
+        "trojan://pw@k.example:443?sni=x.example#C",
+    ]
+    entries = read_entries("\n".join((*links, "trojan://pw@k.example:443#again")))
+    assert [entry.why for entry in entries] == ["", "", "", "it is there twice"]
+    assert len({entry.place for entry in entries[:3]}) == 3
+
+
+@each_row(
+    ("link", "why"),
+    [
+        ("trojan://pw@192.168.1.1:443", "192.168.1.1:443 is no public place"),
+        ("trojan://pw@168.63.129.16:443", "168.63.129.16:443 is no public place"),
+        ("trojan://pw@localhost:443", "localhost:443 is no public place"),
+        ("trojan://pw@k.example:443?allowInsecure=1", "this Trojan key for k.example:443 is not supported"),
+        ("trojan://pw@k.example:443?type=ws&path=/a>socks5h://evil.example:1080", "it is a chain"),
+        ("ssh://me:pw@k.example:22", "this SSH key for k.example:22"),
+    ],
+)
+def test_a_key_that_no_stranger_may_name_is_not_taken(link: str, why: str) -> None:
+    (entry,) = read_entries(link)
+    assert entry.url == ""
+    assert entry.why.startswith(why)
+    assert "pw" not in entry.why
 
 
 @each_row(

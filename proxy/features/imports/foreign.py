@@ -167,10 +167,10 @@ def texts_in(value: Mapping[str, Nested], name: str) -> list[str]:
     return [item for item in items if isinstance(item, str)]
 
 
-def of_item(name: str, item: Key | RelayLink | KeyRefused) -> ForeignRelay:
-    """Returns what was read of one server."""
+def of_item(name: str, item: Key | RelayLink | KeyRefused, link: str = "") -> ForeignRelay:
+    """Returns what was read of one server. `link` is its link, if it has one."""
     try:
-        return ForeignRelay(name, relay_of(item).url)
+        return ForeignRelay(name, relay_of(item, link).url)
     except ValueError as error:
         return ForeignRelay(name, "", str(error))
 

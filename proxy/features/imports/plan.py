@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from proxy.config.edit import NewGroup, NewRelay, free_name, identity
-from proxy.config.relays import is_loopback, is_name, relay_names, withheld_credentials
+from proxy.config.relays import is_local_address, is_loopback, is_name, relay_names, withheld_credentials
 from proxy.config.schema import RelayConfig, Settings
 from proxy.features.imports.foreign import (
     ADDRESSES_ONLY,
@@ -31,7 +31,6 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.address_guard import Guard
 from proxy.wire import relay_url
 from proxy.wire.keys.fields import clean_name
-from proxy.wire.relay_url import redact
 
 if TYPE_CHECKING:
     from proxy.wire.relay_url import RelayUrl
@@ -168,7 +167,13 @@ class _Planner:
             disabled = "" if there.enabled else ", which is disabled"
             return Row("relay", shown, Taken.THERE, f"{there.name}{disabled}{note}")
         new = NewRelay(relay.url, label=relay.name)
-        new = NewRelay(relay.url, self._free(new), public_only=not self._options.local and _has_name(relay.url))
+        has_key = any(hop.key is not None for hop in _hops(relay.url))
+        new = NewRelay(
+            relay.url,
+            self._free(new),
+            public_only=not has_key and not self._options.local and _has_name(relay.url),
+            local=has_key and self._options.local,
+        )
         assert new.name is not None
         made = RelayConfig(new.name, new.url)
         self._relays.append(new)
@@ -176,7 +181,7 @@ class _Planner:
         self._names.setdefault(relay.name, new.name)
         if sentence := withheld_credentials(made):
             self._warnings.append(sentence)
-        return Row("relay", shown, Taken.YES, f"{new.name}: {redact(new.url)}{note}")
+        return Row("relay", shown, Taken.YES, f"{new.name}: {relay_url.shown(new.url)}{note}")
 
     def _free(self, new: NewRelay) -> str:
         name = free_name(new, self._taken_names)
@@ -190,6 +195,8 @@ class _Planner:
         for hop in _hops(url):
             if hop.ca is not None:
                 return "it names a file of this computer (ca=)"
+            if hop.key is not None and is_local_address(hop.host) and not self._options.local:
+                return f"the server of its key, {hop.host}, is in the local network; to take it all the same: --local"
             for endpoint in hop.endpoints:
                 if is_loopback(endpoint.host):
                     if endpoint.port == self._settings.listen.port:

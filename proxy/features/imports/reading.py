@@ -60,7 +60,7 @@ def _of_links(text: str) -> Foreign | None:
             relays.append(nekoray.read_link(line))
         else:
             item = next(items)
-            relays.append(of_item(clean_name(_name(item)) or f"link {number}", item))
+            relays.append(of_item(clean_name(_name(item)) or f"link {number}", item, line))
     return Foreign("a list of links", tuple(_with_own_names(relays)))
 
 

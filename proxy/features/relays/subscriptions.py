@@ -18,7 +18,7 @@ from proxy.model import bracketed
 from proxy.model.document import Document
 from proxy.model.errors import ConfigError
 from proxy.store.list_copies import CopyInfo, ListCopies
-from proxy.wire.relay_url import redact
+from proxy.wire.relay_url import shown
 from proxy.wire.url_secrets import hide_paths
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def subscribe(call: Invocation, url: str, name: str | None, *, direct: bool) -> 
     copies.replace(info, fetched.content)
     edit.add_subscription(paths.config_file, table)
     running = take_into_use(call, client, paths.config_file)
-    rows = [(names[it.place] if not it.why else it.label, "not taken" if it.why else "added", it.why or redact(it.url))
+    rows = [(names[it.place] if not it.why else it.label, "not taken" if it.why else "added", it.why or shown(it.url))
             for it in entries]  # fmt: skip
     (described,) = describe([SubscriptionConfig(name, url, refresh=REFRESH)], copies, now)
     if call.output.answered(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
 from functools import partial
 from typing import TypeVar
 from urllib.parse import quote
@@ -59,6 +60,8 @@ class Collection:
 
     form: Form
     items: tuple[Key | RelayLink | KeyRefused, ...]
+    links: tuple[str, ...] = field(default=(), repr=False)
+    """The links of the items, if they are links."""
 
 
 SCHEMES = {
@@ -318,7 +321,7 @@ def read_collection(text: str, allowed: Allowed = NOTHING_ALLOWED) -> Collection
     if not _is_unicode(text) or len(text.encode()) > TEXT_LIMIT:
         raise KeyRefused(f"it is not text of at most {TEXT_LIMIT // 1024} KiB")
     form = form_of(text)
-    text = text.strip().removeprefix("\ufeff")
+    text, links = text.strip().removeprefix("\ufeff"), list[str]()
     match form:
         case None:
             raise KeyRefused("it is of no notation of keys that Byway knows", Fault.UNSUPPORTED)
@@ -328,13 +331,14 @@ def read_collection(text: str, allowed: Allowed = NOTHING_ALLOWED) -> Collection
             lines = text if form is Form.LINKS else decoded_text("".join(text.split()))
             if lines is None:
                 raise KeyRefused("it is not base64 of text")
-            items = [_taken(partial(_line, line, allowed)) for line in _limited(lines_of(lines))]
+            links = lines_of(lines)
+            items = [_taken(partial(_line, line, allowed)) for line in _limited(links)]
         case _:
             form, maps = _maps(text, form)
             items = [_taken(partial(_entry, form, each, allowed)) for each in _limited(maps)]
     if not items:
         raise KeyRefused("it has no key")
-    return Collection(form, tuple(items))
+    return Collection(form, tuple(items), tuple(links))
 
 
 def read_entry(

@@ -61,11 +61,32 @@ def test_links_have_names_of_their_own() -> None:
     made = planned(f"{LINKS}socks5h://h2.example:1080#One\n")
     assert [(name, taken) for name, taken, _ in made.entries] == [
         ("One", "taken"),
-        ("Two", "not taken"),
+        ("Two", "taken"),
         ("link 3", "not taken"),
         ("One (2)", "taken"),
     ]
-    assert made.relays == [("One", "socks5h://h.example:1080"), ("One-2", "socks5h://h2.example:1080")]
+    assert made.relays == [
+        ("One", "socks5h://h.example:1080"),
+        ("Two", "ss://YWVzLTI1Ni1nY206cHc@k.example:8388"),
+        ("One-2", "socks5h://h2.example:1080"),
+    ]
+    assert made.entries[1][2] == "Two: ss://k.example:8388"
+
+
+def test_a_key_on_this_computer_or_in_the_local_network_is_taken_if_the_person_says_so() -> None:
+    for host in ("192.168.1.1", "127.0.0.1"):
+        link = f"trojan://pw@{host}:443"
+        made = planned(f"{link}#K\n")
+        assert made.relays == []
+        assert made.entries == [
+            (
+                "K",
+                "not taken",
+                f"the server of its key, {host}, is in the local network; to take it all the same: --local",
+            )
+        ]
+        made = planned(f"{link}#K\n", local=True)
+        assert made.relays == [("K", link)]
 
 
 def test_a_link_names_no_file_and_no_addon() -> None:

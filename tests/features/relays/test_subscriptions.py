@@ -28,7 +28,7 @@ __all__ = ["servers"]
 pytestmark = pytest.mark.uses("settings", "rules", "imports")
 
 PATH = "/api/hunter2/sub?token=hunter2"
-KEY = "trojan://hunter2@k.example:443#Key"
+KEY = "trojan://hunter2@k.example:443?allowInsecure=1#Key"
 
 
 def listed(*names: str) -> bytes:
@@ -63,7 +63,7 @@ def test_a_subscription_is_fetched_through_a_relay_and_is_a_group(
     ran = byway("relay", "add", url, "--name", "shop")
     assert ran.code == 0, ran.err
     assert [row[:2] for row in ran.rows[1:4]] == [["shop/DE", "added"], ["shop/NL", "added"], ["Key", "not taken"]]
-    assert "is understood, and this version of Byway takes keys as links only" in ran.rows[3][2]
+    assert ran.rows[3][2].startswith("this Trojan key for k.example:443 (Key) is not supported: ")
     assert re.search("Its server says: 3.0 kB of 50(.0)? kB used, expires (2099-12-31|2100-01-01)[.]", ran.err)
     assert servers.relay.asked == [f"lists.test:{servers.source.port}"]
     (head,) = servers.source.heads
@@ -83,6 +83,22 @@ def test_a_subscription_is_fetched_through_a_relay_and_is_a_group(
         4102444800,
     )
     assert byway("config", "check").code == 0
+
+
+def test_a_key_by_its_link_is_a_relay(byway: Byway, home: Home, servers: Servers, url: str) -> None:
+    servers.source.answers[PATH] = page(
+        b"trojan://hunter2@k.example:443#Key\nss://YWVzLTI1Ni1nY206aHVudGVyMg@s.example:1#S"
+    )
+    ran = byway("relay", "add", url, "--name", "shop")
+    assert ran.rows[1:3] == [["shop/Key", "added", "trojan://k.example:443"], ["shop/S", "added", "ss://s.example:1"]]
+    assert [*members(byway)] == ["shop/Key", "shop/S"]
+    for command in (("relay", "list", "--json"), ("config", "show"), ("status", "--json"), ("config", "check")):
+        ran = byway(*command)
+        assert "hunter2" not in ran.out + ran.err
+        assert "aHVudGVyMg" not in ran.out + ran.err
+    servers.source.answers[PATH] = page(b"trojan://another@k.example:443#Key")
+    assert byway("relay", "refresh").rows[1][:3] == ["shop", "replaced", "1"]
+    assert [*members(byway)] == ["shop/Key"]
 
 
 def test_rules_name_the_group_and_not_its_relays(byway: Byway, home: Home, url: str) -> None:
