@@ -23,10 +23,10 @@ from proxy.config.paths import private_folder
 from proxy.detect.relay_faults import RelayFault
 from proxy.features.keys import log_lines
 from proxy.features.keys.binary import Binary, NoEngine, find
-from proxy.features.keys.engine_config import KEYS_MAX, PLACE, Entry, configuration
+from proxy.features.keys.engine_config import KEYS_MAX, PLACE, READY, Entry, configuration
 from proxy.features.keys.log_lines import LineFault
-from proxy.features.keys.outward import Outward
-from proxy.features.keys.process import EngineProcess, new_password, remove_left_over
+from proxy.features.keys.outward import Outward, ServerOfKey
+from proxy.features.keys.process import START_S, EngineProcess, new_password, remove_left_over
 from proxy.model import Destination, Evidence, IPAddress, Stage, Symptom
 from proxy.model.errors import BywayError, DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -62,6 +62,10 @@ BACK_OFF_S = 0.5
 BACK_OFF_MAX_S = 60.0
 """Pause after a process that ended before it had brought a byte. It doubles each time."""
 
+_READY_POLL_S = 0.01
+_READY_WAIT_S = 1.0
+_NOWHERE = Destination(PLACE, 1)  # asked for by READY, and dialed by nobody
+
 _SHORT_PAUSE_S = 1.0  # of a back-off, which a visit waits for
 
 
@@ -88,6 +92,7 @@ class MihomoEngine:
         self._running: list[_Running] = []  # the present one last
         self._starting = asyncio.Lock()
         self._outward: Outward | None = None
+        self._ready: _Ready | None = None
         self._failures = 0  # processes in a row that brought nothing
         self._not_before = 0.0
         self._idle_check: asyncio.TimerHandle | None = None
@@ -155,12 +160,17 @@ class MihomoEngine:
             raise NoEngine("Byway ends")
         binary = await asyncio.to_thread(self._find)
         if self._outward is None:
-            self._outward = Outward(self._poller, self._member_of)
+            self._outward = Outward(self._poller, self._key_of)
             self._own_ports.add(self._outward.port)
             if self._folder is not None:
                 await asyncio.to_thread(remove_left_over, private_folder(self._folder))
         running = await self._start_with(member, binary, self._outward.port)
         assert running.process is not None
+        try:
+            await self._begun(running)
+        except BaseException:
+            await running.process.stop()
+            raise
         running.idle_since = self._loop.time()
         self._own_ports.add(running.process.port)
         self._running.append(running)
@@ -168,6 +178,27 @@ class MihomoEngine:
             spawn(self._stop(old), name="stop an engine")
         self._check_idle()
         return running
+
+    async def _begun(self, running: _Running) -> None:
+        """Waits until the engine works. For some milliseconds after it listens, it closes what comes, and what a key
+        would have been blamed for. Raises NoEngine."""
+        ready = self._ready = _Ready(running.ready_password)
+        ends_at = self._loop.time() + START_S
+        while not ready.is_reached:
+            if self._loop.time() > ends_at or running.process is None or not running.process.is_alive:
+                raise NoEngine(f"the engine did not begin to work within {START_S:g} s")
+            try:
+                stream = await running.dialer(READY, running.ready_password, "the engine").dial(_NOWHERE)
+            except DialError:
+                await asyncio.sleep(_READY_POLL_S)
+                continue
+            try:
+                with deadline(_READY_WAIT_S):
+                    await ready.reached(stream)
+            except (TimeoutError, OSError):
+                pass  # asked again
+            finally:
+                stream.abort()
 
     async def _start_with(self, member: _Member, binary: Binary, outward_port: int) -> _Running:
         """Starts a process with the keys in use. One that the engine refuses is left out from then on."""
@@ -179,7 +210,7 @@ class MihomoEngine:
             try:
                 running.process = await EngineProcess.start(
                     binary,
-                    partial(configuration, entries, outward_port=outward_port),
+                    partial(configuration, entries, outward_port=outward_port, ready_password=running.ready_password),
                     self._folder,
                     on_line=running.on_line,
                     on_end=partial(self._ended, running),
@@ -193,6 +224,9 @@ class MihomoEngine:
                     raise NoEngine("the engine does not take this key") from None
             else:
                 return running
+
+    def _key_of(self, user: str) -> ServerOfKey | None:
+        return self._ready if user == READY else self._member_of(user)
 
     def _member_of(self, user: str) -> _Member | None:
         return next((each for each in self._members.values() if each.user == user), None)
@@ -237,6 +271,30 @@ class MihomoEngine:
                 self._gone(running)
         if self._running:
             self._idle_check = self._loop.call_later(min(self._idle_s, 30.0), self._check_idle)
+
+
+class _Ready:
+    """What the engine asks Byway for as READY."""
+
+    def __init__(self, password: str) -> None:
+        self.password = password
+        self.is_reached = False
+        self._event = asyncio.Event()
+
+    async def dial_server(self, asked: Destination) -> Stream:
+        """See ServerOfKey. There is none."""
+        self.is_reached = True
+        self._event.set()
+        raise DialError("the engine works", stage=Stage.CONNECT, symptom=Symptom.REFUSED)
+
+    async def reached(self, stream: Stream) -> None:
+        """Waits until the engine has asked, or has closed the stream by which it was asked to. Raises OSError."""
+        asked = spawn(self._event.wait(), name="wait for the engine")
+        try:
+            while not self.is_reached and stream.receive_nowait() is None:
+                await asyncio.wait((asked, stream.readable()), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asked.cancel()
 
 
 @frozen_dataclass
@@ -428,6 +486,7 @@ class _Running:
         self._dialers: dict[str, Socks5Dialer] = {}
         self.streams: set[KeyStream] = set()
         self._by_port: dict[int, KeyStream] = {}  # by the local port of an opening that brought no byte yet
+        self.ready_password = new_password()
         self._refused: int | None = None
         self.idle_since = 0.0
         self.has_delivered = False
@@ -446,14 +505,14 @@ class _Running:
             and self.process.is_alive
         )
 
-    def dialer(self, member: _Member) -> Socks5Dialer:
-        """Returns the dialer of the engine's listener, as the user of a key."""
-        if member.user not in self._dialers:
+    def dialer(self, user: str, password: str, name: str) -> Socks5Dialer:
+        """Returns the dialer of the engine's listener, as a user; `name` is that of the relay."""
+        if user not in self._dialers:
             assert self.process is not None
             here = TcpDialer(self._poller, Resolver(), lambda *_: None, speaks_at_once=True)
-            url = RelayUrl(RelayKind.SOCKS5H, "127.0.0.1", self.process.port, member.user, member.password)
-            self._dialers[member.user] = Socks5Dialer(_Checked(here, self.process), url, name=member.relay.name)
-        return self._dialers[member.user]
+            url = RelayUrl(RelayKind.SOCKS5H, "127.0.0.1", self.process.port, user, password)
+            self._dialers[user] = Socks5Dialer(_Checked(here, self.process), url, name=name)
+        return self._dialers[user]
 
     def add(self, stream: KeyStream) -> None:
         self.streams.add(stream)
@@ -535,7 +594,7 @@ class _KeyDialer:
         stream: KeyStream | None = None
         try:
             try:
-                inner = await running.dialer(member).dial(destination)
+                inner = await running.dialer(member.user, member.password, name).dial(destination)
             except DialError as error:
                 raise engine_failed(name, f"the engine failed ({error})") from None
             stream = KeyStream(inner, running, member, destination)

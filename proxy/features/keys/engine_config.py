@@ -58,26 +58,26 @@ class Entry:
         return f"<Entry {self.user} {self.key!r}>"
 
 
-def configuration(entries: Sequence[Entry], port: int, *, outward_port: int) -> _Fields:
-    """Returns the configuration. The engine listens on `port`, and Byway on `outward_port`. Raises ValueError for more
-    than KEYS_MAX entries."""
+READY = "ready"
+"""The user whose request the engine hands to Byway: it shows that the engine has begun to work."""
+
+
+def configuration(entries: Sequence[Entry], port: int, *, outward_port: int, ready_password: str = "") -> _Fields:
+    """Returns the configuration. The engine listens on `port`, and Byway on `outward_port`. `ready_password` is that of
+    READY; empty: there is no such user. Raises ValueError for more than KEYS_MAX entries."""
     if len(entries) > KEYS_MAX:
         raise ValueError(f"at most {KEYS_MAX} keys are in use at once")
     proxies: list[_Fields] = []
     for entry in entries:
         if not entry.address:
-            proxies.append(
-                {
-                    "name": f"to-{entry.user}",
-                    "type": "socks5",
-                    "server": "127.0.0.1",
-                    "port": outward_port,
-                    "username": entry.user,
-                    "password": entry.password,
-                    "udp": False,
-                }
-            )
+            proxies.append(_to_byway(entry.user, entry.password, outward_port))
         proxies.append(_outbound(entry))
+    users = [{"username": entry.user, "password": entry.password} for entry in entries]
+    rules = [f"IN-USER,{entry.user},{entry.user}" for entry in entries]
+    if ready_password:
+        proxies.append(_to_byway(READY, ready_password, outward_port))
+        users.append({"username": READY, "password": ready_password})
+        rules.append(f"IN-USER,{READY},to-{READY}")
     return {
         "listeners": [
             {
@@ -86,11 +86,11 @@ def configuration(entries: Sequence[Entry], port: int, *, outward_port: int) -> 
                 "listen": "127.0.0.1",
                 "port": port,
                 "udp": False,
-                "users": [{"username": entry.user, "password": entry.password} for entry in entries],
+                "users": users,
             }
         ],
         "proxies": proxies,
-        "rules": [*(f"IN-USER,{entry.user},{entry.user}" for entry in entries), "MATCH,REJECT"],
+        "rules": [*rules, "MATCH,REJECT"],
         "mode": "rule",
         "log-level": "warning",
         "allow-lan": False,
@@ -104,6 +104,19 @@ def configuration(entries: Sequence[Entry], port: int, *, outward_port: int) -> 
         "sniffer": {"enable": False},
         "ntp": {"enable": False},
         "tun": {"enable": False},
+    }
+
+
+def _to_byway(user: str, password: str, port: int) -> _Fields:
+    """Returns the outbound that leads to Byway's listener."""
+    return {
+        "name": f"to-{user}",
+        "type": "socks5",
+        "server": "127.0.0.1",
+        "port": port,
+        "username": user,
+        "password": password,
+        "udp": False,
     }
 
 

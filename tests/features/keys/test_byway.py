@@ -67,10 +67,8 @@ async def test_a_page_comes_through_a_key_and_nothing_shows_it(tmp_path: Path) -
             said = "".join(each.stdout + each.stderr for each in (tested, *shown)) + log + byway.report()
             assert PASSWORD not in said
             assert server.pin not in said
-            byway_pid = byway.pid
-            os.kill(byway_pid, signal.SIGKILL)
-            await until(lambda: _has_ended(engine))
             await byway.kill()
+            await until(lambda: _has_ended(engine))
             assert origin.requests
 
 

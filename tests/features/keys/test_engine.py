@@ -6,10 +6,11 @@ import asyncio
 import ipaddress
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from proxy.detect.relay_faults import RelayFault, relay_fault
 from proxy.features.keys import engine as engine_module
 from proxy.features.keys.binary import Binary, NoEngine
 from proxy.features.keys.engine import MihomoEngine
+from proxy.features.keys.engine_config import Entry, configuration
 from proxy.model import Destination, IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -254,6 +256,24 @@ async def test_a_process_that_never_works_is_started_with_growing_pauses(
         assert relay_fault(first.value) is RelayFault.ENGINE
         with pytest.raises(DialError, match="the engine ended 1 times in a row; it is started again in"):
             await dialer.dial(here.site.destination)
+
+
+async def test_an_engine_counts_as_started_once_it_works_and_not_when_it_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In between it closes what comes, as a server does that does not know a key. Here it never asks Byway."""
+
+    def without_ready(entries: Sequence[Entry], port: int, *, outward_port: int, ready_password: str) -> Any:
+        return configuration(entries, port, outward_port=outward_port)
+
+    monkeypatch.setattr(engine_module, "configuration", without_ready)
+    monkeypatch.setattr(engine_module, "START_S", 0.5)
+    async with world(tmp_path) as here:
+        with pytest.raises(DialError, match=r"the engine did not begin to work within 0\.5 s") as caught:
+            await here.dialer(here.server.links["ss"]).dial(here.site.destination)
+        assert relay_fault(caught.value) is RelayFault.ENGINE
+        assert os.listdir(here.folder) == []
+        assert here.site.count == 0
 
 
 def _no_engine() -> Binary:
