@@ -260,12 +260,12 @@ def _direct_delivered(
         rungs.served(state, key, outcome.protocol)
     if late and belief is not None:
         return _slow(state, key, belief, now)
+    if belief is not None and belief.cause == Cause.BLOCK_PAGE and is_doubted:
+        return []  # it may be the censor's, also once the suspicion has lapsed
     mark_working(state, key, now)
     if belief is None or (belief.state is State.WORKS and belief.score < NEGLIGIBLE):
         return []
-    if belief.state in TROUBLED and (
-        belief.cause in SURVIVES_FIRST_BYTE or (is_doubted and belief.cause == Cause.BLOCK_PAGE)
-    ):
+    if belief.state in TROUBLED and belief.cause in SURVIVES_FIRST_BYTE:
         return []  # a first byte always came, also while it was blocked
     if belief.cause in SURVIVES_FIRST_BYTE:  # so it shows no more once the suspicion has lapsed
         if belief.state is not State.UNKNOWN:

@@ -426,6 +426,16 @@ def test_a_redirect_that_no_relay_got_does_not_end_a_block_by_pages(confirmed: b
     assert confirmed or seen.held().score == score
 
 
+def test_nor_does_it_show_once_the_suspicion_has_lapsed_that_the_site_opens() -> None:
+    """Its name stays hidden from the system's resolver."""
+    seen = Seen()
+    _redirected(seen, HOST)
+    assert seen.after(121).state() is State.UNKNOWN
+    direct = replace(delivered(), evidence=as_evidence({"elsewhere": "warning.provider.example"}))
+    seen.learn(outcome(direct, failed(route=TOR), winner=DIRECT, host=HOST, at=seen.now, protocol=Protocol.HTTP))
+    assert (seen.state(), seen.held().hide_name_from_dns) == (State.UNKNOWN, True)
+
+
 def test_one_address_for_three_unrelated_names_that_resolve_otherwise() -> None:
     seen = Seen()
     for host in ("one.example", "two.example", "three.example"):
