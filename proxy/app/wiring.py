@@ -369,7 +369,7 @@ def on_network_change(services: Services, change: NetworkChange) -> None:
     timeout. On another network, also discards measurements of the last one."""
     why = "its network is gone"
     lost = services.pump.abort_where(lambda upstream: change.orphans(upstream.lowest_socket), why)
-    services.setup().registry.shared.abort_where(change.orphans)
+    services.setup().registry.shared.network_changed(change.orphans)
     if change.is_elsewhere:
         services.learn(NetworkLeft(change.before), services.network())
         services.health.clear_faults()

@@ -79,6 +79,20 @@ def test_an_overtaken_way_goes_behind_the_others_for_a_while(ways: RelayWays) ->
     assert order(ways) == [PLAIN, PLAIN_2, ALTERNATIVE]
 
 
+def test_a_connection_that_was_opened_before_its_way_was_left_is_told_from_later_ones(ways: RelayWays) -> None:
+    peer = str(PLAIN.target)
+    ways.used(VPS, PLAIN, HOME, NOW)
+    assert not ways.has_left(VPS, peer, HOME, NOW)
+    ways.avoid(VPS, peer, HOME, NOW + 10)
+    assert ways.has_left(VPS, peer, HOME, NOW)
+    assert not ways.has_left(VPS, peer, HOME, NOW + 11)
+    assert not ways.has_left(VPS, "192.0.2.99:1", HOME, NOW)
+    assert not ways.has_left(VPS, peer, CAFE, NOW)
+    ways.used(VPS, PLAIN, HOME, NOW + 12)
+    ways.stalled(VPS, peer, 16_000, HOME, NOW + 20)
+    assert ways.has_left(VPS, peer, HOME, NOW + 12)
+
+
 def test_a_way_beyond_which_the_relay_broke_off_is_known_by_its_peer(ways: RelayWays) -> None:
     ways.avoid(VPS, str(PLAIN), HOME, NOW)  # never heard of
     assert order(ways)[0] == PLAIN

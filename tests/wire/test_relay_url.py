@@ -48,6 +48,8 @@ BASE64 = base64.b64encode(DIGEST).decode()
         ("https://h?sni=Front.Example", RelayUrl(RelayKind.HTTPS, "h", 443, sni="front.example")),
         ("https://h?ca=/etc/my%20ca.pem", RelayUrl(RelayKind.HTTPS, "h", 443, ca="/etc/my ca.pem")),
         (f"https://h?pin=sha256:{DIGEST.hex()}", RelayUrl(RelayKind.HTTPS, "h", 443, pin=DIGEST)),
+        ("https://h?alpn=http/1.1", RelayUrl(RelayKind.HTTPS, "h", 443, only_http1=True)),
+        ("https://h?alpn=http%2F1.1", RelayUrl(RelayKind.HTTPS, "h", 443, only_http1=True)),
         (f"https://h?pin=sha256:{DIGEST.hex().upper()}", RelayUrl(RelayKind.HTTPS, "h", 443, pin=DIGEST)),
         (f"https://h?pin=sha256:{BASE64}", RelayUrl(RelayKind.HTTPS, "h", 443, pin=DIGEST)),
         (f"https://h?pin=sha256//{BASE64}", RelayUrl(RelayKind.HTTPS, "h", 443, pin=DIGEST)),

@@ -8,6 +8,9 @@ used by HTTP/1.1 from then on, and for the visit that found it out.
 The second connection is for when the first one has no room, or carries a long transfer, behind whose bytes others would
 wait. When a relay ends a connection (GOAWAY), or it is frozen or leads over a way that others have left, its tunnels go
 on and later ones get another one. When both are full, tunnels take HTTP/1.1, as they do at other relays.
+
+So do those that would share a connection which loses packets: TCP slows down for each loss, and with it all tunnels of
+the connection, where HTTP/1.1 has a connection for each.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from proxy.net.dialers.http_connect import NO_CONNECT, HttpConnectDialer, check_
 from proxy.net.dialers.relay_handshake import Handshake, Request, dial_relay
 from proxy.net.dialers.slots import Slot
 from proxy.net.dialers.tls import TlsStream
+from proxy.net.kernel.tcp_info import is_lossy
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
 
@@ -37,6 +41,12 @@ CONNECTIONS_MAX = 2
 
 REMEMBERED_S = 86_400.0
 """Seconds for which a relay that opens no CONNECT in HTTP/2, or does not select it, is used by HTTP/1.1."""
+
+LOSSY_S = 600.0
+"""Seconds for which it is remembered that a connection loses packets, unless the network changes."""
+
+SHARED_WHERE_LOSSY = 2
+"""Tunnels in use at once in a connection that loses packets."""
 
 _ANOTHER_S = 30.0
 """Seconds between two attempts to open a second connection beside one that works."""
@@ -97,7 +107,7 @@ class RelayConnections:
         """`all_connections`: where each connection is entered."""
         self.has_accepted = False
         """The relay has answered a CONNECT in HTTP/2 as a proxy does, so a later failure is not for the protocol."""
-        self._http1_until = self._another_from = 0.0
+        self._http1_until = self._another_from = self._lossy_until = 0.0
         self._all = all_connections
         self._open: list[Http2Connection] = []
         self._opening: _Opening | None = None
@@ -116,6 +126,21 @@ class RelayConnections:
     def _running(self) -> list[Http2Connection]:
         self._open = [connection for connection in self._open if not connection.is_ending]
         return self._open
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether packets are lost on this path, and enough tunnels share a connection, or are about to."""
+        now = asyncio.get_running_loop().time()
+        if any(is_lossy(connection.stream.lowest_socket) for connection in self._running):
+            self._lossy_until = now + LOSSY_S
+        if now >= self._lossy_until:
+            return False
+        waiting = self._opening.waiting if self._opening is not None else 0
+        return waiting + sum(connection.active_streams for connection in self._running) >= SHARED_WHERE_LOSSY
+
+    def forget_losses(self) -> None:
+        """The network has changed."""
+        self._lossy_until = 0.0
 
     def use_http1(self) -> None:
         """Uses HTTP/1.1 for REMEMBERED_S."""
@@ -216,7 +241,7 @@ class Http2ConnectDialer(HttpConnectDialer):
         relay, began_at = self._connections, asyncio.get_running_loop().time()
         failure: DialError | None = None
         for _ in range(_TRIES):
-            if relay.uses_http1:
+            if relay.uses_http1 or (relay.is_crowded and not self._keeps_hellos_apart):
                 return await self._by_http1().dial(destination)
             connection = relay.free(self._has_left)
             if connection is None:

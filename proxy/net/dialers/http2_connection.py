@@ -40,6 +40,8 @@ PING_S = 2.0
 BULK = 1024 * 1024
 """Bytes of a tunnel, both ways, from which on new tunnels rather go over another connection."""
 
+ACTIVE_S = 1.0
+
 _TURN = 8 * CHUNK
 """Bytes after which a connection lets other sockets go first."""
 
@@ -97,6 +99,12 @@ class Http2Connection:
     def is_ending(self) -> bool:
         """Whether no tunnel may be opened any more. Those that are open go on."""
         return self._is_over or self.http2.is_ending
+
+    @property
+    def active_streams(self) -> int:
+        """The number of tunnels that wait for an answer, or got bytes within ACTIVE_S."""
+        since = self._loop.time() - ACTIVE_S
+        return sum(stream.is_waiting or stream.moved_at > since for stream in self.streams.values())
 
     def open(self, authority: str, credentials: str = "") -> ConnectStream:
         """Sends the CONNECT for `host:port`. The caller awaits `answer` of the stream, and closes it."""
@@ -351,7 +359,7 @@ class ConnectStream(Stream):
 
     __slots__ = (
         "_closed", "_connection", "_ends", "_eof_sent", "_error", "_grows", "_is_paused", "_lent", "_linger", "_moved",
-        "_pieces", "_size", "answer", "asked_at", "awaits_window", "is_bulk", "number",
+        "_pieces", "_size", "answer", "asked_at", "awaits_window", "is_bulk", "moved_at", "number",
     )  # fmt: skip
 
     is_shared = True
@@ -364,6 +372,7 @@ class ConnectStream(Stream):
         self.asked_at = loop.time()
         self.awaits_window = False  # it wants to send, and the relay has to open its window first
         self.is_bulk = False
+        self.moved_at = 0.0  # when bytes came last
         self._connection = connection
         self._lent: list[memoryview] = []  # bytes that came in the chunk which is being read
         self._pieces: deque[bytes] = deque()  # those that wait for the reader
@@ -497,6 +506,7 @@ class ConnectStream(Stream):
         kept = b"".join(self._lent)
         self._lent.clear()
         self._size += len(kept)
+        self.moved_at = self._connection.heard_at
         if self._pieces and len(self._pieces[-1]) + len(kept) <= _SMALL:
             kept = self._pieces.pop() + kept
         self._pieces.append(kept)

@@ -95,8 +95,10 @@ class SharedRelays:
             relay = self._relays[path] = RelayConnections(self._connections)
         return relay
 
-    def abort_where(self, is_lost: Callable[[socket.SocketType], bool]) -> None:
-        """Breaks off the connections whose socket `is_lost`."""
+    def network_changed(self, is_lost: Callable[[socket.SocketType], bool]) -> None:
+        """Breaks off the connections whose socket `is_lost`, and forgets what is known of the way of the others."""
+        for relay in tuple(self._relays.values()):
+            relay.forget_losses()
         for connection in tuple(self._connections):
             if is_lost(connection.stream.lowest_socket):
                 connection.abort()

@@ -268,6 +268,20 @@ def dropped(sock: socket.SocketType) -> int:
     return _PULSE.unpack_from(data)[3] if len(data) >= _PULSE.size and data[_RETRANSMITS_AT] >= 2 else 0
 
 
+def is_lossy(sock: socket.SocketType) -> bool:
+    """Whether many segments to us were lost: of LOSSY_SEGMENTS or more with data, a share of LOSSY came behind a gap.
+    False where that is not readable. Reordering on the way looks the same."""
+    data = _info(sock)
+    if len(data) < _PULSE.size:
+        return False
+    segments_in: int = _PULSE.unpack_from(data)[8]
+    return segments_in >= LOSSY_SEGMENTS and _count(data, _OUT_OF_ORDER_AT) >= LOSSY * segments_in
+
+
+LOSSY_SEGMENTS = 50
+LOSSY = 0.02
+
+
 def unacknowledged_bytes(sock: socket.SocketType) -> int:
     """Returns the number of bytes that were sent and not acknowledged, also where TCP_INFO is not readable; 0 where it
     is not known. What waits for room at a peer that reads slowly was not sent."""

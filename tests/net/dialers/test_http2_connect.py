@@ -18,7 +18,7 @@ from h2.settings import SettingCodes
 from proxy.config.relays import Relay
 from proxy.model import Destination, Route, Stage, Symptom
 from proxy.model.errors import DialError
-from proxy.net.dialers import http2_connection
+from proxy.net.dialers import http2_connect, http2_connection
 from proxy.net.dialers.registry import Registry
 from proxy.net.dialers.road import RoadToRelays, SharedRelays, WayBeliefs
 from proxy.net.dialers.tcp import TcpDialer
@@ -118,7 +118,7 @@ async def scene(public: Authority, ca: str, to_relays: TcpDialer) -> AsyncIterat
     async with listening(site, "127.0.0.1", 0) as server, relay:
         made = Scene(relay, server, ca, to_relays)
         yield made
-        made.shared.abort_where(lambda _: True)
+        made.shared.network_changed(lambda _: True)
     await until(lambda: descriptors() == before)
 
 
@@ -412,6 +412,30 @@ async def test_later_tunnels_leave_the_connection_of_a_long_transfer(scene: Scen
     assert scene.relay.selected == ["h2", "h2"]
 
 
+async def test_where_packets_are_lost_few_tunnels_share_a_connection(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the network changes."""
+    lossy = [True]
+    monkeypatch.setattr(http2_connect, "is_lossy", lambda sock: lossy[0])
+    streams = [await scene.dial()]
+    streams += await asyncio.gather(*map(scene.dial, HOSTS[:4]))
+    assert scene.relay.selected == ["h2", "http/1.1", "http/1.1"], "the first is at rest"
+    monkeypatch.setattr(http2_connection, "ACTIVE_S", 0.0)
+    streams.append(await scene.dial())
+    assert len(scene.relay.selected) == 3
+    monkeypatch.setattr(http2_connection, "ACTIVE_S", 60.0)
+    lossy[0] = False
+    assert all(await asyncio.gather(*map(echo, streams)))
+    streams.append(await scene.dial())
+    assert scene.relay.selected.count("http/1.1") == 3, "it is remembered"
+    scene.shared.network_changed(lambda sock: False)
+    streams.append(await scene.dial())
+    assert scene.relay.selected.count("http/1.1") == 3
+    for stream in streams:
+        stream.close()
+
+
 # -- its life ----------------------------------------------------------------------------------------------------------
 
 
@@ -491,7 +515,7 @@ async def test_a_change_of_the_ca_file_gets_another_connection(scene: Scene, pub
 
 async def test_when_the_network_is_gone_so_are_the_tunnels(scene: Scene) -> None:
     first = await scene.dial()
-    scene.shared.abort_where(lambda sock: sock is first.lowest_socket)
+    scene.shared.network_changed(lambda sock: sock is first.lowest_socket)
     with pytest.raises(ConnectionError):
         await first.receive()
     first.close()

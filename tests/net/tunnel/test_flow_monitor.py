@@ -664,6 +664,27 @@ def test_its_options_are_as_before() -> None:
     tell(story)
 
 
+def test_two_tunnels_of_one_connection_probe_it_together_and_leave_its_options_as_before() -> None:
+    async def story(world: World) -> None:
+        one, _ = world.open("one.test")
+        two, flow = world.open("two.test")
+        sock = two.upstream.lowest_socket = one.upstream.lowest_socket
+        one.upstream.is_shared = two.upstream.is_shared = True
+        one.sample = FlowSample(heard_s=99.0, segment=1400)
+        before = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        await asyncio.sleep(2.5)
+        assert asks(one)
+        one.down.moved += 1
+        await asyncio.sleep(1)
+        assert asks(two), "the other one still waits"
+        two.over = True
+        world.watch.ended(flow, TunnelResult(0, two.down.moved, ClosedBy.CLIENT))
+        assert not asks(two), "the connection goes on"
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == before
+
+    tell(story)
+
+
 def test_after_a_sleep_all_begins_anew() -> None:
     async def story(world: World) -> None:
         fake, _ = world.open("blog.test")
