@@ -12,6 +12,7 @@ from proxy.app.wiring import on_network_change, on_resumed
 from proxy.detect.beliefs import network_health
 from proxy.detect.relay_faults import RelayFault
 from proxy.model import UNKNOWN_NETWORK, Change, NetworkId
+from proxy.net.dialers.road import SharedRelays
 from proxy.net.uplink.network_watch import NetworkChange
 from proxy.net.uplink.sleep_watch import Resumed
 from proxy.session.services import Services
@@ -33,7 +34,10 @@ class Parts:
             tcp_info=SimpleNamespace(split_tcp=SimpleNamespace(reset=self.note("split TCP"))),
             flows=SimpleNamespace(reset=self.note("flows")),
             findings=SimpleNamespace(clear_all=self.note("hosts that are down")),
-            setup=lambda: SimpleNamespace(settings=SimpleNamespace(detect=SimpleNamespace(wake_stale_s=60.0))),
+            setup=lambda: SimpleNamespace(
+                settings=SimpleNamespace(detect=SimpleNamespace(wake_stale_s=60.0)),
+                registry=SimpleNamespace(shared=SharedRelays()),
+            ),
             believe=self.changes.extend,
         )
         self.services.health.failed("tor", 999.0, fault=RelayFault.CONNECTION_REFUSED)

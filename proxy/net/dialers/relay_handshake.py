@@ -103,7 +103,7 @@ class Handshake(Deadline):
 
     def _due(self) -> None:
         """A request that is not even acknowledged when the time of the handshake is over is given up then."""
-        if self.asked and self._unacked():
+        if self.asked and self._unacked(unacknowledged):
             self._when = asyncio.get_running_loop().time()
         super()._due()
 
@@ -132,13 +132,13 @@ class Handshake(Deadline):
     def _filtered(self, error: BaseException) -> Evidence:
         """Returns the evidence that the network may filter SOCKS; empty: there is none. Either no byte came back, or
         what was sent last is not even acknowledged: a filter may let the first packet pass."""
-        unacked = self._unacked()
+        unacked = self._unacked(unacknowledged)
         is_answered = self.is_answered or len(self.reader) > 0
         if unacked is None or (is_answered and not (unacked and _is_silence(error))):
             return NO_EVIDENCE
         return {"greeting": 1, "unacked": unacked}
 
-    def _unacked(self, count: Callable[[socket.SocketType], int] = unacknowledged) -> int | None:
+    def _unacked(self, count: Callable[[socket.SocketType], int]) -> int | None:
         """Returns the number of segments that the relay has not acknowledged; None: no other network sees SOCKS."""
         plain = self._stream.plain_socket
         is_seen = self.is_socks and plain is not None and is_beyond_home(self._stream)
