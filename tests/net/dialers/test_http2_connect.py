@@ -6,6 +6,8 @@ import asyncio
 import gc
 import hashlib
 import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -33,6 +35,7 @@ from tests.support.waiting import until
 
 HOSTS = [f"host-{number}.test" for number in range(30)]
 NAME = "relay.test"
+OPENING = "open a connection to a relay"
 LONG = os.urandom(3 << 20)
 
 
@@ -474,6 +477,9 @@ async def test_nothing_is_left_open_when_all_dials_are_cancelled(scene: Scene) -
         for dial in dials:
             dial.cancel()
         await asyncio.wait(dials)
+        await until(lambda: not any(task.get_name() == OPENING for task in asyncio.all_tasks()))
+        if not pause_s:
+            assert scene.relay.selected == [], "nobody waited for it"
 
 
 async def test_all_that_wait_hear_of_one_attempt_that_failed(scene: Scene) -> None:
@@ -645,3 +651,16 @@ async def test_a_loop_of_tasks_ends_with_nothing_open(scene: Scene) -> None:
     with pytest.raises(ConnectionError):
         await stream.receive()
     stream.close()
+
+
+def test_h2_is_imported_only_once_a_relay_has_selected_it() -> None:
+    code = (
+        "import sys\n"
+        "from proxy.config.relays import Relay\n"
+        "from proxy.net.dialers.registry import Registry\n"
+        "from proxy.model import Route\n"
+        "made = Registry([Relay.parse('vps', 'https://relay.test')], direct=None, to_relays=None)\n"
+        "made.dialer(Route(('vps',)))\n"
+        "print([name for name in sys.modules if name.partition('.')[0] in ('h2', 'hpack', 'hyperframe')])\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -20,7 +20,7 @@ from proxy.model.errors import ConfigError, DialError
 from proxy.net.dialers.http_connect import HttpConnectDialer
 from proxy.net.dialers.tls import TlsDialer, TlsStream, context_trusting, public_key_sha256
 from proxy.net.poller import Poller
-from proxy.net.stream import CHUNK, SocketStream, Stream
+from proxy.net.stream import CHUNK, SocketStream, Stream, WrappedStream
 from proxy.net.tasks import spawn
 from proxy.wire.relay_url import parse
 from tests.support.sockets import reset, tcp_pair
@@ -107,6 +107,37 @@ def shaking(context: ssl.SSLContext, script: Callable[[ssl.SSLSocket], bytes]) -
             return b""
 
     return run
+
+
+class Shared(WrappedStream):
+    """A stream whose socket is that of others as well, as in an HTTP/2 connection."""
+
+    __slots__ = ("socket_of_all",)
+
+    socket_of_all: socket.socket
+
+    @property
+    def plain_socket(self) -> None:
+        return None
+
+    @property
+    def lowest_socket(self) -> socket.socket:
+        return self.socket_of_all
+
+
+async def test_closing_leaves_the_bytes_of_others_in_a_shared_socket(
+    poller: Poller, certificate: trustme.LeafCert, ca: str, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+    server = Server(poller, shaking(server_context(certificate), receive_all))
+    inner = Shared(server.inner)
+    inner.socket_of_all = near
+    far.sendall(b"of others")
+    stream = TlsStream(inner, context_trusting(ca), "relay.test")
+    await stream.handshake()
+    stream.close()
+    await server.done
+    assert near.recv(100) == b"of others"
 
 
 def receive_all(secure: ssl.SSLSocket) -> bytes:
