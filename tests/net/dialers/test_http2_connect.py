@@ -50,7 +50,7 @@ def ca(public: Authority, tmp_path_factory: pytest.TempPathFactory) -> str:
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A frozen connection is found soon. No test is about the time."""
     monkeypatch.setattr(http2_connection, "QUIET_S", 0.1)
-    monkeypatch.setattr(http2_connection, "PING_S", 0.3)
+    monkeypatch.setattr(http2_connection, "PING_S", 3.0)
 
 
 @dataclass
