@@ -492,6 +492,10 @@ class _Running:
         self.has_delivered = False
 
     @property
+    def is_ending(self) -> bool:
+        return self.process is None or self.process.is_ending
+
+    @property
     def users(self) -> Set[str]:
         return self._entries.keys()
 
@@ -685,6 +689,8 @@ class KeyStream(WrappedStream):
         """See Stream."""
         if self._fault is not None:
             return self._fault
+        if symptom in (Symptom.EOF, Symptom.RESET) and self._running.is_ending:
+            return engine_failed(self._member.relay.name, "the engine ended")
         if self._member.works_for_another(self._destination):
             return None
         if symptom in (Symptom.EOF, Symptom.RESET):

@@ -32,6 +32,7 @@ TRIES = 3
 """Ports that are tried when another program listens on the one that was chosen."""
 
 _POLL_S = 0.01
+_PF_EXITING = 0x4  # include/linux/sched.h; the flags are field 9 of /proc/PID/stat
 _TERM_S = 1.0
 _LINE_LIMIT = 4096
 _READ = 64 * 1024
@@ -142,6 +143,18 @@ class EngineProcess:
     def is_alive(self) -> bool:
         """Whether it runs. As long as it does, its port is its own."""
         return not self.is_stopped and self._process.poll() is None
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it ends or has ended. A process that is killed closes its sockets before its parent can see its
+        end; its flags show it (PF_EXITING)."""
+        if not self.is_alive:
+            return True
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+        except OSError:
+            return True
+        return fields[0] in "ZX" or bool(int(fields[6]) & _PF_EXITING)
 
     async def stop(self) -> None:
         """Ends the process, and deletes its folder. Harmless when repeated."""

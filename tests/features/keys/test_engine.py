@@ -235,8 +235,8 @@ async def test_a_killed_engine_is_started_again(tmp_path: Path) -> None:
             await waiting.send(b"x")
             os.kill(_pid(here), signal.SIGKILL)
             await end_of(waiting)
+            error = waiting.fault_before_answer(Symptom.RESET)  # at once: Byway has not seen the end of the process yet
             await until(lambda: here.engine._running == [])
-            error = waiting.fault_before_answer(Symptom.RESET)
             assert error is not None
             assert relay_fault(error) is RelayFault.ENGINE
             assert error.stage is Stage.RELAY
