@@ -35,7 +35,7 @@ ENDS = {
     "service": {0, 1},  # the Byway of the test is not one, so that none is installed beside it
     "list": {0, 2},  # nor a list to fetch
     "system": {0, 1},  # and no desktop
-    "import": {0, 1, 2, 5},  # nor a file to import
+    "import": {1, 2, 7},  # nor a file to import
     "relay add": {0, 2, 5, 7},  # nor a server for the key, nor a file
     "relay test": {0, 2},  # nor a destination to connect to
     **{f"relay {word}": {0, 2} for word in ("refresh", "rm", "disable", "order")},  # nor a subscription
