@@ -75,7 +75,7 @@ MADE: Made = {
         (r"(?s:(?>.*?a)(?>.*?b)(?>.*?c).*)\Z|(?s:x\.example)\Z", 0, "match")
     ],
     ("proxy.wire.hostnames", "expression"): _compiled(*hostnames._NO_DOMAIN),
-    ("proxy.wire.relay_url", r"""f'\\b({others})://(?=[^\\s\\"<>)])[^\\s\\"<>]*'"""): _compiled(
+    ("proxy.wire.relay_url", r"""f'\\b({others})://(?=[^\\s\\"<>)])(?!{_SHOWN_KEY})[^\\s\\"<>]*'"""): _compiled(
         relay_url._secrets()[0][0]
     ),
 }

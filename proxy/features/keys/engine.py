@@ -260,17 +260,20 @@ class MihomoEngine:
 
     def _check_idle(self) -> None:
         """Stops processes without tunnels: at once those that are not the present one, and that one after a while."""
-        if self._idle_check is not None:
-            self._idle_check.cancel()
-            self._idle_check = None
+        self._look_again()
         now = self._loop.time()
         for running in tuple(self._running):
             is_present = running is self._running[-1]
             if not running.streams and (not is_present or now >= running.idle_since + self._idle_s):
                 spawn(self._stop(running), name="stop an idle engine")
                 self._gone(running)
-        if self._running:
-            self._idle_check = self._loop.call_later(min(self._idle_s, 30.0), self._check_idle)
+
+    def _look_again(self) -> None:
+        """Sets the timer of the next look, as long as anything runs."""
+        if self._idle_check is not None:
+            self._idle_check.cancel()
+        wait_s = min(self._idle_s, 30.0)
+        self._idle_check = self._loop.call_later(wait_s, self._check_idle) if self._running else None
 
 
 class _Ready:

@@ -25,7 +25,7 @@ class LineFault(StrEnum):
 
 @frozen_dataclass
 class OpeningFailed:
-    """The engine could not open a path. `port` is the local port of the opening, at this computer\'s end."""
+    """The engine could not open a path. `port` is the local port of the opening, at this computer's end."""
 
     port: int
     fault: LineFault
@@ -35,15 +35,18 @@ _REFUSED = re.compile(r"Parse config error: proxy ([0-9]{1,4}): ")
 _DIAL = re.compile(
     r"\[TCP\] dial k[0-9]+ \(match InUser/k[0-9]+\) 127\.0\.0\.1:(?P<port>[0-9]{1,5}) --> \S+ error: (?P<error>.*)"
 )
-_ROWS: tuple[tuple[LineFault, str], ...] = (
-    (LineFault.CERTIFICATE, r"x509: |failed to verify certificate|REALITY authentication failed|fingerprint"),
-    (LineFault.CERTIFICATE, r"ssh: host key mismatch|host key is not expected|knownhosts: "),
-    (LineFault.REFUSED, r"authentication failed|unable to authenticate|no supported methods remain|invalid user"),
-    (LineFault.CLOSED, r"unexpected status|unexpected HTTP|bad status|websocket: |malformed HTTP|invalid header"),
-    (LineFault.CLOSED, r"remote error: tls|tls: |EOF|connection reset|broken pipe|use of closed"),
-    (LineFault.SILENT, r"no recent network activity|i/o timeout|deadline exceeded|handshake timeout"),
-    (LineFault.UNREACHABLE, r"connection refused|general failure|(?:host|network) unreachable|no route to host"),
-    (LineFault.UNREACHABLE, r"(?i)socks|TTL expired|ruleset"),
+_ROWS: tuple[tuple[LineFault, re.Pattern[str]], ...] = (
+    (LineFault.CERTIFICATE, re.compile(r"x509: |failed to verify certificate|REALITY authentication failed")),
+    (LineFault.CERTIFICATE, re.compile(r"fingerprint|ssh: host key mismatch|host key is not expected|knownhosts: ")),
+    (LineFault.REFUSED, re.compile(r"authentication failed|unable to authenticate|no supported methods|invalid user")),
+    (LineFault.CLOSED, re.compile(r"unexpected status|unexpected HTTP|bad status|malformed HTTP|invalid header")),
+    (
+        LineFault.CLOSED,
+        re.compile(r"websocket: |tls: |remote error: tls|EOF|connection reset|broken pipe|use of closed"),
+    ),
+    (LineFault.SILENT, re.compile(r"no recent network activity|i/o timeout|deadline exceeded|handshake timeout")),
+    (LineFault.UNREACHABLE, re.compile(r"connection refused|general failure|no route to host")),
+    (LineFault.UNREACHABLE, re.compile(r"(?i)(?:host|network) unreachable|socks|TTL expired|ruleset")),
 )
 """The first that fits an error counts."""
 
@@ -62,5 +65,5 @@ def read(line: str) -> OpeningFailed | None:
     if match is None:
         return None
     error = match["error"]
-    fault = next((fault for fault, pattern in _ROWS if re.search(pattern, error)), LineFault.ENGINE)
+    fault = next((fault for fault, pattern in _ROWS if pattern.search(error)), LineFault.ENGINE)
     return OpeningFailed(int(match["port"]), fault)

@@ -33,6 +33,7 @@ _IDLE_S = 24 * 3600.0
 """Seconds after which a silent connection to a server is closed. The engine closes those that it does not need."""
 
 _HALF_OPEN_S = 600.0
+_PAUSE_S = 0.1  # after an accept that failed, as for want of descriptors
 
 
 class ServerOfKey(Protocol):
@@ -74,6 +75,9 @@ class Outward:
 
     def ready(self, mask: int) -> None:
         """Accepts all that wait."""
+        self._accept()
+
+    def _accept(self) -> None:
         while self._sock is not None:
             try:
                 descriptor, (host, port) = self._accept_client()
@@ -83,7 +87,7 @@ class Outward:
                 return
             except OSError as error:
                 log.warning("the engine for keys cannot connect to Byway: %s", error.strerror or error)
-                self._loop.call_later(0.1, self.ready, mask)
+                self._loop.call_later(_PAUSE_S, self._accept)
                 return
             sock = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
             sock.setblocking(False)
