@@ -22,7 +22,7 @@ def beside(
     """Returns the frame of a probe beside a visit, or None: the user lets Byway send no requests of its own to its
     host, or the network or the configuration (`setup`) has changed since. `by_its_routes`: they go only by direct and
     by the route of the visit, so that they may go to a host of `[auto] never_relay`."""
-    host, made = visit.host, BesideVisit(services, setup, network, visit.host)
+    host = visit.host
     may_probe = (
         visit.plan.action is Action.AUTO
         and not visit.plan.is_home
@@ -32,7 +32,10 @@ def beside(
         and not services.is_private(host)
         and not services.beliefs.is_near(host)
     )
-    return made if may_probe and made.is_same() else None
+    if not may_probe:
+        return None
+    made = BesideVisit(services, setup, network, host)
+    return made if made.is_same() else None
 
 
 class BesideVisit:

@@ -38,15 +38,15 @@ class SilenceCheck:
     def on_rescued(self, visit: Rescued) -> None:
         """Starts an experiment when a relay delivered while direct had not answered the ClientHello yet, if it stays
         silent and the experiment is due then."""
-        outcome, direct = visit.outcome, visit.outcome.direct_attempt
+        outcome = visit.outcome
         if (
             outcome.winner is not None
             and outcome.winner.relays
-            and direct is not None
-            and direct.pending
-            and direct.stage is Stage.FIRST_BYTE
             and visit.flight.protocol is Protocol.TLS
             and visit.flight.server_name == outcome.host  # not an encrypted one under another name
+            and (direct := outcome.direct_attempt) is not None
+            and direct.pending
+            and direct.stage is Stage.FIRST_BYTE
             and (frame := beside(self._services, visit.setup, visit.record.network, outcome))
         ):
             visit.record.retain()
