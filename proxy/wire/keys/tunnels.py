@@ -15,10 +15,12 @@ _SYSTEM = Without("of a network interface, which Byway does not make; commands a
 _ADDRESSES_LIMIT = 32
 _PREFIXES_LIMIT = 256
 
-_AMNEZIA = (
+AMNEZIA = (
     *("jc", "jmin", "jmax"), *(f"s{number}" for number in range(1, 5)), *(f"h{number}" for number in range(1, 5)),
     *(f"i{number}" for number in range(1, 6)),
 )  # fmt: skip
+"""The fields of AmneziaWG in the order of `Amnezia`."""
+
 _NOISE = Refused("packets that hide WireGuard are supported as those of AmneziaWG only")
 _AMNEZIA_OTHERS = Refused("only versions 1 and 2 of AmneziaWG are supported")
 _OTHER_AMNEZIA = (
@@ -40,7 +42,7 @@ WIREGUARD_LINK: Rows = {
     "workers": streams.PACE,
     "remarks": "name",
     "dns": _DNS,
-    **{name: name for name in _AMNEZIA},
+    **{name: name for name in AMNEZIA},
     **dict.fromkeys(_OTHER_AMNEZIA, _AMNEZIA_OTHERS),
     **dict.fromkeys(("ifp", "ifps", "wnoise", "wnoisecount", "wnoisedelay", "wpayloadsize"), _NOISE),
 }
@@ -56,7 +58,7 @@ WIREGUARD_CONF: Rows = {
     "peer.persistentkeepalive": "keepalive",
     "peer.reserved": "reserved",
     "reserved": "reserved",
-    **{name: name for name in _AMNEZIA},
+    **{name: name for name in AMNEZIA},
     **dict.fromkeys((*_OTHER_AMNEZIA, "headerprotectionkey", "contentpaddingaddition"), _AMNEZIA_OTHERS),
 }
 _PEER_CLASH = {
@@ -83,7 +85,7 @@ WIREGUARD_CLASH: Rows = merged(
         "dns": _DNS,
         "remote-dns-resolve": Without("only with dns, which is refused"),
         "amnezia-wg-option.version": Refused(_AMNEZIA_OTHERS.reason, ("", "1", "2")),
-        **{f"amnezia-wg-option.{name}": name for name in _AMNEZIA},
+        **{f"amnezia-wg-option.{name}": name for name in AMNEZIA},
         **{f"amnezia-wg-option.{name}": _AMNEZIA_OTHERS for name in _OTHER_AMNEZIA},
     },
 )
@@ -200,9 +202,9 @@ def _reserved(fields: Fields) -> bytes:
 
 
 def _amnezia(fields: Fields) -> Amnezia | None:
-    if not any(map(fields.has, _AMNEZIA)):
+    if not any(map(fields.has, AMNEZIA)):
         return None
-    junk, sizes, types, packets = _AMNEZIA[:3], _AMNEZIA[3:7], _AMNEZIA[7:11], _AMNEZIA[11:]
+    junk, sizes, types, packets = AMNEZIA[:3], AMNEZIA[3:7], AMNEZIA[7:11], AMNEZIA[11:]
     for name in types:
         if fields.has(name) and not _TYPE.match(fields.text(name).strip()):
             raise fields.damaged(name, "a number or a range")
