@@ -57,7 +57,7 @@ def test_a_key_is_read_back_from_its_link(key: Key) -> None:
 
 def test_the_links_are_those_of_other_clients() -> None:
     """So that a key can be taken out again."""
-    tls = Tls("a.example", ("h2", "http/1.1"), client="chrome", reality=REALITY)
+    tls = Tls("a.example", alpn=("h2", "http/1.1"), client="chrome", reality=REALITY)
     key = vless("My server", uses_vision=True, tls=tls, transport=Grpc("tun"))
     assert write_key(key) == (
         f"vless://{UUID}@relay.example:443?flow=xtls-rprx-vision&security=reality&sni=a.example&alpn=h2%2Chttp%2F1.1"
