@@ -1,8 +1,9 @@
 """Parses relays that users paste: a URL or a chain, one of these in each line, or a configuration of another client.
 
-The link of a key is a relay. SOCKS and HTTP proxies in such a configuration are relays; its keys are reported.
+The link of a key is a relay. Of a configuration SOCKS and HTTP proxies are relays, and keys, which become links.
 
-A line that cannot be parsed is reported with its number, and the others are used. No message contains a password.
+A line or an entry that is no relay is reported with its number, and the others are used. No message contains a
+password.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 RELAYS_MAX = 256
 
 KEYS_TOLD = 3
-"""Keys that get a sentence each; more of them get one together."""
+"""Keys that get a sentence each; of more of them the first does."""
 
 
 @frozen_dataclass
@@ -45,11 +46,12 @@ def read_lines(text: str, source: str, allowed: Allowed | None = None) -> Given:
     in messages. `allowed` is what the person says to keys. Raises ConfigError when there is no relay, or more than
     RELAYS_MAX."""
     if (form := form_of(text)) not in (None, Form.LINKS):
-        return _limited(_of_configuration(text, form, source), source)
+        return _limited(_of_configuration(text, form, source, allowed), source)
     first = as_meant(text.strip().partition("\n")[0])
     if "://" not in first and not first.startswith("#") and (sentence := sentences.explain(text.strip())):
         raise ConfigError(f"{source}: {sentence}")
-    relays, problems, keys, refused = [], [], [], []  # `problems` has those of keys too
+    relays, problems, refused = [], [], []
+    keys: list[tuple[int, str]] = []
     for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
         written = line.partition(" #")[0].partition("\t#")[0].strip()
         if not written or written.startswith(("#", "//")):
@@ -59,35 +61,36 @@ def read_lines(text: str, source: str, allowed: Allowed | None = None) -> Given:
         except ValueError as error:
             problems.append(f"{source}:{number}: {error}")
             refused.append(written)
-            if scheme_of(link := as_meant(written)) in KEY_SCHEMES:
-                keys.append((link, problems[-1]))
+            if scheme_of(as_meant(written)) in KEY_SCHEMES:
+                keys.append((number, str(error)))
     if not relays and not refused:
         raise ConfigError(f"{source}: no relay URL in it; write one a line")
     if len(keys) > KEYS_TOLD:
-        together = f"{source}: {sentences.explain(chr(10).join(link for link, _ in keys))}"
-        told = {sentence for _, sentence in keys}
+        (number, sentence), told = keys[0], {f"{source}:{number}: {sentence}" for number, sentence in keys}
+        together = f"{source}: {len(keys)} keys are not taken. The first, in line {number}: {sentence}"
         problems = [together, *(problem for problem in problems if problem not in told)]
     return _limited(Given(tuple(relays), tuple(problems), tuple(refused)), source)
 
 
-def _of_configuration(text: str, form: Form, source: str) -> Given:
-    from proxy.wire.keys.fields import KeyRefused  # these three: most input has no keys
+def _of_configuration(text: str, form: Form, source: str, allowed: Allowed | None) -> Given:
+    from proxy.wire.keys.fields import NOTHING_ALLOWED, KeyRefused  # these two: most input has no keys
     from proxy.wire.keys.reader import read_collection
-    from proxy.wire.keys.values import RelayLink
 
     try:
-        collection = read_collection(text)
+        collection = read_collection(text, allowed or NOTHING_ALLOWED)
     except KeyRefused as error:
         raise ConfigError(f"{source}: {sentences.of_unreadable(form, error)}") from None
-    relays, problems = [], []
-    for link in collection.items:
-        if isinstance(link, RelayLink):
-            try:
-                relays.append(relay_of(link))
-            except ValueError as error:
-                problems.append(f"{source}: {error}")
-    if any(not isinstance(item, RelayLink) for item in collection.items):
-        problems.insert(0, f"{source}: {sentences.of_collection(collection)}")
+    relays, refused = [], []
+    for number, (item, link) in enumerate(collection.entries, 1):
+        try:
+            relays.append(relay_of(item, link, allowed))
+        except ValueError as error:
+            refused.append((number, str(error)))
+    problems = [f"{source}: number {number}: {sentence}" for number, sentence in refused]
+    if len(refused) > KEYS_TOLD:
+        number, sentence = refused[0]
+        taken = f"{len(refused)} of {len(collection.items)} entries of {form} are not taken"
+        problems = [f"{source}: {taken}. The first, number {number}: {sentence}"]
     if not relays:
         raise ConfigError(problems)
     return Given(tuple(relays), tuple(problems))
@@ -118,20 +121,28 @@ def read_relay(text: str, allowed: Allowed | None = None) -> NewRelay:
     return NewRelay(url, label=label)
 
 
-def relay_of(item: Key | RelayLink | KeyRefused, link: str = "") -> NewRelay:
-    """Returns the relay of an entry of a text with keys. `link` is the entry, if it is a link. Raises ValueError with
-    the sentence that `relay add` has for it: for a key in another notation, that it is taken as a link."""
+def relay_of(item: Key | RelayLink | KeyRefused, link: str = "", allowed: Allowed | None = None) -> NewRelay:
+    """Returns the relay of an entry of a text with keys. `link` is the entry, if it is a link; a key in another
+    notation is written as one. `allowed` is what the person says to keys, with which the entry was read. Raises
+    ValueError with the sentence that `relay add` has for it."""
     from proxy.wire.keys.fields import KeyRefused
     from proxy.wire.keys.values import RelayLink
+    from proxy.wire.keys.writer import write_key
 
     if isinstance(item, KeyRefused):
         raise ValueError(str(item) if item.protocol is None else sentences.of_refused(item))
-    if not isinstance(item, RelayLink) and not link:
-        raise ValueError(sentences.of_key_in_file(item))
-    url = item.url if isinstance(item, RelayLink) else link.partition("#")[0]
-    if ">" in url:
+    if isinstance(item, RelayLink):
+        if ">" in item.url:
+            raise ValueError("it is a chain, and no list of another client has one")
+        new = read_relay(item.url)
+        return replace(new, label=item.label or new.label)
+    if ">" in link.partition("#")[0]:
         raise ValueError("it is a chain, and no list of another client has one")
-    if not isinstance(item, RelayLink):
-        return read_relay(link)
-    new = read_relay(item.url)
-    return replace(new, label=item.label or new.label)
+    if sentence := sentences.without_engine(item):
+        raise ValueError(sentence)
+    if link:
+        return read_relay(link, allowed)
+    try:
+        return read_relay(write_key(item))  # what the person allows is in the value
+    except KeyRefused as error:
+        raise ValueError(sentences.of_refused(error)) from None

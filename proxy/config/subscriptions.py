@@ -73,8 +73,7 @@ def read_entries(text: str) -> tuple[Entry, ...]:
     except KeyRefused as error:
         raise ConfigError(str(error)) from None
     entries, places, count = list[Entry](), set[str](), 0
-    links = found.links or ("",) * len(found.items)
-    for number, (item, link) in enumerate(zip(found.items, links, strict=True), 1):
+    for number, (item, link) in enumerate(found.entries, 1):
         name = item.label or relay_url.without_label(item.url)[1] if isinstance(item, RelayLink) else item.name
         entry = Entry(clean_name(name) or f"entry {number}", "")
         try:

@@ -286,10 +286,11 @@ LATER = frozenset((
     "proxy.session.server_first",  # with the first server that speaks first
     "proxy.store.list_trials",  # with the first list
     "proxy.config.mitmproxy_version",  # with the first rule that INSPECTs, or setting of an addon
-    "proxy.wire.keys.pasted",  # these four: with the first relay, and the last three with the first key
+    "proxy.wire.keys.pasted",  # these five: with the first relay, and the last four with the first key
     "proxy.wire.keys.sentences",
     "proxy.wire.keys.fields",
     "proxy.wire.keys.reader",
+    "proxy.wire.keys.writer",
     "yaml",
     "proxy.wire.url_spelling",  # with the first relay URL that is wrong
 ))  # fmt: skip

@@ -30,6 +30,15 @@ OF_LINKS = [
     ("NL", "https://nl.example:8443"),
     ("K", "trojan://pw@k.example:443"),
 ]
+SING_BOX = (
+    '{"outbounds": [{"type": "vless", "tag": "V", "server": "k.example", "server_port": 443, "uuid": "me", '
+    '"tls": {"enabled": true, "server_name": "a.example"}}]}'
+)
+SIP008 = (
+    '{"servers": [{"remarks": "S", "server": "k.example", "server_port": 8388, "password": "pw", '
+    '"method": "aes-256-gcm"}]}'
+)
+CLASH_KEY = "proxies:\n  - {name: K, type: trojan, server: k.example, port: 443, password: pw}\n"
 CLASH = "proxies:\n  - {name: DE 1, type: socks5, server: de.example, port: 1080, username: me, password: pw}\n"
 
 
@@ -46,6 +55,9 @@ def relays(text: str) -> list[tuple[str, str]]:
         ("socks5h://de.example:1080#One\r\n", [("One", "socks5h://de.example:1080")]),
         ("socks5h://de.example:1080#One", [("One", "socks5h://de.example:1080")]),
         (CLASH, [("DE 1", "socks5h://me:pw@de.example:1080")]),
+        (CLASH_KEY, [("K", "trojan://pw@k.example:443?security=tls")]),
+        (SING_BOX, [("V", "vless://me@k.example:443?security=tls&sni=a.example")]),
+        (SIP008, [("S", "ss://YWVzLTI1Ni1nY206cHc@k.example:8388")]),
     ],
 )
 def test_relays_of_a_file_in_each_notation(text: str, found: list[tuple[str, str]]) -> None:
@@ -53,10 +65,10 @@ def test_relays_of_a_file_in_each_notation(text: str, found: list[tuple[str, str
 
 
 def test_an_entry_that_is_no_relay_has_the_reason() -> None:
-    file = "proxies:\n  - {name: K, type: trojan, server: k.example, port: 443, password: pw}\n"
+    file = "proxies:\n  - {name: K, type: trojan, server: k.example, port: 443, password: pw, dialer-proxy: x}\n"
     (key,) = read_entries(file)
     assert (key.label, key.url) == ("K", "")
-    assert key.why.startswith("this Trojan key for k.example:443 (K) is understood, and")
+    assert key.why.startswith("this Trojan key for k.example:443 (K) is not supported: field dialer-proxy: ")
     assert "pw" not in repr(read_entries(LINKS))
     assert "pw" not in repr(read_collection(LINKS))
 
@@ -70,6 +82,35 @@ def test_keys_of_one_server_are_told_apart_by_all_but_their_names() -> None:
     entries = read_entries("\n".join((*links, "trojan://pw@k.example:443#again")))
     assert [entry.why for entry in entries] == ["", "", "", "it is there twice"]
     assert len({entry.place for entry in entries[:3]}) == 3
+
+
+def test_a_key_keeps_its_place_and_its_name_in_another_notation() -> None:
+    """A shop may answer with another notation at any time."""
+    (by_link,) = read_entries("trojan://pw@k.example:443#K")
+    (by_clash,) = read_entries(CLASH_KEY)
+    assert by_link.place == by_clash.place
+    assert names_of("shop", [by_clash], {by_link.place: "shop/mine"}) == {by_clash.place: "shop/mine"}
+    assert [entry.why for entry in read_entries(CLASH_KEY + CLASH_KEY.partition("\n")[2])] == ["", "it is there twice"]
+
+
+@each_row(
+    ("host", "field", "why"),
+    [
+        ("192.168.1.1", "sni: a.example", "192.168.1.1:443 is no public place"),
+        ("127.0.0.1", "sni: a.example", "127.0.0.1:443 is no public place"),
+        ("'::ffff:127.0.0.1'", "sni: a.example", "127.0.0.1:443 is no public place"),
+        ("printer", "sni: a.example", "printer:443 is no public place"),
+        ("k.example", "skip-cert-verify: true", "this Trojan key for k.example:443 (K) is not supported: field skip-"),
+        ("k.example", "dialer-proxy: tor", "this Trojan key for k.example:443 (K) is not supported: field dialer-"),
+        ("k.example", "new: 1", "this Trojan key for k.example:443 (K) is not supported: field new is not known"),
+    ],
+)
+def test_a_key_in_a_configuration_that_no_stranger_may_name_is_not_taken(host: str, field: str, why: str) -> None:
+    (entry,) = read_entries(
+        f"proxies:\n  - {{name: K, type: trojan, server: {host}, port: 443, password: pw, {field}}}\n"
+    )
+    assert entry.url == ""
+    assert entry.why.startswith(why)
 
 
 @each_row(

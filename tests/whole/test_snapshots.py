@@ -76,7 +76,7 @@ url = "socks5h://127.0.0.1:9"
 OTHER = """\
 proxies:
   - {name: Tor, type: socks5, server: 127.0.0.1, port: 9}
-  - {name: Shop, type: trojan, server: shop.example, port: 443, password: hunter2}
+  - {name: Shop, type: trojan, server: shop.example, port: 443, password: hunter2, skip-cert-verify: true}
 proxy-groups:
   - {name: Auto, type: url-test, proxies: [Shop]}
 rules:

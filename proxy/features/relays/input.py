@@ -1,4 +1,5 @@
-"""Reads the input of `byway relay add`: a URL, a file or standard input; and the password of a URL without one.
+"""Reads the input of `byway relay add`: a URL, a base64 bundle, a file or standard input; and the password of a URL
+without one.
 
 The input is only printed with *** in place of passwords.
 """
@@ -6,6 +7,7 @@ The input is only printed with *** in place of passwords.
 from __future__ import annotations
 
 import getpass
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from proxy.config.files import read_text
 from proxy.config.relay_input import Given, read_lines, read_relay
 from proxy.terminal.exit_codes import Misused
 from proxy.wire import relay_url
-from proxy.wire.keys.pasted import TEXT_LIMIT
+from proxy.wire.keys.pasted import TEXT_LIMIT, Form, form_of
 from proxy.wire.relay_url import RelayKind
 
 if TYPE_CHECKING:
@@ -31,8 +33,9 @@ _OF_FILES = (".txt", ".list", ".lst", ".conf", ".csv", ".json", ".yaml", ".yml",
 
 
 def read_given(text: str, allowed: Allowed | None = None) -> Given:
-    """Reads a URL, the file of that name, or standard input for "-". `allowed` is what the person says to keys. Raises
-    Misused for a URL that cannot be parsed, and ConfigError for a file that cannot be read."""
+    """Reads a URL, a base64 bundle, the file of that name, or standard input for "-". `allowed` is what the person says
+    to keys. Raises Misused for a URL that cannot be parsed, and ConfigError for a file or bundle that cannot be
+    read."""
     if text == STANDARD_INPUT:
         if sys.stdin is None:
             raise Misused("standard input is closed; name a file, or pipe the URLs into the command")
@@ -40,7 +43,9 @@ def read_given(text: str, allowed: Allowed | None = None) -> Given:
             return read_lines(sys.stdin.read(FILE_LIMIT), "standard input", allowed)
         except UnicodeDecodeError:
             raise Misused("standard input is not UTF-8 text") from None
-    if "://" not in text and Path(text).is_file():
+    if form_of(text) is Form.BUNDLE:
+        return replace(read_lines(text, "the bundle", allowed), from_arguments=True)
+    if "://" not in text and os.path.isfile(text):  # Path.is_file raises OSError for a long text
         return read_lines(read_text(Path(text), limit=FILE_LIMIT), text, allowed)
     try:
         return Given((read_relay(text, allowed),), from_arguments=True)

@@ -63,6 +63,11 @@ class Collection:
     links: tuple[str, ...] = field(default=(), repr=False)
     """The links of the items, if they are links."""
 
+    @property
+    def entries(self) -> tuple[tuple[Key | RelayLink | KeyRefused, str], ...]:
+        """The items, each with its link; empty where the items are no links."""
+        return tuple(zip(self.items, self.links or ("",) * len(self.items), strict=True))
+
 
 SCHEMES = {
     "vless": KeyProtocol.VLESS,

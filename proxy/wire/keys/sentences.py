@@ -69,16 +69,6 @@ def without_engine(key: Key) -> str:
     return f"this {_named(key)} is not supported: {reason}. {_instead(key.protocol)}"
 
 
-def of_key_in_file(key: Key) -> str:
-    """Returns the sentence for a key that was read in a text with more than its link."""
-    if sentence := without_engine(key):
-        return sentence
-    return (
-        f"this {_named(key)} is understood, and this version of Byway takes keys as links only: add its link with "
-        "`byway relay add`"
-    )
-
-
 def of_refused(error: KeyRefused) -> str:
     """Returns the sentence for a key that was not taken."""
     from proxy.wire.keys.fields import Fault
@@ -92,7 +82,7 @@ def of_refused(error: KeyRefused) -> str:
 
 
 def of_collection(collection: Collection) -> str:
-    """Returns the sentence for the keys in a text."""
+    """Returns the sentence for a text with keys in the place of one relay."""
     from proxy.wire.keys.fields import KeyRefused
     from proxy.wire.keys.values import Key
 
@@ -108,8 +98,8 @@ def of_collection(collection: Collection) -> str:
         parts.append(f"{len(refused)} not, the first of them number {number} ({kind}{error})")
     count = read.total() + len(refused)
     return (
-        f"this is {collection.form} with {count} {'key' if count == 1 else 'keys'}: {' and '.join(parts)}. This "
-        f"version of Byway takes keys as links, one a line: add those, or start that client and {ADD_LOCAL} {_PORTS}"
+        f"this is {collection.form} with {count} {'key' if count == 1 else 'keys'}: {' and '.join(parts)}. A relay is "
+        "one link: put the text into a file, and run `byway relay add FILE`"
     )
 
 

@@ -113,6 +113,11 @@ def test_behind_a_match_that_is_not_taken_nothing_is_used_either() -> None:
 SERVERS = """\
   - {name: H, type: http, server: h.example, port: 8443, tls: true, username: me, password: "p@ss"}
   - {name: Key, type: trojan, server: k.example, port: 443, password: hunter2}
+  - {name: Near, type: trojan, server: 192.168.1.1, port: 443, password: hunter2}
+  - {name: Bare, type: trojan, server: k.example, port: 443, password: hunter2, skip-cert-verify: true}
+  - {name: Far, type: vless, server: k.example, port: 443, uuid: hunter2, dialer-proxy: H}
+  - {name: Tunnel, type: trojan, server: k.example, port: 443, password: hunter2, network: ws,
+     ws-opts: {headers: {User-Agent: x}}}
   - {name: Straight, type: direct}
   - {name: Unchecked, type: http, server: u.example, port: 443, tls: true, skip-cert-verify: true}
   - {name: S, type: socks5, server: other.example, port: 1080}
@@ -121,16 +126,24 @@ SERVERS = """\
 """
 
 
-def test_servers_are_relays_and_keys_get_the_sentence_of_relay_add() -> None:
+def test_servers_are_relays_also_by_their_keys() -> None:
     made = planned(clash("DOMAIN,a.example,Straight", "DOMAIN,b.example,S", proxies=SERVERS))
-    assert made.relays == [("S", "socks5h://s.example:1080"), ("H", "https://me:p%40ss@h.example:8443")]
+    assert made.relays == [
+        ("S", "socks5h://s.example:1080"),
+        ("H", "https://me:p%40ss@h.example:8443"),
+        ("Key", "trojan://hunter2@k.example:443?security=tls"),
+    ]
     said = {name: text for name, _, text in made.entries}
     assert said["H"] == "H: https://me:***@h.example:8443"
-    assert said["Key"].startswith("this Trojan key for k.example:443 (Key) is understood, and this version of Byway")
+    assert said["Key"] == "Key: trojan://k.example:443"
+    assert said["Near"].startswith("the server of its key, 192.168.1.1, is in the local network")
+    assert said["Bare"].startswith("this Trojan key for k.example:443 (Bare) is not supported: field skip-cert-verify")
+    assert said["Far"].startswith("this VLESS key for k.example:443 (Far) is not supported: field dialer-proxy")
+    assert said["Tunnel"].startswith("this Trojan key for k.example:443 (Tunnel) is not supported: no link can say its")
     assert "the certificate would not be checked" in said["Unchecked"]
     assert "dialer-proxy" in said["Second"]
     assert said["Snell"] == "type snell is not supported"
-    assert made.entries[4] == ("S", "not taken", "an entry before it has the same name")
+    assert ("S", "not taken", "an entry before it has the same name") in made.entries
     assert made.lines == ["DOMAIN,a.example,DIRECT", "DOMAIN,b.example,RELAY:S"]
     assert "hunter2" not in str(made.entries)
 

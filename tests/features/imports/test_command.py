@@ -34,7 +34,7 @@ RULES = "\ufeff# own\r\nDOMAIN,own.example,BLOCK\r\n# all else\r\nMATCH,AUTO\r\n
 GROUPS = "  - {name: Auto, type: url-test, proxies: [S, T]}\n"
 PROXIES = (
     "  - {name: T, type: http, server: t.example, port: 8443, tls: true, username: me, password: hunter2}\n"
-    "  - {name: Key, type: trojan, server: k.example, port: 443, password: hunter3}\n"
+    "  - {name: Key, type: trojan, server: k.example, port: 443, password: hunter3, skip-cert-verify: true}\n"
 )
 
 
@@ -77,7 +77,7 @@ def test_all_is_shown_and_nothing_is_written_before_the_person_agrees(byway: Byw
         ["rule 3", "DOMAIN,b.example,REJECT", "taken", "DOMAIN,b.example,BLOCK"],
         ["rule 4", "MATCH,DIRECT", "not taken", "rules.txt has a MATCH already"],
     ]
-    assert ran.rows[3][3].startswith("this Trojan key for k.example:443 (Key) is understood, and")
+    assert ran.rows[3][3].startswith("this Trojan key for k.example:443 (Key) is not supported: field skip-cert-verify")
     assert (
         "Warning: 2 rules that keep sites off relays are not taken; other rules decide, in the end "
         "MATCH,AUTO:\n  rule 2: GEOSITE,ru,DIRECT\n  rule 4: MATCH,DIRECT\n"
@@ -98,6 +98,17 @@ def test_with_yes_both_files_are_edited_and_all_else_in_them_stays(byway: Byway,
     assert (again.code, again.err.splitlines()[-1]) == (0, "Nothing in it is new.")
     assert [row[2] for row in again.rows[1:] if not row[0].startswith("rule")].count("is there already") == 3
     assert files(home) == (ADDED_CONFIG, ADDED_RULES.encode())
+
+
+def test_keys_of_a_configuration_are_relays(byway: Byway, home: Home, source: Path) -> None:
+    text = clash("DOMAIN,k.example,Key", proxies=PROXIES.replace(", skip-cert-verify: true", ", sni: a.example"))
+    source.write_text(text)
+    ran = byway("import", str(source), "--yes")
+    assert (ran.code, ran.rows[3]) == (0, ["relay", "Key", "taken", "Key: trojan://k.example:443"])
+    assert 'name = "Key"\nurl = "trojan://hunter3@k.example:443?security=tls&sni=a.example"\n' in files(home)[0]
+    assert b"DOMAIN,k.example,RELAY:Key" in files(home)[1]
+    assert "hunter" not in ran.out + ran.err
+    assert byway("config", "check").code == 0
 
 
 def test_an_import_is_undone_whole(byway: Byway, home: Home, source: Path) -> None:

@@ -8,7 +8,7 @@ from tests.support.rows import each_row
 
 OTHERS = """\
   - {name: T, type: socks5, server: t.example, port: 1080}
-  - {name: Key, type: trojan, server: k.example, port: 443, password: hunter2}
+  - {name: Key, type: trojan, server: k.example, port: 443, password: hunter2, skip-cert-verify: true}
 """
 
 

@@ -235,14 +235,14 @@ def test_files_that_hold_no_relay(byway: Byway, home: Home, tmp_path: Path) -> N
     assert byway("relay", "add", str(file)).err.startswith(
         f"{file}: this is a sing-box configuration, and it cannot be read: it has no key."
     )
-    file.write_bytes(base64.b64encode(f"ss://{PASSWORD}@h:1\nvless://{PASSWORD}@h:2".encode()))
+    file.write_bytes(base64.b64encode(f"ss://{PASSWORD}@h:1\nvless://{PASSWORD}@h:2?foo=1".encode()))
     ran = byway("relay", "add", str(file))
-    assert ran.err == (
-        f"{file}: this is a base64 bundle of keys with 2 keys: 1 understood (VLESS 1) and 1 not, the first of them "
-        "number 1 (Shadowsocks, what stands before @ is not a cipher and a password, in base64 or with a colon between "
-        "them). This version of Byway takes keys as links, one a line: add those, or start that client and "
-        f"{LOCAL_PORT} (Clash: 7890, v2rayN: 10808)\n"
-    )
+    assert ran.err.splitlines() == [
+        f"{file}: number 1: this Shadowsocks key cannot be read: what stands before @ is not a cipher and a password, "
+        "in base64 or with a colon between them",
+        f"{file}: number 2: this VLESS key for h:2 is not supported: field foo is not known to Byway, and without it "
+        f"the connection may be weaker. Ask for another key, or start your VLESS client and {LOCAL_PORT}",
+    ]
     file.write_text("\n".join(f"h:{port}" for port in range(1, 300)))
     assert byway("relay", "add", str(file)).err == f"{file}: at most 256 relays can be added at once, not 299\n"
     file.write_text("h:1\nh:2\n")
@@ -261,9 +261,9 @@ def test_many_keys_get_one_sentence(byway: Byway, home: Home, tmp_path: Path) ->
     ran = byway("relay", "add", str(file), "--no-test")
     assert (ran.code, len(configured(home))) == (2, 1)
     assert ran.err.splitlines()[1:] == [
-        f"{file}: this is a list of keys with 40 keys: none understood and 40 not, the first of them number 1 (VLESS, "
-        "field wss is not known to Byway, and without it the connection may be weaker). This version of Byway takes "
-        f"keys as links, one a line: add those, or start that client and {LOCAL_PORT} (Clash: 7890, v2rayN: 10808)",
+        f"{file}: 40 keys are not taken. The first, in line 1: this VLESS key for h.example:1 is not supported: field "
+        "wss is not known to Byway, and without it the connection may be weaker. Ask for another key, or start your "
+        f"VLESS client and {LOCAL_PORT}",
         f"{file}:42: the host is missing: write socks5h://HOST:PORT",
     ]
 
@@ -278,23 +278,24 @@ proxies:
 """
 
 
-def test_the_relays_in_a_clash_configuration_are_added(
+def test_the_relays_and_keys_in_a_clash_configuration_are_added(
     byway: Byway, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "clash.yaml"
     file.write_text(CLASH)
     ran = byway("relay", "add", str(file), "--no-test")
-    assert ran.code == 2, "it has a key, which cannot be used; the relays are added"
+    assert ran.code == 2, "it has an entry that cannot be used; the others are added"
     assert ran.rows[1:] == [
         ["One", "not tested", "socks5h://me:***@127.0.0.1:1"],
+        ["Two", "not tested", "vless://relay.example:443"],
         ["Three", "not tested", "http://127.0.0.1:2"],
     ]
-    assert ran.err.splitlines()[1:] == [
-        f"{file}: this is a Clash configuration with 1 key: 1 understood (VLESS 1). This version of Byway takes keys "
-        f"as links, one a line: add those, or start that client and {LOCAL_PORT} (Clash: 7890, v2rayN: 10808)",
-        f"{file}: a relay's user and password have at most 255 bytes each",
-    ]
+    assert ran.err.splitlines()[1:] == [f"{file}: number 4: a relay's user and password have at most 255 bytes each"]
     assert PASSWORD not in ran.out + ran.err
+    assert configured(home)[1]["url"] == f"vless://{PASSWORD}@relay.example:443"
+    assert byway("config", "check").code == 0
+    again = byway("relay", "add", str(file), "--no-test")
+    assert [row[1] for row in again.rows[1:]] == ["is there already"] * 3
     monkeypatch.setitem(sys.modules, "yaml", None)
     assert byway("relay", "add", str(file)).err.startswith(
         f"{file}: this is a Clash configuration, and it cannot be read: it is YAML, which PyYAML reads, and that is "

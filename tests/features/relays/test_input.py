@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import sys
 from pathlib import Path
@@ -43,12 +44,25 @@ def test_one_url(text: str, expected: NewRelay) -> None:
         ("relays.txt", "there is no file relays.txt; as a URL of a relay: the port is missing"),
         ("relays.yaml", "there is no file relays.yaml; as"),
         ("folder/relays", "there is no file folder/relays; as a URL of a relay: "),
+        ("a" * 300, "the port is missing"),
     ],
 )
 def test_what_is_none(text: str, sentence: str) -> None:
     with pytest.raises(Misused, match=r".") as caught:
         read_given(text)
     assert sentence in str(caught.value)
+
+
+def test_a_base64_bundle_is_taken_as_it_is(tmp_path: Path) -> None:
+    bundle = base64.b64encode(b"trojan://pw@h.example:443#One\nsocks5h://h.example:1#Two\nsnell://x\n").decode()
+    relays = (NewRelay("trojan://pw@h.example:443", label="One"), NewRelay("socks5h://h.example:1", label="Two"))
+    given = read_given(bundle)
+    assert (given.relays, given.from_arguments) == (relays, True)
+    assert given.problems == ("the bundle: number 3: Snell is not supported",)
+    (file := tmp_path / "bundle.txt").write_text(f"{bundle}\n")
+    given = read_given(str(file))
+    assert (given.relays, given.from_arguments) == (relays, False)
+    assert given.problems == (f"{file}: number 3: Snell is not supported",)
 
 
 def test_lines_of_a_file_with_windows_ends_and_a_mark_of_order(tmp_path: Path) -> None:

@@ -94,8 +94,8 @@ def unreadable(client: str, server: str, reason: str) -> str:
 
 def configuration(form: str, result: str) -> str:
     return (
-        f"this is {form} with 1 key: {result}. This version of Byway takes keys as links, one a line: add those, or "
-        f"start that client and {LOCAL_PORT} (Clash: 7890, v2rayN: 10808)"
+        f"this is {form} with 1 key: {result}. A relay is one link: put the text into a file, and run `byway relay add "
+        "FILE`"
     )
 
 

@@ -10,10 +10,7 @@ from tests.wire.keys.made_keys import SECRET, SERVER, UUID, WG_KEY, WG_PEER, b64
 from tests.wire.keys.test_collections import CLASH_SERVER, CONF, clash
 
 LOCAL = "add its local SOCKS port, for example `byway relay add socks5h://127.0.0.1:1080`"
-NO_ENGINE = (
-    f"This version of Byway takes keys as links, one a line: add those, or start that client and {LOCAL} (Clash: 7890, "
-    "v2rayN: 10808)"
-)
+IN_A_FILE = "A relay is one link: put the text into a file, and run `byway relay add FILE`"
 SSH = "Run `ssh -N -D 1080 USER@HOST` and add it with `byway relay add socks5h://127.0.0.1:1080`"
 
 
@@ -61,22 +58,22 @@ def instead(words: str) -> str:
         (
             clash(CLASH_SERVER | {"type": "vless", "uuid": UUID}, CLASH_SERVER | {"type": "trojan", "password": SECRET},
                   CLASH_SERVER | {"type": "vless", "uuid": UUID, "name": "b"}),
-            f"this is a Clash configuration with 3 keys: 3 understood (VLESS 2, Trojan 1). {NO_ENGINE}",
+            f"this is a Clash configuration with 3 keys: 3 understood (VLESS 2, Trojan 1). {IN_A_FILE}",
         ),
         (
             b64(f"vless://{SERVER}\nvless://{SERVER}?foo=1\nssr://{SECRET}\n"),
             "this is a base64 bundle of keys with 3 keys: 1 understood (VLESS 1) and 2 not, the first of them number 2 "
-            "(VLESS, field foo is not known to Byway, and without it the connection may be weaker). " + NO_ENGINE,
+            "(VLESS, field foo is not known to Byway, and without it the connection may be weaker). " + IN_A_FILE,
         ),
         (
             f"vless://{SERVER}\nvless://{SERVER}\n",
-            f"this is a list of keys with 2 keys: 2 understood (VLESS 2). {NO_ENGINE}",
+            f"this is a list of keys with 2 keys: 2 understood (VLESS 2). {IN_A_FILE}",
         ),
-        (CONF, f"this is a WireGuard configuration with 1 key: 1 understood (WireGuard 1). {NO_ENGINE}"),
+        (CONF, f"this is a WireGuard configuration with 1 key: 1 understood (WireGuard 1). {IN_A_FILE}"),
         (
             f'{{"outbounds": [{{"type": "vless", "uuid": "{UUID}"}}]}}',
             "this is a sing-box configuration with 1 key: none understood and 1 not, the first of them number 1 "
-            f"(VLESS, the key has no host). {NO_ENGINE}",
+            f"(VLESS, the key has no host). {IN_A_FILE}",
         ),
         (
             f"proxies: &a [{{password: {SECRET}}}]",
