@@ -39,7 +39,7 @@ def test_an_entry_is_a_relay_or_why_it_is_none() -> None:
     assert relay_of(relay) == NewRelay("socks5h://h.example:1", label="One")
     assert isinstance(key, Key)
     assert relay_of(key) == NewRelay("trojan://pw@h.example:443?security=tls", label="Two")
-    assert relay_of(key, "trojan://pw@h.example#Two") == NewRelay("trojan://pw@h.example", label="Two")
+    assert relay_of(key, "trojan://pw@h.example:443#Two") == NewRelay("trojan://pw@h.example:443", label="Two")
     assert isinstance(other, KeyRefused)
     with pytest.raises(ValueError, match=r"^Snell is not supported$"):
         relay_of(other)
@@ -99,19 +99,19 @@ def test_names_of_a_file_are_kept_as_harmless_text() -> None:
 
 
 def test_entries_that_are_not_taken_are_told_each_or_by_their_number() -> None:
-    bad = CLASH_SERVER | {"type": "trojan", "password": SECRET, "dialer-proxy": "x"}
-    good = CLASH_SERVER | {"type": "trojan", "password": SECRET}
-    three = read_lines(clash(bad, good, bad, bad), "here")
+    good = SING_BOX_SERVER | {"type": "trojan", "password": SECRET}
+    bad = good | {"detour": "x"}
+    three = read_lines(sing_box(bad, good, bad, bad), "here")
     assert [problem.partition(": this")[0] for problem in three.problems] == [
         "here: number 1",
         "here: number 3",
         "here: number 4",
     ]
-    four = read_lines(clash(good, bad, bad, bad, bad), "here")
+    four = read_lines(sing_box(good, bad, bad, bad, bad), "here")
     assert len(four.relays) == 1
     (problem,) = four.problems
     assert problem.startswith(
-        "here: 4 of 5 entries of a Clash configuration are not taken. The first, number 2: this Trojan key for "
+        "here: 4 of 5 entries of a sing-box configuration are not taken. The first, number 2: this Trojan key for "
     )
     with pytest.raises(
         ConfigError, match=r"here: number 1: this WireGuard key for relay\.example:443 is understood, but"
