@@ -138,10 +138,10 @@ def relay_of(item: Key | RelayLink | KeyRefused, link: str = "", allowed: Allowe
         return replace(new, label=item.label or new.label)
     if ">" in link.partition("#")[0]:
         raise ValueError("it is a chain, and no list of another client has one")
-    if sentence := sentences.without_engine(item):
-        raise ValueError(sentence)
     if link:
         return read_relay(link, allowed)
+    if sentence := sentences.without_engine(item):  # first, since a link need not say what no engine can do
+        raise ValueError(sentence)
     try:
         return read_relay(write_key(item))  # what the person allows is in the value
     except KeyRefused as error:
