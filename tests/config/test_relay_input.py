@@ -117,4 +117,7 @@ def test_entries_that_are_not_taken_are_told_each_or_by_their_number() -> None:
         ConfigError, match=r"here: number 1: this WireGuard key for relay\.example:443 is understood, but"
     ):
         read_lines(CONF, "here")
+    nameless = good | {"tls": {"enabled": True, "disable_sni": True}}
+    with pytest.raises(ConfigError, match=r"leaving out the name \(SNI\) is not supported with this protocol"):
+        read_lines(sing_box(nameless), "here")
     assert SECRET not in str((three.problems, four.problems))

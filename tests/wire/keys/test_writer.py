@@ -47,6 +47,7 @@ KEYS = [
     *(key for _, key in GOOD),
     *(key for _, key in CLASH_KEYS if getattr(getattr(key, "transport", None), "headers", ()) != HEADERS),
     *(read_key(link) for _, _, link in BY_LINK),
+    ss("aes-128-gcm", plugin=V2rayPlugin(WebSocket("", r"/a\\b\=c,d"), None)),
 ]
 
 
