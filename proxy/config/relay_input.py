@@ -143,6 +143,7 @@ def relay_of(item: Key | RelayLink | KeyRefused, link: str = "", allowed: Allowe
     if sentence := sentences.without_engine(item):  # first, since a link need not say what no engine can do
         raise ValueError(sentence)
     try:
-        return read_relay(write_key(item))  # what the person allows is in the value
+        written = write_key(item)  # it has been read back; what the person allows is in it
     except KeyRefused as error:
         raise ValueError(sentences.of_refused(error)) from None
+    return NewRelay(written.partition("#")[0], label=item.name)
