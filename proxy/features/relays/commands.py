@@ -25,7 +25,7 @@ from proxy.terminal.terminal import confirm
 from proxy.wire.relay_url import is_key
 
 if TYPE_CHECKING:
-    from proxy.config.edit import Added
+    from proxy.config.edit import Added, NewRelay
     from proxy.config.paths import Paths
     from proxy.model.document import Document
     from proxy.wire.keys.fields import Allowed
@@ -265,20 +265,23 @@ def add(
         str | None,
         typer.Option(
             "--pin",
-            metavar="SHA256",
-            help="Take a key that switches the check of certificates off: its server must show this certificate.",
+            metavar="SHA256|ask",
+            help="Take a key that switches the check of certificates off: its server must show this certificate. With "
+            "`ask`, you are shown the one that its server shows now; compare it with one from the key's owner.",
         ),
     ] = None,
     local: Annotated[
         bool, typer.Option("--local", help="Allow that the server of a key is in the local network.")
     ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: keep what --pin ask shows.")] = False,
 ) -> Exit | None:
     """Add relays to the configuration and test them. A running Byway uses them at once.
 
     A relay that fails its test is added all the same, with a warning. One that is there already is not added again.
     For a user without a password, the password is asked for and stored in the configuration file, which only you can
     read; `password_cmd` there takes it from elsewhere. A key is a secret as a whole, and is stored there too; an engine
-    uses it (`byway[keys]`, or mihomo on PATH). A subscription is fetched through your relays; its relays are a group,
+    uses it (`byway[keys]`, or mihomo on PATH). The certificate that --pin ask shows may be that of anyone on the way to
+    the server, so it must be compared with one from the key's owner. A subscription is fetched through your relays; its relays are a group,
     which follows the file."""
     from proxy.config.edit import add_relays, relays_in
     from proxy.features.relays.input import ask_password, read_given
@@ -305,6 +308,11 @@ def add(
         )
         for new in given.relays
     ]
+    if pin == _ASK:
+        kept = _with_shown_pin(call, paths, news, yes=yes)
+        if kept is None:
+            return None
+        news = [kept]
     with as_misuse():
         added = add_relays(paths.config_file, news)
     if given.from_arguments and ":" in url and "/" not in url and ">" not in url:
@@ -358,10 +366,36 @@ def _allowed(ignore: list[str], pin: str | None) -> Allowed | None:
         return None
     from proxy.wire.keys.fields import Allowed
 
-    digits = (pin or "").removeprefix("sha256:").replace(":", "")
+    digits = "00" * 32 if pin == _ASK else (pin or "").removeprefix("sha256:").replace(":", "")
     if pin is not None and not re.fullmatch("[0-9A-Fa-f]{64}", digits):
-        raise Misused("--pin takes the SHA-256 of the certificate, in 64 hexadecimal digits")
+        raise Misused("--pin takes the SHA-256 of the certificate, in 64 hexadecimal digits, or ask")
     return Allowed(frozenset(map(str.lower, ignore)), bytes.fromhex(digits) or None)
+
+
+_ASK = "ask"
+"""In place of a pin: the one that the server shows is told, and kept if the user says so."""
+
+
+def _with_shown_pin(call: Invocation, paths: Paths, news: Sequence[NewRelay], *, yes: bool) -> NewRelay | None:
+    """Returns the relay with the pin of the certificate that its server shows now; None: the user does not keep it.
+    Raises Misused, also where nobody can be asked."""
+    from proxy.features.relays.key_certificate import shown_certificate
+
+    if len(news) != 1:
+        raise Misused("--pin ask is for one key; for many keys, write the SHA-256")
+    (new,) = news
+    pin = shown_certificate(paths, new)
+    call.output.hint(
+        f"The server shows a certificate with the SHA-256 {pin.hex()}. Compare it with one from the key's owner: "
+        "anyone on the way to the server could show another."
+    )
+    if not yes:
+        if call.output.as_json or sys.stdin is None or not sys.stdin.isatty():
+            raise Misused("nobody can be asked here; to keep it, write it after --pin, or add --yes")
+        if not confirm("Keep it, as the only certificate that this server may show?"):
+            return None
+    assert new.allowed is not None
+    return replace(new, allowed=replace(new.allowed, pin=pin))
 
 
 @command(group, "rm", example="byway relay rm vps")
