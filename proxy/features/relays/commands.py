@@ -281,8 +281,8 @@ def add(
     For a user without a password, the password is asked for and stored in the configuration file, which only you can
     read; `password_cmd` there takes it from elsewhere. A key is a secret as a whole, and is stored there too; an engine
     uses it (`byway[keys]`, or mihomo on PATH). The certificate that --pin ask shows may be that of anyone on the way to
-    the server, so it must be compared with one from the key's owner. A subscription is fetched through your relays; its relays are a group,
-    which follows the file."""
+    the server, so it must be compared with one from the key's owner. A subscription is fetched through your relays; its
+    relays are a group, which follows the file."""
     from proxy.config.edit import add_relays, relays_in
     from proxy.features.relays.input import ask_password, read_given
     from proxy.wire.keys.pasted import is_subscription

@@ -1,4 +1,4 @@
-"""`byway relay add KEY --pin ask`: what is shown is what the server shows, and it is kept only if the person says so."""
+"""`relay add KEY --pin ask`: what is shown is what the server shows, and it is kept only if the person says so."""
 
 from __future__ import annotations
 
