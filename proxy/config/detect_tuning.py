@@ -211,6 +211,9 @@ class DetectTuning(Section):
         "delays before a failed relay is tried again in one visit; the first is shared by all visits",
     )
     relay_silent_s: Seconds = setting(10, "a relay that does not answer for this time is tried again in parallel")
+    relay_openings_max: Count = setting(4, "relays that one visit opens at once; for another, the oldest is given up")
+    relay_search_s: Seconds = setting(60, "how long a visit tries further relays while none opens")
+    relay_search_max: Count = setting(256, "relays that one visit tries; the next visit goes on with others")
     relay_handshakes_max: Count = setting(8, "concurrent handshakes with one relay on another computer")
     relay_paths_max: Count = setting(128, "connections being opened at once through one relay on another computer")
 

@@ -6,6 +6,9 @@ it. The lead changes only to a member that has delivered, so several members tha
 to a better member waits until the last change is a minute old. A member that failed rests before it may lead again,
 longer each time, so a relay that comes and goes moves few visits.
 
+Most members of a large group may be dead, and a dead one costs a visit some seconds. So while its lead works, a trial
+that failed is followed by none for a minute, and the members that have worked come right behind the first one.
+
 Whenever an order may change, the version of Health grows, or `order_until` has the time. Belongs to one thread.
 """
 
@@ -31,6 +34,9 @@ FASTER_SHARE = 0.7
 
 EXIT_S = 3_600.0
 """Seconds for which a site of a sticky group stays with the replacement of a member that failed."""
+
+LARGE = 5
+"""Members of a large group at least: more than a visit opens at once."""
 
 SITES_MAX = 4_096
 """Sites with a replacement at most."""
@@ -91,12 +97,12 @@ class RelayGroups:
         """Returns all relays in the user's order, except that the members of a group change places among themselves.
         The first group of a relay decides about its place."""
         arranged = list(relays)
+        place_of = {name: place for place, name in enumerate(relays)}  # a member changes its place once
         placed = set[str]()
         for group in groups:
-            order = self.order(group, host, network=network, now=now)
-            order += tuple(member for member in group.members if member not in order)
-            members = [name for name in order if name in relays and name not in placed]
-            places = sorted(map(arranged.index, members))
+            order = dict.fromkeys((*self.order(group, host, network=network, now=now), *group.members))
+            members = [name for name in order if name in place_of and name not in placed]
+            places = sorted(place_of[name] for name in members)
             for place, name in zip(places, members, strict=True):
                 arranged[place] = name
             placed.update(members)
@@ -199,6 +205,8 @@ class RelayGroups:
             lead.tried_at[candidate] = now
         lead.candidate = candidate
         rest = [member for member in self._ranked(group, now) if member != better]
+        if len(group.members) >= LARGE:
+            rest.sort(key=lambda member: (self._health.standing(member, now), not self._health.of(member).worked_at))
         order = (better, *rest)
         if order != lead.order:
             lead.order = order
@@ -229,6 +237,9 @@ class RelayGroups:
         if standing == 0 < present:
             return best  # the lead failed, and `best` has not
         if now < lead.changed_at + (2 * HOLD_S if present else HOLD_S):
+            return lead.member
+        is_large = len(group.members) >= LARGE
+        if is_large and not present and any(_is_within(at, HOLD_S, now) for at in lead.failed_at.values()):
             return lead.member
         if present:
             return best if standing < present else lead.member  # all have failed lately

@@ -6,6 +6,9 @@ from collections import Counter
 
 from proxy.model import DIRECT, Action, Attempt, Outcome, Symptom
 
+RELAYS_TOLD = 8
+"""Relays that get a result each; more of them get one sentence together."""
+
 
 def full_reason(outcome: Outcome) -> str:
     """Returns the full reason, for the log, and for a client whose answer no script can read."""
@@ -16,11 +19,20 @@ def full_reason(outcome: Outcome) -> str:
         return f"{destination} closed the connection before anything was sent to it"
     tries = Counter(a.route for a in outcome.attempts)
     results = {a.route: _result(a) for a in outcome.attempts}  # a later try of a route replaces the earlier one
-    tried = "; ".join(
+    of_relays = [route for route in results if route.relays]
+    all_relays = {route for route in outcome.plan.routes if route.relays}.union(of_relays)
+    has_many = len(of_relays) > 1 and len(all_relays) > RELAYS_TOLD
+    told = [
         f"{route}: {result}" + (f" ({tries[route]} tries)" if tries[route] > 1 else "")
         for route, result in results.items()
-    )
-    return f"{destination} {_not_reached(outcome)} ({outcome.plan.why}). Tried {tried}."
+        if not (has_many and route.relays)
+    ]
+    if has_many:
+        told.append(f"relays: none of {len(of_relays):,} tried of {len(all_relays):,} answered")
+    reason = f"{destination} {_not_reached(outcome)} ({outcome.plan.why}). Tried {'; '.join(told)}."
+    if has_many and len(of_relays) < len(all_relays):
+        reason += " Reload, and Byway goes on with others; `byway relay test` tries all of them."
+    return reason
 
 
 def client_message(outcome: Outcome) -> str:

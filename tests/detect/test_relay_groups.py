@@ -540,3 +540,43 @@ def test_a_member_on_trial_goes_first_until_a_visit_shows_whether_it_delivers(wo
 def test_random_delays_do_move_a_fastest_group() -> None:
     """The control: the bound above is kept by the policy, and not since nothing would change."""
     assert len(_hours(GroupPolicy.FASTEST, 0, _waves)) > 30
+
+
+# -- large groups, most of whose members are dead ----------------------------------------------------------------------
+
+
+@each_row("policy", [GroupPolicy.FALLBACK, GroupPolicy.FASTEST])
+def test_once_a_member_of_a_large_group_works_a_dead_one_is_tried_once_a_minute(
+    world: World, policy: GroupPolicy
+) -> None:
+    large = group(policy, *"abcdefgh")
+    assert world.order(large) == "abcdefgh"
+    world.visit(("a", None), ("b", None), ("f", 0.1))
+    assert world.order(large)[0] == "f"
+    world.after(HOLD_S)
+    tried = world.order(large)
+    assert tried[:2] == "cf", "the one that works comes right behind the trial"
+    world.visit(("c", None), ("f", 0.1))
+    for _ in range(5):
+        assert world.after(HOLD_S / 6).order(large)[0] == "f"
+        world.visit(("f", 0.1))
+    assert world.after(HOLD_S / 6).order(large)[:2] == "df"
+
+
+def test_after_a_restart_those_that_have_worked_come_right_behind_the_first(world: World) -> None:
+    large = group(GroupPolicy.FALLBACK, *"abcdefgh")
+    world.visit(("f", 0.1))
+    again = World()
+    again.health.restore(world.health.remembered())
+    assert again.order(large) == "afbcdegh"
+    assert again.order(FALLBACK) == "abc"
+
+
+def test_two_thousand_relays_are_arranged_while_a_visit_waits() -> None:
+    world = World()
+    names = tuple(f"r{n}" for n in range(2000))
+    large = group(GroupPolicy.FALLBACK, *names)
+    world.visit(("r1999", 0.1))
+    arranged = world.groups.arrange(names, [large], "www.example.org", network=HOME, now=world.now)
+    assert arranged[:3] == ["r0", "r1999", "r1"]
+    assert sorted(arranged) == sorted(names)

@@ -204,7 +204,7 @@ class MihomoEngine:
         """Starts a process with the keys in use. One that the engine refuses is left out from then on."""
         while True:
             used = [each for each in self._members.values() if each.dialers and each is not member and each.is_ready]
-            used.sort(key=lambda each: -each.used_at)
+            used.sort(key=_Member.place_in_engine)
             entries = [each.entry() for each in (member, *used)][:KEYS_MAX]
             running = _Running(self._poller, entries)
             try:
@@ -326,6 +326,12 @@ class _Member:
         self._addresses: Sequence[IPAddress] = ()
         self._place = 0
 
+    def place_in_engine(self) -> tuple[bool, float]:
+        """Returns what sorts keys by their need to be in the process: those that brought something, the latest used
+        first; then those that were not used, since they may be tried next, and each that is not in the process costs a
+        start; then those that were used in vain, the latest used last."""
+        return (True, self.used_at) if self.delivery is None else (False, -self.used_at)
+
     # -- over UDP --------------------------------------------------------------------------------------------------
 
     @property
@@ -376,6 +382,7 @@ class _Member:
         self._reached(None)
         self._open += 1
         if slot is not None and not has_hello:  # its server may be silent until the destination answers
+            slot.connected()
             slot.release()
             slot = None
         return _ServerStream(stream, slot, self._closed)

@@ -119,7 +119,8 @@ class Registry:
         self._slots: dict[Destination, Slots] = {}  # of each remote first hop
         self._dialers: dict[tuple[str, ...], RelayDialer] = {}  # by route.relays
         self._wrapped: dict[tuple[Route, bool], Dialer] = {}
-        self.schedule = RetrySchedule(detect)
+        self._servers: dict[str, Hashable] = {}  # see `_server_of`
+        self.schedule = RetrySchedule(detect, server_of=self._server_of)
         self._by_url: dict[str, Registry] = {}  # by the URL that an addon dialed
         problems = []
         for name in self._relays:
@@ -230,6 +231,14 @@ class Registry:
         """Returns where the first relay of relay `name` listens, by the URL. Raises ConfigError for an unknown name."""
         return self.hops((name,))[0].endpoint
 
+    def _server_of(self, names: tuple[str, ...]) -> Hashable:
+        """Returns the host of the first relay; on this computer, where it listens: programs there share the host."""
+        server = self._servers.get(names[0])
+        if server is None:
+            first = self.first_endpoint(names[0])
+            server = self._servers[names[0]] = first if _is_loopback(first) else first.host
+        return server
+
     async def connect(self, name: str) -> Stream:
         """Opens a TCP connection to where the first relay of relay `name` listens; nothing is said on it. Raises
         DialError, SKIPPED for an addon relay, which listens nowhere, and for a key over UDP."""
@@ -304,6 +313,7 @@ class Registry:
                 paths_max=self._detect.relay_paths_max,
                 wait_s=self._path_timeout_s or self._timeout_s,
                 spacing=spacing,
+                one_at_first=len(self._relays) > self._detect.relay_openings_max,
             )
         return self._slots[endpoint]
 

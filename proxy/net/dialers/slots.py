@@ -3,7 +3,8 @@
 A handshake (TCP, greeting, password) takes a slot until the relay has the request: more at once would look like an
 attack, or give the proxy away. Then the relay waits for the destination, which may take long. Such paths have their
 own, larger limit, so that a few silent hosts do not delay all others. Where the network has punished a burst of
-ClientHellos to the relay, handshakes begin apart (`hello_spacing`).
+ClientHellos to the relay, handshakes begin apart (`hello_spacing`). Where there are many relays, most of them may be
+dead: until one answers, one handshake at a time is begun with it, however many visits try it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _SILENT = frozenset({Symptom.TIMEOUT, Symptom.DROPPED, Symptom.SILENT})
 class Slots:
     """The slots of one remote relay, shared by all dials through it."""
 
-    __slots__ = ("_handshakes", "_paths", "_turn", "_wait_s", "spacing")
+    __slots__ = ("_first", "_handshakes", "_paths", "_turn", "_wait_s", "spacing")
 
     def __init__(
         self,
@@ -39,8 +40,11 @@ class Slots:
         paths_max: int = PATHS_MAX,
         wait_s: float,
         spacing: HelloSpacing | None = None,
+        one_at_first: bool = False,
     ) -> None:
-        """`wait_s` is the longest wait of a dial for a slot. `spacing` is for a relay over TLS."""
+        """`wait_s` is the longest wait of a dial for a slot. `spacing` is for a relay over TLS. `one_at_first`: one
+        handshake at a time until the relay has answered, and again after a failure."""
+        self._first = _First() if one_at_first else None
         self.spacing = spacing
         self._handshakes = asyncio.Semaphore(handshakes_max)
         self._paths = asyncio.Semaphore(paths_max)
@@ -58,13 +62,18 @@ class Slots:
                 await self._paths.acquire()
                 try:
                     await self._handshakes.acquire()
+                    try:
+                        is_first = self._first is not None and await self._first.take()
+                    except BaseException:
+                        self._handshakes.release()
+                        raise
                 except BaseException:
                     self._paths.release()
                     raise
         except TimeoutError:
             text = f"relay {relay}: too many connections to it are being opened"
             raise DialError(text, stage=Stage.RELAY, symptom=Symptom.LOCAL) from None
-        slot = Slot(self._handshakes, self._paths, spacing)
+        slot = Slot(self._handshakes, self._paths, spacing, self._first, is_first=is_first)
         if spacing is not None:
             try:
                 await slot.wait_for_turn(spacing, self._turn, called_at)
@@ -74,12 +83,40 @@ class Slots:
         return slot
 
 
+class _First:
+    """Lets one handshake at a time begin, until the relay has answered."""
+
+    def __init__(self) -> None:
+        self.is_answering = False
+        self._turn = asyncio.Lock()
+
+    async def take(self) -> bool:
+        """Waits for the turn of a handshake. Returns whether it is to be ended."""
+        if self.is_answering:
+            return False
+        await self._turn.acquire()
+        if self.is_answering:
+            self._turn.release()
+        return not self.is_answering
+
+    def end(self) -> None:
+        self._turn.release()
+
+
 class Slot:
-    __slots__ = ("_begun_at", "_handshakes", "_in_handshake", "_paths", "_spacing", "held_s")
+    __slots__ = ("_begun_at", "_first", "_handshakes", "_in_handshake", "_is_first", "_paths", "_spacing", "held_s")
 
     def __init__(
-        self, handshakes: asyncio.Semaphore, paths: asyncio.Semaphore, spacing: HelloSpacing | None = None
+        self,
+        handshakes: asyncio.Semaphore,
+        paths: asyncio.Semaphore,
+        spacing: HelloSpacing | None = None,
+        first: _First | None = None,
+        *,
+        is_first: bool = False,
     ) -> None:
+        self._first = first
+        self._is_first = is_first
         self._handshakes = handshakes
         self._paths = paths
         self._spacing = spacing
@@ -105,14 +142,27 @@ class Slot:
 
     def connected(self) -> None:
         """The path to the relay is open: its TLS handshake, if there is one, was answered."""
+        self._set_answering(True)
         if self._spacing is not None:
             self._spacing.answered()
 
     def failed(self, error: DialError) -> None:
         """The path to the relay could not be opened, because of `error`."""
+        self._set_answering(False)
         is_silent = error.stage is Stage.RELAY and error.evidence.get("relay") in _SILENT
         if self._spacing is not None and is_silent:
             self._spacing.unanswered(self._begun_at, asyncio.get_running_loop().time())
+
+    def _set_answering(self, is_answering: bool) -> None:
+        if self._first is not None:
+            self._first.is_answering = is_answering
+            if is_answering:
+                self._end_first()
+
+    def _end_first(self) -> None:
+        if self._is_first and self._first is not None:
+            self._is_first = False
+            self._first.end()
 
     def request_sent(self) -> None:
         """The relay has the request: returns the handshake's slot early. Harmless when repeated."""
@@ -122,5 +172,6 @@ class Slot:
 
     def release(self) -> None:
         """Returns both slots."""
+        self._end_first()
         self.request_sent()
         self._paths.release()

@@ -474,6 +474,9 @@ class Race:
         return findings.hellos.burst(name, stream.peer, candidate.flight_sent_at, self._terms.detect)
 
     def _start(self, route: Route, now: float, *, is_beside: bool = False) -> None:
+        if route.relays:
+            self._tries.give_up_oldest(now)
+            self._terms.schedule.tried(route.relays, now)
         candidate = Candidate(route, now)
         candidate.is_beside = is_beside
         if self._candidates or route.wrap:

@@ -2,15 +2,20 @@
 
 Relays restart and lose their own network for seconds. A race retries such a relay a few times, after waits that grow.
 All races share one schedule for each relay: together they retry it once a second at most, with jitter, and as soon as
-one of them gets through, the others follow at once. This module only computes times and starts nothing.
+one of them gets through, the others follow at once. Where there are more relays than a race opens at once, it begins
+with those that no race has tried yet, so that a visit goes on where the last one ended. This module only computes times
+and orders, and starts nothing.
 """
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.model import Route
 from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
 
@@ -30,14 +35,43 @@ class _Outage:
 class RetrySchedule:
     """Shared by all races over the same relays. Times are the loop's, in seconds."""
 
-    __slots__ = ("_detect", "_outages", "_rng", "waiting")
+    __slots__ = ("_detect", "_in_vain", "_opened", "_outages", "_rng", "server_of", "waiting")
 
-    def __init__(self, detect: DetectTuning, *, rng: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        detect: DetectTuning,
+        *,
+        rng: random.Random | None = None,
+        server_of: Callable[[Relays], Hashable] = lambda relays: relays,
+    ) -> None:
+        """`server_of` returns the same for relays that are reached at one server."""
         self._detect = detect
+        self.server_of = server_of
         self._rng = rng if rng is not None else random.SystemRandom()
         self._outages: dict[Relays, _Outage] = {}
+        self._opened: set[Relays] = set()  # relays that have opened a path
+        self._in_vain: dict[Relays, float] = {}  # the others that were tried: when a race last did
         self.waiting: set[Notify] = set()
         """Races in which a relay failed: they are notified when one works again."""
+
+    def tried(self, relays: Relays, now: float) -> None:
+        """A race begins to open a path through the relay."""
+        if relays not in self._opened:
+            self._in_vain[relays] = now
+
+    def arranged(self, routes: tuple[Route, ...]) -> tuple[Route, ...]:
+        """Returns the routes in the order in which a race tries them. Only relays change places, where there are more
+        than a race opens at once. As long as none of them has opened, those that were tried come last, the latest at
+        the end. Once one has, the first relay is followed by those that have."""
+        if len(routes) <= self._detect.relay_openings_max or not (self._in_vain or self._opened):
+            return routes
+        relayed = [route for route in routes if route.relays]
+        if any(route.relays in self._opened for route in relayed):
+            relayed[1:] = sorted(relayed[1:], key=lambda route: route.relays not in self._opened)
+        else:
+            relayed.sort(key=lambda route: self._in_vain.get(route.relays, -math.inf))
+        arranged = iter(relayed)
+        return tuple([next(arranged) if route.relays else route for route in routes])
 
     def failed(self, relays: Relays, now: float) -> None:
         """A try failed before the relay opened a path."""
@@ -54,6 +88,9 @@ class RetrySchedule:
 
     def opened(self, relays: Relays) -> None:
         """The relay opened a path: every race that waits for it may retry at once."""
+        if relays not in self._opened:
+            self._opened.add(relays)
+            self._in_vain.pop(relays, None)
         if self._outages and self._outages.pop(relays, None) is not None:
             for notify in self.waiting:
                 notify.set()

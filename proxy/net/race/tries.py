@@ -48,7 +48,7 @@ class Tries:
         self.began_at = now
         self.pause: Pause = (now, now)
         self.candidates: list[Candidate] = []
-        self.routes = routes
+        self.routes = terms.schedule.arranged(routes)
         self.direct_waits = direct_waits
         self.is_plain = routes == (DIRECT,)
         """Direct is the only route."""
@@ -57,7 +57,7 @@ class Tries:
 
     def restrict_to(self, routes: Sequence[Route], *, direct_waits: bool = False) -> None:
         """Takes other routes; there may be new ones. All candidates must be of these routes."""
-        self.routes = tuple(routes)
+        self.routes = self.terms.schedule.arranged(tuple(routes))
         self.direct_waits = direct_waits
         self.is_plain = self.routes == (DIRECT,)
         self.knowledge = self.terms.knowledge if len(self.routes) > 1 else NOTHING_KNOWN
@@ -81,6 +81,8 @@ class Tries:
                 is_skipped = candidate.avoids_residual and candidate.symptom is Symptom.SKIPPED
                 if is_skipped and candidate.stage is not Stage.RESOLVE:  # RESOLVE: encrypted DNS did not answer
                     return route
+        if now + self.terms.detect.hedge_relay_s > self._search_ends_at:
+            return None
         due = [candidate for at, candidate in self._retriable(latest) if at <= now]
         return min(due, key=lambda c: c.started_at).route if due else None
 
@@ -212,6 +214,8 @@ class Tries:
                 return DOH  # its lookup shows whether the name is local
         if self.direct_waits and self.direct_due_at(now) < math.inf:
             left = [route for route in left if route.relays]
+        if self._has_many:
+            left = self._without_held_back(left, now)
         if not left:
             return None
         for candidate in self.candidates:
@@ -234,6 +238,36 @@ class Tries:
             if cut_hellos is CutHellos.LAST and not served and DIRECT in self.routes:
                 return DIRECT
         return None if self.candidates else left[0]
+
+    def _without_held_back(self, left: list[Route], now: float) -> list[Route]:
+        """Returns the routes without relays that may not be tried now: a race with many relays opens no two of one
+        server at once, and its search has an end."""
+        detect, server_of = self.terms.detect, self.terms.schedule.server_of
+        tried = [candidate for candidate in self.candidates if candidate.route.relays]
+        if len(tried) >= detect.relay_search_max or now + detect.hedge_relay_s > self._search_ends_at:
+            return [route for route in left if not route.relays]
+        busy = {server_of(candidate.route.relays) for candidate in tried if candidate.phase is Phase.DIALING}
+        return [route for route in left if not route.relays or server_of(route.relays) not in busy]
+
+    def give_up_oldest(self, now: float) -> None:
+        """Gives up the relay that has been opened for longest, where a race with many relays opens as many as it may.
+        All of them look dropped then."""
+        if self._has_many:
+            opening = [each for each in self.candidates if each.route.relays and each.phase is Phase.DIALING]
+            if len(opening) >= self.terms.detect.relay_openings_max:
+                min(opening, key=lambda candidate: candidate.started_at).drop(now)
+
+    @property
+    def _has_many(self) -> bool:
+        """Whether it has more routes than it opens relays at once."""
+        return len(self.routes) > self.terms.detect.relay_openings_max
+
+    @property
+    def _search_ends_at(self) -> float:
+        """When a race with many relays has tried them for `relay_search_s`, without its pause; infinite for others."""
+        if not self._has_many:
+            return math.inf
+        return self.began_at + self.pause[1] - self.pause[0] + self.terms.detect.relay_search_s
 
     def _cut_hellos(self, flight: Flight | None, attempts: Sequence[Attempt]) -> CutHellos:
         """Whether a cut ClientHello may be sent now. In place of the first one that comes last, the whole hello is sent

@@ -155,3 +155,31 @@ def test_a_dial_that_is_cancelled_while_it_waits_returns_its_slots() -> None:
         (await slots.take("vps")).release()
 
     play(scene())
+
+
+def test_of_many_relays_one_handshake_at_a_time_begins_until_the_relay_answers() -> None:
+    async def scene() -> None:
+        slots = Slots(wait_s=10.0, one_at_first=True)
+        assert await twelve(slots) == pytest.approx([0.0] + 7 * [0.05] + 4 * [0.1])
+        began = asyncio.get_running_loop().time()
+        assert await twelve(slots) == pytest.approx([began] * 8 + [began + 0.05] * 4), "it has answered"
+        slot = await slots.take("vps")
+        slot.failed(silence())
+        slot.release()
+        assert len(set(await twelve(slots))) == 3, "after a failure it has to answer again"
+
+    play(scene())
+
+
+def test_a_dial_that_was_given_up_lets_the_next_one_begin() -> None:
+    async def scene() -> None:
+        slots = Slots(wait_s=10.0, one_at_first=True)
+        first = await slots.take("vps")
+        waiting = [asyncio.create_task(slots.take("vps")) for _ in range(2)]
+        await asyncio.sleep(1)
+        assert not any(task.done() for task in waiting)
+        waiting[0].cancel()
+        first.release()
+        (await waiting[1]).release()
+
+    play(scene())

@@ -1985,3 +1985,132 @@ def test_a_silent_stream_that_was_overtaken_came_no_further_than_its_relay() -> 
         assert not health.is_open("tor", 2.0)
 
     play(scene())
+
+
+# -- many relays, most of them dead ------------------------------------------------------------------------------------
+
+
+class Search(Scene):
+    """A race over many relays. It counts those that are being opened."""
+
+    def __init__(self, scripts: dict[Route, Script], schedule: RetrySchedule) -> None:
+        self.opening: list[str] = []
+        self.most = 0
+        self.overlaps: set[str] = set()  # servers with two openings at once
+        super().__init__(scripts, schedule=schedule)
+
+    def _dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
+        dialer, server = super()._dialer(route), route.relays[0].partition("-")[0]
+        dial = dialer.dial
+
+        async def counted(destination: Destination) -> Any:
+            self.overlaps |= {server} & set(self.opening)
+            self.opening.append(server)
+            self.most = max(self.most, len(self.opening))
+            try:
+                return await dial(destination)
+            finally:
+                self.opening.remove(server)
+
+        dialer.dial = counted  # type: ignore[method-assign]
+        return dialer
+
+    @property
+    def tried(self) -> list[str]:
+        return [attempt.route.relays[0] for attempt in self.race.attempts]
+
+
+def many(
+    count: int, *, good: int = -1, dead: Callable[[], Script] = lambda: Script(connect=99.0)
+) -> dict[Route, Script]:
+    return {Route((f"r{n}",)): Script(answer=OK) if n == good else dead() for n in range(count)}
+
+
+def by_server() -> RetrySchedule:
+    return RetrySchedule(DetectTuning(), server_of=lambda relays: relays[0].partition("-")[0])
+
+
+def test_of_many_silent_relays_four_are_opened_at_once_and_within_a_minute_the_visit_ends() -> None:
+    async def scene() -> None:
+        stage = Search(many(2000), by_server())
+        began = asyncio.get_running_loop().time()
+        assert not await stage.race.connect()
+        assert asyncio.get_running_loop().time() - began <= 60
+        assert stage.most == 4
+        assert stage.tried == [f"r{n}" for n in range(20)], "one each 3 s"
+        stage.race.close()
+        assert stage.opening == []
+
+    play(scene())
+
+
+def test_the_next_visit_goes_on_with_the_relays_that_were_not_tried() -> None:
+    async def scene() -> None:
+        schedule, scripts = by_server(), many(50, good=30)
+        first = Search(scripts, schedule)
+        assert not await first.race.connect()
+        first.race.close()
+        second = Search(scripts, schedule)
+        won = await second.deliver()
+        assert won is not None
+        assert won.route == Route(("r30",))
+        assert second.tried == [f"r{n}" for n in range(20, 31)]
+        third = Search(scripts, schedule)
+        began = asyncio.get_running_loop().time()
+        won = await third.deliver()
+        assert won is not None
+        assert won.route == Route(("r30",))
+        assert third.tried == ["r0", "r30"], "what has opened comes right behind the first"
+        assert asyncio.get_running_loop().time() - began < 3.5
+
+    play(scene())
+
+
+def test_no_two_of_many_relays_are_opened_at_one_server_at_once() -> None:
+    async def scene() -> None:
+        scripts = {Route((f"{server}-{port}",)): Script(connect=9.0 + port) for server in "abc" for port in range(3)}
+        stage = Search(scripts, by_server())
+        assert await stage.race.connect()
+        assert stage.tried[:3] == ["a-0", "b-0", "c-0"]
+        assert stage.overlaps == set()
+        stage.race.close()
+
+    play(scene())
+
+
+def test_relays_that_refuse_are_tried_at_once_and_not_without_end() -> None:
+    async def scene() -> None:
+        stage = Search(many(2000, dead=lambda: Script(connect=refused(), fails_after=0.05)), by_server())
+        began = asyncio.get_running_loop().time()
+        assert not await stage.race.connect()
+        assert asyncio.get_running_loop().time() - began <= 60
+        assert len(set(stage.tried)) == DetectTuning().relay_search_max
+        assert stage.most == 1
+
+    play(scene())
+
+
+def test_a_few_relays_are_tried_for_as_long_as_ever() -> None:
+    async def scene() -> None:
+        scripts = many(4, dead=lambda: Script(connect=20.0))
+        stage = Search(scripts, by_server())
+        assert await stage.race.connect()
+        assert asyncio.get_running_loop().time() == pytest.approx(20.0, abs=0.1), "none is given up for another"
+        stage.race.close()
+
+    play(scene())
+
+
+def test_the_wait_for_the_clients_flight_takes_nothing_from_the_search() -> None:
+    async def scene() -> None:
+        scripts = {Route(("closes",)): Script(answer=b""), **many(20, good=3)}
+        stage = Search(scripts, by_server())
+        assert await stage.race.connect()
+        await asyncio.sleep(300)
+        flight = Flight()
+        flight.receive_data(GET)
+        won = await stage.race.deliver(flight, lambda: True)
+        assert won is not None
+        assert won.route == Route(("r3",))
+
+    play(scene())

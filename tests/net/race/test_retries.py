@@ -107,3 +107,24 @@ def test_a_young_outage_is_waited_out_and_an_old_one_is_not() -> None:
 async def test_a_silent_relay_is_tried_again_beside_the_silent_try() -> None:
     retries = Retries(schedule(), STEADY, Notify())
     assert retries.due_at(Candidate(RELAY, 100.0)) == 110.0
+
+
+def test_as_long_as_none_of_many_relays_has_opened_those_that_were_tried_come_last() -> None:
+    shared = schedule()
+    routes = (DIRECT, *(Route((name,)) for name in "abcde"))
+
+    def order() -> str:
+        arranged = shared.arranged(routes)
+        assert arranged[0] == DIRECT, "others keep their places"
+        return "".join(route.relays[0] for route in arranged[1:])
+
+    assert order() == "abcde"
+    shared.tried(("b",), 101.0)
+    shared.tried(("a",), 102.0)
+    assert order() == "cdeba"
+    shared.opened(("d",))
+    assert order() == "adbce", "the first one is the group's choice"
+    shared.tried(("d",), 103.0)
+    assert order() == "adbce", "one failure of a relay that has worked changes nothing"
+    few = (Route(("b",)), Route(("x",)))
+    assert shared.arranged(few) == few
