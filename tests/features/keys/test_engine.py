@@ -280,6 +280,25 @@ def _no_engine() -> Binary:
     raise NoEngine("no engine here")
 
 
+async def test_of_many_keys_those_that_may_be_tried_next_are_in_the_process(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        link = here.server.links["ss"]
+        dialers = [here.dialer(link, f"key{n}") for n in range(1, 101)]
+        assert await page(dialers[0], here.site.destination) == b"hello"
+        assert _users(here) == {f"k{n}" for n in range(1, 65)}
+        for n in range(2, 65):  # tried in vain
+            here.engine._members[f"key{n}", read_key(link)].used_at = float(n)
+        assert await page(dialers[64], here.site.destination) == b"hello"
+        assert _users(here) == {"k1", *(f"k{n}" for n in range(65, 101)), *(f"k{n}" for n in range(2, 29))}
+        process = _pid(here)
+        assert await page(dialers[99], here.site.destination) == b"hello"
+        assert _pid(here) == process, "one more key of those costs no start"
+
+
+def _users(here: World) -> set[str]:
+    return set(here.engine._running[-1].users)
+
+
 async def test_a_new_key_starts_a_second_process_and_no_tunnel_is_cut(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         first = await here.dialer(here.server.links["ss"], "one").dial(here.site.destination)

@@ -11,6 +11,7 @@ from proxy.model import Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.dialers.hello_spacing import APART_S, HelloSpacing
 from proxy.net.dialers.slots import Slot, Slots
+from proxy.net.tasks import spawn
 from tests.support.clock import Clock
 from tests.support.clock import run as play
 from tests.support.rows import each_row
@@ -175,7 +176,7 @@ def test_a_dial_that_was_given_up_lets_the_next_one_begin() -> None:
     async def scene() -> None:
         slots = Slots(wait_s=10.0, one_at_first=True)
         first = await slots.take("vps")
-        waiting = [asyncio.create_task(slots.take("vps")) for _ in range(2)]
+        waiting = [spawn(slots.take("vps"), name="a dial") for _ in range(2)]
         await asyncio.sleep(1)
         assert not any(task.done() for task in waiting)
         waiting[0].cancel()

@@ -1,0 +1,94 @@
+"""A group of many relays on loopback, most of them dead: some refuse, some take connections and say nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.byway import Byway
+from tests.support.client import fetch
+from tests.support.origin import Origin
+from tests.support.relay import Relay
+
+REFUSING, SILENT = 40, 6
+
+HASTY = "\n[detect]\nhedge_relay_s = 0.3\nrelay_retry_s = [0.1]\ngive_up_s = 5\nrelay_search_s = 5\n"
+
+
+@dataclass
+class Dead:
+    """Ports that refuse, and a server on a few others that takes connections and says nothing."""
+
+    refusing: list[int] = field(default_factory=list)
+    silent: list[int] = field(default_factory=list)
+    open: dict[int, int] = field(default_factory=dict)  # connections at present, by port
+    taken: int = 0
+    most: int = 0  # connections at once, of all
+    most_of_one: int = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        port = writer.get_extra_info("sockname")[1]
+        self.open[port] = self.open.get(port, 0) + 1
+        self.taken += 1
+        self.most = max(self.most, sum(self.open.values()))
+        self.most_of_one = max(self.most_of_one, self.open[port])
+        with contextlib.suppress(OSError):
+            while await reader.read(1000):
+                pass
+        self.open[port] -= 1
+        writer.close()
+
+    @property
+    def ports(self) -> list[int]:
+        return [*self.refusing[:5], *self.silent, *self.refusing[5:]]
+
+
+@contextlib.asynccontextmanager
+async def dead_relays() -> AsyncIterator[Dead]:
+    made = Dead()
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(REFUSING):
+            bound = stack.enter_context(socket.socket())  # nobody listens on it, and no other program gets it
+            bound.bind(("127.0.0.1", 0))
+            made.refusing.append(bound.getsockname()[1])
+        for _ in range(SILENT):
+            server = await stack.enter_async_context(await asyncio.start_server(made.serve, "127.0.0.1", 0))
+            made.silent.append(server.sockets[0].getsockname()[1])
+        yield made
+
+
+def config(ports: list[int]) -> str:
+    relays = "".join(f'[[relay]]\nname = "r{n}"\nurl = "socks5h://127.0.0.1:{port}"\n' for n, port in enumerate(ports))
+    names = ", ".join(f'"r{n}"' for n in range(len(ports)))
+    return f'{relays}[[group]]\nname = "shop"\nrelays = [{names}]\npolicy = "fallback"\n{HASTY}'
+
+
+async def test_the_one_that_works_is_found_and_then_comes_soon(tmp_path: Path) -> None:
+    async with dead_relays() as dead, Origin() as origin, Relay({"blocked.test": "127.0.0.1"}) as good:
+        ports = [*dead.ports, good.port]
+        async with Byway(tmp_path, config=config(ports), rules="MATCH,shop") as byway:
+            answer = await fetch(f"http://blocked.test:{origin.http_port}/", via=byway.proxy)
+            assert answer.status == 200
+            assert dead.taken == SILENT, "each of them was tried once"
+            assert dead.most <= 4
+            assert dead.most_of_one == 1
+            for n in range(3):
+                answer = await fetch(f"http://blocked.test:{origin.http_port}/{n}", via=byway.proxy)
+                assert answer.status == 200
+            assert dead.taken <= SILENT + 3, "the one that worked comes right behind the first"
+
+
+async def test_where_none_works_the_visit_ends_and_says_how_many_were_tried(tmp_path: Path) -> None:
+    async with dead_relays() as dead, Origin() as origin:
+        ports = dead.ports
+        async with Byway(tmp_path, config=config(ports), rules="MATCH,shop") as byway:
+            answer = await fetch(f"http://blocked.test:{origin.http_port}/", via=byway.proxy)
+            assert answer.status == 502
+            assert dead.most <= 4
+            (visit,) = (await byway.read("log"))["outcomes"]
+            assert f"relays: none of {len(ports)} tried of {len(ports)} answered" in visit["error"]
+            assert origin.requests == []
