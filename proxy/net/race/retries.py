@@ -63,9 +63,9 @@ class RetrySchedule:
         """Returns the routes in the order in which a race tries them. Only relays change places, where there are more
         than a race opens at once. As long as none of them has opened, those that were tried come last, the latest at
         the end. Once one has, the first relay is followed by those that have."""
-        if len(routes) <= self._detect.relay_openings_max or not (self._in_vain or self._opened):
-            return routes
         relayed = [route for route in routes if route.relays]
+        if len(relayed) <= self._detect.relay_openings_max:
+            return routes
         if any(route.relays in self._opened for route in relayed):
             relayed[1:] = sorted(relayed[1:], key=lambda route: route.relays not in self._opened)
         else:

@@ -48,7 +48,7 @@ class Tries:
         self.began_at = now
         self.pause: Pause = (now, now)
         self.candidates: list[Candidate] = []
-        self.routes = terms.schedule.arranged(routes)
+        self.routes = routes if len(routes) <= terms.detect.relay_openings_max else terms.schedule.arranged(routes)
         self.direct_waits = direct_waits
         self.is_plain = routes == (DIRECT,)
         """Direct is the only route."""
@@ -259,8 +259,9 @@ class Tries:
 
     @property
     def _has_many(self) -> bool:
-        """Whether it has more routes than it opens relays at once."""
-        return len(self.routes) > self.terms.detect.relay_openings_max
+        """Whether it has more relays than it opens at once."""
+        most = self.terms.detect.relay_openings_max
+        return len(self.routes) > most and sum(bool(route.relays) for route in self.routes) > most
 
     @property
     def _search_ends_at(self) -> float:
