@@ -578,6 +578,8 @@ class Race:
         if valid:
             winner.stage, winner.symptom = Stage.DONE, Symptom.NONE
             winner.ended_at = winner.ended_at or self._loop.time()
+            if winner.route.relays:
+                self._terms.schedule.delivered(winner.route.relays)
             if winner.syn_s and self._flight is not None and self._flight.protocol is FlightProtocol.TLS:
                 self._note_times(winner)
             findings = self._terms.findings

@@ -35,7 +35,7 @@ class _Outage:
 class RetrySchedule:
     """Shared by all races over the same relays. Times are the loop's, in seconds."""
 
-    __slots__ = ("_detect", "_in_vain", "_opened", "_outages", "_rng", "server_of", "waiting")
+    __slots__ = ("_detect", "_in_vain", "_delivered", "_outages", "_rng", "server_of", "waiting")
 
     def __init__(
         self,
@@ -49,25 +49,31 @@ class RetrySchedule:
         self.server_of = server_of
         self._rng = rng if rng is not None else random.SystemRandom()
         self._outages: dict[Relays, _Outage] = {}
-        self._opened: set[Relays] = set()  # relays that have opened a path
+        self._delivered: set[Relays] = set()  # relays that have delivered
         self._in_vain: dict[Relays, float] = {}  # the others that were tried: when a race last did
         self.waiting: set[Notify] = set()
         """Races in which a relay failed: they are notified when one works again."""
 
     def tried(self, relays: Relays, now: float) -> None:
         """A race begins to open a path through the relay."""
-        if relays not in self._opened:
+        if relays not in self._delivered:
             self._in_vain[relays] = now
+
+    def delivered(self, relays: Relays) -> None:
+        """The relay delivered. One that only opened a path may be a key that has expired."""
+        if relays not in self._delivered:
+            self._delivered.add(relays)
+            self._in_vain.pop(relays, None)
 
     def arranged(self, routes: tuple[Route, ...]) -> tuple[Route, ...]:
         """Returns the routes in the order in which a race tries them. Only relays change places, where there are more
-        than a race opens at once. As long as none of them has opened, those that were tried come last, the latest at
-        the end. Once one has, the first relay is followed by those that have."""
+        than a race opens at once. As long as none of them has delivered, those that were tried come last, the latest
+        at the end. Once one has, the first relay is followed by those that have."""
         relayed = [route for route in routes if route.relays]
         if len(relayed) <= self._detect.relay_openings_max:
             return routes
-        if any(route.relays in self._opened for route in relayed):
-            relayed[1:] = sorted(relayed[1:], key=lambda route: route.relays not in self._opened)
+        if any(route.relays in self._delivered for route in relayed):
+            relayed[1:] = sorted(relayed[1:], key=lambda route: route.relays not in self._delivered)
         else:
             relayed.sort(key=lambda route: self._in_vain.get(route.relays, -math.inf))
         arranged = iter(relayed)
@@ -88,9 +94,6 @@ class RetrySchedule:
 
     def opened(self, relays: Relays) -> None:
         """The relay opened a path: every race that waits for it may retry at once."""
-        if relays not in self._opened:
-            self._opened.add(relays)
-            self._in_vain.pop(relays, None)
         if self._outages and self._outages.pop(relays, None) is not None:
             for notify in self.waiting:
                 notify.set()

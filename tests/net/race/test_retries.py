@@ -109,7 +109,7 @@ async def test_a_silent_relay_is_tried_again_beside_the_silent_try() -> None:
     assert retries.due_at(Candidate(RELAY, 100.0)) == 110.0
 
 
-def test_as_long_as_none_of_many_relays_has_opened_those_that_were_tried_come_last() -> None:
+def test_as_long_as_none_of_many_relays_has_delivered_those_that_were_tried_come_last() -> None:
     shared = schedule()
     routes = (DIRECT, *(Route((name,)) for name in "abcde"))
 
@@ -123,6 +123,8 @@ def test_as_long_as_none_of_many_relays_has_opened_those_that_were_tried_come_la
     shared.tried(("a",), 102.0)
     assert order() == "cdeba"
     shared.opened(("d",))
+    assert order() == "cdeba", "an expired key opens too"
+    shared.delivered(("d",))
     assert order() == "adbce", "the first one is the group's choice"
     shared.tried(("d",), 103.0)
     assert order() == "adbce", "one failure of a relay that has worked changes nothing"
