@@ -35,7 +35,7 @@ class _Outage:
 class RetrySchedule:
     """Shared by all races over the same relays. Times are the loop's, in seconds."""
 
-    __slots__ = ("_detect", "_in_vain", "_delivered", "_outages", "_rng", "server_of", "waiting")
+    __slots__ = ("_delivered", "_detect", "_in_vain", "_outages", "_rng", "server_of", "waiting")
 
     def __init__(
         self,
@@ -49,8 +49,8 @@ class RetrySchedule:
         self.server_of = server_of
         self._rng = rng if rng is not None else random.SystemRandom()
         self._outages: dict[Relays, _Outage] = {}
-        self._delivered: set[Relays] = set()  # relays that have delivered
-        self._in_vain: dict[Relays, float] = {}  # the others that were tried: when a race last did
+        self._delivered: dict[Relays, None] = {}  # the few that delivered last, the latest at the end
+        self._in_vain: dict[Relays, float] = {}  # others that were tried, and have not delivered since: when
         self.waiting: set[Notify] = set()
         """Races in which a relay failed: they are notified when one works again."""
 
@@ -61,21 +61,24 @@ class RetrySchedule:
 
     def delivered(self, relays: Relays) -> None:
         """The relay delivered. One that only opened a path may be a key that has expired."""
-        if relays not in self._delivered:
-            self._delivered.add(relays)
-            self._in_vain.pop(relays, None)
+        self._in_vain.pop(relays, None)
+        self._delivered.pop(relays, None)
+        self._delivered[relays] = None
+        if len(self._delivered) > self._detect.relay_openings_max:
+            del self._delivered[next(iter(self._delivered))]
 
     def arranged(self, routes: tuple[Route, ...]) -> tuple[Route, ...]:
         """Returns the routes in the order in which a race tries them. Only relays change places, where there are more
-        than a race opens at once. As long as none of them has delivered, those that were tried come last, the latest
-        at the end. Once one has, the first relay is followed by those that have."""
+        than a race opens at once. Those that were tried in vain come last, the latest at the end. Once one has
+        delivered, the first relay stays first, and those that delivered last follow it."""
         relayed = [route for route in routes if route.relays]
         if len(relayed) <= self._detect.relay_openings_max:
             return routes
-        if any(route.relays in self._delivered for route in relayed):
-            relayed[1:] = sorted(relayed[1:], key=lambda route: route.relays not in self._delivered)
-        else:
-            relayed.sort(key=lambda route: self._in_vain.get(route.relays, -math.inf))
+        kept = int(any(route.relays in self._delivered for route in relayed))
+        relayed[kept:] = sorted(
+            relayed[kept:],
+            key=lambda route: (route.relays not in self._delivered, self._in_vain.get(route.relays, -math.inf)),
+        )
         arranged = iter(relayed)
         return tuple([next(arranged) if route.relays else route for route in routes])
 
