@@ -343,10 +343,10 @@ class Health:
         return {name: relay.fault for name, relay in self._relays.items() if relay.fault is not None}
 
     def remembered(self) -> list[KnownHealth]:
-        """Returns the health of all relays, to be kept across a restart."""
-        return [
-            KnownHealth(name, **{kept: getattr(relay, kept) for kept in _KEPT}) for name, relay in self._relays.items()
-        ]
+        """Returns the health of all relays, to be kept across a restart. Those that worked last come first: where there
+        are too many, the last ones are not kept."""
+        known = sorted(self._relays.items(), key=lambda item: item[1].worked_at, reverse=True)
+        return [KnownHealth(name, **{kept: getattr(relay, kept) for kept in _KEPT}) for name, relay in known]
 
     def restore(self, remembered: Iterable[KnownHealth]) -> None:
         """Restores the health of relays that have not been used since the start."""

@@ -465,3 +465,11 @@ def test_an_order_is_kept_until_the_first_back_off_is_over(health: Health) -> No
 
     assert health.order_until(NOW) == min(health.of(name).open_until for name in ("tor", "vps"))
     assert health.order_until(NOW - 86_400) == NOW - 86_400, "from before the clock was set back"
+
+
+def test_of_too_many_relays_those_that_worked_last_are_kept(health: Health) -> None:
+    for name in ("a", "b", "c"):
+        health.failed(name, NOW)
+    health.worked("d", NOW)
+    health.worked("e", NOW + 1)
+    assert [known.relay for known in health.remembered()] == ["e", "d", "a", "b", "c"]
