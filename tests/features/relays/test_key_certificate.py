@@ -89,8 +89,13 @@ def test_at_a_terminal_the_person_is_asked(
     byway: Byway, home: Home, server: Server, monkeypatch: pytest.MonkeyPatch, answer: bool, kept: int
 ) -> None:
     asked: list[str] = []
+
+    def confirm(question: str) -> bool:
+        asked.append(question)
+        return answer
+
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
-    monkeypatch.setattr(commands, "confirm", lambda question: asked.append(question) or answer)
+    monkeypatch.setattr(commands, "confirm", confirm)
     ran = byway("relay", "add", server.link(), "--pin", "ask", "--local", "--no-test")
     assert ran.code == 0
     assert len(asked) == 1
