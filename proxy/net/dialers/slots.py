@@ -63,7 +63,8 @@ class Slots:
                 try:
                     await self._handshakes.acquire()
                     try:
-                        is_first = self._first is not None and await self._first.take()
+                        first = self._first
+                        is_first = first is not None and not first.is_answering and await first.turn.acquire()
                     except BaseException:
                         self._handshakes.release()
                         raise
@@ -73,7 +74,9 @@ class Slots:
         except TimeoutError:
             text = f"relay {relay}: too many connections to it are being opened"
             raise DialError(text, stage=Stage.RELAY, symptom=Symptom.LOCAL) from None
-        slot = Slot(self._handshakes, self._paths, spacing, self._first, is_first=is_first)
+        slot = Slot(self._handshakes, self._paths, spacing, first, is_first=is_first)
+        if first is not None and first.is_answering:  # it has answered the one before
+            slot.end_turn()
         if spacing is not None:
             try:
                 await slot.wait_for_turn(spacing, self._turn, called_at)
@@ -84,23 +87,11 @@ class Slots:
 
 
 class _First:
-    """Lets one handshake at a time begin, until the relay has answered."""
+    """Whether the relay has answered, and the turn of the one handshake that begins until then."""
 
     def __init__(self) -> None:
         self.is_answering = False
-        self._turn = asyncio.Lock()
-
-    async def take(self) -> bool:
-        """Waits for the turn of a handshake. Returns whether it is to be ended."""
-        if self.is_answering:
-            return False
-        await self._turn.acquire()
-        if self.is_answering:
-            self._turn.release()
-        return not self.is_answering
-
-    def end(self) -> None:
-        self._turn.release()
+        self.turn = asyncio.Lock()
 
 
 class Slot:
@@ -157,12 +148,13 @@ class Slot:
         if self._first is not None:
             self._first.is_answering = is_answering
             if is_answering:
-                self._end_first()
+                self.end_turn()
 
-    def _end_first(self) -> None:
+    def end_turn(self) -> None:
+        """Lets the next handshake begin. Harmless when repeated."""
         if self._is_first and self._first is not None:
             self._is_first = False
-            self._first.end()
+            self._first.turn.release()
 
     def request_sent(self) -> None:
         """The relay has the request: returns the handshake's slot early. Harmless when repeated."""
@@ -172,6 +164,6 @@ class Slot:
 
     def release(self) -> None:
         """Returns both slots."""
-        self._end_first()
+        self.end_turn()
         self.request_sent()
         self._paths.release()
