@@ -391,7 +391,7 @@ def _with_shown_pin(call: Invocation, paths: Paths, news: Sequence[NewRelay], *,
     )
     if not yes:
         if call.output.as_json or sys.stdin is None or not sys.stdin.isatty():
-            raise Misused("nobody can be asked here; to keep it, write it after --pin, or add --yes")
+            raise Misused("no person can be asked here: to keep it, write it after --pin, or add --yes")
         if not confirm("Keep it, as the only certificate that this server may show?"):
             return None
     assert new.allowed is not None
