@@ -16,7 +16,7 @@ from tests.support.relay import Relay
 
 REFUSING, SILENT = 40, 6
 
-HASTY = "\n[detect]\nhedge_relay_s = 0.3\nrelay_retry_s = [0.1]\ngive_up_s = 5\nrelay_search_s = 5\n"
+HASTY = "\n[detect]\nhedge_relay_s = 0.3\nrelay_retry_s = [0.1]\ngive_up_s = 5\n"
 
 
 @dataclass
