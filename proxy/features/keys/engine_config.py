@@ -58,6 +58,11 @@ class Entry:
         return f"<Entry {self.user} {self.key!r}>"
 
 
+def is_pooled(key: Key) -> bool:
+    """Whether the engine carries several openings in one connection to the key's server."""
+    return isinstance(key, AnyTls | Ssh) or isinstance(getattr(key, "transport", None), Grpc | Http2 | Xhttp)
+
+
 READY = "ready"
 """The user whose request the engine hands to Byway: it shows that the engine has begun to work."""
 

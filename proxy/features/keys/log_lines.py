@@ -1,4 +1,4 @@
-"""What the engine's lines say about one opening. Pure.
+"""What the engine's lines say about one opening, and the error that it is told as. Pure.
 
 The lines name visited hosts, so none is stored or shown: a line becomes one of a few faults, or nothing. The table is
 that of mihomo 1.19; a line of an opening that is in no row means that the engine failed.
@@ -9,7 +9,11 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
+from proxy.detect.relay_faults import RelayFault
+from proxy.model import Stage, Symptom
+from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.wire.keys.values import Key, Shadowsocks, Vmess
 
 
 class LineFault(StrEnum):
@@ -51,10 +55,10 @@ _ROWS: tuple[tuple[LineFault, re.Pattern[str]], ...] = (
 """The first that fits an error counts."""
 
 
-def refused_outbound(line: str) -> int | None:
-    """Returns the place, from 0, of the outbound for which the engine refuses its configuration; None: it is no such
-    line. The reason may have a part of a key."""
-    match = _REFUSED.search(line)
+def refused_outbound(lines: str) -> int | None:
+    """Returns the place, from 0, of the outbound for which the engine refuses its configuration; None: no line says so.
+    The reason in the line may have a part of a key."""
+    match = _REFUSED.search(lines)
     return None if match is None else int(match[1])
 
 
@@ -67,3 +71,28 @@ def read(line: str) -> OpeningFailed | None:
     error = match["error"]
     fault = next((fault for fault, pattern in _ROWS if pattern.search(error)), LineFault.ENGINE)
     return OpeningFailed(int(match["port"]), fault)
+
+
+def fault_of(fault: LineFault, key: Key, relay: str) -> DialError | None:
+    """Returns the error of an opening through a key, the relay of that name; None: Byway's own dial has said why."""
+    match fault:
+        case LineFault.CERTIFICATE:
+            return _error(relay, RelayFault.KEY_CERTIFICATE.text, RelayFault.KEY_CERTIFICATE, Symptom.RELAY_AUTH)
+        case LineFault.REFUSED:
+            return _error(relay, RelayFault.KEY_REFUSED.text, RelayFault.KEY_REFUSED, Symptom.RELAY_AUTH)
+        case LineFault.CLOSED:
+            needs_clock = isinstance(key, Vmess) or (isinstance(key, Shadowsocks) and key.cipher.startswith("2022-"))
+            closed = RelayFault.KEY_CLOSED_OR_CLOCK if needs_clock else RelayFault.KEY_CLOSED
+            return _error(relay, closed.text, closed)
+        case LineFault.SILENT:
+            return _error(relay, "its server took the connection, and did not answer", Symptom.TIMEOUT)
+        case LineFault.UNREACHABLE if key.protocol.is_over_udp:
+            return _error(relay, RelayFault.UNREACHABLE.text, Symptom.UNREACHABLE)
+        case LineFault.UNREACHABLE:
+            return None
+        case LineFault.ENGINE:
+            return _error(relay, "the engine failed", "engine")
+
+
+def _error(relay: str, text: str, evidence: str, symptom: Symptom = Symptom.RELAY_DOWN) -> DialError:
+    return DialError(f"relay {relay}: {text}", stage=Stage.FIRST_BYTE, symptom=symptom, evidence={"relay": evidence})

@@ -17,7 +17,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ _POLL_S = 0.01
 _PF_EXITING = 0x4  # include/linux/sched.h; the flags are field 9 of /proc/PID/stat
 _TERM_S = 1.0
 _LINE_LIMIT = 4096
+_LINES_KEPT = 16
 _READ = 64 * 1024
 
 _WRAPPER = (
@@ -49,27 +51,26 @@ _KEPT_ENVIRONMENT = ("LD_LIBRARY_PATH", "PATH")  # for Python itself; the engine
 
 
 class EngineFailed(NoEngine):
-    """The engine did not start."""
+    """The engine did not start. `lines` are the last that it printed; they may have a part of a key."""
+
+    def __init__(self, reason: str, lines: Iterable[str] = ()) -> None:
+        super().__init__(reason)
+        self.lines = tuple(lines)
 
 
 class EngineProcess:
     """A running engine. `stop` ends it; so does the end of Byway."""
 
-    def __init__(
-        self,
-        process: subprocess.Popen[bytes],
-        port: int,
-        folder: Path,
-        *,
-        on_line: Callable[[str], None],
-        on_end: Callable[[], None],
-    ) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
         self.port = port
         self.pid = process.pid
         self._process = process
         self._folder = folder
-        self._on_line = on_line
-        self._on_end = on_end
+        self._first_lines: deque[str] = deque(maxlen=_LINES_KEPT)
+        self.on_line: Callable[[str], object] = self._first_lines.append
+        """Gets each line that it prints; until it is set, the last ones are kept for the error of a start."""
+        self.on_end: Callable[[], None] = lambda: None
+        """Called once, when it has ended by itself."""
         self._loop = asyncio.get_running_loop()
         self._received = b""
         self.is_stopped = False
@@ -84,16 +85,12 @@ class EngineProcess:
         binary: Binary,
         configuration: Callable[[int], Mapping[str, Any]],
         parent: Path | None,
-        *,
-        on_line: Callable[[str], None] = lambda line: None,
-        on_end: Callable[[], None] = lambda: None,
     ) -> EngineProcess:
         """Starts the engine with the configuration for a port, and waits until it listens. Its folder is made in
-        `parent`; None: in the system's for temporary files. `on_line` gets each line that it prints; `on_end` is
-        called once, when it has ended. Raises EngineFailed."""
+        `parent`; None: in the system's for temporary files. Raises EngineFailed."""
         for _ in range(TRIES):
             port = free_port()
-            process = await cls._spawned(binary, configuration(port), port, parent, on_line, on_end)
+            process = await cls._spawned(binary, configuration(port), port, parent)
             try:
                 if await process._listens():
                     return process
@@ -110,8 +107,6 @@ class EngineProcess:
         configuration: Mapping[str, Any],
         port: int,
         parent: Path | None,
-        on_line: Callable[[str], None],
-        on_end: Callable[[], None],
     ) -> EngineProcess:
         folder = None
         try:
@@ -131,7 +126,7 @@ class EngineProcess:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
             raise EngineFailed(f"the engine could not be started: {reason_of(error)}") from None
-        started = cls(process, port, folder, on_line=on_line, on_end=on_end)
+        started = cls(process, port, folder)
         try:
             await asyncio.to_thread(_write, process, json.dumps(configuration).encode())
         except BaseException:
@@ -189,12 +184,13 @@ class EngineProcess:
         return any(True for _ in listening_inodes(self.port))
 
     def _ended_at_start(self) -> bool:
-        """Hands on the last lines, which say why, and raises EngineFailed."""
+        """Raises EngineFailed with the last lines, which say why."""
         self._loop.remove_reader(self._output)
         with contextlib.suppress(OSError):
             while data := os.read(self._output, _READ):
                 self._take(data)
-        raise EngineFailed("the engine ended at its start: `byway doctor` shows whether it can be used")
+        text = "the engine ended at its start: `byway doctor` shows whether it can be used"
+        raise EngineFailed(text, self._first_lines)
 
     def _read(self) -> None:
         try:
@@ -211,11 +207,11 @@ class EngineProcess:
         *lines, self._received = (self._received + data).split(b"\n")
         self._received = self._received[:_LINE_LIMIT]
         for line in lines:
-            self._on_line(line[:_LINE_LIMIT].decode("utf-8", "replace"))
+            self.on_line(line[:_LINE_LIMIT].decode("utf-8", "replace"))
 
     async def _ended(self) -> None:
         await self.stop()
-        self._on_end()
+        self.on_end()
 
     def __repr__(self) -> str:
         return f"<EngineProcess {self.pid} port {self.port}>"

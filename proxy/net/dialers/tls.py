@@ -22,7 +22,7 @@ from proxy.model import NO_EVIDENCE, Destination, Evidence, Stage, Symptom, froz
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
 from proxy.net.dialers.relay_handshake import Handshake, dial_relay
-from proxy.net.stream import BULK_RECORDS, CHUNK, LENT, Stream
+from proxy.net.stream import BULK_RECORDS, CHUNK, LENT, Stream, WrappedStream
 
 LINGER_S = 5.0
 """Seconds for which a closed stream goes on handing its last bytes to the kernel."""
@@ -35,18 +35,19 @@ _CERTIFICATE = frozen_evidence({"relay": Symptom.CERTIFICATE})
 _NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
-class TlsStream(Stream):
+class TlsStream(WrappedStream):
     """The client's side of TLS over `inner`, which it owns from now on. Holds at most 64 KiB each way beside a record
     or two; 128 KiB in a call with a `limit` above CHUNK."""
 
     __slots__ = (
-        "_all_decrypted", "_closed", "_decrypted", "_eof_sent", "_failure", "_incoming", "_inner", "_linger",
-        "_outgoing", "_tls", "_unsent",
+        "_all_decrypted", "_closed", "_decrypted", "_eof_sent", "_failure", "_incoming", "_linger", "_outgoing",
+        "_tls", "_unsent",
     )  # fmt: skip
 
+    is_answer_needed = False  # its handshake is one
+
     def __init__(self, inner: Stream, context: ssl.SSLContext, server_name: str) -> None:
-        super().__init__(inner.peer)
-        self._inner = inner
+        super().__init__(inner)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
@@ -57,7 +58,6 @@ class TlsStream(Stream):
         self._eof_sent = False
         self._closed = False
         self._linger: asyncio.TimerHandle | None = None
-        inner.notify = self._inner_ready
 
     async def handshake(self) -> None:
         """Runs the handshake. Raises OSError; ssl.SSLCertVerificationError when the certificate is not valid for the
@@ -102,23 +102,6 @@ class TlsStream(Stream):
     @property
     def plain_socket(self) -> socket.SocketType | None:
         return None
-
-    @property
-    def lowest_socket(self) -> socket.SocketType:
-        return self._inner.lowest_socket
-
-    @property
-    def is_shared(self) -> bool:  # type: ignore[override]  # of most streams it is a constant
-        return self._inner.is_shared
-
-    def unread_error(self) -> int:
-        return self._inner.unread_error()
-
-    def bound_window(self, size: int) -> None:
-        self._inner.bound_window(size)
-
-    def give_up_connection(self) -> None:
-        self._inner.give_up_connection()
 
     def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
         data = self.lend_nowait(limit)
@@ -199,9 +182,6 @@ class TlsStream(Stream):
         if self._eof_sent:
             self._inner.send_eof()
         return True
-
-    def want_write(self) -> None:
-        self._inner.want_write()
 
     def send_eof(self) -> None:
         if self._eof_sent:

@@ -287,7 +287,7 @@ async def test_of_many_keys_those_that_may_be_tried_next_are_in_the_process(tmp_
         assert await page(dialers[0], here.site.destination) == b"hello"
         assert _users(here) == {f"k{n}" for n in range(1, 65)}
         for n in range(2, 65):  # tried in vain
-            here.engine._members[f"key{n}", read_key(link)].used_at = float(n)
+            here.engine._keys[f"key{n}", read_key(link)].used_at = float(n)
         assert await page(dialers[64], here.site.destination) == b"hello"
         assert _users(here) == {"k1", *(f"k{n}" for n in range(65, 101)), *(f"k{n}" for n in range(2, 29))}
         process = _pid(here)
@@ -357,7 +357,7 @@ async def test_the_engine_may_ask_byway_only_for_what_a_visit_needs(tmp_path: Pa
         await fault(dialer, here.site.destination)
         await asyncio.sleep(0)
         assert dialed.count <= 3
-        member = next(iter(here.engine._members.values()))
+        member = next(iter(here.engine._keys.values()))
         with pytest.raises(DialError, match="no visit needs this connection"):
             await member.dial_server(Destination("192.0.2.1", 443))
 
@@ -413,6 +413,4 @@ class _Counting:
 
 
 def _pid(here: World) -> int:
-    process = here.engine._running[-1].process
-    assert process is not None
-    return process.pid
+    return here.engine._running[-1].process.pid

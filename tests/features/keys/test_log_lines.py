@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from proxy.features.keys.log_lines import LineFault, OpeningFailed, read, refused_outbound
+from proxy.detect.relay_faults import RelayFault, relay_fault
+from proxy.features.keys.log_lines import LineFault, OpeningFailed, fault_of, read, refused_outbound
+from proxy.wire.keys.reader import read_key
 from tests.support.rows import each_row
+
+TROJAN = "trojan://secret@relay.example:443"
+SS_2022 = "ss://2022-blake3-aes-128-gcm:AAAAAAAAAAAAAAAAAAAAAA%3D%3D@relay.example:443"
+HYSTERIA = "hysteria2://secret@relay.example:443"
 
 
 def line(error: str, *, level: str = "warning") -> str:
@@ -52,3 +58,28 @@ def test_another_line_is_of_no_opening(text: str) -> None:
 def test_the_outbound_is_told_for_which_the_engine_does_not_start() -> None:
     text = 'time="…" level=fatal msg="Parse config error: proxy 109: parse host key :%!!(MISSING)s(<nil>)"'
     assert refused_outbound(text) == 109
+
+
+@each_row(
+    ("fault", "link", "told"),
+    [
+        (LineFault.CERTIFICATE, TROJAN, RelayFault.KEY_CERTIFICATE),
+        (LineFault.REFUSED, TROJAN, RelayFault.KEY_REFUSED),
+        (LineFault.CLOSED, TROJAN, RelayFault.KEY_CLOSED),
+        (LineFault.CLOSED, SS_2022, RelayFault.KEY_CLOSED_OR_CLOCK),
+        (LineFault.SILENT, TROJAN, RelayFault.SILENT),
+        (LineFault.UNREACHABLE, HYSTERIA, RelayFault.UNREACHABLE),
+        (LineFault.ENGINE, TROJAN, RelayFault.ENGINE),
+    ],
+)
+def test_a_fault_is_told_as_the_relays(fault: LineFault, link: str, told: RelayFault) -> None:
+    error = fault_of(fault, read_key(link), "mine")
+    assert error is not None
+    assert relay_fault(error) is told
+    assert error.symptom.blames_relay
+    assert str(error).startswith("relay mine: ")
+    assert "secret" not in str(error)
+
+
+def test_why_a_server_over_tcp_cannot_be_reached_is_told_by_byways_own_dial() -> None:
+    assert fault_of(LineFault.UNREACHABLE, read_key(TROJAN), "mine") is None

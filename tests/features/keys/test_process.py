@@ -80,7 +80,8 @@ async def test_a_port_that_another_program_took_is_left(tmp_path: Path, monkeypa
 
 async def test_its_end_is_reported_once(tmp_path: Path) -> None:
     ended = []
-    running = await EngineProcess.start(engine(), config, tmp_path, on_end=lambda: ended.append(1))
+    running = await EngineProcess.start(engine(), config, tmp_path)
+    running.on_end = lambda: ended.append(1)
     os.kill(running.pid, signal.SIGKILL)
     await until(lambda: bool(ended))
     await running.stop()

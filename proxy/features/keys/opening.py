@@ -1,0 +1,238 @@
+"""One opening through a key: the dialer, the stream, and the process that carries it.
+
+The engine says "connected" before it is, so a path counts as open when Byway has reached the key's server, and as
+working with the first byte from beyond: until then, an end or silence is the key's failure, unless another destination
+has just been reached through the same key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence, Set
+
+from proxy.features.keys import log_lines
+from proxy.features.keys.engine_config import Entry
+from proxy.features.keys.key_in_use import AnswerStream, KeyInUse
+from proxy.features.keys.log_lines import LineFault
+from proxy.features.keys.process import EngineProcess
+from proxy.model import Destination, Stage, Symptom
+from proxy.model.errors import DialError
+from proxy.net.deadline import deadline
+from proxy.net.dialers.key_relay import engine_failed
+from proxy.net.dialers.socks import Socks5Dialer
+from proxy.net.dialers.tcp import TcpDialer
+from proxy.net.dns.resolver import Resolver
+from proxy.net.poller import Poller
+from proxy.net.stream import CHUNK, Stream
+from proxy.wire.relay_url import RelayKind, RelayUrl
+
+
+class RunningEngine:
+    """A process with its streams."""
+
+    def __init__(self, poller: Poller, process: EngineProcess, entries: Sequence[Entry], ready_password: str) -> None:
+        """`ready_password` is that of the user READY."""
+        self.process = process
+        process.on_line = self._read_line
+        self.ready_password = ready_password
+        self.streams: set[KeyStream] = set()
+        self.idle_since = asyncio.get_running_loop().time()
+        self.has_delivered = False
+        self._poller = poller
+        self._entries = {entry.user: entry for entry in entries}
+        self._dialers: dict[str, Socks5Dialer] = {}
+        self._by_port: dict[int, KeyStream] = {}  # by the local port of an opening that brought no byte yet
+
+    @property
+    def users(self) -> Set[str]:
+        return self._entries.keys()
+
+    def has(self, key: KeyInUse) -> bool:
+        """Whether it runs, and has the key, with the present address of its server."""
+        entry = self._entries.get(key.user)
+        return entry is not None and key.is_ready and entry == key.entry() and self.process.is_alive
+
+    async def dial(self, user: str, password: str, relay: str, destination: Destination) -> Stream:
+        """Asks the engine for a destination, as a user. `relay` is the name in messages. Raises DialError."""
+        dialer = self._dialers.get(user)
+        if dialer is None:
+            here = TcpDialer(self._poller, Resolver(), lambda *_: None, speaks_at_once=True)
+            url = RelayUrl(RelayKind.SOCKS5H, "127.0.0.1", self.process.port, user, password)
+            dialer = self._dialers[user] = Socks5Dialer(_Checked(here, self.process), url, name=relay)
+        return await dialer.dial(destination)
+
+    def add(self, stream: KeyStream) -> None:
+        self.streams.add(stream)
+        self._by_port[stream.local_port] = stream
+
+    def proven(self, stream: KeyStream) -> None:
+        self.has_delivered = True
+        self._by_port.pop(stream.local_port, None)
+
+    def discard(self, stream: KeyStream) -> None:
+        self.streams.discard(stream)
+        if self._by_port.get(stream.local_port) is stream:
+            del self._by_port[stream.local_port]
+        if not self.streams:
+            self.idle_since = asyncio.get_running_loop().time()
+
+    def _read_line(self, line: str) -> None:
+        failed = log_lines.read(line)
+        stream = None if failed is None else self._by_port.get(failed.port)
+        if failed is not None and stream is not None:
+            stream.failed(failed.fault)
+
+    def end(self) -> None:
+        """The process has ended."""
+        for stream in tuple(self.streams):
+            stream.engine_ended()
+
+
+class _Checked:
+    """Dials the engine's port. A process that lives after the connect was the one that took it."""
+
+    def __init__(self, via: TcpDialer, process: EngineProcess) -> None:
+        self._via = via
+        self._process = process
+
+    async def dial(self, destination: Destination) -> Stream:
+        stream = await self._via.dial(destination)
+        if not self._process.is_alive:
+            stream.abort()
+            raise DialError("the engine has ended", stage=Stage.CONNECT, symptom=Symptom.REFUSED)
+        return stream
+
+
+class KeyDialer:
+    """Dials through one key. `running_for` returns the process that has it, and starts it first."""
+
+    def __init__(self, key: KeyInUse, running_for: Callable[[KeyInUse], Awaitable[RunningEngine]]) -> None:
+        self._key = key
+        self._relay = key.relay
+        self._running_for = running_for
+        key.dialers.add(self)
+
+    def carries(self, destination: Destination) -> bool:
+        """Returns True: the server resolves names."""
+        return True
+
+    async def dial(self, destination: Destination) -> Stream:
+        """See Dialer. Returns when the key's server is reached; over UDP, when the engine has the request."""
+        key, name, timeout_s = self._key, self._relay.name, self._relay.timeout_s
+        key.used_at = time.monotonic()
+        if key.is_over_udp:
+            await key.resolve()
+        try:
+            with deadline(timeout_s):
+                running = await self._running_for(key)
+        except TimeoutError:
+            raise engine_failed(name, f"the engine did not start within {timeout_s:g} s") from None
+        with key.opening() as opening:
+            try:
+                inner = await running.dial(key.user, key.password, name, destination)
+            except DialError as error:
+                raise engine_failed(name, f"the engine failed ({error})") from None
+            stream = KeyStream(inner, running, key, destination, opening)
+            try:
+                if not key.is_over_udp:
+                    await key.reach(opening, timeout_s, stream.has_ended)
+            except BaseException:
+                stream.abort()
+                raise
+        return stream
+
+    def __repr__(self) -> str:
+        return f"<relay {self._relay.name} by key {self._relay.key!r}>"
+
+
+class KeyStream(AnswerStream):
+    """A stream through a key. It is unproven until the first byte from beyond."""
+
+    __slots__ = ("_destination", "_fault", "_key", "_opening", "_running", "local_port")
+
+    is_answer_needed = True
+
+    def __init__(
+        self,
+        inner: Stream,
+        running: RunningEngine,
+        key: KeyInUse,
+        destination: Destination,
+        opening: asyncio.Future[None],
+    ) -> None:
+        """While the dial waits for `opening`, a fault goes there at once."""
+        super().__init__(inner)
+        self._running = running
+        self._key = key
+        self._destination = destination
+        self._opening = opening
+        self._fault: DialError | None = None
+        self.local_port: int = inner.lowest_socket.getsockname()[1]
+        key.unproven += 1
+        running.add(self)
+
+    def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
+        if self._fault is not None and not self.has_answered:
+            raise ConnectionResetError
+        return super().receive_nowait(limit)
+
+    def has_ended(self) -> bool:
+        """Whether the engine has closed its end. Takes no byte."""
+        try:
+            return self.lowest_socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def _answered(self) -> None:
+        self._key.unproven -= 1
+        self._key.delivered(self._destination)
+        self._running.proven(self)
+
+    def _closed(self) -> None:
+        if not self.has_answered:
+            self._key.unproven -= 1
+        self._running.discard(self)
+
+    def failed(self, fault: LineFault) -> None:
+        """The engine says that this opening failed. It would try for 5 s."""
+        if self.has_answered or self._fault is not None:
+            return
+        if fault in (LineFault.SILENT, LineFault.UNREACHABLE):
+            self._key.next_address()
+        if (error := self._error(fault)) is not None:
+            self._break_off(error)
+
+    def engine_ended(self) -> None:
+        if not self.has_answered and self._fault is None:
+            self._break_off(self._engine_ended())
+
+    def _break_off(self, error: DialError) -> None:
+        self._fault = error
+        if not self._opening.done():
+            self._opening.set_exception(error)
+        self._wake(receiver=True, sender=True)
+
+    def fault_before_answer(self, symptom: Symptom) -> DialError | None:
+        """See Stream."""
+        if self._fault is not None:
+            return self._fault
+        if symptom in (Symptom.EOF, Symptom.RESET) and self._running.process.is_ending:
+            return self._engine_ended()
+        if self.has_answered or self._key.works_for_another(self._destination):
+            return None
+        if symptom in (Symptom.EOF, Symptom.RESET):
+            return self._error(LineFault.CLOSED)
+        if symptom in (Symptom.SILENT, Symptom.DROPPED, Symptom.TIMEOUT):
+            self._key.next_address()
+            return self._error(LineFault.SILENT)
+        return None
+
+    def _error(self, fault: LineFault) -> DialError | None:
+        return log_lines.fault_of(fault, self._key.relay.key, self._key.relay.name)
+
+    def _engine_ended(self) -> DialError:
+        return engine_failed(self._key.relay.name, "the engine ended")
