@@ -17,7 +17,7 @@ from proxy.routing import foreign_rules
 from proxy.wire import relay_url
 from proxy.wire.keys.fields import KeyRefused, Nested, clean_name
 from proxy.wire.keys.notations import json_value, yaml_value
-from proxy.wire.keys.pasted import TEXT_LIMIT, Form, decoded_text, form_of, lines_of, scheme_of
+from proxy.wire.keys.pasted import TEXT_LIMIT, Form, body_of, decoded_text, form_of, lines_of, scheme_of
 from proxy.wire.keys.reader import KEYS_LIMIT, read_collection
 from proxy.wire.keys.values import Key, RelayLink
 
@@ -29,7 +29,7 @@ KINDS = "Clash, sing-box, v2rayN or Xray, nekoray, SwitchyOmega or ZeroOmega"
 
 def read_foreign(text: str, *, profile: str | None = None) -> Foreign:
     """Reads a configuration of another program. `profile`: see `omega.read_backup`. Raises Unreadable."""
-    text = text.removeprefix("\ufeff").strip()
+    text = body_of(text)
     is_json = text[:1] in ("{", "[")
     if len(text.encode(errors="replace")) > (BACKUP_LIMIT if is_json and '"profileType"' in text else TEXT_LIMIT):
         raise Unreadable(f"it is larger than {TEXT_LIMIT // 1024:,} KiB")

@@ -172,7 +172,7 @@ class Fields:
         there = self._values.setdefault(row, (field, value))
         if there[1] == "":
             self._values[row] = (field, value)
-        elif there[1] != value:
+        elif there[1] != value and row != "name":
             return KeyRefused(f"fields {there[0]} and {field} contradict each other", field=field)
         return None
 

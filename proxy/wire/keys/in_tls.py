@@ -40,8 +40,7 @@ HYSTERIA2_LINK: Rows = merged(
         "auth": "password",
         "mport": _HOPS,
         "ports": _HOPS,
-        "hop-interval": _OF_HOPS,
-        "mporthopint": _OF_HOPS,
+        **dict.fromkeys(("hop-interval", "hop_interval", "mporthopint"), _OF_HOPS),
         "minpacketsize": _OF_GECKO,
         "maxpacketsize": _OF_GECKO,
         "keepalive": streams.PACE,
@@ -106,9 +105,11 @@ TUIC_LINK: Rows = merged(
         "udp-relay-mode": streams.NO_UDP,
         "disable_sni": "disable_sni",
         "disable-sni": "disable_sni",
-        "reduce_rtt": _ZERO_RTT,
-        "reduce-rtt": _ZERO_RTT,
+        **dict.fromkeys(("reduce_rtt", "reduce-rtt", "zero_rtt_handshake"), _ZERO_RTT),
+        "heartbeat": streams.PACE,
         "heartbeat_interval": streams.PACE,
+        "udp_over_stream": streams.NO_UDP,
+        "fast_open": streams.SOCKET,
         "version": Refused(_OLD_TUIC.reason, ("", "5")),
         "token": _OLD_TUIC,
     },
@@ -171,7 +172,7 @@ ANYTLS_SING_BOX: Rows = merged(
 def hysteria2(fields: Fields, server: Destination, name: str) -> Hysteria2:
     """Reads a Hysteria 2 key."""
     password = fields.needed("password")
-    obfs = fields.choice("obfs", {"": False, "none": False, "salamander": True}, ("gecko", "plain"))
+    obfs = fields.choice("obfs", {"": False, "none": False, "plain": False, "salamander": True}, ("gecko",))
     if obfs and not fields.has("obfs_password"):
         raise KeyRefused("the key has no password for obfs", field="obfs-password")
     obfs_password = fields.text("obfs_password") if obfs else ""

@@ -70,11 +70,14 @@ def split_link(text: str, *, spaced: tuple[str, ...] = ()) -> Link:
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise KeyRefused("an IPv6 address needs brackets, as in [2001:db8::1]:443", field="server")
     host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-    return Link(scheme.lower(), user, host, port, slash + path, _query(query, spaced), unquote(name))
+    return Link(scheme.lower(), user, host, port, slash + path, query_of(query, spaced), unquote(name))
 
 
-def _query(query: str, spaced: tuple[str, ...]) -> dict[str, Value]:
+def query_of(query: str, spaced: tuple[str, ...] = ()) -> dict[str, Value]:
+    """Splits a query, also one that was copied out of the source of a page or of JSON, where & is written otherwise.
+    Raises KeyRefused."""
     fields: dict[str, Value] = {}
+    query = query.replace("&amp;", "&").replace("\\u0026", "&")
     items = [item for item in query.split("&", QUERY_LIMIT) if item]
     if len(items) >= QUERY_LIMIT:
         raise KeyRefused(f"a link has at most {QUERY_LIMIT} fields")

@@ -67,14 +67,20 @@ _SETTING = re.compile(
     re.IGNORECASE,
 )
 _BASE64_USER = re.compile(r"socks5?://([A-Za-z0-9+/_-]{4,})={0,2}@([^@]*)\Z", re.IGNORECASE)
+_BASE64_WHOLE = re.compile(
+    r"socks5?://([A-Za-z0-9+/_-]{8,}+)(?:={1,2}+|%3D){0,2}+([#?].*)?\Z", re.IGNORECASE | re.DOTALL
+)
+_ENDS_WITH_PORT = re.compile(r"(?:\A|@)[^@/?#\s]+:[0-9]{1,5}\Z")
 _YAML = re.compile(r"(?:(?<![^\s{,])|(?<=[\s{,]-)|(?<=^-))(?:proxies|outbounds|server|type)\s*+:\s", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]++={0,2}+\s*+\Z")
+_REMARKS = re.compile(r"(?:(?:#|//)[^\n]*+\n\s*+)*+")
+_OF_ACCOUNTS = ("STATUS=", "REMARKS=")  # lines of Shadowrocket's subscriptions
 _BRACKETS = re.compile(r'"(outbounds|endpoints|server_port|proxies)"')
 
 
 def form_of(text: str) -> Form | None:
     """Returns the notation of a text with keys; None: it has none, or it is one link."""
-    text = text.removeprefix("\ufeff").strip()
+    text = body_of(text)
     first = next(iter(lines_of(text)), "")
     if first.lower() in ("[interface]", "[peer]"):
         return Form.WIREGUARD
@@ -90,14 +96,23 @@ def form_of(text: str) -> Form | None:
     return Form.CLASH if is_yaml(text) else None
 
 
+def body_of(text: str) -> str:
+    """Returns a text without a byte order mark, and JSON or base64 without the remarks that panels write above it."""
+    text = text.removeprefix("\ufeff").strip()
+    remarks = _REMARKS.match(text)
+    body = text[remarks.end() :] if remarks is not None else text
+    return body if body[:1] in ("{", "[") or _BASE64.match(body) else text
+
+
 def is_yaml(text: str) -> bool:
     """Whether a text has names as a configuration in YAML has them."""
     return _YAML.search(text) is not None
 
 
 def lines_of(text: str) -> list[str]:
-    """Returns the lines that are neither empty nor comments."""
-    return [line.strip() for line in text.splitlines() if line.strip()[:1] not in ("", "#", ";")]
+    """Returns the lines that are neither empty nor remarks."""
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith(("#", ";", "//", *_OF_ACCOUNTS))]
 
 
 def decoded(text: str) -> bytes | None:
@@ -161,12 +176,19 @@ def is_subscription(text: str) -> bool:
 
 
 def to_relay_url(text: str) -> str:
-    """Returns a link of Telegram or v2rayN for a SOCKS proxy as a relay URL; any other text unchanged.
+    """Returns a link of Telegram, v2rayN or Shadowrocket for a SOCKS proxy as a relay URL; any other text unchanged.
 
     Raises ValueError, with a sentence, for a Telegram link without a server or port."""
     telegram = _telegram(text)
     if telegram is not None and telegram[0] == "socks":
         return _of_telegram(telegram[1])
+    if (whole := _BASE64_WHOLE.match(text)) is not None:
+        location = decoded_text(whole[1]) or ""
+        if _ENDS_WITH_PORT.search(location) is None or not location.isprintable():
+            return text
+        user, at, location = location.rpartition("@")
+        name = whole[2] if whole[2] and whole[2].startswith("#") else ""
+        return f"socks5h://{quote(user, safe=':')}{at}{location}{name}"
     match = _BASE64_USER.match(text)
     credentials = (decoded_text(match[1]) or "") if match is not None else ""
     user, colon, password = credentials.partition(":")

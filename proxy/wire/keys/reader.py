@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from proxy.model import Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.wire.keys import in_tls, pasted, shadowsocks, streams, tunnels, v2ray
+from proxy.wire.keys import dialects, in_tls, pasted, shadowsocks, streams, tunnels, v2ray
 from proxy.wire.keys.fields import (
     NOTHING_ALLOWED,
     Allowed,
@@ -132,16 +132,17 @@ def _check_secret(link: Link, rows: Rows, part: str) -> None:
 
 
 def _vless(text: str, allowed: Allowed) -> Key:
-    build = partial(v2ray.vless, http=Network.H2)
+    build, text = partial(v2ray.vless, http=Network.H2), dialects.of_shadowrocket(text)
     return _with_user(text, allowed, KeyProtocol.VLESS, v2ray.VLESS_LINK, build, part="user")
 
 
 def _vmess(text: str, allowed: Allowed) -> Key:
     """A link of Xray's standard, or v2rayN's: JSON in base64."""
+    text = dialects.of_shadowrocket(text)
     body = text.partition("://")[2]
     build = partial(v2ray.vmess, http=Network.H2)
     encoded, _, name = body.partition("#")
-    json = decoded_text(encoded.strip())
+    json = decoded_text(percent_decoded(encoded.strip(), "the link"))
     if json is None or not json.lstrip().startswith("{"):
         if "@" not in encoded:
             raise KeyRefused("it is neither a link with UUID@HOST:PORT nor JSON in base64")
@@ -155,7 +156,12 @@ def _vmess(text: str, allowed: Allowed) -> Key:
 
 
 def _trojan(text: str, allowed: Allowed) -> Key:
-    return _with_user(text, allowed, KeyProtocol.TROJAN, v2ray.TROJAN_LINK, v2ray.trojan, part="password")
+    link, parts = _of_link(text)
+    _check_secret(link, v2ray.TROJAN_LINK, "password")
+    if link.user:
+        parts["password"] = percent_decoded(link.user, "password")
+    fields = dialects.trojan(link.query)
+    return make(Given(KeyProtocol.TROJAN, parts, fields, v2ray.TROJAN_LINK), allowed, v2ray.trojan)
 
 
 def _shadowsocks(text: str, allowed: Allowed) -> Key:
@@ -175,7 +181,7 @@ def _shadowsocks(text: str, allowed: Allowed) -> Key:
     cipher, colon, password = user.partition(":")
     if not colon:
         raise KeyRefused("what stands before @ is not a cipher and a password, in base64 or with a colon between them")
-    fields = shadowsocks.with_options(dict(link.query), "")
+    fields = shadowsocks.with_options(dialects.plugin(link.query), "")
     parts |= {"cipher": cipher, "password": password}
     return make(Given(KeyProtocol.SHADOWSOCKS, parts, fields, shadowsocks.LINK), allowed, shadowsocks.shadowsocks)
 
@@ -326,7 +332,7 @@ def read_collection(text: str, allowed: Allowed = NOTHING_ALLOWED) -> Collection
     if not _is_unicode(text) or len(text.encode()) > TEXT_LIMIT:
         raise KeyRefused(f"it is not text of at most {TEXT_LIMIT // 1024} KiB")
     form = form_of(text)
-    text, links = text.strip().removeprefix("\ufeff"), list[str]()
+    text, links = pasted.body_of(text), list[str]()
     match form:
         case None:
             raise KeyRefused("it is of no notation of keys that Byway knows", Fault.UNSUPPORTED)

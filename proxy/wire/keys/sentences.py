@@ -47,7 +47,7 @@ def _of_link(text: str) -> str:
 
 def without_engine(key: Key) -> str:
     """Returns the sentence for a key that was read and that no engine of Byway's gets; empty: an engine gets it."""
-    from proxy.wire.keys.values import Obfs, OutlineAddress, Shadowsocks, Ssh, Tls, Tuic, WireGuard
+    from proxy.wire.keys.values import Obfs, OutlineAddress, Shadowsocks, Ssh, Tuic, WireGuard
 
     match key:
         case WireGuard() | OutlineAddress():
@@ -62,8 +62,8 @@ def without_engine(key: Key) -> str:
                 return ""
             reason = "another SNI than the host is not supported with v2ray-plugin"
         case _:
-            tls = getattr(key, "tls", None)
-            if not isinstance(tls, Tls) or tls.sends_sni or isinstance(key, Tuic):
+            tls = key.outer_tls
+            if tls is None or tls.sends_sni or isinstance(key, Tuic):
                 return ""
             reason = "leaving out the name (SNI) is not supported with this protocol"
     return f"this {_named(key)} is not supported: {reason}. {_instead(key.protocol)}"

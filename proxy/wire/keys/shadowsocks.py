@@ -18,7 +18,10 @@ _CIPHERS = {
         "aes-128-gcm", "aes-192-gcm", "aes-256-gcm", "chacha20-ietf-poly1305", "xchacha20-ietf-poly1305",
         "2022-blake3-aes-128-gcm", "2022-blake3-aes-256-gcm", "2022-blake3-chacha20-poly1305",
     )
-} | {"chacha20-poly1305": "chacha20-ietf-poly1305"}  # fmt: skip
+} | {
+    "chacha20-poly1305": "chacha20-ietf-poly1305", "aead_chacha20_poly1305": "chacha20-ietf-poly1305",
+    "aead_aes_128_gcm": "aes-128-gcm", "aead_aes_192_gcm": "aes-192-gcm", "aead_aes_256_gcm": "aes-256-gcm",
+}  # fmt: skip
 _KEY_BYTES = {
     "2022-blake3-aes-128-gcm": 16, "2022-blake3-aes-256-gcm": 32, "2022-blake3-chacha20-poly1305": 32,
 }  # fmt: skip
@@ -38,7 +41,8 @@ _OTHER_PLUGINS = (
     "gq-client", "mos-tls-tunnel", "simple-tls", "rabbit-plugin", "shadowtls", "obfs-server", "go-shadowsocks2",
 )  # fmt: skip
 
-_OPTIONS: Rows = {
+_OF_OTHERS = Without("only of plugins that are refused")
+OPTIONS: Rows = {
     "obfs": "plugin_mode",
     "mode": "plugin_mode",
     "obfs-host": "plugin_host",
@@ -48,7 +52,9 @@ _OPTIONS: Rows = {
     "mux": Without("connections of the plugin in one another, which its servers take as well as single ones"),
     "loglevel": _REMARK,
     "sni": "sni",
+    "peer": "sni",
     "skip-cert-verify": "insecure",
+    "allowinsecure": "insecure",
     "fingerprint": "pin",
     "headers": "headers",
     "v2ray-http-upgrade": "is_upgrade",
@@ -61,10 +67,11 @@ _OPTIONS: Rows = {
     "private-key": streams.OWN_TRUST,
     "name-cert-verify": streams.OWN_TRUST,
     "ech-opts": Refused("ECH of a plugin is not supported"),
+    **dict.fromkeys(("password", "version", "version-hint", "restls-script", "key", "crypt"), _OF_OTHERS),
 }
 """Options of a plugin in a text, behind its name and a semicolon, or in Clash's map."""
 
-_TEXT_OPTIONS = {f"plugin.{option}": row for option, row in _OPTIONS.items()}
+_TEXT_OPTIONS = {f"plugin.{option}": row for option, row in OPTIONS.items()}
 
 LINK: Rows = merged(
     _TEXT_OPTIONS,
@@ -79,19 +86,21 @@ LINK: Rows = merged(
         "group": _REMARK,
         "note": _REMARK,
         "os": _REMARK,
+        "remark": "name",
         "remarks": "name",
+        "hiddify": _REMARK,
         "type": Refused(_APART.reason, ("", "tcp", "raw", "none")),
         "security": Refused(_APART.reason, ("", "none")),
         "headertype": Refused(_APART.reason, ("", "none")),
         "header": Refused(_APART.reason, ("", "none")),
         "encryption": Refused(_APART.reason, ("", "none")),
         **dict.fromkeys(
-            ("host", "path", "sni", "alpn", "fp"), Without("only with a transport or TLS, which are refused")
+            ("host", "path", "sni", "alpn", "fp", "allowinsecure", "insecure", "peer", "obfsparam"),
+            Without("only with a transport or TLS, which are refused"),
         ),
-        "allowinsecure": Without("only with TLS, which is refused"),
         "fragment": streams.SHAPED,
         **dict.fromkeys(
-            ("shadow-tls", "gost", "v2ray-plugin", "obfs"), Refused("a plugin by this field is not supported")
+            ("shadow-tls", "gost", "obfs"), Refused("a plugin by this field is not supported", ("", "none"))
         ),
     },
 )
@@ -114,7 +123,7 @@ LIST: Rows = merged(
 
 CLASH: Rows = merged(
     streams.CLASH,
-    {f"plugin-opts.{option}": row for option, row in _OPTIONS.items()},
+    {f"plugin-opts.{option}": row for option, row in OPTIONS.items()},
     {"cipher": "cipher", "password": "password", "plugin": "plugin"},
     {"udp-over-tcp": streams.NO_UDP, "udp-over-tcp-version": streams.NO_UDP},
     {"client-fingerprint": Without("only of shadow-tls and restls, which are refused")},

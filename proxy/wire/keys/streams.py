@@ -10,7 +10,7 @@ from collections.abc import Collection
 from enum import StrEnum
 
 from proxy.wire.keys.fields import Fields, KeyRefused, Refused, Rows, Without
-from proxy.wire.keys.notations import json_map
+from proxy.wire.keys.notations import json_map, percent_decoded
 from proxy.wire.keys.pasted import decoded
 from proxy.wire.keys.values import Grpc, Http2, HttpHeader, Reality, Tls, Transport, WebSocket, Xhttp
 
@@ -23,6 +23,8 @@ OWN_TRUST = Refused("it changes which certificates are accepted, or shows one of
 _CARRIER = Refused("another protocol between TLS and this one is not supported")
 SHAPED = Refused("how the first packets are cut or disguised is not supported")
 _MUX = Refused("connections in one another (mux) are not supported", ("", "0", "false"))
+_OF_MUX = Without("only with connections in one another (mux), which are refused")
+_OF_PANELS = Without("a mark of the panel that made the link")
 _OF_QUIC = Without("only of type=quic and type=kcp, which are refused")
 
 LINK: Rows = {
@@ -65,13 +67,21 @@ LINK: Rows = {
     "quicsecurity": _OF_QUIC,
     "key": _OF_QUIC,
     "seed": _OF_QUIC,
+    "mtu": _OF_QUIC,
     "note": Without("a remark"),
+    "remark": "name",
     "remarks": "name",
+    "hiddify": _OF_PANELS,
+    "core": _OF_PANELS,
+    "heartbeatperiod": PACE,
+    "cert": OWN_TRUST,
+    "cs": Refused("a choice of ciphers is not supported"),
     "pqv": Refused("a second signature of the server (ML-DSA-65) is not checked by engines", authenticates=True),
     "vcn": Refused("another name in the certificate than the SNI is not supported", authenticates=True),
-    "fm": SHAPED,
-    "fragment": SHAPED,
+    **dict.fromkeys(("fm", "fragment", "fragment_v1", "mc", "padsize"), SHAPED),
     "mux": _MUX,
+    "muxtype": _MUX,
+    **dict.fromkeys(("muxmaxc", "muxsmax", "muxpad", "muxup", "muxdown"), _OF_MUX),
 }
 """Fields of links of Xray's standard, which other protocols have taken over."""
 
@@ -133,6 +143,8 @@ CLASH_TRANSPORT: Rows = {
     "ws-path": "ws.path",
     "ws-headers": "ws.headers",
     "grpc-opts.grpc-service-name": "service",
+    "grpc-opts._grpc-type": "mode",
+    "grpc-opts._grpc-authority": "authority",
     "grpc-opts.grpc-user-agent": Without("a remark to the server"),
     "grpc-opts.ping-interval": PACE,
     "grpc-opts.max-connections": PACE,
@@ -224,6 +236,7 @@ SING_BOX_TRANSPORT: Rows = {
 _CLIENTS = (
     "chrome", "firefox", "safari", "ios", "android", "edge", "360", "qq", "random", "randomized"
 )  # fmt: skip
+_HELLO = re.compile(r"hello(chrome|firefox|safari|ios|android|edge|360|qq)_")  # a browser and its version, of Xray
 _ALPN = re.compile(r"[A-Za-z0-9./-]{1,32}\Z")
 _PEM_LINE = re.compile(r"-----(?:BEGIN|END) ECH CONFIGS-----|\s+")
 _ECH_NAME = re.compile(r"[A-Za-z0-9-]\.[A-Za-z]|://|\+https|\+udp")
@@ -264,7 +277,7 @@ def tls_of(fields: Fields, *, always: bool) -> Tls | None:
         sni=fields.host("sni"),
         sends_sni=not fields.flag("disable_sni"),
         alpn=_alpn(fields),
-        client=fields.choice("client", {"": "", "none": ""} | {word: word for word in _CLIENTS}),
+        client=_client(fields),
         pin=pin or (fields.pin if security == "tls" else None),
         ech=_ech(fields),
         reality=_reality(fields) if security == "reality" else None,
@@ -278,8 +291,19 @@ def needed_tls(fields: Fields) -> Tls:
     return tls
 
 
+def _client(fields: Fields) -> str:
+    """Any server takes any browser's ClientHello, and the engine knows one version of each."""
+    if (match := _HELLO.match(fields.text("client").strip().lower())) is not None:
+        return match[1]
+    others = ("unsafe", "randomizednoalpn", "hellogolang")
+    return fields.choice("client", {"": "", "none": ""} | {word: word for word in _CLIENTS}, others)
+
+
 def _alpn(fields: Fields) -> tuple[str, ...]:
+    """No protocol has a % in its name: with one, the list was percent-encoded twice."""
     alpn = fields.words("alpn")
+    if any("%" in word for word in alpn):
+        alpn = tuple(word for item in alpn for word in percent_decoded(item, "alpn").split(","))
     if len(alpn) > 8 or not all(map(_ALPN.match, alpn)):
         raise fields.damaged("alpn", "a list of protocols")
     return () if alpn == ("none",) else alpn
@@ -359,7 +383,7 @@ def transport_of(
         case Network.GRPC:
             return _grpc(fields, tls)
         case Network.H2:
-            return Http2(_hosts(fields, "h2.host", "host"), _path(fields, "h2.path", "path"))
+            return _http2(fields)
         case Network.HTTP:
             return _http_header(fields)
         case Network.XHTTP:
@@ -367,14 +391,20 @@ def transport_of(
 
 
 def _path(fields: Fields, *names: str) -> str:
+    """A path that begins with a percent-encoded slash was encoded twice: every path begins with a slash."""
     path = fields.text(*names) or "/"
+    if path[:3].lower() == "%2f":
+        path = percent_decoded(path, "path")
+        if not path.isprintable():
+            raise fields.damaged(names[-1], "printable text")
     return path if path.startswith("/") else f"/{path}"
 
 
-def _hosts(fields: Fields, *names: str) -> tuple[str, ...]:
-    hosts = fields.words(*names)
+def _hosts(fields: Fields, headers: tuple[tuple[str, str], ...], *names: str) -> tuple[str, ...]:
+    """As `_host`, for a request that names one of several."""
+    hosts = fields.words(*names) or tuple(value for name, value in headers if name.lower() == "host")
     if len(hosts) > 16 or not all(map(_HOST_HEADER.match, hosts)):
-        raise fields.damaged(next(filter(fields.has, names)), "a host name")
+        raise fields.damaged(next(filter(fields.has, names), names[-1]), "a host name")
     return hosts
 
 
@@ -422,9 +452,16 @@ def _grpc(fields: Fields, tls: Tls | None) -> Grpc:
     return Grpc(fields.text("service"))
 
 
+def _http2(fields: Fields) -> Http2:
+    headers = fields.pairs("headers")
+    if _others(headers):
+        raise fields.unsupported("headers", "headers beside Host are not supported with HTTP/2")
+    return Http2(_hosts(fields, headers, "h2.host", "host"), _path(fields, "h2.path", "path"))
+
+
 def _http_header(fields: Fields) -> HttpHeader:
     headers = fields.pairs("http.headers" if fields.has("http.headers") else "headers")
-    hosts = _hosts(fields, "host") or tuple(value for name, value in headers if name.lower() == "host")
+    hosts = _hosts(fields, headers, "host")
     paths = tuple(path if path.startswith("/") else f"/{path}" for path in fields.words("http.path", "path"))
     method = fields.text("method").upper() or "GET"
     if not _METHOD.match(method):

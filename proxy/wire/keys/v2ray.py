@@ -48,6 +48,7 @@ VMESS_JSON: Rows = merged(
     {"ps": "name", "remark": "name", "remarks": "name", "add": "server", "port": "port", "id": "user"},
     {"aid": "alter_id", "scy": "cipher", "security": "cipher", "type": "header_type", "tls": "security"},
     {"v": Without("the version of the notation"), "verify_cert": "verify"},
+    {"extra": Without("only of type=xhttp, which no engine has with VMess")},
     dict.fromkeys(
         ("class", "level", "group", "file", "country", "nation", "protocol", "test_name", "flag", "_id", "ip"),
         Without("a remark of a list of keys"),
@@ -94,7 +95,7 @@ def vless(fields: Fields, server: Destination, name: str, *, http: Network | Non
     """Reads a VLESS key; `http` is what the word http means in its notation."""
     user = _user(fields)
     encryption = fields.text("encryption").strip()
-    if encryption in ("", "none"):
+    if encryption.lower() in ("", "none"):
         encryption = ""
     elif not _ENCRYPTION.match(encryption):
         raise fields.unsupported("encryption", "it is none of VLESS that Byway knows")
@@ -144,4 +145,9 @@ def as_link(json: dict[str, str]) -> dict[str, str]:
     names = {"grpc": {"path": "servicename", "host": "authority", "type": "mode"}}.get(network, {})
     if network in ("xhttp", "splithttp"):
         names = {"type": "mode"}
-    return {names.get(field.lower(), field): value for field, value in json.items()}
+    given = {field.lower() for field, value in json.items() if value}
+    fields: dict[str, str] = {}
+    for field, value in json.items():
+        name = names.get(field.lower(), "")
+        fields[name if name and name not in given else field] = value
+    return fields

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from proxy.model import Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.wire import hostnames
 
 
 class KeyProtocol(StrEnum):
@@ -205,6 +206,44 @@ class Key:
     def protocol(self) -> KeyProtocol:
         """The protocol of this key."""
         return PROTOCOLS[type(self)]
+
+    @property
+    def outer_tls(self) -> Tls | None:
+        """The TLS to the server, of the protocol or of its plugin; None: the key has none."""
+        match self:
+            case Vless() | Vmess() | Trojan() | Hysteria2() | Tuic() | AnyTls():
+                return self.tls
+            case Shadowsocks(plugin=V2rayPlugin(tls=tls)):
+                return tls
+            case _:
+                return None
+
+    @property
+    def outer_transport(self) -> Transport | None:
+        """The transport, of the protocol or of its plugin; None: TCP itself, or the protocol's own."""
+        match self:
+            case Vless() | Vmess() | Trojan():
+                return self.transport
+            case Shadowsocks(plugin=V2rayPlugin(socket=socket)):
+                return socket
+            case _:
+                return None
+
+    @property
+    def tls_name(self) -> str:
+        """The name that the TLS to the server asks for, and that its certificate must have: the SNI, else the host that
+        the transport asks for, as other clients do, else the server's."""
+        tls, transport = self.outer_tls, self.outer_transport
+        if tls is not None and tls.sni:
+            return tls.sni
+        match transport:
+            case WebSocket(host=host) | Xhttp(host=host) | Http2(hosts=(host, *_)) if host:
+                try:
+                    return hostnames.parse_host(host.rpartition(":")[0] or host)
+                except ValueError:
+                    return self.server.host
+            case _:
+                return self.server.host
 
 
 @frozen_dataclass

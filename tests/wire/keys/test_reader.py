@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import pytest
 
 from proxy.model import Destination
 from proxy.wire.keys import values
 from proxy.wire.keys.fields import Allowed, Fault, KeyRefused
-from proxy.wire.keys.pasted import KEY_SCHEMES
-from proxy.wire.keys.reader import SCHEMES, read_key
-from proxy.wire.keys.values import PROTOCOLS, Key, Tls, Vless
+from proxy.wire.keys.pasted import KEY_SCHEMES, form_of, scheme_of, to_relay_url
+from proxy.wire.keys.reader import SCHEMES, read_collection, read_key
+from proxy.wire.keys.values import PROTOCOLS, Key, OutlineAddress, RelayLink, Vless
+from proxy.wire.keys.writer import write_key
+from proxy.wire.url_spelling import as_meant
 from tests.support.rows import each_row
 from tests.wire.keys.made_keys import (
     GOOD,
@@ -28,8 +31,40 @@ from tests.wire.keys.made_keys import (
     b64,
     vmess_link,
 )
+from tests.wire.keys.real_keys import ROWS
 
 SECRETS = (SECRET, UUID, PBK, PSK_16, PSK_32, WG_KEY, WG_PEER)
+
+
+def result_of(text: str) -> Key | RelayLink | str:
+    """Reads a text as `relay add` does. Returns its only key or relay, or the sentence."""
+    text = as_meant(text) if "\n" not in text.strip() else text
+    try:
+        if form_of(text) is not None or "://" not in text:
+            (item,) = read_collection(text).items
+            return str(item) if isinstance(item, KeyRefused) else item
+        if scheme_of(text) in ("socks", "socks5", "https"):
+            return RelayLink(to_relay_url(text), "")
+        return read_key(text)
+    except KeyRefused as error:
+        return str(error)
+
+
+def test_there_are_enough_real_keys() -> None:
+    by_client = Counter(client for client, _, _ in ROWS)
+    assert by_client.total() >= 120
+    assert min(by_client.values()) >= 7
+    assert len({text for _, text, _ in ROWS}) == len(ROWS)
+
+
+@each_row(("client", "text", "result"), ROWS)
+def test_a_key_as_its_client_exports_it(client: str, text: str, result: Key | RelayLink | str) -> None:
+    found = result_of(text)
+    assert found == result, client
+    if isinstance(found, Key) and not isinstance(found, OutlineAddress):
+        assert read_key(write_key(found)) == found, "it can be stored"
+    elif isinstance(found, str):
+        assert not any(secret in found for secret in SECRETS)
 
 
 def test_there_are_enough_of_each_kind() -> None:
@@ -143,8 +178,8 @@ def test_a_pin_takes_the_place_of_the_check_of_a_certificate() -> None:
     ):
         with pytest.raises(KeyRefused, match="would not be checked"):
             read_key(link)
-        tls = getattr(read_key(link, Allowed(pin=PIN)), "tls", None)
-        assert isinstance(tls, Tls)
+        tls = read_key(link, Allowed(pin=PIN)).outer_tls
+        assert tls is not None
         assert tls.pin == PIN
     own = f"vless://{SERVER}?security=tls&pcs={PIN.hex()}"
     assert read_key(own, Allowed(pin=PIN)) == read_key(own)
@@ -158,7 +193,7 @@ def test_a_pin_is_for_tls_alone() -> None:
     assert isinstance(key, Vless)
     assert key.tls is not None
     assert key.tls.pin is None
-    assert getattr(read_key(f"vless://{SERVER}", Allowed(pin=PIN)), "tls", 1) is None
+    assert read_key(f"vless://{SERVER}", Allowed(pin=PIN)).outer_tls is None
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
