@@ -142,8 +142,8 @@ def _protocol(key: Key) -> _Fields:
                 "uuid": key.user,
                 "encryption": key.encryption,
                 "flow": "xtls-rprx-vision" if key.uses_vision else "",
-                **_tls(key.tls, server, "servername"),
-                **_transport(key.transport, key.tls, server),
+                **_tls(key.tls, key.tls_name, "servername"),
+                **_transport(key.transport, key.tls_name),
             }
         case Vmess():
             return {
@@ -151,28 +151,28 @@ def _protocol(key: Key) -> _Fields:
                 "uuid": key.user,
                 "alterId": key.alter_id,
                 "cipher": key.cipher,
-                **_tls(key.tls, server, "servername"),
-                **_transport(key.transport, key.tls, server),
+                **_tls(key.tls, key.tls_name, "servername"),
+                **_transport(key.transport, key.tls_name),
             }
         case Trojan():
             return {
                 "type": "trojan",
                 "password": key.password,
-                **_tls(key.tls, server, "sni"),
-                **_transport(key.transport, key.tls, server),
+                **_tls(key.tls, key.tls_name, "sni"),
+                **_transport(key.transport, key.tls_name),
             }
         case Shadowsocks():
             return {"type": "ss", "cipher": key.cipher, "password": key.password, **_plugin(key.plugin, server)}
         case AnyTls():
-            return {"type": "anytls", "password": key.password, **_tls(key.tls, server, "sni")}
+            return {"type": "anytls", "password": key.password, **_tls(key.tls, key.tls_name, "sni")}
         case Hysteria2():
             obfs = {"obfs": "salamander", "obfs-password": key.obfs_password} if key.obfs_password else {}
-            return {"type": "hysteria2", "password": key.password, **obfs, **_tls(key.tls, server, "sni")}
+            return {"type": "hysteria2", "password": key.password, **obfs, **_tls(key.tls, key.tls_name, "sni")}
         case Tuic():
             fields: _Fields = {"type": "tuic", "uuid": key.user, "password": key.password, "udp-relay-mode": "native"}
             if key.congestion_control:
                 fields["congestion-controller"] = key.congestion_control
-            return {**fields, "disable-sni": not key.tls.sends_sni, **_tls(key.tls, server, "sni")}
+            return {**fields, "disable-sni": not key.tls.sends_sni, **_tls(key.tls, key.tls_name, "sni")}
         case Ssh():
             secret = {"private-key": key.private_key, "private-key-passphrase": key.passphrase}
             return {
@@ -185,11 +185,11 @@ def _protocol(key: Key) -> _Fields:
     raise ValueError(f"the engine gets no keys of {key.protocol.words}")
 
 
-def _tls(tls: Tls | None, server: Destination, name_field: str) -> _Fields:
+def _tls(tls: Tls | None, name: str, name_field: str) -> _Fields:
     """Returns the fields of TLS. The name is always given, since the engine has another server in its place."""
     if tls is None:
         return {"tls": False}
-    fields: _Fields = {"tls": True, name_field: tls.sni or server.host, "client-fingerprint": tls.client or "chrome"}
+    fields: _Fields = {"tls": True, name_field: name, "client-fingerprint": tls.client or "chrome"}
     if tls.alpn:
         fields["alpn"] = list(tls.alpn)
     if tls.pin is not None:
@@ -202,9 +202,8 @@ def _tls(tls: Tls | None, server: Destination, name_field: str) -> _Fields:
     return fields
 
 
-def _transport(transport: Transport | None, tls: Tls | None, server: Destination) -> _Fields:
-    """Returns the fields of a transport. A host is always given, as the name in `_tls`."""
-    name = (tls.sni if tls is not None else "") or server.host
+def _transport(transport: Transport | None, name: str) -> _Fields:
+    """Returns the fields of a transport. A host is always given, as the name in `_tls`: `name`, if the key has none."""
     match transport:
         case None:
             return {"network": "tcp"}

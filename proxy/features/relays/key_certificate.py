@@ -29,7 +29,7 @@ from proxy.wire import relay_url
 if TYPE_CHECKING:
     from proxy.config.paths import Paths
     from proxy.config.schema import Settings
-    from proxy.wire.keys.values import Key, Tls
+    from proxy.wire.keys.values import Key
 
 _FROM_ITS_OWNER = "ask the key's owner for the SHA-256 of its certificate"
 
@@ -41,28 +41,27 @@ def shown_certificate(paths: Paths, new: NewRelay) -> bytes:
     key = None if ">" in new.url else relay_url.parse(new.url, new.allowed).key
     if key is None:
         raise Misused("--pin ask is for one key; in a chain, and for many keys, write the SHA-256")
-    tls = _tls_of(key)
+    _check_shows(key)
     file = paths.config_file
     with as_misuse():
         there = load(paths.config_to_read, env=os.environ).settings.relay
         named = replace(new, name=free_name(new, {relay.name for relay in there}))
         settings = settings_after(file, with_additions(file, [named], []))
-    return asyncio.run(_shown(paths, settings, settings.relay[-1].name, key, tls))
+    return asyncio.run(_shown(paths, settings, settings.relay[-1].name, key))
 
 
-def _tls_of(key: Key) -> Tls:
-    """Returns the TLS of a key that shows a certificate to whoever connects over TCP. Raises Misused."""
-    tls: Tls | None = getattr(key, "tls", None) or getattr(getattr(key, "plugin", None), "tls", None)
+def _check_shows(key: Key) -> None:
+    """Raises Misused for a key whose server shows no certificate to whoever connects over TCP."""
+    tls = key.outer_tls
     if tls is None or tls.reality is not None:
         raise Misused("a key of this kind has no certificate, so --pin is not for it")
     if key.protocol.is_over_udp:
         raise Misused(f"the server of this key is reached over UDP, where Byway sees no certificate: {_FROM_ITS_OWNER}")
     if tls.ech or not tls.sends_sni:
         raise Misused(f"this key hides its server's name, which --pin ask would show to the network: {_FROM_ITS_OWNER}")
-    return tls
 
 
-async def _shown(paths: Paths, settings: Settings, name: str, key: Key, tls: Tls) -> bytes:
+async def _shown(paths: Paths, settings: Settings, name: str, key: Key) -> bytes:
     loaded = load(paths.config_to_read, env=os.environ)
     others = (relay for relay in loaded.settings.relay if relay.name != name)
     added = next(relay for relay in settings.relay if relay.name == name)
@@ -72,7 +71,7 @@ async def _shown(paths: Paths, settings: Settings, name: str, key: Key, tls: Tls
         setup = make(parts, loaded, {})
         inner = await setup.registry.connect(name)
         with Handshake(inner, name, loaded.settings.limits.handshake_timeout_s):
-            stream = TlsStream(inner, trusting_all(), tls.sni or key.server.host)
+            stream = TlsStream(inner, trusting_all(), key.tls_name)
             try:
                 await stream.handshake()
             except ssl.SSLError as error:

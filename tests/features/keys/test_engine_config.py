@@ -87,6 +87,23 @@ def test_each_protocol_has_its_fields(link: str, fields: dict[str, Any]) -> None
     assert outbound(link) == fields
 
 
+@each_row(
+    ("fields", "name"),
+    [
+        ("type=ws&host=cdn.example.com&path=/w", "cdn.example.com"),
+        ("type=httpupgrade&host=cdn.example.com:8080", "cdn.example.com"),
+        ("type=xhttp&host=cdn.example.com", "cdn.example.com"),
+        ("type=h2&host=a.example.com,b.example.com", "a.example.com"),
+        ("type=ws&host=cdn.example.com&sni=a.example.com", "a.example.com"),
+        ("type=ws&host=not_a_host!", "192.0.2.7"),
+        ("type=grpc&serviceName=s", "192.0.2.7"),
+    ],
+)
+def test_the_name_in_tls_is_that_of_the_request_where_the_key_names_no_other(fields: str, name: str) -> None:
+    """So do other clients: the server may be any address of a CDN."""
+    assert outbound(f"vless://{UUID}@192.0.2.7:443?security=tls&{fields}")["servername"] == name
+
+
 KEYS = [key for _, key in GOOD if not without_engine(key)]
 
 

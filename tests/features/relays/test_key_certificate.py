@@ -53,9 +53,11 @@ class Server:
                 self.came.append(b"")  # it was reset: nothing came
 
     def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
+        """Ends the thread, after which `came` is whole."""
+        if self._thread.is_alive():
+            self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            self._thread.join()
 
     def link(self, scheme: str = "trojan", fields: str = "sni=hidden.test&allowInsecure=1") -> str:
         return f"{scheme}://{PASSWORD}@127.0.0.1:{self.port}{fields and '?'}{fields}#mine"
@@ -81,6 +83,7 @@ def test_what_the_server_shows_is_kept_if_the_person_says_so(byway: Byway, home:
     assert PASSWORD not in ran.out + ran.err
     assert [(relay["name"], relay["pin"]) for relay in relays(home)] == [("mine", server.pin)]
     assert server.names == ["hidden.test"]
+    server.close()
     assert server.came == [b""], "nothing of the key was sent"
 
 
@@ -112,7 +115,8 @@ def test_where_nobody_can_be_asked_it_is_told_and_not_kept(byway: Byway, home: H
 def test_no_server_in_the_local_network_is_asked_without_local(byway: Byway, home: Home, server: Server) -> None:
     ran = byway("relay", "add", server.link(), "--pin", "ask", "--yes")
     assert ran.code != 0
-    assert "the server of its key is in the local network" in ran.err
+    assert "the server of this key, 127.0.0.1, is in the local network; to add it all the same: --local" in ran.err
+    assert "config.toml" not in ran.err
     assert server.names == []
     assert relays(home) == []
 
