@@ -18,6 +18,7 @@ from proxy.config.edit_lock import edit_lock
 from proxy.config.files import read_text, shown
 from proxy.config.load import CONFIG_LIMIT, load
 from proxy.config.paths import make_folder, write_private
+from proxy.config.relays import is_local_address
 from proxy.config.schema import RelayConfig, Settings
 from proxy.config.suggestions import quoted, suggestion
 from proxy.config.toml_edit import TomlText, literal
@@ -83,7 +84,7 @@ class Added:
 
 def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
     """Adds a `[[relay]]` table after those in `file` for each relay that is new: the file has none with the same host,
-    port and user. Raises ValueError with a sentence for an invalid URL or name."""
+    port and user. Raises ValueError with a sentence for an invalid URL or name, and for the key of a local server."""
     edited = _Edited(file)
     there = {relay.name: (identity(relay.url, relay.allowed), relay) for relay in edited.relays}
     added, is_changed = [], False
@@ -97,6 +98,7 @@ def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
                 is_changed = True
             added.append(Added(same.name, relay_url.shown(same.url, same.allowed), was_there=same))
             continue
+        _check_place(new)
         taken = {*there, *edited.groups}
         name = checked_name(new.name, taken) if new.name is not None else free_name(new, taken)
         edited.toml.append("relay", _table(name, url, new))
@@ -105,6 +107,15 @@ def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
     if is_changed or any(each.was_there is None for each in added):
         edited.save()
     return added
+
+
+def _check_place(new: NewRelay) -> None:
+    """Raises ValueError for a key whose server is in the local network, unless the user allows that."""
+    for hop in relay_url.parse_hops(new.url, new.allowed):
+        if isinstance(hop, relay_url.RelayUrl) and hop.key is not None and not new.local and is_local_address(hop.host):
+            raise ValueError(
+                f"the server of this key, {hop.host}, is in the local network; to add it all the same: --local"
+            )
 
 
 def _table(name: str, url: str, new: NewRelay) -> dict[str, str | bool | list[str]]:
@@ -124,10 +135,11 @@ def _table(name: str, url: str, new: NewRelay) -> dict[str, str | bool | list[st
 
 def with_additions(file: Path, relays: Sequence[NewRelay], groups: Sequence[NewGroup]) -> Change:
     """Returns the edit that adds these relays, which have names, and these groups, each after those in `file`. Writes
-    nothing: `write` does."""
+    nothing: `write` does. Raises ValueError for the key of a local server."""
     edited = _Edited(file)
     for new in relays:
         assert new.name is not None
+        _check_place(new)
         edited.toml.append("relay", _table(new.name, new.url, new))
     for group in groups:
         table = {"name": group.name, "relays": list(group.relays), "policy": group.policy}
@@ -149,7 +161,19 @@ def settings_after(file: Path, change: Change) -> Settings:
         try:
             return load(copy).settings
         except ConfigError as error:
-            raise ConfigError(problem.replace(shown(copy), shown(file)) for problem in error.problems) from None
+            raise _of_edit(error, copy) from None
+
+
+def _of_edit(error: ConfigError, file: Path) -> ConfigError:
+    """Returns the faults that an edit would make, without their places in `file`, which the user never sees."""
+    place = f"{shown(file)}:"
+    sentences = (
+        problem.removeprefix(place).lstrip("0123456789").removeprefix(":").lstrip()
+        if problem.startswith(place)
+        else problem
+        for problem in error.problems
+    )
+    return ConfigError(map(relay_url.redact, sentences))
 
 
 def write(file: Path, change: Change) -> None:
@@ -462,8 +486,7 @@ def _replace(file: Path, text: str, *, before: str) -> None:
         try:
             load(temporary)
         except ConfigError as error:
-            problems = [problem.replace(shown(temporary), shown(file)) for problem in error.problems]
-            raise ConfigError([relay_url.redact(problem) for problem in problems]) from None
+            raise _of_edit(error, temporary) from None
         with edit_lock(file.parent):
             if (read_text(file, limit=CONFIG_LIMIT) if file.exists() else _NEW_FILE) != before:
                 raise BywayError(f"{shown(file)} was edited meanwhile, so nothing was changed: try again")

@@ -29,6 +29,7 @@ from proxy.config.edit import (
 from proxy.config.load import load
 from proxy.model.errors import BywayError, ConfigError
 from proxy.wire.keys.fields import Allowed
+from tests.support.rows import each_row
 
 SECRET = "correct-horse"
 
@@ -459,7 +460,7 @@ def test_a_file_that_is_faulty_as_it_is_stays_so(file: Path) -> None:
 
 def test_a_file_that_would_be_faulty_is_not_written(file: Path) -> None:
     file.write_text("config_version = 1\n")
-    with pytest.raises(ConfigError, match=r"config\.toml:\d: relay x is Byway itself") as told:
+    with pytest.raises(ConfigError, match=r"^relay x is Byway itself") as told:
         add_relay(file, "socks5h://127.0.0.1:8119", "x")  # our own port
     assert ".config.toml." not in str(told.value)
     assert file.read_text() == "config_version = 1\n"
@@ -608,7 +609,7 @@ def test_a_setting_beside_a_table_in_its_table_is_changed(file: Path, text: str)
 
 def test_a_setting_that_cannot_be_is_not_written(file: Path) -> None:
     file.write_text(SETTINGS)
-    with pytest.raises(ConfigError, match=r"config\.toml:4: log\.keep_days must be"):
+    with pytest.raises(ConfigError, match=r"^log\.keep_days must be"):
         change_settings(file, {("log", "keep_days"): -1})
     with pytest.raises(ConfigError, match="unknown key"):
         change_settings(file, {("log", "hostes"): "all"})
@@ -645,9 +646,25 @@ def test_an_edit_that_was_looked_at_does_not_replace_another_one(file: Path) -> 
 def test_what_would_be_faulty_is_said_before_it_is_written(file: Path) -> None:
     file.write_text(OWNED)
     change = with_additions(file, [], [NewGroup("all", ("none",), "fastest")])
-    with pytest.raises(ConfigError, match=r"config\.toml:\d+: group all: unknown relay \"none\""):
+    with pytest.raises(ConfigError, match=r"^group all: unknown relay \"none\""):
         settings_after(file, change)
     assert with_additions(file, [], []).after == file.read_text()
+
+
+@each_row("host", ["192.168.1.1", "localhost", "[::ffff:10.0.0.1]", "0x7f.1"])
+def test_the_key_of_a_local_server_is_added_with_local_alone(file: Path, host: str) -> None:
+    """The sentence names the option, and no line of a file that was not written."""
+    link = f"trojan://{SECRET}@{host}:443"
+    file.write_text(OWNED)
+    for add in (add_relays, lambda file, news: with_additions(file, news, [])):
+        with pytest.raises(
+            ValueError, match=r"^the server of this key, .*, is in the local network; .* --local$"
+        ) as told:
+            add(file, [NewRelay(link, "x")])
+        assert SECRET not in str(told.value)
+        assert file.read_text() == OWNED
+    add_relays(file, [NewRelay(link, "x", local=True)])
+    assert "local = true" in file.read_text()
 
 
 def test_a_key_is_added_with_what_the_user_said_to_it(file: Path) -> None:
