@@ -189,6 +189,20 @@ def distinct(relays: Sequence[ForeignRelay]) -> Iterator[ForeignRelay]:
         yield ForeignRelay(relay.name, "", "an entry before it has the same name") if is_again else relay
 
 
+def of_tests(
+    place: str, text: str, policy: str, read: Callable[[], tuple[str, ...] | None], *, resolves: bool
+) -> ForeignRule:
+    """Makes a rule of the tests that `read` returns (None: it is about UDP alone); for tests that cannot be read,
+    returns the reason. `resolves`: the other program resolves names for tests of addresses, which Byway does not."""
+    try:
+        tests = read()
+    except ValueError as error:
+        return ForeignRule(place, text, policy, why=str(error))
+    if tests is None:
+        return ForeignRule(place, text, policy, why=UDP_ONLY, idle=True)
+    return ForeignRule(place, text, policy, tests, note=about_addresses(tests) if resolves else "")
+
+
 def rule_of(place: str, text: str, make: Callable[[], ForeignRule]) -> ForeignRule:
     """Makes a rule; for one that cannot be read, returns the reason."""
     try:

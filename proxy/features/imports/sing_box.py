@@ -12,16 +12,15 @@ from functools import partial
 from proxy.features.imports.foreign import (
     PRIVATE,
     RULES_LIMIT,
-    UDP_ONLY,
     Foreign,
     ForeignGroup,
     ForeignRelay,
     ForeignRule,
-    about_addresses,
     distinct,
     in_words,
     maps_in,
     of_entry,
+    of_tests,
     rule_of,
     shown_rule,
     text_in,
@@ -122,13 +121,7 @@ def _rule(place: str, text: str, rule: Mapping[str, Nested], resolves: bool) -> 
         raise ValueError(f"Byway has no action {shown(action)}" if policy else "it has no outbound")
     if any(rule.get(field) for field in _OVERRIDES):
         return ForeignRule(place, text, policy, why="it sends connections to another address than they ask for")
-    try:
-        tests = _tests(rule)
-    except ValueError as error:
-        return ForeignRule(place, text, policy, why=str(error))
-    if tests is None:
-        return ForeignRule(place, text, policy, why=UDP_ONLY, idle=True)
-    return ForeignRule(place, text, policy, tests, note=about_addresses(tests) if resolves else "")
+    return of_tests(place, text, policy, partial(_tests, rule), resolves=resolves)
 
 
 def _tests(rule: Mapping[str, Nested], depth: int = 0) -> tuple[str, ...] | None:

@@ -14,15 +14,14 @@ from proxy.config.relay_input import relay_of
 from proxy.features.imports.foreign import (
     PRIVATE,
     RULES_LIMIT,
-    UDP_ONLY,
     Foreign,
     ForeignRelay,
     ForeignRule,
     Unreadable,
-    about_addresses,
     distinct,
     in_words,
     maps_in,
+    of_tests,
     rule_of,
     shown_rule,
     text_in,
@@ -125,13 +124,7 @@ def _rule(place: str, text: str, rule: Mapping[str, Nested], resolves: bool) -> 
         return ForeignRule(place, text, policy, why="it is about DNS servers alone", idle=True)
     if not policy:
         raise ValueError("it has no outboundTag")
-    try:
-        tests = _tests(rule)
-    except ValueError as error:
-        return ForeignRule(place, text, policy, why=str(error))
-    if tests is None:
-        return ForeignRule(place, text, policy, why=UDP_ONLY, idle=True)
-    return ForeignRule(place, text, policy, tests, note=about_addresses(tests) if resolves else "")
+    return of_tests(place, text, policy, partial(_tests, rule), resolves=resolves)
 
 
 def _tests(rule: Mapping[str, Nested]) -> tuple[str, ...] | None:

@@ -319,13 +319,13 @@ def _offer_rules(
     call.output.hint(*reasons[:_SHOWN])
     if (more := len(reasons) - _SHOWN) > 0:
         call.output.hint(f"{shown(file)}: and {more} more lines not taken")
-    call.output.hint(*_outcome(call, paths, taken, first))
+    call.output.hint(*_outcome(paths, taken, first))
     if is_backup(text) or pasted.form_of(text) is pasted.Form.CLASH:
         call.output.hint(f"To take its relays and groups as well: `byway import {shown(file)}`")
     hint_in_use(call, running)
 
 
-def _outcome(call: Invocation, paths: Paths, taken: list[str], first: int | None) -> Iterator[str]:
+def _outcome(paths: Paths, taken: list[str], first: int | None) -> Iterator[str]:
     count = f"{len(taken):,} rule{'' if len(taken) == 1 else 's'}"
     if first is not None:
         yield f"{paths.rules_file}: {count} added, from number {first} on."
