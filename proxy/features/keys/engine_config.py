@@ -60,7 +60,7 @@ class Entry:
 
 def is_pooled(key: Key) -> bool:
     """Whether the engine carries several openings in one connection to the key's server."""
-    return isinstance(key, AnyTls | Ssh) or isinstance(getattr(key, "transport", None), Grpc | Http2 | Xhttp)
+    return isinstance(key, AnyTls | Ssh) or isinstance(key.outer_transport, Grpc | Http2 | Xhttp)
 
 
 READY = "ready"

@@ -104,7 +104,7 @@ class KeyInUse:
             raise DialError("no visit needs this connection", stage=Stage.CONNECT, symptom=Symptom.FORBIDDEN)
         self._dialing += 1
         slot: Slot | None = None
-        has_hello = getattr(relay.key, "tls", None) is not None
+        has_hello = relay.key.outer_tls is not None
         try:
             slot = None if relay.slots is None else await relay.slots.take(relay.name)
             stream = await dial_relay(relay.via, relay.key.server, relay.name)
