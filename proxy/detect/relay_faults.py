@@ -56,6 +56,10 @@ class RelayFault(StrEnum):
         "key_closed_or_clock",
         _("its server answered and closed: wrong key, or expired, or this computer's clock is wrong"),
     )
+    KEY_CUT = (
+        "key_cut",
+        _("it is reached, and its TLS handshake is cut off: this network may filter it, or the name in the handshake"),
+    )
     KEY_REFUSED = "key_refused", _("its server refuses the key")
     KEY_CERTIFICATE = "key_certificate", _("its server does not show the certificate that the key names")
     SILENT = "silent", _("no answer")
@@ -73,6 +77,7 @@ class RelayFault(StrEnum):
             RelayFault.DELIVERS_NOTHING,
             RelayFault.KEY_CLOSED,
             RelayFault.KEY_CLOSED_OR_CLOCK,
+            RelayFault.KEY_CUT,
         )
 
     @property
@@ -91,6 +96,7 @@ class RelayFault(StrEnum):
             RelayFault.DELIVERS_NOTHING,
             RelayFault.KEY_CLOSED,
             RelayFault.KEY_CLOSED_OR_CLOCK,
+            RelayFault.KEY_CUT,
         )
 
     def fix(self, relay: str, *, network_allows_few: bool = False) -> str:
@@ -128,6 +134,7 @@ _FIXES: Mapping[RelayFault, str] = {
     RelayFault.ENGINE: "byway doctor",
     RelayFault.KEY_CLOSED: _("ask for a new key and add it, then {test}"),
     RelayFault.KEY_CLOSED_OR_CLOCK: _("check this computer's clock, or ask for a new key and add it, then {test}"),
+    RelayFault.KEY_CUT: _("try another network, or ask for a key with another name in it and add it, then {test}"),
     RelayFault.KEY_REFUSED: _("ask for a new key and add it, then {test}"),
     RelayFault.KEY_CERTIFICATE: _("try another network, or ask for a new key and add it, then {test}"),
     RelayFault.SILENT: _("check that the relay runs, and its scheme and port in config.toml, then {test}"),
@@ -206,6 +213,7 @@ _DOWN: Mapping[str, RelayFault] = {
 KEY_FAULTS = (
     RelayFault.KEY_CLOSED,
     RelayFault.KEY_CLOSED_OR_CLOCK,
+    RelayFault.KEY_CUT,
     RelayFault.KEY_REFUSED,
     RelayFault.KEY_CERTIFICATE,
 )

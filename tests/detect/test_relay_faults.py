@@ -28,6 +28,7 @@ FAULTS = [
     (Symptom.RELAY_DOWN, {"relay": "engine"}, RelayFault.ENGINE),
     (Symptom.RELAY_DOWN, {"relay": "key_closed"}, RelayFault.KEY_CLOSED),
     (Symptom.RELAY_DOWN, {"relay": "key_closed_or_clock"}, RelayFault.KEY_CLOSED_OR_CLOCK),
+    (Symptom.RELAY_DOWN, {"relay": "key_cut"}, RelayFault.KEY_CUT),
     (Symptom.RELAY_AUTH, {"relay": "key_refused"}, RelayFault.KEY_REFUSED),
     (Symptom.RELAY_AUTH, {"relay": "key_certificate"}, RelayFault.KEY_CERTIFICATE),
     (Symptom.RELAY_DOWN, {}, RelayFault.SILENT),
@@ -108,4 +109,5 @@ def test_only_what_may_be_the_networks_doing_needs_a_comparison() -> None:
         RelayFault.DELIVERS_NOTHING,
         RelayFault.KEY_CLOSED,
         RelayFault.KEY_CLOSED_OR_CLOCK,
+        RelayFault.KEY_CUT,
     }

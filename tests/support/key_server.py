@@ -1,9 +1,10 @@
-"""mihomo as the server of keys, on loopback: one process with a listener for each protocol, and the links for them.
+"""mihomo as the server of keys: one process with a listener for each protocol, and the links for them.
 
     async with KeyServer(tmp_path) as server:
         link = server.links["trojan"]
 
-Names below `.test` lead to 127.0.0.1 behind it. Its certificate is its own, so the links have its pin.
+It is on loopback, where names below `.test` lead to 127.0.0.1 behind it; a `Place` puts it elsewhere. Its certificate
+is its own, so the links have its pin.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import asyncio
 import base64
 import hashlib
 import json
+import os
 import socket
 import ssl
 import subprocess
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,6 +37,7 @@ COVER = "cover.test"
 UUID = "b831b0c4-1111-4222-8333-0123456789ab"
 OTHER_UUID = "c931b0c4-1111-4222-8333-0123456789ab"
 PASSWORD = "hunter2hunter2"
+WRONG_PASSWORD = "letmein-letmein"
 PSK = base64.b64encode(bytes(range(16))).decode()
 SHORT_ID = "0123456789abcdef"
 
@@ -40,6 +45,30 @@ TCP = ("ss", "trojan", "vless", "vless-ws", "vmess", "anytls")
 UDP = ("hysteria2", "tuic")
 
 _READY_S = 20.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the server runs: on which address, how a program is started there and a port there connected to, and the
+    options that tell mihomo where names lead."""
+
+    address: str = "127.0.0.1"
+    popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen
+    connect: Callable[[str, int], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]] = (
+        asyncio.open_connection
+    )
+    options: Mapping[str, Any] = field(default_factory=lambda: {"hosts": {"+.test": "127.0.0.1"}})
+
+
+LOOPBACK = Place()
+
+
+def path_with_engine(folder: Path) -> dict[str, str]:
+    """Returns an environment in which mihomo is on PATH."""
+    programs_folder = folder / "programs"
+    programs_folder.mkdir()
+    (programs_folder / "mihomo").symlink_to(programs.require("mihomo"))
+    return {"PATH": f"{programs_folder}{os.pathsep}{os.environ['PATH']}"}
 
 
 def _free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
@@ -52,8 +81,9 @@ def _free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
 class KeyServer:
     """`links` are those of good keys, `wrong` those with another password or user, by protocol."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, place: Place = LOOPBACK) -> None:
         self._folder = folder
+        self._place = place
         self.ports = {name: _free_port() for name in (*TCP, "cover")}
         self.ports |= {name: _free_port(socket.SOCK_DGRAM) for name in UDP}
         chain, key = Authority().write_server(folder, COVER)
@@ -67,10 +97,11 @@ class KeyServer:
         self.wrong = {name: self.link(name, wrong=True) for name in (*TCP, *UDP)}
         self.process: subprocess.Popen[bytes] | None = None
 
-    def link(self, name: str, *, wrong: bool = False) -> str:
-        """Returns the link of a key; `wrong`: for a user that the server does not know."""
-        at, pin = f"127.0.0.1:{self.ports[name]}", f"sni={COVER}&pcs={self.pin}"
-        password, user = ("wrong" if wrong else PASSWORD), (OTHER_UUID if wrong else UUID)
+    def link(self, name: str, *, wrong: bool = False, host: str = "") -> str:
+        """Returns the link of a key; `wrong`: for a user that the server does not know. `host` is a name of its
+        address."""
+        at, pin = f"{host or self._place.address}:{self.ports[name]}", f"sni={COVER}&pcs={self.pin}"
+        password, user = (WRONG_PASSWORD if wrong else PASSWORD), (OTHER_UUID if wrong else UUID)
         match name:
             case "ss":
                 key = base64.b64encode(bytes(16)).decode() if wrong else PSK
@@ -92,13 +123,28 @@ class KeyServer:
                 return f"tuic://{UUID}:{password}@{at}?{pin}&congestion_control=bbr"
         raise ValueError(name)
 
+    @property
+    def secrets(self) -> dict[str, str]:
+        """What must be shown nowhere, by what it is: parts of good and wrong keys."""
+        psk = {"psk": PSK, "psk quoted": quote(PSK, safe=""), "psk in base64": base64.b64encode(PSK.encode()).decode()}
+        return {
+            **psk,
+            "password": PASSWORD,
+            "wrong password": WRONG_PASSWORD,
+            "user": UUID,
+            "wrong user": OTHER_UUID,
+            "pin": self.pin,
+            "public key of REALITY": self.public,
+            "short id": SHORT_ID,
+        }
+
     def _configuration(self) -> dict[str, Any]:
         def listener(name: str, kind: str, **options: Any) -> dict[str, Any]:
-            return {"name": name, "type": kind, "listen": "127.0.0.1", "port": self.ports[name], **options}
+            return {"name": name, "type": kind, "listen": self._place.address, "port": self.ports[name], **options}
 
         users = [{"username": "a", "uuid": UUID}]
         reality = {
-            "dest": f"127.0.0.1:{self.ports['cover']}",
+            "dest": f"{self._place.address}:{self.ports['cover']}",
             "private-key": self._private,
             "short-id": [SHORT_ID],
             "server-names": [COVER],
@@ -118,7 +164,7 @@ class KeyServer:
                 listener("hysteria2", "hysteria2", users={"a": PASSWORD}, **self._pem),
                 listener("tuic", "tuic", users={UUID: PASSWORD}, **{"congestion-controller": "bbr"}, **self._pem),
             ],
-            "hosts": {"+.test": "127.0.0.1"},
+            **self._place.options,
             "rules": ["MATCH,DIRECT"],
             "log-level": "error",
             "ipv6": True,
@@ -138,7 +184,7 @@ class KeyServer:
 
     async def start(self) -> None:
         """Starts it, and waits until it listens."""
-        self.process = subprocess.Popen(  # noqa: ASYNC220
+        self.process = self._place.popen(
             [programs.require("mihomo"), "-d", str(self._folder), "-f", "-"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -154,7 +200,7 @@ class KeyServer:
     async def _listens(self, port: int) -> None:
         while True:
             with suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                _, writer = await self._place.connect(self._place.address, port)
                 writer.close()
                 return
             await asyncio.sleep(0.02)

@@ -47,6 +47,7 @@ class KeyInUse:
         self.used_at = 0.0
         self.is_over_udp = relay.key.protocol.is_over_udp
         self.is_refused = False  # the engine does not start with it
+        self.is_cut = False  # the last connection to the server that ended had brought no byte
         self.unproven = 0  # streams that brought no byte yet
         self._delivery: _Delivery | None = None
         self._openings: list[asyncio.Future[None]] = []  # those that wait until the server is reached
@@ -122,10 +123,13 @@ class KeyInUse:
             slot.connected()
             slot.release()
             slot = None
-        return ServerStream(stream, slot, self._closed)
+        return ServerStream(stream, slot, self)
 
-    def _closed(self) -> None:
+    def closed(self, *, has_answered: bool) -> None:
+        """A connection to the server is closed."""
         self._open -= 1
+        if not has_answered:
+            self.is_cut = True
 
     def _reached(self, error: DialError | None) -> None:
         """The server was reached, or not: the oldest opening takes the result, and all of them where the engine carries
@@ -163,7 +167,7 @@ class KeyInUse:
             is_carried = is_pooled(self.relay.key) and self._open and not self._dialing
             if is_carried and loop.time() - began >= POOLED_S:
                 return
-            if has_ended():
+            if has_ended() and not opening.done():
                 raise engine_failed(self.relay.name, "the engine gave up the connection")
             if loop.time() - began >= timeout_s:
                 text = f"relay {self.relay.name}: its engine opened no connection within {timeout_s:g} s"
@@ -215,14 +219,21 @@ class AnswerStream(WrappedStream):
 class ServerStream(AnswerStream):
     """A connection to a key's server. It returns its slot with the first byte of the server."""
 
-    __slots__ = ("_on_close", "_slot")
+    __slots__ = ("_key", "_slot")
 
-    def __init__(self, inner: Stream, slot: Slot | None, on_close: Callable[[], None]) -> None:
+    def __init__(self, inner: Stream, slot: Slot | None, key: KeyInUse) -> None:
         super().__init__(inner)
         self._slot = slot
-        self._on_close = on_close
+        self._key = key
+
+    def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
+        data = super().receive_nowait(limit)
+        if data == b"" and not self.has_answered:
+            self._key.is_cut = True
+        return data
 
     def _answered(self) -> None:
+        self._key.is_cut = False
         if self._slot is not None:
             self._slot.connected()
             self._slot.release()
@@ -232,4 +243,4 @@ class ServerStream(AnswerStream):
             error = DialError("", stage=Stage.RELAY, symptom=Symptom.RELAY_DOWN, evidence={"relay": Symptom.SILENT})
             self._slot.failed(error)
             self._slot.release()
-        self._on_close()
+        self._key.closed(has_answered=self.has_answered)

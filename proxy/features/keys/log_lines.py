@@ -73,19 +73,22 @@ def read(line: str) -> OpeningFailed | None:
     return OpeningFailed(int(match["port"]), fault)
 
 
-def fault_of(fault: LineFault, key: Key, relay: str) -> DialError | None:
-    """Returns the error of an opening through a key, the relay of that name; None: Byway's own dial has said why."""
+def fault_of(fault: LineFault, key: Key, relay: str, *, is_cut: bool) -> DialError | None:
+    """Returns the error of an opening through a key, the relay of that name; None: Byway's own dial has said why.
+    `is_cut`: the server was reached, and not a byte of it came."""
     match fault:
         case LineFault.CERTIFICATE:
             return _error(relay, RelayFault.KEY_CERTIFICATE.text, RelayFault.KEY_CERTIFICATE, Symptom.RELAY_AUTH)
         case LineFault.REFUSED:
             return _error(relay, RelayFault.KEY_REFUSED.text, RelayFault.KEY_REFUSED, Symptom.RELAY_AUTH)
+        case LineFault.CLOSED if is_cut and getattr(key, "tls", None) is not None:
+            return _error(relay, RelayFault.KEY_CUT.text, RelayFault.KEY_CUT)
         case LineFault.CLOSED:
             needs_clock = isinstance(key, Vmess) or (isinstance(key, Shadowsocks) and key.cipher.startswith("2022-"))
             closed = RelayFault.KEY_CLOSED_OR_CLOCK if needs_clock else RelayFault.KEY_CLOSED
             return _error(relay, closed.text, closed)
         case LineFault.SILENT:
-            return _error(relay, "its server took the connection, and did not answer", Symptom.TIMEOUT)
+            return _error(relay, "its server did not answer", Symptom.TIMEOUT)
         case LineFault.UNREACHABLE if key.protocol.is_over_udp:
             return _error(relay, RelayFault.UNREACHABLE.text, Symptom.UNREACHABLE)
         case LineFault.UNREACHABLE:

@@ -28,6 +28,9 @@ from proxy.net.poller import Poller
 from proxy.net.stream import CHUNK, Stream
 from proxy.wire.relay_url import RelayKind, RelayUrl
 
+GIVEN_UP_S = 5.0
+"""Seconds without an answer after which the engine gives up a server over UDP. An end as late is no answer."""
+
 
 class RunningEngine:
     """A process with its streams."""
@@ -150,7 +153,7 @@ class KeyDialer:
 class KeyStream(AnswerStream):
     """A stream through a key. It is unproven until the first byte from beyond."""
 
-    __slots__ = ("_destination", "_fault", "_key", "_opening", "_running", "local_port")
+    __slots__ = ("_began", "_destination", "_fault", "_key", "_opening", "_running", "local_port")
 
     is_answer_needed = True
 
@@ -168,6 +171,7 @@ class KeyStream(AnswerStream):
         self._key = key
         self._destination = destination
         self._opening = opening
+        self._began = asyncio.get_running_loop().time()
         self._fault: DialError | None = None
         self.local_port: int = inner.lowest_socket.getsockname()[1]
         key.unproven += 1
@@ -181,11 +185,14 @@ class KeyStream(AnswerStream):
     def has_ended(self) -> bool:
         """Whether the engine has closed its end. Takes no byte."""
         try:
-            return self.lowest_socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+            if self.lowest_socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                return False
         except BlockingIOError:
             return False
         except OSError:
-            return True
+            pass
+        self._running.process.read_lines()
+        return True
 
     def _answered(self) -> None:
         self._key.unproven -= 1
@@ -218,21 +225,23 @@ class KeyStream(AnswerStream):
 
     def fault_before_answer(self, symptom: Symptom) -> DialError | None:
         """See Stream."""
+        self._running.process.read_lines()  # the line of a failure may have come with the end, and wait to be read
         if self._fault is not None:
             return self._fault
         if symptom in (Symptom.EOF, Symptom.RESET) and self._running.process.is_ending:
             return self._engine_ended()
         if self.has_answered or self._key.works_for_another(self._destination):
             return None
-        if symptom in (Symptom.EOF, Symptom.RESET):
+        is_late = asyncio.get_running_loop().time() - self._began >= GIVEN_UP_S
+        if symptom in (Symptom.EOF, Symptom.RESET) and not (is_late and self._key.is_over_udp):
             return self._error(LineFault.CLOSED)
-        if symptom in (Symptom.SILENT, Symptom.DROPPED, Symptom.TIMEOUT):
+        if symptom in (Symptom.EOF, Symptom.RESET, Symptom.SILENT, Symptom.DROPPED, Symptom.TIMEOUT):
             self._key.next_address()
             return self._error(LineFault.SILENT)
         return None
 
     def _error(self, fault: LineFault) -> DialError | None:
-        return log_lines.fault_of(fault, self._key.relay.key, self._key.relay.name)
+        return log_lines.fault_of(fault, self._key.relay.key, self._key.relay.name, is_cut=self._key.is_cut)
 
     def _engine_ended(self) -> DialError:
         return engine_failed(self._key.relay.name, "the engine ended")

@@ -192,6 +192,12 @@ class EngineProcess:
         text = "the engine ended at its start: `byway doctor` shows whether it can be used"
         raise EngineFailed(text, self._first_lines)
 
+    def read_lines(self) -> None:
+        """Hands on what the engine has printed by now. It prints why an opening failed before it closes that."""
+        if not self.is_stopped:
+            with contextlib.suppress(OSError):
+                self._take(os.read(self._output, _READ))  # at its end nothing: `_read` sees that
+
     def _read(self) -> None:
         try:
             data = os.read(self._output, _READ)

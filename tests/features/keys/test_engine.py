@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from proxy.net.stream import Stream
 from proxy.wire.keys.reader import read_key
 from tests.support import programs
 from tests.support.key_server import TCP, UDP, UUID, KeyServer
+from tests.support.streams import LINGER_0
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("mihomo")
@@ -197,6 +199,40 @@ async def test_a_server_that_is_down_is_told_by_byways_own_dial(tmp_path: Path) 
         error = await fault(dialer, here.site.destination)
         assert relay_fault(error) is RelayFault.CONNECTION_REFUSED
         assert error.stage in (Stage.CONNECT, Stage.RELAY)
+
+
+@pytest.mark.parametrize("ending", ["closes", "resets"])
+async def test_a_handshake_of_which_nothing_is_answered_is_cut_off_and_no_wrong_key(
+    tmp_path: Path, ending: str
+) -> None:
+    """As by a network that filters the name in it. A protocol without TLS tells nothing of the kind."""
+
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        if ending == "resets":
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
+        writer.transport.abort()
+
+    async with world(tmp_path) as here, await asyncio.start_server(cut, "127.0.0.1", 0) as filtered:
+        port = filtered.sockets[0].getsockname()[1]
+        said: dict[str, RelayFault | None] = {}
+        for name in ("ss", "trojan", "vless", "vless-ws", "anytls"):
+            link = here.server.links[name].replace(f":{here.server.ports[name]}", f":{port}")
+            said[name] = relay_fault(await fault(here.dialer(link, name), here.site.destination))
+    assert said.pop("ss") is RelayFault.KEY_CLOSED_OR_CLOCK
+    assert set(said.values()) == {RelayFault.KEY_CUT}, said
+
+
+@pytest.mark.slow
+async def test_a_server_over_udp_that_is_down_does_not_answer(tmp_path: Path) -> None:
+    """The engine says so in a line and closes, and Byway may see the end first."""
+    async with world(tmp_path) as here:
+        dialers = [here.dialer(here.server.links[name], name) for name in UDP]
+        for dialer in dialers:
+            assert await page(dialer, here.site.destination) == b"hello"
+        here.server.stop()
+        faults = await asyncio.gather(*(fault(dialer, here.site.destination) for dialer in dialers for _ in range(4)))
+    assert {relay_fault(error) for error in faults} == {RelayFault.SILENT}
 
 
 async def test_a_silent_site_is_the_keys_failure_only_if_no_other_just_delivered(tmp_path: Path) -> None:

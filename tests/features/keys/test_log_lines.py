@@ -73,7 +73,7 @@ def test_the_outbound_is_told_for_which_the_engine_does_not_start() -> None:
     ],
 )
 def test_a_fault_is_told_as_the_relays(fault: LineFault, link: str, told: RelayFault) -> None:
-    error = fault_of(fault, read_key(link), "mine")
+    error = fault_of(fault, read_key(link), "mine", is_cut=False)
     assert error is not None
     assert relay_fault(error) is told
     assert error.symptom.blames_relay
@@ -81,5 +81,12 @@ def test_a_fault_is_told_as_the_relays(fault: LineFault, link: str, told: RelayF
     assert "secret" not in str(error)
 
 
+@each_row(("link", "told"), [(TROJAN, RelayFault.KEY_CUT), (SS_2022, RelayFault.KEY_CLOSED_OR_CLOCK)])
+def test_a_tls_handshake_of_which_nothing_was_answered_is_cut_off(link: str, told: RelayFault) -> None:
+    error = fault_of(LineFault.CLOSED, read_key(link), "mine", is_cut=True)
+    assert error is not None
+    assert relay_fault(error) is told
+
+
 def test_why_a_server_over_tcp_cannot_be_reached_is_told_by_byways_own_dial() -> None:
-    assert fault_of(LineFault.UNREACHABLE, read_key(TROJAN), "mine") is None
+    assert fault_of(LineFault.UNREACHABLE, read_key(TROJAN), "mine", is_cut=False) is None
