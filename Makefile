@@ -10,7 +10,7 @@ RUNTIME := .venv/.runtime
 COMPLETE := .venv/.complete
 APT := DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get
 
-.PHONY: setup run keys test test-all check check-style check-types check-imports compile test-deps judges bench lab lock messages clean FORCE
+.PHONY: setup run keys test test-all check check-style check-types check-imports compile test-deps judges bench fuzz lab lock messages clean FORCE
 
 # With the developers' tools.
 setup: $(COMPLETE)
@@ -93,6 +93,13 @@ ONLY ?=
 bench: $(COMPLETE)
 	@$(BIN)/python -m tests.bench.install
 	@$(BIN)/python -m tests.bench.run --rounds $(ROUNDS) --seconds $(SECONDS) --only '$(ONLY)'
+
+# A million keys, subscriptions and configurations with something wrong in them, in ten minutes of one core.
+COUNT ?= 1000000
+SEED ?= 1
+
+fuzz: $(COMPLETE)
+	@$(BIN)/python -m tests.whole.mutations --count $(COUNT) --seed $(SEED)
 
 # The country of the tests with the rules and addons of a configuration folder, as addons/README.md says.
 CONFIG ?=

@@ -107,6 +107,8 @@ def read_relay(text: str, allowed: Allowed | None = None) -> NewRelay:
     what the person says to a key. Raises ValueError with a sentence."""
     text = as_meant(text)
     if relay_url.is_key(text):  # as a whole, since its name may be anything
+        if ">" in text.partition("#")[0]:  # in the file that would be a chain, whose next relay a stranger names
+            raise ValueError("the key contains >, which joins the relays of a chain: write it as %3E")
         key = relay_url.parse(text, allowed).key
         assert key is not None
         return NewRelay(text.partition("#")[0], label=key.name, allowed=allowed)

@@ -93,75 +93,6 @@ def test_a_key_keeps_its_place_and_its_name_in_another_notation() -> None:
     assert [entry.why for entry in read_entries(CLASH_KEY + CLASH_KEY.partition("\n")[2])] == ["", "it is there twice"]
 
 
-@each_row(
-    ("host", "field", "why"),
-    [
-        ("192.168.1.1", "sni: a.example", "192.168.1.1:443 is no public place"),
-        ("127.0.0.1", "sni: a.example", "127.0.0.1:443 is no public place"),
-        ("'::ffff:127.0.0.1'", "sni: a.example", "127.0.0.1:443 is no public place"),
-        ("printer", "sni: a.example", "printer:443 is no public place"),
-        ("k.example", "skip-cert-verify: true", "this Trojan key for k.example:443 (K) is not supported: field skip-"),
-        ("k.example", "dialer-proxy: tor", "this Trojan key for k.example:443 (K) is not supported: field dialer-"),
-        ("k.example", "new: 1", "this Trojan key for k.example:443 (K) is not supported: field new is not known"),
-    ],
-)
-def test_a_key_in_a_configuration_that_no_stranger_may_name_is_not_taken(host: str, field: str, why: str) -> None:
-    (entry,) = read_entries(
-        f"proxies:\n  - {{name: K, type: trojan, server: {host}, port: 443, password: pw, {field}}}\n"
-    )
-    assert entry.url == ""
-    assert entry.why.startswith(why)
-
-
-@each_row(
-    ("link", "why"),
-    [
-        ("trojan://pw@192.168.1.1:443", "192.168.1.1:443 is no public place"),
-        ("trojan://pw@168.63.129.16:443", "168.63.129.16:443 is no public place"),
-        ("trojan://pw@localhost:443", "localhost:443 is no public place"),
-        ("trojan://pw@k.example:443?allowInsecure=1", "this Trojan key for k.example:443 is not supported"),
-        ("trojan://pw@k.example:443?type=ws&path=/a>socks5h://evil.example:1080", "it is a chain"),
-        ("ssh://me:pw@k.example:22", "this SSH key for k.example:22"),
-    ],
-)
-def test_a_key_that_no_stranger_may_name_is_not_taken(link: str, why: str) -> None:
-    (entry,) = read_entries(link)
-    assert entry.url == ""
-    assert entry.why.startswith(why)
-    assert "pw" not in entry.why
-
-
-@each_row(
-    "link",
-    [
-        "socks5h://127.0.0.1:1080",
-        "socks5h://localhost:1080",
-        "socks5h://192.168.1.1:1080",
-        "socks5h://10.0.0.1:1080",
-        "socks5h://100.64.0.1:1080",
-        "socks5h://169.254.169.254:80",
-        "socks5h://[::1]:1080",
-        "socks5h://[fe80::1]:1080",
-        "socks5h://[::ffff:127.0.0.1]:1080",
-        "socks5h://[2002:c0a8:101::1]:1080",
-        "socks5h://[64:ff9b::c0a8:101]:1080",
-        "socks5h://224.0.0.1:1080",
-        "socks5h://router:1080",
-        "socks5h://nas.lan:1080",
-        "socks5h://x.internal:1080",
-        "https://de.example:443?alt=127.0.0.1:22",
-        "https://de.example:443?ca=/etc/passwd",
-        "addon://evil",
-        "file:///etc/passwd",
-        "http://0x7f000001:8119",
-    ],
-)
-def test_a_file_names_no_place_of_this_network_no_file_and_no_addon(link: str) -> None:
-    (entry, _) = read_entries(f"{link}#A\nsocks5h://de.example:1080#B\n")
-    assert entry.url == ""
-    assert entry.why
-
-
 def test_the_same_relay_counts_once_and_the_first_ones_are_used() -> None:
     twice = read_entries("socks5h://de.example:1080#A\nsocks5h://de.example:1080#B\n")
     assert [entry.why for entry in twice] == ["", "it is there twice"]
@@ -171,12 +102,6 @@ def test_the_same_relay_counts_once_and_the_first_ones_are_used() -> None:
     ] * 2
     with pytest.raises(ConfigError, match="at most 2000"):
         read_entries("socks5h://h.example:1080\n" * 2001)
-
-
-@each_row("text", ["", "<html>no</html>", "hello", "proxies: [&a {}, *a]", "x" * (1024 * 1024 + 1)])
-def test_a_file_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError):
-        read_entries(text)
 
 
 def entry(host: str, label: str) -> Entry:

@@ -50,6 +50,8 @@ from proxy.wire.keys.values import Key, KeyProtocol, OutlineAddress, RelayLink
 KEYS_LIMIT = 2000
 """Keys in one text."""
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
 T = TypeVar("T")
 Build = Callable[[Fields, Destination, str], Key]
 
@@ -97,6 +99,8 @@ def read_key(text: str, allowed: Allowed = NOTHING_ALLOWED) -> Key:
     try:
         if len(text) > LINK_LIMIT or not _is_unicode(text):
             raise KeyRefused(f"it is not a link of at most {LINK_LIMIT} characters")
+        if _CONTROL.search(text.strip().partition("#")[0]):
+            raise KeyRefused("the link contains a control character: remove it")
         return _LINKS[protocol](text.strip(), allowed)
     except KeyRefused as error:
         error.protocol = protocol

@@ -1,14 +1,11 @@
 """Configurations of other programs and files of subscriptions with something wrong in them: each is read, or refused
-with a sentence, and no rule of it is more than one line.
+with a sentence, and no rule of it is more than one line. What is raised but for Unreadable and ConfigError is a crash.
 
-    python -m tests.features.imports.mutations [--count 100000] [--seed 1]
-
-What is raised but for Unreadable and ConfigError is a crash, and ends this.
+`python -m tests.whole.mutations` does that with as many as one likes, and with keys.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import random
@@ -31,10 +28,9 @@ from tests.features.imports.test_xray import TAKEN as OF_V2RAYN
 
 _PIECES = (
     '"', "{", "}", "[", "]", ":", ",", "\n", "\0", "\x1b", "\u202e", "&a ", "*a", "!!x ", "<<: ", "- ", "null", "true",
-    "9" * 40, "-1", "é", "\\ud83d", "\\udc00\\u202e", "../", "file://", "%00", "\\n", "//", "#", "0x7f.1", "'",
-    "|",
-    ">",
-    "{}", "@", "?ca=/etc/passwd",
+    "9" * 40, "-1", "é", "\ud800", "\\ud83d", "\\udc00\\u202e", "../", "file://", "%00", "%0d%0a", "%", "&", "=", "?",
+    "\\n", "//", "#", "0x7f.1", "'", "|", ">", "{}", "@", "?ca=/etc/passwd", "://", "vless://", "ss://", "insecure=1",
+    "A" * 300, "&amp;", "%252F", "server", "type",
 )  # fmt: skip
 
 LINKS = "\n".join(
@@ -54,9 +50,9 @@ SAMPLES = (
 )
 
 
-def damaged(rng: random.Random) -> str:
+def damaged(rng: random.Random, samples: Sequence[str] = SAMPLES) -> str:
     """Returns a sample with one to four damages: something in it replaced, taken out, doubled or turned around."""
-    text = rng.choice(SAMPLES)
+    text = rng.choice(samples)
     for _ in range(rng.randint(1, 4)):
         start = rng.randrange(len(text) + 1)
         end = min(len(text), start + rng.choice((0, 0, 1, 2, 5, 30, 200)))
@@ -90,24 +86,3 @@ def read(text: str) -> bool:
     assert all(row.text for row in (*made.rows, *rows_of(made.rules, frozenset())))
     assert all(warnings_of(made.rules, "AUTO"))
     return True
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    rng = random.Random(given.seed)
-    good = 0
-    for number in range(given.count):
-        text = damaged(rng)
-        try:
-            good += read(text)
-        except Exception:
-            print(f"crash at number {number}:\n{text}")
-            raise
-    print(f"{given.count:,} damaged texts: {good:,} read, the others refused with a sentence, no crash")
-
-
-if __name__ == "__main__":
-    main()

@@ -206,7 +206,7 @@ def test_no_value_of_a_rule_changes_another_line(value: str) -> None:
 
 
 def test_a_thousand_damaged_texts_are_read_or_told() -> None:
-    """`python -m tests.features.imports.mutations` does that with as many as one likes."""
+    """`python -m tests.whole.mutations` does that with as many as one likes."""
     rng = random.Random(1)
     assert sum(read(damaged(rng)) for _ in range(1000)) > 100
 

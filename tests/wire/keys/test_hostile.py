@@ -6,7 +6,7 @@ import contextlib
 import json
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,6 @@ from proxy.wire.keys.fields import KeyRefused
 from proxy.wire.keys.pasted import TEXT_LIMIT, form_of
 from proxy.wire.keys.reader import read_collection, read_key
 from proxy.wire.keys.sentences import explain
-from proxy.wire.keys.values import Key
 from tests.support.rows import each_row
 from tests.wire.keys.made_keys import GOOD, PBK, REFUSED, SECRET, UUID, b64
 from tests.wire.keys.test_collections import (
@@ -206,19 +205,3 @@ def test_a_huge_text_takes_no_longer_than_its_size_explains(name: str) -> None:
     """What took a second for each character of a megabyte would not end: the suite's time limit is the bound."""
     read_all(HUGE[name]())
     form_of(HUGE[name]())
-
-
-def files() -> Iterator[str]:
-    for scheme in ("vless", "trojan", "hy2"):
-        yield f"{scheme}://{SECRET}@relay.example:443?ca=file%3A%2F%2F%2Fetc%2Fpasswd"
-        yield f"{scheme}://{SECRET}@relay.example:443?config=%2Fetc%2Fpasswd"
-    yield f"ss://{b64('aes-128-gcm:x')}@relay.example:1?plugin=%2Fbin%2Fsh%3B-c%3Bid"
-    yield f"ss://{b64('aes-128-gcm:x')}@relay.example:1?plugin=v2ray-plugin%3Btls%3Bcert%3D%2Fetc%2Fpasswd"
-    yield "ssh://me@relay.example?private-key=%2Fetc%2Fshadow"
-
-
-def test_no_key_names_a_file_or_a_program() -> None:
-    for link in files():
-        with pytest.raises(KeyRefused):
-            read_key(link)
-    assert isinstance(read_key(LINKS[0]), Key)
