@@ -236,6 +236,9 @@ KEYS: list[tuple[str, str, str]] = [
     ("the terminal's escape in the name of a field", f"{VLESS}?%1b[2J=1", "(with a name that is not shown)"),
     ("the terminal's escape in a scheme", f"vless\x1b[2J://{UUID}@{AT}", "an invisible character (U+001B)"),
     ("half a character", f"{TROJAN}?sni=\ud800", "is not a link of at most"),
+    ("half a character in JSON",
+     f"vmess://{b64(f'auto:{UUID}@{AT}')}?obfs=websocket&obfsParam=%7B%22Host%22:%22\\udc00%22%7D",
+     "field obfsParam is not printable text"),
     ("half a character, encoded", f"{TROJAN}?sni=%ed%a0%80", "is not percent-encoded UTF-8"),
     # names
     ("a name with the terminal's escapes", f"{TROJAN}#%1b%5b2J%07a", "as 2Ja"),

@@ -67,6 +67,8 @@ def _host(text: str) -> str:
     host = next((value for header, value in headers.items() if header.lower() == "host"), None)
     if len(headers) != 1 or not isinstance(host, str):
         raise KeyRefused("field obfsParam: headers beside Host are not supported", Fault.UNSUPPORTED, "obfsParam")
+    if not host.isprintable():  # also half a character, which JSON can write and no link
+        raise KeyRefused("field obfsParam is not printable text", field="obfsParam")
     return host
 
 
