@@ -239,7 +239,8 @@ def add(
         typer.Argument(
             metavar="URL|FILE|-",
             help="socks5h://HOST:PORT, http://…, https://…, a key (vless://…, ss://…, trojan://…), a chain A>B; a file "
-            "or - for standard input, with one URL a line; or a subscription, https://HOST/PATH.",
+            "or - for standard input, with one URL a line, or of Clash, sing-box or WireGuard; or a subscription, "
+            "https://HOST/PATH or ssconf://….",
         ),
     ],
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name for rules and the log.")] = None,
@@ -285,12 +286,12 @@ def add(
     relays are a group, which follows the file."""
     from proxy.config.edit import add_relays, relays_in
     from proxy.features.relays.input import ask_password, read_given
-    from proxy.wire.keys.pasted import is_subscription
+    from proxy.wire.keys.pasted import subscription_of
 
-    if is_subscription(url):
+    if address := subscription_of(url):
         from proxy.features.relays.subscriptions import subscribe
 
-        subscribe(call, url, name, direct=direct)
+        subscribe(call, address, name, direct=direct)
         return None
     if direct:
         raise Misused("--direct is for a subscription, https://HOST/PATH")

@@ -146,7 +146,7 @@ def explain(text: str) -> str:
         )
     if text.lower().startswith("ssh "):
         return (
-            "Byway does not use SSH itself: run `ssh -N -D 1080 USER@HOST` and add it with "
+            "this is a command, not a relay: run `ssh -N -D 1080 USER@HOST` and add it with "
             "`byway relay add socks5h://127.0.0.1:1080`"
         )
     if _SETTING.match(text):
@@ -170,9 +170,12 @@ def explain(text: str) -> str:
     return ""
 
 
-def is_subscription(text: str) -> bool:
-    """Whether a text may be the address of a subscription: https, with a path, and no link of Telegram."""
-    return scheme_of(text) == "https" and _telegram(text) is None and _PAGE.match(text) is not None
+def subscription_of(text: str) -> str:
+    """Returns the address of a subscription: https, with a path. That of an Outline key (ssconf) leads to a file with
+    one key. Empty for any other text, also for a link of Telegram."""
+    if scheme_of(text) == "ssconf":
+        text = f"https://{text.partition('://')[2].partition('#')[0].rstrip()}"
+    return text if scheme_of(text) == "https" and _telegram(text) is None and _PAGE.match(text) is not None else ""
 
 
 def to_relay_url(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import sys
 import tomllib
@@ -55,6 +56,21 @@ def members(byway: Byway) -> dict[str, str]:
     """The relays of the subscription, with their states."""
     rows = byway("relay", "list").rows
     return {row[0]: row[1] for row in rows if row[0].startswith("shop/")}
+
+
+def test_the_address_of_an_outline_key_is_a_subscription_of_one_key(
+    byway: Byway, home: Home, servers: Servers, url: str
+) -> None:
+    outline = {"server": "k.example", "server_port": 8388, "password": "hunter2", "method": "aes-256-gcm"}
+    servers.source.answers[PATH] = page(json.dumps(outline).encode())
+    ran = byway("relay", "add", f"ssconf{url.removeprefix('https')}#Outline", "--name", "outline")
+    assert ran.code == 0, ran.err
+    assert ran.rows[1][1:] == ["added", "ss://k.example:8388"]
+    assert f'[[subscription]]\nname = "outline"\nsource = "{url}"\n' in home.config.read_text()
+    assert "hunter2" not in ran.out + ran.err
+    again = byway("relay", "add", f"ssconf{url.removeprefix('https')}")
+    assert again.code == Exit.USAGE
+    assert "subscription outline has this address" in again.err
 
 
 def test_a_subscription_is_fetched_through_a_relay_and_is_a_group(

@@ -31,7 +31,7 @@ ADD = "add its local SOCKS port, for example `byway relay add socks5h://127.0.0.
         ),
         (
             f"ssh -D 1080 {SECRET}@h",
-            "Byway does not use SSH itself: run `ssh -N -D 1080 USER@HOST` and add it with "
+            "this is a command, not a relay: run `ssh -N -D 1080 USER@HOST` and add it with "
             "`byway relay add socks5h://127.0.0.1:1080`",
         ),
         (
