@@ -62,6 +62,7 @@ class RelayFault(StrEnum):
     )
     KEY_REFUSED = "key_refused", _("its server refuses the key")
     KEY_CERTIFICATE = "key_certificate", _("its server does not show the certificate that the key names")
+    KEY_UNANSWERED = "key_unanswered", _("no answer: wrong key, or expired, or its UDP packets do not arrive")
     SILENT = "silent", _("no answer")
     STALLED = "stalled", _("a connection to it stopped answering in the middle of a transfer")
     DELIVERS_NOTHING = "delivers_nothing", _("connects, but delivers nothing")
@@ -78,6 +79,7 @@ class RelayFault(StrEnum):
             RelayFault.KEY_CLOSED,
             RelayFault.KEY_CLOSED_OR_CLOCK,
             RelayFault.KEY_CUT,
+            RelayFault.KEY_UNANSWERED,
         )
 
     @property
@@ -97,6 +99,7 @@ class RelayFault(StrEnum):
             RelayFault.KEY_CLOSED,
             RelayFault.KEY_CLOSED_OR_CLOCK,
             RelayFault.KEY_CUT,
+            RelayFault.KEY_UNANSWERED,
         )
 
     def fix(self, relay: str, *, network_allows_few: bool = False) -> str:
@@ -136,6 +139,7 @@ _FIXES: Mapping[RelayFault, str] = {
     RelayFault.KEY_CLOSED_OR_CLOCK: _("check this computer's clock, or ask for a new key and add it, then {test}"),
     RelayFault.KEY_CUT: _("try another network, or ask for a key with another name in it and add it, then {test}"),
     RelayFault.KEY_REFUSED: _("ask for a new key and add it, then {test}"),
+    RelayFault.KEY_UNANSWERED: _("try another network, or ask for a new key and add it, then {test}"),
     RelayFault.KEY_CERTIFICATE: _("try another network, or ask for a new key and add it, then {test}"),
     RelayFault.SILENT: _("check that the relay runs, and its scheme and port in config.toml, then {test}"),
     RelayFault.STALLED: _("check that the relay still runs and is connected, then {test}"),
@@ -216,6 +220,7 @@ KEY_FAULTS = (
     RelayFault.KEY_CUT,
     RelayFault.KEY_REFUSED,
     RelayFault.KEY_CERTIFICATE,
+    RelayFault.KEY_UNANSWERED,
 )
 """Faults that the engine, or what the server did, shows of a key. Each is its own evidence."""
 

@@ -8,15 +8,17 @@ A failed step raises ConfigError, and there is no Setup.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from proxy.config.load import Loaded
 from proxy.config.relays import has_keys
 from proxy.config.schema import Settings
 from proxy.detect.scopes import is_public_suffix
-from proxy.model import Destination, Override, Route, bracketed
+from proxy.model import Destination, IPAddress, Override, Route, Stage, Symptom, bracketed
+from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.registry import Registry, first_hop_is_named
@@ -38,6 +40,9 @@ from proxy.setup.checked import Checked, Parts, check
 from proxy.setup.guard import guard_of, guard_of_relays, public_addresses
 from proxy.wire.fragmentation import cuts_hello
 from proxy.wire.hostnames import OWN_NAME
+
+if TYPE_CHECKING:
+    from proxy.net.dialers.key_relay import DestinationLookup
 
 _FILES_EVERY_S = 0.1
 """Seconds between two checks of the hosts file and resolv.conf: the names of one page need only one check."""
@@ -188,10 +193,10 @@ def make_registry(
     never_relay = DomainSet.of(settings.auto.never_relay)
     refusal = refusal_by(guard, resolvers.direct)
     poller = parts.poller
-    secure = None
+    secure = encrypted = None
     if checked.servers:
-        lookup = EncryptedLookup(resolvers.direct)
-        secure = TcpDialer(poller, lookup, refusal, connect_timeout_s=limits.connect_timeout_s)
+        encrypted = EncryptedLookup(resolvers.direct)
+        secure = TcpDialer(poller, encrypted, refusal, connect_timeout_s=limits.connect_timeout_s)
     return Registry(
         checked.relays,
         direct=TcpDialer(poller, resolvers.direct, refusal, connect_timeout_s=limits.connect_timeout_s),
@@ -217,7 +222,22 @@ def make_registry(
         shared=parts.shared_relays,
         keys=parts.keys.get() if parts.keys is not None and has_keys(settings) else None,
         key_lookup=resolvers.relays,
+        key_names=_addresses_for_keys(encrypted, refusal) if encrypted is not None else None,
     )
+
+
+def _addresses_for_keys(lookup: EncryptedLookup, refusal: GuardAddress) -> DestinationLookup:
+    """Returns the lookup for keys that take addresses. A name leads to no address there that direct may not reach:
+    behind the key's server is a network of others."""
+
+    async def addresses(destination: Destination) -> Sequence[IPAddress]:
+        found = await lookup.resolve(destination.host)
+        reasons = [refusal(destination, address) for address in found]
+        if allowed := [address for address, reason in zip(found, reasons, strict=True) if reason is None]:
+            return allowed
+        raise DialError(str(reasons[0]), stage=Stage.CONNECT, symptom=Symptom.FORBIDDEN)
+
+    return addresses
 
 
 def _is_ours(settings: Settings, port: int) -> Callable[[str], bool]:

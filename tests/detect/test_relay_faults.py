@@ -31,6 +31,7 @@ FAULTS = [
     (Symptom.RELAY_DOWN, {"relay": "key_cut"}, RelayFault.KEY_CUT),
     (Symptom.RELAY_AUTH, {"relay": "key_refused"}, RelayFault.KEY_REFUSED),
     (Symptom.RELAY_AUTH, {"relay": "key_certificate"}, RelayFault.KEY_CERTIFICATE),
+    (Symptom.RELAY_DOWN, {"relay": "key_unanswered"}, RelayFault.KEY_UNANSWERED),
     (Symptom.RELAY_DOWN, {}, RelayFault.SILENT),
     (Symptom.RELAY_AUTH, {}, RelayFault.CREDENTIALS_REFUSED),
     (Symptom.RELAY_AUTH, {"relay": "in_clear"}, RelayFault.CREDENTIALS_IN_CLEAR),
@@ -110,4 +111,5 @@ def test_only_what_may_be_the_networks_doing_needs_a_comparison() -> None:
         RelayFault.KEY_CLOSED,
         RelayFault.KEY_CLOSED_OR_CLOCK,
         RelayFault.KEY_CUT,
+        RelayFault.KEY_UNANSWERED,
     }

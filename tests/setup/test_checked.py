@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from pathlib import Path
+
+import pytest
 
 from proxy.config.load import load
 from proxy.config.paths import Paths
-from proxy.model import Destination
+from proxy.model import Destination, IPAddress, Symptom
+from proxy.model.errors import DialError
 from proxy.model.feature import Feature, Role
 from proxy.net.dialers.key_relay import KeyDialer, KeyRelay, NoEngineDialer
+from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import Poller, make_poller
 from proxy.setup.checked import KeyEngineOnDemand, Parts
 from proxy.setup.steps import make
@@ -65,6 +70,38 @@ async def test_it_is_made_with_the_first_key_and_not_before(tmp_path: Path) -> N
         assert reason is not None
         await keys.close()
         assert keys.engine.is_closed
+    finally:
+        poller.close()
+
+
+async def test_keys_get_addresses_of_destinations_by_encrypted_dns_alone_and_none_that_the_guard_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a key of WireGuard is a network of others: a public name must not lead into it."""
+    found = {"mixed.example": ("10.0.0.1", "1.1.1.1"), "rebound.example": ("10.0.0.1", "127.0.0.1")}
+
+    async def secure(_: Resolver, host: str) -> list[IPAddress]:
+        return [*map(ipaddress.ip_address, found[host])]
+
+    monkeypatch.setattr(Resolver, "secure", secure)
+    poller = make_poller(asyncio.get_running_loop())
+    paths = Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path / "state")
+    try:
+        for dns in ("", "[dns]\nservers = []\n"):
+            keys = OnDemand(poller)
+            paths.config_file.write_text(dns + KEY)
+            paths.config_file.chmod(0o600)
+            make(Parts(poller, paths, 8119, keys=keys), load(paths.config_file, env={}), {})
+            assert keys.engine is not None
+            names = keys.engine.relays[0].names
+            if dns:
+                assert names is None
+                continue
+            assert names is not None
+            assert await names(Destination("mixed.example", 443)) == [ipaddress.ip_address("1.1.1.1")]
+            with pytest.raises(DialError, match=r"10\.0\.0\.1") as refused:
+                await names(Destination("rebound.example", 443))
+            assert refused.value.symptom is Symptom.FORBIDDEN
     finally:
         poller.close()
 

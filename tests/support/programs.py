@@ -53,6 +53,7 @@ PACKAGES = {
     "unbound": "unbound",
     "unshare": "util-linux",
     "update-ca-certificates": "ca-certificates",
+    "wireguard-go": "wireguard-go",
     "zsh": "zsh",
 }
 

@@ -9,11 +9,13 @@ resolved and checked. No text of a key names anything in the configuration but i
 from __future__ import annotations
 
 import base64
+import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
 from proxy.model import Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.wire.keys.tunnels import AMNEZIA
 from proxy.wire.keys.values import (
     AnyTls,
     Grpc,
@@ -32,6 +34,7 @@ from proxy.wire.keys.values import (
     Vless,
     Vmess,
     WebSocket,
+    WireGuard,
     Xhttp,
 )
 
@@ -40,6 +43,8 @@ KEYS_MAX = 64
 
 PLACE = "192.0.2.1"
 """Stands in place of the server of a key over TCP."""
+
+_AMNEZIA_MTU = 1280  # where a key says none: the packets are larger than WireGuard's, for which the engine has 1408
 
 _Fields = dict[str, Any]  # JSON
 
@@ -130,7 +135,8 @@ def _outbound(entry: Entry) -> _Fields:
     where: _Fields = (
         {"server": entry.address} if entry.address else {"server": PLACE, "dialer-proxy": f"to-{entry.user}"}
     )
-    return {"name": entry.user, "port": key.server.port, "udp": False, **where, **_protocol(key)}
+    fields = _wireguard(key, entry.address) if isinstance(key, WireGuard) else _protocol(key)
+    return {"name": entry.user, "port": key.server.port, "udp": False, **where, **fields}
 
 
 def _protocol(key: Key) -> _Fields:
@@ -183,6 +189,38 @@ def _protocol(key: Key) -> _Fields:
                 "host-key": list(key.host_keys),
             }
     raise ValueError(f"the engine gets no keys of {key.protocol.words}")
+
+
+def _wireguard(key: WireGuard, address: str) -> _Fields:
+    """Returns the fields of WireGuard. The server is a peer, since the engine takes allowed IPs of peers alone. It
+    listens nowhere, makes no network interface, and gets no DNS: Byway asks it for addresses."""
+    peer: _Fields = {
+        "server": address,
+        "port": key.server.port,
+        "public-key": base64.b64encode(key.public_key).decode(),
+        "allowed-ips": [str(ipaddress.ip_interface(allowed).network) for allowed in key.allowed_ips],
+    }
+    if key.preshared_key is not None:
+        peer["pre-shared-key"] = base64.b64encode(key.preshared_key).decode()
+    own = {ipaddress.ip_interface(own).version: own for own in key.addresses}
+    fields: _Fields = {
+        "type": "wireguard",
+        "private-key": base64.b64encode(key.private_key).decode(),
+        "peers": [peer],
+        "remote-dns-resolve": False,
+        **({"ip": own[4]} if 4 in own else {}),
+        **({"ipv6": own[6]} if 6 in own else {}),
+    }
+    if key.reserved:
+        fields["reserved"] = list(key.reserved)
+    if key.mtu or key.amnezia is not None:
+        fields["mtu"] = key.mtu or _AMNEZIA_MTU
+    if key.keepalive_s:
+        fields["persistent-keepalive"] = key.keepalive_s
+    if (changed := key.amnezia) is not None:
+        values = (*changed.junk, *changed.sizes, *changed.types, *changed.packets)
+        fields["amnezia-wg-option"] = {name: value for name, value in zip(AMNEZIA, values, strict=True) if value}
+    return fields
 
 
 def _tls(tls: Tls | None, name: str, name_field: str) -> _Fields:

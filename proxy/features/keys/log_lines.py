@@ -13,7 +13,7 @@ from proxy.detect.relay_faults import RelayFault
 from proxy.model import Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.wire.keys.values import Key, Shadowsocks, Vmess
+from proxy.wire.keys.values import Key, Shadowsocks, Vmess, WireGuard
 
 
 class LineFault(StrEnum):
@@ -24,6 +24,7 @@ class LineFault(StrEnum):
     CLOSED = "closed"  # the server closed, or answered in another way than its protocol has
     SILENT = "silent"  # the server did not answer
     UNREACHABLE = "unreachable"  # it could not be reached; Byway's own dial says why
+    DESTINATION = "destination"  # the key works, and the destination cannot be reached through it
     ENGINE = "engine"  # unknown to Byway
 
 
@@ -40,8 +41,11 @@ _DIAL = re.compile(
     r"\[TCP\] dial k[0-9]+ \(match InUser/k[0-9]+\) 127\.0\.0\.1:(?P<port>[0-9]{1,5}) --> \S+ error: (?P<error>.*)"
 )
 _ROWS: tuple[tuple[LineFault, re.Pattern[str]], ...] = (
+    (LineFault.DESTINATION, re.compile(r"dial tcp \S+->\S+ (?:connection refused|connection reset|no route to host)")),
+    (LineFault.DESTINATION, re.compile(r"ssh: rejected: connect failed")),
+    (LineFault.REFUSED, re.compile(r"ssh: rejected: administratively prohibited")),
     (LineFault.CERTIFICATE, re.compile(r"x509: |failed to verify certificate|REALITY authentication failed")),
-    (LineFault.CERTIFICATE, re.compile(r"fingerprint|ssh: host key mismatch|host key is not expected|knownhosts: ")),
+    (LineFault.CERTIFICATE, re.compile(r"fingerprint|host key mismatch|host key is not expected|knownhosts: ")),
     (LineFault.REFUSED, re.compile(r"authentication failed|unable to authenticate|no supported methods|invalid user")),
     (LineFault.CLOSED, re.compile(r"unexpected status|unexpected HTTP|bad status|malformed HTTP|invalid header")),
     (
@@ -87,6 +91,11 @@ def fault_of(fault: LineFault, key: Key, relay: str, *, is_cut: bool) -> DialErr
             needs_clock = isinstance(key, Vmess) or (isinstance(key, Shadowsocks) and key.cipher.startswith("2022-"))
             closed = RelayFault.KEY_CLOSED_OR_CLOCK if needs_clock else RelayFault.KEY_CLOSED
             return _error(relay, closed.text, closed)
+        case LineFault.DESTINATION:
+            text = f"relay {relay} cannot reach the destination"
+            return DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED)
+        case LineFault.SILENT if isinstance(key, WireGuard):
+            return _error(relay, RelayFault.KEY_UNANSWERED.text, RelayFault.KEY_UNANSWERED)
         case LineFault.SILENT:
             return _error(relay, "its server did not answer", Symptom.TIMEOUT)
         case LineFault.UNREACHABLE if key.protocol.is_over_udp:

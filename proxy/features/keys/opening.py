@@ -17,6 +17,7 @@ from proxy.features.keys.engine_config import Entry
 from proxy.features.keys.key_in_use import AnswerStream, KeyInUse
 from proxy.features.keys.log_lines import LineFault
 from proxy.features.keys.process import EngineProcess
+from proxy.features.keys.tunnel import asked_of_engine, leads_to
 from proxy.model import Destination, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.deadline import deadline
@@ -118,13 +119,14 @@ class KeyDialer:
         key.dialers.add(self)
 
     def carries(self, destination: Destination) -> bool:
-        """Returns True: the server resolves names."""
-        return True
+        """Whether the key leads there; names are resolved by its server, or at the dial."""
+        return destination.address is None or leads_to(self._relay.key, destination.address)
 
     async def dial(self, destination: Destination) -> Stream:
         """See Dialer. Returns when the key's server is reached; over UDP, when the engine has the request."""
         key, name, timeout_s = self._key, self._relay.name, self._relay.timeout_s
         key.used_at = time.monotonic()
+        asked = await asked_of_engine(self._relay, destination)
         if key.is_over_udp:
             await key.resolve()
         try:
@@ -134,7 +136,7 @@ class KeyDialer:
             raise engine_failed(name, f"the engine did not start within {timeout_s:g} s") from None
         with key.opening() as opening:
             try:
-                inner = await running.dial(key.user, key.password, name, destination)
+                inner = await running.dial(key.user, key.password, name, asked)
             except DialError as error:
                 raise engine_failed(name, f"the engine failed ({error})") from None
             stream = KeyStream(inner, running, key, destination, opening)

@@ -5,9 +5,10 @@ The core asks for one thing, a `KeyEngine`. Without one, such a relay is down, a
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from proxy.model import Destination, Stage, Symptom
+from proxy.model import Destination, IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.dialer import Dialer
@@ -19,10 +20,16 @@ if TYPE_CHECKING:
     from proxy.wire.keys.values import Key
 
 
+DestinationLookup = Callable[[Destination], Awaitable[Sequence[IPAddress]]]
+"""Returns the addresses of a destination, at least one, by encrypted DNS alone; the guard allows each. Raises
+DialError."""
+
+
 @frozen_dataclass
 class KeyRelay:
     """A relay that is a key. `via` dials its server; `lookup` resolves its server's name, and is None where `via` leads
-    through another relay. `slots` are None where no limit is needed."""
+    through another relay. `slots` are None where no limit is needed. `names` is for a protocol that carries packets to
+    addresses, and None where no encrypted DNS server is configured."""
 
     name: str
     key: Key
@@ -31,6 +38,7 @@ class KeyRelay:
     slots: Slots | None
     timeout_s: float
     """Seconds for all handshakes on the way to the destination."""
+    names: DestinationLookup | None = None
 
 
 class KeyDialer(Dialer, Protocol):

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from proxy.wire.keys.reader import Collection
     from proxy.wire.keys.values import Key, KeyProtocol
 
+_FETCHED = "It names a file with one key: `byway relay add` fetches that, and follows it as a subscription"
+_HOST_KEY = (
+    "Add it to the link as host-key=TYPE%20KEY: `ssh-keygen -F HOST` prints the one that your ssh knows already, and "
+    "`ssh-keyscan HOST` what it shows now, which you compare with the owner's"
+)
 _PORTS = "(Clash: 7890, v2rayN: 10808)"
 
 
@@ -50,10 +55,17 @@ def without_engine(key: Key) -> str:
     from proxy.wire.keys.values import Obfs, OutlineAddress, Shadowsocks, Ssh, Tuic, WireGuard
 
     match key:
-        case WireGuard() | OutlineAddress():
-            return f"this {_named(key)} is understood, but {_no_engine(key.protocol)}"
+        case OutlineAddress():
+            return f"this {_named(key)} is understood. {_FETCHED}"
+        case WireGuard() if any(count > 1 for count in Counter(map(_version, key.addresses)).values()):
+            reason = "it has two addresses of one family for this computer, and the engine takes one"
+        case WireGuard() if key.amnezia is not None and key.reserved:
+            reason = "AmneziaWG and reserved bytes are not supported together"
         case Ssh() if not key.host_keys:
             reason = "it has no host key of its server, so anyone on the way could pretend to be the server"
+            return f"this {_named(key)} is not supported: {reason}. {_HOST_KEY}"
+        case Ssh() if not key.password and not key.private_key:
+            reason = "it has neither a password nor a private key"
         case Ssh() if key.private_key and "PRIVATE KEY" not in key.private_key:  # the engine would read it as a path
             reason = "its private key is not one in PEM"
         case Shadowsocks(plugin=plugin) if plugin is not None and not isinstance(plugin, Obfs):
@@ -76,8 +88,6 @@ def of_refused(error: KeyRefused) -> str:
     assert error.protocol is not None
     verb = "cannot be read" if error.fault is Fault.DAMAGED else "is not supported"
     sentence = f"this {_named(error)} {verb}: {error}"
-    if error.protocol in ("wireguard", "ssconf"):
-        return f"{sentence}. In any case {_no_engine(error.protocol)}"
     return sentence if error.fault is Fault.DAMAGED else f"{sentence}. {_instead(error.protocol)}"
 
 
@@ -115,9 +125,8 @@ def _named(key: Key | KeyRefused) -> str:
     return f"{what}{f' for {server}' if server is not None else ''}{f' ({key.name})' if key.name else ''}"
 
 
-def _no_engine(protocol: KeyProtocol) -> str:
-    has_no = "fetches no keys" if protocol == "ssconf" else f"has no engine for {protocol.words}"
-    return f"this version of Byway {has_no}: {_client(protocol)}"
+def _version(address: str) -> int:
+    return 6 if ":" in address else 4
 
 
 def _instead(protocol: KeyProtocol) -> str:

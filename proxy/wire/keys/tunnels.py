@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
 
 from proxy.model import Destination
@@ -10,9 +11,12 @@ from proxy.wire.keys import streams
 from proxy.wire.keys.fields import Fields, KeyRefused, Refused, Rows, Without, merged
 from proxy.wire.keys.values import Amnezia, Ssh, WireGuard
 
-_DNS = Refused("it names a second server, for names, whose address Byway does not check")
+_DNS = Without("Byway resolves names itself, by its own encrypted DNS, and gives the engine addresses")
 _SYSTEM = Without("of a network interface, which Byway does not make; commands are never run")
 _ADDRESSES_LIMIT = 32
+_JUNK_MAX, _SIZE_MAX = 128, 1280  # of AmneziaWG's own limits; a key that names another's server must not flood it
+_RANDOM_MAX = 999  # bytes in one part of a packet, of the engine
+_TYPES = ("1", "2", "3", "4")  # of WireGuard's messages, where AmneziaWG changes none
 _PREFIXES_LIMIT = 256
 
 AMNEZIA = (
@@ -83,7 +87,7 @@ WIREGUARD_CLASH: Rows = merged(
         "ip-stack": streams.PACE,
         "refresh-server-ip-interval": streams.PACE,
         "dns": _DNS,
-        "remote-dns-resolve": Without("only with dns, which is refused"),
+        "remote-dns-resolve": _DNS,
         "amnezia-wg-option.version": Refused(_AMNEZIA_OTHERS.reason, ("", "1", "2")),
         **{f"amnezia-wg-option.{name}": name for name in AMNEZIA},
         **{f"amnezia-wg-option.{name}": _AMNEZIA_OTHERS for name in _OTHER_AMNEZIA},
@@ -149,6 +153,7 @@ SSH_SING_BOX: Rows = merged(
     },
 )
 
+_SIZE = re.compile(r"<(?:r|rc|rd) ([0-9]+)>")
 _TYPE = re.compile(r"[0-9]{1,10}(?:-[0-9]{1,10})?\Z")
 _PACKET = re.compile(r"(?:<(?:b 0x[0-9A-Fa-f]+|c|t|r [0-9]+|rc [0-9]+|rd [0-9]+|wt [0-9]+)>\s*)+\Z")
 _HOST_KEY = re.compile(r"(?:ssh|ecdsa|sk)-[a-z0-9@.-]{1,60} [A-Za-z0-9+/=]{16,2000}(?: .*)?\Z")
@@ -204,21 +209,37 @@ def _reserved(fields: Fields) -> bytes:
 def _amnezia(fields: Fields) -> Amnezia | None:
     if not any(map(fields.has, AMNEZIA)):
         return None
-    junk, sizes, types, packets = AMNEZIA[:3], AMNEZIA[3:7], AMNEZIA[7:11], AMNEZIA[11:]
-    for name in types:
-        if fields.has(name) and not _TYPE.match(fields.text(name).strip()):
-            raise fields.damaged(name, "a number or a range")
-    for name in packets:
-        if fields.has(name) and not _PACKET.match(fields.text(name).strip()):
-            raise fields.damaged(name, "a packet in the notation of AmneziaWG")
-    numbers = [fields.number(name, most=65535) for name in (*junk, *sizes)]
+    types, packets = AMNEZIA[7:11], AMNEZIA[11:]
+    junk = fields.number("jc", most=_JUNK_MAX)
+    sizes = [fields.number(name, most=_SIZE_MAX) for name in AMNEZIA[1:7]]
+    if sizes[0] > sizes[1]:
+        raise fields.damaged("jmin", f"a number of at most {fields.written('jmax')}")
     texts = [fields.text(name).strip() for name in (*types, *packets)]
+    for name, text in zip(types, texts, strict=False):
+        if text and (not _TYPE.match(text) or not _ends(text)[0] <= _ends(text)[1] < 2**32):
+            raise fields.damaged(name, "a number or a range, below 4294967296")
+    for name, text in zip(packets, texts[4:], strict=True):
+        if text and not _PACKET.match(text):
+            raise fields.damaged(name, "a packet in the notation of AmneziaWG")
+        if any(int(size) > _RANDOM_MAX for size in _SIZE.findall(text)):
+            raise fields.damaged(name, f"a packet with random parts of at most {_RANDOM_MAX} bytes")
+    ranges = sorted(_ends(text or usual) for text, usual in zip(texts, _TYPES, strict=False))
+    if any(high >= low for (_, high), (low, _) in itertools.pairwise(ranges)):
+        raise KeyRefused("the types of packets (H1 to H4) are not four different ones", field="h1")
+    if (given := [bool(text) for text in texts[4:]]) != sorted(given, reverse=True):
+        raise KeyRefused("of the packets that are sent first (I1 to I5) one before the last is missing", field="i1")
     return Amnezia(
-        (numbers[0], numbers[1], numbers[2]),
-        (numbers[3], numbers[4], numbers[5], numbers[6]),
+        (junk, sizes[0], sizes[1]),
+        (sizes[2], sizes[3], sizes[4], sizes[5]),
         (texts[0], texts[1], texts[2], texts[3]),
         (texts[4], texts[5], texts[6], texts[7], texts[8]),
     )
+
+
+def _ends(text: str) -> tuple[int, int]:
+    """Returns the first and the last number of a range; a number is both."""
+    low, _, high = text.partition("-")
+    return int(low), int(high or low)
 
 
 def ssh(fields: Fields, server: Destination, name: str) -> Ssh:

@@ -37,6 +37,11 @@ class KeyProtocol(StrEnum):
         """Whether its packets are UDP, which Byway itself carries nowhere."""
         return self in (KeyProtocol.HYSTERIA2, KeyProtocol.TUIC, KeyProtocol.WIREGUARD)
 
+    @property
+    def needs_address(self) -> bool:
+        """Whether it carries packets to addresses, so that nobody behind it resolves names."""
+        return self is KeyProtocol.WIREGUARD
+
 
 _WORDS = {
     KeyProtocol.VLESS: "VLESS",

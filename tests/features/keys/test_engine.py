@@ -24,7 +24,7 @@ from proxy.model import Destination, IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.dialers.key_relay import KeyDialer, KeyRelay
+from proxy.net.dialers.key_relay import DestinationLookup, KeyDialer, KeyRelay
 from proxy.net.dialers.tcp import AddressLookup, TcpDialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import Poller, make_poller
@@ -76,9 +76,11 @@ class World:
     folder: Path
     ports: set[int]
 
-    def dialer(self, link: str, name: str = "key", via: Dialer | None = None) -> KeyDialer:
+    def dialer(
+        self, link: str, name: str = "key", via: Dialer | None = None, names: DestinationLookup | None = None
+    ) -> KeyDialer:
         direct = TcpDialer(self.poller, Resolver(), lambda *_: None)
-        return self.engine.dialer(KeyRelay(name, read_key(link), via or direct, None, None, ANSWER_S))
+        return self.engine.dialer(KeyRelay(name, read_key(link), via or direct, None, None, ANSWER_S, names))
 
 
 @asynccontextmanager

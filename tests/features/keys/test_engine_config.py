@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -12,9 +13,10 @@ from proxy.wire.keys.reader import read_key
 from proxy.wire.keys.sentences import without_engine
 from proxy.wire.keys.values import Key
 from tests.support.rows import each_row
-from tests.wire.keys.made_keys import ECH, GOOD, PBK, PIN, PSK_16, SECRET, SERVER, UUID
+from tests.wire.keys.made_keys import ECH, GOOD, PBK, PIN, PSK_16, SECRET, SERVER, UUID, WG_KEY, WG_PEER
 
 ADDRESS = "203.0.113.7"
+WG_KEY_URL, WG_PEER_URL = quote(WG_KEY, safe=""), quote(WG_PEER, safe="")
 
 
 def entry(number: int, key: Key) -> Entry:
@@ -80,6 +82,30 @@ TLS = {"tls": True, "client-fingerprint": "chrome"}
             {"type": "tuic", "uuid": UUID, "password": SECRET, "udp-relay-mode": "native",
              "congestion-controller": "bbr", "disable-sni": False, "sni": "relay.example", "server": ADDRESS,
              "port": 443} | TLS,
+        ),
+        (
+            f"wireguard://{WG_KEY_URL}@relay.example:443?publickey={WG_PEER_URL}&presharedkey={WG_PEER_URL}"
+            "&address=10.0.0.2/24,fd00::2&allowedips=0.0.0.0/1,10.1.2.3/8&reserved=1,2,3&mtu=1280&keepalive=25"
+            "&dns=192.0.2.53",
+            {"type": "wireguard", "private-key": WG_KEY, "ip": "10.0.0.2/24", "ipv6": "fd00::2/128",
+             "peers": [{"server": ADDRESS, "port": 443, "public-key": WG_PEER, "pre-shared-key": WG_PEER,
+                        "allowed-ips": ["0.0.0.0/1", "10.0.0.0/8"]}],
+             "remote-dns-resolve": False, "reserved": [1, 2, 3], "mtu": 1280, "persistent-keepalive": 25,
+             "server": ADDRESS, "port": 443},
+        ),
+        (
+            f"wireguard://{WG_KEY_URL}@relay.example:443?publickey={WG_PEER_URL}&address=10.0.0.2"
+            "&jc=4&jmin=40&jmax=70&s2=20&h1=5-9&i1=%3Cb%200xff%3E",
+            {"type": "wireguard", "private-key": WG_KEY, "ip": "10.0.0.2/32",
+             "peers": [{"server": ADDRESS, "port": 443, "public-key": WG_PEER, "allowed-ips": ["0.0.0.0/0", "::/0"]}],
+             "remote-dns-resolve": False, "mtu": 1280,
+             "amnezia-wg-option": {"jc": 4, "jmin": 40, "jmax": 70, "s2": 20, "h1": "5-9", "i1": "<b 0xff>"},
+             "server": ADDRESS, "port": 443},
+        ),
+        (
+            f"ssh://me:{SECRET}@relay.example?host-key=ssh-ed25519%20AAAAC3NzaC1lZDI1NTE5AAAA",
+            {"type": "ssh", "username": "me", "password": SECRET,
+             "host-key": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"]} | TO_BYWAY | {"port": 22},
         ),
     ],
 )  # fmt: skip

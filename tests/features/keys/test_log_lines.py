@@ -34,6 +34,12 @@ def line(error: str, *, level: str = "warning") -> str:
         ("timeout: no recent network activity", LineFault.SILENT),
         ("context deadline exceeded", LineFault.SILENT),
         ("192.0.2.1:443 connect error: 127.0.0.1:9 connect error: SOCKS: host unreachable", LineFault.UNREACHABLE),
+        ("dial tcp 10.9.0.2:65172->203.0.113.7:18081: context deadline exceeded", LineFault.SILENT),
+        ("dial tcp 10.9.0.2:58161->203.0.113.7:1: connection refused", LineFault.DESTINATION),
+        ("192.0.2.1:22 connect error: ssh: handshake failed: host key mismatch, server send :ssh-ed25519 AAAA",
+         LineFault.CERTIFICATE),
+        ("ssh: rejected: connect failed (Connection refused)", LineFault.DESTINATION),
+        ("ssh: rejected: administratively prohibited (open failed)", LineFault.REFUSED),
         ("something that no version has said yet", LineFault.ENGINE),
     ],
 )  # fmt: skip

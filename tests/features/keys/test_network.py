@@ -18,7 +18,7 @@ from tests.support.waiting import until
 pytestmark = [pytest.mark.needs("mihomo"), pytest.mark.needs("strace")]
 
 _ADDRESS = re.compile(r"sin6?_port=htons\((\d+)\).*?(?:inet_addr\(\"([^\"]+)\"|inet_pton\(AF_INET6, \"([^\"]+)\")")
-_CALLS = "connect,sendto,sendmsg,sendmmsg,bind"
+CALLS = "connect,sendto,sendmsg,sendmmsg,bind"
 
 
 def addressed(trace: str) -> set[tuple[str, int]]:
@@ -33,7 +33,7 @@ async def test_the_engine_asks_no_dns_and_reaches_byway_and_the_servers_of_its_u
         for dialer in dialers:
             assert await page(dialer, here.site.destination) == b"hello"
         traced = tmp_path / "trace.txt"
-        strace = [programs.require("strace"), "-f", "-e", f"trace={_CALLS}", "-o", str(traced), "-p", str(_pid(here))]
+        strace = [programs.require("strace"), "-f", "-e", f"trace={CALLS}", "-o", str(traced), "-p", str(_pid(here))]
         with subprocess.Popen(strace, stderr=subprocess.PIPE) as tracer:  # noqa: ASYNC220
             try:
                 assert tracer.stderr is not None

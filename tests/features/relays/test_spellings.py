@@ -128,9 +128,7 @@ FOREIGN = [
     ),
     (
         f"wireguard://{SECRET}@relay.example:51820",
-        unreadable("WireGuard", "relay.example:51820", "the key has no public key of the server")
-        + ". In any case this version of Byway has no engine for WireGuard: start your WireGuard client and "
-        + LOCAL_PORT,
+        unreadable("WireGuard", "relay.example:51820", "the key has no public key of the server"),
     ),
     (
         f"naive+https://me:{SECRET}@relay.example",
@@ -144,12 +142,12 @@ FOREIGN = [
     (
         "ssh://me@relay.example",
         "this SSH key for relay.example:22 is not supported: it has no host key of its server, so anyone on the way "
-        "could pretend to be the server. Run `ssh -N -D 1080 USER@HOST` and add it with "
-        "`byway relay add socks5h://127.0.0.1:1080`",
+        "could pretend to be the server. Add it to the link as host-key=TYPE%20KEY: `ssh-keygen -F HOST` prints the "
+        "one that your ssh knows already, and `ssh-keyscan HOST` what it shows now, which you compare with the owner's",
     ),
     (
         "ssh -D 1080 me@relay.example",
-        "Byway does not use SSH itself: run `ssh -N -D 1080 USER@HOST` and add it with "
+        "this is a command, not a relay: run `ssh -N -D 1080 USER@HOST` and add it with "
         "`byway relay add socks5h://127.0.0.1:1080`",
     ),
     (

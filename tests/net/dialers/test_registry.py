@@ -660,9 +660,12 @@ async def test_without_the_feature_a_key_is_a_relay_that_is_down_with_a_reason()
 
 
 async def test_a_key_over_udp_is_first_in_a_chain_and_nobody_connects_to_it_over_tcp() -> None:
-    udp = "hysteria2://correct-horse@relay.example:443"
-    with pytest.raises(ConfigError, match="must be first in the chain: no relay carries its packets, which are UDP"):
-        keyed(Keys(), Recorder(), tor="socks5h://127.0.0.1:9050", key=f"tor>{udp}")
+    udp, bytes_32 = "hysteria2://correct-horse@relay.example:443", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8%3D"
+    wireguard = f"wireguard://{bytes_32}@relay.example:443?publickey={bytes_32}&address=10.0.0.2"
+    for key in (udp, wireguard):
+        sentence = "must be first in the chain: no relay carries its packets, which are UDP"
+        with pytest.raises(ConfigError, match=sentence):
+            keyed(Keys(), Recorder(), tor="socks5h://127.0.0.1:9050", key=f"tor>{key}")
     made = keyed(Keys(), Recorder(), key=udp, chain="key>socks5h://192.0.2.1:1080")
     with pytest.raises(DialError, match="relay key is reached over UDP"):
         await made.connect("key")

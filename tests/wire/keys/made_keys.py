@@ -201,7 +201,8 @@ GOOD: list[tuple[str, Key]] = [
     # WireGuard and AmneziaWG
     (
         f"wireguard://{WG_KEY.replace('=', '%3D')}@relay.example:443?publickey={WG_PEER.replace('=', '%3D')}"
-        "&address=10.0.0.2%2F32%2C2001%3Adb8%3A%3A2%2F128&reserved=1%2C2%2C3&mtu=1280",
+        "&address=10.0.0.2%2F32%2C2001%3Adb8%3A%3A2%2F128&reserved=1%2C2%2C3&mtu=1280"
+        "&dns=192.0.2.53",
         WireGuard(AT, "", X25519, bytes(range(32, 64)), None, ("10.0.0.2/32", "2001:db8::2/128"),
                   ("0.0.0.0/0", "::/0"), b"\1\2\3", 1280, 0, None),
     ),
@@ -267,8 +268,8 @@ REFUSED: list[tuple[str, Fault, str]] = [
      "field ech: ECH by a name to ask for names a second server"),
     (f"vless://{SERVER}?type=xhttp&extra=%7B%22downloadSettings%22%3A%7B%22address%22%3A%22192.0.2.9%22%7D%7D", N,
      f"field extra.downloadSettings: {SECOND}"),
-    (f"wg://{WG_KEY}@relay.example:1?publickey={WG_PEER}&address=10.0.0.2&dns=192.0.2.53", N,
-     "field dns: it names a second server, for names, whose address Byway does not check"),
+    (f"wg://{WG_KEY}@relay.example:1?publickey={WG_PEER}&address=10.0.0.2&wnoise=quic", N,
+     "field wnoise: packets that hide WireGuard are supported as those of AmneziaWG only"),
     # known and not supported
     (f"vless://{SERVER}?type=kcp&seed=x", N, "type=kcp is not supported"),
     (f"vless://{SERVER}?type=quic&quicSecurity=none&key=", N, "type=quic is not supported"),

@@ -326,9 +326,7 @@ def test_a_configuration_of_wireguard() -> None:
     assert read_collection(CONF) == Collection(Form.WIREGUARD, (key,))
     assert only(CONF.upper().replace(WG_KEY.upper(), WG_KEY).replace(WG_PEER.upper(), WG_PEER)) == key
     assert only(CONF.replace("relay.example:443", "[2001:db8::7]:443")).server.host == "2001:db8::7"  # type: ignore[union-attr]
-    with pytest.raises(KeyRefused, match="field DNS: it names a second server, for names"):
-        only(CONF.replace("ListenPort = 51820", "DNS = 192.0.2.53"))
-    assert only(CONF.replace("ListenPort = 51820", "DNS = 192.0.2.53"), Allowed(frozenset(("dns",)))) == key
+    assert only(CONF.replace("ListenPort = 51820", "DNS = 192.0.2.53, corp.example")) == key
     with pytest.raises(KeyRefused, match=r"field \[Peer\] has more than one entry, and Byway takes one"):
         only(f"{CONF}[Peer]\nPublicKey = {WG_PEER}\n")
     with pytest.raises(KeyRefused, match="the key has no host"):
@@ -346,11 +344,16 @@ def test_a_configuration_of_amneziawg() -> None:
     assert isinstance(key, WireGuard)
     assert key.amnezia == Amnezia((4, 40, 70), (1, 2, 3, 4), ("11", "12", "13", "14-19"),
                                   ("<b 0xff><r 16><t>", "", "", "", ""))  # fmt: skip
-    for fault in ("I1 = <exec id>", "H1 = many", "Jc = 100000", "Jc = -1"):
+    for fault in ("I1 = <exec id>", "I1 = <r 1000>", "H1 = many", "H1 = 4294967296", "H2 = 9-5", "Jc = 129", "Jc = -1",
+                  "S1 = 1281", "Jmax = 1281", "Jmin = 71"):  # fmt: skip
         field = fault.partition(" ")[0]
         lines = [fault if line.startswith(f"{field} ") else line for line in text.splitlines()]
         with pytest.raises(KeyRefused, match=f"field {field} is not"):
             only("\n".join(lines))
+    with pytest.raises(KeyRefused, match=r"the types of packets \(H1 to H4\) are not four different ones"):
+        only(text.replace("H1 = 11", "H1 = 14"))
+    with pytest.raises(KeyRefused, match=r"of the packets that are sent first \(I1 to I5\) one before the last is"):
+        only(text.replace("I1 =", "I2 ="))
 
 
 # -- ordinary relays in configurations ---------------------------------------------------------------------------------
@@ -463,10 +466,9 @@ def test_a_field_that_refuses_an_outbound_is_named(outbound: dict[str, object], 
     assert str(caught.value) == sentence
 
 
-def test_a_wireguard_key_has_one_peer_and_no_dns() -> None:
+def test_a_wireguard_key_has_one_peer_and_its_dns_has_no_effect() -> None:
     base = {"type": "wireguard", "private-key": WG_KEY, "ip": "10.0.0.2", **CLASH_SERVER, "public-key": WG_PEER}
-    with pytest.raises(KeyRefused, match="field dns: it names a second server"):
-        only(clash(base | {"remote-dns-resolve": True, "dns": ["192.0.2.53"]}))
+    assert only(clash(base | {"remote-dns-resolve": True, "dns": ["192.0.2.53"]})) == only(clash(base))
     peer = {"server": "relay.example", "port": 443, "public-key": WG_PEER}
     peers = {field: value for field, value in base.items() if field not in peer}
     assert only(clash(peers | {"peers": [peer]})) == only(clash(base))

@@ -132,7 +132,7 @@ def test_the_schemes_of_keys_are_the_same_where_they_are_recognized() -> None:
         (f"vless://{SERVER}?type=xhttp&extra=%7B%22new%22%3A1%7D", "extra.new"),
         (f"hy2://{SECRET}@relay.example:443,5000-6000", "ports"),
         (f"ss://{b64('aes-128-gcm:x')}@relay.example:1?prefix=x", "prefix"),
-        (f"wg://{WG_KEY}@relay.example:1?publickey={WG_PEER}&address=10.0.0.2&dns=192.0.2.53", "dns"),
+        (f"wg://{WG_KEY}@relay.example:1?publickey={WG_PEER}&address=10.0.0.2&wnoise=quic", "wnoise"),
         (vmess_link(new=1), "new"),
     ],
 )

@@ -12,6 +12,13 @@ from tests.wire.keys.test_collections import CLASH_SERVER, CONF, clash
 LOCAL = "add its local SOCKS port, for example `byway relay add socks5h://127.0.0.1:1080`"
 IN_A_FILE = "A relay is one link: put the text into a file, and run `byway relay add FILE`"
 SSH = "Run `ssh -N -D 1080 USER@HOST` and add it with `byway relay add socks5h://127.0.0.1:1080`"
+HOST_KEY = (
+    "Add it to the link as host-key=TYPE%20KEY: `ssh-keygen -F HOST` prints the one that your ssh knows already, and "
+    "`ssh-keyscan HOST` what it shows now, which you compare with the owner's"
+)
+WIREGUARD = (
+    f"wireguard://{quote(WG_KEY, safe='')}@relay.example:51820?publickey={quote(WG_PEER, safe='')}&address=10.0.0.2/32"
+)
 
 
 def instead(words: str) -> str:
@@ -27,13 +34,22 @@ def instead(words: str) -> str:
         (
             f"ssh://me:{SECRET}@relay.example",
             "this SSH key for relay.example:22 is not supported: it has no host key of its server, so anyone on the "
-            f"way could pretend to be the server. {SSH}",
+            f"way could pretend to be the server. {HOST_KEY}",
         ),
         (
-            f"wireguard://{quote(WG_KEY, safe='')}@relay.example:51820?publickey={quote(WG_PEER, safe='')}"
-            "&address=10.0.0.2/32",
-            "this WireGuard key for relay.example:51820 is understood, but this version of Byway has no engine for "
-            f"WireGuard: start your WireGuard client and {LOCAL}",
+            "ssh://me@relay.example?host-key=ssh-ed25519%20AAAAC3NzaC1lZDI1NTE5AAAA",
+            "this SSH key for relay.example:22 is not supported: it has neither a password nor a private key. " + SSH,
+        ),
+        (f"{WIREGUARD},fd00::2/128&jc=4&jmax=50&dns=192.0.2.53", ""),
+        (
+            f"{WIREGUARD},10.0.0.3/32",
+            "this WireGuard key for relay.example:51820 is not supported: it has two addresses of one family for this "
+            f"computer, and the engine takes one. {instead('WireGuard')}",
+        ),
+        (
+            f"{WIREGUARD}&s1=20&reserved=1,2,3",
+            "this WireGuard key for relay.example:51820 is not supported: AmneziaWG and reserved bytes are not "
+            f"supported together. {instead('WireGuard')}",
         ),
         (
             f"ss://aes-128-gcm:{SECRET}@relay.example:443?plugin=v2ray-plugin%3Btls%3Bhost%3Da.test%3Bsni%3Db.test",
@@ -42,8 +58,8 @@ def instead(words: str) -> str:
         ),
         (
             f"ssconf://relay.example/{SECRET}#Out",
-            "this address of an Outline key for relay.example:443 (Out) is understood, but this version of Byway "
-            f"fetches no keys: start your Outline client and {LOCAL}",
+            "this address of an Outline key for relay.example:443 (Out) is understood. It names a file with one key: "
+            "`byway relay add` fetches that, and follows it as a subscription",
         ),
         (
             f"vless://{SERVER}?foo=1#Berlin",

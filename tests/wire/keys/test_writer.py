@@ -82,6 +82,8 @@ servers = st.builds(Destination, hosts, ports)
 keys_32 = st.binary(min_size=32, max_size=32)
 numbers = st.integers(0, 65535)
 ranges = st.just("") | numbers.map(str) | st.builds("{}-{}".format, numbers, numbers)
+ascending = st.lists(st.integers(5, 2**32 - 1), min_size=8, max_size=8, unique=True).map(sorted)
+types = ascending.map(lambda n: (f"{n[0]}-{n[1]}", f"{n[6]}", "", f"{n[3]}-{n[5]}"))
 users = st.uuids().map(str) | words.filter(lambda user: 0 < len(user.encode()) <= 30)
 
 plain_tls = st.builds(
@@ -123,13 +125,14 @@ ciphers = st.sampled_from(["aes-128-gcm", "aes-256-gcm", "chacha20-ietf-poly1305
 addresses = st.lists(
     st.ip_addresses().map(lambda address: f"{address}/{address.max_prefixlen}"), min_size=1, max_size=3
 ).map(tuple)
-packets = st.sampled_from(["", "<b 0xff><r 16><t>"])
+packets = st.integers(0, 5).map(lambda count: ("<b 0xff><r 16><t>",) * count + ("",) * (5 - count))
+sizes = st.integers(0, 1280)
 amnezia = st.builds(
     Amnezia,
-    st.tuples(numbers, numbers, numbers),
-    st.tuples(numbers, numbers, numbers, numbers),
-    st.tuples(ranges, ranges, ranges, ranges),
-    st.tuples(packets, packets, packets, packets, packets),
+    st.tuples(st.integers(0, 128), sizes, sizes).map(lambda junk: (junk[0], *sorted(junk[1:]))),
+    st.tuples(sizes, sizes, sizes, sizes),
+    types,
+    packets,
 )
 host_keys = st.lists(
     st.just("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA") | st.just("ssh-rsa AAAAB3NzaC1yc2EAAAA me@h"), max_size=3
