@@ -74,6 +74,7 @@ class EngineProcess:
         self._loop = asyncio.get_running_loop()
         self._received = b""
         self.is_stopped = False
+        self._reaping: asyncio.Task[None] | None = None
         assert process.stdout is not None
         self._output = process.stdout.fileno()
         os.set_blocking(self._output, False)
@@ -152,14 +153,17 @@ class EngineProcess:
         return fields[0] in "ZX" or bool(int(fields[6]) & _PF_EXITING)
 
     async def stop(self) -> None:
-        """Ends the process, and deletes its folder. Harmless when repeated."""
+        """Ends the process, and deletes its folder. Harmless when repeated, also while another call does it."""
         if self.is_stopped:
+            if self._reaping is not None:
+                await asyncio.wait((self._reaping,))
             return
         self.is_stopped = True
         self._loop.remove_reader(self._output)
         if self._process.poll() is None:
             self._process.terminate()
-        await asyncio.to_thread(_reap, self._process, self._folder)
+        self._reaping = spawn(asyncio.to_thread(_reap, self._process, self._folder), name="reap the engine")
+        await asyncio.wait((self._reaping,))
 
     def kill(self) -> None:
         """Ends the process at once, for an exit that cannot wait."""

@@ -18,6 +18,7 @@ from proxy.features.keys import process
 from proxy.features.keys.binary import Binary
 from proxy.features.keys.engine_config import Entry, configuration
 from proxy.features.keys.process import EngineFailed, EngineProcess, listening_inodes, new_password
+from proxy.net.tasks import spawn
 from proxy.wire.keys.reader import read_key
 from tests.support import programs
 from tests.support.waiting import until
@@ -88,6 +89,16 @@ async def test_its_end_is_reported_once(tmp_path: Path) -> None:
     assert ended == [1]
     assert not running.is_alive
     assert entries(tmp_path) == []
+
+
+async def test_each_of_two_that_stop_it_at_once_waits_until_nothing_is_left(tmp_path: Path) -> None:
+    """A start that fails stops what has just ended by itself."""
+    running = await EngineProcess.start(engine(), config, tmp_path)
+    first = spawn(running.stop(), name="stop")
+    await asyncio.sleep(0)
+    await running.stop()
+    assert entries(tmp_path) == []
+    await first
 
 
 async def test_a_program_that_ends_at_once_or_cannot_be_run_is_no_engine(tmp_path: Path) -> None:
