@@ -183,12 +183,13 @@ def write(file: Path, change: Change) -> None:
 
 @frozen_dataclass
 class Removal:
-    """Removed relays: name, position and table text of each, and the text of the file before and after. The texts may
-    contain passwords."""
+    """Removed relays, or with the `kind` "subscription" subscriptions: name, position and table text of each, and the
+    text of the file before and after. The texts may contain passwords."""
 
     tables: tuple[tuple[str, int, str], ...] = field(repr=False)
     before: str = field(repr=False)
     after: str = field(repr=False)
+    kind: str = "relay"
 
 
 def add_list(file: Path, table: Mapping[str, str | bool]) -> None:
@@ -205,14 +206,19 @@ def add_subscription(file: Path, table: Mapping[str, str | bool]) -> None:
     edited.save()
 
 
-def remove_subscriptions(file: Path, names: Sequence[str]) -> None:
-    """Removes these subscriptions. The caller has checked that nothing names them. Raises BywayError for those in an
-    inline array."""
+def remove_subscriptions(file: Path, names: Sequence[str]) -> Removal:
+    """Removes these subscriptions. The caller has checked that nothing names them. Raises ValueError for an unknown
+    name, and BywayError for those in an inline array."""
     edited = _Edited(file)
-    places = [place for place, item in enumerate(edited.settings.subscription) if item.name in names]
-    if places:
-        edited.remove_subscriptions(places)
-        edited.save()
+    names = list(dict.fromkeys(names))
+    there = [item.name for item in edited.settings.subscription]
+    for name in names:
+        if name not in there:
+            raise ValueError(f"there is no subscription {quoted(name)}")
+    places = [there.index(name) for name in names]
+    tables = edited.remove("subscription", places)
+    before, after = edited.save()
+    return Removal(tuple(zip(names, places, tables, strict=True)), before, after, "subscription")
 
 
 def relays_in(file: Path) -> Callable[[NewRelay], bool]:
@@ -227,18 +233,19 @@ def remove_relays(file: Path, names: Sequence[str]) -> Removal:
     edited = _Edited(file)
     names = list(dict.fromkeys(names))
     places = [edited.place(name) for name in names]
-    tables = edited.remove_relays(places)
+    tables = edited.remove("relay", places)
     before, after = edited.save()
     return Removal(tuple(zip(names, places, tables, strict=True)), before, after)
 
 
 def restore_relays(file: Path, removed: Removal) -> None:
-    """Undoes a removal. If the file was edited since, the relays are inserted at their old positions.
-    Raises ValueError when another relay now has one of the names."""
+    """Undoes a removal. If the file was edited since, the relays or subscriptions are inserted at their old positions.
+    Raises ValueError when another one now has one of the names."""
     edited = _Edited(file)
+    there = {*(relay.name for relay in edited.relays), *(item.name for item in edited.settings.subscription)}
     for name, _, _ in removed.tables:
-        if any(relay.name == name for relay in edited.relays):
-            raise ValueError(f"relay {name} exists already")
+        if name in there:
+            raise ValueError(f"{removed.kind} {name} exists already")
     edited.restore_relays(removed)
     edited.save()
 
@@ -341,13 +348,6 @@ class _Edited:
             raise ValueError(f"there is no relay {quoted(member)}: no subscription has the name {quoted(name)}")
         return names.index(name)
 
-    def remove_subscriptions(self, places: Sequence[int]) -> None:
-        try:
-            self.toml.written("subscription", places[0])
-        except ValueError:
-            raise self._by_hand() from None
-        self.toml.remove_tables("subscription", places)
-
     def enable_members(self, names: Sequence[str], enabled: bool) -> list[str]:
         """Enables or disables relays of subscriptions. Returns those that it changed. Raises ValueError."""
         changed = []
@@ -385,13 +385,13 @@ class _Edited:
             self.toml.set(path, value)
         return True
 
-    def remove_relays(self, places: Sequence[int]) -> list[str]:
-        """Removes relays, and returns the texts of their tables. Raises BywayError for relays in an inline array."""
+    def remove(self, kind: str, places: Sequence[int]) -> list[str]:
+        """Removes tables of a kind, and returns their texts. Raises BywayError for those in an inline array."""
         try:
-            tables = [self.toml.written("relay", place) for place in places]
+            tables = [self.toml.written(kind, place) for place in places]
         except ValueError:
             raise self._by_hand() from None
-        self.toml.remove_tables("relay", places)
+        self.toml.remove_tables(kind, places)
         return tables
 
     def restore_relays(self, removed: Removal) -> None:
@@ -399,10 +399,10 @@ class _Edited:
             self.toml = TomlText(removed.before)
             return
         for _, place, table in sorted(removed.tables, key=lambda each: each[1]):
-            self.toml.append_written("relay", table)
-            order = list(range(len(self.toml.document["relay"]) - 1))
+            self.toml.append_written(removed.kind, table)
+            order = list(range(len(self.toml.document[removed.kind]) - 1))
             order.insert(place, len(order))
-            self.toml.reorder_tables("relay", order)
+            self.toml.reorder_tables(removed.kind, order)
 
     def save(self) -> tuple[str, str]:
         """Writes the file. Returns its text before and after. Raises BywayError when it cannot be edited, and the

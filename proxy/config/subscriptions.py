@@ -66,6 +66,8 @@ class Entry:
 
 def read_entries(text: str) -> tuple[Entry, ...]:
     """Reads a file. Raises ConfigError, with half a sentence, for one that cannot be read as a whole."""
+    if not text.strip():
+        return ()
     if "\n" not in text.strip():
         text = f"{text.strip()}\n#" if scheme_of(text.strip()) else text  # one link, as a list of links
     try:

@@ -41,6 +41,13 @@ _SAID_LIMIT = 500  # characters of a header that is kept as text
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _GONE = (404, 410)
+_MEANINGS = {
+    401: " (it refuses this address)",
+    403: " (it refuses this address, or this way to it)",
+    429: " (it was asked too often)",
+}
+"""What people may not know of a status."""
+
 _DAY_S = 86_400
 
 
@@ -120,7 +127,9 @@ async def _request(
         if head.status == 304 and known_at:
             return None
         if head.status != 200:
-            raise DownloadFailed(f"answered {head.status}", is_final=head.status in _GONE)
+            raise DownloadFailed(
+                f"answered {head.status}{_MEANINGS.get(head.status, '')}", is_final=head.status in _GONE
+            )
         return await _body(tls, reader, head, limit)
     finally:
         stream.abort()

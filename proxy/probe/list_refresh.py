@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 LIST_S = 600.0
 """Seconds for one list over all relays."""
 
+TRY_S = 120.0
+"""Seconds after which no further relay is tried: with many that are gone, people would wait for minutes."""
+
 BACK_OFF_S = 600.0
 BACK_OFF_MAX_S = 86_400.0
 """After a failed fetch, the next one is due after BACK_OFF_S; the time doubles with each further failure."""
@@ -50,6 +53,11 @@ JITTER = 0.1
 
 STALE_TIMES = 2.0
 """A copy is stale when it is older than this multiple of its `refresh`."""
+
+_DAY_S = 86_400.0
+UNCHANGED_S = 7 * _DAY_S
+"""Time for which a server of a subscription may answer that nothing has changed. Then the file is fetched whole, as it
+is on the day after a change if the user asks: a server that always answers so would keep relays that are gone."""
 
 _REMEDY = 'set via = "direct" for it'
 _ROUTES_SHOWN = 3
@@ -75,6 +83,16 @@ class Result(StrEnum):
     FAILED = "failed"
 
 
+class Remedy(StrEnum):
+    """What may help after a failed fetch, if the user wants it."""
+
+    NONE = ""
+    DIRECT = "direct"
+    """Fetch it direct: the provider sees the host."""
+    ACCEPT_SMALLER = "accept_smaller"
+    """Take the smaller file all the same."""
+
+
 @frozen_dataclass
 class Refreshed:
     """The result for one list or subscription. After a failure, `why` is the reason, and the last good copy is in use,
@@ -85,6 +103,15 @@ class Refreshed:
     entries: int
     """The number of entries of the copy in use now."""
     why: str = ""
+    remedy: Remedy = Remedy.NONE
+
+
+class _NotTaken(DownloadFailed):
+    """What came cannot be used."""
+
+    def __init__(self, reason: str, remedy: Remedy = Remedy.NONE) -> None:
+        self.remedy = remedy
+        super().__init__(reason, is_final=True)
 
 
 @frozen_dataclass
@@ -150,8 +177,13 @@ async def fetch(
         routes = [Route((name,)) for name in context.order(names)]
     if not routes:
         raise DownloadFailed("a rule blocks its host, or leaves no relay for it")
-    failures, is_final = [], False
+    failures, is_final = list[str](), False
+    ends_at = asyncio.get_running_loop().time() + TRY_S
     for route in routes:
+        if failures and asyncio.get_running_loop().time() >= ends_at:
+            left = len(routes) - len(failures)
+            failures[_ROUTES_SHOWN - 1 :] = [f"{left} more relays were not tried, after {TRY_S:g} s"]
+            break
         try:
             return await through(route)
         except DownloadFailed as error:
@@ -201,6 +233,16 @@ def _request_of(item: Fetched) -> _Request:
     from proxy.config.subscriptions import FILE_LIMIT  # few have one
 
     return _Request(limit=FILE_LIMIT, agent=item.user_agent)
+
+
+def _known_at(item: Fetched, info: CopyInfo, now: float, *, asked: bool) -> float:
+    """Returns the time since which a source is asked for changes; 0: it sends the whole file. A time in the future
+    comes from a wrong clock: until then, a source would answer that nothing has changed."""
+    if info.fetched_at > now:
+        return 0.0
+    unchanged_s = _DAY_S if asked else UNCHANGED_S
+    is_old = isinstance(item, SubscriptionConfig) and now - info.changed_at > unchanged_s
+    return 0.0 if is_old else info.fetched_at
 
 
 def due_at(item: Fetched, info: CopyInfo, now: float) -> float:
@@ -260,15 +302,17 @@ class ListRefresh:
             self._under_way = False
 
     async def refresh(
-        self, lists: Sequence[Fetched], *, asked: bool, accept_smaller: bool = False
+        self, lists: Sequence[Fetched], *, asked: bool, accept_smaller: bool = False, direct: bool = False
     ) -> AsyncGenerator[Refreshed, None]:
         """Fetches these lists, one after the other, and yields the result of each; at the end the new copies come into
-        use. `asked`: the user asked for the fetch. `accept_smaller`: a list that shrank is accepted, too."""
+        use. `asked`: the user asked for the fetch. `accept_smaller`: a list that shrank is accepted, too. `direct`: all
+        are fetched direct."""
         async with self._one_at_a_time:
             replaced = False
             try:
                 for item in lists:
-                    refreshed = await self._refresh_one(item, asked=asked, accept_smaller=accept_smaller)
+                    is_direct = direct or item.via == "direct"
+                    refreshed = await self._refresh_one(item, is_direct, asked=asked, accept_smaller=accept_smaller)
                     replaced |= refreshed.result is Result.REPLACED
                     yield refreshed
             finally:
@@ -277,18 +321,19 @@ class ListRefresh:
                     used = {item.url for item in (*lists, *fetched_in(self._context.setup().settings))}
                     await asyncio.to_thread(self._copies.delete_unused, used, self._context.now())
 
-    async def _refresh_one(self, item: Fetched, *, asked: bool, accept_smaller: bool) -> Refreshed:
+    async def _refresh_one(self, item: Fetched, direct: bool, *, asked: bool, accept_smaller: bool) -> Refreshed:
         before = await asyncio.to_thread(self._copies.info, item.url)
         kept = await asyncio.to_thread(self._kept, item.url)
         # A lost copy is fetched whole, although its stored facts have a time.
-        known_at = before.fetched_at if kept is not None else 0.0
+        now = self._context.now()
+        known_at = _known_at(item, before, now, asked=asked) if kept is not None else 0.0
         try:
             with deadline(LIST_S):
                 downloaded = await fetch(
                     self._context,
                     https_url.parse(item.url),
                     known_at,
-                    direct=item.via == "direct",
+                    direct=direct,
                     asked=asked,
                     remedy=_REMEDY,
                     **_request_of(item),
@@ -306,7 +351,13 @@ class ListRefresh:
             after = replace(after, changed_at=now, entries=entries)
             await asyncio.to_thread(self._copies.replace, after, downloaded.content)
         except TimeoutError:
-            return await self._failed(item, before, f"took longer than {LIST_S:g} s")
+            remedy = Remedy.NONE if direct else Remedy.DIRECT
+            return await self._failed(item, before, f"took longer than {LIST_S:g} s", remedy)
+        except _NotTaken as error:
+            return await self._failed(item, before, redact(str(error)), error.remedy)
+        except DownloadFailed as error:
+            remedy = Remedy.NONE if direct or error.is_final else Remedy.DIRECT
+            return await self._failed(item, before, redact(str(error)), remedy)
         except BywayError as error:
             return await self._failed(item, before, redact(str(error)))
         except Exception as error:  # a fault of ours: this list backs off, and the next ones are fetched
@@ -322,7 +373,7 @@ class ListRefresh:
         except ConfigError:
             return None
 
-    async def _failed(self, item: Fetched, before: CopyInfo, why: str) -> Refreshed:
+    async def _failed(self, item: Fetched, before: CopyInfo, why: str, remedy: Remedy = Remedy.NONE) -> Refreshed:
         after = replace(
             before,
             failed_at=self._context.now(),
@@ -336,7 +387,7 @@ class ListRefresh:
             is_list = isinstance(item, ListConfig)
             what, see = ("List", f"list show {item.name}") if is_list else ("Subscription", "relay list")
             log.warning("%s %s could not be fetched; %s: see `byway %s`", what, item.name, serves, see)
-        return Refreshed(item.name, Result.FAILED, before.entries, why)
+        return Refreshed(item.name, Result.FAILED, before.entries, why, remedy)
 
     def _jitter(self) -> float:
         return self._rng.uniform(1 - JITTER, 1 + JITTER)
@@ -353,9 +404,10 @@ class ListRefresh:
         try:
             entries = read_entries("".join(decode_pieces(Path(item.name), downloaded.content)))
         except ConfigError as error:
-            raise DownloadFailed(f"what came cannot be used: {error.problems[0]}") from None
+            raise _NotTaken(f"what came cannot be used: {error.problems[0]}") from None
         if reason := refusal(entries, last, accept_smaller=accept_smaller):
-            raise DownloadFailed(reason)
+            has_shrunk = not refusal(entries, last, accept_smaller=True)
+            raise _NotTaken(reason, Remedy.ACCEPT_SMALLER if has_shrunk else Remedy.NONE)
         self._copies.keep_names(item.url, names_of(item.name, entries, self._copies.names(item.url)))
         return sum(not entry.why for entry in entries)
 

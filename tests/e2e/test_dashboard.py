@@ -26,7 +26,7 @@ from tests.support.control_world import World
 from tests.support.dashboard import Pages
 from tests.support.opened import open_three
 from tests.support.outcomes import rescued
-from tests.support.seeded import BLOCKED, SeededWorld
+from tests.support.seeded import BLOCKED, SeededWorld, subscribe
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.needs("chromium", "axe-core"), pytest.mark.alone, pytest.mark.slow]
@@ -42,6 +42,7 @@ SHOWN = {"home": "", "sites": "sites", "site": f"sites/{BLOCKED}", "new": "sites
 def world(features: Sequence[Feature]) -> Iterator[World]:
     world = SeededWorld(features=features)
     open_three(world, at=time.time() - 90)
+    subscribe(world)
     yield world
     world.close()
 

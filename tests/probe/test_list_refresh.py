@@ -31,6 +31,7 @@ from proxy.probe.list_refresh import (
     ListRefresh,
     RefreshContext,
     Refreshed,
+    Remedy,
     Result,
     due_at,
     is_stale,
@@ -656,3 +657,75 @@ async def test_a_bad_file_of_a_subscription_keeps_the_last_good_copy(
         assert result.why.startswith(why)
     assert scene.copies.content(item.url) == SHOP
     assert caplog.text.count("Subscription shop could not be fetched; the last good copy stays in use") == 1
+
+
+async def asked_since(scene: Scene, item: SubscriptionConfig, *, asked: bool = True) -> str:
+    """Fetches a subscription. Returns the If-Modified-Since of the request, and the result."""
+    (result,) = [it async for it in scene.refresh.refresh([item], asked=asked)]
+    return f"{scene.source.fields().get('if-modified-since', 'whole')} {result.result}"
+
+
+async def test_a_server_that_never_says_that_its_file_has_changed_is_not_believed_for_ever(scene: Scene) -> None:
+    """Each answer to If-Modified-Since is 304, though the file is another one."""
+    item = follow(scene)
+    began = scene.clock()
+    await scene.visit()
+    scene.source.answers["/shop"] = page(b"socks5h://de.example:1080#new\n", last_modified=LONG_AGO)
+    results = []
+    for day in range(1, 10):
+        scene.clock.advance(began + (day + 0.5) * DAY - scene.clock())
+        results.append((await asked_since(scene, item, asked=False)).split()[-1])
+    assert results == ["unchanged"] * 6 + ["replaced"] + ["unchanged"] * 2
+    assert [*scene.setup.registry.relay_names] == ["r0", "shop/DE"]
+
+
+async def test_the_whole_file_is_sent_to_a_person_who_asks_on_another_day(scene: Scene) -> None:
+    item = follow(scene)
+    await scene.visit()
+    scene.source.answers["/shop"] = page(b"socks5h://de.example:1080#new\n", last_modified=LONG_AGO)
+    assert (await asked_since(scene, item)).endswith("GMT unchanged")
+    scene.clock.advance(1.5 * DAY)
+    assert await asked_since(scene, item) == "whole replaced"
+
+
+async def test_a_fetch_in_the_future_is_a_wrong_clock_and_holds_nothing_up(scene: Scene) -> None:
+    """The clock was years ahead when the copy was fetched; since then, no file could be newer."""
+    item = follow(scene)
+    scene.clock.advance(400 * DAY)
+    await scene.visit()
+    scene.clock.now -= 400 * DAY
+    scene.source.answers["/shop"] = page(b"socks5h://de.example:1080#new\n", last_modified=LONG_AGO)
+    assert due_at(item, scene.copies.info(item.url), scene.clock()) == 0
+    assert await asked_since(scene, item) == "whole replaced"
+    assert scene.copies.info(item.url).fetched_at == scene.clock()
+
+
+async def test_of_many_relays_that_are_gone_a_fetch_tries_some(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.relays = [*scene.relays, *(Relay({}, port=number) for number in range(1, 6))]
+    item = follow(scene)
+    await scene.relays[0].stop()
+    (result,) = [it async for it in scene.refresh.refresh([item], asked=True)]
+    assert result.why.count("through r") == 3
+    assert result.why.endswith("; and 3 more relays")
+    monkeypatch.setattr(module, "TRY_S", 0.0)
+    (result,) = [it async for it in scene.refresh.refresh([item], asked=True)]
+    assert result.why.count("through r") == 1
+    assert result.why.endswith("; 5 more relays were not tried, after 0 s")
+    assert result.remedy is Remedy.DIRECT
+
+
+async def test_each_failure_has_the_remedy_that_may_help(scene: Scene) -> None:
+    item = follow(scene)
+    await scene.visit()
+    for answer, remedy in (
+        (page(b"", status="403 Forbidden"), Remedy.DIRECT),
+        (page(HTML), Remedy.DIRECT),
+        (page(b"", status="404 Not Found"), Remedy.NONE),
+        (page(b""), Remedy.NONE),
+        (page(b"ss://x"), Remedy.NONE),
+    ):
+        scene.source.answers["/shop"] = answer
+        (result,) = [it async for it in scene.refresh.refresh([item], asked=True)]
+        assert (result.result, result.remedy) == (Result.FAILED, remedy), result.why
+        (result,) = [it async for it in scene.refresh.refresh([item], asked=True, direct=True)]
+        assert (result.result, result.remedy) == (Result.FAILED, Remedy.NONE), result.why

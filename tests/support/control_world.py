@@ -71,6 +71,7 @@ from proxy.store.forgetting import Forgotten
 from proxy.store.list_copies import ListCopies
 from proxy.store.relay_tests import RelayTests
 from proxy.store.store import Store
+from proxy.store.subscriptions import with_subscriptions
 from tests.support.environment import FakeEnvironment
 from tests.support.outcomes import HOME
 from tests.support.scripted import FakeOracle
@@ -442,7 +443,7 @@ class World:
     async def _reload(self) -> list[str]:
         self.reloads += 1
         if self.reads_file and not self.problems:
-            self.settings = load(self.path).settings
+            self.settings = with_subscriptions(load(self.path), self.copies).settings
             self.overrides_changed()
         return self.problems
 

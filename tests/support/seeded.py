@@ -9,13 +9,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from proxy.config.schema import Auto, ListConfig, Log
+from proxy.config.schema import Auto, ListConfig, Log, SubscriptionConfig
+from proxy.config.subscriptions import with_members
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_faults import RelayFault
 from proxy.model import Action, Belief, Change, NetworkId, Override, Route, Stage, State, Symptom
 from proxy.routing.lists.formats import parse_list
 from proxy.store.list_copies import CopyInfo
 from proxy.store.store import Store
+from proxy.store.subscriptions import copy_of
 from tests.support.control_world import World
 from tests.support.outcomes import HOME, TOR, VPS, delivered, failed, outcome, rescued, works
 
@@ -27,6 +29,10 @@ DOWN = "nothing.example.net"
 LIST = "https://lists.example/gfwlist.txt"
 OWN = "news.example.org\n192.0.2.0/24\n?? ?\ncom\n"
 GFWLIST = "[AutoProxy 0.2.9]\n||livejournal.com\n||a.example\n|https://b.example/page\n@@||ok.a.example\n/^x/\n"
+
+SHOP = "https://shop.example/sub/hunter2?token=hunter2"
+"""The address of the subscription of `subscribe`."""
+_SHOP_FILE = "socks5h://me:hunter2@de.example:1080#DE\nsocks5h://nl.example:1080#NL\nhello\n"
 
 _HOUR = 3600
 _SINCE = {BLOCKED: 50 * _HOUR, LIKELY: 5 * _HOUR, LONG: 3 * _HOUR}
@@ -58,6 +64,19 @@ class SeededWorld(World):
 
     def close(self) -> None:
         self.store.close()
+
+
+def subscribe(world: World) -> None:
+    """Adds a subscription with all that can be said of one: its last fetch failed, and its account is over."""
+    now = time.time()
+    said = f"upload=1000; download=2000; total=3000; expire={now - 50 * _HOUR:.0f}"
+    info = CopyInfo(SHOP, fetched_at=now - 26 * _HOUR, changed_at=now - 50 * _HOUR, entries=2, failed_at=now - _HOUR,
+                    failures=1, error="through tor: answered 403", said=said)  # fmt: skip
+    world.copies.replace(info, _SHOP_FILE.encode())
+    configured = replace(world.settings, subscription=(SubscriptionConfig("shop", SHOP, refresh="1d"),))
+    world.settings = with_members(configured, lambda item: copy_of(item, world.copies))
+    world.health.worked("shop/DE", now - 5 * 60, elapsed_s=0.5)
+    world.overrides_changed()
 
 
 def leave(file: Path, network: NetworkId) -> None:

@@ -21,7 +21,7 @@ from tests.support.dashboard import Browser
 from tests.support.opened import open_three
 from tests.support.outcomes import rescued
 from tests.support.pseudo_pages import PSEUDO, untranslated
-from tests.support.seeded import BLOCKED, SeededWorld
+from tests.support.seeded import BLOCKED, SeededWorld, subscribe
 
 PAGES = (
     "",
@@ -56,6 +56,7 @@ HOSTS = (BLOCKED, "new.example.org", "never.example", "blog.example.net")
 def world(features: Sequence[Feature]) -> Iterator[World]:
     world = SeededWorld(features=features)
     world.see(rescued(host="new.example.org", at=time.time()))
+    subscribe(world)
     yield world
     world.close()
 
@@ -137,6 +138,15 @@ async def test_the_results_of_a_test_of_relays_are_wrapped(browser: Browser) -> 
     form = {"token": await browser.token(), "relay": ""}
     status, html = await browser.post(f"{browser.base}relays/test", form, **{"Accept-Language": PSEUDO})
     assert status == 200
+    assert untranslated(html, HOSTS) == []
+
+
+@pytest.mark.parametrize("do", ["refresh", "direct"])
+async def test_the_result_of_a_refresh_of_a_subscription_is_wrapped(browser: Browser, do: str) -> None:
+    form = {"token": await browser.token(), "name": "shop", "do": do}
+    status, html = await browser.post(f"{browser.base}relays/subscription", form, **{"Accept-Language": PSEUDO})
+    assert status == 200
+    assert "<bdi>shop</bdi>: " in html
     assert untranslated(html, HOSTS) == []
 
 

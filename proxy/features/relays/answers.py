@@ -14,7 +14,7 @@ from proxy.control.answers.relay_faults import RelayFaultJson, RelayObstacleJson
 from proxy.control.site_reader import ReadableParts
 from proxy.detect.relay_health import RelayHealth
 from proxy.detect.relay_ways import RelayObstacle
-from proxy.features.relays.subscription_answers import SubscriptionJson, describe
+from proxy.features.relays.subscription_answers import SubscriptionJson, subscriptions_of
 from proxy.features.relays.visits import NO_VISITS, WINDOW_S, RelayVisits, read_visits, together
 from proxy.model import Destination, GroupPolicy
 from proxy.model.document import fields_of
@@ -276,10 +276,7 @@ async def answer(parts: ReadableParts, now: float) -> RelaysAnswer:
     tests = await asyncio.to_thread(parts.relay_tests.of_all, parts.settings.relay)
     relays = relays_json(parts, tests, visits, now)
     groups = groups_json(parts, relays, visits, now)
-    if not parts.settings.subscription:
-        return RelaysAnswer(relays, groups)
-    subscriptions = await asyncio.to_thread(describe, parts.settings.subscription, parts.copies, now)
-    return RelaysAnswer(relays, groups, subscriptions)
+    return RelaysAnswer(relays, groups, await subscriptions_of(parts, now))
 
 
 async def list_relays(parts: ReadableParts) -> RelaysAnswer:

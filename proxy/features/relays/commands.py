@@ -342,11 +342,16 @@ def refresh(
     accept_smaller: Annotated[
         bool, typer.Option("--accept-smaller", help="Take a file with less than half of the relays.")
     ] = False,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="Fetch them direct, this time: your provider sees their hosts.")
+    ] = False,
 ) -> Exit | None:
-    """Fetch subscriptions again.
+    """Fetch subscriptions again, through relays.
 
     What arrives is checked first: the last good copy stays in use when a web page came, or less than half of the
-    relays. Names of relays stay, and so does what is disabled. Exit code 5: a subscription could not be fetched."""
+    relays. Names of relays stay, and so does what is disabled. If no relay reaches a subscription, you are asked once
+    whether to fetch it direct. Exit code 5: a subscription could not be fetched."""
+    from proxy.features.relays.subscriptions import asked_to_go_direct
     from proxy.features.relays.subscriptions import refresh as fetch_again
 
     results: list[Document] = []
@@ -354,11 +359,24 @@ def refresh(
     def take(line: Document) -> None:
         results.append({key: value for key, value in line.items() if key != "version"})
 
-    fetch_again(call, names or [], accept_smaller=accept_smaller, take=take)
+    fetch_again(call, names or [], accept_smaller=accept_smaller, direct=direct, take=take)
     if not call.output.answered({"version": VERSION, "results": results}):
-        headings = ("subscription", "result", "relays", "why")
-        call.output.table(headings, [[line[name] for name in headings] for line in results])
+        _show_refreshed(call, results)
+        if again := asked_to_go_direct(call, results):
+            results = [line for line in results if line["subscription"] not in again]
+            fetched_before = len(results)
+            fetch_again(call, again, accept_smaller=accept_smaller, direct=True, take=take)
+            _show_refreshed(call, results[fetched_before:])
     return Exit.BAD if any(line["result"] == "failed" for line in results) else None
+
+
+def _show_refreshed(call: Invocation, results: Sequence[Document]) -> None:
+    headings = ("subscription", "result", "relays", "why")
+    call.output.table(headings, [[line[name] for name in headings] for line in results])
+    for line in results:
+        if line["remedy"] == "accept_smaller":
+            again = f"byway relay refresh {line['subscription']} --accept-smaller"
+            call.output.hint(f"If {line['subscription']} has become that small: `{again}`")
 
 
 def _allowed(ignore: list[str], pin: str | None) -> Allowed | None:
@@ -413,7 +431,8 @@ def remove(call: Invocation, names: Names) -> None:
             lines = "\n".join(f"  {place} names {relay}" for relay, place in named)
             raise Misused(f"not removed, because other settings need it; change these first:\n{lines}")
         subscriptions = [item.name for item in configuration_at(paths).settings.subscription if item.name in names]
-        remove_subscriptions(paths.config_file, subscriptions)
+        if subscriptions:
+            remove_subscriptions(paths.config_file, subscriptions)
         if relays := [name for name in names if name not in subscriptions]:
             remove_relays(paths.config_file, relays)
 

@@ -16,7 +16,7 @@ from proxy.config import edit
 from proxy.config.edit import Added, NewRelay, Removal
 from proxy.config.load import load
 from proxy.config.relay_input import read_lines
-from proxy.config.relays import is_loopback, withheld_credentials
+from proxy.config.relays import is_loopback, is_member, withheld_credentials
 from proxy.control.access import Refused
 from proxy.control.config_edits import ConfigEdits, refused
 from proxy.control.dependencies import Dependencies
@@ -79,8 +79,9 @@ class RelayEdits:
 
     def withheld(self) -> Sequence[str]:
         """Returns the configured relays whose user and password are not sent, because they would cross the network
-        unencrypted."""
-        return [each.name for each in self._parts.setup().loaded.settings.relay if withheld_credentials(each)]
+        unencrypted. Those of subscriptions are left out: for them nothing can be allowed."""
+        configured = self._parts.setup().loaded.settings.relay
+        return [each.name for each in configured if withheld_credentials(each) and not is_member(each.name)]
 
     async def allow_plaintext(self, name: str) -> None:
         """Allows that a relay gets its user and password unencrypted."""
@@ -96,19 +97,21 @@ class RelayEdits:
         return [] if enabled else await asyncio.to_thread(self._named_in, name)
 
     async def remove(self, name: str) -> Removal:
-        """Removes a relay. Raises Refused when other settings name it."""
+        """Removes a relay or a subscription. Raises Refused when other settings name it."""
         try:
             places = await asyncio.to_thread(self._named_in, name)
         except ConfigError as error:
             raise refused(error) from None
         if places:
             text = _(
-                "Relay {relay} was not removed, because other settings need it: {places}. Change these first.",
+                "{relay} was not removed, because other settings need it: {places}. Change these first.",
                 relay=name,
                 places=semicolons(places),
             )
             raise Refused(409, text)
-        return await self._edits.run(partial(edit.remove_relays, names=[name]))
+        is_subscription = any(item.name == name for item in self._parts.settings.subscription)
+        remove = edit.remove_subscriptions if is_subscription else edit.remove_relays
+        return await self._edits.run(partial(remove, names=[name]))
 
     async def restore(self, removed: Removal) -> None:
         """Undoes a removal."""

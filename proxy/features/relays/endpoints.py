@@ -42,10 +42,12 @@ class RelayTestRequest:
 
 @frozen_dataclass
 class SubscriptionRefreshRequest:
-    """The subscriptions to fetch; empty: all. `accept_smaller`: accepts a file with less than half of the relays."""
+    """The subscriptions to fetch; empty: all. `accept_smaller`: accepts a file with less than half of the relays.
+    `direct`: fetches them direct, this time."""
 
     names: tuple[str, ...] = ()
     accept_smaller: bool = False
+    direct: bool = False
 
 
 @frozen_dataclass
@@ -95,12 +97,14 @@ class RelayEndpoints:
         """Fetches subscriptions. Streams the result of each."""
         configured = (await self.parts.configured()).subscription
         fetched = parse_field(lambda names: wanted(configured, names), asked.names)
-        results = self.parts.list_refresh.refresh(fetched, asked=True, accept_smaller=asked.accept_smaller)
+        results = self.parts.list_refresh.refresh(
+            fetched, asked=True, accept_smaller=asked.accept_smaller, direct=asked.direct
+        )
 
         async def lines() -> AsyncGenerator[SubscriptionLine, None]:
             async with contextlib.aclosing(results):
                 async for result in results:
-                    yield SubscriptionLine.of(result)
+                    yield SubscriptionLine.of(result, fetched)
 
         return lines()
 

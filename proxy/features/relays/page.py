@@ -1,5 +1,5 @@
-"""The page of the relays and groups: their state and their handshakes, and forms that add, test, order, enable, disable
-and remove relays, and select one in a group.
+"""The page of the relays, subscriptions and groups: their state and their handshakes, and forms that add, test, order,
+enable, disable and remove relays, refresh and remove subscriptions, and select a relay in a group.
 
 After a form, the focus is on the same row, or on the undo of a removal. `autofocus` does that without JavaScript."""
 
@@ -13,16 +13,25 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from proxy.config.relays import is_member
 from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
 from proxy.control.dashboard.rendering import STREAM, render
 from proxy.control.dashboard.visit import Part, Route, Visit
 from proxy.features.relays.answers import GroupJson, RelayJson, RelaysAnswer
 from proxy.features.relays.edits import Additions
-from proxy.features.relays.endpoints import RelayEndpoints, RelayTest, RelayTestRequest, SelectionRequest
+from proxy.features.relays.endpoints import (
+    RelayEndpoints,
+    RelayTest,
+    RelayTestRequest,
+    SelectionRequest,
+    SubscriptionRefreshRequest,
+)
 from proxy.features.relays.handshakes import HandshakesView, RelayHours, handshakes_view, read_hours
+from proxy.features.relays.subscription_answers import SubscriptionJson, SubscriptionLine
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, commas, ngettext, pgettext, semicolons, sentences
+from proxy.probe.list_refresh import Remedy
 
 _LABELS = {
     "test": pgettext("button", "Test"),
@@ -33,6 +42,9 @@ _LABELS = {
     "remove": pgettext("button", "Remove"),
 }
 """The actions on a relay by their values in the form, with the labels of their buttons."""
+
+_NAMED = 8
+"""Names in a sentence; of the others, the number."""
 
 _OPPOSITES = {"up": "down", "down": "up", "enable": "disable", "disable": "enable"}
 
@@ -58,6 +70,15 @@ class RelayRow:
 
 
 @frozen_dataclass
+class SubscriptionRow:
+    """A subscription with its relays. `is_open`: the last form was about one of them."""
+
+    subscription: SubscriptionJson
+    rows: Sequence[RelayRow]
+    is_open: bool
+
+
+@frozen_dataclass
 class Focus:
     """The focus when the page opens: a button of a row, or `UNDO`, the undo of a removal."""
 
@@ -75,6 +96,7 @@ class RelaysView:
 
     sentence: str
     rows: Sequence[RelayRow]
+    subscriptions: Sequence[SubscriptionRow]
     groups: Sequence[GroupJson]
     handshakes: HandshakesView
     removed: Sequence[str]
@@ -100,10 +122,16 @@ def relays_view(
     """Returns the page. `written` are the names in the configuration, in order; the answer also has a relay for each
     member of a chain over a group. `removed` are the relays that can be restored, `after` is the action of the last
     form, and `withheld` are the relays whose credentials are not sent."""
-    rows = [RelayRow(relay, _actions(relay, written), relay.name in withheld) for relay in answer.relays]
+    names = {each.name for each in answer.subscriptions}
+    rows = [RelayRow(relay, _actions(relay, written, names), relay.name in withheld) for relay in answer.relays]
+    subscriptions = list[SubscriptionRow]()
+    for each in answer.subscriptions:
+        members = [row for row in rows if row.relay.name.startswith(f"{each.name}/")]
+        subscriptions.append(SubscriptionRow(each, members, any(row.relay.name == after.relay for row in members)))
     return RelaysView(
         _sentence(answer.relays),
-        rows,
+        [row for row in rows if row.relay.name.partition("/")[0] not in names],
+        subscriptions,
         answer.groups,
         handshakes_view(hours, now),
         removed,
@@ -135,13 +163,24 @@ def _sentence(relays: Sequence[RelayJson]) -> str:
             "{count} of {all} relays in use fail: {names}.",
             len(failing),
             all=len(in_use),
-            names=commas(failing),
+            names=_some(failing),
         )
     return ngettext("{count} relay is in use; it does not fail.", "None of {count} relays fails.", len(in_use))
 
 
-def _actions(relay: RelayJson, written: Sequence[str]) -> Sequence[tuple[str, str]]:
+def _some(names: Sequence[str]) -> str:
+    """Returns a list of names that is not too long to read."""
+    more = len(names) - _NAMED
+    if more <= 0:
+        return commas(names)
+    rest = ngettext("and {count} more", "and {count} more", more)
+    return _("{first} {rest}", first=commas(names[:_NAMED]), rest=rest)
+
+
+def _actions(relay: RelayJson, written: Sequence[str], subscriptions: Collection[str]) -> Sequence[tuple[str, str]]:
     actions = ["test"] if relay.enabled else []
+    if relay.name.partition("/")[0] in subscriptions:
+        actions += ["disable" if relay.enabled else "enable"]
     if relay.name in written:
         place = written.index(relay.name)
         actions += ["up"] if place else []
@@ -174,7 +213,7 @@ async def _page(
     now, parts, removed = time.time(), visit.parts, visit.session.removed_relays
     view = relays_view(
         await visit.frame.one(RelayEndpoints).list_relays(),
-        [relay.name for relay in parts.setup().loaded.settings.relay],
+        [relay.name for relay in parts.setup().loaded.settings.relay if not is_member(relay.name)],
         await asyncio.to_thread(read_hours, parts.store, now),
         now,
         removed=() if removed is None else [name for name, _, _ in removed.tables],
@@ -260,6 +299,36 @@ async def _edit(visit: Visit) -> web.Response:
     return _done(visit, notice, row=name, did=action)
 
 
+async def _subscription(visit: Visit) -> web.StreamResponse:
+    """Fetches a subscription again and streams the result, or removes it."""
+    form = await visit.form("name", "do")
+    name, action = form.get("name", ""), form.get("do", "")
+    try:
+        if action == "remove":
+            visit.session.removed_relays = await visit.frame.one(RelayEndpoints).edits.remove(name)
+            return _done(visit, _("Subscription {name} was removed.", name=name), did=UNDO.action)
+        if action not in ("refresh", Remedy.DIRECT, Remedy.ACCEPT_SMALLER):
+            raise Refused(400, f"unknown action {quoted(action)}")
+        asked = SubscriptionRefreshRequest(
+            (name,), accept_smaller=action == Remedy.ACCEPT_SMALLER, direct=action == Remedy.DIRECT
+        )
+        results = await visit.frame.one(RelayEndpoints).refresh_subscriptions(asked)
+    except Refused as refused:
+        return await _page(visit, errors=[refused.text], status=refused.status)
+    view = {"name": name, "stream": STREAM}
+    title = _("Refresh of a subscription")
+    page = visit.render("subscription_refresh.html", title=title, here="relays", view=view)
+    return await visit.stream(page, _refreshed(visit, results))
+
+
+async def _refreshed(visit: Visit, results: AsyncGenerator[SubscriptionLine, None]) -> AsyncGenerator[Part, None]:
+    async with contextlib.aclosing(results):
+        async for line in results:
+            yield Part(render("subscription_result.html", visit.session, visit.language, view=line))
+            text = render("subscription_refreshed.html", visit.session, visit.language, view=line)
+            yield Part(text, is_behind_list=True)
+
+
 async def _undo(visit: Visit) -> web.Response:
     form, removed = await visit.form("relays"), visit.session.removed_relays
     if removed is None:
@@ -322,6 +391,7 @@ ROUTES = (
     Route("POST", "relays", _add),
     Route("POST", "relays/allow", _allow),
     Route("POST", "relays/edit", _edit),
+    Route("POST", "relays/subscription", _subscription),
     Route("POST", "relays/undo", _undo),
     Route("POST", "relays/test", _test),
     Route("POST", "relays/group", _select),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from proxy.config.schema import SubscriptionConfig
 from proxy.config.subscriptions import FILE_LIMIT, Entry, names_of, read_entries, refusal
-from proxy.features.relays.subscription_answers import SubscriptionJson, SubscriptionLine, describe, wanted
+from proxy.features.relays.subscription_answers import SubscriptionLine, describe, wanted
 from proxy.model import bracketed
 from proxy.model.document import Document
 from proxy.model.errors import ConfigError
@@ -66,7 +66,7 @@ def subscribe(call: Invocation, url: str, name: str | None, *, direct: bool) -> 
     running = take_into_use(call, client, paths.config_file)
     rows = [(names[it.place] if not it.why else it.label, "not taken" if it.why else "added", it.why or shown(it.url))
             for it in entries]  # fmt: skip
-    (described,) = describe([SubscriptionConfig(name, url, refresh=REFRESH)], copies, now)
+    (described,) = describe([SubscriptionConfig(name, url, refresh=REFRESH)], copies, {}, now)
     if call.output.answered(
         versioned(subscription=described, config=str(paths.config_file), running=running,
                   entries=[{"name": name, "result": result, "text": text} for name, result, text in rows])
@@ -75,11 +75,13 @@ def subscribe(call: Invocation, url: str, name: str | None, *, direct: bool) -> 
     call.output.table(("relay", "result", "url, or why not"), rows)
     call.output.line(f"Group {name} follows {described.source}: {count} relay{'' if count == 1 else 's'}.")
     hint_saved(call, paths, running=running)
-    call.output.hint(*told_of_account(described))
-    call.output.hint(
-        f"It is fetched again with a visit after {REFRESH}{' direct' if fetched.was_direct else ', through relays'}. "
-        "Its address is a secret, like a password."
-    )
+    if described.account:
+        call.output.hint(f"Its server says: {described.account}.")
+    call.output.hint(*(problem.text for problem in described.problems))
+    how = ", through relays."
+    if fetched.was_direct:
+        how = f" direct: your provider sees {fetched.host} each time. Remove its `via` to fetch it through relays."
+    call.output.hint(f"It is fetched again with a visit after {REFRESH}{how} Its address is a secret, like a password.")
 
 
 def _accepted(fetched: FetchedFile, source: str) -> tuple[Entry, ...]:
@@ -100,60 +102,45 @@ def _accepted(fetched: FetchedFile, source: str) -> tuple[Entry, ...]:
 
 def show_subscriptions(call: Invocation, subscriptions: Sequence[Document]) -> None:
     """Prints the subscriptions of an answer."""
-    from proxy.languages.amounts import ago, clock, size
+    from proxy.languages.amounts import ago, clock
 
     when = ago if call.output.fancy else clock
     rows = [
         (
             it["name"],
             it["relays"],
+            it["answered"],
             it["not_taken"],
             when(it["fetched_at"]) if it["fetched_at"] else "never",
-            f"{size(it['used_bytes'])} of {size(it['total_bytes'])}" if it["total_bytes"] else "",
-            clock(it["expires_at"])[:10] if it["expires_at"] else "",
+            it["account"],
             it["source"],
         )
         for it in subscriptions
     ]
     call.output.line()
-    headings = ("subscription", "relays", "not taken", "fetched", "used", "expires", "source")
+    headings = ("subscription", "relays", "answered, 24 h", "not taken", "fetched", "account", "source")
     call.output.table(headings, rows)
     for it in subscriptions:
-        if it["error"]:
-            call.output.hint(f"Subscription {it['name']}: the last fetch failed: {it['error']}.")
+        for problem in it["problems"]:
+            call.output.hint(f"{problem['text']} To do: {problem['do']}")
 
 
-def told_of_account(described: SubscriptionJson) -> list[str]:
-    """Returns what the server of a subscription says of the account, in a sentence with dates."""
-    return [text] if (text := account_words(described.used_bytes, described.total_bytes, described.expires_at)) else []
-
-
-def account_words(used: int | None, total: int | None, expires_at: int | None) -> str:
-    """Returns what a server says of an account; empty: nothing."""
-    from proxy.languages.amounts import clock, size
-
-    parts = []
-    if total:
-        parts.append(f"{size(used or 0)} of {size(total)} used")
-    if expires_at:
-        parts.append(f"{'expired' if expires_at < time.time() else 'expires'} {clock(expires_at)[:10]}")
-    return f"Its server says: {', '.join(parts)}." if parts else ""
-
-
-def refresh(call: Invocation, names: Sequence[str], *, accept_smaller: bool, take: Callable[[Document], None]) -> None:
+def refresh(
+    call: Invocation, names: Sequence[str], *, accept_smaller: bool, direct: bool, take: Callable[[Document], None]
+) -> None:
     """Fetches subscriptions, by the running Byway or in this process, and passes each result to `take`."""
     client = call.running()
     if client is None:
         call.output.hint("No Byway is running. This command fetches them itself.")
-        asyncio.run(_refresh_offline(call, names, accept_smaller=accept_smaller, take=take))
+        asyncio.run(_refresh_offline(call, names, accept_smaller=accept_smaller, direct=direct, take=take))
         return
-    request = {"names": list(names), "accept_smaller": accept_smaller}
+    request = {"names": list(names), "accept_smaller": accept_smaller, "direct": direct}
     for line in client.post_and_follow("/v1/subscriptions/refresh", request):
         take(line)
 
 
 async def _refresh_offline(
-    call: Invocation, names: Sequence[str], *, accept_smaller: bool, take: Callable[[Document], None]
+    call: Invocation, names: Sequence[str], *, accept_smaller: bool, direct: bool, take: Callable[[Document], None]
 ) -> None:
     from proxy.model.document import to_json
     from proxy.probe.list_refresh import ListRefresh
@@ -165,5 +152,27 @@ async def _refresh_offline(
         fetched = wanted(read_configuration(call.paths).settings.subscription, names)
     copies = ListCopies(call.paths.lists_dir)
     async with fetching(call.paths, copies, call.features) as context:
-        async for result in ListRefresh(context, copies).refresh(fetched, asked=True, accept_smaller=accept_smaller):
-            take(to_json(SubscriptionLine.of(result)))
+        results = ListRefresh(context, copies).refresh(
+            fetched, asked=True, accept_smaller=accept_smaller, direct=direct
+        )
+        async for result in results:
+            take(to_json(SubscriptionLine.of(result, fetched)))
+
+
+def asked_to_go_direct(call: Invocation, results: Sequence[Document]) -> Sequence[str]:
+    """Returns the subscriptions which failed through relays and which the person wants to be fetched direct. Asks
+    once; where nobody can be asked, prints what to do."""
+    import sys
+
+    from proxy.terminal.terminal import confirm
+
+    failed = [it for it in results if it["remedy"] == "direct"]
+    if not failed:
+        return ()
+    hosts = ", ".join(dict.fromkeys(it["host"] for it in failed))
+    names = [it["subscription"] for it in failed]
+    if call.output.as_json or sys.stdin is None or not sys.stdin.isatty():
+        again = f"byway relay refresh {' '.join(names)} --direct"
+        call.output.hint(f"To fetch direct, so that your provider sees {hosts}: `{again}`")
+        return ()
+    return names if confirm(f"Fetch direct? Your provider sees {hosts}.") else ()

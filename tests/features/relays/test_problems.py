@@ -11,8 +11,7 @@ from proxy.control.answers.problems import ProblemJson
 from proxy.detect.relay_faults import NotedFault, RelayFault
 from proxy.detect.relay_health import RelayHealth
 from proxy.detect.relay_ways import Obstacle, RelayObstacle
-from proxy.features.relays.problems import of_subscriptions, present
-from proxy.features.relays.subscription_answers import SubscriptionJson
+from proxy.features.relays.problems import present
 from proxy.model import Destination, Symptom
 from proxy.model.relay_way import RelayWay
 from tests.support.control_world import SECRET
@@ -97,27 +96,3 @@ def test_a_fault_alone_is_enough() -> None:
 
 def test_where_all_is_well_nothing_is_said() -> None:
     assert told(RelayHealth(last_error="relay tor broke off")) == []
-
-
-def subscription(**facts: object) -> SubscriptionJson:
-    empty = SubscriptionJson("shop", "https://h.example/***", 2, 0, 1.0, None, "", None, None, None)
-    return replace(empty, **facts)  # type: ignore[arg-type]
-
-
-MEMBERS = ["shop/DE", "shop/NL"]
-
-
-@pytest.mark.parametrize(
-    ("facts", "failing", "texts"),
-    [
-        ({}, [], []),
-        ({}, ["shop/DE"], []),
-        ({}, MEMBERS, ["Every relay of subscription shop keeps failing."]),
-        ({"error": "answered 403"}, [], ["Subscription shop could not be fetched: answered 403"]),
-        ({"fetched_at": None}, [], ["Subscription shop is not fetched yet, so its group has no relays."]),
-    ],
-)
-def test_a_subscription_is_told_as_a_whole(facts: Mapping[str, object], failing: list[str], texts: list[str]) -> None:
-    told = of_subscriptions([subscription(**facts)], MEMBERS, failing)
-    assert [each.text for each in told] == texts
-    assert {each.do for each in told} <= {"byway relay refresh shop"}

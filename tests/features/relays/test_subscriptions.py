@@ -16,12 +16,12 @@ import pytest
 from proxy.config.schema import SubscriptionConfig
 from proxy.model.feature import Feature
 from proxy.store.list_copies import ListCopies
-from proxy.terminal import fetching
+from proxy.terminal import fetching, terminal
 from proxy.terminal.exit_codes import Exit
 from tests.support.command_line import Byway, Home, Running
 from tests.support.control_world import World
 from tests.support.fetched import Servers, servers
-from tests.support.list_source import endless, page
+from tests.support.list_source import endless, page, redirect
 from tests.support.rows import each_row
 
 __all__ = ["servers"]
@@ -39,7 +39,8 @@ def listed(*names: str) -> bytes:
 
 
 @pytest.fixture
-def url(home: Home, servers: Servers) -> str:
+def url(home: Home, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("BYWAY_DNS__SERVERS", "[]")  # a fetch tries the relays of the subscription as well
     servers.source.answers[PATH] = page(
         listed("DE", "NL"), subscription_userinfo="upload=1000; download=2000; total=50000; expire=4102444800"
     )
@@ -158,9 +159,15 @@ def test_names_and_what_the_person_chose_stay_over_a_refresh(
     ("answer", "why"),
     [
         (page(b"<!doctype html><html><body>sign in</body></html>", kind="text/html"), "a web page came in place"),
-        (page(b"no", status="403 Forbidden"), "answered 403"),
+        (page(b"no", status="403 Forbidden"), "answered 403 (it refuses this address, or this way to it)"),
         (page(listed()), "none of its 1 entries is taken"),
-        (page(b""), "what came cannot be used"),
+        (page(b""), "it is empty"),
+        (page(b"\r\n \n"), "it is empty"),
+        (redirect("http://lists.test/sub"), "redirects to http://, which is not encrypted"),
+        (redirect("https://192.168.1.1/sub"), "redirects to 192.168.1.1, which is no public place"),
+        (page(b"", status="401 Unauthorized"), "answered 401 (it refuses this address)"),
+        (page(b"", status="429 Too Many Requests"), "answered 429 (it was asked too often)"),
+        (page(listed(), subscription_userinfo="expire=1"), "none of its 1 entries is taken"),
         (page(b"hello"), "what came cannot be used"),
         (page(b"\xff\xfe\x00"), "what came cannot be used"),
         (page(b"x" * (1024 * 1024 + 1)), "is larger than 1,048,576 bytes"),
@@ -177,14 +184,19 @@ def test_a_bad_answer_keeps_the_last_good_copy(
     assert (ran.code, ran.rows[1][:3]) == (Exit.BAD, ["shop", "failed", "2"]), ran.out
     assert why in ran.rows[1][3]
     assert members(byway) == {"shop/DE": "not tested", "shop/NL": "not tested"}
-    assert "the last fetch failed" in byway("relay", "list").err
+    told = byway("relay", "list").err
+    assert f"Subscription shop could not be fetched: {ran.rows[1][3]} To do: byway relay refresh shop" in told
+    assert "hunter2" not in ran.out + ran.err + told
 
 
 def test_a_file_that_shrank_is_taken_only_if_the_person_says_so(byway: Byway, servers: Servers, url: str) -> None:
     servers.source.answers[PATH] = page(listed("A", "B", "C", "D", "E"))
     added(byway, url)
     servers.source.answers[PATH] = page(listed("A", "B"))
-    assert byway("relay", "refresh").rows[1] == ["shop", "failed", "5", "it has shrunk from 5 relays to 2"]
+    ran = byway("relay", "refresh")
+    assert ran.rows[1] == ["shop", "failed", "5", "it has shrunk from 5 relays to 2"]
+    assert "If shop has become that small: `byway relay refresh shop --accept-smaller`" in ran.err
+    assert "--direct" not in ran.err, "another way would bring the same"
     assert byway("relay", "refresh", "--accept-smaller").rows[1] == ["shop", "replaced", "2", ""]
     assert list(members(byway)) == ["shop/A", "shop/B"]
 
@@ -274,6 +286,58 @@ def test_without_a_working_relay_the_person_is_asked_once(
     assert tomllib.loads(home.config.read_text())["subscription"][0]["via"] == "direct"
 
 
+def test_a_refresh_that_no_relay_can_do_is_done_direct_if_the_person_says_so(
+    byway: Byway, home: Home, servers: Servers, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when all relays of the subscription were replaced: only the new file has some that work."""
+    added(byway, url)
+    home.config.write_text(
+        home.config.read_text().replace(servers.relay_url, "socks5h://127.0.0.1:1")
+        + '[dns.hosts]\n"lists.test" = "127.0.0.1"\n[safety]\nallow = ["lists.test"]\n'
+    )
+    servers.source.answers[PATH] = page(listed("FR", "SE"))
+    count = len(servers.source.heads)
+    ran = byway("relay", "refresh", "shop")
+    assert (ran.code, len(servers.source.heads)) == (Exit.BAD, count)
+    assert ran.rows[1][3].startswith("through tor: ")
+    assert "To fetch direct, so that your provider sees lists.test: `byway relay refresh shop --direct`" in ran.err
+    (line,) = byway("relay", "refresh", "shop", "--json").json["results"]
+    assert (line["remedy"], line["host"]) == ("direct", "lists.test")
+    questions: list[str] = []
+
+    def confirm(question: str) -> bool:
+        questions.append(question)
+        return len(questions) > 1
+
+    monkeypatch.setattr(terminal, "confirm", confirm)
+    monkeypatch.setattr(sys, "stdin", _Terminal())
+    assert byway("relay", "refresh", "shop").code == Exit.BAD, "the person said no"
+    assert len(servers.source.heads) == count
+    ran = byway("relay", "refresh", "shop")
+    assert (ran.code, ran.rows[-1]) == (0, ["shop", "replaced", "2", ""])
+    assert questions == ["Fetch direct? Your provider sees lists.test."] * 2
+    assert list(members(byway)) == ["shop/FR", "shop/SE"]
+    assert "via" not in home.config.read_text(), "the next one goes through relays again"
+    servers.source.answers[PATH] = page(listed("NO", "SE"))
+    assert byway("relay", "refresh", "shop", "--direct").rows[1][1] == "replaced"
+
+
+def test_an_account_that_is_over_is_told_as_it_is_added_and_later(
+    byway: Byway, home: Home, servers: Servers, url: str
+) -> None:
+    over = "upload=1; download=49999; total=50000; expire=1000000000"
+    servers.source.answers[PATH] = page(listed("DE"), subscription_userinfo=over)
+    ran = byway("relay", "add", url, "--name", "shop")
+    sentences = (
+        "The account of subscription shop expired on 2001-09-09, says its server.",
+        "The account of subscription shop has used all of its 50.0 kB, says its server.",
+    )
+    listed_now = byway("relay", "list")
+    for sentence in sentences:
+        assert sentence in ran.err
+        assert sentence in listed_now.err
+
+
 class _Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -347,7 +411,7 @@ def test_a_running_byway_fetches(byway: Byway, running: Running) -> None:
     assert ran.rows[1][3].startswith("through tor: ")
     assert byway("relay", "refresh", "shop", "--json").json["results"][0]["result"] == "failed"
     shown = byway("relay", "list")
-    assert "Subscription shop: the last fetch failed: through tor: " in shown.err
+    assert "Subscription shop could not be fetched: through tor: " in shown.err
     assert "hunter2" not in shown.out + shown.err
     ran = byway("relay", "refresh", "shp")
     assert 'unknown subscription "shp"; did you mean shop?' in ran.err
