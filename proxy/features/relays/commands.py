@@ -68,7 +68,10 @@ def list_relays(
         if relay["name"].partition("/")[0] not in hide or "/" not in relay["name"]
     ]
     visits = ("success", "handshake", "last fault")
-    show_table(call, ("relay", "state", "when", *visits, "url"), rows)
+    if rows or not shown["relays"]:
+        show_table(call, ("relay", "state", "when", *visits, "url"), rows)
+    if len(rows) < len(shown["relays"]):
+        call.output.hint("Relays of subscriptions, each by itself: `byway relay list --all`")
     if groups := shown["groups"]:
         call.output.line()
         rows = [
@@ -285,17 +288,17 @@ def add(
     the server, so it must be compared with one from the key's owner. A subscription is fetched through your relays; its
     relays are a group, which follows the file."""
     from proxy.config.edit import add_relays, relays_in
-    from proxy.features.relays.input import ask_password, read_given
-    from proxy.wire.keys.pasted import subscription_of
+    from proxy.features.relays.input import ask_password, read_given, read_piped, subscription_in
 
-    if address := subscription_of(url):
+    piped = read_piped(url)
+    if address := subscription_in(url if piped is None else piped):
         from proxy.features.relays.subscriptions import subscribe
 
-        subscribe(call, address, name, direct=direct)
+        subscribe(call, address, name, direct=direct, from_arguments=piped is None)
         return None
     if direct:
         raise Misused("--direct is for a subscription, https://HOST/PATH")
-    given = read_given(url, _allowed(ignore or [], pin))
+    given = read_given(url, _allowed(ignore or [], pin), piped=piped)
     if name is not None and len(given.relays) + len(given.problems) > 1:
         raise Misused("--name is for one relay, and several were given")
     paths, client = edited_configuration(call)

@@ -19,8 +19,9 @@ from proxy.config.files import read_text
 from proxy.config.relay_input import Given, read_lines, read_relay
 from proxy.terminal.exit_codes import Misused
 from proxy.wire import relay_url
-from proxy.wire.keys.pasted import TEXT_LIMIT, Form, form_of
+from proxy.wire.keys.pasted import TEXT_LIMIT, Form, form_of, subscription_of
 from proxy.wire.relay_url import RelayKind
+from proxy.wire.url_spelling import as_meant
 
 if TYPE_CHECKING:
     from proxy.wire.keys.fields import Allowed
@@ -32,17 +33,30 @@ _OF_FILES = (".txt", ".list", ".lst", ".conf", ".csv", ".json", ".yaml", ".yml",
 """Suffixes of file names that no host name has."""
 
 
-def read_given(text: str, allowed: Allowed | None = None) -> Given:
-    """Reads a URL, a base64 bundle, the file of that name, or standard input for "-". `allowed` is what the person says
-    to keys. Raises Misused for a URL that cannot be parsed, and ConfigError for a file or bundle that cannot be
-    read."""
-    if text == STANDARD_INPUT:
-        if sys.stdin is None:
-            raise Misused("standard input is closed; name a file, or pipe the URLs into the command")
-        try:
-            return read_lines(sys.stdin.read(FILE_LIMIT), "standard input", allowed)
-        except UnicodeDecodeError:
-            raise Misused("standard input is not UTF-8 text") from None
+def read_piped(text: str) -> str | None:
+    """Returns the text of standard input for "-"; None for any other argument. Raises Misused."""
+    if text != STANDARD_INPUT:
+        return None
+    if sys.stdin is None:
+        raise Misused("standard input is closed; name a file, or pipe the URLs into the command")
+    try:
+        return sys.stdin.read(FILE_LIMIT)
+    except UnicodeDecodeError:
+        raise Misused("standard input is not UTF-8 text") from None
+
+
+def subscription_in(text: str) -> str:
+    """Returns the address of a subscription that is all of the input; empty: it is something else."""
+    address = as_meant(text.strip())
+    return subscription_of(address) if "\n" not in address else ""
+
+
+def read_given(text: str, allowed: Allowed | None = None, *, piped: str | None = None) -> Given:
+    """Reads a URL, a base64 bundle, the file of that name, or the text of standard input, which was `piped`. `allowed`
+    is what the person says to keys. Raises Misused for a URL that cannot be parsed, and ConfigError for a text or
+    bundle that cannot be read."""
+    if piped is not None:
+        return read_lines(piped, "standard input", allowed)
     if form_of(text) is Form.BUNDLE:
         return replace(read_lines(text, "the bundle", allowed), from_arguments=True)
     if "://" not in text and os.path.isfile(text):  # Path.is_file raises OSError for a long text

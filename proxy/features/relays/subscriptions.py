@@ -29,9 +29,9 @@ REFRESH = "1d"
 """The `refresh` of a subscription that `byway relay add` adds."""
 
 
-def subscribe(call: Invocation, url: str, name: str | None, *, direct: bool) -> None:
-    """Fetches a subscription and adds it to the configuration. Raises Misused, ConfigError and BywayError; then nothing
-    is changed."""
+def subscribe(call: Invocation, url: str, name: str | None, *, direct: bool, from_arguments: bool) -> None:
+    """Fetches a subscription and adds it to the configuration. `from_arguments`: its address stays in the shell's
+    history. Raises Misused, ConfigError and BywayError; then nothing is changed."""
     from proxy.config import edit
     from proxy.features.relays.edit import configuration_at
     from proxy.model.document import versioned
@@ -55,7 +55,7 @@ def subscribe(call: Invocation, url: str, name: str | None, *, direct: bool) -> 
         call, paths, url, limit=FILE_LIMIT, direct=direct, agent=SubscriptionConfig(name, url).user_agent
     )
     entries = _accepted(fetched, hide_paths(url))
-    table = {"name": name, "source": url, "refresh": REFRESH} | ({"via": "direct"} if fetched.was_direct else {})
+    table = {"name": name, "source": url, "refresh": REFRESH}
     names = names_of(name, entries, {})
     copies = ListCopies(paths.lists_dir)
     count, now = len(names), time.time()
@@ -64,6 +64,8 @@ def subscribe(call: Invocation, url: str, name: str | None, *, direct: bool) -> 
     copies.replace(info, fetched.content)
     edit.add_subscription(paths.config_file, table)
     running = take_into_use(call, client, paths.config_file)
+    if from_arguments:
+        call.output.hint("Warning: its address is now in your shell's history. Next time use `byway relay add -`.")
     rows = [(names[it.place] if not it.why else it.label, "not taken" if it.why else "added", it.why or shown(it.url))
             for it in entries]  # fmt: skip
     (described,) = describe([SubscriptionConfig(name, url, refresh=REFRESH)], copies, {}, now)
@@ -78,10 +80,10 @@ def subscribe(call: Invocation, url: str, name: str | None, *, direct: bool) -> 
     if described.account:
         call.output.hint(f"Its server says: {described.account}.")
     call.output.hint(*(problem.text for problem in described.problems))
-    how = ", through relays."
-    if fetched.was_direct:
-        how = f" direct: your provider sees {fetched.host} each time. Remove its `via` to fetch it through relays."
-    call.output.hint(f"It is fetched again with a visit after {REFRESH}{how} Its address is a secret, like a password.")
+    call.output.hint(
+        f"It is fetched again with a visit after {REFRESH}, through relays. Its address is a secret, like a password."
+    )
+    call.output.hint(f"To see which of its relays answer: `byway relay test {name}`")
 
 
 def _accepted(fetched: FetchedFile, source: str) -> tuple[Entry, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.edit import NewRelay
-from proxy.features.relays.input import FILE_LIMIT, ask_password, read_given
+from proxy.features.relays.input import FILE_LIMIT, ask_password, read_given, read_piped, subscription_in
 from proxy.model.errors import ConfigError
 from proxy.terminal.exit_codes import Misused
 from tests.support.rows import each_row
@@ -90,10 +90,29 @@ def test_what_is_read_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         read_given(str(file))
     monkeypatch.setattr(sys, "stdin", io.StringIO("#" * (FILE_LIMIT + 1)))
     with pytest.raises(ConfigError, match="standard input: no relay URL in it"):
-        read_given("-")
+        read_given("-", piped=read_piped("-"))
 
 
 def test_nobody_is_asked_without_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     new = NewRelay("https://me@h")
     assert ask_password(new) is new
+
+
+@each_row(
+    ("text", "address"),
+    [
+        ("https://shop.example/sub/TOKEN", "https://shop.example/sub/TOKEN"),
+        (" https://shop.example/sub/TOKEN?a=1\r\n", "https://shop.example/sub/TOKEN?a=1"),
+        ("\u200b“https://shop.example/sub/TOKEN”", "https://shop.example/sub/TOKEN"),
+        ("ssconf://shop.example/sub/TOKEN#Mine\n", "https://shop.example/sub/TOKEN"),
+        ("https://shop.example/a\nhttps://shop.example/b", ""),
+        ("https://shop.example", ""),
+        ("http://shop.example/sub/TOKEN", ""),
+        ("https://t.me/socks?server=h.example&port=1", ""),
+        ("socks5h://h.example:1", ""),
+        ("", ""),
+    ],
+)
+def test_what_is_the_address_of_a_subscription(text: str, address: str) -> None:
+    assert subscription_in(text) == address

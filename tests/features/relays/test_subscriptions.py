@@ -102,6 +102,18 @@ def test_a_subscription_is_fetched_through_a_relay_and_is_a_group(
     assert byway("config", "check").code == 0
 
 
+def test_its_address_can_be_kept_out_of_the_history_of_the_shell(
+    byway: Byway, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warned = "its address is now in your shell's history. Next time use `byway relay add -`"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{url}\n"))
+    ran = byway("relay", "add", "-", "--name", "shop")
+    assert (ran.code, warned in ran.err, "`byway relay test shop`" in ran.err) == (0, False, True), ran.err
+    assert [*members(byway)] == ["shop/DE", "shop/NL"]
+    assert byway("relay", "rm", "shop").code == 0
+    assert warned in byway("relay", "add", url).err
+
+
 def test_a_key_by_its_link_is_a_relay(byway: Byway, home: Home, servers: Servers, url: str) -> None:
     servers.source.answers[PATH] = page(
         b"trojan://hunter2@k.example:443#Key\nss://YWVzLTI1Ni1nY206aHVudGVyMg@s.example:1#S"
@@ -116,6 +128,21 @@ def test_a_key_by_its_link_is_a_relay(byway: Byway, home: Home, servers: Servers
     servers.source.answers[PATH] = page(b"trojan://another@k.example:443#Key")
     assert byway("relay", "refresh").rows[1][:3] == ["shop", "replaced", "1"]
     assert [*members(byway)] == ["shop/Key"]
+
+
+def test_at_a_terminal_a_list_with_a_subscription_alone_is_not_empty(
+    byway: Byway, home: Home, url: str, person: None
+) -> None:
+    added(byway, url)
+    assert byway("relay", "rm", "tor").code == 0
+    ran = byway("relay", "list")
+    assert "There is no relay" not in ran.out + ran.err
+    assert "`byway relay list --all`" in ran.err
+    assert "shop/DE" in byway("relay", "list", "--all").out
+    assert byway("relay", "rm", "shop").code == 0
+    ran = byway("relay", "list")
+    assert "There is no relay" in ran.out + ran.err
+    assert "--all" not in ran.err
 
 
 def test_rules_name_the_group_and_not_its_relays(byway: Byway, home: Home, url: str) -> None:
@@ -283,7 +310,7 @@ def test_without_a_working_relay_the_person_is_asked_once(
     monkeypatch.setattr(sys, "stdin", _Terminal())
     added(byway, url)
     assert questions == ["Fetch it direct? Your provider sees lists.test."]
-    assert tomllib.loads(home.config.read_text())["subscription"][0]["via"] == "direct"
+    assert "via" not in tomllib.loads(home.config.read_text())["subscription"][0], "the next fetch goes through relays"
 
 
 def test_a_refresh_that_no_relay_can_do_is_done_direct_if_the_person_says_so(
