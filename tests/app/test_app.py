@@ -55,6 +55,7 @@ async def test_without_a_terminal_it_prints_its_address_and_the_next_step(
 ) -> None:
     async with Byway(tmp_path, config=config) as byway:
         address = "{}:{}".format(*byway.proxy)
+        await until(lambda: byway.said.read_text().count("\n") >= 2)  # run.json is written before the greeting
         assert byway.said.read_text().splitlines() == [
             f"Byway listens on {address} for HTTP, SOCKS4 and SOCKS5 ({relays}).",
             f"Set {address} as your browser's proxy, then see `{TYPED} status`. Ctrl-C stops.",
