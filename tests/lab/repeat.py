@@ -9,6 +9,7 @@ at once. A process that takes longer than its limit is ended and counts as faile
     python -m tests.lab.repeat --seeds 5 --busy 2 'portal*' relay-vanishes
     python -m tests.lab.repeat --seeds 5 --relay slow
     python -m tests.lab.repeat --acceptance --at-once 8
+    python -m tests.lab.repeat --part restarts --part slow
 
 Under other conditions (`lab.conditions`) rows of the scenario table run, and the tests that hold then (`Job.also`):
 without such a job, a row is left out.
@@ -258,7 +259,10 @@ Made = Callable[[Row, Job, int], Awaitable[Run]]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
-    parts = ACCEPTANCE if asked.acceptance else (Part("", asked.seeds, Conditions.of(asked), asked.busy),)
+    names = [part.name for part in ACCEPTANCE] if asked.acceptance else asked.part or []
+    parts = [part for part in ACCEPTANCE if part.name in names]
+    if not parts:
+        parts = [Part("", asked.seeds, Conditions.of(asked), asked.busy)]
     rows_of = {part: chosen(asked.only, part.conditions) for part in parts}
     if asked.list:
         for row in rows_of[parts[0]]:
@@ -405,6 +409,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("only", nargs="*", metavar="NAME", help="rows to run, `*` for any letters; all without")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each (default 3)")
+    parser.add_argument(
+        "--acceptance", action="store_true", help="run all parts of the acceptance, with their seeds and conditions"
+    )
+    parser.add_argument(
+        "--part", action="append", choices=[part.name for part in ACCEPTANCE], help="run this part of the acceptance"
+    )
     parser.add_argument("--at-once", type=int, default=4, metavar="N", help="processes at once (default 4)")
     parser.add_argument("--busy", type=int, default=0, metavar="N", help="run beside N busy loops")
     add_options(parser)

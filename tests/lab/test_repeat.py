@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.conditions import Conditions, RelayQuality
-from tests.lab.repeat import ACCEPTANCE, ROWS, Job, Row, Run, chosen, summary
+from tests.lab.repeat import ACCEPTANCE, ROWS, Job, Row, Run, chosen, main, summary
 from tests.lab.run import chosen as scenarios
 from tests.lab.run import chosen_faults, chosen_roads
 
@@ -49,3 +49,9 @@ def test_the_summary_counts_the_seeds_of_which_all_runs_passed() -> None:
     runs = [Run("one", job, 1, False, 1.0), Run("one", twin, 1, True, 1.0, "it failed"), Run("one", job, 2, False, 1.0)]
     told = summary({usual: [*runs, Run("other", job, 1, False, 1.0)], busy: runs[2:]}).splitlines()
     assert [line.split() for line in told[2:]] == [["one", "1/2", "1/1"], ["other", "1/1", "-"]]
+
+
+@pytest.mark.parametrize("words", [[], ["--acceptance"], ["--part", "restarts"], ["--relay", "slow", "--seeds", "5"]])
+def test_its_command_lists_rows(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--list"]) == 0
+    assert "answer-drop" in capsys.readouterr().out
