@@ -240,8 +240,16 @@ def six_from_four(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
 
 def nearby_servers(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
     """A CDN: the provider's resolver receives other servers than the rest of the world."""
-    country.zone.regions.update({site.name: Addresses((f"198.19.251.{n + 1}",)) for n, site in enumerate(sites)})
+    nearby(country, sites)
     return ()
+
+
+def nearby(country: Country, sites: Sequence[Site]) -> list[str]:
+    """Returns the addresses that the provider's resolver receives: one for each site, which no other row has."""
+    first = len(country.zone.regions) + 1
+    addresses = [f"198.19.251.{first + n}" for n in range(len(sites))]
+    country.zone.regions.update((site.name, Addresses((at,))) for site, at in zip(sites, addresses, strict=True))
+    return addresses
 
 
 def broken_six(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:

@@ -20,6 +20,7 @@ from tests.lab.scenarios import (
     blocking,
     innocent,
     lie,
+    nearby,
     nearby_servers,
 )
 
@@ -28,7 +29,7 @@ ASK_S = 0.7
 RESCUED_S = 1.0
 """The wait for the page where a forged address is silent: `ASK_S`, the query, and a connection to the true address."""
 
-BLACK_HOLE, NEARBY = "198.19.252.0/24", "198.19.251.0/24"
+BLACK_HOLE = "198.19.252.0/24"
 _LED = "198.19.252.9"
 _RUNG, _FINE = frozenset({Way.RUNG}), frozenset({State.UNKNOWN, State.WORKS})
 
@@ -41,8 +42,7 @@ def mute(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
 
 def late_nearby(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
     """A CDN whose servers for the provider's customers are overloaded: they accept after 1.2 s."""
-    nearby_servers(country, sites)
-    return (rules.LateSynAck(1.2, NEARBY),)
+    return [rules.LateSynAck(1.2, f"{at}/32") for at in nearby(country, sites)]
 
 
 ROWS: tuple[Scenario, ...] = (

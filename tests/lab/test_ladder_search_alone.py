@@ -26,7 +26,7 @@ from tests.support.at_once import AtOnce
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.waits, pytest.mark.slow]
 
-at_once, twins_at_once = AtOnce(most=6), AtOnce(most=5)
+at_once = AtOnce(most=9)
 
 FAILS_SOON = {**HURRIED, "syn_s": 2.0, "silent_s": 2.0, "dropped_s": 1.0, "give_up_s": 4.0, "residual_s": 2.0}
 TWIN_VISITS = 8
@@ -70,7 +70,7 @@ async def test_a_strategy_is_in_use_after_six_visits_to_three_sites(folder: Path
 
 
 @pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.name)
-@twins_at_once
+@at_once
 async def test_nothing_lasting_is_learned_of_a_site_that_fails_for_everybody(folder: Path, *, twin: Twin) -> None:
     async with Country(folder) as country:
         country.add_site(NEIGHBOUR)
