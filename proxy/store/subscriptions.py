@@ -37,6 +37,8 @@ def copy_of(item: SubscriptionConfig, copies: ListCopies) -> tuple[Sequence[Entr
     try:
         data = copies.content(item.url)
         entries = () if data is None else read_entries(data.decode(errors="replace"))
+        if data is not None and not entries:
+            raise ConfigError("it is empty")
     except ConfigError as error:
         log.warning("Subscription %s has no relays: its copy cannot be used: %s", item.name, error.problems[0])
         entries = ()

@@ -133,22 +133,19 @@ class Slot:
 
     def connected(self) -> None:
         """The path to the relay is open: its TLS handshake, if there is one, was answered."""
-        self._set_answering(True)
+        if self._first is not None:
+            self._first.is_answering = True
+            self.end_turn()
         if self._spacing is not None:
             self._spacing.answered()
 
     def failed(self, error: DialError) -> None:
         """The path to the relay could not be opened, because of `error`."""
-        self._set_answering(False)
+        if self._first is not None:
+            self._first.is_answering = False
         is_silent = error.stage is Stage.RELAY and error.evidence.get("relay") in _SILENT
         if self._spacing is not None and is_silent:
             self._spacing.unanswered(self._begun_at, asyncio.get_running_loop().time())
-
-    def _set_answering(self, is_answering: bool) -> None:
-        if self._first is not None:
-            self._first.is_answering = is_answering
-            if is_answering:
-                self.end_turn()
 
     def end_turn(self) -> None:
         """Lets the next handshake begin. Harmless when repeated."""
@@ -164,6 +161,7 @@ class Slot:
 
     def release(self) -> None:
         """Returns both slots."""
-        self.end_turn()
+        if self._is_first:
+            self.end_turn()
         self.request_sent()
         self._paths.release()

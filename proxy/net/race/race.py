@@ -474,7 +474,7 @@ class Race:
         return findings.hellos.burst(name, stream.peer, candidate.flight_sent_at, self._terms.detect)
 
     def _start(self, route: Route, now: float, *, is_beside: bool = False) -> None:
-        if route.relays:
+        if self._tries.has_many and route.relays:
             self._tries.give_up_oldest(now)
             self._terms.schedule.tried(route.relays, now)
         candidate = Candidate(route, now)

@@ -68,12 +68,10 @@ class RetrySchedule:
             del self._delivered[next(iter(self._delivered))]
 
     def arranged(self, routes: tuple[Route, ...]) -> tuple[Route, ...]:
-        """Returns the routes in the order in which a race tries them. Only relays change places, where there are more
-        than a race opens at once. Those that were tried in vain come last, the latest at the end. Once one has
+        """Returns the routes of a race with more relays than it opens at once in the order in which it tries them. Only
+        relays change places. Those that were tried in vain come last, the latest at the end. Once one has
         delivered, the first relay stays first, and those that delivered last follow it."""
         relayed = [route for route in routes if route.relays]
-        if len(relayed) <= self._detect.relay_openings_max:
-            return routes
         kept = int(any(route.relays in self._delivered for route in relayed))
         relayed[kept:] = sorted(
             relayed[kept:],

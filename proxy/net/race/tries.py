@@ -48,7 +48,9 @@ class Tries:
         self.began_at = now
         self.pause: Pause = (now, now)
         self.candidates: list[Candidate] = []
-        self.routes = routes if len(routes) <= terms.detect.relay_openings_max else terms.schedule.arranged(routes)
+        self.routes, self.has_many = routes, False
+        if len(routes) > terms.detect.relay_openings_max:
+            self._arrange()
         self.direct_waits = direct_waits
         self.is_plain = routes == (DIRECT,)
         """Direct is the only route."""
@@ -57,12 +59,18 @@ class Tries:
 
     def restrict_to(self, routes: Sequence[Route], *, direct_waits: bool = False) -> None:
         """Takes other routes; there may be new ones. All candidates must be of these routes."""
-        self.routes = self.terms.schedule.arranged(tuple(routes))
+        self.routes, self.has_many = tuple(routes), False
+        self._arrange()
         self.direct_waits = direct_waits
         self.is_plain = self.routes == (DIRECT,)
         self.knowledge = self.terms.knowledge if len(self.routes) > 1 else NOTHING_KNOWN
         self.resolver = self.terms.resolver if len(self.routes) > 1 else None
         self.candidates.sort(key=lambda candidate: self.routes.index(candidate.route))
+
+    def _arrange(self) -> None:
+        """A race that has more relays than it opens at once takes them in the order of the schedule."""
+        if len([route for route in self.routes if route.relays]) > self.terms.detect.relay_openings_max:
+            self.routes, self.has_many = self.terms.schedule.arranged(self.routes), True
 
     def next_route(self, flight: Flight | None, now: float) -> Route | None:
         """Returns the first route that was not started and may help after the failures so far; else a route to be
@@ -81,7 +89,7 @@ class Tries:
                 is_skipped = candidate.avoids_residual and candidate.symptom is Symptom.SKIPPED
                 if is_skipped and candidate.stage is not Stage.RESOLVE:  # RESOLVE: encrypted DNS did not answer
                     return route
-        if now + self.terms.detect.hedge_relay_s > self._search_ends_at:
+        if self.has_many and now + self.terms.detect.hedge_relay_s > self._search_ends_at:
             return None
         due = [candidate for at, candidate in self._retriable(latest) if at <= now]
         return min(due, key=lambda c: c.started_at).route if due else None
@@ -214,7 +222,7 @@ class Tries:
                 return DOH  # its lookup shows whether the name is local
         if self.direct_waits and self.direct_due_at(now) < math.inf:
             left = [route for route in left if route.relays]
-        if self._has_many:
+        if self.has_many:
             left = self._without_held_back(left, now)
         if not left:
             return None
@@ -250,24 +258,15 @@ class Tries:
         return [route for route in left if not route.relays or server_of(route.relays) not in busy]
 
     def give_up_oldest(self, now: float) -> None:
-        """Gives up the relay that has been opened for longest, where a race with many relays opens as many as it may.
-        All of them look dropped then."""
-        if self._has_many:
-            opening = [each for each in self.candidates if each.route.relays and each.phase is Phase.DIALING]
-            if len(opening) >= self.terms.detect.relay_openings_max:
-                min(opening, key=lambda candidate: candidate.started_at).drop(now)
-
-    @property
-    def _has_many(self) -> bool:
-        """Whether it has more relays than it opens at once."""
-        most = self.terms.detect.relay_openings_max
-        return len(self.routes) > most and sum(bool(route.relays) for route in self.routes) > most
+        """Gives up the relay that has been opened for longest, if a race with many relays opens as many as it may. All
+        of them look dropped then."""
+        opening = [each for each in self.candidates if each.route.relays and each.phase is Phase.DIALING]
+        if len(opening) >= self.terms.detect.relay_openings_max:
+            min(opening, key=lambda candidate: candidate.started_at).drop(now)
 
     @property
     def _search_ends_at(self) -> float:
-        """When a race with many relays has tried them for `relay_search_s`, without its pause; infinite for others."""
-        if not self._has_many:
-            return math.inf
+        """When a race with many relays has tried them for `relay_search_s`, without its pause."""
         return self.began_at + self.pause[1] - self.pause[0] + self.terms.detect.relay_search_s
 
     def _cut_hellos(self, flight: Flight | None, attempts: Sequence[Attempt]) -> CutHellos:

@@ -129,5 +129,3 @@ def test_as_long_as_none_of_many_relays_has_delivered_those_that_were_tried_come
     shared.tried(("d",), 103.0)
     shared.tried(("c",), 104.0)
     assert order() == "adebc", "what has delivered keeps its place, and visits go on with the others"
-    few = (Route(("b",)), Route(("x",)))
-    assert shared.arranged(few) == few
