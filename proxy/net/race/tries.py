@@ -49,7 +49,7 @@ class Tries:
         self.pause: Pause = (now, now)
         self.candidates: list[Candidate] = []
         self.routes, self.has_many = routes, False
-        if len(routes) > terms.detect.relay_openings_max:
+        if len([route for route in routes if route.relays]) > terms.detect.relay_openings_max:
             self._arrange()
         self.direct_waits = direct_waits
         self.is_plain = routes == (DIRECT,)
@@ -60,7 +60,8 @@ class Tries:
     def restrict_to(self, routes: Sequence[Route], *, direct_waits: bool = False) -> None:
         """Takes other routes; there may be new ones. All candidates must be of these routes."""
         self.routes, self.has_many = tuple(routes), False
-        self._arrange()
+        if len([route for route in routes if route.relays]) > self.terms.detect.relay_openings_max:
+            self._arrange()
         self.direct_waits = direct_waits
         self.is_plain = self.routes == (DIRECT,)
         self.knowledge = self.terms.knowledge if len(self.routes) > 1 else NOTHING_KNOWN
@@ -69,8 +70,7 @@ class Tries:
 
     def _arrange(self) -> None:
         """A race that has more relays than it opens at once takes them in the order of the schedule."""
-        if len([route for route in self.routes if route.relays]) > self.terms.detect.relay_openings_max:
-            self.routes, self.has_many = self.terms.schedule.arranged(self.routes), True
+        self.routes, self.has_many = self.terms.schedule.arranged(self.routes), True
 
     def next_route(self, flight: Flight | None, now: float) -> Route | None:
         """Returns the first route that was not started and may help after the failures so far; else a route to be
@@ -89,7 +89,7 @@ class Tries:
                 is_skipped = candidate.avoids_residual and candidate.symptom is Symptom.SKIPPED
                 if is_skipped and candidate.stage is not Stage.RESOLVE:  # RESOLVE: encrypted DNS did not answer
                     return route
-        if self.has_many and now + self.terms.detect.hedge_relay_s > self._search_ends_at:
+        if self.has_many and now > self._search_ends_at:
             return None
         due = [candidate for at, candidate in self._retriable(latest) if at <= now]
         return min(due, key=lambda c: c.started_at).route if due else None
@@ -252,7 +252,7 @@ class Tries:
         server at once, and its search has an end."""
         detect, server_of = self.terms.detect, self.terms.schedule.server_of
         tried = [candidate for candidate in self.candidates if candidate.route.relays]
-        if len(tried) >= detect.relay_search_max or now + detect.hedge_relay_s > self._search_ends_at:
+        if len(tried) >= detect.relay_search_max or now > self._search_ends_at:
             return [route for route in left if not route.relays]
         busy = {server_of(candidate.route.relays) for candidate in tried if candidate.phase is Phase.DIALING}
         return [route for route in left if not route.relays or server_of(route.relays) not in busy]
@@ -266,8 +266,11 @@ class Tries:
 
     @property
     def _search_ends_at(self) -> float:
-        """When a race with many relays has tried them for `relay_search_s`, without its pause."""
-        return self.began_at + self.pause[1] - self.pause[0] + self.terms.detect.relay_search_s
+        """Until when a race with many relays begins with further ones: `hedge_relay_s` before it has tried them for
+        `relay_search_s`, and half of that time at least. Its pause does not count."""
+        most = self.terms.detect.relay_search_s
+        began_at = self.began_at + self.pause[1] - self.pause[0]
+        return began_at + max(most - self.terms.detect.hedge_relay_s, most / 2)
 
     def _cut_hellos(self, flight: Flight | None, attempts: Sequence[Attempt]) -> CutHellos:
         """Whether a cut ClientHello may be sent now. In place of the first one that comes last, the whole hello is sent
