@@ -42,7 +42,7 @@ from proxy.wire.fragmentation import cuts_hello
 from proxy.wire.hostnames import OWN_NAME
 
 if TYPE_CHECKING:
-    from proxy.net.dialers.key_relay import DestinationLookup
+    from proxy.net.dialers.key_relay import DestinationLookup, LookupThrough
 
 _FILES_EVERY_S = 0.1
 """Seconds between two checks of the hosts file and resolv.conf: the names of one page need only one check."""
@@ -95,6 +95,8 @@ class Resolvers:
 
     relays: RelayLookup
     direct: Resolver
+    behind: Callable[[Dialer], EncryptedLookup] | None
+    """Makes a lookup that sends its queries through a dialer alone; None without encrypted DNS servers."""
     through: tuple[PathThroughRelay, ...]
     """The paths of their encrypted queries that lead through relays. Their registry is set before anything is dialed.
     This is the one cycle in a Setup: the registry has the direct dialer, whose resolver sends queries through relays,
@@ -153,7 +155,7 @@ def make_resolvers(parts: Parts, checked: Checked, guard: Guard, relay_guard: Gu
     by_address = TcpDialer(parts.poller, Resolver(), relay_guard, connect_timeout_s=dns.secure_timeout_s)
     through = {relay.name: PathThroughRelay(relay.name) for relay in checked.relays}
     unnamed = (path for name, path in through.items() if not first_hop_is_named(name, checked.relays))
-    encrypted = encrypted_for_relays = reserve = None
+    encrypted = encrypted_for_relays = reserve = behind = None
     if checked.reserve_servers:  # by address alone: a relay that works reaches the servers of `[dns] servers` as well
         reserve = EncryptedDns(checked.reserve_servers, (by_address,), dns, network=network)
     if checked.servers:
@@ -161,6 +163,11 @@ def make_resolvers(parts: Parts, checked: Checked, guard: Guard, relay_guard: Gu
         encrypted = EncryptedDns(checked.servers, paths, dns, network=network, reserve=reserve)
         paths = (by_address, *unnamed)
         encrypted_for_relays = EncryptedDns(checked.servers, paths, dns, network=network, reserve=reserve)
+
+        def behind(dialer: Dialer) -> EncryptedLookup:
+            asked = EncryptedDns(checked.servers, (dialer,), dns, network=network)
+            return EncryptedLookup(Resolver(options=for_relays, knowledge=NothingKnown(network), encrypted=asked))
+
     return Resolvers(
         RelayLookup(
             Resolver(
@@ -178,6 +185,7 @@ def make_resolvers(parts: Parts, checked: Checked, guard: Guard, relay_guard: Gu
         Resolver(
             dns.hosts, options=options, knowledge=parts.knowledge, guard=guard, system=system, encrypted=encrypted
         ),
+        behind,
         tuple(through.values()),
     )
 
@@ -193,10 +201,10 @@ def make_registry(
     never_relay = DomainSet.of(settings.auto.never_relay)
     refusal = refusal_by(guard, resolvers.direct)
     poller = parts.poller
-    secure = encrypted = None
+    secure = None
     if checked.servers:
-        encrypted = EncryptedLookup(resolvers.direct)
-        secure = TcpDialer(poller, encrypted, refusal, connect_timeout_s=limits.connect_timeout_s)
+        lookup = EncryptedLookup(resolvers.direct)
+        secure = TcpDialer(poller, lookup, refusal, connect_timeout_s=limits.connect_timeout_s)
     return Registry(
         checked.relays,
         direct=TcpDialer(poller, resolvers.direct, refusal, connect_timeout_s=limits.connect_timeout_s),
@@ -222,22 +230,28 @@ def make_registry(
         shared=parts.shared_relays,
         keys=parts.keys.get() if parts.keys is not None and has_keys(settings) else None,
         key_lookup=resolvers.relays,
-        key_names=_addresses_for_keys(encrypted, refusal) if encrypted is not None else None,
+        lookup_through=None if resolvers.behind is None else _addresses_behind(resolvers.behind, refusal),
     )
 
 
-def _addresses_for_keys(lookup: EncryptedLookup, refusal: GuardAddress) -> DestinationLookup:
-    """Returns the lookup for keys that take addresses. A name leads to no address there that direct may not reach:
-    behind the key's server is a network of others."""
+def _addresses_behind(behind: Callable[[Dialer], EncryptedLookup], refusal: GuardAddress) -> LookupThrough:
+    """Returns the lookups for keys that take addresses. The query goes through the key itself, since what a rule sends
+    to a relay is told to nobody else. A name leads to no address there that direct may not reach: behind the key's
+    server is a network of others."""
 
-    async def addresses(destination: Destination) -> Sequence[IPAddress]:
-        found = await lookup.resolve(destination.host)
-        reasons = [refusal(destination, address) for address in found]
-        if allowed := [address for address, reason in zip(found, reasons, strict=True) if reason is None]:
-            return allowed
-        raise DialError(str(reasons[0]), stage=Stage.CONNECT, symptom=Symptom.FORBIDDEN)
+    def through(key: Dialer) -> DestinationLookup:
+        lookup = behind(key)
 
-    return addresses
+        async def addresses(destination: Destination) -> Sequence[IPAddress]:
+            found = await lookup.resolve(destination.host)
+            reasons = [refusal(destination, address) for address in found]
+            if allowed := [address for address, reason in zip(found, reasons, strict=True) if reason is None]:
+                return allowed
+            raise DialError(str(reasons[0]), stage=Stage.CONNECT, symptom=Symptom.FORBIDDEN)
+
+        return addresses
+
+    return through
 
 
 def _is_ours(settings: Settings, port: int) -> Callable[[str], bool]:

@@ -93,11 +93,12 @@ async def test_keys_get_addresses_of_destinations_by_encrypted_dns_alone_and_non
             paths.config_file.chmod(0o600)
             make(Parts(poller, paths, 8119, keys=keys), load(paths.config_file, env={}), {})
             assert keys.engine is not None
-            names = keys.engine.relays[0].names
+            through = keys.engine.relays[0].lookup_through
             if dns:
-                assert names is None
+                assert through is None
                 continue
-            assert names is not None
+            assert through is not None
+            names = through(NoEngineDialer("key"))
             assert await names(Destination("mixed.example", 443)) == [ipaddress.ip_address("1.1.1.1")]
             with pytest.raises(DialError, match=r"10\.0\.0\.1") as refused:
                 await names(Destination("rebound.example", 443))

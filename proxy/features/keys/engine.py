@@ -44,7 +44,7 @@ BACK_OFF_MAX_S = 60.0
 
 _READY_POLL_S = 0.01
 _READY_WAIT_S = 1.0
-_NOWHERE = Destination(PLACE, 1)  # asked for by READY, and dialed by nobody
+_NOWHERE = Destination(PLACE, 1)  # asked for by READY, and never dialed
 
 _SHORT_PAUSE_S = 1.0  # of a back-off, which a visit waits for
 

@@ -85,7 +85,7 @@ def fault_of(fault: LineFault, key: Key, relay: str, *, is_cut: bool) -> DialErr
             return _error(relay, RelayFault.KEY_CERTIFICATE.text, RelayFault.KEY_CERTIFICATE, Symptom.RELAY_AUTH)
         case LineFault.REFUSED:
             return _error(relay, RelayFault.KEY_REFUSED.text, RelayFault.KEY_REFUSED, Symptom.RELAY_AUTH)
-        case LineFault.CLOSED if is_cut and getattr(key, "tls", None) is not None:
+        case LineFault.CLOSED if is_cut and key.outer_tls is not None:
             return _error(relay, RelayFault.KEY_CUT.text, RelayFault.KEY_CUT)
         case LineFault.CLOSED:
             needs_clock = isinstance(key, Vmess) or (isinstance(key, Shadowsocks) and key.cipher.startswith("2022-"))

@@ -116,6 +116,8 @@ class KeyDialer:
         self._key = key
         self._relay = key.relay
         self._running_for = running_for
+        through = self._relay.lookup_through if self._relay.key.protocol.needs_address else None
+        self._lookup = None if through is None else through(self)
         key.dialers.add(self)
 
     def carries(self, destination: Destination) -> bool:
@@ -126,7 +128,7 @@ class KeyDialer:
         """See Dialer. Returns when the key's server is reached; over UDP, when the engine has the request."""
         key, name, timeout_s = self._key, self._relay.name, self._relay.timeout_s
         key.used_at = time.monotonic()
-        asked = await asked_of_engine(self._relay, destination)
+        asked = await asked_of_engine(self._relay, self._lookup, destination)
         if key.is_over_udp:
             await key.resolve()
         try:

@@ -258,7 +258,7 @@ def _reap(process: subprocess.Popen[bytes], folder: Path) -> None:
 
 
 def free_port() -> int:
-    """Returns a port of loopback on which nobody listens now."""
+    """Returns a port of loopback on which no program listens now."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]

@@ -1,7 +1,7 @@
-"""Where an opening through WireGuard leads: its packets have addresses, and nobody behind it resolves names.
+"""Where an opening through WireGuard leads: its packets have addresses, and its server resolves no names.
 
-So Byway resolves the destination, by encrypted DNS alone, and asks the engine for an address: given a name, the engine
-would ask the system's resolver, in plain text and past Byway.
+So Byway resolves the destination, by encrypted DNS through the key itself, and asks the engine for an address: given a
+name, the engine would ask the system's resolver, in plain text and past Byway.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import ipaddress
 
 from proxy.model import Destination, IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
-from proxy.net.dialers.key_relay import KeyRelay
+from proxy.net.dialers.key_relay import DestinationLookup, KeyRelay
 from proxy.wire.keys.values import Key, WireGuard
 
 
@@ -24,10 +24,10 @@ def leads_to(key: Key, address: IPAddress) -> bool:
     )
 
 
-async def asked_of_engine(relay: KeyRelay, destination: Destination) -> Destination:
+async def asked_of_engine(relay: KeyRelay, lookup: DestinationLookup | None, destination: Destination) -> Destination:
     """Returns the destination that the engine is asked for: the destination itself, or for a key that needs addresses
-    one of its addresses, IPv4 first, since a server need not carry the IPv6 that it gives. Raises DialError, which
-    blames neither the relay nor the site."""
+    one of its addresses, IPv4 first, since a server need not carry the IPv6 that it gives. `lookup` is that through
+    the key. Raises DialError, which blames neither the relay nor the site."""
     if not relay.key.protocol.needs_address:
         return destination
     name = f"relay {relay.name}"
@@ -35,11 +35,11 @@ async def asked_of_engine(relay: KeyRelay, destination: Destination) -> Destinat
         if leads_to(relay.key, destination.address):
             return destination
         raise DialError(f"{name} does not lead to {destination}", stage=Stage.RELAY, symptom=Symptom.SKIPPED)
-    if relay.names is None:
+    if lookup is None:
         text = f"{name} takes addresses only, and no encrypted DNS server is configured that Byway may ask for them"
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.SKIPPED)
     try:
-        found = await relay.names(destination)
+        found = await lookup(destination)
     except DialError as error:
         symptom = error.symptom if error.symptom in (Symptom.FORBIDDEN, Symptom.LOCAL) else Symptom.SKIPPED
         raise DialError(f"{name} takes addresses only: {error}", stage=Stage.RELAY, symptom=symptom) from None

@@ -51,7 +51,7 @@ def shown_certificate(paths: Paths, new: NewRelay) -> bytes:
 
 
 def _check_shows(key: Key) -> None:
-    """Raises Misused for a key whose server shows no certificate to whoever connects over TCP."""
+    """Raises Misused for a key whose server shows no certificate over TCP, or only to its own clients."""
     tls = key.outer_tls
     if tls is None or tls.reality is not None:
         raise Misused("a key of this kind has no certificate, so --pin is not for it")

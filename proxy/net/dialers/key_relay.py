@@ -24,12 +24,15 @@ DestinationLookup = Callable[[Destination], Awaitable[Sequence[IPAddress]]]
 """Returns the addresses of a destination, at least one, by encrypted DNS alone; the guard allows each. Raises
 DialError."""
 
+LookupThrough = Callable[[Dialer], DestinationLookup]
+"""Returns the lookup whose queries go through a dialer, and no other way."""
+
 
 @frozen_dataclass
 class KeyRelay:
     """A relay that is a key. `via` dials its server; `lookup` resolves its server's name, and is None where `via` leads
-    through another relay. `slots` are None where no limit is needed. `names` is for a protocol that carries packets to
-    addresses, and None where no encrypted DNS server is configured."""
+    through another relay. `slots` are None where no limit is needed. `lookup_through` is for a protocol that carries
+    packets to addresses, and None where no encrypted DNS server is configured."""
 
     name: str
     key: Key
@@ -38,7 +41,7 @@ class KeyRelay:
     slots: Slots | None
     timeout_s: float
     """Seconds for all handshakes on the way to the destination."""
-    names: DestinationLookup | None = None
+    lookup_through: LookupThrough | None = None
 
 
 class KeyDialer(Dialer, Protocol):

@@ -33,7 +33,7 @@ from proxy.wire.relay_url import RelayKind, RelayUrl
 
 if TYPE_CHECKING:
     from proxy.net.dialers.http_connect import HttpConnectDialer
-    from proxy.net.dialers.key_relay import DestinationLookup, KeyEngine
+    from proxy.net.dialers.key_relay import KeyEngine, LookupThrough
     from proxy.net.dialers.relay_handshake import SendCredentials
     from proxy.net.dialers.relay_ways import RelayWaysDialer
     from proxy.net.dialers.tls import TlsDialer
@@ -92,14 +92,14 @@ class Registry:
         shared: SharedRelays | None = None,
         keys: KeyEngine | None = None,
         key_lookup: AddressLookup | None = None,
-        key_names: DestinationLookup | None = None,
+        lookup_through: LookupThrough | None = None,
     ) -> None:
         """`direct` dials destinations under the guard, and `secure` does so with addresses from encrypted DNS.
         `to_relays` dials first relays, and `road` knows their ways. `may_relay`: whether a relay may be tried for a
         host. `path_timeout_s`: how long a relay may take to open a path once it has the request; None:
         `handshake_timeout_s` covers both. `groups` are the members of each group. `shared` keeps connections that
         several registries use. `keys` makes the dialers of keys; `key_lookup` resolves the names of their servers, and
-        `key_names` those of destinations for keys that take addresses.
+        `lookup_through` makes what resolves destinations for keys that take addresses.
 
         Raises ConfigError with one sentence for each relay that cannot work."""
         self._relays = {relay.name: relay for relay in relays}
@@ -118,7 +118,7 @@ class Registry:
         self._detect = detect
         self._keys = keys
         self._key_lookup = key_lookup
-        self._key_names = key_names
+        self._lookup_through = lookup_through
         self._slots: dict[Destination, Slots] = {}  # of each remote first hop
         self._dialers: dict[tuple[str, ...], RelayDialer] = {}  # by route.relays
         self._wrapped: dict[tuple[Route, bool], Dialer] = {}
@@ -204,7 +204,7 @@ class Registry:
                 shared=self.shared,
                 keys=self._keys,
                 key_lookup=self._key_lookup,
-                key_names=self._key_names,
+                lookup_through=self._lookup_through,
             )
         return made.dialer(Route((_UNNAMED,)))
 
@@ -300,7 +300,7 @@ class Registry:
         if self._keys is None:
             return NoEngineDialer(label)
         timeout_s = self._path_timeout_s or self._timeout_s
-        return self._keys.dialer(KeyRelay(label, key, via, lookup, slots, timeout_s, self._key_names))
+        return self._keys.dialer(KeyRelay(label, key, via, lookup, slots, timeout_s, self._lookup_through))
 
     def _slots_of(self, url: RelayUrl) -> Slots | None:
         """Returns the slots of a first relay; None for one on this machine, which needs no limit."""

@@ -39,7 +39,7 @@ class KeyProtocol(StrEnum):
 
     @property
     def needs_address(self) -> bool:
-        """Whether it carries packets to addresses, so that nobody behind it resolves names."""
+        """Whether it carries packets to addresses: its server resolves no names."""
         return self is KeyProtocol.WIREGUARD
 
 

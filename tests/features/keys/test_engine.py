@@ -80,7 +80,9 @@ class World:
         self, link: str, name: str = "key", via: Dialer | None = None, names: DestinationLookup | None = None
     ) -> KeyDialer:
         direct = TcpDialer(self.poller, Resolver(), lambda *_: None)
-        return self.engine.dialer(KeyRelay(name, read_key(link), via or direct, None, None, ANSWER_S, names))
+        return self.engine.dialer(
+            KeyRelay(name, read_key(link), via or direct, None, None, ANSWER_S, names and (lambda _: names))
+        )
 
 
 @asynccontextmanager

@@ -121,13 +121,15 @@ def link(addresses: str, allowed: str = ALL) -> str:
     return f"wireguard://{private}@relay.example:443?publickey={public}&address={addresses}&allowedips={allowed}"
 
 
-def relay(names: DestinationLookup | None, addresses: str, allowed: str) -> KeyRelay:
+async def asked(names: DestinationLookup | None, addresses: str, allowed: str, host: str) -> Destination:
+    """Returns what the engine is asked for."""
     direct = TcpDialer(make_poller(asyncio.get_running_loop()), Resolver(), lambda *_: None)
-    return KeyRelay("wg", read_key(link(addresses, allowed)), direct, None, None, 1.0, names)
+    relay = KeyRelay("wg", read_key(link(addresses, allowed)), direct, None, None, 1.0)
+    return await asked_of_engine(relay, names, Destination(host, 443))
 
 
 @each_row(
-    ("addresses", "allowed", "found", "asked"),
+    ("addresses", "allowed", "found", "taken"),
     [
         ("10.0.0.2/32", ALL, (SIX, BEHIND), BEHIND),
         ("10.0.0.2/32,fd00::2/128", ALL, (SIX, BEHIND), BEHIND),
@@ -136,10 +138,9 @@ def relay(names: DestinationLookup | None, addresses: str, allowed: str) -> KeyR
     ],
 )
 async def test_a_name_becomes_an_address_to_which_the_key_leads(
-    addresses: str, allowed: str, found: Sequence[str], asked: str
+    addresses: str, allowed: str, found: Sequence[str], taken: str
 ) -> None:
-    made = relay(Names(found), addresses, allowed)
-    assert await asked_of_engine(made, Destination("site.example", 443)) == Destination(asked, 443)
+    assert await asked(Names(found), addresses, allowed, "site.example") == Destination(taken, 443)
 
 
 @each_row(
@@ -154,7 +155,7 @@ async def test_where_the_key_does_not_lead_is_skipped(
     addresses: str, allowed: str, destination: str, words: str
 ) -> None:
     with pytest.raises(DialError) as caught:
-        await asked_of_engine(relay(Names(), addresses, allowed), Destination(destination, 443))
+        await asked(Names(), addresses, allowed, destination)
     assert str(caught.value).startswith(words)
     assert (caught.value.symptom, caught.value.stage) == (Symptom.SKIPPED, Stage.RELAY)
 
@@ -163,7 +164,7 @@ async def test_without_encrypted_dns_no_name_is_looked_up_at_all() -> None:
     with pytest.raises(
         DialError, match="relay wg takes addresses only, and no encrypted DNS server is configured"
     ) as it:
-        await asked_of_engine(relay(None, "10.0.0.2/32", ALL), Destination("site.example", 443))
+        await asked(None, "10.0.0.2/32", ALL, "site.example")
     assert it.value.symptom is Symptom.SKIPPED
 
 
@@ -178,7 +179,7 @@ async def test_a_name_without_an_address_blames_neither_the_relay_nor_the_site(
         raise DialError("no address", stage=Stage.RESOLVE, symptom=raised)
 
     with pytest.raises(DialError, match="relay wg takes addresses only: no address") as caught:
-        await asked_of_engine(relay(fails, "10.0.0.2/32", ALL), Destination("site.example", 443))
+        await asked(fails, "10.0.0.2/32", ALL, "site.example")
     assert caught.value.symptom is symptom
 
 
