@@ -47,8 +47,7 @@ def read_piped(text: str) -> str | None:
 
 def subscription_in(text: str) -> str:
     """Returns the address of a subscription that is all of the input; empty: it is something else."""
-    address = as_meant(text.strip())
-    return subscription_of(address) if "\n" not in address else ""
+    return subscription_of(as_meant(text.strip()))
 
 
 def read_given(text: str, allowed: Allowed | None = None, *, piped: str | None = None) -> Given:

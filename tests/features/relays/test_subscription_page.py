@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import time
 from collections.abc import Iterator, Sequence
 from html import unescape
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.load import load
+from proxy.detect.relay_faults import RelayFault
 from proxy.model.feature import Feature
 from proxy.probe.list_refresh import Refreshed, Remedy, Result
 from proxy.store.subscriptions import with_subscriptions
@@ -87,6 +89,15 @@ async def test_the_page_the_list_and_the_status_say_the_same(world: World, brows
         assert problem["text"] in text
     assert shown["account"] in text
     assert f"{shown['answered']} of {shown['relays']} answered" in text
+
+
+async def test_a_relay_of_one_that_fails_is_no_problem_by_itself(world: World, browser: Browser) -> None:
+    for name in ("tor", "shop/NL"):
+        world.health.failed(name, time.time(), error="no answer", fault=RelayFault.SILENT)
+    async with browser.pages.api.get("/v1/status") as answer:
+        told = [each["text"] for each in (await answer.json())["problems"]]
+    assert "Relay tor fails: no answer." in told
+    assert not [text for text in told if "shop/NL" in text]
 
 
 async def test_a_relay_of_one_is_disabled_and_enabled_and_no_more(world: World, browser: Browser) -> None:
