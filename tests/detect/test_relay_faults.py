@@ -70,7 +70,7 @@ def test_each_fault_has_words_and_a_command(fault: RelayFault) -> None:
 def test_a_filtered_protocol_is_named_with_another_to_use() -> None:
     for fault in (RelayFault.SOCKS_CUT, RelayFault.SOCKS_UNANSWERED):
         assert "the SOCKS protocol may be filtered on this network" in fault.text
-        assert "use an https relay" in fault.fix("vps")
+        assert "use an https relay or a key" in fault.fix("vps")
 
 
 CUT, UNANSWERED = RelayFault.SOCKS_CUT, RelayFault.SOCKS_UNANSWERED

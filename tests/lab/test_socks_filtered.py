@@ -66,8 +66,8 @@ async def test_filtered_socks_is_named_in_status_test_and_why(folder: Path, *, i
     assert len(said) == 2
     assert [MAY_BE in each for each in said] == [is_filtered] * 2, said
     assert (IS in json.dumps(tested)) is is_filtered, tested
-    assert ("use an https relay" in problem["do"]) is is_filtered
-    assert ("use an https relay" in why["verdict"]["do"]) is is_filtered, why["verdict"]
+    assert ("use an https relay or a key" in problem["do"]) is is_filtered
+    assert ("use an https relay or a key" in why["verdict"]["do"]) is is_filtered, why["verdict"]
 
 
 @pytest.mark.parametrize("how", ONLY_TLS_AND_HTTP)
@@ -84,11 +84,11 @@ async def test_where_only_tls_and_http_pass_an_https_relay_at_the_same_machine_w
             ran = await byway.command("relay", "test", "--json", check=False)
             why = json.loads((await byway.command("why", site.url(), "--json", check=False)).stdout)
     assert [visit.genuine for visit in visits] == [True] * 4
-    assert (MAY_BE in problem["text"], "use an https relay" in problem["do"]) == (True, True), problem
+    assert (MAY_BE in problem["text"], "use an https relay or a key" in problem["do"]) == (True, True), problem
     tested = {result["relay"]: result for result in json.loads(ran.stdout)["results"]}
     assert tested["https"]["ok"]
     assert named in tested["socks"]["fault"]
-    assert "use an https relay" in tested["socks"]["do"]
+    assert all(way in tested["socks"]["do"] for way in ("use an https relay", " or a key"))
     assert MAY_BE in why["verdict"]["relay_faults"]["socks"]
     assert why["verdict"]["do"] == "Nothing. https opens it."
 

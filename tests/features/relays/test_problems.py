@@ -65,7 +65,7 @@ def test_what_fails_is_told_with_what_to_do(health: RelayHealth, text: str, do: 
     [
         (RelayFault.SILENT, "try another network"),
         (RelayFault.SOCKS_CUT, "try another network"),
-        (RelayFault.PROTOCOL_FILTERED, "use an https relay on that machine"),
+        (RelayFault.PROTOCOL_FILTERED, "use an https relay on that machine or a key"),
         (RelayFault.CREDENTIALS_REFUSED, "correct its user and password"),
     ],
 )
