@@ -48,6 +48,10 @@ _MORE_FOLLOWS = socket.MSG_MORE if sys.platform == "linux" else 0
 _LINGER_0 = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 
 
+class EndedByByway(ConnectionAbortedError):
+    """Byway itself ended what carries a stream. Its text is a sentence without a full stop."""
+
+
 class Stream(ABC):
     """See the module's docstring. All calls may raise OSError (ConnectionError when the peer is the cause)."""
 

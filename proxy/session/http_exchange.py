@@ -17,7 +17,7 @@ from typing import NamedTuple, NoReturn, TypeVar
 from proxy.model import ClosedBy, Stage, Symptom
 from proxy.model.errors import DialError, PeerError
 from proxy.net.notify import Notify
-from proxy.net.stream import CHUNK, Stream
+from proxy.net.stream import CHUNK, EndedByByway, Stream
 from proxy.wire import http1
 from proxy.wire.http1 import BodyKind, Framing, RequestHead, ResponseHead
 from proxy.wire.reader import Parser, Reader
@@ -415,6 +415,6 @@ def _who(fault: Exception) -> ClosedBy:
         case _Stalled():
             return ClosedBy.IDLE
         case DialError():
-            return ClosedBy.SERVER
+            return ClosedBy.BYWAY if isinstance(fault.__cause__, EndedByByway) else ClosedBy.SERVER
         case _:
             return ClosedBy.CLIENT

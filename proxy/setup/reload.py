@@ -149,12 +149,16 @@ class ActiveSetup:
 
     def forget_caches(self) -> None:
         """Replaces the Setup by one with empty caches of names and plans."""
-        self._in_use.setup = self._build(self._checked)
+        self._replace(self._build(self._checked))
 
     def set_mode(self, mode: AutoMode) -> None:
         """Replaces AUTO by a mode from the next request on."""
         self._mode = mode
         self._in_use.setup = replace(self.setup, router=self.setup.router.with_mode(mode))
+
+    def _replace(self, setup: Setup) -> None:
+        before, self._in_use.setup = self._in_use.setup, setup
+        before.registry.retire_keys()
 
     def _build(self, checked: Checked) -> Setup:
         setup = build(self._parts, checked, self._overrides)
@@ -217,7 +221,7 @@ class ActiveSetup:
             try:
                 checked, state = await asyncio.wait_for(asyncio.to_thread(self._read_files), READING_LIMIT_S)
                 self._watch.use(state)
-                self._in_use.setup = self._build(checked)
+                self._replace(self._build(checked))
                 self._checked = checked
             except TimeoutError:
                 return self._refuse([f"reading the configuration took longer than {READING_LIMIT_S:g} s"])

@@ -18,9 +18,10 @@ import pytest
 
 from proxy.model import ClosedBy, Stage, Symptom
 from proxy.model.errors import DialError, PeerError
+from proxy.net.dialers.relay_handshake import PrefixedStream
 from proxy.net.notify import Notify
 from proxy.net.poller import EpollPoller, LoopPoller, Poller
-from proxy.net.stream import CHUNK, SocketStream, Stream, read_with
+from proxy.net.stream import CHUNK, EndedByByway, SocketStream, Stream, read_with
 from proxy.net.tasks import spawn
 from proxy.session import http_exchange as exchange_module
 from proxy.session.http_exchange import Exchange, Exchanged
@@ -50,7 +51,8 @@ class Wires:
         browser, client = tcp_pair()
         upstream, server = tcp_pair()
         self.browser, self.client = SocketStream(browser, poller, "browser"), SocketStream(client, poller, "client")
-        self.upstream, self.server = SocketStream(upstream, poller, "upstream"), SocketStream(server, poller, "server")
+        self.upstream: Stream = SocketStream(upstream, poller, "upstream")
+        self.server = SocketStream(server, poller, "server")
         self.client_reader, self.upstream_reader = Reader(), Reader()
 
     async def start(
@@ -315,6 +317,27 @@ async def test_A37_a_reset_is_not_taken_for_the_end(wires: Wires) -> None:
     assert (await task).error
     with pytest.raises(ConnectionResetError):
         await take_all(wires.browser)
+
+
+async def test_an_answer_that_byway_itself_ends_is_blamed_on_no_server(wires: Wires) -> None:
+    class Ended(PrefixedStream):
+        """Its end is Byway's own, as that of an engine for keys may be."""
+
+        def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
+            data = super().receive_nowait(limit)
+            if data == b"":
+                raise EndedByByway("Byway ended what carried it")
+            return data
+
+    wires.upstream = Ended(wires.upstream, b"")
+    task = await wires.start(GET)
+    await take_head(wires.server)
+    await wires.server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhello")
+    await take(wires.browser, len(HELLO_FORWARDED))
+    wires.server.close()
+    exchanged = await task
+    assert exchanged.closed_by is ClosedBy.BYWAY
+    assert "Byway ended what carried it" in exchanged.error
 
 
 async def test_an_answer_that_is_broken_off_from_outside_does_not_look_complete(wires: Wires) -> None:

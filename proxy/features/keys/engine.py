@@ -11,14 +11,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from proxy.config.paths import private_folder
 from proxy.features.keys import log_lines
 from proxy.features.keys.binary import Binary, NoEngine, find
 from proxy.features.keys.engine_config import KEYS_MAX, PLACE, READY, configuration
 from proxy.features.keys.key_in_use import KeyInUse
-from proxy.features.keys.opening import KeyDialer, RunningEngine
+from proxy.features.keys.opening import KeyDialer, RunningEngine, suspended_s
 from proxy.features.keys.outward import Outward, ServerOfKey
 from proxy.features.keys.process import START_S, EngineFailed, EngineProcess, new_password, remove_left_over
 from proxy.model import Destination, Stage, Symptom
@@ -28,6 +30,7 @@ from proxy.net.dialers.key_relay import KeyRelay, engine_failed
 from proxy.net.poller import Poller
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
+from proxy.net.uplink.sleep_watch import reset_stale_connections
 from proxy.wire.keys.values import Key
 
 log = logging.getLogger(__name__)
@@ -36,7 +39,16 @@ IDLE_S = 600.0
 """Seconds without a tunnel after which the engine is stopped."""
 
 PROCESSES_MAX = 4
-"""Processes at once: the present one, and those whose tunnels have not ended yet."""
+"""Processes at once: the present one, and those whose tunnels have not ended yet. Each takes 30 to 60 MB. One more ends
+the one with the fewest tunnels."""
+
+TOO_MANY = "Byway ended one of the processes of the engine for keys, since too many had tunnels from before a change"
+
+ASLEEP_S = 60.0
+"""Seconds of sleep after which a process gets no new openings, as `[detect] wake_stale_s`."""
+
+CHECK_S = 30.0
+"""Seconds between two looks at what runs."""
 
 BACK_OFF_S = 0.5
 BACK_OFF_MAX_S = 60.0
@@ -69,13 +81,17 @@ class MihomoEngine:
         self._find = find_binary
         self._idle_s = idle_s
         self._keys: dict[tuple[str, Key], KeyInUse] = {}
+        self._by_user: WeakValueDictionary[str, KeyInUse] = WeakValueDictionary()
+        self._users = count(1)
         self._running: list[RunningEngine] = []  # the present one last
+        self._stopping: set[asyncio.Task[None]] = set()
         self._starting = asyncio.Lock()
         self._outward: Outward | None = None
         self._ready: _Ready | None = None
         self._failures = 0  # processes in a row that brought nothing
         self._not_before = 0.0
-        self._idle_check: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._suspended_s = suspended_s()
         self._loop = asyncio.get_running_loop()
         self._is_closed = False
 
@@ -86,18 +102,20 @@ class MihomoEngine:
         if key is None:
             for other in [other for other, each in self._keys.items() if not each.dialers]:
                 del self._keys[other]  # of an earlier configuration
-            number = max((each.number for each in self._keys.values()), default=0) + 1
-            key = self._keys[identity] = KeyInUse(number, relay)
+            user = f"k{next(self._users)}"
+            key = self._keys[identity] = self._by_user[user] = KeyInUse(user, relay)
         key.relay = relay
-        return KeyDialer(key, self._running_for)
+        return KeyDialer(key, self)
 
     async def close(self) -> None:
         """Ends all processes."""
         self._is_closed = True
-        if self._idle_check is not None:
-            self._idle_check.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         for running in tuple(self._running):
-            await self._stop(running)
+            self._stop(running, "Byway ends")
+        if self._stopping:
+            await asyncio.wait(self._stopping)
         if self._outward is not None:
             self._own_ports.discard(self._outward.port)
             await self._outward.close()
@@ -105,8 +123,8 @@ class MihomoEngine:
 
     # -- start -----------------------------------------------------------------------------------------------------
 
-    async def _running_for(self, key: KeyInUse) -> RunningEngine:
-        """Returns a process that has the key, and starts one if there is none. Raises DialError."""
+    async def running_for(self, key: KeyInUse) -> RunningEngine:
+        """See Supervisor."""
         if (running := self._with(key)) is not None:
             return running
         async with self._starting:
@@ -132,9 +150,9 @@ class MihomoEngine:
                 raise engine_failed(name, f"the engine cannot be started: {error.strerror}") from None
 
     def _with(self, key: KeyInUse) -> RunningEngine | None:
-        """Returns a process that has the key, and none that is no longer in use."""
-        used = {each.user for each in self._keys.values() if each.dialers}
-        return next((each for each in reversed(self._running) if each.users <= used and each.has(key)), None)
+        """Returns a process that has the key, for a new opening."""
+        running = (each for each in reversed(self._running) if each.has(key) and self._takes_openings(each, key))
+        return next(running, None)
 
     async def _start(self, key: KeyInUse) -> RunningEngine:
         if self._is_closed:
@@ -144,7 +162,9 @@ class MihomoEngine:
             self._outward = Outward(self._poller, self._server_of)
             self._own_ports.add(self._outward.port)
             if self._folder is not None:
-                await asyncio.to_thread(remove_left_over, private_folder(self._folder))
+                await asyncio.to_thread(remove_left_over, self._folder)
+        if self._folder is not None:
+            private_folder(self._folder)
         running = await self._start_with(key, binary, self._outward.port)
         try:
             await self._begun(running)
@@ -154,9 +174,11 @@ class MihomoEngine:
         running.process.on_end = partial(self._ended, running)
         self._own_ports.add(running.process.port)
         self._running.append(running)
-        for old in self._running[:-PROCESSES_MAX]:
-            spawn(self._stop(old), name="stop an engine")
-        self._check_idle()
+        running.on_idle = self.end_unused
+        self.end_unused(key)
+        if len(self._running) > PROCESSES_MAX:
+            self._end_one_with_tunnels()
+        self._watch()
         return running
 
     async def _start_with(self, key: KeyInUse, binary: Binary, outward_port: int) -> RunningEngine:
@@ -165,14 +187,16 @@ class MihomoEngine:
         while True:
             used = [each for each in self._keys.values() if each.dialers and each is not key and each.is_ready]
             used.sort(key=KeyInUse.place_in_engine)
-            entries = [each.entry() for each in (key, *used)][:KEYS_MAX]
-            made = partial(configuration, entries, outward_port=outward_port, ready_password=ready_password)
+            entries = {each: each.entry() for each in (key, *used[: KEYS_MAX - 1])}
+            made = partial(
+                configuration, tuple(entries.values()), outward_port=outward_port, ready_password=ready_password
+            )
             try:
                 process = await EngineProcess.start(binary, made, self._folder)
             except EngineFailed as error:
                 place = log_lines.refused_outbound("\n".join(error.lines))
                 names = [str(outbound["name"]) for outbound in made(0)["proxies"]]
-                refused = None if place is None or place >= len(names) else self._key_of(names[place])
+                refused = None if place is None or place >= len(names) else self._by_user.get(names[place])
                 if refused is None:
                     raise
                 refused.is_refused = True
@@ -204,10 +228,7 @@ class MihomoEngine:
                 stream.abort()
 
     def _server_of(self, user: str) -> ServerOfKey | None:
-        return self._ready if user == READY else self._key_of(user)
-
-    def _key_of(self, user: str) -> KeyInUse | None:
-        return next((each for each in self._keys.values() if each.user == user), None)
+        return self._ready if user == READY else self._by_user.get(user)
 
     # -- end -------------------------------------------------------------------------------------------------------
 
@@ -224,34 +245,52 @@ class MihomoEngine:
             self._failures, self._not_before = 0, 0.0
         else:
             self._failed()
-        running.end()
+        running.ended()
 
-    async def _stop(self, running: RunningEngine) -> None:
+    def _stop(self, running: RunningEngine, why: str) -> None:
         self._gone(running)
-        await running.process.stop()
-        running.end()
+        stopping = spawn(running.stop(why), name="stop an engine")
+        self._stopping.add(stopping)
+        stopping.add_done_callback(self._stopping.discard)
 
     def _gone(self, running: RunningEngine) -> None:
         if running in self._running:
             self._running.remove(running)
         self._own_ports.discard(running.process.port)
 
-    def _check_idle(self) -> None:
-        """Stops processes without tunnels: at once those that are not the present one, and that one after a while."""
-        self._look_again()
+    def end_unused(self, besides: KeyInUse | None = None) -> None:
+        """Stops processes without tunnels: the present one after a while, and those that get no new openings at once.
+        `besides`: a key that counts as in use."""
         now = self._loop.time()
         for running in tuple(self._running):
-            is_present = running is self._running[-1]
-            if not running.streams and (not is_present or now >= running.idle_since + self._idle_s):
-                spawn(self._stop(running), name="stop an idle engine")
-                self._gone(running)
+            is_present = running is self._running[-1] and self._takes_openings(running, besides)
+            if running.is_idle and (not is_present or now >= running.idle_since + self._idle_s):
+                self._stop(running, "it carried nothing")
 
-    def _look_again(self) -> None:
-        """Sets the timer of the next look, as long as anything runs."""
-        if self._idle_check is not None:
-            self._idle_check.cancel()
-        wait_s = min(self._idle_s, 30.0)
-        self._idle_check = self._loop.call_later(wait_s, self._check_idle) if self._running else None
+    def _takes_openings(self, running: RunningEngine, key: KeyInUse | None) -> bool:
+        """Whether a process is for new openings: not with a key that is no longer in use, and not from before a sleep
+        of this computer, in which its connections to servers may have died."""
+        return running.has_only(key) and suspended_s() - running.began_suspended_s < ASLEEP_S
+
+    def _end_one_with_tunnels(self) -> None:
+        """Stops the process with the fewest tunnels, of those that would end with their tunnels."""
+        running = min(self._running[:-1], key=lambda each: len(each.streams))
+        log.warning("%s: it had %d connections", TOO_MANY, len(running.streams))
+        self._stop(running, TOO_MANY)
+
+    def _check(self) -> None:
+        """Looks again and again whether a process is to end, and whether this computer slept."""
+        self._timer = None
+        before_s, self._suspended_s = self._suspended_s, suspended_s()
+        if self._suspended_s - before_s >= ASLEEP_S and self._outward is not None:
+            sockets = self._outward.sockets_to_servers()
+            spawn(reset_stale_connections(sockets), name="reset connections to servers that did not outlive the sleep")
+        self.end_unused()
+        self._watch()
+
+    def _watch(self) -> None:
+        if self._timer is None and self._running and not self._is_closed:
+            self._timer = self._loop.call_later(min(self._idle_s, CHECK_S), self._check)
 
 
 class _Ready:

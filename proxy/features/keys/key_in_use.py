@@ -38,9 +38,9 @@ class _Delivery:
 class KeyInUse:
     """`relay` is its latest form: a reload makes a new one, with other dialers on its way."""
 
-    def __init__(self, number: int, relay: KeyRelay) -> None:
-        self.number = number
-        self.user = f"k{number}"
+    def __init__(self, user: str, relay: KeyRelay) -> None:
+        """`user` is its name in the engine."""
+        self.user = user
         self.password = new_password()
         self.relay = relay
         self.dialers: WeakSet[object] = WeakSet()  # those that may still dial

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
 
 from proxy.features.keys import log_lines
 from proxy.features.keys.engine_config import Entry
@@ -26,37 +28,63 @@ from proxy.net.dialers.socks import Socks5Dialer
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import Poller
-from proxy.net.stream import CHUNK, Stream
+from proxy.net.stream import CHUNK, EndedByByway, Stream
+from proxy.net.uplink.sleep_watch import Clocks
 from proxy.wire.relay_url import RelayKind, RelayUrl
 
 GIVEN_UP_S = 5.0
 """Seconds without an answer after which the engine gives up a server over UDP. An end as late is no answer."""
 
 
+def suspended_s() -> float:
+    """Returns the seconds for which this computer slept since it was booted."""
+    return Clocks.read().always - time.monotonic()
+
+
 class RunningEngine:
     """A process with its streams."""
 
-    def __init__(self, poller: Poller, process: EngineProcess, entries: Sequence[Entry], ready_password: str) -> None:
+    def __init__(
+        self, poller: Poller, process: EngineProcess, entries: Mapping[KeyInUse, Entry], ready_password: str
+    ) -> None:
         """`ready_password` is that of the user READY."""
         self.process = process
         process.on_line = self._read_line
         self.ready_password = ready_password
         self.streams: set[KeyStream] = set()
+        self.began_suspended_s = suspended_s()
         self.idle_since = asyncio.get_running_loop().time()
+        self.on_idle: Callable[[], None] = lambda: None
+        """Called when it carries nothing any more."""
         self.has_delivered = False
         self._poller = poller
-        self._entries = {entry.user: entry for entry in entries}
+        self.entries = entries
         self._dialers: dict[str, Socks5Dialer] = {}
         self._by_port: dict[int, KeyStream] = {}  # by the local port of an opening that brought no byte yet
-
-    @property
-    def users(self) -> Set[str]:
-        return self._entries.keys()
+        self._openings = 0  # that are not a stream yet
 
     def has(self, key: KeyInUse) -> bool:
         """Whether it runs, and has the key, with the present address of its server."""
-        entry = self._entries.get(key.user)
+        entry = self.entries.get(key)
         return entry is not None and key.is_ready and entry == key.entry() and self.process.is_alive
+
+    def has_only(self, key: KeyInUse | None = None) -> bool:
+        """Whether each of its keys is in use, or is `key`."""
+        return all(each.dialers or each is key for each in self.entries)
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self.streams or self._openings)
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """An opening, for whose time it is not idle."""
+        self._openings += 1
+        try:
+            yield
+        finally:
+            self._openings -= 1
+            self._check_idle()
 
     async def dial(self, user: str, password: str, relay: str, destination: Destination) -> Stream:
         """Asks the engine for a destination, as a user. `relay` is the name in messages. Raises DialError."""
@@ -79,8 +107,12 @@ class RunningEngine:
         self.streams.discard(stream)
         if self._by_port.get(stream.local_port) is stream:
             del self._by_port[stream.local_port]
-        if not self.streams:
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        if self.is_idle:
             self.idle_since = asyncio.get_running_loop().time()
+            self.on_idle()
 
     def _read_line(self, line: str) -> None:
         failed = log_lines.read(line)
@@ -88,10 +120,16 @@ class RunningEngine:
         if failed is not None and stream is not None:
             stream.failed(failed.fault)
 
-    def end(self) -> None:
-        """The process has ended."""
+    def ended(self) -> None:
+        """The process has ended by itself."""
         for stream in tuple(self.streams):
             stream.engine_ended()
+
+    async def stop(self, why: str) -> None:
+        """Ends the process, and breaks off its streams with the sentence `why`."""
+        for stream in tuple(self.streams):
+            stream.cut(why)
+        await self.process.stop()
 
 
 class _Checked:
@@ -109,16 +147,32 @@ class _Checked:
         return stream
 
 
-class KeyDialer:
-    """Dials through one key. `running_for` returns the process that has it, and starts it first."""
+class Supervisor(Protocol):
+    """The engine, to a dialer."""
 
-    def __init__(self, key: KeyInUse, running_for: Callable[[KeyInUse], Awaitable[RunningEngine]]) -> None:
+    async def running_for(self, key: KeyInUse) -> RunningEngine:
+        """Returns the process that has a key, and starts it first. Raises DialError."""
+
+    def end_unused(self) -> None:
+        """Ends the processes that nothing needs: a key has left."""
+
+
+class KeyDialer:
+    """Dials through one key."""
+
+    def __init__(self, key: KeyInUse, engine: Supervisor) -> None:
         self._key = key
         self._relay = key.relay
-        self._running_for = running_for
+        self._engine = engine
         through = self._relay.lookup_through if self._relay.key.protocol.needs_address else None
         self._lookup = None if through is None else through(self)
         key.dialers.add(self)
+
+    def retire(self) -> None:
+        """See net.dialers.key_relay.KeyDialer."""
+        self._key.dialers.discard(self)
+        if not self._key.dialers:
+            self._engine.end_unused()
 
     def carries(self, destination: Destination) -> bool:
         """Whether the key leads there; names are resolved by its server, or at the dial."""
@@ -133,10 +187,10 @@ class KeyDialer:
             await key.resolve()
         try:
             with deadline(timeout_s):
-                running = await self._running_for(key)
+                running = await self._engine.running_for(key)
         except TimeoutError:
             raise engine_failed(name, f"the engine did not start within {timeout_s:g} s") from None
-        with key.opening() as opening:
+        with running.opening(), key.opening() as opening:
             try:
                 inner = await running.dial(key.user, key.password, name, asked)
             except DialError as error:
@@ -157,7 +211,7 @@ class KeyDialer:
 class KeyStream(AnswerStream):
     """A stream through a key. It is unproven until the first byte from beyond."""
 
-    __slots__ = ("_began", "_destination", "_fault", "_key", "_opening", "_running", "local_port")
+    __slots__ = ("_began", "_cut", "_destination", "_fault", "_key", "_opening", "_running", "local_port")
 
     is_answer_needed = True
 
@@ -177,14 +231,38 @@ class KeyStream(AnswerStream):
         self._opening = opening
         self._began = asyncio.get_running_loop().time()
         self._fault: DialError | None = None
+        self._cut = ""  # why Byway has ended the process
         self.local_port: int = inner.lowest_socket.getsockname()[1]
         key.unproven += 1
         running.add(self)
 
     def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
-        if self._fault is not None and not self.has_answered:
-            raise ConnectionResetError
-        return super().receive_nowait(limit)
+        self._check()
+        data = super().receive_nowait(limit)
+        if data == b"":
+            self._check_end()
+        return data
+
+    def lend_nowait(self, limit: int = CHUNK) -> bytes | memoryview | None:
+        if not self.has_answered:
+            return self.receive_nowait(limit)
+        self._check()
+        data = self._inner.lend_nowait(limit)
+        if data is not None and not data:
+            self._check_end()
+        return data
+
+    def _check(self) -> None:
+        if self._cut:
+            raise EndedByByway(self._cut)
+        if self._fault is not None:
+            raise ConnectionResetError(str(self._fault))
+
+    def _check_end(self) -> None:
+        """Raises ConnectionResetError when the end is not the destination's: the kernel closes the sockets of a killed
+        process as if it had closed them, and an answer cut off there would pass as a whole one."""
+        if self._running.process.is_ending:
+            raise ConnectionResetError("the engine for keys ended")
 
     def has_ended(self) -> bool:
         """Whether the engine has closed its end. Takes no byte."""
@@ -221,6 +299,11 @@ class KeyStream(AnswerStream):
         if not self.has_answered and self._fault is None:
             self._break_off(self._engine_ended())
 
+    def cut(self, why: str) -> None:
+        """Byway ends the process."""
+        self._cut = why
+        self._break_off(self._engine_ended())
+
     def _break_off(self, error: DialError) -> None:
         self._fault = error
         if not self._opening.done():
@@ -240,7 +323,8 @@ class KeyStream(AnswerStream):
         if symptom in (Symptom.EOF, Symptom.RESET) and not (is_late and self._key.is_over_udp):
             return self._error(LineFault.CLOSED)
         if symptom in (Symptom.EOF, Symptom.RESET, Symptom.SILENT, Symptom.DROPPED, Symptom.TIMEOUT):
-            self._key.next_address()
+            if is_late:  # a change of the address is a start of the engine
+                self._key.next_address()
             return self._error(LineFault.SILENT)
         return None
 

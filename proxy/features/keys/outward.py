@@ -11,7 +11,7 @@ import asyncio
 import hmac
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from proxy.model import Destination
@@ -136,6 +136,10 @@ class Outward:
     def active(self) -> int:
         """Connections to servers."""
         return self._pump.active
+
+    def sockets_to_servers(self) -> Iterable[socket.SocketType]:
+        """Returns the sockets of these connections, each once."""
+        return dict.fromkeys(stream.lowest_socket for stream in self._pump.upstreams)
 
     async def close(self) -> None:
         if self._sock is not None:

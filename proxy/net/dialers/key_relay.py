@@ -50,6 +50,9 @@ class KeyDialer(Dialer, Protocol):
 
     def carries(self, destination: Destination) -> bool: ...
 
+    def retire(self) -> None:
+        """The Setup that has it is no longer in use. It still dials, but the key may leave the engine."""
+
 
 class KeyEngine(Protocol):
     """Makes the dialers of keys, for one run of Byway."""
@@ -76,6 +79,9 @@ class NoEngineDialer:
 
     async def dial(self, destination: Destination) -> Stream:
         raise engine_failed(self._relay, NO_ENGINE)
+
+    def retire(self) -> None:
+        """Nothing runs for it."""
 
 
 def engine_failed(relay: str, reason: str) -> DialError:

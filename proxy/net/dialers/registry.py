@@ -33,7 +33,7 @@ from proxy.wire.relay_url import RelayKind, RelayUrl
 
 if TYPE_CHECKING:
     from proxy.net.dialers.http_connect import HttpConnectDialer
-    from proxy.net.dialers.key_relay import KeyEngine, LookupThrough
+    from proxy.net.dialers.key_relay import KeyDialer, KeyEngine, LookupThrough
     from proxy.net.dialers.relay_handshake import SendCredentials
     from proxy.net.dialers.relay_ways import RelayWaysDialer
     from proxy.net.dialers.tls import TlsDialer
@@ -119,6 +119,7 @@ class Registry:
         self._keys = keys
         self._key_lookup = key_lookup
         self._lookup_through = lookup_through
+        self._key_dialers: list[KeyDialer] = []
         self._slots: dict[Destination, Slots] = {}  # of each remote first hop
         self._dialers: dict[tuple[str, ...], RelayDialer] = {}  # by route.relays
         self._wrapped: dict[tuple[Route, bool], Dialer] = {}
@@ -207,6 +208,13 @@ class Registry:
                 lookup_through=self._lookup_through,
             )
         return made.dialer(Route((_UNNAMED,)))
+
+    def retire_keys(self) -> None:
+        """The Setup that has this registry is no longer in use: what no other registry needs of its keys may end."""
+        for dialer in self._key_dialers:
+            dialer.retire()
+        for made in self._by_url.values():
+            made.retire_keys()
 
     def carries(self, route: Route, destination: Destination) -> bool:
         """Whether the route's last relay takes such a destination: some take addresses only."""
@@ -300,7 +308,9 @@ class Registry:
         if self._keys is None:
             return NoEngineDialer(label)
         timeout_s = self._path_timeout_s or self._timeout_s
-        return self._keys.dialer(KeyRelay(label, key, via, lookup, slots, timeout_s, self._lookup_through))
+        dialer = self._keys.dialer(KeyRelay(label, key, via, lookup, slots, timeout_s, self._lookup_through))
+        self._key_dialers.append(dialer)
+        return dialer
 
     def _slots_of(self, url: RelayUrl) -> Slots | None:
         """Returns the slots of a first relay; None for one on this machine, which needs no limit."""

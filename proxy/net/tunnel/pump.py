@@ -19,7 +19,7 @@ from dataclasses import field
 
 from proxy.model import ClosedBy
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.net.stream import CHUNK, Stream
+from proxy.net.stream import CHUNK, EndedByByway, Stream
 from proxy.net.tunnel.pipes import PIPE_SIZE, Pipe, PipePool
 
 CAN_SPLICE = hasattr(os, "splice") and hasattr(select, "epoll")
@@ -302,6 +302,9 @@ class Tunnel:
 
     def _source_broke(self, flow: _Flow, error: OSError) -> None:
         by = ClosedBy.CLIENT if flow is self.up else ClosedBy.SERVER
+        if isinstance(error, EndedByByway):
+            self.end(ClosedBy.BYWAY, str(error), reset=True)
+            return
         self.end(by, self._fault or _sentence(by, error), reset=True)
 
     def _sink_broke(self, flow: _Flow, error: OSError) -> None:

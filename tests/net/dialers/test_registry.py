@@ -617,17 +617,27 @@ KEY = "trojan://correct-horse@relay.example:443"
 
 
 class Keys:
-    """Notes the keys whose dialers are made."""
+    """Notes the keys whose dialers are made, and those that are retired."""
 
     def __init__(self) -> None:
         self.made: list[KeyRelay] = []
+        self.retired: list[str] = []
 
     def dialer(self, relay: KeyRelay) -> KeyDialer:
         self.made.append(relay)
-        return NoEngineDialer(relay.name)
+        return Retiring(self, relay.name)
 
     async def close(self) -> None:
         raise AssertionError("a registry closes no engine")
+
+
+class Retiring(NoEngineDialer):
+    def __init__(self, keys: Keys, name: str) -> None:
+        super().__init__(name)
+        self._keys, self._name = keys, name
+
+    def retire(self) -> None:
+        self._keys.retired.append(self._name)
 
 
 def keyed(keys: Keys | None, to_relays: Dialer, **urls: str) -> Registry:
@@ -674,3 +684,13 @@ async def test_a_key_over_udp_is_first_in_a_chain_and_nobody_connects_to_it_over
 def test_a_password_command_is_not_for_a_key() -> None:
     with pytest.raises(ValueError, match="password_cmd is not for keys"):
         Relay.parse("key", KEY).with_password("x")
+
+
+def test_all_keys_of_a_registry_are_retired_also_those_that_an_addon_named() -> None:
+    keys = Keys()
+    made = keyed(keys, Recorder(), key=KEY, other="trojan://battery-staple@other.example:443")
+    made.dialer_for_url("trojan://horse@third.example:443")
+    assert keys.retired == []
+    made.retire_keys()
+    assert set(keys.retired) == {relay.name for relay in keys.made}
+    assert len(keys.retired) == len(keys.made) == 5, "the addon's has a registry with all relays"

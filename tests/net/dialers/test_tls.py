@@ -125,6 +125,22 @@ class Shared(WrappedStream):
         return self.socket_of_all
 
 
+class Unproven(WrappedStream):
+    """A stream through a relay that says "connected" too early."""
+
+    is_answer_needed = True
+
+
+async def test_a_handshake_is_the_answer_that_the_stream_below_needs(
+    poller: Poller, ca: str, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    below = Unproven(SocketStream(pair[0], poller, "relay", connected=True))
+    stream = TlsStream(below, context_trusting(ca), "relay.test")
+    assert below.is_answer_needed
+    assert not stream.is_answer_needed
+    stream.abort()
+
+
 async def test_closing_leaves_the_bytes_of_others_in_a_shared_socket(
     poller: Poller, certificate: trustme.LeafCert, ca: str, pair: tuple[socket.socket, socket.socket]
 ) -> None:

@@ -31,7 +31,7 @@ import trustme
 from proxy.model import ClosedBy
 from proxy.net.dialers.tls import TlsStream
 from proxy.net.poller import EpollPoller, LoopPoller, Poller
-from proxy.net.stream import CHUNK, SocketStream, Stream
+from proxy.net.stream import CHUNK, EndedByByway, SocketStream, Stream
 from proxy.net.tasks import spawn
 from proxy.net.tunnel.pipes import PipePool
 from proxy.net.tunnel.pump import HEAD_BYTES, Pump, TunnelResult
@@ -1030,6 +1030,14 @@ async def test_E30_reset_met_while_sending_comes_after_the_answer() -> None:
     assert not client.taken_last, "a reset discards what waits for the end"
     expected = TunnelResult(0, 9, ClosedBy.SERVER, "the server's connection broke: Connection reset by peer")
     assert await watch.end() == expected
+
+
+async def test_what_byway_itself_ends_is_blamed_on_no_server() -> None:
+    client, server = Scripted(), Scripted()
+    watch = Watch(client, server)
+    server.wake(b"half a page", EndedByByway("Byway ended what carried it"))
+    assert (client.taken, client.told, server.told) == (b"half a page", ["abort"], ["abort"])
+    assert await watch.end() == TunnelResult(0, 11, ClosedBy.BYWAY, "Byway ended what carried it")
 
 
 async def test_B14_whole_answer_is_kept_from_the_reset_after_it() -> None:
