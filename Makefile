@@ -10,7 +10,8 @@ RUNTIME := .venv/.runtime
 COMPLETE := .venv/.complete
 APT := DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get
 
-.PHONY: setup run keys test test-all check check-style check-types check-imports compile test-deps judges bench fuzz lab lock messages clean FORCE
+.PHONY: setup run keys test test-all check check-style check-types check-imports compile test-deps judges bench fuzz lab soak lock messages \
+  clean FORCE
 
 # With the developers' tools.
 setup: $(COMPLETE)
@@ -107,6 +108,13 @@ SITES ?=
 
 lab: $(COMPLETE)
 	@$(BIN)/python -m tests.lab.with_config --only '$(ONLY)' '$(CONFIG)' $(SITES)
+
+# The engine for keys, killed again and again while a Byway is visited. Needs `make judges`.
+VISITS ?= 500
+KILLS ?= 50
+
+soak: $(COMPLETE)
+	@$(BIN)/python -m tests.features.keys.kills --visits $(VISITS) --kills $(KILLS)
 
 # After a change of dependencies; needs uv.
 LOCKED := uv export --quiet --locked --no-emit-project --no-header --no-annotate
