@@ -48,6 +48,9 @@ class Job:
     what: tuple[str, ...]
     under: frozenset[str] = frozenset()
     """Of tests: the names of other conditions under which they hold."""
+    measures_speed: bool = False
+    """Byway compares speeds in it, and believes no comparison in which its loop was late (`probe.throughput`): a third
+    as many such jobs run at once, and no others."""
 
     def also(self, *under: str) -> Job:
         """Returns the job with the names of other conditions under which its tests hold."""
@@ -180,7 +183,7 @@ ROWS: tuple[Row, ...] = (
     Row("answer-drop", "the answers of a site are dropped by name, with a relay and without",
         (rows("answer-drop*", "no-relay-answer-drop"),),
         (rows("slow-hello-*", "backend-restart", "one-broken", "dead-backend*", "mtu-hole"),)),
-    Row("throttle-name-130", "40 to 200 KB/s by name", (rows("throttle-name-130*"),),
+    Row("throttle-name-130", "40 to 200 KB/s by name", (replace(rows("throttle-name-130*"), measures_speed=True),),
         (rows("slow-server*", "slow-files", "slow-line"), tests("lab/test_paced_streams.py"))),
     Row("ja4-only", "the hello of one program is dropped, that of a visit or of Byway",
         (tests(_JA4, "test_the_hello_of_the_visits_program_is_filtered",
@@ -320,21 +323,24 @@ def chosen(patterns: Sequence[str], conditions: Conditions) -> list[Row]:
 async def run(
     table_rows: Sequence[Row], seeds: int, *, at_once: int, make: Made, told: Callable[[str], None]
 ) -> list[Run]:
-    """Runs all jobs of the rows with the seeds from 1 on, `at_once` beside each other. `told` is called with a line
-    when one has ended."""
-    room, runs = asyncio.Semaphore(at_once), list[Run]()
+    """Runs all jobs of the rows with the seeds from 1 on, `at_once` beside each other; first those that measure a
+    speed. `told` is called with a line when one has ended."""
+    runs = list[Run]()
     jobs = [(row, job) for row in table_rows for job in (*row.jobs, *row.twins)]
 
-    async def one(row: Row, job: Job, seed: int) -> None:
+    async def one(row: Row, job: Job, seed: int, room: asyncio.Semaphore) -> None:
         async with room:
             made = await make(row, job, seed)
         runs.append(made)
         told(f"{len(runs)} of {len(jobs) * seeds}: {row.name} {seed}, {made.took_s:.0f} s {made.failure}".rstrip())
 
-    async with asyncio.TaskGroup() as all_of_them:
-        for seed in range(1, seeds + 1):
-            for row, job in jobs:
-                all_of_them.create_task(one(row, job, seed))
+    for speed, places in ((True, max(1, at_once // 3)), (False, at_once)):
+        room = asyncio.Semaphore(places)
+        async with asyncio.TaskGroup() as all_of_them:
+            for seed in range(1, seeds + 1):
+                for row, job in jobs:
+                    if job.measures_speed is speed:
+                        all_of_them.create_task(one(row, job, seed, room))
     return runs
 
 

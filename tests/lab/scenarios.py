@@ -101,7 +101,7 @@ class Scenario:
     wide: bool = False  # whether its sites are in places.WIDE, each in a /24 of its own
     nobody: bool = False
     lapses: bool = False  # its sign is weak, and in hurried time its suspicion is over by the next visit
-    beside: str = "/big"  # the large page that another person opens at NEIGHBOUR all the while
+    beside: str = ""  # a page that another person opens at NEIGHBOUR over and over; empty: there is no such person
     reloads: bool = False  # whether a page that did not come is opened once more; the wait is that of both
     spoiled: int = 0  # so many first visits may show something else: nobody can save them
     limit_s: float = 15.0  # after which a visitor gives up

@@ -50,7 +50,7 @@ async def _evening(country: Country, byway: Running) -> None:
     fast, blocked = country.add_site("fast.test"), country.add_site("blocked.test")
     country.rules.set([SniReset(blocked.name, view=View.RECORDS)])
     visitor = country.visitor(byway)
-    async with fast_pages(visitor, fast):
+    async with fast_pages(visitor, fast.url("/big")):
         path = f"/bytes/{round(RATE * STREAM_S)}"
         seen = await asyncio.gather(*(limited(visitor, site.url(path), 4 * STREAM_S) for site in streams))
     assert all(one.genuine for one in seen)

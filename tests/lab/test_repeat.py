@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from tests.lab.conditions import Conditions, RelayQuality
-from tests.lab.repeat import ACCEPTANCE, ROWS, Job, Row, Run, chosen, main, summary
+from tests.lab.repeat import ACCEPTANCE, ROWS, Job, Row, Run, chosen, main, run, summary
 from tests.lab.run import chosen as scenarios
 from tests.lab.run import chosen_faults, chosen_roads
 
@@ -55,3 +56,25 @@ def test_the_summary_counts_the_seeds_of_which_all_runs_passed() -> None:
 def test_its_command_lists_rows(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, "--list"]) == 0
     assert "answer-drop" in capsys.readouterr().out
+
+
+async def test_jobs_that_measure_speeds_run_first_and_a_third_as_many_at_once() -> None:
+    running: list[Job] = []
+    most: dict[bool, int] = {True: 0, False: 0}
+    beside: list[bool] = []
+    usual, slow = Job(("slow-cdn",)), Job(("slow-line",), measures_speed=True)
+
+    async def make(row: Row, job: Job, seed: int) -> Run:
+        running.append(job)
+        most[job.measures_speed] = max(most[job.measures_speed], len(running))
+        await asyncio.sleep(0)
+        beside.append(len({one.measures_speed for one in running}) == 1)
+        running.remove(job)
+        return Run(row.name, job, seed, is_twin=False, took_s=0.0)
+
+    done = await run(
+        [Row("one", "", (usual, slow)), Row("two", "", (slow, usual))], 6, at_once=9, make=make, told=print
+    )
+    assert len(done) == 24
+    assert most == {True: 3, False: 9}
+    assert all(beside)

@@ -37,7 +37,7 @@ async def _story(country: Country, home: Path) -> None:
     country.rules.set([closes])
     async with country.byway(home, config=country.config(detect=NO_HEDGE)) as byway:
         visitor = country.visitor(byway)
-        async with fast_pages(visitor, fast):
+        async with fast_pages(visitor, fast.url("/big")):
             for site in sites:
                 assert (await limited(visitor, site.url(), PATIENCE_S)).genuine
                 country.rules.set([closes, WifiStall(site.name)])

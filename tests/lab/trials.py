@@ -75,7 +75,6 @@ class Companion:
     """A person who opens healthy pages, direct and by relay, plain and secure, and now and then a large one."""
 
     visitor: Visitor
-    large: str  # the large page that is opened direct
     usual: dict[tuple[Way, bool], deque[float]] = field(
         default_factory=lambda: {key: deque(maxlen=15) for key in _USUAL}
     )
@@ -88,8 +87,7 @@ class Companion:
             if visit.genuine:
                 self.usual[way, secure].append(visit.elapsed_s)
             if secure:  # what is throttled is told by flows that are not
-                large = "/big" if way is Way.RELAY else self.large
-                await limited(self.visitor, f"https://{name}{large}", 10)
+                await limited(self.visitor, f"https://{name}/big", 10)
             await asyncio.sleep(_COMPANION_S)
 
     def knows(self, *ways: Way) -> bool:
@@ -112,12 +110,12 @@ async def limited(visitor: Visitor, url: str, limit_s: float, *, upload: bytes =
 
 
 @contextlib.asynccontextmanager
-async def fast_pages(visitor: Visitor, site: Site) -> AsyncIterator[None]:
+async def fast_pages(visitor: Visitor, url: str) -> AsyncIterator[None]:
     """Opens a large page of a fast site again and again meanwhile: beside it, a slow transfer is seen to be slow."""
 
     async def open_them() -> None:
         while True:
-            await limited(visitor, site.url("/big"), 10)
+            await limited(visitor, url, 10)
             await asyncio.sleep(0.2)
 
     beside = tasks.spawn(open_them(), name="fast pages")
@@ -272,9 +270,10 @@ async def stay(
             country.byway(folder / "byway", config=config, rules=RULES, office=office, environment=environment)
         )
         ways = (Way.DIRECT,) if relay is None else (Way.DIRECT, Way.RELAY)
-        companion = await stack.enter_async_context(
-            accompanied(country.visitor(byway, office=office), *ways, large=row.beside)
-        )
+        companion = await stack.enter_async_context(accompanied(country.visitor(byway, office=office), *ways))
+        if row.beside:
+            other, url = country.visitor(byway, office=office), f"https://{NEIGHBOUR}{row.beside}"
+            await stack.enter_async_context(fast_pages(other, url))
         if relay is not None:
             await stack.enter_async_context(conditions.applied(country, relay[1], row.name))
         country.rules.set([rule for one in plan for rule in one.arrange(country, sites[one])])
@@ -282,10 +281,10 @@ async def stay(
 
 
 @contextlib.asynccontextmanager
-async def accompanied(visitor: Visitor, *ways: Way, large: str = "/big") -> AsyncIterator[Companion]:
+async def accompanied(visitor: Visitor, *ways: Way) -> AsyncIterator[Companion]:
     """Lets a companion walk until the end of the block, which begins when it knows the usual times of these ways:
     before anything is unusual."""
-    companion = Companion(visitor, large)
+    companion = Companion(visitor)
     walking = tasks.spawn(companion.walk(), name="companion")
     try:
         with contextlib.suppress(TimeoutError):
