@@ -192,6 +192,8 @@ class Registry:
         made = self._by_url.get(url)
         if made is None:
             if len(self._by_url) >= URL_RELAYS_MAX:
+                for forgotten in self._by_url.values():
+                    forgotten.retire_keys()
                 self._by_url.clear()
             made = self._by_url[url] = Registry(
                 (*self._relays.values(), Relay.parse(_UNNAMED, url)),

@@ -15,7 +15,7 @@ from proxy.model import DIRECT, Destination, IPAddress, Route, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.key_relay import KeyDialer, KeyRelay, NoEngineDialer
-from proxy.net.dialers.registry import Registry, first_hop_is_named
+from proxy.net.dialers.registry import URL_RELAYS_MAX, Registry, first_hop_is_named
 from proxy.net.dialers.relay_ways import RelayWaysDialer
 from proxy.net.dialers.road import RoadToRelays
 from proxy.net.dialers.tcp import Choose, Connecting, TcpDialer
@@ -694,3 +694,15 @@ def test_all_keys_of_a_registry_are_retired_also_those_that_an_addon_named() -> 
     made.retire_keys()
     assert set(keys.retired) == {relay.name for relay in keys.made}
     assert len(keys.retired) == len(keys.made) == 5, "the addon's has a registry with all relays"
+
+
+def test_keys_that_an_addon_named_are_retired_when_their_registries_are_forgotten() -> None:
+    keys = Keys()
+    made = keyed(keys, Recorder())
+    for number in range(URL_RELAYS_MAX):
+        made.dialer_for_url(f"trojan://horse@relay{number}.example:443")
+    assert keys.retired == []
+    made.dialer_for_url("trojan://horse@last.example:443")
+    assert len(keys.retired) == URL_RELAYS_MAX
+    made.retire_keys()
+    assert len(keys.retired) == len(keys.made) == URL_RELAYS_MAX + 1
