@@ -50,7 +50,7 @@ _ROWS: tuple[tuple[LineFault, re.Pattern[str]], ...] = (
     (LineFault.CLOSED, re.compile(r"unexpected status|unexpected HTTP|bad status|malformed HTTP|invalid header")),
     (
         LineFault.CLOSED,
-        re.compile(r"websocket: |tls: |remote error: tls|EOF|connection reset|broken pipe|use of closed"),
+        re.compile(r"websocket: |tls: |remote error: tls|EOF|connection reset|broken pipe|closed pipe|use of closed"),
     ),
     (LineFault.SILENT, re.compile(r"no recent network activity|i/o timeout|deadline exceeded|handshake timeout")),
     (LineFault.UNREACHABLE, re.compile(r"connection refused|general failure|no route to host")),

@@ -31,6 +31,7 @@ def line(error: str, *, level: str = "warning") -> str:
         ("192.0.2.1:443 connect error: EOF", LineFault.CLOSED),
         ("192.0.2.1:443 connect error: read tcp 127.0.0.1:1->127.0.0.1:2: read: connection reset by peer",
          LineFault.CLOSED),
+        ("failed to create stream: io: read/write on closed pipe", LineFault.CLOSED),
         ("timeout: no recent network activity", LineFault.SILENT),
         ("context deadline exceeded", LineFault.SILENT),
         ("192.0.2.1:443 connect error: 127.0.0.1:9 connect error: SOCKS: host unreachable", LineFault.UNREACHABLE),
