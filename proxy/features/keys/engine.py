@@ -1,8 +1,8 @@
 """Supervises the engine, mihomo: its start for the keys in use, its restart, its end.
 
 A dial starts the engine, if it does not run, with the keys in use. A change of the keys starts a second process, and
-the first one ends when its last tunnel does. Nothing is started, and this module is not imported, before a relay is a
-key.
+the first one ends when its last tunnel does; so does one from before a sleep, and one that answers no more. Nothing is
+started, and this module is not imported, before a relay is a key.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from proxy.features.keys.opening import KeyDialer, RunningEngine, suspended_s
 from proxy.features.keys.outward import Outward, ServerOfKey
 from proxy.features.keys.process import START_S, EngineFailed, EngineProcess, new_password, remove_left_over
 from proxy.model import Destination, Stage, Symptom
-from proxy.model.errors import BywayError, DialError
+from proxy.model.errors import BywayError, DialError, reason_of
 from proxy.net.deadline import deadline
 from proxy.net.dialers.key_relay import KeyRelay, engine_failed
 from proxy.net.poller import Poller
@@ -88,7 +88,9 @@ class MihomoEngine:
         self._starting = asyncio.Lock()
         self._outward: Outward | None = None
         self._ready: _Ready | None = None
-        self._failures = 0  # processes in a row that brought nothing
+        self._start: asyncio.Task[str] | None = None  # that under way
+        self._failures = 0  # starts and processes in a row that brought nothing
+        self._failed_why = ""  # the last of them
         self._not_before = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._suspended_s = suspended_s()
@@ -108,8 +110,11 @@ class MihomoEngine:
         return KeyDialer(key, self)
 
     async def close(self) -> None:
-        """Ends all processes."""
+        """Ends all processes, also one that is only just starting."""
         self._is_closed = True
+        if self._start is not None:
+            self._start.cancel()
+            await asyncio.wait((self._start,))
         if self._timer is not None:
             self._timer.cancel()
         for running in tuple(self._running):
@@ -128,33 +133,53 @@ class MihomoEngine:
         if (running := self._with(key)) is not None:
             return running
         async with self._starting:
-            if (running := self._with(key)) is not None:
-                return running
-            name = key.relay.name
-            if key.is_refused:
-                raise engine_failed(name, "the engine does not take this key")
-            pause_s = self._not_before - self._loop.time()
-            if pause_s > _SHORT_PAUSE_S:
-                reason = f"the engine ended {self._failures} times in a row; it is started again in {pause_s:.0f} s"
-                raise engine_failed(name, reason)
-            if pause_s > 0:
-                await asyncio.sleep(pause_s)
-            try:
-                return await self._start(key)
-            except BywayError as error:
-                if not key.is_refused:
-                    self._failed()
-                raise engine_failed(name, str(error)) from None
-            except OSError as error:
-                self._failed()
-                raise engine_failed(name, f"the engine cannot be started: {error.strerror}") from None
+            while self._start is not None:  # of a visit that has ended since
+                await asyncio.wait((self._start,))
+            while (running := self._with(key)) is None:  # again when the keys have changed meanwhile
+                await self._wait_for_start(key)
+            return running
+
+    async def _wait_for_start(self, key: KeyInUse) -> None:
+        """Starts a process. A visit that another way has served ends its dial, and not what has begun here: a process
+        that is half started is for the next visit. Raises DialError."""
+        name = key.relay.name
+        if key.is_refused:
+            raise engine_failed(name, "the engine does not take this key")
+        pause_s = self._not_before - self._loop.time()
+        if pause_s > _SHORT_PAUSE_S:
+            raise engine_failed(name, f"{self._failed_why}; Byway tries again in {pause_s:.0f} s")
+        if pause_s > 0:
+            await asyncio.sleep(pause_s)
+        start = self._start = spawn(self._start_process(key), name="start the engine", on_end=self._start_ended)
+        await asyncio.wait((start,))
+        if start.cancelled():
+            raise engine_failed(name, "Byway ends")
+        if reason := start.result():
+            raise engine_failed(name, reason)
+
+    def _start_ended(self) -> None:
+        self._start = None
+
+    async def _start_process(self, key: KeyInUse) -> str:
+        """Starts a process that has a key. Returns why it did not begin to work; empty: it did."""
+        try:
+            await self._new_process(key)
+        except BywayError as error:
+            reason = str(error)
+        except OSError as error:
+            reason = f"the engine cannot be started: {reason_of(error)}"
+        else:
+            return ""
+        if not key.is_refused:
+            self._failed(reason)
+        return reason
 
     def _with(self, key: KeyInUse) -> RunningEngine | None:
         """Returns a process that has the key, for a new opening."""
         running = (each for each in reversed(self._running) if each.has(key) and self._takes_openings(each, key))
         return next(running, None)
 
-    async def _start(self, key: KeyInUse) -> RunningEngine:
+    async def _new_process(self, key: KeyInUse) -> None:
         if self._is_closed:
             raise NoEngine("Byway ends")
         binary = await asyncio.to_thread(self._find)
@@ -179,7 +204,6 @@ class MihomoEngine:
         if len(self._running) > PROCESSES_MAX:
             self._end_one_with_tunnels()
         self._watch()
-        return running
 
     async def _start_with(self, key: KeyInUse, binary: Binary, outward_port: int) -> RunningEngine:
         """Starts a process with the keys in use. One that the engine refuses is left out from then on."""
@@ -210,8 +234,12 @@ class MihomoEngine:
         would have been blamed for. Raises NoEngine."""
         ready = self._ready = _Ready(running.ready_password)
         ends_at = self._loop.time() + START_S
-        while not ready.reached.done():
-            if self._loop.time() > ends_at or not running.process.is_alive:
+        while True:
+            if not running.process.is_alive:
+                raise NoEngine("the engine ended at its start")
+            if ready.reached.done():
+                return
+            if self._loop.time() > ends_at:
                 raise NoEngine(f"the engine did not begin to work within {START_S:g} s")
             try:
                 stream = await running.dial(READY, running.ready_password, "the engine", _NOWHERE)
@@ -232,7 +260,8 @@ class MihomoEngine:
 
     # -- end -------------------------------------------------------------------------------------------------------
 
-    def _failed(self) -> None:
+    def _failed(self, why: str) -> None:
+        self._failed_why = why
         pause_s = min(BACK_OFF_S * 2.0 ** min(self._failures, 20), BACK_OFF_MAX_S)
         self._failures += 1
         self._not_before = self._loop.time() + pause_s
@@ -244,7 +273,7 @@ class MihomoEngine:
         if running.has_delivered:
             self._failures, self._not_before = 0, 0.0
         else:
-            self._failed()
+            self._failed("the engine ended before it brought anything")
         running.ended()
 
     def _stop(self, running: RunningEngine, why: str) -> None:
@@ -268,9 +297,10 @@ class MihomoEngine:
                 self._stop(running, "it carried nothing")
 
     def _takes_openings(self, running: RunningEngine, key: KeyInUse | None) -> bool:
-        """Whether a process is for new openings: not with a key that is no longer in use, and not from before a sleep
-        of this computer, in which its connections to servers may have died."""
-        return running.has_only(key) and suspended_s() - running.began_suspended_s < ASLEEP_S
+        """Whether a process is for new openings: not with a key that is no longer in use, not when it answers no more,
+        and not from before a sleep of this computer, in which its connections to servers may have died."""
+        is_fresh = suspended_s() - running.began_suspended_s < ASLEEP_S
+        return is_fresh and not running.is_stuck and running.has_only(key)
 
     def _end_one_with_tunnels(self) -> None:
         """Stops the process with the fewest tunnels, of those that would end with their tunnels."""

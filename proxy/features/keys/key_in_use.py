@@ -53,7 +53,8 @@ class KeyInUse:
         self._openings: list[asyncio.Future[None]] = []  # those that wait until the server is reached
         self._open = 0  # connections to the server
         self._dialing = 0
-        self._addresses: Sequence[IPAddress] = ()
+        address = relay.key.server.address
+        self._addresses: Sequence[IPAddress] = () if address is None else (address,)
         self._place = 0
 
     def place_in_engine(self) -> tuple[bool, float]:
@@ -77,20 +78,24 @@ class KeyInUse:
         """Whether the engine can have its entry: the address of its server is known, if the engine needs it."""
         return not self.is_refused and (not self.is_over_udp or bool(self._addresses))
 
+    @property
+    def _address(self) -> IPAddress:
+        return self._addresses[self._place % len(self._addresses)]
+
     def entry(self) -> Entry:
-        address = str(self._addresses[self._place % len(self._addresses)]) if self.is_over_udp else ""
-        return Entry(self.user, self.password, self.relay.key, address)
+        return Entry(self.user, self.password, self.relay.key, str(self._address) if self.is_over_udp else "")
 
     async def resolve(self) -> None:
         """Looks up the server of a key over UDP, whose packets the engine sends. Raises DialError."""
         server = self.relay.key.server
         if server.address is not None:
-            self._addresses = (server.address,)
             return
         assert self.relay.lookup is not None
         found = await self.relay.lookup.resolve(server.host)
         if set(found) != set(self._addresses):
-            self._addresses, self._place = tuple(found), 0
+            # Another address is another process: one that the name still has is kept.
+            present = self._address if self._addresses else None
+            self._addresses, self._place = tuple(found), found.index(present) if present in found else 0
 
     def next_address(self) -> None:
         """Takes the next address of the server: the present one does not answer."""

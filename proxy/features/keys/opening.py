@@ -32,6 +32,9 @@ from proxy.net.stream import CHUNK, EndedByByway, Stream
 from proxy.net.uplink.sleep_watch import Clocks
 from proxy.wire.relay_url import RelayKind, RelayUrl
 
+ANSWER_S = 5.0
+"""Seconds in which a process answers an opening. It takes some milliseconds, since it does not wait for the server."""
+
 GIVEN_UP_S = 5.0
 """Seconds without an answer after which the engine gives up a server over UDP. An end as late is no answer."""
 
@@ -57,6 +60,7 @@ class RunningEngine:
         self.on_idle: Callable[[], None] = lambda: None
         """Called when it carries nothing any more."""
         self.has_delivered = False
+        self.is_stuck = False  # it runs, and did not answer an opening
         self._poller = poller
         self.entries = entries
         self._dialers: dict[str, Socks5Dialer] = {}
@@ -93,7 +97,13 @@ class RunningEngine:
             here = TcpDialer(self._poller, Resolver(), lambda *_: None, speaks_at_once=True)
             url = RelayUrl(RelayKind.SOCKS5H, "127.0.0.1", self.process.port, user, password)
             dialer = self._dialers[user] = Socks5Dialer(_Checked(here, self.process), url, name=relay)
-        return await dialer.dial(destination)
+        try:
+            with deadline(ANSWER_S):
+                return await dialer.dial(destination)
+        except TimeoutError:
+            self.is_stuck = True
+            text = f"it did not answer within {ANSWER_S:g} s"
+            raise DialError(text, stage=Stage.RELAY, symptom=Symptom.TIMEOUT) from None
 
     def add(self, stream: KeyStream) -> None:
         self.streams.add(stream)

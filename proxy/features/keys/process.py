@@ -24,6 +24,7 @@ from typing import Any
 
 from proxy.features.keys.binary import Binary, NoEngine
 from proxy.model.errors import reason_of
+from proxy.net.deadline import deadline
 from proxy.net.tasks import spawn
 
 START_S = 5.0
@@ -129,7 +130,11 @@ class EngineProcess:
             raise EngineFailed(f"the engine could not be started: {reason_of(error)}") from None
         started = cls(process, port, folder)
         try:
-            await asyncio.to_thread(_write, process, json.dumps(configuration).encode())
+            with deadline(START_S):
+                await asyncio.to_thread(_write, process, json.dumps(configuration).encode())
+        except TimeoutError:
+            await started.stop()
+            raise EngineFailed(f"the engine did not read its configuration within {START_S:g} s") from None
         except BaseException:
             await started.stop()
             raise

@@ -111,6 +111,20 @@ async def test_a_program_that_ends_at_once_or_cannot_be_run_is_no_engine(tmp_pat
     assert entries(tmp_path) == []
 
 
+async def test_a_program_that_does_not_read_is_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More keys than a pipe takes."""
+    monkeypatch.setattr(process, "START_S", 0.2)
+    silent = tmp_path / "silent"
+    silent.write_text("#!/bin/sh\nexec /bin/sleep 600\n")
+    silent.chmod(0o700)
+    folder = tmp_path / "engines"
+    folder.mkdir()
+    async with asyncio.timeout(20):
+        with pytest.raises(EngineFailed, match=r"did not read its configuration within 0\.2 s"):
+            await EngineProcess.start(Binary(silent, "0", is_packaged=False), lambda _: {"x": "x" * 10**6}, folder)
+    assert entries(folder) == []
+
+
 async def test_it_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     """Byway is killed, so that it can do nothing about it."""
     script = f"""

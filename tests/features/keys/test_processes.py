@@ -16,6 +16,7 @@ import pytest
 from proxy.detect.relay_faults import RelayFault, relay_fault
 from proxy.features.keys import engine as engine_module
 from proxy.features.keys import opening as opening_module
+from proxy.features.keys.engine import MihomoEngine
 from proxy.features.keys.opening import RunningEngine
 from proxy.model import Destination, Symptom
 from proxy.model.errors import DialError
@@ -25,7 +26,7 @@ from proxy.net.dns.resolver import Resolver
 from proxy.net.stream import EndedByByway, Stream
 from proxy.net.tasks import spawn
 from proxy.wire.keys.reader import read_key
-from tests.features.keys.test_engine import ANSWER_S, World, _Addresses, _pid, _users, answer, page, world
+from tests.features.keys.test_engine import ANSWER_S, World, _Addresses, _pid, _users, answer, fault, page, world
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("mihomo")
@@ -63,6 +64,147 @@ async def finish(stream: Stream) -> None:
 
 def has_ended(pid: int) -> bool:
     return not os.path.exists(f"/proc/{pid}")
+
+
+class Started:
+    """Notes the processes that were started. While `wait` is not set, each of them waits before it counts as begun."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pids: list[int] = []
+        self.wait = asyncio.Event()
+        self.wait.set()
+        begun = MihomoEngine._begun
+
+        async def noted(engine: MihomoEngine, running: RunningEngine) -> None:
+            self.pids.append(running.process.pid)
+            await self.wait.wait()
+            await begun(engine, running)
+
+        monkeypatch.setattr(MihomoEngine, "_begun", noted)
+
+
+async def test_openings_at_once_start_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = Started(monkeypatch)
+    async with world(tmp_path) as here:
+        dialers = [here.dialer(here.server.links[name], name) for name in ("ss", "ss", "trojan")]
+        pages = await asyncio.gather(*(page(dialer, here.site.destination) for dialer in dialers))
+        assert pages == [b"hello"] * 3
+        assert started.pids == [_pid(here)]
+
+
+async def test_a_start_outlives_the_visit_that_began_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another way may be faster than the first start. Visit after visit would kill a process that is half started."""
+    started = Started(monkeypatch)
+    started.wait.clear()
+    async with world(tmp_path) as here:
+        dialer = here.dialer(here.server.links["ss"])
+        for _ in range(3):
+            visit = spawn(page(dialer, here.site.destination), name="visit")
+            await until(lambda: bool(started.pids))
+            await asyncio.sleep(0)
+            visit.cancel()
+            await asyncio.wait((visit,))
+            assert visit.cancelled()
+        started.wait.set()
+        assert await page(dialer, here.site.destination) == b"hello"
+        assert started.pids == [_pid(here)]
+
+
+async def test_what_only_just_starts_ends_with_byway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = Started(monkeypatch)
+    started.wait.clear()
+    async with world(tmp_path) as here:
+        visit = spawn(fault(here.dialer(here.server.links["ss"]), here.site.destination), name="visit")
+        await until(lambda: bool(started.pids))
+        async with asyncio.timeout(ANSWER_S):
+            await here.engine.close()
+            assert "Byway ends" in str(await visit)
+        assert has_ended(started.pids[0])
+        assert os.listdir(here.folder) == []
+        error = await fault(here.dialer(here.server.links["ss"]), here.site.destination)
+        assert "Byway ends" in str(error)
+        assert len(started.pids) == 1
+
+
+async def test_an_engine_that_dies_in_its_start_is_told_and_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It listens, and has not begun to work."""
+    started = Started(monkeypatch)
+    started.wait.clear()
+    async with world(tmp_path) as here:
+        dialer = here.dialer(here.server.links["ss"])
+        visit = spawn(fault(dialer, here.site.destination), name="visit")
+        await until(lambda: bool(started.pids))
+        os.kill(started.pids[0], signal.SIGKILL)
+        await until(lambda: has_ended(started.pids[0]))
+        started.wait.set()
+        async with asyncio.timeout(ANSWER_S):
+            error = await visit
+        assert relay_fault(error) is RelayFault.ENGINE
+        assert str(error) == "relay key: the engine ended at its start"
+        assert os.listdir(here.folder) == []
+        assert await page(dialer, here.site.destination) == b"hello"
+        assert here.site.count == 1
+
+
+async def test_a_key_that_leaves_in_the_middle_of_a_start_does_not_fail_the_visit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process has a key that is no longer in use then, so another one takes its place."""
+    started = Started(monkeypatch)
+    started.wait.clear()
+    async with world(tmp_path) as here:
+        one, two = here.dialer(here.server.links["ss"], "one"), here.dialer(here.server.links["trojan"], "two")
+        visit = spawn(page(one, here.site.destination), name="visit")
+        await until(lambda: bool(started.pids))
+        two.retire()
+        started.wait.set()
+        assert await visit == b"hello"
+        assert _users(here) == {"k1"}
+        assert started.pids[1:] == [_pid(here)]
+        await until(lambda: has_ended(started.pids[0]))
+
+
+async def test_a_process_that_answers_no_more_gets_no_more_openings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be stopped, or in a loop. It runs, so nothing else would end it."""
+    async with world(tmp_path) as here:
+        dialer = here.dialer(here.server.links["ss"])
+        assert await page(dialer, here.site.destination) == b"hello"
+        first = _pid(here)
+        os.kill(first, signal.SIGSTOP)
+        with monkeypatch.context() as soon:
+            soon.setattr(opening_module, "ANSWER_S", 0.2)
+            error = await fault(dialer, here.site.destination)
+        assert str(error) == "relay key: the engine failed (it did not answer within 0.2 s)"
+        assert relay_fault(error) is RelayFault.ENGINE
+        assert await page(dialer, here.site.destination) == b"hello"
+        await until(lambda: has_ended(first))
+        assert here.engine._running[-1].process.pid != first
+
+
+async def test_one_key_more_than_a_process_may_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of the others have tunnels. They go on, and the key that has no place in the new process keeps that in the
+    old one."""
+    monkeypatch.setattr(engine_module, "KEYS_MAX", 3)
+    async with world(tmp_path) as here:
+        link = here.server.links["ss"]
+        dialers = [here.dialer(link, f"key{n}") for n in range(1, 5)]
+        tunnels = [await dialer.dial(here.site.destination) for dialer in dialers[:3]]
+        for tunnel in tunnels:
+            assert await answer(tunnel) == b"hello"
+        first = _pid(here)
+        assert _users(here) == {"k1", "k2", "k3"}
+        assert await page(dialers[3], here.site.destination) == b"hello"
+        assert _users(here) == {"k4", "k3", "k2"}, "the one that was used first is left out"
+        assert await page(dialers[0], here.site.destination) == b"hello"
+        assert [running.process.pid for running in here.engine._running] == [first, _pid(here)]
+        for tunnel in tunnels:
+            await finish(tunnel)
+        await until(lambda: has_ended(first))
+        assert await page(dialers[0], here.site.destination) == b"hello"
 
 
 async def test_the_process_with_a_removed_key_ends_at_once_where_nothing_is_open(tmp_path: Path) -> None:
