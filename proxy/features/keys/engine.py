@@ -206,10 +206,12 @@ class MihomoEngine:
         self._watch()
 
     async def _start_with(self, key: KeyInUse, binary: Binary, outward_port: int) -> RunningEngine:
-        """Starts a process with the keys in use. One that the engine refuses is left out from then on."""
-        ready_password = new_password()
+        """Starts a process with the keys in use. One that the engine refuses is left out from then on. Where the engine
+        ends and does not say for which, as in a crash, the key has a process of its own."""
+        ready_password, is_alone = new_password(), False
         while True:
-            used = [each for each in self._keys.values() if each.dialers and each is not key and each.is_ready]
+            others = () if is_alone else self._keys.values()
+            used = [each for each in others if each.dialers and each is not key and each.is_ready]
             used.sort(key=KeyInUse.place_in_engine)
             entries = {each: each.entry() for each in (key, *used[: KEYS_MAX - 1])}
             made = partial(
@@ -221,8 +223,12 @@ class MihomoEngine:
                 place = log_lines.refused_outbound("\n".join(error.lines))
                 names = [str(outbound["name"]) for outbound in made(0)["proxies"]]
                 refused = None if place is None or place >= len(names) else self._by_user.get(names[place])
-                if refused is None:
+                if refused is None and error.lines and len(entries) > 1:
+                    is_alone = True
+                    continue
+                if refused is None and not (error.lines and any(each.process.is_alive for each in self._running)):
                     raise
+                refused = refused or key  # the engine works, but not with this key
                 refused.is_refused = True
                 if refused is key:
                     raise NoEngine("the engine does not take this key") from None

@@ -414,6 +414,46 @@ async def test_a_key_that_the_engine_refuses_stops_no_other(tmp_path: Path) -> N
         assert await page(good, here.site.destination) == b"hello"
 
 
+async def test_a_key_for_which_the_engine_crashes_at_its_start_stops_no_other(tmp_path: Path) -> None:
+    """It does not say which key it was. As long as it runs with another key, the fault is the key's."""
+    mihomo = programs.require("mihomo")
+    crashing = tmp_path / "crashing"
+    crashing.write_text(f"""#!/bin/sh
+config=$(/bin/cat)
+case "$config" in *crash.example*) echo "panic: runtime error: index out of range [7]"; exit 2;; esac
+exec {mihomo} "$@" <<END
+$config
+END
+""")
+    crashing.chmod(0o700)
+    async with world(tmp_path) as here:
+        here.engine._find = lambda: Binary(crashing, "1.19.32", is_packaged=False)
+        links = [here.server.links["ss"], "trojan://x@192.0.2.7:1?sni=crash.example", here.server.links["trojan"]]
+        first, bad, second = (here.dialer(link, f"key{n}") for n, link in enumerate(links))
+        assert await page(first, here.site.destination) == b"hello"
+        assert _users(here) == {"k1"}
+        for _ in range(3):
+            with pytest.raises(DialError, match="relay key1: the engine does not take this key"):
+                await bad.dial(here.site.destination)
+        assert await page(second, here.site.destination) == b"hello"
+        assert _users(here) == {"k1", "k3"}, "the bad one is left out from then on"
+
+
+async def test_an_engine_that_crashes_with_each_key_is_no_fault_of_a_key(tmp_path: Path) -> None:
+    crashing = tmp_path / "crashing"
+    crashing.write_text('#!/bin/sh\necho "panic: out of memory"\nexit 2\n')
+    crashing.chmod(0o700)
+    async with world(tmp_path) as here:
+        find = here.engine._find
+        here.engine._find = lambda: Binary(crashing, "1.19.32", is_packaged=False)
+        dialers = [here.dialer(here.server.links["ss"], name) for name in ("one", "two")]
+        with pytest.raises(DialError, match="relay one: the engine ended at its start"):
+            await dialers[0].dial(here.site.destination)
+        here.engine._find = find
+        for dialer in dialers:
+            assert await page(dialer, here.site.destination) == b"hello"
+
+
 async def test_the_server_of_a_key_over_udp_hears_nothing_before_the_key_is_used(tmp_path: Path) -> None:
     """Its packets are the engine's own. The key is in the process from its start, where its server has an address."""
     async with world(tmp_path) as here:
