@@ -50,6 +50,7 @@ class KeyInUse:
         self.is_cut = False  # the last connection to the server that ended had brought no byte
         self.unproven = 0  # streams that brought no byte yet
         self._delivery: _Delivery | None = None
+        self._heard_at = float("-inf")  # by the loop's clock: it was seen that something beyond the key can be reached
         self._openings: list[asyncio.Future[None]] = []  # those that wait until the server is reached
         self._open = 0  # connections to the server
         self._dialing = 0
@@ -65,6 +66,16 @@ class KeyInUse:
 
     def delivered(self, destination: Destination) -> None:
         self._delivery = _Delivery(destination, asyncio.get_running_loop().time())
+        self.heard()
+
+    def heard(self) -> None:
+        """Something beyond the key answered, or refused."""
+        self._heard_at = asyncio.get_running_loop().time()
+
+    @property
+    def was_heard(self) -> bool:
+        """Whether anything beyond the key has just been heard."""
+        return asyncio.get_running_loop().time() - self._heard_at <= DELIVERED_S
 
     def works_for_another(self, destination: Destination) -> bool:
         """Whether another destination has just been reached through the key."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -20,10 +20,10 @@ from proxy.features.keys.key_in_use import AnswerStream, KeyInUse
 from proxy.features.keys.log_lines import LineFault
 from proxy.features.keys.process import EngineProcess
 from proxy.features.keys.tunnel import asked_of_engine, leads_to
-from proxy.model import Destination, Stage, Symptom
+from proxy.model import Destination, IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.deadline import deadline
-from proxy.net.dialers.key_relay import engine_failed
+from proxy.net.dialers.key_relay import DestinationLookup, engine_failed
 from proxy.net.dialers.socks import Socks5Dialer
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import Resolver
@@ -37,6 +37,9 @@ ANSWER_S = 5.0
 
 GIVEN_UP_S = 5.0
 """Seconds without an answer after which the engine gives up a server over UDP. An end as late is no answer."""
+
+_NOT_OF_THE_KEY = (Symptom.NO_NAME, Symptom.FORBIDDEN, Symptom.LOCAL, Symptom.OFFLINE)
+"""Why a name has no address, whatever the key it was asked through."""
 
 
 def suspended_s() -> float:
@@ -175,7 +178,7 @@ class KeyDialer:
         self._relay = key.relay
         self._engine = engine
         through = self._relay.lookup_through if self._relay.key.protocol.needs_address else None
-        self._lookup = None if through is None else through(self)
+        self._lookup = None if through is None else self._lookup_by(through(self))
         key.dialers.add(self)
 
     def retire(self) -> None:
@@ -192,14 +195,10 @@ class KeyDialer:
         """See Dialer. Returns when the key's server is reached; over UDP, when the engine has the request."""
         key, name, timeout_s = self._key, self._relay.name, self._relay.timeout_s
         key.used_at = time.monotonic()
+        if self._lookup is not None and destination.address is None:
+            await self._running()  # its own faults, before a name is asked through it
         asked = await asked_of_engine(self._relay, self._lookup, destination)
-        if key.is_over_udp:
-            await key.resolve()
-        try:
-            with deadline(timeout_s):
-                running = await self._engine.running_for(key)
-        except TimeoutError:
-            raise engine_failed(name, f"the engine did not start within {timeout_s:g} s") from None
+        running = await self._running()
         with running.opening(), key.opening() as opening:
             try:
                 inner = await running.dial(key.user, key.password, name, asked)
@@ -213,6 +212,36 @@ class KeyDialer:
                 stream.abort()
                 raise
         return stream
+
+    async def _running(self) -> RunningEngine:
+        """Returns the process that has the key, whose server has an address. Raises DialError."""
+        key, timeout_s = self._key, self._relay.timeout_s
+        if key.is_over_udp:
+            await key.resolve()
+        try:
+            with deadline(timeout_s):
+                return await self._engine.running_for(key)
+        except TimeoutError:
+            raise engine_failed(self._relay.name, f"the engine did not start within {timeout_s:g} s") from None
+
+    def _lookup_by(self, lookup: DestinationLookup) -> DestinationLookup:
+        """Returns the lookup through this key, which blames the key where not even a name server was heard through
+        it."""
+
+        async def addresses(destination: Destination) -> Sequence[IPAddress]:
+            began = asyncio.get_running_loop().time()
+            try:
+                return await lookup(destination)
+            except DialError as error:
+                if error.symptom in _NOT_OF_THE_KEY or self._key.was_heard:
+                    raise
+                silent = log_lines.fault_of(LineFault.SILENT, self._relay.key, self._relay.name, is_cut=False)
+                assert silent is not None
+                if asyncio.get_running_loop().time() - began >= GIVEN_UP_S:
+                    self._key.next_address()
+                raise silent from None
+
+        return addresses
 
     def __repr__(self) -> str:
         return f"<relay {self._relay.name} by key {self._relay.key!r}>"
@@ -300,6 +329,8 @@ class KeyStream(AnswerStream):
         """The engine says that this opening failed. It would try for 5 s."""
         if self.has_answered or self._fault is not None:
             return
+        if fault is LineFault.DESTINATION:
+            self._key.heard()
         if fault in (LineFault.SILENT, LineFault.UNREACHABLE):
             self._key.next_address()
         if (error := self._error(fault)) is not None:

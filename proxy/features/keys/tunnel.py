@@ -27,7 +27,7 @@ def leads_to(key: Key, address: IPAddress) -> bool:
 async def asked_of_engine(relay: KeyRelay, lookup: DestinationLookup | None, destination: Destination) -> Destination:
     """Returns the destination that the engine is asked for: the destination itself, or for a key that needs addresses
     one of its addresses, IPv4 first, since a server need not carry the IPv6 that it gives. `lookup` is that through
-    the key. Raises DialError, which blames neither the relay nor the site."""
+    the key. Raises DialError, which blames the relay only where `lookup` does, and never the site."""
     if not relay.key.protocol.needs_address:
         return destination
     name = f"relay {relay.name}"
@@ -41,6 +41,8 @@ async def asked_of_engine(relay: KeyRelay, lookup: DestinationLookup | None, des
     try:
         found = await lookup(destination)
     except DialError as error:
+        if error.symptom in (Symptom.RELAY_DOWN, Symptom.RELAY_AUTH):
+            raise
         symptom = error.symptom if error.symptom in (Symptom.FORBIDDEN, Symptom.LOCAL) else Symptom.SKIPPED
         raise DialError(f"{name} takes addresses only: {error}", stage=Stage.RELAY, symptom=symptom) from None
     for address in sorted(found, key=lambda address: address.version):

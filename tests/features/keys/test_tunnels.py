@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
@@ -16,13 +17,14 @@ from proxy.detect.relay_faults import RelayFault, relay_fault
 from proxy.features.keys.tunnel import asked_of_engine, leads_to
 from proxy.model import Destination, IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
+from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.key_relay import DestinationLookup, KeyRelay
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import make_poller
 from proxy.wire.keys.reader import read_key
 from proxy.wire.keys.values import WireGuard
-from tests.features.keys.test_engine import World, _pid, answer, fault, page, world
+from tests.features.keys.test_engine import ANSWER_S, World, _pid, answer, fault, page, world
 from tests.features.keys.test_network import CALLS, addressed
 from tests.support import programs
 from tests.support.rows import each_row
@@ -101,6 +103,40 @@ async def test_what_wireguard_does_not_answer_is_the_keys_and_what_a_site_refuse
         down = await fault(good, here.site.destination)
         assert relay_fault(down) is RelayFault.KEY_UNANSWERED
         assert here.site.count == 0
+
+
+@wireguard
+@pytest.mark.parametrize(
+    ("is_wrong", "port", "blamed"),
+    [
+        pytest.param(True, None, RelayFault.KEY_UNANSWERED, id="wrong key"),
+        pytest.param(False, 1, None, id="a name server that is not there"),
+        pytest.param(False, None, None, id="a name server that answers"),
+    ],
+)
+async def test_a_name_is_not_found_because_of_the_key_only_where_not_even_a_name_server_was_heard_through_it(
+    tmp_path: Path, *, is_wrong: bool, port: int | None, blamed: RelayFault | None
+) -> None:
+    async with world(tmp_path) as here, WireGuardServer(tmp_path) as server:
+        names = Destination(BEHIND, port or here.site.port)
+
+        def through(dialer: Dialer) -> DestinationLookup:
+            async def fails(_: Destination) -> Sequence[IPAddress]:
+                stream = await dialer.dial(names)
+                with suppress(ConnectionError):
+                    await answer(stream)
+                stream.fault_before_answer(Symptom.RESET)
+                stream.close()
+                raise DialError("all servers failed", stage=Stage.RESOLVE, symptom=Symptom.SKIPPED)
+
+            return fails
+
+        direct = TcpDialer(here.poller, Resolver(), lambda *_: None)
+        key = read_key(server.link(wrong=is_wrong))
+        dialer = here.engine.dialer(KeyRelay("wg", key, direct, None, None, ANSWER_S, through))
+        found = await fault(dialer, here.site.destination)
+    assert relay_fault(found) is blamed, found
+    assert found.symptom is (Symptom.SKIPPED if blamed is None else Symptom.RELAY_DOWN)
 
 
 @wireguard
