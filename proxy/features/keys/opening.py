@@ -24,6 +24,7 @@ from proxy.model import Destination, IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.deadline import deadline
 from proxy.net.dialers.key_relay import DestinationLookup, engine_failed
+from proxy.net.dialers.relay_handshake import relay_unreached
 from proxy.net.dialers.socks import Socks5Dialer
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import Resolver
@@ -217,7 +218,10 @@ class KeyDialer:
         """Returns the process that has the key, whose server has an address. Raises DialError."""
         key, timeout_s = self._key, self._relay.timeout_s
         if key.is_over_udp:
-            await key.resolve()
+            try:
+                await key.resolve()
+            except DialError as error:
+                raise relay_unreached(error, self._relay.name) from None
         try:
             with deadline(timeout_s):
                 return await self._engine.running_for(key)

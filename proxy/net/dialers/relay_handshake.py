@@ -180,11 +180,20 @@ async def dial_relay(via: Dialer, endpoint: Destination, relay: str) -> Stream:
     try:
         return await via.dial(endpoint)
     except DialError as error:
-        if error.symptom in _NOT_THE_RELAYS or error.symptom.blames_relay:
+        unreached = relay_unreached(error, relay)
+        if unreached is error:
             raise
-        text = f"relay {relay} cannot be reached: {error}"
-        evidence: Evidence = {**error.evidence, "relay": error.symptom}
-        raise DialError(text, stage=error.stage, symptom=Symptom.RELAY_DOWN, evidence=evidence) from error
+        raise unreached from error
+
+
+def relay_unreached(error: DialError, relay: str) -> DialError:
+    """Returns the error of a relay whose own endpoint was not reached, or has no address, because of `error`: that one
+    itself, if its cause is on this computer."""
+    if error.symptom in _NOT_THE_RELAYS or error.symptom.blames_relay:
+        return error
+    text = f"relay {relay} cannot be reached: {error}"
+    evidence: Evidence = {**error.evidence, "relay": error.symptom}
+    return DialError(text, stage=error.stage, symptom=Symptom.RELAY_DOWN, evidence=evidence)
 
 
 _NOT_THE_RELAYS = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.SKIPPED, Symptom.ABANDONED})

@@ -21,7 +21,7 @@ from proxy.features.keys import engine as engine_module
 from proxy.features.keys.binary import Binary, NoEngine
 from proxy.features.keys.engine import MihomoEngine
 from proxy.features.keys.engine_config import Entry, configuration
-from proxy.model import Destination, IPAddress, Stage, Symptom
+from proxy.model import Destination, Evidence, IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.dialer import Dialer
@@ -539,3 +539,43 @@ class _Counting:
 
 def _pid(here: World) -> int:
     return here.engine._running[-1].process.pid
+
+
+class _Unresolved(AddressLookup):
+    """No encrypted DNS server answers."""
+
+    async def resolve(self, host: str) -> Sequence[IPAddress]:
+        raise DialError(f"nothing for {host}", stage=Stage.RESOLVE, symptom=Symptom.RESOLVE_FAILED, evidence=_SILENT)
+
+
+_SILENT: Evidence = {"doh": "doh_down"}
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "hysteria2://pw@relay.example:443",
+        f"tuic://{UUID}:pw@relay.example:443",
+        f"wireguard://{quote(WG_KEY, safe='')}@relay.example:443?publickey={quote(WG_PEER, safe='')}&address=10.0.0.2",
+    ],
+    ids=["hysteria2", "tuic", "wireguard"],
+)
+async def test_a_server_over_udp_whose_name_has_no_address_is_a_relay_whose_name_is_unresolved(
+    tmp_path: Path, link: str
+) -> None:
+    """Whatever the destination: that of WireGuard would be asked through the key."""
+
+    def through(_: Dialer) -> DestinationLookup:
+        async def asked(_: Destination) -> Sequence[IPAddress]:
+            raise AssertionError("nothing is asked through a key that has no server")
+
+        return asked
+
+    async with world(tmp_path) as here:
+        direct = TcpDialer(here.poller, Resolver(), lambda *_: None)
+        dialer = here.engine.dialer(KeyRelay("key", read_key(link), direct, _Unresolved(), None, ANSWER_S, through))
+        for host in ("site.example", "203.0.113.7"):
+            error = await fault(dialer, Destination(host, 443))
+            assert relay_fault(error) is RelayFault.NAME_UNRESOLVED
+            assert str(error) == "relay key cannot be reached: nothing for relay.example"
+        assert not here.engine._running, "nothing was started"
