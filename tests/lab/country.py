@@ -399,7 +399,7 @@ class Running(Byway):
             with contextlib.closing(open_reader(self.state / "byway.sqlite")) as db:
                 rows = queries.log(db, limit=_ROWS_REPORTED)
                 changes = queries.changes(db, limit=_ROWS_REPORTED)
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:  # OSError: it did not start
             return [f"its log cannot be read: {error}"]
         return [
             f"its last {len(rows)} connections, the newest first:",

@@ -61,6 +61,18 @@ url = "socks5://127.0.0.1:9050?resolve=local"
 name = "own"
 url = "addon://tunnel"
 
+[[relay]]
+name = "key"
+url = "vless://00000000-0000-4000-8000-000000000000@192.168.7.7:443?security=tls&allowInsecure=1&odd=1#hunter2"
+ignore_fields = ["odd"]
+pin = "0000000000000000000000000000000000000000000000000000000000000000"
+local = true
+
+[[subscription]]
+name = "shop"
+source = "https://shop.example.org/hunter2"
+disabled = ["shop/DE"]
+
 [[group]]
 name = "eu"
 relays = ["vps", "old"]
@@ -74,6 +86,8 @@ hosts = ["pinned.example.org"]
 """
 RULES = """\
 DOMAIN-SUFFIX,by-rule.example.org,RELAY:vps
+DOMAIN,by-key.example.org,RELAY:key
+DOMAIN,by-shop.example.org,RELAY:shop
 DOMAIN,refused.example.org,BLOCK
 MATCH,AUTO
 """
@@ -146,7 +160,7 @@ def test_a_refusal_is_one_line_and_a_code(folder: Path, capsys: pytest.CaptureFi
     [
         ("config.toml", CONFIGURED.replace("public_only = true", "publc_only = true"), "config.toml:10: unknown key"),
         ("config.toml", CONFIGURED + "[", "config.toml:"),
-        ("rules.txt", f"{RULES}DOMAIN,x.example,RELAY:unknown\n", "rules.txt:4: "),
+        ("rules.txt", f"{RULES}DOMAIN,x.example,RELAY:unknown\n", "rules.txt:6: "),
         ("addons/pin.py", RAISES_WHEN_LOADED, "addons/pin.py:3: "),
         ("addons/pin.py", "def plan(request): return None\n", "addons/pin.py:1: "),
     ],
@@ -166,7 +180,8 @@ def test_an_error_is_shown_with_its_file_and_line(
 
 def test_each_relay_has_a_stand_in_of_its_kind_and_no_secret_is_left(tmp_path: Path) -> None:
     text, kinds = stood_in(CONFIGURED, Path("/trust.crt"))
-    assert kinds == [RelayKind.HTTPS, RelayKind.SOCKS4A, RelayKind.SOCKS5H, RelayKind.HTTP, RelayKind.SOCKS5]
+    first = [RelayKind.HTTPS, RelayKind.SOCKS4A, RelayKind.SOCKS5H, RelayKind.HTTP, RelayKind.SOCKS5]
+    assert kinds == [*first, RelayKind.SOCKS5H, RelayKind.SOCKS5H]
     file = tmp_path / "config.toml"
     file.write_text(f"config_version = 1\n{text}")
     settings = load(file).settings
@@ -176,6 +191,8 @@ def test_each_relay_has_a_stand_in_of_its_kind_and_no_secret_is_left(tmp_path: P
         "far": "vps>socks5h://192.0.2.129:2002>http://192.0.2.129:2003",
         "local": "socks5://192.0.2.129:2004?resolve=local",
         "own": "addon://tunnel",
+        "key": "socks5h://192.0.2.129:2005",
+        "shop": "socks5h://192.0.2.129:2006",
     }
     for secret in ("zoya", "hunter2", "example.org:", "password_cmd", "9050", "user ="):
         assert secret not in text
@@ -199,9 +216,11 @@ def test_a_configuration_without_relays_stays() -> None:
 def test_hosts_of_rules_and_named_ones_are_sites() -> None:
     chosen = rows(["sni-drop-*"], ["Wiki.example=sni-drop-records", "by-rule.example.org=address-drop"], RULES)
     named = {row.name: row for row, is_named in chosen if is_named}
-    assert list(named) == ["by-rule.example.org", "refused.example.org", "wiki.example"]
+    assert list(named) == [
+        *(f"{name}.example.org" for name in ("by-rule", "by-key", "by-shop", "refused")), "wiki.example"
+    ]  # fmt: skip
     assert [row.arrange for row in named.values()] == [
-        BY_NAME[name].arrange for name in ("address-drop", "healthy", "sni-drop-records")
+        BY_NAME[name].arrange for name in ("address-drop", "healthy", "healthy", "healthy", "sni-drop-records")
     ]
     others = [row.name for row, is_named in chosen if not is_named]
     assert len(others) > 2
@@ -269,6 +288,9 @@ def test_the_country_with_rules_and_an_addon(folder: Path, addon: str) -> None:
     assert said["dns-nxdomain"][0] == "3/3", done.stdout
     assert said["by-rule.example.org"][:2] == ["3/3", "relay*"], done.stdout
     assert "\n    RELAY rules.txt:1 DOMAIN-SUFFIX,by-rule.example.org,RELAY:vps" in done.stdout
+    for name in ("key", "shop"):
+        assert said[f"by-{name}.example.org"][:2] == ["3/3", "relay*"], done.stdout
+        assert f",RELAY:{name}" in done.stdout
     assert said["refused.example.org"][:2] == ["0/3", "none*"], done.stdout
     assert said["pinned.example.org"][:2] == ["3/3", "relay"], done.stdout
     if addon is PIN:
@@ -279,3 +301,13 @@ def test_the_country_with_rules_and_an_addon(folder: Path, addon: str) -> None:
         assert f"addon pin: {folder}/addons/pin.py:3: " in done.stdout
         assert "(faults: 3, stopped)" in done.stdout
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.slow
+@pytest.mark.namespaces
+async def test_a_byway_that_does_not_start_is_refused_with_its_own_words(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(with_config, "stood_in", lambda *_: ("[auto]\nretset = true\n", []))
+    with pytest.raises(Refused, match='exit code 7 before it listened; .*unknown key "retset"'):
+        await with_config.run(folder, rows(["healthy"], [], ""), lambda _: None)

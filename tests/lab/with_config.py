@@ -1,9 +1,9 @@
 """Runs the scenarios with somebody's rules and addons: `make lab CONFIG=DIR`.
 
 A copy of a configuration folder is used in the country. Each relay in it is replaced by a stand-in of the same kind, in
-the country; control pages, encrypted DNS servers and the times of detection are those of the lab. Hosts that rules name
-are sites there, so that their rules apply; NAME puts another one there, NAME=SCENARIO one to which a scenario happens.
-Nothing is sent outside, and nothing is written in the folder.
+the country, each key and each subscription by a SOCKS relay; control pages, encrypted DNS servers and the times of
+detection are those of the lab. Hosts that rules name are sites there, so that their rules apply; NAME puts another one
+there, NAME=SCENARIO one to which a scenario happens. Nothing is sent outside, and nothing is written in the folder.
 
     make lab CONFIG=~/.config/byway
     make lab CONFIG=~/.config/byway ONLY='sni-*' SITES='blog.example.org wiki.example.org=sni-drop-records'
@@ -32,6 +32,7 @@ from typing import Any
 
 from proxy.config.relays import is_name
 from proxy.config.toml_edit import TomlText
+from proxy.wire.keys.pasted import KEY_SCHEMES, scheme_of
 from proxy.wire.relay_url import RelayKind, parse, parse_chain
 from tests.lab import places, trials
 from tests.lab.all_scenarios import BY_NAME, SCENARIOS
@@ -131,15 +132,20 @@ def rows(patterns: Sequence[str], names: Sequence[str], rules: str) -> list[tupl
 
 
 def stood_in(text: str, trust: Path) -> tuple[str, list[RelayKind]]:
-    """Returns a configuration with a stand-in for each relay, and their kinds in the order of their ports. It has no
-    password, and does not say where to listen. A list that would be fetched may be empty. Raises Refused."""
+    """Returns a configuration with a stand-in for each relay and each subscription, and their kinds in the order of
+    their ports. It has no password, and does not say where to listen. A list that would be fetched may be empty. Raises
+    Refused."""
     try:
         edited = TomlText(text)
         kinds = list[RelayKind]()
 
         def hop_of(hop: str) -> str:
-            if is_name(hop) or (kind := parse(hop).kind) is RelayKind.ADDON:
+            if is_name(hop):
                 return hop
+            kind = RelayKind.SOCKS5H if scheme_of(hop) in KEY_SCHEMES else parse(hop).kind
+            return hop if kind is RelayKind.ADDON else stand_in(kind)
+
+        def stand_in(kind: RelayKind) -> str:
             kinds.append(kind)
             scheme = "socks5" if kind is RelayKind.SOCKS5 else kind
             options = {RelayKind.HTTPS: f"?ca={trust}", RelayKind.SOCKS5: "?resolve=local"}
@@ -147,9 +153,14 @@ def stood_in(text: str, trust: Path) -> tuple[str, list[RelayKind]]:
 
         for number, relay in enumerate(edited.document.get("relay", ())):
             edited.set(("relay", number, "url"), ">".join(map(hop_of, parse_chain(relay["url"]))))
-            for key in ("password_cmd", "public_only"):
+            for key in ("password_cmd", "public_only", "ignore_fields", "pin", "local"):
                 if key in relay:
                     edited.remove(("relay", number, key))
+        followed = [subscription["name"] for subscription in edited.document.get("subscription", ())]
+        if followed:
+            edited.remove_tables("subscription", range(len(followed)))
+        for name in followed:
+            edited.append("relay", {"name": name, "url": stand_in(RelayKind.SOCKS5H)})
         for number, listed in enumerate(edited.document.get("list", ())):
             if "://" in listed["source"]:
                 edited.set(("list", number, "allow_empty"), True)
