@@ -309,5 +309,5 @@ async def test_a_byway_that_does_not_start_is_refused_with_its_own_words(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(with_config, "stood_in", lambda *_: ("[auto]\nretset = true\n", []))
-    with pytest.raises(Refused, match='exit code 7 before it listened; .*unknown key "retset"'):
+    with pytest.raises(Refused, match=r'exit code 7 before it listened; .*unknown key "retset"'):
         await with_config.run(folder, rows(["healthy"], [], ""), lambda _: None)

@@ -104,7 +104,7 @@ def take_over(
         hint_in_use(call, running)
         call.output.hint("To undo it: `byway import --undo`")
     if not is_new:
-        call.output.hint("Nothing in it is new.")
+        call.output.hint("Nothing in it is new." if made.has_something else "Nothing in it can be taken.")
         return None if made.has_something else Exit.BAD
     if not is_written and not yes and not may_ask:
         raise Misused("nothing was imported: without a terminal, check what is shown and use --yes")

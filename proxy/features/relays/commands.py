@@ -288,8 +288,10 @@ def add(
     the server, so it must be compared with one from the key's owner. A subscription is fetched through your relays; its
     relays are a group, which follows the file."""
     from proxy.config.edit import add_relays, relays_in
-    from proxy.features.relays.input import ask_password, read_given, read_piped, subscription_in
+    from proxy.features.relays.input import STANDARD_INPUT, ask_password, read_given, read_piped, subscription_in
 
+    if url == STANDARD_INPUT and sys.stdin is not None and sys.stdin.isatty():
+        call.output.hint(f"Paste it, press Enter, then {'Ctrl-Z and Enter' if sys.platform == 'win32' else 'Ctrl-D'}.")
     piped = read_piped(url)
     if address := subscription_in(url if piped is None else piped):
         from proxy.features.relays.subscriptions import subscribe

@@ -57,7 +57,7 @@ def show_results(call: Invocation, results: Sequence[Document]) -> None:
             result["relay"],
             result["words"],
             span(result["elapsed_s"]) if call.output.fancy else result["elapsed_s"],
-            details(result),
+            "" if call.output.fancy and details(result) == result["fault"] else details(result),  # the result has it
         )
         for result in results
     ]

@@ -269,7 +269,7 @@ def tls_of(fields: Fields, *, always: bool) -> Tls | None:
         raise fields.unsupported(
             "insecure",
             "the server's certificate would not be checked, so anyone on the way could read all of it; such a key is "
-            "taken only with the pin of its certificate",
+            "taken only with the pin of its certificate (`byway relay add --pin`)",
         )
     if fields.has("disable_sni") and fields.flag("disable_sni") and security == "reality":
         raise fields.damaged("disable_sni", "of a key with REALITY")

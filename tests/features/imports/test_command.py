@@ -277,7 +277,7 @@ def test_a_backup_of_omega(byway: Byway, home: Home, source: Path) -> None:
         ("proxies: [\n", "it is not valid YAML: the fault is in line 2", Exit.CONFIG),
         ("\x00", "config.yaml:1", Exit.CONFIG),
         ("proxies: []\nrules: []\n", "It has no relay, no group and no rule.", Exit.BAD),
-        ("rules: ['GEOSITE,a,DIRECT']\n", "Nothing in it is new.", Exit.BAD),
+        ("rules: ['GEOSITE,a,DIRECT']\n", "Nothing in it can be taken.", Exit.BAD),
     ],
 )
 def test_a_file_with_nothing_to_take_is_said_in_a_sentence(

@@ -224,6 +224,10 @@ def test_standard_input(byway: Byway, home: Home, monkeypatch: pytest.MonkeyPatc
     ran = byway("relay", "add", "-", "--no-test")
     assert ran.code == 2
     check_list(home, ran.rows, ran.err, "standard input")
+    assert "Paste it" not in ran.err
+    monkeypatch.setattr(sys, "stdin", io.StringIO("socks5h://127.0.0.1:1\n"))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    assert byway("relay", "add", "-", "--no-test").err.startswith("Paste it, press Enter, then Ctrl-D.\n")
 
 
 def test_files_that_hold_no_relay(byway: Byway, home: Home, tmp_path: Path) -> None:

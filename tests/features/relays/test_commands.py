@@ -572,6 +572,7 @@ relay  result                           time    details
 vps    works                            120 ms
 web    fails: user or password refused  40 ms   rejects the user and password
                                                 (407)
+old    fails: no answer                 3.0 s
 """
 
 
@@ -580,9 +581,11 @@ def test_a_test_at_80_columns(byway: Byway, running: Running, monkeypatch: pytes
         refused = RelayFault.CREDENTIALS_REFUSED
         yield Trial("web", True, False, False, 0.04, "relay_auth", "relay web rejects the user and password (407)",
                     refused.text, True, refused.fix("web"))  # fmt: skip
+        silent = RelayFault.SILENT
+        yield Trial("old", True, False, False, 3.0, "relay_down", "relay old: no answer", silent.text, True, "")
         yield Trial("vps", True, True, True, 0.12)
 
-    relays = (RelayConfig("vps", "socks5h://127.0.0.1:1"), RelayConfig("web", "http://127.0.0.1:2"))
+    relays = tuple(RelayConfig(name, f"http://127.0.0.1:{n}") for n, name in enumerate(("vps", "web", "old"), 1))
     running.world.settings = replace(running.world.settings, relay=relays)
     running.world.rules = ""
     running.do(running.world.overrides_changed)

@@ -102,7 +102,7 @@ def configuration(form: str, result: str) -> str:
 WEAKER = "is not known to Byway, and without it the connection may be weaker"
 UNCHECKED = (
     "the server's certificate would not be checked, so anyone on the way could read all of it; such a key is taken "
-    "only with the pin of its certificate"
+    "only with the pin of its certificate (`byway relay add --pin`)"
 )
 FOREIGN = [
     (

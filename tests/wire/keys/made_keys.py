@@ -221,7 +221,7 @@ GOOD: list[tuple[str, Key]] = [
 
 UNCHECKED = (
     "the server's certificate would not be checked, so anyone on the way could read all of it; such a key is taken "
-    "only with the pin of its certificate"
+    "only with the pin of its certificate (`byway relay add --pin`)"
 )
 WEAKER = "is not known to Byway, and without it the connection may be weaker"
 SECOND = "it names a second server, whose address Byway does not check"
