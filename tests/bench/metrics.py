@@ -119,6 +119,7 @@ TABLES: Mapping[str, tuple[Setting, tuple[Metric, ...]]] = {
     "Memory and start": (Setting.ALONE, (IDLE,)),
     "Tunnels by a SOCKS5 relay": (Setting.SOCKS_RELAY, (CONNECT,)),
     "Bulk by an HTTPS relay": (Setting.HTTPS_RELAY, (BULK_1, BULK_16)),
+    "Bulk by an https relay, by HTTP/2 and by HTTP/1.1": (Setting.HTTP2_RELAY, (BULK_1, BULK_16)),
     "What the log costs": (Setting.LOG, (CONNECT, KEEP_ALIVE)),
 }
 

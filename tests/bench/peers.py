@@ -41,6 +41,7 @@ class Setting(StrEnum):
     ALONE = "alone"
     SOCKS_RELAY = "socks-relay"
     HTTPS_RELAY = "https-relay"
+    HTTP2_RELAY = "http2-relay"
     LOG = "log"
 
 
@@ -53,7 +54,8 @@ class Place:
     socks_port: int  # for the kinds that it cannot tell apart from HTTP
     origin_port: int  # which also says yes to CONNECT and SOCKS5
     tls_port: int = 0  # stunnel, which leads to the origin
-    ca: Path = Path()  # of stunnel's certificate
+    ca: Path = Path()  # of the certificate of stunnel and HAProxy
+    http2_port: int = 0  # HAProxy, a relay by HTTP/2 and HTTP/1.1, before the origin
 
 
 Prepare = Callable[[Place], Sequence[str]]
@@ -185,6 +187,10 @@ def _https(place: Place) -> str:
     return f'[[relay]]\nname = "tls"\nurl = "https://127.0.0.1:{place.tls_port}?ca={place.ca}"\n'
 
 
+def _haproxy_relay(option: str) -> Callable[[Place], str]:
+    return lambda place: f'[[relay]]\nname = "h"\nurl = "https://127.0.0.1:{place.http2_port}?ca={place.ca}{option}"\n'
+
+
 # -- the others --------------------------------------------------------------------------------------------------------
 
 
@@ -304,22 +310,38 @@ def _tls_copy(place: Place) -> Sequence[str]:
     return sys.executable, "-I", "-S", str(script), str(place.port), str(place.tls_port), str(place.ca)
 
 
-def tls_relay(folder: Path, *, port: int, origin_port: int) -> tuple[Sequence[str], Path]:
-    """The command of a TLS relay before the origin, and the certificate that its clients must trust."""
+def tls_relay(
+    folder: Path, *, port: int, http2_port: int, origin_port: int
+) -> tuple[Sequence[str], Sequence[str], Path]:
+    """The commands of two relays over TLS before the origin: a bare one, and one that speaks HTTP/2 to those that
+    select it; and the certificate that their clients must trust."""
     authority = Authority()
     certificate, key = authority.write_server(folder, "127.0.0.1")
+    both = folder / "both.pem"
+    both.write_bytes(certificate.read_bytes() + key.read_bytes())
+    http2 = folder / "http2.cfg"
+    http2.write_text(
+        "global\n nbthread 1\n maxconn 6000\ndefaults\n mode http\n timeout connect 5s\n timeout client 1h\n"
+        f" timeout server 1h\nfrontend relay\n bind 127.0.0.1:{http2_port} ssl crt {both} alpn h2,http/1.1\n"
+        f" default_backend origin\nbackend origin\n server origin 127.0.0.1:{origin_port}\n"
+    )
     settings = folder / "stunnel.conf"
     settings.write_text(
         f"foreground = yes\npid =\ndebug = err\nsyslog = no\n[relay]\naccept = 127.0.0.1:{port}\n"
         f"connect = 127.0.0.1:{origin_port}\ncert = {certificate}\nkey = {key}\n"
     )
-    return (path_of("stunnel"), str(settings)), authority.write(folder)
+    return (
+        (path_of("stunnel"), str(settings)),
+        (path_of("haproxy"), "-db", "-f", str(http2)),
+        authority.write(folder),
+    )
 
 
 _ALL = (Kind.CONNECT, Kind.SOCKS5, Kind.HTTP)
 _WEB = (Kind.CONNECT, Kind.HTTP)
 _VIA_SOCKS = byway_with(last="MATCH,RELAY", relays=configured(1))
-_SOCKS_RELAY, _HTTPS_RELAY = Setting.SOCKS_RELAY, Setting.HTTPS_RELAY
+_SOCKS_RELAY, _HTTPS_RELAY, _HTTP2_RELAY = Setting.SOCKS_RELAY, Setting.HTTPS_RELAY, Setting.HTTP2_RELAY
+_BY_HTTP2, _BY_HTTP1 = (byway_with(last="MATCH,RELAY", relays=_haproxy_relay(o)) for o in ("", "&alpn=http/1.1"))
 
 PEERS = (
     Peer("byway", byway_with(), _ALL, note="10,000 rules, log on"),
@@ -344,6 +366,8 @@ PEERS = (
         needs=("stunnel",),
         note="Python: recv, sendall, a thread for each tunnel",
     ),
+    Peer("byway by HTTP/2", _BY_HTTP2, _ALL, _HTTP2_RELAY, needs=("haproxy",), note="HAProxy is the relay"),
+    Peer("byway by HTTP/1.1", _BY_HTTP1, _ALL, _HTTP2_RELAY, needs=("haproxy",), note="through the same HAProxy"),
     Peer("byway (log off)", byway_with(log="off"), _ALL, Setting.LOG),
     Peer("byway (log all)", byway_with(log="all"), _ALL, Setting.LOG),
 )

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
@@ -36,7 +36,7 @@ from tests.bench.peers import KNOWN, PEERS, ROOT, Peer, Place, Setting, tls_rela
 from tests.bench.svg import draw
 from tests.lab.spaces import move_into_own
 
-TLS_PORT = 8443
+TLS_PORT, HTTP2_PORT = 8443, 8444
 _FIRST_PORT = 9000
 _WARMING = Load(Mode.GET, 4, warmup_s=0)
 _WARMING_S = 0.2
@@ -66,7 +66,7 @@ class Runner:
         port = _FIRST_PORT + 2 * number % 20_000  # a new one each time: nothing of an earlier one is in the way
         folder = self._folder / str(number)
         folder.mkdir()
-        place = Place(folder, port, port + 1, ORIGIN_PORT, TLS_PORT, self._ca)
+        place = Place(folder, port, port + 1, ORIGIN_PORT, TLS_PORT, self._ca, HTTP2_PORT)
         command = peer.prepare(place)
         environment = {**_environment(), "HOME": str(folder)}
         core = self._bench.cores.proxy
@@ -198,12 +198,13 @@ def _run(
     def told(text: str) -> None:
         print(f"[{time.monotonic() - began:4.0f} s] {text}", flush=True)
 
-    command, ca = tls_relay(folder, port=TLS_PORT, origin_port=ORIGIN_PORT)
+    bare, http2, ca = tls_relay(folder, port=TLS_PORT, http2_port=HTTP2_PORT, origin_port=ORIGIN_PORT)
     points: dict[str, list[curves.Point]] = {}
-    if not command[0]:
-        command = [str(asked.build / "origin"), str(TLS_PORT)]  # nobody asks it: what needs stunnel is left out
-    with running(list(command), core=here.cores.load, folder=folder) as relay:
-        relay.wait_listening({TLS_PORT})
+    with ExitStack() as relays:
+        for port, command in ((TLS_PORT, bare), (HTTP2_PORT, http2)):
+            if command[0]:  # what needs one that is not installed is left out
+                relay = relays.enter_context(running(list(command), core=here.cores.load, folder=folder))
+                relay.wait_listening({port})
         runner = Runner(here, folder, ca, seconds=asked.seconds)
         rows = compare(runner, wanted, asked.rounds, told)
         for curve in wanted_curves:

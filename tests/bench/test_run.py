@@ -20,12 +20,15 @@ from tests.bench.svg import draw
 
 pytestmark = pytest.mark.slow
 
-_PEERS = ("byway", "microsocks", "tinyproxy", "byway via SOCKS5", "byway via HTTPS", "OpenSSL copy")
+_PEERS = (
+    "byway", "microsocks", "tinyproxy", "byway via SOCKS5", "byway via HTTPS", "OpenSSL copy",
+    "byway by HTTP/2", "byway by HTTP/1.1",
+)  # fmt: skip
 _METRICS = ("idle", "connect", "socks5", "first-visit", "keep-alive", "bulk-1")
 
 
 @pytest.mark.namespaces
-@pytest.mark.needs("cc", "microsocks", "tinyproxy", "stunnel")
+@pytest.mark.needs("cc", "haproxy", "microsocks", "tinyproxy", "stunnel")
 def test_each_number_of_each_proxy_is_measured(tmp_path: Path) -> None:
     command = [
         *(sys.executable, "-m", "tests.bench.run", "--rounds", "1", "--seconds", "0.1"),
