@@ -267,6 +267,11 @@ class ConnectHttp2:
             self._take_from_h2()
             self._is_broken = True  # from now on, h2 takes and sends nothing
 
+    @property
+    def unsent(self) -> int:
+        """The bytes of the next `data_to_send`."""
+        return len(self._out)
+
     def data_to_send(self) -> bytearray:
         """Returns what is to be sent, and forgets it."""
         data, self._out = self._out, bytearray()

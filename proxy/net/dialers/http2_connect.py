@@ -10,7 +10,8 @@ wait. When a relay ends a connection (GOAWAY), or it is frozen or leads over a w
 on and later ones get another one. When both are full, tunnels take HTTP/1.1, as they do at other relays.
 
 So do those that would share a connection which loses packets: TCP slows down for each loss, and with it all tunnels of
-the connection, where HTTP/1.1 has a connection for each.
+the connection, where HTTP/1.1 has a connection for each. Tunnels that are open stay where they are: TLS with the site
+binds them to their path from its first bytes on, and those that are opened at once have them before a loss shows.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from proxy.net.dialers.http_connect import NO_CONNECT, HttpConnectDialer, check_
 from proxy.net.dialers.relay_handshake import Handshake, Request, dial_relay
 from proxy.net.dialers.slots import Slot
 from proxy.net.dialers.tls import TlsStream
-from proxy.net.kernel.tcp_info import is_lossy
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
 
@@ -42,8 +42,15 @@ CONNECTIONS_MAX = 2
 REMEMBERED_S = 86_400.0
 """Seconds for which a relay that opens no CONNECT in HTTP/2, or does not select it, is used by HTTP/1.1."""
 
+LOSSY = 0.005
+"""The share of lost segments from which on a connection counts as lossy. By Reno and at a round trip of 100 ms it then
+carries 250 KB/s."""
+
 LOSSY_S = 600.0
-"""Seconds for which it is remembered that a connection loses packets, unless the network changes."""
+"""Seconds for which it is remembered that a connection loses packets, unless the network changes, or LOSSLESS segments
+come with fewer losses. One loss alone is not remembered."""
+
+LOSSLESS = 500
 
 SHARED_WHERE_LOSSY = 2
 """Tunnels in use at once in a connection that loses packets."""
@@ -131,12 +138,16 @@ class RelayConnections:
     def is_crowded(self) -> bool:
         """Whether packets are lost on this path, and enough tunnels share a connection, or are about to."""
         now = asyncio.get_running_loop().time()
-        if any(is_lossy(connection.stream.lowest_socket) for connection in self._running):
+        running = self._running
+        lossy = [connection for connection in running if connection.losses >= max(1, LOSSY * connection.segments)]
+        if any(connection.losses > 1 for connection in lossy):
             self._lossy_until = now + LOSSY_S
-        if now >= self._lossy_until:
+        elif not lossy and any(connection.segments >= LOSSLESS for connection in running):
+            self._lossy_until = 0.0
+        if not lossy and now >= self._lossy_until:
             return False
         waiting = self._opening.waiting if self._opening is not None else 0
-        return waiting + sum(connection.active_streams for connection in self._running) >= SHARED_WHERE_LOSSY
+        return waiting + sum(connection.active_streams for connection in running) >= SHARED_WHERE_LOSSY
 
     def forget_losses(self) -> None:
         """The network has changed."""

@@ -22,6 +22,7 @@ from proxy.model.errors import PeerError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import PASSES
 from proxy.net.dialers.tls import LINGER_S, TlsStream
+from proxy.net.kernel.tcp_info import segments_received
 from proxy.net.loop.timers import Timer, call_at, cancel
 from proxy.net.stream import CHUNK, Stream
 from proxy.net.tasks import spawn
@@ -70,6 +71,9 @@ class Http2Connection:
         self.bulk_streams = 0  # of these, with more than BULK bytes
         self.held_s = 0.0
         """Seconds for which Byway itself held back the opening."""
+        self.segments = self.losses = 0
+        """Segments with data that have come, and the losses that were seen among them. Reordering looks the same."""
+        self._behind_gaps = 0  # segments
         self._loop = asyncio.get_running_loop()
         self.opened_at = self.heard_at = self._loop.time()
         self.opened_since = time.time()
@@ -105,6 +109,11 @@ class Http2Connection:
         """The number of tunnels that wait for an answer, or got bytes within ACTIVE_S."""
         since = self._loop.time() - ACTIVE_S
         return sum(stream.is_waiting or stream.moved_at > since for stream in self.streams.values())
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the relay has not taken."""
+        return len(self._unsent) + self.http2.unsent
 
     def open(self, authority: str, credentials: str = "") -> ConnectStream:
         """Sends the CONNECT for `host:port`. The caller awaits `answer` of the stream, and closes it."""
@@ -181,13 +190,14 @@ class Http2Connection:
 
     def _receive(self) -> int:
         """Reads once, and wakes the streams that have news. Returns the number of bytes; 0: there are none now."""
-        if self._is_over or len(self._unsent) > _UNSENT_LIMIT:
+        if self._is_over or self.unsent > _UNSENT_LIMIT:
             return 0
         woken: dict[ConnectStream, None] = {}
         try:
             data = self.stream.lend_nowait(2 * CHUNK if self._reads_bulk else CHUNK)
             if data:
                 self.heard_at = self._loop.time()
+                self._look_for_losses()
                 for event in self.http2.receive_data(data, self.heard_at):
                     self._handle(event, woken)
                 for stream in woken:
@@ -208,6 +218,13 @@ class Http2Connection:
         for stream in woken:
             stream.wake(reads=True)
         return size
+
+    def _look_for_losses(self) -> None:
+        """Bytes have come. What came behind a gap was not readable before the gap was filled, so segments behind one
+        that are new since the read before it are one loss, however many they are: mostly a whole window."""
+        self.segments, behind_gaps = segments_received(self.stream.lowest_socket)
+        self.losses += behind_gaps > self._behind_gaps
+        self._behind_gaps = behind_gaps
 
     def _handle(self, event: TunnelEvent, woken: dict[ConnectStream, None]) -> None:
         match event:

@@ -30,6 +30,7 @@ _TIMES = struct.Struct("=44xI4xI")  # tcpi_last_data_sent, tcpi_last_data_recv (
 _COUNT = struct.Struct("=I")
 _RETRANSMITS_AT = 2  # tcpi_retransmits: timeouts in a row, without an acknowledgement between them
 _NOTSENT_AT = 144  # tcpi_notsent_bytes (Linux 4.6)
+_SEGMENTS_IN_AT = 152  # tcpi_data_segs_in (Linux 4.6)
 _OUT_OF_ORDER_AT = 224  # tcpi_rcv_ooopack (Linux 5.4)
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)  # Linux and macOS
 _SIOCOUTQ, _SIOCOUTQNSD = 0x5411, 0x894B  # <linux/sockios.h>: bytes that are unacknowledged or unsent, and unsent
@@ -268,18 +269,13 @@ def dropped(sock: socket.SocketType) -> int:
     return _PULSE.unpack_from(data)[3] if len(data) >= _PULSE.size and data[_RETRANSMITS_AT] >= 2 else 0
 
 
-def is_lossy(sock: socket.SocketType) -> bool:
-    """Whether many segments to us were lost: of LOSSY_SEGMENTS or more with data, a share of LOSSY came behind a gap.
-    False where that is not readable. Reordering on the way looks the same."""
+def segments_received(sock: socket.SocketType) -> tuple[int, int]:
+    """Returns how many segments with data have come, and how many of them behind one that had not; (0, 0) where that is
+    not readable."""
     data = _info(sock)
-    if len(data) < _PULSE.size:
-        return False
-    segments_in: int = _PULSE.unpack_from(data)[8]
-    return segments_in >= LOSSY_SEGMENTS and _count(data, _OUT_OF_ORDER_AT) >= LOSSY * segments_in
-
-
-LOSSY_SEGMENTS = 50
-LOSSY = 0.02
+    if len(data) < _OUT_OF_ORDER_AT + _COUNT.size:
+        return 0, 0
+    return _count(data, _SEGMENTS_IN_AT), _count(data, _OUT_OF_ORDER_AT)
 
 
 def unacknowledged_bytes(sock: socket.SocketType) -> int:

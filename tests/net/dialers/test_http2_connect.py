@@ -20,10 +20,11 @@ from h2.settings import SettingCodes
 from proxy.config.relays import Relay
 from proxy.model import Destination, Route, Stage, Symptom
 from proxy.model.errors import DialError
-from proxy.net.dialers import http2_connect, http2_connection
+from proxy.net.dialers import http2_connection
 from proxy.net.dialers.registry import Registry
 from proxy.net.dialers.road import RoadToRelays, SharedRelays, WayBeliefs
 from proxy.net.dialers.tcp import TcpDialer
+from proxy.net.dialers.tls import TlsStream
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
 from tests.lab.authorities import Authority
@@ -312,8 +313,12 @@ async def test_after_goaway_tunnels_go_on_and_later_ones_take_another_connection
 
 
 def _is_ending(stream: Stream) -> bool:
+    return _connection_of(stream).is_ending
+
+
+def _connection_of(stream: Stream) -> http2_connection.Http2Connection:
     assert isinstance(stream, http2_connection.ConnectStream)
-    return stream._connection.is_ending
+    return stream._connection
 
 
 async def test_a_connect_that_a_goaway_refuses_is_sent_again(scene: Scene) -> None:
@@ -410,7 +415,7 @@ async def test_later_tunnels_leave_the_connection_of_a_long_transfer(scene: Scen
     assert third.lowest_socket is long.lowest_socket
     assert fourth.lowest_socket is not long.lowest_socket
     long.close()
-    await until(lambda: not long._connection.bulk_streams)  # type: ignore[attr-defined]
+    await until(lambda: not _connection_of(short).bulk_streams)
     assert (await scene.dial()).lowest_socket is short.lowest_socket
     assert scene.relay.selected == ["h2", "h2"]
 
@@ -418,25 +423,72 @@ async def test_later_tunnels_leave_the_connection_of_a_long_transfer(scene: Scen
 async def test_where_packets_are_lost_few_tunnels_share_a_connection(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until the network changes."""
-    lossy = [True]
-    monkeypatch.setattr(http2_connect, "is_lossy", lambda sock: lossy[0])
     streams = [await scene.dial()]
+    shared = _connection_of(streams[0])
+    monkeypatch.setattr(http2_connection, "segments_received", lambda sock: (shared.segments, 0))
+    shared.losses, shared.segments = 1, 60
     streams += await asyncio.gather(*map(scene.dial, HOSTS[:4]))
     assert scene.relay.selected == ["h2", "http/1.1", "http/1.1"], "the first is at rest"
     monkeypatch.setattr(http2_connection, "ACTIVE_S", 0.0)
     streams.append(await scene.dial())
-    assert len(scene.relay.selected) == 3
+    assert len(scene.relay.selected) == 3, "all are at rest"
     monkeypatch.setattr(http2_connection, "ACTIVE_S", 60.0)
-    lossy[0] = False
     assert all(await asyncio.gather(*map(echo, streams)))
-    streams.append(await scene.dial())
-    assert scene.relay.selected.count("http/1.1") == 3, "it is remembered"
-    scene.shared.network_changed(lambda sock: False)
-    streams.append(await scene.dial())
-    assert scene.relay.selected.count("http/1.1") == 3
+    own = 2  # tunnels by HTTP/1.1
+    for network_changes, losses, segments, shares in (
+        (False, 1, 201, True),  # few
+        (False, 0, 60, True),  # the one loss was not remembered
+        (False, 2, 60, False),
+        (False, 0, 499, False),  # those are, until
+        (False, 0, 500, True),  # so many came without
+        (False, 0, 60, True),
+        (False, 4, 600, False),
+        (False, 0, 60, False),
+        (True, 0, 60, True),
+    ):
+        if network_changes:
+            scene.shared.network_changed(lambda sock: False)
+        shared.losses, shared.segments = losses, segments
+        streams.append(await scene.dial())
+        own += not shares
+        assert scene.relay.selected.count("http/1.1") == own, (losses, segments)
+    assert scene.relay.selected.count("h2") == 1
     for stream in streams:
         stream.close()
+
+
+async def test_a_loss_counts_once_however_much_came_behind_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = await scene.dial()
+    shared = _connection_of(stream)
+    assert await echo(stream)
+    assert shared.segments > 0
+    for behind_gaps, losses in ((0, 0), (9, 1), (9, 1), (10, 2)):
+        monkeypatch.setattr(http2_connection, "segments_received", lambda sock, behind=behind_gaps: (70, behind))
+        assert await echo(stream)
+        assert (shared.segments, shared.losses) == (70, losses)
+    stream.close()
+
+
+async def test_a_relay_that_reads_nothing_is_not_answered_without_end(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its PINGs come between the bytes of a tunnel, so they are not too many."""
+    limit, data, ping = 1000, b"\0\0\x64\0\0\0\0\0\x01" + bytes(100), b"\0\0\x08\x06\0\0\0\0\0" + bytes(8)
+    monkeypatch.setattr(http2_connection, "_UNSENT_LIMIT", limit)
+    stream = await scene.dial()
+    shared = _connection_of(stream)
+    with monkeypatch.context() as while_nothing_is_taken:
+        while_nothing_is_taken.setattr(TlsStream, "send_nowait", lambda self, data: 0)
+        read = 0
+        for _ in range(50):
+            scene.link.raw(4 * ping + data)
+            await until(lambda before=read: stream._size > before or shared.unsent > limit)  # type: ignore[attr-defined, misc]
+            read = stream._size  # type: ignore[attr-defined]
+        await asyncio.sleep(0.05)
+        assert limit < shared.unsent <= limit + 4 * len(ping)
+    shared.stream._wake(receiver=True, sender=True)
+    assert await exactly(stream, 5000) == bytes(5000)
+    stream.close()
 
 
 # -- its life ----------------------------------------------------------------------------------------------------------

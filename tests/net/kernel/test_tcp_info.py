@@ -8,6 +8,7 @@ import struct
 
 import pytest
 
+from proxy.net.kernel import tcp_info as kernel
 from proxy.net.kernel.tcp_info import (
     GIVE_UP_MS,
     FlowSample,
@@ -17,6 +18,7 @@ from proxy.net.kernel.tcp_info import (
     TcpInfo,
     dropped,
     is_closed,
+    segments_received,
     unacknowledged,
     unacknowledged_bytes,
 )
@@ -97,6 +99,20 @@ async def test_a_path_that_loses_full_segments_shows_the_short_one_behind_them(t
         await until(lambda: tcp_info.since(near, since).out_of_order > 0)
         with pytest.raises(BlockingIOError):
             near.recv(1)
+
+
+async def test_what_comes_behind_a_gap_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    near, far = tcp_pair()
+    with near, far:
+        far.send(b"small")
+        await until(lambda: segments_received(near) == (1, 0))
+        drop_large(near)
+        far.send(bytes(4000))
+        far.send(b"the end")
+        await until(lambda: segments_received(near) == (2, 1))
+        assert segments_received(far) == (0, 0)
+        monkeypatch.setattr(kernel, "_info", lambda sock: b"\1" * 224)  # Linux 5.3
+        assert segments_received(near) == (0, 0)
 
 
 async def test_only_what_came_after_the_snapshot_counts(tcp_info: TcpInfo) -> None:
