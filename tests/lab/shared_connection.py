@@ -11,6 +11,7 @@ import asyncio
 import statistics
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -23,11 +24,15 @@ from tests.lab.trials import limited
 HOSTS = 30
 _RULES = "MATCH,RELAY\n"
 _PATIENCE_S = 60.0
+OpenOne = Callable[[Site, str], Awaitable[float]]
 _CONGESTION = "/proc/sys/net/ipv4/tcp_congestion_control"
 
 
-async def measure(link: Link, rounds: int, path: str, congestion: str) -> dict[str, list[tuple[float, ...]]]:
-    """Returns by version, for each round, the seconds until the hosts had come: thirty, one, and thirty others."""
+async def measure(
+    link: Link, rounds: int, path: str, congestion: str, document: str
+) -> dict[str, list[tuple[float, ...]]]:
+    """Returns by version, for each round, the seconds until the hosts had come: thirty, one, and thirty others. With
+    `document`, the path of one, the first host of each thirty has it, and the others are opened once it has come."""
     taken: dict[str, list[tuple[float, ...]]] = {"HTTP/1.1": [], "HTTP/2": []}
     with tempfile.TemporaryDirectory(prefix="byway-lab-") as folder:
         async with Country(Path(folder), link=link) as country, at_two_addresses(country, http2=True):
@@ -42,14 +47,20 @@ async def measure(link: Link, rounds: int, path: str, congestion: str) -> dict[s
                     config = country.config(relays=(("vps", url + option),), servers=())
                     async with country.byway(Path(folder) / name, config=config, rules=_RULES) as byway:
 
-                        async def open_page(site: Site, byway: object = byway) -> float:
+                        async def open_one(site: Site, path: str, byway: object = byway) -> float:
                             visit = await limited(country.visitor(byway), site.url(path), _PATIENCE_S)  # type: ignore[arg-type]
                             assert visit.genuine, visit.error
                             return visit.elapsed_s
 
-                        first = max(await asyncio.gather(*map(open_page, sites[:HOSTS])))
-                        one = await open_page(sites[HOSTS])
-                        second = max(await asyncio.gather(*map(open_page, sites[HOSTS + 1 :])))
+                        async def open_page(first: Site, *others: Site, open_one: OpenOne = open_one) -> float:
+                            if not document:
+                                return max(await asyncio.gather(*(open_one(site, path) for site in (first, *others))))
+                            began_s = await open_one(first, document)
+                            return began_s + max(await asyncio.gather(*(open_one(site, path) for site in others)))
+
+                        first = await open_page(*sites[:HOSTS])
+                        one = await open_one(sites[HOSTS], path)
+                        second = await open_page(*sites[HOSTS + 1 :])
                         taken[version].append((first, one, second))
     return taken
 
@@ -60,14 +71,17 @@ def main() -> int:
     parser.add_argument("--loss", type=float, default=0.05, help="share of the packets, each way")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--path", default="/", help="of each page; /bytes/N has N bytes")
+    parser.add_argument("--document", default="", help="the path of what each page begins with")
     parser.add_argument(
         "--congestion", default="", help="the congestion control, such as reno; the system's without it"
     )
     asked = parser.parse_args()
-    taken = asyncio.run(measure(Link(asked.rtt / 2, asked.loss), asked.rounds, asked.path, asked.congestion))
+    taken = asyncio.run(
+        measure(Link(asked.rtt / 2, asked.loss), asked.rounds, asked.path, asked.congestion, asked.document)
+    )
     print(
-        f"{HOSTS} hosts at once, one, {HOSTS} more; {asked.rtt:g} s there and back, {asked.loss:.0%} lost; "
-        "median (least, most)"
+        f"{HOSTS} hosts{'' if asked.document else ' at once'}, one, {HOSTS} more; {asked.rtt:g} s there and back, "
+        f"{asked.loss:.1%} lost; median (least, most)"
     )
     for version, rounds in taken.items():
         columns = zip(*rounds, strict=True)
