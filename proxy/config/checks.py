@@ -133,7 +133,7 @@ def _relay_faults(settings: Settings, number: int, chains: Mapping[str, tuple[st
         except ValueError as error:
             yield Fault(path, f"relay {relay.name}: {error}")
             continue
-        if url.key is not None and not relay.local and relays.is_local_address(url.host):
+        if url.key is not None and not relay.local and any(relays.is_local_address(it.host) for it in url.endpoints):
             sentence = "the server of its key is in the local network; to allow that, set local = true"
             yield Fault(path, f"relay {relay.name}: {sentence}")
         for endpoint in url.endpoints:

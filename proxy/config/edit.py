@@ -111,11 +111,11 @@ def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
 
 def _check_place(new: NewRelay) -> None:
     """Raises ValueError for a key whose server is in the local network, unless the user allows that."""
-    for hop in relay_url.parse_hops(new.url, new.allowed):
-        if isinstance(hop, relay_url.RelayUrl) and hop.key is not None and not new.local and is_local_address(hop.host):
-            raise ValueError(
-                f"the server of this key, {hop.host}, is in the local network; to add it all the same: --local"
-            )
+    for hop in relay_url.parse_hops(new.url, new.allowed) if not new.local else ():
+        if isinstance(hop, relay_url.RelayUrl) and hop.key is not None:
+            for host in (endpoint.host for endpoint in hop.endpoints if is_local_address(endpoint.host)):
+                sentence = "is in the local network; to add it all the same: --local"
+                raise ValueError(f"the server of this key, {host}, {sentence}")
 
 
 def _table(name: str, url: str, new: NewRelay) -> dict[str, str | bool | list[str]]:

@@ -172,7 +172,8 @@ def relays_of(settings: Settings) -> Relays:
         urls = [hop for hop in relay.hops if isinstance(hop, RelayUrl)]
         others = (url for url in urls if url.key is None)
         hosts[config.public_only].update(endpoint.host for url in others for endpoint in url.endpoints)
-        of_keys.update(url.host for url in urls if url.key is not None and not config.local)
+        keys = (url for url in urls if url.key is not None and not config.local)
+        of_keys.update(endpoint.host for url in keys for endpoint in url.endpoints)
         if config.name in names:
             in_use.append(relay)
     return Relays(whole, tuple(in_use), _groups(settings, names), frozenset(hosts[True] - hosts[False] | of_keys))

@@ -211,13 +211,32 @@ def _of_key(text: str, allowed: Allowed | None) -> RelayUrl:
 
     if text.endswith("://***"):
         raise ValueError("this key was left out where it was shown or exported: write the key itself in its place")
+    link, alternatives = _apart(text)
     try:
-        key = read_key(text, allowed or NOTHING_ALLOWED)
+        key = read_key(link, allowed or NOTHING_ALLOWED)
     except KeyRefused as error:
         raise ValueError(sentences.of_refused(error)) from None
     if sentence := sentences.without_engine(key):
         raise ValueError(sentence)
-    return RelayUrl(RelayKind.KEY, key.server.host, key.server.port, key=key)
+    url = RelayUrl(RelayKind.KEY, key.server.host, key.server.port, key=key)
+    found: list[Destination] = []
+    for alternative in alternatives:
+        found.append(_alternative(alternative, url, found))
+    if key.protocol.is_over_udp and any(each.port != key.server.port for each in found):
+        raise ValueError("alt= of a key over UDP has the port of its server: give another host alone")
+    return replace(url, alternatives=tuple(found))
+
+
+def _apart(link: str) -> tuple[str, list[str]]:
+    """Returns the link of a key without the options alt=, which no client writes, and their values."""
+    body, mark, name = link.partition("#")
+    if "alt=" not in body:
+        return link, []
+    link, _, query = body.partition("?")
+    items = query.split("&")
+    own = "&".join(item for item in items if not item.startswith("alt="))
+    alternatives = [item.removeprefix("alt=") for item in items if item.startswith("alt=")]
+    return f"{link}{own and '?'}{own}{mark}{name}", alternatives
 
 
 def without_label(text: str) -> tuple[str, str]:

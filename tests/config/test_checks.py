@@ -209,8 +209,9 @@ def test_the_policy_of_a_group_is_one_of_four() -> None:
 
 
 @each_row("host", ["127.0.0.1", "192.168.1.7", "[::ffff:10.0.0.1]", "localhost"])
-def test_the_server_of_a_key_is_not_in_the_local_network_unless_the_user_says_so(host: str) -> None:
-    key = {"name": "mine", "url": f"trojan://hunter2@{host}:443"}
+@each_row("link", ["trojan://x@{}:443", "trojan://x@a.example:443?alt={}:8443", "hy2://x@a.example:443?alt={}:443"])
+def test_no_address_of_a_key_is_in_the_local_network_unless_the_user_says_so(link: str, host: str) -> None:
+    key = {"name": "mine", "url": link.format(host)}
     settings = read_settings({"relay": (key,)})
     assert isinstance(settings, Settings)
     (fault,) = faults(settings)

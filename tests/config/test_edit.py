@@ -652,9 +652,10 @@ def test_what_would_be_faulty_is_said_before_it_is_written(file: Path) -> None:
 
 
 @each_row("host", ["192.168.1.1", "localhost", "[::ffff:10.0.0.1]", "0x7f.1"])
-def test_the_key_of_a_local_server_is_added_with_local_alone(file: Path, host: str) -> None:
+@each_row("place", ["{}:443", "a.example:443?alt=b.example:443&alt={}:443"])
+def test_the_key_of_a_local_server_is_added_with_local_alone(file: Path, host: str, place: str) -> None:
     """The sentence names the option, and no line of a file that was not written."""
-    link = f"trojan://{SECRET}@{host}:443"
+    link = f"trojan://{SECRET}@{place.format(host)}"
     file.write_text(OWNED)
     for add in (add_relays, lambda file, news: with_additions(file, news, [])):
         with pytest.raises(

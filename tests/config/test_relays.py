@@ -217,9 +217,13 @@ KEY = "trojan://correct-horse@relay.example:443"
 
 def test_names_of_servers_of_keys_must_be_public_unless_the_user_said_otherwise() -> None:
     settings = Settings(
-        relay=(relay("a", KEY), relay("b", "socks5h://h.example:1"), relay("c", "b>vless://x@c.example:2"))
+        relay=(
+            relay("a", KEY),
+            relay("b", "socks5h://h.example:1"),
+            relay("c", "b>vless://x@c.example:2?alt=d.example:2"),
+        )
     )
-    assert relays_of(settings).public_only == {"relay.example", "c.example"}
+    assert relays_of(settings).public_only == {"relay.example", "c.example", "d.example"}
     local = replace(settings.relay[0], local=True)
     assert relays_of(replace(settings, relay=(local,))).public_only == frozenset()
     assert has_keys(settings)

@@ -36,7 +36,8 @@ from proxy.features.keys.engine_config import PLACE, Entry, configuration
 from proxy.model import Destination, IPAddress, NetworkId, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.model.feature import Feature
-from proxy.net.dialers.key_relay import KeyRelay
+from proxy.net.dialers.key_relay import KeyDialer, KeyRelay, NoEngineDialer
+from proxy.net.dialers.registry import Registry
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.relay_lookup import RelayLookup
 from proxy.net.dns.resolver import EncryptedFor, Resolver, ResolverOptions
@@ -202,6 +203,9 @@ KEYS: list[tuple[str, str, str]] = [
     ("a server behind a backslash", f"trojan://{SECRET}@public.example:443\\@127.0.0.1:443", LOCAL),
     ("a server behind a path", f"trojan://{SECRET}@public.example:443/@127.0.0.1:443", "has a path behind its port"),
     ("Shadowrocket's form of a local server", f"vmess://{b64(f'auto:{UUID}@127.0.0.1:443')}?obfs=none", LOCAL),
+    ("another address in the local network", f"{TROJAN}?alt=127.0.0.1:22", LOCAL),
+    ("the same over UDP", f"hy2://{SECRET}@{AT}?alt=192.168.1.1:443", LOCAL),
+    ("another port over UDP", f"hy2://{SECRET}@{AT}?alt=b.example:53", "has the port of its server"),
     ("JSON with a local server", vmess_link(add="127.0.0.1"), LOCAL),
     ("JSON with two servers", "vmess://" + b64('{"add": "a.example", "add": "127.0.0.1"}'),
      "the JSON gives a field twice"),
@@ -331,6 +335,7 @@ FILES: list[tuple[str, str, str]] = [
                                              "password_cmd": "id"}]}), f"field password_cmd {UNKNOWN}"),
     ("another address of this computer", "https://de.example:443?alt=127.0.0.1:22#A", NO_PLACE),
     ("a chain", f"{TROJAN}?type=ws&path=/a>{EVIL}", "it is a chain"),
+    ("another address of a key", f"{TROJAN}?alt=192.0.2.9:443#A", f"field alt {UNKNOWN}"),
     ("a chain of names", f"{EVIL}>tor#A\n{EVIL}>vps#B", "it is a chain"),
     ("another proxy on the way", clash(**{"dialer-proxy": "tor"}), f"field dialer-proxy: {SECOND}"),
     ("no check of the certificate", clash(**{"skip-cert-verify": True}), "would not be checked"),
@@ -643,13 +648,67 @@ async def test_a_name_that_leads_into_the_local_network(tmp_path: Path, protocol
         poller.close()
 
 
+class Noted:
+    """Notes the keys whose dialers are made."""
+
+    def __init__(self) -> None:
+        self.keys: list[KeyRelay] = []
+
+    def dialer(self, relay: KeyRelay) -> KeyDialer:
+        self.keys.append(relay)
+        return NoEngineDialer(relay.name)
+
+    async def close(self) -> None:
+        raise AssertionError("a registry closes no engine")
+
+
+@each_row("leads_to", LED)
+@each_row("link", ["trojan://x@server.example:443?alt=evil.example:22",
+                   "hy2://x@server.example:443?alt=evil.example:443"])  # fmt: skip
+async def test_another_address_of_a_key_that_leads_there(tmp_path: Path, link: str, leads_to: str) -> None:
+    """Byway dials the server alone, and the engine gets its address alone."""
+    (tmp_path / "config.toml").write_text(f'config_version = 1\n[[relay]]\nname = "k"\nurl = "{link}"\n')
+    relays = load(tmp_path / "config.toml").relays
+    public = ipaddress.ip_address("9.9.9.9")
+    answers = {"server.example": public, "evil.example": ipaddress.ip_address(leads_to)}
+    lookup = RelayLookup(
+        Resolver(options=ResolverOptions(encrypted_for=EncryptedFor.NONE), lookup=lambda host: [answers[host]]),
+        RelayAddresses(None),
+        network=lambda: NetworkId("home"),
+        patience_s=1.0,
+        public_only=relays.public_only,
+        is_public=public_addresses(),
+    )
+    dialed: list[IPAddress] = []
+
+    def refuse(_destination: Destination, address: IPAddress) -> str:
+        dialed.append(address)
+        return "no packet leaves a test"
+
+    poller = make_poller(asyncio.get_running_loop())
+    try:
+        noted, to_relays = Noted(), TcpDialer(poller, lookup, refuse)
+        Registry(relays.in_use, direct=to_relays, to_relays=to_relays, keys=noted, key_lookup=lookup)
+        (relay,) = noted.keys
+        if relay.key.protocol.is_over_udp:
+            assert relay.lookup is not None
+            assert await relay.lookup.resolve("server.example") == (public,)
+        else:
+            with pytest.raises(DialError):
+                await relay.via.dial(relay.key.server)
+            assert dialed == [public]
+    finally:
+        poller.close()
+
+
 def test_the_servers_of_keys_may_lead_there_with_local_alone(tmp_path: Path) -> None:
     """The names for which the lookup has this check are those of the configuration."""
     file = tmp_path / "config.toml"
     links = [*BY_NAME.values(), f"trojan://{SECRET}@mine.example:443"]
+    links[0] += "?alt=other.example:443"
     tables = [f'[[relay]]\nname = "r{n}"\nurl = "{link}"\n' for n, link in enumerate(links)]
     file.write_text("config_version = 1\n" + "".join(tables) + "local = true\n")
-    assert load(file).relays.public_only == {"evil.example"}
+    assert load(file).relays.public_only == {"evil.example", "other.example"}
 
 
 # -- by names on a page ------------------------------------------------------------------------------------------------

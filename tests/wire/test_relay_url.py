@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import traceback
 
 import pytest
@@ -427,3 +428,47 @@ def test_a_text_of_several_lines_is_no_key() -> None:
     assert is_key(KEY)
     assert not is_key(f"{KEY}\n{KEY}")
     assert not is_key("socks5h://h:1")
+
+
+# -- alternatives of keys ----------------------------------------------------------------------------------------------
+
+
+@each_row(
+    ("link", "alternatives"),
+    [
+        ("trojan://correct-horse@relay.example:443?alt=192.0.2.1:8443#Berlin", ["192.0.2.1:8443"]),
+        ("trojan://correct-horse@relay.example:443?sni=a.example&alt=[2001:db8::1]:443&alt=b.example:1",
+         ["[2001:db8::1]:443", "b.example:1"]),
+        ("hy2://correct-horse@relay.example:443?alt=192.0.2.1:443", ["192.0.2.1:443"]),
+        ("vmess://eyJhZGQiOiAicmVsYXkuZXhhbXBsZSIsICJwb3J0IjogIjQ0MyIsICJpZCI6ICJhYmMifQ==?alt=b.example:443",
+         ["b.example:443"]),
+        ("trojan://correct-horse@relay.example:443?sni=a.example#alt=b.example:443", []),
+    ],
+)  # fmt: skip
+def test_alternatives_of_a_key(link: str, alternatives: list[str]) -> None:
+    url = parse(link)
+    assert [str(each) for each in url.alternatives] == alternatives
+    assert url.endpoints == (Destination("relay.example", 443), *url.alternatives)
+    body, mark, name = link.partition("#")
+    alone = re.sub("&?alt=[^&]*", "", body).removesuffix("?")
+    assert url.key == parse(f"{alone}{mark}{name}").key, "they are no part of it"
+    assert str(url).endswith("://relay.example:443"), "a key shows its server alone"
+
+
+@each_row(
+    ("link", "said"),
+    [
+        (f"{KEY.partition('#')[0]}&alt=relay.example:443", "gives relay.example:443 twice"),
+        (f"{KEY.partition('#')[0]}&alt=b.example", "alt= takes HOST:PORT"),
+        (f"{KEY.partition('#')[0]}&alt=b.example:0", "alt= takes HOST:PORT"),
+        (f"{KEY.partition('#')[0]}" + "".join(f"&alt=b{number}.example:1" for number in range(9)), "at most 8 altern"),
+        (
+            "hy2://correct-horse@relay.example:443?alt=b.example:444",
+            "alt= of a key over UDP has the port of its server",
+        ),
+    ],
+)
+def test_an_alternative_of_a_key_that_cannot_be(link: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        parse(link)
+    assert "correct-horse" not in str(caught.value)

@@ -98,11 +98,9 @@ class KeyInUse:
 
     async def resolve(self) -> None:
         """Looks up the server of a key over UDP, whose packets the engine sends. Raises DialError."""
-        server = self.relay.key.server
-        if server.address is not None:
+        if self.relay.lookup is None:  # its server has an address: see __init__
             return
-        assert self.relay.lookup is not None
-        found = await self.relay.lookup.resolve(server.host)
+        found = await self.relay.lookup.resolve(self.relay.key.server.host)
         if set(found) != set(self._addresses):
             # Another address is another process: one that the name still has is kept.
             present = self._address if self._addresses else None

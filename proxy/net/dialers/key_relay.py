@@ -30,9 +30,9 @@ LookupThrough = Callable[[Dialer], DestinationLookup]
 
 @frozen_dataclass
 class KeyRelay:
-    """A relay that is a key. `via` dials its server; `lookup` resolves its server's name, and is None where `via` leads
-    through another relay. `slots` are None where no limit is needed. `lookup_through` is for a protocol that carries
-    packets to addresses, and None where no encrypted DNS server is configured."""
+    """A relay that is a key. `via` dials its server; `lookup` has the addresses of its server, and is None where `via`
+    leads through another relay. `slots` are None where no limit is needed. `lookup_through` is for a protocol that
+    carries packets to addresses, and None where no encrypted DNS server is configured."""
 
     name: str
     key: Key
@@ -42,6 +42,61 @@ class KeyRelay:
     timeout_s: float
     """Seconds for all handshakes on the way to the destination."""
     lookup_through: LookupThrough | None = None
+
+
+class AnyServer:
+    """Dials the server of a key at its address, and where that fails at the next of its alternatives. The one that was
+    reached last is dialed first."""
+
+    def __init__(self, via: Dialer, endpoints: Sequence[Destination]) -> None:
+        self._via = via
+        self._endpoints = endpoints
+        self._first = 0
+
+    async def dial(self, destination: Destination) -> Stream:
+        """See Dialer. `destination` is the first of the endpoints."""
+        failure: DialError | None = None
+        began = self._first
+        for place in (*range(began, len(self._endpoints)), *range(began)):
+            try:
+                return await self._via.dial(self._endpoints[place])
+            except DialError as error:
+                failure = failure or error
+                self._leave(place)
+            except BaseException:  # it took too long
+                self._leave(place)
+                raise
+        assert failure is not None
+        raise failure
+
+    def _leave(self, place: int) -> None:
+        """An endpoint was not reached. Another dial may have left it before."""
+        if self._first == place:
+            self._first = (place + 1) % len(self._endpoints)
+
+
+class ServerAddresses(AddressLookup):
+    """Looks up the server of a key over UDP: the addresses of its name, then those of its alternatives."""
+
+    def __init__(self, lookup: AddressLookup, endpoints: Sequence[Destination]) -> None:
+        self._lookup = lookup
+        self._endpoints = endpoints
+
+    async def resolve(self, host: str) -> Sequence[IPAddress]:
+        """See AddressLookup. `host` is that of the first endpoint. Raises DialError when no name can be resolved."""
+        found: dict[IPAddress, None] = {}
+        failure: DialError | None = None
+        for endpoint in self._endpoints:
+            if endpoint.address is not None:
+                found[endpoint.address] = None
+                continue
+            try:
+                found |= dict.fromkeys(await self._lookup.resolve(endpoint.host))
+            except DialError as error:
+                failure = failure or error
+        if not found and failure is not None:
+            raise failure
+        return tuple(found)
 
 
 class KeyDialer(Dialer, Protocol):

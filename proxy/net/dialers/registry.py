@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from proxy.net.dialers.relay_handshake import SendCredentials
     from proxy.net.dialers.relay_ways import RelayWaysDialer
     from proxy.net.dialers.tls import TlsDialer
-    from proxy.wire.keys.values import Key
 
 URL_RELAYS_MAX = 16
 """Dialers that are cached for relays that addons dial by URL."""
@@ -134,9 +133,9 @@ class Registry:
                 problems.append(f"relay {name}: {error}")
         if problems:
             raise ConfigError(problems)
-        firsts = ((name, self.hops((name,))[0]) for name in self._relays)
+        firsts = ((name, first) for name in self._relays if (first := self.hops((name,))[0]).key is None)
         self.with_alternatives = {name: first.endpoint for name, first in firsts if first.alternatives}
-        """Where the first relay of each relay listens, for those whose first relay has alternatives."""
+        """Where the first relay of each relay listens, for those whose first relay has alternatives; without keys."""
 
     def dialer(self, route: Route, *, avoid_residual: bool = True) -> Dialer:
         """Returns the dialer of `route`. With `avoid_residual`, a dial with a local strategy raises DialError SKIPPED
@@ -280,7 +279,7 @@ class Registry:
 
             dialer = AddonDialer(self._knowledge.dial_by_addon, url.host, label, timeout_s=self._timeout_s)
         elif url.key is not None:
-            dialer = self._by_key(url.key, label, self._to_relays, self._key_lookup, self._slots_of(url))
+            dialer = self._by_key(url, label, self._to_relays, self._key_lookup, self._slots_of(url))
         else:
             trust = SendCredentials.ANYWHERE if allowed else SendCredentials.TO_LOOPBACK
             dialer = self._hop(self._to_relays, label, url, trust, path, self._slots_of(url), self._road)
@@ -294,7 +293,7 @@ class Registry:
                 if url.key.protocol.is_over_udp:
                     raise ConfigError(f"{url} must be first in the chain: no relay carries its packets, which are UDP")
                 path = (*path, *_identity(url))
-                dialer = self._by_key(url.key, label, dialer, None, None)
+                dialer = self._by_key(url, label, dialer, None, None)
                 continue
             trust = SendCredentials.ANYWHERE if allowed else SendCredentials.NOWHERE
             path = (*path, *_identity(url))
@@ -302,15 +301,20 @@ class Registry:
         return dialer
 
     def _by_key(
-        self, key: Key, label: str, via: Dialer, lookup: AddressLookup | None, slots: Slots | None
+        self, url: RelayUrl, label: str, via: Dialer, lookup: AddressLookup | None, slots: Slots | None
     ) -> RelayDialer:
         """Returns the dialer of a key, whose server `via` dials."""
-        from proxy.net.dialers.key_relay import KeyRelay, NoEngineDialer  # few relays are keys
+        from proxy.net.dialers.key_relay import AnyServer, KeyRelay, NoEngineDialer, ServerAddresses  # few are keys
 
+        assert url.key is not None
         if self._keys is None:
             return NoEngineDialer(label)
+        if url.alternatives:
+            via = AnyServer(via, url.endpoints)
+        if lookup is not None:
+            lookup = ServerAddresses(lookup, url.endpoints)
         timeout_s = self._path_timeout_s or self._timeout_s
-        dialer = self._keys.dialer(KeyRelay(label, key, via, lookup, slots, timeout_s, self._lookup_through))
+        dialer = self._keys.dialer(KeyRelay(label, url.key, via, lookup, slots, timeout_s, self._lookup_through))
         self._key_dialers.append(dialer)
         return dialer
 

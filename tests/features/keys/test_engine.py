@@ -25,7 +25,7 @@ from proxy.model import Destination, Evidence, IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.dialers.key_relay import DestinationLookup, KeyDialer, KeyRelay
+from proxy.net.dialers.key_relay import AnyServer, DestinationLookup, KeyDialer, KeyRelay
 from proxy.net.dialers.tcp import AddressLookup, TcpDialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import Poller, make_poller
@@ -500,6 +500,17 @@ async def test_a_server_over_udp_keeps_its_address_as_long_as_its_name_has_it(tm
         error = await fault(dialer, here.site.destination)
         assert relay_fault(error) in (RelayFault.UNREACHABLE, RelayFault.SILENT)
         assert _pid(here) != first
+
+
+async def test_the_alternative_of_a_key_is_used_where_its_server_is_down(tmp_path: Path) -> None:
+    """It has the name of the server in TLS."""
+    async with world(tmp_path) as here:
+        link = here.server.links["trojan"].replace("127.0.0.1", "127.0.0.2")
+        real = Destination("127.0.0.1", here.server.ports["trojan"])
+        direct = TcpDialer(here.poller, Resolver(), lambda *_: None)
+        key = read_key(link)
+        dialer = here.engine.dialer(KeyRelay("key", key, AnyServer(direct, (key.server, real)), None, None, ANSWER_S))
+        assert await page(dialer, here.site.destination) == b"hello"
 
 
 async def test_the_next_address_of_a_server_over_udp_is_taken_when_one_is_silent(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import pytest
 import trustme
@@ -14,11 +15,11 @@ from proxy.config.relays import Relay
 from proxy.model import DIRECT, Destination, IPAddress, Route, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.dialers.key_relay import KeyDialer, KeyRelay, NoEngineDialer
+from proxy.net.dialers.key_relay import AnyServer, KeyDialer, KeyRelay, NoEngineDialer, ServerAddresses
 from proxy.net.dialers.registry import URL_RELAYS_MAX, Registry, first_hop_is_named
 from proxy.net.dialers.relay_ways import RelayWaysDialer
 from proxy.net.dialers.road import RoadToRelays
-from proxy.net.dialers.tcp import Choose, Connecting, TcpDialer
+from proxy.net.dialers.tcp import AddressLookup, Choose, Connecting, TcpDialer
 from proxy.net.knowledge import NothingKnown
 from proxy.net.notify import Notify
 from proxy.net.stream import Stream
@@ -660,6 +661,25 @@ def test_the_dialer_of_a_key_is_made_with_its_way() -> None:
     assert made.first_endpoint("key") == Destination("relay.example", 443)
     assert made.carries(Route(("key",)), SITE)
     assert first_hop_is_named("key", [Relay.parse("key", KEY)])
+
+
+def test_alternatives_of_a_key_are_dialed_by_its_own_dialer() -> None:
+    """Not as ways of the relay: no page and no test measures them."""
+    keys, lookup = Keys(), cast(AddressLookup, object())
+    made = Registry(
+        [
+            Relay.parse("tcp", f"{KEY}?alt=192.0.2.1:8443"),
+            Relay.parse("udp", "hy2://x@relay.example:443?alt=192.0.2.1:443"),
+        ],
+        direct=Recorder(),
+        to_relays=Recorder(),
+        keys=keys,
+        key_lookup=lookup,
+    )
+    tcp, udp = keys.made
+    assert isinstance(tcp.via, AnyServer)
+    assert isinstance(udp.lookup, ServerAddresses)
+    assert made.with_alternatives == {}
 
 
 async def test_without_the_feature_a_key_is_a_relay_that_is_down_with_a_reason() -> None:
