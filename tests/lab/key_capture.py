@@ -22,7 +22,7 @@ from tests.lab import places, rules
 from tests.lab.country import Country, Running
 from tests.lab.events import KEPT_PACKETS, PacketSeen
 from tests.lab.key_relays import ADDRESS, HOST, PROTOCOLS, KeyRelays, one_each
-from tests.lab.packets import TCP, UDP
+from tests.lab.packets import ICMP, TCP, UDP
 from tests.lab.router import DISCARD
 from tests.lab.spaces import may_make_spaces, within
 from tests.support.key_server import UDP as OVER_UDP
@@ -35,7 +35,10 @@ _DOORS = ("https", "http", "socks5h")
 _AT_ONCE = 4
 
 Target = tuple[str, int, str]
-"""An address, a port, and "tcp", "udp" or the number of another protocol."""
+"""An address, a port, and "tcp" or "udp"; for "icmp" the type of the message, and for another protocol its number and
+0."""
+
+_UNREACHABLE = 3  # RFC 792
 
 
 @dataclass
@@ -48,8 +51,10 @@ class Phase:
     connections: Counter[Target] = field(default_factory=Counter)  # those that TCP opened
 
     def add(self, seen: PacketSeen) -> None:
-        kind = {TCP: "tcp", UDP: "udp"}.get(seen.packet.protocol, str(seen.packet.protocol))
-        target = (seen.packet.target, seen.packet.dport, kind)
+        packet = seen.packet
+        kind = {ICMP: "icmp", TCP: "tcp", UDP: "udp"}.get(packet.protocol, str(packet.protocol))
+        number = packet.data[packet.start] if packet.protocol == ICMP else packet.dport
+        target = (packet.target, number, kind)
         self.packets[target] += 1
         self.bytes[target] += seen.size
         self.connections[target] += seen.opens
@@ -132,6 +137,7 @@ def _expected(keys: KeyRelays, only: Sequence[str]) -> dict[Target, str]:
             (ADDRESS, keys.server.ports[name], "udp" if name in OVER_UDP else "tcp"): f"the server of {name}"
             for name in only
         },
+        (ADDRESS, _UNREACHABLE, "icmp"): "the kernel's, to a server over UDP whose engine has ended",
         (places.DOH, 443, "tcp"): "encrypted DNS ([dns] servers)",
         (places.DOT, 853, "tcp"): "encrypted DNS ([dns] servers)",
     }
