@@ -39,7 +39,7 @@ IMPATIENT = "relay_retry_s = [0.1]\n"
 PATIENCE_S = 12.0
 """The patience with a page that no key brings: longer than the engine tries to reach a server."""
 
-OF_TLS = ("trojan", "vless", "vless-ws", "anytls")
+OF_TLS = ("trojan", "vless", "vless-ws", "vless-xhttp", "anytls")
 """Protocols over TCP whose handshake has the name of the key."""
 
 Said = Mapping[str, RelayFault]

@@ -41,7 +41,7 @@ WRONG_PASSWORD = "letmein-letmein"
 PSK = base64.b64encode(bytes(range(16))).decode()
 SHORT_ID = "0123456789abcdef"
 
-TCP = ("ss", "trojan", "vless", "vless-ws", "vmess", "anytls")
+TCP = ("ss", "trojan", "vless", "vless-ws", "vless-xhttp", "vmess", "anytls")
 UDP = ("hysteria2", "tuic")
 
 _READY_S = 20.0
@@ -113,6 +113,8 @@ class KeyServer:
                 return f"vless://{user}@{at}?{reality}&flow=xtls-rprx-vision"
             case "vless-ws":
                 return f"vless://{user}@{at}?security=tls&{pin}&type=ws&path=%2Fws&host={COVER}"
+            case "vless-xhttp":
+                return f"vless://{user}@{at}?security=tls&{pin}&alpn=h2&type=xhttp&path=%2Fx&mode=auto&host={COVER}"
             case "vmess":
                 return f"vmess://{user}@{at}?encryption=auto"
             case "anytls":
@@ -159,6 +161,7 @@ class KeyServer:
                     "vless", "vless", users=[{**users[0], "flow": "xtls-rprx-vision"}], **{"reality-config": reality}
                 ),
                 listener("vless-ws", "vless", users=users, **{"ws-path": "/ws"}, **self._pem),
+                listener("vless-xhttp", "vless", users=users, **{"xhttp-config": {"path": "/x"}}, **self._pem),
                 listener("vmess", "vmess", users=[{**users[0], "alterId": 0}]),
                 listener("anytls", "anytls", users={"a": PASSWORD}, **self._pem),
                 listener("hysteria2", "hysteria2", users={"a": PASSWORD}, **self._pem),

@@ -52,7 +52,10 @@ _ROWS: tuple[tuple[LineFault, re.Pattern[str]], ...] = (
         LineFault.CLOSED,
         re.compile(r"websocket: |tls: |remote error: tls|EOF|connection reset|broken pipe|closed pipe|use of closed"),
     ),
-    (LineFault.SILENT, re.compile(r"no recent network activity|i/o timeout|deadline exceeded|handshake timeout")),
+    (
+        LineFault.SILENT,
+        re.compile(r"no recent network activity|i/o timeout|deadline exceeded|context canceled|handshake timeout"),
+    ),
     (LineFault.UNREACHABLE, re.compile(r"connection refused|general failure|no route to host")),
     (LineFault.UNREACHABLE, re.compile(r"(?i)(?:host|network) unreachable|socks|TTL expired|ruleset")),
 )

@@ -179,6 +179,7 @@ async def test_a_wrong_key_is_told_as_far_as_its_protocol_tells(tmp_path: Path) 
         "trojan": RelayFault.KEY_CLOSED,
         "vless": RelayFault.KEY_CLOSED,
         "vless-ws": RelayFault.KEY_CLOSED,
+        "vless-xhttp": RelayFault.KEY_CLOSED,
         "anytls": RelayFault.KEY_CLOSED,
         "hysteria2": RelayFault.KEY_REFUSED,
         "tuic": RelayFault.KEY_CLOSED,
@@ -221,7 +222,7 @@ async def test_a_handshake_of_which_nothing_is_answered_is_cut_off_and_no_wrong_
     async with world(tmp_path) as here, await asyncio.start_server(cut, "127.0.0.1", 0) as filtered:
         port = filtered.sockets[0].getsockname()[1]
         said: dict[str, RelayFault | None] = {}
-        for name in ("ss", "trojan", "vless", "vless-ws", "anytls"):
+        for name in ("ss", "trojan", "vless", "vless-ws", "vless-xhttp", "anytls"):
             link = here.server.links[name].replace(f":{here.server.ports[name]}", f":{port}")
             said[name] = relay_fault(await fault(here.dialer(link, name), here.site.destination))
     assert said.pop("ss") is RelayFault.KEY_CLOSED_OR_CLOCK

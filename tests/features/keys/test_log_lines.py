@@ -29,11 +29,13 @@ def line(error: str, *, level: str = "warning") -> str:
          LineFault.REFUSED),
         ("192.0.2.1:443 connect error: unexpected status: 404 Not Found", LineFault.CLOSED),
         ("192.0.2.1:443 connect error: EOF", LineFault.CLOSED),
+        ("192.0.2.1:443 connect error: tls: first record does not look like a TLS handshake", LineFault.CLOSED),
         ("192.0.2.1:443 connect error: read tcp 127.0.0.1:1->127.0.0.1:2: read: connection reset by peer",
          LineFault.CLOSED),
         ("failed to create stream: io: read/write on closed pipe", LineFault.CLOSED),
         ("timeout: no recent network activity", LineFault.SILENT),
         ("context deadline exceeded", LineFault.SILENT),
+        ("192.0.2.1:443 connect error: context canceled", LineFault.SILENT),  # by XHTTP
         ("192.0.2.1:443 connect error: 127.0.0.1:9 connect error: SOCKS: host unreachable", LineFault.UNREACHABLE),
         ("dial tcp 10.9.0.2:65172->203.0.113.7:18081: context deadline exceeded", LineFault.SILENT),
         ("dial tcp 10.9.0.2:58161->203.0.113.7:1: connection refused", LineFault.DESTINATION),

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import pytest
 
 from proxy.features.keys import process
 from proxy.features.keys.binary import Binary
-from proxy.features.keys.engine_config import Entry, configuration
+from proxy.features.keys.engine_config import KEYS_MAX, Entry, configuration
 from proxy.features.keys.process import EngineFailed, EngineProcess, listening_inodes, new_password
 from proxy.net.tasks import spawn
 from proxy.wire.keys.reader import read_key
+from tests.features.keys.test_engine_config import KEYS, entry
 from tests.support import programs
 from tests.support.waiting import until
 
@@ -59,6 +61,15 @@ async def test_its_secrets_stand_in_no_argument_environment_or_file(tmp_path: Pa
         await running.stop()
     assert entries(tmp_path) == []
     assert not running.is_alive
+
+
+async def test_the_engine_takes_every_key_that_byway_gives_it(tmp_path: Path) -> None:
+    """All protocols, transports and plugins, XHTTP and AmneziaWG among them."""
+    entries = [entry(number, key) for number, key in enumerate(KEYS)]
+    for first in range(0, len(entries), KEYS_MAX):
+        made = partial(configuration, entries[first : first + KEYS_MAX], outward_port=9)
+        running = await EngineProcess.start(engine(), made, tmp_path)  # else EngineFailed has its line
+        await running.stop()
 
 
 async def test_a_port_that_another_program_took_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
