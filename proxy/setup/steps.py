@@ -165,7 +165,7 @@ def make_resolvers(parts: Parts, checked: Checked, guard: Guard, relay_guard: Gu
         encrypted_for_relays = EncryptedDns(checked.servers, paths, dns, network=network, reserve=reserve)
 
         def behind(dialer: Dialer) -> EncryptedLookup:
-            asked = EncryptedDns(checked.servers, (dialer,), dns, network=network)
+            asked = EncryptedDns(checked.servers, (dialer,), dns, network=network, warns=False)  # it may be the key
             return EncryptedLookup(Resolver(options=for_relays, knowledge=NothingKnown(network), encrypted=asked))
 
     return Resolvers(

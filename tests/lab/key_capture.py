@@ -2,9 +2,9 @@
 
 All packets of the computer are recorded, Byway's and its engine's: while pages are opened through a key of each
 protocol, and then while nobody does anything. The names of the sites are blocked in every way, and a rule keeps them to
-the keys. Only the server of the keys may be addressed, and the encrypted DNS of the configuration, which is asked for
-the server's name. It prints who was addressed, in visits and idle. Exit code 5 when anything else was, or when a page
-did not come.
+the keys. Only the servers of the keys may be addressed, and the encrypted DNS of the configuration, which may be asked
+for the servers' name alone. It prints who was addressed, in visits and idle. Exit code 5 when anything else was, or
+when a page did not come.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from pathlib import Path
 from tests.lab import places, rules
 from tests.lab.country import Country, Running
 from tests.lab.events import KEPT_PACKETS, PacketSeen
-from tests.lab.key_relays import ADDRESS, HOST, PROTOCOLS, KeyRelays, one_each
+from tests.lab.key_relays import ADDRESS, HOST, OVER_UDP, PROTOCOLS, KeyRelays, one_each
 from tests.lab.packets import ICMP, TCP, UDP
 from tests.lab.router import DISCARD
 from tests.lab.spaces import may_make_spaces, within
-from tests.support.key_server import UDP as OVER_UDP
 
 BROKEN = 5
 VISITS = 100
@@ -68,27 +67,33 @@ class Captured:
     phases: list[Phase] = field(default_factory=list)
     pages: int = 0
     failed: list[str] = field(default_factory=list)  # pages that did not come
+    report: str = ""  # Byway's, when one did not
     queries: list[str] = field(default_factory=list)  # names asked for in plain DNS
+    told: set[str] = field(default_factory=set)  # names that encrypted DNS was asked for past the keys
 
     @property
     def broken(self) -> list[str]:
         """Returns what must not be, each as a sentence."""
         found = [f"{page} did not come" for page in self.failed]
         found += [f"{name} was asked for in plain DNS" for name in self.queries]
+        found += [f"encrypted DNS was asked for {name}, past the keys" for name in sorted(self.told - {HOST})]
         for phase in self.phases:
             others = {target: count for target, count in phase.packets.items() if target not in self.may}
             found += [f"{phase.name}: {count} packets to {_words(target)}" for target, count in others.items()]
         return found
 
-    def told(self) -> str:
-        lines = [f"{self.pages} pages came, {len(self.failed)} did not; {len(self.queries)} plain DNS queries"]
+    def text(self) -> str:
+        lines = [
+            f"{self.pages} pages came, {len(self.failed)} did not; {len(self.queries)} plain DNS queries",
+            f"encrypted DNS was asked past the keys for: {', '.join(sorted(self.told)) or 'nothing'}",
+        ]
         for phase in self.phases:
             lines.append(f"{phase.name}: {phase.packets.total()} packets")
             for target, count in sorted(phase.packets.items()):
                 opened = f", {phase.connections[target]} connections" if target[2] == "tcp" else ""
                 what = self.may.get(target, "NOT EXPECTED")
                 lines.append(f"    {_words(target):28} {count:6} packets {phase.bytes[target]:9} bytes{opened}  {what}")
-        return "\n".join([*lines, *self.broken])
+        return "\n".join([*lines, *self.broken, *([self.report] if self.report else [])])
 
 
 def _words(target: Target) -> str:
@@ -101,7 +106,7 @@ async def capture(
 ) -> Captured:
     """Opens so many pages, each on a host of its own, and then waits. `is_leaky` is the control: the sites go direct,
     and names are resolved in plain DNS."""
-    async with Country(folder) as country, KeyRelays(country, folder) as keys:
+    async with Country(folder) as country, KeyRelays(country, folder, only=only) as keys:
         for name in only:
             country.add_site(f"{name}.test")
         names = [f"{name}.test" for name in only]
@@ -109,12 +114,13 @@ async def capture(
             forbidden = (rules.SniReset, rules.HttpReset, rules.DnsNxdomain)
             country.rules.set([forbid(*names) for forbid in forbidden])
         ruled = "MATCH,DIRECT\n" if is_leaky else f"{one_each(only)}MATCH,RELAY\n"
-        relays, dns = keys.relays(*only, host=HOST), 'secure = "never"' if is_leaky else ""
+        relays, dns = keys.relays(host=HOST), 'secure = "never"' if is_leaky else ""
         found = Captured(_expected(keys, only))
         events = country.router.events
         async with keys.byway("byway", relays, rules=ruled, dns=dns) as byway:
             began = await country.caught_up()
             await _visit_all(country, byway, names, visits, found)
+            found.report = byway.report() if found.failed else ""
             between = await country.caught_up()
             await asyncio.sleep(idle_s)
             ended = await country.caught_up()
@@ -128,15 +134,13 @@ async def capture(
         found.queries = [
             name.name for name in events.names_on("client", sender="client", since=began) if name.kind == "dns"
         ]
+        found.told = {one.name for one in country.resolver.asked if one.asker == places.CLIENT}
         return found
 
 
 def _expected(keys: KeyRelays, only: Sequence[str]) -> dict[Target, str]:
     return {
-        **{
-            (ADDRESS, keys.server.ports[name], "udp" if name in OVER_UDP else "tcp"): f"the server of {name}"
-            for name in only
-        },
+        **{(ADDRESS, keys.port(name), "udp" if name in OVER_UDP else "tcp"): f"the server of {name}" for name in only},
         (ADDRESS, _UNREACHABLE, "icmp"): "the kernel's, to a server over UDP whose engine has ended",
         (places.DOH, 443, "tcp"): "encrypted DNS ([dns] servers)",
         (places.DOT, 853, "tcp"): "encrypted DNS ([dns] servers)",
@@ -173,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = asyncio.run(
             capture(Path(folder), visits=asked.visits, idle_s=asked.idle, only=asked.only, is_leaky=asked.leaky)
         )
-    print(found.told())
+    print(found.text())
     return BROKEN if found.broken else 0
 
 

@@ -28,6 +28,7 @@ from tests.lab.rules import AddressDrop, IcmpUnreachable
 from tests.lab.spaces import Space
 from tests.support import programs
 from tests.support.authority import Authority
+from tests.support.tunnel_servers import MAPPED, USER_ID
 from tests.support.waiting import until
 
 RELAYS = ("microsocks", "tinyproxy", "stunnel", "squid", "sshd")
@@ -43,7 +44,6 @@ LIED_ABOUT = "lied-about.test"
 USER, PASSWORD = "amina", "correct-horse-battery"
 WRONG_PASSWORD = "incorrect-horse-battery"
 
-_USER = 1000  # whom programs run as that will not run as root
 _LISTENING = "0A"  # the state in /proc/net/tcp
 _END_S = 5.0
 
@@ -73,8 +73,8 @@ class RealRelays:
         files = {
             **FILES,
             "/etc/resolv.conf": f"nameserver {places.PUBLIC_RESOLVER}\n",
-            "/etc/passwd": f"root:x:0:0::/:/bin/sh\nuser:x:{_USER}:{_USER}::{self._folder}:/bin/sh\n",
-            "/etc/group": f"root:x:0:\nuser:x:{_USER}:\n",
+            "/etc/passwd": f"root:x:0:0::/:/bin/sh\nuser:x:{USER_ID}:{USER_ID}::{self._folder}:/bin/sh\n",
+            "/etc/group": f"root:x:0:\nuser:x:{USER_ID}:\n",
         }
         for name, address in self.addresses.items():
             self.spaces[name] = space = country.router.add_space(name, [f"{address}/29"])
@@ -180,7 +180,7 @@ class RealRelays:
     async def program(self, where: Space, *command: str, port: int, as_user: bool = False) -> subprocess.Popen[bytes]:
         """Starts a program there, and returns once one listens on the TCP port. It is stopped at the end. `as_user`: as
         an ordinary user in a nested namespace, for programs that refuse to be root or would drop it."""
-        within = ("unshare", "-U", f"--map-user={_USER}", f"--map-group={_USER}", "--") if as_user else ()
+        within = MAPPED if as_user else ()
         said = self._folder / f"{where.name}-{port}.txt"
         with said.open("ab") as out:
             process = where.popen([*within, *command], stdout=out, stderr=out)

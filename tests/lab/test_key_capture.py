@@ -8,10 +8,10 @@ import pytest
 
 from tests.lab import places
 from tests.lab.key_capture import capture
-from tests.lab.key_relays import PROTOCOLS
+from tests.lab.key_relays import NEEDED, PROTOCOLS
 from tests.support.at_once import AtOnce
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.needs("mihomo"), pytest.mark.waits, pytest.mark.slow]
+pytestmark = [pytest.mark.namespaces, pytest.mark.needs(*NEEDED), pytest.mark.waits, pytest.mark.slow]
 
 at_once = AtOnce(most=2)
 
@@ -25,7 +25,7 @@ IDLE_S = 12.0
 @at_once
 async def test_only_the_keys_server_and_encrypted_dns_are_addressed(folder: Path) -> None:
     captured = await capture(folder, visits=VISITS, idle_s=IDLE_S)
-    assert captured.broken == []
+    assert captured.broken == [], captured.report
     assert captured.pages == VISITS
     visits, _ = captured.phases
     servers = {target for target, what in captured.may.items() if what.startswith("the server of")}

@@ -1,7 +1,8 @@
 """Keys as relays, behind a censor: pages come through each protocol, and each fault is told as docs/guide.md says.
 
-The server is mihomo, on a host abroad (tests/lab/key_relays.py). The site's page says who asked for it, so it tells
-that the key carried it. A fault of a key blames no site, whether the site is blocked or well.
+The servers are mihomo, wireguard-go and sshd, on a host abroad (tests/lab/key_relays.py). The site's page says who
+asked for it, so it tells that the key carried it. A fault of a key blames no site, whether the site is blocked or
+well.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from proxy.detect.relay_faults import RelayFault
 from tests.lab import places, rules
 from tests.lab.country import Country, Running
 from tests.lab.deeds import Drop, Reset
-from tests.lab.key_relays import ADDRESS, PROTOCOLS, KeyRelays, one_each
+from tests.lab.key_relays import ADDRESS, NEEDED, PROTOCOLS, SSH, WIREGUARD, KeyRelays, came_through, one_each
 from tests.lab.matches import BySni
 from tests.lab.origins import Conduct
 from tests.lab.rules import Rule, When
@@ -54,15 +55,15 @@ def each(fault: RelayFault, *names: str) -> dict[str, RelayFault]:
 
 async def blocked_page(folder: Path, protocol: str) -> None:
     """A censored site under AUTO: the first visit finds the key, and Byway believes the site blocked by its name."""
-    async with Country(folder) as country, KeyRelays(country, folder) as keys:
+    async with Country(folder) as country, KeyRelays(country, folder, only=[protocol]) as keys:
         site = country.add_site("blocked.test")
         country.rules.set([rules.SniReset(site.name), rules.HttpReset(site.name)])
-        async with keys.byway("byway", keys.relays(protocol), rules="MATCH,AUTO\n") as byway:
+        async with keys.byway("byway", keys.relays(), rules="MATCH,AUTO\n") as byway:
             visitor = country.visitor(byway)
             for secure in (True, False):
                 page = await visitor.visit(site.url(secure=secure))
                 assert page.genuine, page
-                assert ADDRESS in page.body.decode()
+                assert came_through(protocol) in page.body.decode()
 
             async def is_held() -> bool:
                 return (await byway.belief(site.name))["state"] in ("suspect", "blocked")
@@ -77,6 +78,7 @@ async def test_a_blocked_page_comes_through_a_key_of_vless_with_reality(folder: 
 
 
 @pytest.mark.slow
+@pytest.mark.needs(*NEEDED)
 @pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != "vless"])
 @at_once
 async def test_a_blocked_page_comes_through_a_key(folder: Path, *, protocol: str) -> None:
@@ -108,22 +110,32 @@ FAULTS = (
         {
             **each(RelayFault.KEY_CLOSED, *OF_TLS, "tuic"),
             **each(RelayFault.KEY_CLOSED_OR_CLOCK, "ss", "vmess"),
-            "hysteria2": RelayFault.KEY_REFUSED,
+            **each(RelayFault.KEY_REFUSED, "hysteria2", SSH),
+            WIREGUARD: RelayFault.KEY_UNANSWERED,
         },
         wrong=True,
     ),
     Fault(
         "down",
-        {**each(RelayFault.CONNECTION_REFUSED), **each(RelayFault.SILENT, "hysteria2", "tuic")},
+        {
+            **each(RelayFault.CONNECTION_REFUSED),
+            **each(RelayFault.SILENT, "hysteria2", "tuic"),
+            WIREGUARD: RelayFault.KEY_UNANSWERED,
+        },
         is_down=True,
     ),
-    Fault("dropped", each(RelayFault.SILENT), censor=lambda keys: [rules.AddressDrop(f"{ADDRESS}/32")]),
+    Fault(
+        "dropped",
+        {**each(RelayFault.SILENT), WIREGUARD: RelayFault.KEY_UNANSWERED},
+        censor=lambda keys: [rules.AddressDrop(f"{ADDRESS}/32")],
+    ),
     Fault("name dropped", each(RelayFault.SILENT, *OF_TLS), censor=lambda keys: [When(named(keys), Drop())]),
     Fault("name reset", each(RelayFault.KEY_CUT, *OF_TLS), censor=lambda keys: [When(named(keys), Reset())]),
 )
 
 
 @pytest.mark.slow
+@pytest.mark.needs(*NEEDED)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 @at_once
 async def test_a_fault_of_a_key_is_told_in_its_words_and_blames_no_site(folder: Path, *, fault: Fault) -> None:
@@ -135,7 +147,7 @@ async def test_a_fault_of_a_key_is_told_in_its_words_and_blames_no_site(folder: 
         async with keys.byway("byway", relays, rules=ruled, detect=IMPATIENT) as byway:
             country.rules.set(fault.censor(keys))
             if fault.is_down:
-                keys.server.stop()
+                keys.stop()
             assert await pages(country, byway) == set(PROTOCOLS) - fault.says.keys()
             assert await told(byway) == {name: fault.text for name, fault in fault.says.items()}
             assert await found_in_visits(byway, fault.says) == fault.says
@@ -150,7 +162,7 @@ async def pages(country: Country, byway: Running) -> set[str]:
     """Returns the keys by which a page came, each of its own site."""
     visits = {name: country.visitor(byway).visit(f"https://{name}.test/") for name in PROTOCOLS}
     came = dict(zip(visits, await asyncio.gather(*visits.values()), strict=True))
-    return {name for name, visit in came.items() if visit.genuine and ADDRESS in visit.body.decode()}
+    return {name for name, visit in came.items() if visit.genuine and came_through(name) in visit.body.decode()}
 
 
 async def told(byway: Running) -> dict[str, str]:
@@ -193,6 +205,7 @@ AHEAD = timedelta(days=400)
 
 
 @pytest.mark.slow
+@pytest.mark.needs(*NEEDED)
 @at_once
 async def test_a_wrong_clock_is_named_by_byway_and_by_keys_that_have_the_time(folder: Path) -> None:
     """All hosts of the lab share one clock, so the world is 400 days behind: the server of the keys, the control pages

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -18,11 +19,10 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.support import programs
 from tests.support.authority import Authority
+from tests.support.programs_running import ServerProgram, free_port
 
 COVER = "cover.test"
 """The name that REALITY borrows, and that of all certificates."""
@@ -44,8 +45,6 @@ SHORT_ID = "0123456789abcdef"
 TCP = ("ss", "trojan", "vless", "vless-ws", "vless-xhttp", "vmess", "anytls")
 UDP = ("hysteria2", "tuic")
 
-_READY_S = 20.0
-
 
 @dataclass(frozen=True)
 class Place:
@@ -59,6 +58,14 @@ class Place:
     )
     options: Mapping[str, Any] = field(default_factory=lambda: {"hosts": {"+.test": "127.0.0.1"}})
 
+    async def listens(self, port: int) -> bool:
+        """Whether a program listens on the TCP port there."""
+        with contextlib.suppress(OSError):
+            _, writer = await self.connect(self.address, port)
+            writer.close()
+            return True
+        return False
+
 
 LOOPBACK = Place()
 
@@ -71,31 +78,28 @@ def path_with_engine(folder: Path) -> dict[str, str]:
     return {"PATH": f"{programs_folder}{os.pathsep}{os.environ['PATH']}"}
 
 
-def _free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(type=kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+def x25519() -> tuple[bytes, bytes]:
+    """Returns a new private key and its public key."""
+    key = X25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+    return private, key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
-class KeyServer:
+class KeyServer(ServerProgram):
     """`links` are those of good keys, `wrong` those with another password or user, by protocol."""
 
     def __init__(self, folder: Path, place: Place = LOOPBACK) -> None:
         self._folder = folder
         self._place = place
-        self.ports = {name: _free_port() for name in (*TCP, "cover")}
-        self.ports |= {name: _free_port(socket.SOCK_DGRAM) for name in UDP}
+        self.ports = {name: free_port() for name in (*TCP, "cover")}
+        self.ports |= {name: free_port(socket.SOCK_DGRAM) for name in UDP}
         chain, key = Authority().write_server(folder, COVER)
         self._pem = {"certificate": chain.read_text(), "private-key": key.read_text()}
         der = ssl.PEM_cert_to_DER_cert(self._pem["certificate"].partition("-----END CERTIFICATE-----")[0] + _END)
         self.pin = hashlib.sha256(der).hexdigest()
-        private = X25519PrivateKey.generate()
-        self._private = _url64(private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption()))
-        self.public = _url64(private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+        self._private, self.public = map(_url64, x25519())
         self.links = {name: self.link(name) for name in (*TCP, *UDP)}
         self.wrong = {name: self.link(name, wrong=True) for name in (*TCP, *UDP)}
-        self.process: subprocess.Popen[bytes] | None = None
 
     def link(self, name: str, *, wrong: bool = False, host: str = "") -> str:
         """Returns the link of a key; `wrong`: for a user that the server does not know. `host` is a name of its
@@ -176,17 +180,7 @@ class KeyServer:
             "profile": {"store-selected": False},
         }
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
-
     async def start(self) -> None:
-        """Starts it, and waits until it listens."""
         self.process = self._place.popen(
             [programs.require("mihomo"), "-d", str(self._folder), "-f", "-"],
             stdin=subprocess.PIPE,
@@ -196,24 +190,8 @@ class KeyServer:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(self._configuration()).encode())
         self.process.stdin.close()
-        async with asyncio.timeout(_READY_S):
-            for name in (*TCP, "cover"):
-                await self._listens(self.ports[name])
-
-    async def _listens(self, port: int) -> None:
-        while True:
-            with suppress(OSError):
-                _, writer = await self._place.connect(self._place.address, port)
-                writer.close()
-                return
-            await asyncio.sleep(0.02)
-
-    def stop(self) -> None:
-        """Ends it, as a server that is down."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+        for name in (*TCP, "cover"):
+            await self._until(partial(self._place.listens, self.ports[name]))
 
 
 _END = "-----END CERTIFICATE-----\n"

@@ -1,20 +1,60 @@
-"""Servers that are external programs, on a loopback port."""
+"""Servers that are external programs."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-from tests.support.waiting import until
+from tests.support.waiting import until, until_read
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    with socket.socket(type=kind) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
         return port
+
+
+class ServerProgram:
+    """A server with its program. It runs for the `async with` block, or until `stop`, as one that is down."""
+
+    process: subprocess.Popen[bytes] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    async def start(self) -> None:
+        """Starts it, and waits until it listens."""
+        raise NotImplementedError
+
+    async def _until(self, listens: Callable[[], Awaitable[bool]]) -> None:
+        """Waits until it listens. Raises AssertionError when it has ended instead."""
+        process = self.process
+        assert process is not None
+
+        async def is_settled() -> bool:
+            return process.poll() is not None or await listens()
+
+        await until_read(is_settled)
+        assert process.poll() is None, f"{process.args!r} has ended"
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
 
 
 @contextlib.asynccontextmanager

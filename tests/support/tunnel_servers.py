@@ -1,4 +1,5 @@
-"""Servers of WireGuard (sing-box, without a network device) and of SSH (OpenSSH's sshd), on loopback.
+"""Servers of WireGuard (sing-box, without a network device) and of SSH (OpenSSH's sshd), on loopback; sshd elsewhere
+too.
 
 async with WireGuardServer(tmp_path) as server:
     link = server.link()
@@ -14,62 +15,28 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any
 from urllib.parse import quote
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-
 from tests.support import programs
-from tests.support.waiting import until
+from tests.support.key_server import LOOPBACK, Place, x25519
+from tests.support.programs_running import ServerProgram, free_port
 
 BEHIND = "203.0.113.7"
 """Leads to 127.0.0.1 behind the server of WireGuard."""
 
-_START_S = 20.0
-
-
-class _Program:
-    """A server program. `stop` ends it."""
-
-    process: subprocess.Popen[bytes] | None = None
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    async def start(self) -> None:
-        """Starts it, and waits until it listens."""
-        raise NotImplementedError
-
-    async def _until(self, listens: Callable[[], bool]) -> None:
-        await until(
-            lambda: listens() or (self.process is not None and self.process.poll() is not None), within_s=_START_S
-        )
-        assert listens(), "the server has ended"
-
-    def stop(self) -> None:
-        """Ends it, as a server that is down."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+USER_ID = 1000
+MAPPED = ("unshare", "-U", f"--map-user={USER_ID}", f"--map-group={USER_ID}", "--")
+"""The words before a command that run it as an ordinary user in a nested namespace, for programs that refuse to be root
+or would drop it."""
 
 
 def wireguard_keys() -> tuple[str, str]:
     """Returns a new private key and its public key, in base64."""
-    key = X25519PrivateKey.generate()
-    private = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
-    public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    private, public = x25519()
     return base64.b64encode(private).decode(), base64.b64encode(public).decode()
 
 
@@ -78,7 +45,7 @@ def hexadecimal(key: str) -> str:
     return base64.b64decode(key).hex()
 
 
-class WireGuardServer(_Program):
+class WireGuardServer(ServerProgram):
     """Its peer may have 10.9.0.2 and fd00:9::2 in the tunnel. What it gets for BEHIND it dials on loopback."""
 
     def __init__(self, folder: Path) -> None:
@@ -86,9 +53,7 @@ class WireGuardServer(_Program):
         self._private, self.public = wireguard_keys()
         self.private_of_peer, self._public_of_peer = wireguard_keys()
         self._preshared = base64.b64encode(os.urandom(32)).decode()
-        with socket.socket(type=socket.SOCK_DGRAM) as sock:
-            sock.bind(("127.0.0.1", 0))
-            self.port: int = sock.getsockname()[1]
+        self.port = free_port(socket.SOCK_DGRAM)
 
     def link(self, *, wrong: bool = False, more: str = "") -> str:
         """Returns the link of a key; `wrong`: of one that the server does not know."""
@@ -127,19 +92,26 @@ class WireGuardServer(_Program):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        await self._until(lambda: _has_udp(self.port))
+        await self._until(self._listens)
+
+    async def _listens(self) -> bool:
+        """Whether a UDP socket of this computer has its port."""
+        wanted = f":{self.port:04X}"
+        tables = [path for path in (Path("/proc/net/udp"), Path("/proc/net/udp6")) if path.exists()]
+        return any(line.split()[1].endswith(wanted) for path in tables for line in path.read_text().splitlines()[1:])
 
 
-class SshServer(_Program):
+class SshServer(ServerProgram):
     """As an ordinary user: `nobody`, where this process is root."""
 
-    def __init__(self, *, forwards: bool = True) -> None:
+    def __init__(self, place: Place = LOOPBACK, *, forwards: bool = True, mapped: str = "") -> None:
+        """`mapped` is a user of that place, as whom it runs in a nested user namespace: see MAPPED."""
+        self._place = place
         self._forwards = forwards
         self._folder = Path(tempfile.mkdtemp(prefix="byway-sshd-"))  # pytest's own are for root alone
-        self._user = "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            self.port: int = sock.getsockname()[1]
+        self._mapped = mapped
+        self._user = mapped or ("nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name)
+        self.port = free_port()
         for name in ("host", "user", "other"):
             self._keygen("-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(self._folder / name))
 
@@ -156,47 +128,33 @@ class SshServer(_Program):
     def link(self, *, host: str = "host", user: str = "user") -> str:
         """Returns the link of a key. `host` is the name of the host key in it, `user` that of the private key."""
         query = f"host-key={quote(self._public(host), safe='')}&pk={quote(self.private(user), safe='')}"
-        return f"ssh://{self._user}@127.0.0.1:{self.port}?{query}"
+        return f"ssh://{self._user}@{self._place.address}:{self.port}?{query}"
 
     async def start(self) -> None:
         file = self._folder / "sshd_config"
         file.write_text(
-            f"ListenAddress 127.0.0.1:{self.port}\nHostKey {self._folder}/host\n"
+            f"ListenAddress {self._place.address}:{self.port}\nHostKey {self._folder}/host\n"
             f"AuthorizedKeysFile {self._folder}/user.pub\nAllowTcpForwarding {'yes' if self._forwards else 'no'}\n"
             "StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
         )
-        is_root = os.getuid() == 0
-        account = pwd.getpwnam(self._user)
-        if is_root:
+        within: Sequence[str] = ()
+        account: dict[str, Any] = {}
+        if self._mapped:
+            within = MAPPED
+        elif os.getuid() == 0:
+            user = pwd.getpwnam(self._user)
             for path in (self._folder, *self._folder.iterdir()):
-                os.chown(path, account.pw_uid, account.pw_gid)
-        self.process = subprocess.Popen(  # noqa: ASYNC220
-            [programs.require("sshd"), "-D", "-e", "-f", str(file)],
+                os.chown(path, user.pw_uid, user.pw_gid)
+            account = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        self.process = self._place.popen(
+            [*within, programs.require("sshd"), "-D", "-e", "-f", str(file)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            user=account.pw_uid if is_root else None,
-            group=account.pw_gid if is_root else None,
-            extra_groups=[] if is_root else None,
+            **account,
         )
-        await self._until(self._listens)
-
-    def _listens(self) -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1.0):
-            return True
-        return False
+        await self._until(partial(self._place.listens, self.port))
 
     def stop(self) -> None:
         super().stop()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _has_udp(port: int) -> bool:
-    """Whether a UDP socket of this computer has a port."""
-    wanted = f":{port:04X}"
-    tables = (Path(f"/proc/net/{table}").read_text("ascii") for table in ("udp", "udp6") if _is_there(table))
-    return any(line.split()[1].endswith(wanted) for text in tables for line in text.splitlines()[1:])
-
-
-def _is_there(table: str) -> bool:
-    return Path(f"/proc/net/{table}").exists()

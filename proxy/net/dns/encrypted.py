@@ -47,12 +47,14 @@ class EncryptedDns:
         *,
         network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK,
         reserve: EncryptedDns | None = None,
+        warns: bool = True,
     ) -> None:
         """Every server is queried over the first of `paths`, then over the next one. After a change of network, no
         server counts as down.
 
         The servers of `reserve` are queried once every server has failed over every path within `secure_down_s` of the
-        settings, and only those of them that have not failed themselves within it. Several objects may share it."""
+        settings, and only those of them that have not failed themselves within it. Several objects may share it.
+        `warns`: whether the log gets a line when all servers fail."""
         self._servers = servers
         self._paths = paths
         self._timeout_s = settings.secure_timeout_s
@@ -62,6 +64,7 @@ class EncryptedDns:
         self._network = network
         self._reserve = reserve
         self._down_on = network()  # the network on which transports are marked as down
+        self._warns = warns
         self._has_warned = False
 
     @cached_property
@@ -129,7 +132,7 @@ class EncryptedDns:
         reasons = list(dict.fromkeys(map(str, failures))) or ["none is configured"]
         more = f"; and {len(reasons) - _REASONS_SHOWN} more" if len(reasons) > _REASONS_SHOWN else ""
         text = "; ".join(reasons[:_REASONS_SHOWN]) + more
-        if not self._has_warned:
+        if self._warns and not self._has_warned:
             self._has_warned = True
             log.warning(
                 "all encrypted DNS servers failed; suspicious names cannot be resolved, see `byway status`: %s", text

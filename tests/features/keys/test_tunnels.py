@@ -21,10 +21,11 @@ from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.key_relay import DestinationLookup, KeyRelay
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import Resolver
+from proxy.net.dns.stub_resolver import lookup_failed
 from proxy.net.poller import make_poller
 from proxy.wire.keys.reader import read_key
 from proxy.wire.keys.values import WireGuard
-from tests.features.keys.test_engine import ANSWER_S, World, _pid, answer, fault, page, world
+from tests.features.keys.test_engine import ANSWER_S, World, _no_engine, _pid, answer, fault, page, world
 from tests.features.keys.test_network import CALLS, addressed
 from tests.support import programs
 from tests.support.rows import each_row
@@ -137,6 +138,26 @@ async def test_a_name_is_not_found_because_of_the_key_only_where_not_even_a_name
         found = await fault(dialer, here.site.destination)
     assert relay_fault(found) is blamed, found
     assert found.symptom is (Symptom.SKIPPED if blamed is None else Symptom.RELAY_DOWN)
+
+
+@wireguard
+async def test_why_the_engine_did_not_carry_a_lookup_is_told(tmp_path: Path) -> None:
+    def through(key: Dialer) -> DestinationLookup:
+        async def unanswered(_: Destination) -> Sequence[IPAddress]:
+            try:
+                return await key.dial(Destination(BEHIND, 443))  # type: ignore[return-value]
+            except DialError as error:
+                raise lookup_failed(f"no answer: {error}", Symptom.SKIPPED, {"doh": "doh_down"}) from None
+
+        return unanswered
+
+    async with world(tmp_path) as here, WireGuardServer(tmp_path) as server:
+        here.engine._find = _no_engine
+        direct = TcpDialer(here.poller, Resolver(), lambda *_: None)
+        dialer = here.engine.dialer(KeyRelay("wg", read_key(server.link()), direct, None, None, 1.0, through))
+        error = await fault(dialer, here.site.destination)
+        assert relay_fault(error) is RelayFault.ENGINE
+        assert str(error) == "relay wg: no engine here"
 
 
 @wireguard
