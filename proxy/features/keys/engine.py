@@ -240,11 +240,7 @@ class MihomoEngine:
         would have been blamed for. Raises NoEngine."""
         ready = self._ready = _Ready(running.ready_password)
         ends_at = self._loop.time() + START_S
-        while True:
-            if not running.process.is_alive:
-                raise NoEngine("the engine ended at its start")
-            if ready.reached.done():
-                return
+        while running.process.is_alive and not ready.reached.done():
             if self._loop.time() > ends_at:
                 raise NoEngine(f"the engine did not begin to work within {START_S:g} s")
             try:
@@ -260,6 +256,8 @@ class MihomoEngine:
                 pass  # asked again
             finally:
                 stream.abort()
+        if not running.process.is_alive:
+            raise NoEngine("the engine ended at its start")
 
     def _server_of(self, user: str) -> ServerOfKey | None:
         return self._ready if user == READY else self._by_user.get(user)

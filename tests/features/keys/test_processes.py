@@ -166,6 +166,12 @@ async def test_a_key_that_leaves_in_the_middle_of_a_start_does_not_fail_the_visi
         await until(lambda: has_ended(started.pids[0]))
 
 
+def _is_stopped(pid: int) -> bool:
+    """Whether all threads of a process have stopped: they do so one by one."""
+    states = [stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) == {"T"}
+
+
 async def test_a_process_that_answers_no_more_gets_no_more_openings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +181,7 @@ async def test_a_process_that_answers_no_more_gets_no_more_openings(
         assert await page(dialer, here.site.destination) == b"hello"
         first = _pid(here)
         os.kill(first, signal.SIGSTOP)
+        await until(lambda: _is_stopped(first))
         with monkeypatch.context() as soon:
             soon.setattr(opening_module, "ANSWER_S", 0.2)
             error = await fault(dialer, here.site.destination)
