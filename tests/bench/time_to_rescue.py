@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import json
 import math
-import os
 import socket
 import statistics
 import sys
@@ -31,7 +30,7 @@ from tests.lab import places
 from tests.lab.all_scenarios import BY_NAME
 from tests.lab.country import Country, Site
 from tests.lab.scenarios import Reach, Scenario
-from tests.lab.spaces import may_make_spaces, within
+from tests.lab.spaces import begin_with_spaces
 from tests.lab.trials import SITES_MAX, Stay, limited, stay
 
 WAYS = (
@@ -208,7 +207,5 @@ def _tell(text: str) -> None:
 
 
 if __name__ == "__main__":
-    if not may_make_spaces():  # an ordinary user: once more, as the root of a user namespace
-        command = within([sys.executable, "-m", "tests.bench.time_to_rescue", *sys.argv[1:]])
-        os.execvp(command[0], command)
+    begin_with_spaces("tests.bench.time_to_rescue")
     sys.exit(main())

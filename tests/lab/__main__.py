@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.lab.all_scenarios import BY_NAME, SCENARIOS
 from tests.lab.country import Country, Running, Site
 from tests.lab.scenarios import Scenario
-from tests.lab.spaces import may_make_spaces, within
+from tests.lab.spaces import begin_with_spaces
 
 HELP = """\
   list               the scenarios, and what each does
@@ -132,7 +132,5 @@ async def walk() -> None:
 
 
 if __name__ == "__main__":
-    if not may_make_spaces():  # an ordinary user: once more, as the root of a user namespace
-        again = within([sys.executable, "-m", "tests.lab", *sys.argv[1:]])
-        os.execvp(again[0], again)
+    begin_with_spaces("tests.lab")
     asyncio.run(walk())

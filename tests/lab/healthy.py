@@ -27,7 +27,7 @@ from proxy.store.logged import StatusChange
 from tests.lab.country import Country, Running
 from tests.lab.links import Link
 from tests.lab.rules import SniDrop
-from tests.lab.spaces import may_make_spaces, within
+from tests.lab.spaces import begin_with_spaces
 from tests.lab.trials import limited
 from tests.lab.visitor import Visitor
 from tests.support.waiting import until_read
@@ -189,9 +189,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    if not may_make_spaces():  # an ordinary user: once more, as the root of a user namespace
-        import os
-
-        command = within([sys.executable, "-m", "tests.lab.healthy", *sys.argv[1:]])
-        os.execvp(command[0], command)
+    begin_with_spaces("tests.lab.healthy")
     sys.exit(main())

@@ -24,7 +24,7 @@ from tests.lab.events import KEPT_PACKETS, PacketSeen
 from tests.lab.key_relays import ADDRESS, HOST, OVER_UDP, PROTOCOLS, KeyRelays, one_each
 from tests.lab.packets import ICMP, TCP, UDP
 from tests.lab.router import DISCARD
-from tests.lab.spaces import may_make_spaces, within
+from tests.lab.spaces import begin_with_spaces
 
 BROKEN = 5
 VISITS = 100
@@ -182,9 +182,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    if not may_make_spaces():  # an ordinary user: once more, as the root of a user namespace
-        import os
-
-        command = within([sys.executable, "-m", "tests.lab.key_capture", *sys.argv[1:]])
-        os.execvp(command[0], command)
+    begin_with_spaces("tests.lab.key_capture")
     sys.exit(main())

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import sys
 import tempfile
 import time
@@ -32,7 +31,7 @@ from tests.lab.origins import Conduct
 from tests.lab.packets import Packet
 from tests.lab.rules import AddressDrop, HttpDrop, Rule, SniDrop, When
 from tests.lab.sockets import connect
-from tests.lab.spaces import may_make_spaces, within
+from tests.lab.spaces import begin_with_spaces
 from tests.lab.visitor import Visit
 from tests.support.client import fetch
 from tests.support.waiting import until_read
@@ -393,7 +392,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    if not may_make_spaces():  # an ordinary user: once more, as the root of a user namespace
-        command = within([sys.executable, "-m", "tests.lab.october", *sys.argv[1:]])
-        os.execvp(command[0], command)
+    begin_with_spaces("tests.lab.october")
     sys.exit(main())

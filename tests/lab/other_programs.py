@@ -16,9 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +28,7 @@ from tests.lab.country import Country
 from tests.lab.rules_2025 import Unknown
 from tests.lab.scenarios import NEIGHBOUR, Way
 from tests.lab.sockets import connect
-from tests.lab.spaces import Space, may_make_spaces, within
+from tests.lab.spaces import Space, begin_with_spaces
 from tests.lab.test_ladder_search import (
     APART_S,
     HURRIED,
@@ -242,7 +240,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    if not may_make_spaces():  # an ordinary user: once more, as the root of a user namespace
-        command = within([sys.executable, "-m", "tests.lab.other_programs", *sys.argv[1:]])
-        os.execvp(command[0], command)
+    begin_with_spaces("tests.lab.other_programs")
     main()

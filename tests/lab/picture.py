@@ -8,9 +8,7 @@ dark background.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import sys
 import tempfile
 from collections.abc import Sequence
 from functools import partial
@@ -19,7 +17,7 @@ from xml.sax.saxutils import escape
 
 from tests.lab.country import Country
 from tests.lab.rules import SniReset
-from tests.lab.spaces import may_make_spaces, within
+from tests.lab.spaces import begin_with_spaces
 from tests.support.waiting import until_read
 
 PICTURE = Path(__file__).parents[2] / "docs" / "terminal.svg"
@@ -109,7 +107,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    if not may_make_spaces():  # an ordinary user: once more, as the root of a user namespace
-        again = within([sys.executable, "-m", "tests.lab.picture"])
-        os.execvp(again[0], again)
+    begin_with_spaces("tests.lab.picture")
     asyncio.run(main())

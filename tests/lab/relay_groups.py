@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.lab.country import Country, Running
 from tests.lab.relays import Manner, Relay
-from tests.lab.spaces import may_make_spaces, within
+from tests.lab.spaces import begin_with_spaces
 from tests.lab.trials import limited
 from tests.lab.visitor import Visitor
 
@@ -260,9 +260,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    if not may_make_spaces():  # an ordinary user: once more, as the root of a user namespace
-        import os
-
-        command = within([sys.executable, "-m", "tests.lab.relay_groups", *sys.argv[1:]])
-        os.execvp(command[0], command)
+    begin_with_spaces("tests.lab.relay_groups")
     sys.exit(main())

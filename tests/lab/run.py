@@ -35,7 +35,7 @@ from tests.lab.all_scenarios import SCENARIOS
 from tests.lab.conditions import USUAL, Conditions, RelayQuality, add_options
 from tests.lab.judging import summaries, table
 from tests.lab.scenarios import Scenario
-from tests.lab.spaces import may_make_spaces, within
+from tests.lab.spaces import begin_with_spaces
 
 BROKEN = 5
 
@@ -154,9 +154,5 @@ def _tell_all(line: str) -> None:
 
 
 if __name__ == "__main__":
-    if not may_make_spaces():  # an ordinary user: once more, as the root of a user namespace
-        import os
-
-        command = within([sys.executable, "-m", "tests.lab.run", *sys.argv[1:]])
-        os.execvp(command[0], command)
+    begin_with_spaces("tests.lab.run")
     sys.exit(main())

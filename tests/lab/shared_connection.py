@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.lab.country import Country, Site
 from tests.lab.links import Link
 from tests.lab.relay_roads import at_two_addresses, relay_url
-from tests.lab.spaces import may_make_spaces, within
+from tests.lab.spaces import begin_with_spaces
 from tests.lab.trials import limited
 
 HOSTS = 30
@@ -91,9 +91,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    if not may_make_spaces():  # an ordinary user: once more, as the root of a user namespace
-        import os
-
-        command = within([sys.executable, "-m", "tests.lab.shared_connection", *sys.argv[1:]])
-        os.execvp(command[0], command)
+    begin_with_spaces("tests.lab.shared_connection")
     sys.exit(main())

@@ -241,6 +241,14 @@ def within(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "tests.lab.spaces", *command]
 
 
+def begin_with_spaces(module: str) -> None:
+    """Begins a program of the lab: where this process may make no spaces, it becomes `python -m MODULE` with the same
+    arguments as the root of a user namespace."""
+    if not may_make_spaces():
+        command = within([sys.executable, "-m", module, *sys.argv[1:]])
+        os.execvp(command[0], command)
+
+
 @functools.cache
 def may_become_root() -> bool:
     """Returns whether an ordinary user may make a user namespace here, and spaces in it."""
