@@ -132,9 +132,9 @@ class KeyServer(ServerProgram):
     @property
     def secrets(self) -> dict[str, str]:
         """What must be shown nowhere, by what it is: parts of good and wrong keys."""
-        psk = {"psk": PSK, "psk quoted": quote(PSK, safe=""), "psk in base64": base64.b64encode(PSK.encode()).decode()}
         return {
-            **psk,
+            "psk": PSK,
+            "psk in base64": base64.b64encode(PSK.encode()).decode(),
             "password": PASSWORD,
             "wrong password": WRONG_PASSWORD,
             "user": UUID,

@@ -55,6 +55,16 @@ class WireGuardServer(ServerProgram):
         self._preshared = base64.b64encode(os.urandom(32)).decode()
         self.port = free_port(socket.SOCK_DGRAM)
 
+    @property
+    def secrets(self) -> dict[str, str]:
+        """What must be shown nowhere, by what it is."""
+        keys = {
+            "private key of WireGuard": self.private_of_peer,
+            "preshared key": self._preshared,
+            "public key of its server": self.public,
+        }
+        return {**keys, **{f"{what} in hexadecimal": hexadecimal(key) for what, key in keys.items()}}
+
     def link(self, *, wrong: bool = False, more: str = "") -> str:
         """Returns the link of a key; `wrong`: of one that the server does not know."""
         private = wireguard_keys()[0] if wrong else self.private_of_peer
@@ -104,16 +114,21 @@ class WireGuardServer(ServerProgram):
 class SshServer(ServerProgram):
     """As an ordinary user: `nobody`, where this process is root."""
 
-    def __init__(self, place: Place = LOOPBACK, *, forwards: bool = True, mapped: str = "") -> None:
-        """`mapped` is a user of that place, as whom it runs in a nested user namespace: see MAPPED."""
+    def __init__(
+        self, place: Place = LOOPBACK, *, forwards: bool = True, passphrase: str = "", mapped: str = ""
+    ) -> None:
+        """`passphrase` is that of the private keys. `mapped` is a user of that place, as whom it runs in a nested user
+        namespace: see MAPPED."""
         self._place = place
         self._forwards = forwards
+        self._passphrase = passphrase
         self._folder = Path(tempfile.mkdtemp(prefix="byway-sshd-"))  # pytest's own are for root alone
         self._mapped = mapped
         self._user = mapped or ("nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name)
         self.port = free_port()
         for name in ("host", "user", "other"):
-            self._keygen("-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(self._folder / name))
+            of_user = "" if name == "host" else passphrase
+            self._keygen("-q", "-t", "ed25519", "-N", of_user, "-C", "", "-f", str(self._folder / name))
 
     def _keygen(self, *words: str) -> None:
         subprocess.run([programs.require("ssh-keygen"), *words], check=True, stdout=subprocess.DEVNULL)
@@ -125,9 +140,24 @@ class SshServer(ServerProgram):
         """Returns the private key of "user", whom the server knows, or of "other"."""
         return (self._folder / name).read_text()
 
-    def link(self, *, host: str = "host", user: str = "user") -> str:
-        """Returns the link of a key. `host` is the name of the host key in it, `user` that of the private key."""
-        query = f"host-key={quote(self._public(host), safe='')}&pk={quote(self.private(user), safe='')}"
+    @property
+    def secrets(self) -> dict[str, str]:
+        """What must be shown nowhere, by what it is: of the private key a line in its middle."""
+        return {
+            "private key of SSH": self.private("user").splitlines()[2],
+            "another one": self.private("other").splitlines()[2],
+            "host key": self._public("host").split()[1],
+            **({"passphrase": self._passphrase} if self._passphrase else {}),
+        }
+
+    def link(self, *, host: str = "host", user: str = "user", password: str = "") -> str:
+        """Returns the link of a key. `host` is the name of the host key in it, `user` that of the private key; with a
+        `password` it has none, and the server takes none."""
+        query = f"host-key={quote(self._public(host), safe='')}"
+        if password:
+            return f"ssh://{self._user}:{password}@{self._place.address}:{self.port}?{query}"
+        query += f"&pk={quote(self.private(user), safe='')}"
+        query += f"&passphrase={quote(self._passphrase, safe='')}" if self._passphrase else ""
         return f"ssh://{self._user}@{self._place.address}:{self.port}?{query}"
 
     async def start(self) -> None:

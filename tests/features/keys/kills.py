@@ -24,10 +24,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from tests.features.keys.test_byway import config, engines_of
+from tests.features.keys.test_byway import config
 from tests.features.keys.test_process import _has_ended
 from tests.support.byway import Byway
 from tests.support.key_server import KeyServer, path_with_engine
+from tests.support.shown import engines_of
 from tests.support.waiting import until
 
 AT_ONCE = 4

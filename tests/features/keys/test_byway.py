@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,11 @@ import pytest
 from tests.features.keys.test_process import _has_ended
 from tests.support.byway import Byway
 from tests.support.client import fetch
-from tests.support.key_server import KeyServer, path_with_engine
+from tests.support.key_server import WRONG_PASSWORD, KeyServer, path_with_engine
 from tests.support.origin import Origin
+from tests.support.shown import engines_of, files_below, shown_by, spellings
 from tests.support.streams import listening
+from tests.support.tunnel_servers import BEHIND, SshServer, WireGuardServer
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.needs("mihomo"), pytest.mark.slow]
@@ -24,96 +26,84 @@ def config(**links: str) -> str:
     return "".join(f'[[relay]]\nname = "{name}"\nurl = "{link}"\nlocal = true\n' for name, link in links.items())
 
 
-def engines_of(pid: int) -> list[int]:
-    """Returns the processes of a Byway that are engines."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children if b"mihomo" in Path(f"/proc/{child}/cmdline").read_bytes()]
+ADDRESSES = {
+    "wireguard": BEHIND,
+    "wrong-wireguard": "203.0.113.8",
+    "ssh": "127.0.0.1",
+    "wrong-ssh": "127.0.0.2",
+    "wrong-ssh-password": "127.0.0.3",
+}
+"""What is visited through keys that resolve no name here: WireGuard without encrypted DNS, and sshd without a name
+server."""
 
-
-def environment_of(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/environ").read_bytes()
-
-
-COMMANDS = (
-    ("status", "-v"),
-    ("status", "--json"),
-    ("relay", "list", "-v"),
-    ("relay", "list", "--json"),
-    ("log", "--long"),
-    ("log", "--json"),
-    ("site", "list", "--json"),
-    ("doctor", "-v"),
-    ("config", "show", "--all"),
-    ("config", "show", "--json"),
-    ("config", "check"),
-    ("config", "export"),
-    ("rule", "test", "http://trojan.test/", "-v"),
-    *(("report", "--format", form, "--redact", "none") for form in ("md", "json", "ooni", "csv", "har")),
-)
 _OF_THE_ENGINE = re.compile(r"\b[0-9a-f]{32}\b")
 """Passwords that Byway makes for its engine (`new_password`)."""
 
 
+@pytest.mark.needs("sing-box", "sshd", "ssh-keygen")
 async def test_a_page_comes_through_each_key_and_nothing_shows_a_secret(tmp_path: Path) -> None:
     """Keys that work and wrong ones, with -vv: processes, their environments, files, output and commands. The
     configuration alone has the keys."""
-    async with KeyServer(tmp_path) as server, Origin() as origin:
-        links = {**server.links, **{f"wrong-{name}": link for name, link in server.wrong.items()}}
-        rules = "".join(f"DOMAIN-SUFFIX,{name}.test,RELAY:{name}\n" for name in links) + "MATCH,RELAY\n"
+    async with (
+        KeyServer(tmp_path) as server,
+        WireGuardServer(tmp_path) as wireguard,
+        SshServer(passphrase="correct-horse-battery") as ssh,
+        Origin() as origin,
+    ):
+        good = {**server.links, "wireguard": wireguard.link(), "ssh": ssh.link()}
+        wrong = {
+            **server.wrong,
+            "wireguard": wireguard.link(wrong=True),
+            "ssh": ssh.link(user="other"),
+            "ssh-password": ssh.link(password=WRONG_PASSWORD),
+        }
+        links = {**good, **{f"wrong-{name}": link for name, link in wrong.items()}}
+        hosts = {**{name: f"{name}.test" for name in links}, **ADDRESSES}
+        rules = "".join(
+            f"{'IP-CIDR' if name in ADDRESSES else 'DOMAIN'},{host},RELAY:{name}\n" for name, host in hosts.items()
+        )
+        secrets = {**server.secrets, **wireguard.secrets, **ssh.secrets}
+        in_links = {what for what in secrets if not what.endswith((" in base64", " in hexadecimal"))}
+        secrets = spellings(secrets)
         environment = path_with_engine(tmp_path)
         folder = tmp_path / "byway"
         folder.mkdir()
         async with Byway(
             folder,
             config=config(**links),
-            rules=rules,
+            rules=f"{rules}MATCH,RELAY\n",
             arguments=["-vv"],
             environment=environment,
-            forked=False,  # `ps` shows its own words then
+            forked=False,  # `ps` shows its own words then, and its own environment
         ) as byway:
             assert engines_of(byway.pid) == []  # nothing is started before a visit needs it
-            pages = {name: f"http://{name}.test:{origin.http_port}/" for name in links}
+            pages = {name: f"http://{host}:{origin.http_port}/" for name, host in hosts.items()}
             visits = await asyncio.gather(*(fetch(page, via=byway.proxy) for page in pages.values()))
             came = {name for name, visit in zip(pages, visits, strict=True) if visit.status == 200}
-            assert came == server.links.keys()
+            assert came == good.keys()
             engines = engines_of(byway.pid)
             assert engines
-            assert {environment_of(engine) for engine in engines} == {b""}
-            shown = {f"words of {pid}": words_of(pid) for pid in (byway.pid, *engines)}
             to = f"blocked.test:{origin.http_port}"
-            for words in (*COMMANDS, ("relay", "test", "--to", to), ("why", f"http://{to}/", "--json")):
-                ran = await byway.command(*words, check=False)
-                shown[" ".join(words)] = ran.stdout + ran.stderr
-            for path in ("/v1/status", "/v1/relays", "/v1/log", "/v1/sites"):
-                shown[path] = json.dumps(await byway.ask(path))
-            shown |= {f"before the end: {name}": text for name, text in texts_below(folder).items()}
+            test, why = ("relay", "test", "--to", to), ("why", f"http://{to}/", "--json")
+            shown = await shown_by(byway, folder, test, why)
+            assert {shown[f"environment of {engine}"] for engine in engines} == {""}
             await byway.kill()
             for engine in engines:
                 await until(lambda engine=engine: _has_ended(engine))  # type: ignore[misc]
-            shown |= texts_below(folder)
+            shown |= {f"after the end: {name}": text for name, text in files_below(folder).items()}
             assert f"trojan://127.0.0.1:{server.ports['trojan']}" in shown["relay list -v"]
             assert "works" in shown[f"relay test --to {to}"]
             assert "trojan.test" in shown["log --long"]
             assert "-vv" in shown[f"words of {byway.pid}"]
-            found = {what: secrets_in(text, server) for what, text in shown.items()}
-            assert {what: secrets for what, secrets in found.items() if secrets} == {}
-            assert secrets_in(byway.config.read_text(), server) == {*server.secrets} - {"psk", "psk in base64"}
+            found = {where: secrets_in(text, secrets) for where, text in shown.items()}
+            assert {where: what for where, what in found.items() if what} == {}
+            in_config = secrets_in(byway.config.read_text(), secrets)
+            assert {what.removesuffix(" quoted") for what in in_config} == in_links, "a key was not in use"
 
 
-def texts_below(folder: Path) -> dict[str, str]:
-    """Returns the contents of all files but those of the configuration, by their paths."""
-    files = (file for file in folder.rglob("*") if file.is_file() and file.parent != folder / "config")
-    return {str(file.relative_to(folder)): file.read_bytes().decode("latin-1") for file in files}
-
-
-def words_of(pid: int) -> str:
-    """Returns what `ps` shows of a process."""
-    return Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace("\0", " ")
-
-
-def secrets_in(text: str, server: KeyServer) -> set[str]:
+def secrets_in(text: str, secrets: Mapping[str, str]) -> set[str]:
     """Returns what a text shows of keys, or of the engine's configuration."""
-    found = {what for what, secret in server.secrets.items() if secret in text}
+    found = {what for what, secret in secrets.items() if secret in text}
     return found | ({"password of the engine"} if _OF_THE_ENGINE.search(text) else set())
 
 
