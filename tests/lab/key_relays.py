@@ -29,7 +29,7 @@ from tests.lab.country import FILES, Country, Running
 from tests.lab.name_servers import Addresses
 from tests.lab.spaces import Space
 from tests.support import programs
-from tests.support.key_server import TCP, UDP, KeyServer, Place, path_with_engine
+from tests.support.key_server import SHORT_ID, TCP, UDP, KeyServer, Place, path_with_engine
 from tests.support.programs_running import ServerProgram
 from tests.support.tunnel_servers import USER_ID, SshServer, hexadecimal, wireguard_keys
 from tests.support.waiting import until
@@ -115,6 +115,15 @@ class KeyRelays:
         else:
             return self.server.link(name, wrong=wrong, host=host)
         return link.replace(f"@{ADDRESS}:", f"@{host or ADDRESS}:")
+
+    def links_of_others(self) -> list[tuple[str, str]]:
+        """As `relays`, with another certificate, short id or host key in the link than the server's, where it has
+        any."""
+        other, short_id = bytes(32).hex(), "fedcba9876543210"
+        links = [
+            (name, link.replace(self.server.pin, other).replace(SHORT_ID, short_id)) for name, link in self.relays()
+        ]
+        return [(name, self._ssh.link(host="other") if name == SSH else link) for name, link in links]
 
     def port(self, name: str) -> int:
         """Returns the port of a protocol's server."""

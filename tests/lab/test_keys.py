@@ -94,7 +94,7 @@ class Fault:
 
     name: str
     says: Said
-    wrong: bool = False  # a user that the server does not know
+    relays: Callable[[KeyRelays], Sequence[tuple[str, str]]] = KeyRelays.relays
     censor: Callable[[KeyRelays], Sequence[Rule]] = lambda keys: ()
     is_down: bool = False
 
@@ -113,7 +113,12 @@ FAULTS = (
             **each(RelayFault.KEY_REFUSED, "hysteria2", SSH),
             WIREGUARD: RelayFault.KEY_UNANSWERED,
         },
-        wrong=True,
+        relays=lambda keys: keys.relays(wrong=True),
+    ),
+    Fault(
+        "another server",
+        each(RelayFault.KEY_CERTIFICATE, *OF_TLS, "hysteria2", "tuic", SSH),
+        relays=KeyRelays.links_of_others,
     ),
     Fault(
         "down",
@@ -142,7 +147,7 @@ async def test_a_fault_of_a_key_is_told_in_its_words_and_blames_no_site(folder: 
     async with Country(folder) as country, KeyRelays(country, folder) as keys:
         for name in PROTOCOLS:
             country.add_site(f"{name}.test")
-        relays = keys.relays(wrong=fault.wrong)
+        relays = fault.relays(keys)
         ruled = f"{one_each()}MATCH,AUTO\n"
         async with keys.byway("byway", relays, rules=ruled, detect=IMPATIENT) as byway:
             country.rules.set(fault.censor(keys))

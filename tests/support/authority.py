@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trustme
@@ -16,10 +17,11 @@ class Authority:
         self._ca = trustme.CA(organization_name="Byway tests")
         self._contexts: dict[str, ssl.SSLContext] = {}
 
-    def server(self, *names: str) -> ssl.SSLContext:
+    def server(self, *names: str, expired: bool = False) -> ssl.SSLContext:
         """Returns a server's context with one certificate for these names or addresses."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._ca.issue_cert(*names).configure_cert(context)
+        ended = datetime.now(UTC) - timedelta(days=1) if expired else None
+        self._ca.issue_cert(*names, not_after=ended).configure_cert(context)
         return context
 
     def server_for_all(self, asked: Callable[[str | None], None], *default: str) -> ssl.SSLContext:

@@ -10,7 +10,7 @@ import re
 from enum import StrEnum
 
 from proxy.detect.relay_faults import RelayFault
-from proxy.model import Stage, Symptom
+from proxy.model import Evidence, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.keys.values import Key, Shadowsocks, Vmess, WireGuard
@@ -20,6 +20,7 @@ class LineFault(StrEnum):
     """What a line says of a key."""
 
     CERTIFICATE = "certificate"  # the server shows another certificate than the key names, or none that is trusted
+    DATE = "date"  # its certificate is not valid at this computer's time
     REFUSED = "refused"  # the server says that it does not take the key
     CLOSED = "closed"  # the server closed, or answered in another way than its protocol has
     SILENT = "silent"  # the server did not answer
@@ -44,6 +45,7 @@ _ROWS: tuple[tuple[LineFault, re.Pattern[str]], ...] = (
     (LineFault.DESTINATION, re.compile(r"dial tcp \S+->\S+ (?:connection refused|connection reset|no route to host)")),
     (LineFault.DESTINATION, re.compile(r"ssh: rejected: connect failed")),
     (LineFault.REFUSED, re.compile(r"ssh: rejected: administratively prohibited")),
+    (LineFault.DATE, re.compile(r"x509: certificate has expired or is not yet valid")),
     (LineFault.CERTIFICATE, re.compile(r"x509: |failed to verify certificate|REALITY authentication failed")),
     (LineFault.CERTIFICATE, re.compile(r"fingerprint|host key mismatch|host key is not expected|knownhosts: ")),
     (LineFault.REFUSED, re.compile(r"authentication failed|unable to authenticate|no supported methods|invalid user")),
@@ -86,6 +88,10 @@ def fault_of(fault: LineFault, key: Key, relay: str, *, is_cut: bool) -> DialErr
     match fault:
         case LineFault.CERTIFICATE:
             return _error(relay, RelayFault.KEY_CERTIFICATE.text, RelayFault.KEY_CERTIFICATE, Symptom.RELAY_AUTH)
+        case LineFault.DATE:
+            text = f"relay {relay}: {RelayFault.CERTIFICATE_DATE.text}"
+            evidence: Evidence = {"relay": Symptom.CERTIFICATE, "clock": 1}
+            return DialError(text, stage=Stage.FIRST_BYTE, symptom=Symptom.RELAY_AUTH, evidence=evidence)
         case LineFault.REFUSED:
             return _error(relay, RelayFault.KEY_REFUSED.text, RelayFault.KEY_REFUSED, Symptom.RELAY_AUTH)
         case LineFault.CLOSED if is_cut and key.outer_tls is not None:

@@ -32,7 +32,8 @@ from proxy.net.poller import Poller, make_poller
 from proxy.net.stream import Stream
 from proxy.wire.keys.reader import read_key
 from tests.support import programs
-from tests.support.key_server import TCP, UDP, UUID, KeyServer
+from tests.support.authority import Authority
+from tests.support.key_server import COVER, TCP, UDP, UUID, KeyServer
 from tests.support.streams import LINGER_0
 from tests.support.waiting import until
 from tests.wire.keys.made_keys import WG_KEY, WG_PEER
@@ -195,6 +196,21 @@ async def test_another_certificate_than_the_keys_is_told(tmp_path: Path) -> None
             error = await fault(here.dialer(link), here.site.destination)
             assert relay_fault(error) is RelayFault.KEY_CERTIFICATE
             assert error.symptom is Symptom.RELAY_AUTH
+
+
+async def test_a_certificate_that_is_not_valid_today_may_be_for_this_computers_clock(tmp_path: Path) -> None:
+    async def shut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    expired = Authority().server(COVER, expired=True)
+    async with world(tmp_path) as here, await asyncio.start_server(shut, "127.0.0.1", 0, ssl=expired) as serving:
+        port = serving.sockets[0].getsockname()[1]
+        for link in (
+            f"trojan://secret@127.0.0.1:{port}?sni={COVER}",
+            f"vless://{UUID}@127.0.0.1:{port}?security=tls&sni={COVER}&type=xhttp",
+        ):
+            error = await fault_of_answering(here.dialer(link), here.site.destination)
+            assert (relay_fault(error), error.symptom) == (RelayFault.CERTIFICATE_DATE, Symptom.RELAY_AUTH)
 
 
 async def test_a_server_that_is_down_is_told_by_byways_own_dial(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ def line(error: str, *, level: str = "warning") -> str:
     [
         ("192.0.2.1:443 connect error: tls: failed to verify certificate: x509: certificate signed by",
          LineFault.CERTIFICATE),
+        ("192.0.2.1:443 connect error: tls: failed to verify certificate: x509: certificate has expired or is not yet "
+         "valid: current time 2026-12-02T17:25:01Z is after 2026-12-01T00:00:00Z", LineFault.DATE),
         ("192.0.2.1:443 connect error: x509: certificate is valid for a.test, not b.test", LineFault.CERTIFICATE),
         ("192.0.2.1:443 connect error: REALITY authentication failed", LineFault.CERTIFICATE),
         ("authentication failed, status code: 404", LineFault.REFUSED),
@@ -73,6 +75,7 @@ def test_the_outbound_is_told_for_which_the_engine_does_not_start() -> None:
     ("fault", "link", "told"),
     [
         (LineFault.CERTIFICATE, TROJAN, RelayFault.KEY_CERTIFICATE),
+        (LineFault.DATE, TROJAN, RelayFault.CERTIFICATE_DATE),
         (LineFault.REFUSED, TROJAN, RelayFault.KEY_REFUSED),
         (LineFault.CLOSED, TROJAN, RelayFault.KEY_CLOSED),
         (LineFault.CLOSED, SS_2022, RelayFault.KEY_CLOSED_OR_CLOCK),
