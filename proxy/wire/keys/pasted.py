@@ -11,7 +11,7 @@ import base64
 import binascii
 import re
 from enum import StrEnum
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from proxy.model import bracketed
 
@@ -55,7 +55,9 @@ SECRET_SCHEMES = (*OTHER_CLIENTS, *(scheme for scheme in KEY_SCHEMES if scheme !
 
 ADD_LOCAL = "add its local SOCKS port, for example `byway relay add socks5h://127.0.0.1:1080`"
 
-_SUBSCRIPTIONS = ("clash", "sing-box", "v2rayn", "v2rayng", "hiddify", "sub", "sn", "shadowrocket", "nekoray")
+_SUBSCRIPTIONS = (
+    "clash", "clashmeta", "sing-box", "v2rayn", "v2rayng", "hiddify", "sub", "sn", "shadowrocket", "nekoray",
+)  # fmt: skip
 _TELEGRAM_HOSTS = ("t.me", "telegram.me", "telegram.dog")
 _TOR_TRANSPORTS = ("obfs4", "webtunnel", "snowflake", "meek_lite", "obfs3", "bridge")
 
@@ -75,6 +77,7 @@ _YAML = re.compile(r"(?:(?<![^\s{,])|(?<=[\s{,]-)|(?<=^-))(?:proxies|outbounds|s
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]++={0,2}+\s*+\Z")
 _REMARKS = re.compile(r"(?:(?:#|//)[^\n]*+\n\s*+)*+")
 _OF_ACCOUNTS = ("STATUS=", "REMARKS=")  # lines of Shadowrocket's subscriptions
+_OUTLINE = re.compile(r"""^[\s{,]*["']?(transport|error)["']?\s*:""", re.MULTILINE)
 _BRACKETS = re.compile(r'"(outbounds|endpoints|server_port|proxies)"')
 
 
@@ -94,6 +97,13 @@ def form_of(text: str) -> Form | None:
     if _BASE64.match(text) and (bundle := decoded_text("".join(text.split()))) is not None:
         return Form.BUNDLE if _SCHEME.match(next(iter(lines_of(bundle)), "")) else None
     return Form.CLASH if is_yaml(text) else None
+
+
+def outline_part(text: str) -> str:
+    """Returns the first part of a file of Outline that is no key: "transport", its own notation, or "error", what the
+    server says in place of a key. Empty for any other text."""
+    found = _OUTLINE.search(text)
+    return "" if found is None else found[1]
 
 
 def body_of(text: str) -> str:
@@ -140,10 +150,7 @@ def explain(text: str) -> str:
         client = OTHER_CLIENTS[scheme]
         return f"Byway cannot use {client} links ({scheme}://) directly: start your {client} client and {ADD_LOCAL}"
     if scheme in _SUBSCRIPTIONS:
-        return (
-            f"this is a subscription link ({scheme}://), not a relay: import it in its own client, start that client "
-            f"and {ADD_LOCAL}"
-        )
+        return _explain_subscription(scheme, _inside(text))
     if text.lower().startswith("ssh "):
         return (
             "this is a command, not a relay: run `ssh -N -D 1080 USER@HOST` and add it with "
@@ -172,10 +179,46 @@ def explain(text: str) -> str:
 
 def subscription_of(text: str) -> str:
     """Returns the address of a subscription: https, with a path. That of an Outline key (ssconf) leads to a file with
-    one key. Empty for any other text, also for a link of Telegram."""
-    if scheme_of(text) == "ssconf":
+    one key, and a link of another client (`clash://install-config?url=`, `sub://` and base64) has one inside. Empty for
+    any other text, also for a link of Telegram."""
+    scheme = scheme_of(text)
+    if scheme == "ssconf":
         text = f"https://{text.partition('://')[2].partition('#')[0].rstrip()}"
+    elif scheme in _SUBSCRIPTIONS:
+        text = _inside(text)
     return text if scheme_of(text) == "https" and _telegram(text) is None and _PAGE.match(text) is not None else ""
+
+
+def _inside(link: str) -> str:
+    """Returns the address in a subscription link of another client, without its label; empty where there is none:
+    `?url=` and the address, or behind `sub://` (in Shadowrocket's links `add/sub://`) the address in base64, or behind
+    `import/` as it is."""
+    body = link.partition("://")[2]
+    rest = unquote(body.partition("#")[0])
+    if scheme_of(link) == "sub" or "add/sub://" in body:
+        found = decoded_text(rest.removeprefix("add/sub://").partition("?")[0]) or ""
+    elif body.startswith("import/"):
+        found = rest.removeprefix("import/")
+    else:
+        try:
+            fields = parse_qs(body.partition("#")[0].partition("?")[2], max_num_fields=20)
+        except ValueError:
+            fields = {}
+        found = fields.get("url", [""])[0]
+    found = found.partition("#")[0].strip()
+    return found if found.isprintable() else ""
+
+
+def _explain_subscription(scheme: str, address: str) -> str:
+    link = f"this is a subscription link ({scheme}://)"
+    if scheme_of(address) == "https" and subscription_of(address):
+        return f"{link}, not a relay: `byway relay add` takes it, and follows its address as a subscription"
+    if scheme_of(address) == "http":
+        return (
+            f"{link} whose address is http://, which anyone on the way can read and change: ask for one that begins "
+            "with https://"
+        )
+    return f"{link}, not a relay: import it in its own client, start that client and {ADD_LOCAL}"
 
 
 def to_relay_url(text: str) -> str:

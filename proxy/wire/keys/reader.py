@@ -331,6 +331,16 @@ _RELAY_SCHEMES = ("socks", "socks5", "socks5h", "socks4", "socks4a", "http", "ht
 _RELAYS = {"socks5": "socks5h", "socks": "socks5h", "http": "http"}
 
 
+_NO_NOTATION = {
+    "": "it is of no notation of keys that Byway knows",
+    "transport": (
+        "it is a key in Outline's own notation (transport:), which can name several servers and ways: ask for a key "
+        "that begins with ss://, or start your Outline client"
+    ),
+    "error": "its server says an error in place of a key, as Outline does: ask the key's owner",
+}
+
+
 def read_collection(text: str, allowed: Allowed = NOTHING_ALLOWED) -> Collection:
     """Reads a text whose `form_of` is known. Raises KeyRefused for one without a key, or unreadable as a whole."""
     if not _is_unicode(text) or len(text.encode()) > TEXT_LIMIT:
@@ -339,7 +349,7 @@ def read_collection(text: str, allowed: Allowed = NOTHING_ALLOWED) -> Collection
     text, links = pasted.body_of(text), list[str]()
     match form:
         case None:
-            raise KeyRefused("it is of no notation of keys that Byway knows", Fault.UNSUPPORTED)
+            raise KeyRefused(_NO_NOTATION[pasted.outline_part(text)], Fault.UNSUPPORTED)
         case Form.WIREGUARD:
             items = [_taken(partial(_of_sections, text, allowed))]
         case Form.LINKS | Form.BUNDLE:

@@ -135,8 +135,13 @@ FOREIGN = [
         f"Byway cannot use NaiveProxy links (naive+https://) directly: start your NaiveProxy client and {LOCAL_PORT}",
     ),
     (
-        f"clash://install-config?url=https%3A%2F%2Frelay.example%2F{SECRET}",
-        "this is a subscription link (clash://), not a relay: import it in its own client, start that client and "
+        f"clash://install-config?url=http%3A%2F%2Frelay.example%2F{SECRET}",
+        "this is a subscription link (clash://) whose address is http://, which anyone on the way can read and change: "
+        "ask for one that begins with https://",
+    ),
+    (
+        f"nekoray://sn/{SECRET}",
+        "this is a subscription link (nekoray://), not a relay: import it in its own client, start that client and "
         f"{LOCAL_PORT}",
     ),
     (

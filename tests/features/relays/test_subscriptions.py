@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from urllib.parse import quote
 
 import pytest
 
@@ -72,6 +73,45 @@ def test_the_address_of_an_outline_key_is_a_subscription_of_one_key(
     again = byway("relay", "add", f"ssconf{url.removeprefix('https')}")
     assert again.code == Exit.USAGE
     assert "subscription outline has this address" in again.err
+
+
+@each_row("form", ["clash://install-config?name=x&url={quoted}", "sub://{encoded}#Shop"])
+def test_a_link_of_another_client_adds_its_address(byway: Byway, home: Home, url: str, form: str) -> None:
+    link = form.format(quoted=quote(url, safe=""), encoded=base64.b64encode(url.encode()).decode())
+    ran = byway("relay", "add", link, "--name", "shop")
+    assert ran.code == 0, ran.err
+    assert f'source = "{url}"' in home.config.read_text()
+    assert [*members(byway)] == ["shop/DE", "shop/NL"]
+    assert byway("relay", "rm", "shop").code == 0
+
+
+OUTLINE = (
+    "transport:\n  $type: tcpudp\n  tcp:\n    $type: shadowsocks\n    endpoint: ss.example:80\n    secret: hunter2\n"
+)
+
+
+@each_row(
+    ("file", "said"),
+    [
+        (OUTLINE, "it is a key in Outline's own notation (transport:), which can name several servers and ways: ask"),
+        (json.dumps({"transport": {"$type": "tcpudp", "tcp": {"secret": "hunter2"}}}), "Outline's own notation"),
+        ("error:\n  message: hunter2 ended\n", "its server says an error in place of a key, as Outline does"),
+        (json.dumps({"error": {"message": "hunter2"}}), "its server says an error in place of a key, as Outline does"),
+        (json.dumps({"server": "k.example", "server_port": 1, "password": "hunter2", "method": "aes-256-gcm",
+                     "prefix": "POST "}),
+         "field prefix: bytes of Outline before the first packet are not supported"),
+    ],
+)  # fmt: skip
+def test_a_file_of_outline_that_is_not_supported_says_what_it_is(
+    byway: Byway, home: Home, servers: Servers, url: str, file: str, said: str
+) -> None:
+    before = home.config.read_text()
+    servers.source.answers[PATH] = page(file.encode())
+    ran = byway("relay", "add", f"ssconf{url.removeprefix('https')}", "--name", "outline")
+    assert ran.code == Exit.CONFIG
+    assert said in ran.err
+    assert "hunter2" not in ran.out + ran.err
+    assert home.config.read_text() == before
 
 
 def test_a_subscription_is_fetched_through_a_relay_and_is_a_group(

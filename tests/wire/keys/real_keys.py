@@ -346,7 +346,8 @@ OUTLINE: list[tuple[str, Key | RelayLink | str]] = [
     (json.dumps({"version": 1, "servers": [{"id": "1", "remarks": "One", "server": "relay.example", "server_port": 8388,
                                             "password": SECRET, "method": "aes-256-gcm"}]}),
      ss("aes-256-gcm", name="One")),
-    (json.dumps({"error": {"message": "expired"}}), "it is of no notation of keys that Byway knows"),
+    (json.dumps({"error": {"message": "expired"}}),
+     "its server says an error in place of a key, as Outline does: ask the key's owner"),
 ]  # fmt: skip
 
 CLASH_VERGE: list[tuple[str, Key | RelayLink | str]] = [

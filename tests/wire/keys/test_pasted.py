@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.wire import relay_url
-from proxy.wire.keys.pasted import OTHER_CLIENTS, SECRET_SCHEMES, decoded, explain, to_relay_url
+from proxy.wire.keys.pasted import OTHER_CLIENTS, SECRET_SCHEMES, decoded, explain, subscription_of, to_relay_url
 from tests.support.rows import each_row
 
 SECRET = "hunter2"
@@ -26,6 +27,16 @@ ADD = "add its local SOCKS port, for example `byway relay add socks5h://127.0.0.
         ),
         (
             f"clash://install-config?url=https%3A%2F%2Fh%2F{SECRET}",
+            "this is a subscription link (clash://), not a relay: `byway relay add` takes it, and follows its address "
+            "as a subscription",
+        ),
+        (
+            f"clash://install-config?url=http%3A%2F%2Fh%2F{SECRET}",
+            "this is a subscription link (clash://) whose address is http://, which anyone on the way can read and "
+            "change: ask for one that begins with https://",
+        ),
+        (
+            f"clash://install-config?name={SECRET}",
             "this is a subscription link (clash://), not a relay: import it in its own client, start that client and "
             f"{ADD}",
         ),
@@ -86,6 +97,53 @@ def test_a_relay_is_no_link(text: str) -> None:
 
 def encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+SHOP = "https://shop.example/sub/TOKEN?a=b"
+IN_QUERY = quote(SHOP, safe="")
+
+
+@each_row(
+    "link",
+    [
+        SHOP,
+        f"sub://{encoded(SHOP)}",
+        f"sub://{encoded(SHOP).rstrip('=')}#Shop",
+        f"SUB://{quote(encoded(SHOP))}?remarks=x",
+        f"sub://{base64.urlsafe_b64encode((SHOP + '#Shop').encode()).decode()}",
+        f"clash://install-config?url={IN_QUERY}",
+        f"clash://install-config/?name=Shop&url={IN_QUERY}",
+        f"clashmeta://install-config?url={IN_QUERY}%23Shop",
+        f"sing-box://import-remote-profile?url={IN_QUERY}#Shop",
+        f"v2rayng://install-sub?url={IN_QUERY}&name=Shop",
+        f"hiddify://import/{SHOP}#Shop",
+        f"shadowrocket://add/sub://{encoded(SHOP)}?remark=Shop",
+        f"sn://subscription?url={IN_QUERY}",
+        "ssconf://shop.example/sub/TOKEN?a=b#Shop",
+    ],
+)
+def test_the_links_of_other_clients_lead_to_the_address_of_a_subscription(link: str) -> None:
+    assert subscription_of(link) == SHOP
+
+
+@each_row(
+    "link",
+    [
+        "sub://!!!", "sub://", "clash://install-config", "clash://install-config?url=", "clash://x?url=ss%3A%2F%2Fx",
+        f"sub://{encoded('http://shop.example/x')}", "clash://install-config?url=http%3A%2F%2Fshop.example%2Fx",
+        f"sub://{encoded('file:///etc/passwd')}", "clash://install-config?url=file%3A%2F%2F%2Fetc%2Fpasswd",
+        f"sub://{encoded('https://a.example/x' + chr(27) + '[2J')}",
+        "clash://install-config?url=https%3A%2F%2Fa.example%2Fx%0d%0aX-A%3A%20b",
+        "clash://install-config?url=https%3A%2F%2Fme%3Apw%40a.example%2Fx",
+        "clash://install-config?url=https%3A%2F%2Fa.example", "clash://install-config?url=https%3A%2F%2Ft.me%2Fx",
+        f"sub://{encoded('clash://install-config?url=https://a.example/x')}",
+        "clash://install-config?" + "&".join(f"a{n}=1" for n in range(30)) + "&url=https://a.example/x",
+    ],
+)  # fmt: skip
+def test_a_link_of_another_client_without_an_https_address_is_none(link: str) -> None:
+    assert subscription_of(link) == ""
+    assert explain(link).startswith("this is a subscription link (")
+    assert "takes it" not in explain(link)
 
 
 UNPRINTABLE = encoded("me:p\x07")
