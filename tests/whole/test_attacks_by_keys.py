@@ -103,6 +103,7 @@ def check_engine_gets(key: Key) -> None:
     assert (
         "PRIVATE KEY" in outbound.get("private-key", "") or outbound["type"] != "ssh" or "private-key" not in outbound
     )
+    assert outbound.get("remote-dns-resolve", False) is False
     lines = [*map(str, outbound.get("amnezia-wg-option", {}).values()), *outbound.get("host-key", ())]
     assert all(line.isprintable() for line in lines), lines
     assert made["rules"] == ["IN-USER,k1,k1", "MATCH,REJECT"]
