@@ -151,7 +151,7 @@ def yaml_value(text: str) -> Nested:
     """Reads one YAML document by its events: text, lists and maps, of which nothing is built but these. Raises
     KeyRefused, also for anchors, tags and a field given twice, and where PyYAML is missing."""
     try:
-        import yaml  # only `relay add` and imports need it
+        import yaml  # only a Clash configuration needs it: of `relay add`, an import, or a subscription
     except ImportError:
         raise KeyRefused(YAML_MISSING) from None
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # of libyaml, which takes a twentieth of the time
