@@ -420,6 +420,25 @@ async def test_later_tunnels_leave_the_connection_of_a_long_transfer(scene: Scen
     assert scene.relay.selected == ["h2", "h2"]
 
 
+async def test_a_second_host_costs_one_round_trip(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[bytes] = []
+    first, send = await scene.dial(), TlsStream.send_nowait
+    assert await echo(first)
+
+    def note(stream: TlsStream, data: bytes | memoryview) -> int:
+        sent.append(bytes(data))
+        return send(stream, data)
+
+    monkeypatch.setattr(TlsStream, "send_nowait", note)
+    second = await scene.dial(HOSTS[1])
+    (request,) = sent
+    assert int.from_bytes(request[:3], "big") + 9 == len(request), "one frame"
+    assert request[3] == 1, "HEADERS"
+    assert scene.relay.connections == 1
+    first.close()
+    second.close()
+
+
 async def test_where_packets_are_lost_few_tunnels_share_a_connection(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
