@@ -1,10 +1,10 @@
 """What leaves a computer that uses keys: `python -m tests.lab.key_capture --visits 100 --idle 600`.
 
-All packets of the computer are recorded, Byway's and its engine's: while pages are opened through a key of each
-protocol, and then while nobody does anything. The names of the sites are blocked in every way, and a rule keeps them to
-the keys. Only the servers of the keys may be addressed, and the encrypted DNS of the configuration, which may be asked
-for the servers' name alone. It prints who was addressed, in visits and idle. Exit code 5 when anything else was, or
-when a page did not come.
+All packets of the computer are recorded, Byway's and its engine's: from its start, while pages are opened through a key
+of each protocol, and then while nobody does anything, to its end. The names of the sites are blocked in every way, and
+a rule keeps them to the keys, so no visit needs a direct attempt, a re-test or a control page. Only the servers of the
+keys may be addressed, and the encrypted DNS of the configuration, which may be asked for the servers' name alone. It
+prints who was addressed, in visits and idle. Exit code 5 when anything else was, or when a page did not come.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def _words(target: Target) -> str:
 async def capture(
     folder: Path, *, visits: int, idle_s: float, only: Sequence[str] = PROTOCOLS, is_leaky: bool = False
 ) -> Captured:
-    """Opens so many pages, each on a host of its own, and then waits. `is_leaky` is the control: the sites go direct,
-    and names are resolved in plain DNS."""
+    """Starts Byway, opens so many pages, each on a host of its own, waits, and ends Byway. `is_leaky` is the control:
+    the sites go direct, and names are resolved in plain DNS."""
     async with Country(folder) as country, KeyRelays(country, folder, only=only) as keys:
         for name in only:
             country.add_site(f"{name}.test")
@@ -117,13 +117,13 @@ async def capture(
         relays, dns = keys.relays(host=HOST), 'secure = "never"' if is_leaky else ""
         found = Captured(_expected(keys, only))
         events = country.router.events
+        began = await country.caught_up()
         async with keys.byway("byway", relays, rules=ruled, dns=dns) as byway:
-            began = await country.caught_up()
             await _visit_all(country, byway, names, visits, found)
             found.report = byway.report() if found.failed else ""
             between = await country.caught_up()
             await asyncio.sleep(idle_s)
-            ended = await country.caught_up()
+        ended = await country.caught_up()
         seen = events.packets(since=began)
         if len(events.packets(sender=None)) >= KEPT_PACKETS:
             found.failed.append("the record of all packets")

@@ -21,6 +21,7 @@ from proxy.features.keys import engine as engine_module
 from proxy.features.keys.binary import Binary, NoEngine
 from proxy.features.keys.engine import MihomoEngine
 from proxy.features.keys.engine_config import Entry, configuration
+from proxy.features.keys.opening import GIVEN_UP_S
 from proxy.model import Destination, Evidence, IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -42,6 +43,9 @@ pytestmark = pytest.mark.needs("mihomo")
 
 ANSWER_S = 20.0
 """Seconds for one answer on a busy machine."""
+
+_STALLS = 5
+"""Times in a row that a machine may stall for as long as the engine waits."""
 
 
 @dataclass
@@ -150,6 +154,18 @@ async def fault(dialer: KeyDialer, destination: Destination) -> DialError:
     return found
 
 
+async def fault_of_answering(dialer: KeyDialer, destination: Destination) -> DialError:
+    """As `fault`, for a server that answers. The engine gives up a handshake after five seconds, and says that no
+    answer came: on a machine that stalls for so long, it is asked again."""
+    clock = asyncio.get_running_loop().time
+    for _ in range(_STALLS):
+        began = clock()
+        error = await fault(dialer, destination)
+        if relay_fault(error) is not RelayFault.SILENT or clock() - began < GIVEN_UP_S:
+            break
+    return error
+
+
 async def test_a_page_comes_through_a_key_of_each_protocol(tmp_path: Path) -> None:
     """Names are resolved behind the key, and one process serves all keys."""
     async with world(tmp_path) as here:
@@ -170,7 +186,7 @@ async def test_a_wrong_key_is_told_as_far_as_its_protocol_tells(tmp_path: Path) 
         for name in (*TCP, *UDP):
             if name == "vmess":  # its server reads on, as long as the client sends
                 continue
-            error = await fault(here.dialer(here.server.wrong[name], name), here.site.destination)
+            error = await fault_of_answering(here.dialer(here.server.wrong[name], name), here.site.destination)
             said[name] = relay_fault(error)
             assert str(error).startswith(f"relay {name}: ")
             assert error.symptom.blames_relay
@@ -193,7 +209,7 @@ async def test_another_certificate_than_the_keys_is_told(tmp_path: Path) -> None
         unpinned = here.server.links["trojan"].partition("&pcs=")[0]
         other_id = here.server.links["vless"].replace("0123456789abcdef", "0123456789abcdee")
         for link in (unpinned, other_id):
-            error = await fault(here.dialer(link), here.site.destination)
+            error = await fault_of_answering(here.dialer(link), here.site.destination)
             assert relay_fault(error) is RelayFault.KEY_CERTIFICATE
             assert error.symptom is Symptom.RELAY_AUTH
 
@@ -240,7 +256,7 @@ async def test_a_handshake_of_which_nothing_is_answered_is_cut_off_and_no_wrong_
         said: dict[str, RelayFault | None] = {}
         for name in ("ss", "trojan", "vless", "vless-ws", "vless-xhttp", "anytls"):
             link = here.server.links[name].replace(f":{here.server.ports[name]}", f":{port}")
-            said[name] = relay_fault(await fault(here.dialer(link, name), here.site.destination))
+            said[name] = relay_fault(await fault_of_answering(here.dialer(link, name), here.site.destination))
     assert said.pop("ss") is RelayFault.KEY_CLOSED_OR_CLOCK
     assert set(said.values()) == {RelayFault.KEY_CUT}, said
 
