@@ -62,6 +62,13 @@ class RelayFault(StrEnum):
     )
     KEY_REFUSED = "key_refused", _("its server refuses the key")
     KEY_CERTIFICATE = "key_certificate", _("its server does not show the certificate that the key names")
+    KEY_HOST_KEY = (
+        "key_host_key",
+        _(
+            "its server shows another host key than the key names: the server may have a new one, or somebody on the "
+            "way answers in its place"
+        ),
+    )
     KEY_UNANSWERED = "key_unanswered", _("no answer: wrong key, or expired, or its UDP packets do not arrive")
     SILENT = "silent", _("no answer")
     STALLED = "stalled", _("a connection to it stopped answering in the middle of a transfer")
@@ -141,6 +148,10 @@ _FIXES: Mapping[RelayFault, str] = {
     RelayFault.KEY_REFUSED: _("ask for a new key and add it, then {test}"),
     RelayFault.KEY_UNANSWERED: _("try another network, or ask for a new key and add it, then {test}"),
     RelayFault.KEY_CERTIFICATE: _("try another network, or ask for a new key and add it, then {test}"),
+    RelayFault.KEY_HOST_KEY: _(
+        "ask the key's owner, by another way, whether its server has a new host key; if so, add the key with that one, "
+        "else use it on another network, then {test}"
+    ),
     RelayFault.SILENT: _("check that the relay runs, and its scheme and port in config.toml, then {test}"),
     RelayFault.STALLED: _("check that the relay still runs and is connected, then {test}"),
     RelayFault.DELIVERS_NOTHING: _("restart the relay, or use another one, then {test}"),
@@ -220,6 +231,7 @@ KEY_FAULTS = (
     RelayFault.KEY_CUT,
     RelayFault.KEY_REFUSED,
     RelayFault.KEY_CERTIFICATE,
+    RelayFault.KEY_HOST_KEY,
     RelayFault.KEY_UNANSWERED,
 )
 """Faults that the engine, or what the server did, shows of a key. Each is its own evidence."""

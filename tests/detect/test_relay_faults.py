@@ -31,6 +31,7 @@ FAULTS = [
     (Symptom.RELAY_DOWN, {"relay": "key_cut"}, RelayFault.KEY_CUT),
     (Symptom.RELAY_AUTH, {"relay": "key_refused"}, RelayFault.KEY_REFUSED),
     (Symptom.RELAY_AUTH, {"relay": "key_certificate"}, RelayFault.KEY_CERTIFICATE),
+    (Symptom.RELAY_AUTH, {"relay": "key_host_key"}, RelayFault.KEY_HOST_KEY),
     (Symptom.RELAY_DOWN, {"relay": "key_unanswered"}, RelayFault.KEY_UNANSWERED),
     (Symptom.RELAY_DOWN, {}, RelayFault.SILENT),
     (Symptom.RELAY_AUTH, {}, RelayFault.CREDENTIALS_REFUSED),

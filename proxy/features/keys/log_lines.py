@@ -13,13 +13,14 @@ from proxy.detect.relay_faults import RelayFault
 from proxy.model import Evidence, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.wire.keys.values import Key, Shadowsocks, Vmess, WireGuard
+from proxy.wire.keys.values import Key, Shadowsocks, Ssh, Vmess, WireGuard
 
 
 class LineFault(StrEnum):
     """What a line says of a key."""
 
-    CERTIFICATE = "certificate"  # the server shows another certificate than the key names, or none that is trusted
+    CERTIFICATE = "certificate"
+    """The server shows another certificate or host key than the key names, or none that is trusted."""
     DATE = "date"  # its certificate is not valid at this computer's time
     REFUSED = "refused"  # the server says that it does not take the key
     CLOSED = "closed"  # the server closed, or answered in another way than its protocol has
@@ -86,6 +87,8 @@ def fault_of(fault: LineFault, key: Key, relay: str, *, is_cut: bool) -> DialErr
     """Returns the error of an opening through a key, the relay of that name; None: Byway's own dial has said why.
     `is_cut`: the server was reached, and not a byte of it came."""
     match fault:
+        case LineFault.CERTIFICATE if isinstance(key, Ssh):
+            return _error(relay, RelayFault.KEY_HOST_KEY.text, RelayFault.KEY_HOST_KEY, Symptom.RELAY_AUTH)
         case LineFault.CERTIFICATE:
             return _error(relay, RelayFault.KEY_CERTIFICATE.text, RelayFault.KEY_CERTIFICATE, Symptom.RELAY_AUTH)
         case LineFault.DATE:

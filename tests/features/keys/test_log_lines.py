@@ -9,6 +9,7 @@ from tests.support.rows import each_row
 
 TROJAN = "trojan://secret@relay.example:443"
 SS_2022 = "ss://2022-blake3-aes-128-gcm:AAAAAAAAAAAAAAAAAAAAAA%3D%3D@relay.example:443"
+SSH = "ssh://me:secret@relay.example?host-key=ssh-ed25519%20AAAAC3NzaC1lZDI1NTE5AAAA"
 HYSTERIA = "hysteria2://secret@relay.example:443"
 
 
@@ -76,6 +77,7 @@ def test_the_outbound_is_told_for_which_the_engine_does_not_start() -> None:
     [
         (LineFault.CERTIFICATE, TROJAN, RelayFault.KEY_CERTIFICATE),
         (LineFault.DATE, TROJAN, RelayFault.CERTIFICATE_DATE),
+        (LineFault.CERTIFICATE, SSH, RelayFault.KEY_HOST_KEY),
         (LineFault.REFUSED, TROJAN, RelayFault.KEY_REFUSED),
         (LineFault.CLOSED, TROJAN, RelayFault.KEY_CLOSED),
         (LineFault.CLOSED, SS_2022, RelayFault.KEY_CLOSED_OR_CLOCK),

@@ -273,7 +273,7 @@ async def test_a_page_comes_through_ssh_and_all_pages_through_one_connection(tmp
 async def test_a_server_with_another_host_key_gets_no_secret(tmp_path: Path) -> None:
     async with world(tmp_path) as here, SshServer() as server:
         error = await fault(here.dialer(server.link(host="other")), _site(here))
-        assert (error.symptom, relay_fault(error)) == (Symptom.RELAY_AUTH, RelayFault.KEY_CERTIFICATE)
+        assert (error.symptom, relay_fault(error)) == (Symptom.RELAY_AUTH, RelayFault.KEY_HOST_KEY)
         assert here.site.count == 0
 
 
