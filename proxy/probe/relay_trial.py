@@ -1,7 +1,8 @@
 """Tests relays: whether one can be reached, completes its handshake, and opens a path to a destination.
 
 The Dialer of the relay opens the path, so a chain and an https relay are tested as they are used. The path is closed
-at once: nothing is sent to the destination, but through a key, since only an answer shows that it works. A SOCKS relay
+at once: nothing is sent to the destination, but through a key, since only an answer shows that it works. A key that
+brings none may be wrong, or its server cannot reach the destination: another one tells which. A SOCKS relay
 whose greeting gets no answer gets a TLS ClientHello without a name, on a connection of its own: the answer shows
 whether the network filters the protocol.
 """
@@ -28,6 +29,7 @@ from proxy.net.dialers.tcp import AddressLookup
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
 from proxy.probe.own_hello import own_hello
+from proxy.probe.site_name import site
 from proxy.store.relay_tests import RelayTest, url_hash
 
 TRIALS_AT_ONCE = 8
@@ -88,6 +90,7 @@ def result_words(*, ok: bool, elapsed_s: float, fault: str) -> str:
     return pgettext("relay", "slow") if elapsed_s > SLOW_S else pgettext("relay", "works")
 
 
+_TEST_ANOTHER = _("test another destination: {test} --to HOST:PORT")
 _OTHER_FAULTS = {
     Symptom.RELAY_REFUSED: _("refuses this destination"),
     Symptom.TIMEOUT: _("did not reach the destination in time"),
@@ -98,8 +101,11 @@ _OTHER_FAULTS = {
 }
 """Failures that are not the relay's fault, in words without hosts and addresses."""
 
+_MAY_BE_THE_DESTINATION = (RelayFault.KEY_CLOSED, RelayFault.KEY_CLOSED_OR_CLOCK, RelayFault.KEY_UNANSWERED, None)
+"""What a key shows as well whose server cannot reach the destination."""
+
 _OTHER_FIXES = {
-    Symptom.RELAY_REFUSED: _("test another destination: {test} --to HOST:PORT"),
+    Symptom.RELAY_REFUSED: _TEST_ANOTHER,
     Symptom.TIMEOUT: _("wait until the relay is connected, then {test}"),
     Symptom.FORBIDDEN: _("correct its host and port in config.toml, then {test}"),
 }
@@ -112,33 +118,70 @@ async def try_relay(
     *,
     connect: Callable[[], Awaitable[Stream]] | None = None,
     protocol: Callable[[], str] = lambda: "",
+    other: Destination | None = None,
+    is_given: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Trial:
     """Opens a path to `destination` through the relay, and closes it at once, through a key after the first byte of an
     answer. `connect` opens a TCP connection to where the relay listens; with None, no ClientHello is sent there.
-    `protocol` tells how the path was opened."""
-    began = clock()
+    `protocol` tells how the path was opened. `other` is tried when that of a key may have failed for its destination:
+    an answer shows that the key works, and is the result unless the user has given the destination (`is_given`)."""
+    trial, may_be_destination = await _try(name, dialer, destination, connect, protocol, clock)
+    if not may_be_destination:
+        return trial
+    if other is None and trial.is_relays_fault:
+        return replace(trial, fault=_("{fault}; or it cannot reach this destination", fault=trial.fault))
+    second = trial if other is None else (await _try(name, dialer, other, connect, protocol, clock))[0]
+    if not second.ok:
+        return trial
+    if not is_given:
+        return second
+    return replace(
+        second,
+        ok=False,
+        symptom=str(Symptom.RELAY_REFUSED),
+        error=f"relay {name} reaches {other}, and not {destination}",
+        fault=_("does not reach this destination, but another"),
+        do=_TEST_ANOTHER.given(test=f"byway relay test {name}"),
+        protocol="",
+    )
+
+
+async def _try(
+    name: str,
+    dialer: Dialer,
+    destination: Destination,
+    connect: Callable[[], Awaitable[Stream]] | None,
+    protocol: Callable[[], str],
+    clock: Callable[[], float],
+) -> tuple[Trial, bool]:
+    """Returns the result of `try_relay` with one destination, and whether that of a key may be its destination's."""
+    began, is_opened = clock(), False
     try:
         stream = await _dial(name, dialer, destination)
         if stream.is_answer_needed:
+            is_opened = True
             await _answer(name, stream, destination)
     except DialError as error:
         reachable = error.stage not in (Stage.RESOLVE, Stage.CONNECT)
         handshake = reachable and error.symptom in _DESTINATION_NOT_REACHED
         failed = Trial(name, reachable, handshake, False, clock() - began, str(error.symptom), str(error))
-        if (fault := relay_fault(error)) is not None:
+        fault = relay_fault(error)
+        may_be_destination = is_opened and fault in _MAY_BE_THE_DESTINATION
+        if fault is not None:
             if connect is not None and error.evidence.get("greeting"):
                 fault = await _beside_hello(fault, error.evidence, connect)
-            return replace(failed, fault=fault.text, is_relays_fault=True, do=fault.fix(name))
+            failed = replace(failed, fault=fault.text, is_relays_fault=True, do=fault.fix(name))
+            return failed, may_be_destination
         text = _OTHER_FAULTS.get(error.symptom, _("no connection"))
         do = _OTHER_FIXES.get(error.symptom)
         test = f"byway relay test {name}"
-        return replace(failed, fault=text, do=test if do is None else do.given(test=test))
+        return replace(failed, fault=text, do=test if do is None else do.given(test=test)), may_be_destination
     except (BywayError, OSError) as error:
         text = _OTHER_FAULTS[Symptom.LOCAL]
-        return Trial(name, False, False, False, clock() - began, str(Symptom.LOCAL), str(error), text)
+        return Trial(name, False, False, False, clock() - began, str(Symptom.LOCAL), str(error), text), False
     stream.close()
-    return Trial(name, reachable=True, handshake=True, ok=True, elapsed_s=clock() - began, protocol=protocol())
+    return Trial(name, reachable=True, handshake=True, ok=True, elapsed_s=clock() - began, protocol=protocol()), False
 
 
 async def _beside_hello(fault: RelayFault, evidence: Evidence, connect: Callable[[], Awaitable[Stream]]) -> RelayFault:
@@ -199,23 +242,41 @@ async def _answer(name: str, stream: Stream, destination: Destination) -> None:
     raise fault
 
 
+def another(controls: Sequence[str], destination: Destination) -> Destination | None:
+    """Returns the first control page that is another destination, for tests of keys; None: there is none."""
+    pages = (site(control) for control in controls)
+    return next((page for page in pages if page.host != destination.host), None)
+
+
 async def try_relays(
-    registry: Registry, names: Sequence[str], destination: Destination, *, resolver: AddressLookup | None
+    registry: Registry,
+    names: Sequence[str],
+    destination: Destination,
+    *,
+    resolver: AddressLookup | None,
+    other: Destination | None = None,
+    is_given: bool = False,
 ) -> list[Trial]:
     """Tests relays at the same time, as `each_trial` does. Returns a Trial for each, in order."""
-    tests = each_trial(registry, names, destination, resolver=resolver)
+    tests = each_trial(registry, names, destination, resolver=resolver, other=other, is_given=is_given)
     trials = {trial.relay: trial async for trial in tests}
     return [trials[name] for name in names]
 
 
 async def each_trial(
-    registry: Registry, names: Sequence[str], destination: Destination, *, resolver: AddressLookup | None
+    registry: Registry,
+    names: Sequence[str],
+    destination: Destination,
+    *,
+    resolver: AddressLookup | None,
+    other: Destination | None = None,
+    is_given: bool = False,
 ) -> AsyncGenerator[Trial, None]:
     """Tests relays at the same time, and yields a Trial for each as soon as it has ended.
 
     A relay that takes only addresses is tested with an address of the destination, if there is a `resolver`; otherwise
-    its test fails. Pass a resolver only when any name server may get the destination's name. A caller that stops early
-    closes the generator, which ends the tests."""
+    its test fails. Pass a resolver only when any name server may get the destination's name. `other` and `is_given` are
+    those of `try_relay`. A caller that stops early closes the generator, which ends the tests."""
     at_once = asyncio.Semaphore(TRIALS_AT_ONCE)
 
     async def one(name: str) -> Trial:
@@ -226,7 +287,10 @@ async def each_trial(
                 fault = _OTHER_FAULTS[Symptom.SKIPPED]
                 return Trial(name, False, False, False, 0.0, str(Symptom.SKIPPED), error, fault)
             dialer, connect = registry.dialer(Route((name,))), partial(registry.connect, name)
-            return await try_relay(name, dialer, carried, connect=connect, protocol=partial(registry.protocol, name))
+            protocol = partial(registry.protocol, name)
+            return await try_relay(
+                name, dialer, carried, connect=connect, protocol=protocol, other=other, is_given=is_given
+            )
 
     tests = [spawn(one(name), name=f"test of relay {name}") for name in names]
     try:

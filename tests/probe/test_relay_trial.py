@@ -20,10 +20,11 @@ from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import make_poller
 from proxy.net.stream import Stream, WrappedStream
 from proxy.probe import relay_trial
-from proxy.probe.relay_trial import Trial, carriable, remembered_tests, try_relay, try_relays
+from proxy.probe.relay_trial import Trial, another, carriable, remembered_tests, try_relay, try_relays
 from proxy.wire.tls import sni_offset
 from tests.support import relay as lab
 from tests.support.clock import run as play
+from tests.support.rows import each_row
 from tests.support.sockets import descriptors
 from tests.support.streams import listening
 
@@ -248,8 +249,10 @@ class OfKey:
     def __init__(self, via: TcpDialer, fault: DialError | None) -> None:
         self._via = via
         self._fault = fault
+        self.dialed: list[Destination] = []
 
     async def dial(self, destination: Destination) -> Stream:
+        self.dialed.append(destination)
         stream = _Unproven(await self._via.dial(destination))
         stream.fault = self._fault
         return stream
@@ -284,12 +287,62 @@ async def test_a_key_works_only_with_an_answer_of_the_destination(tcp: TcpDialer
     fault = DialError("relay key: …", stage=Stage.FIRST_BYTE, symptom=Symptom.RELAY_DOWN, evidence=evidence)
     trial = await try_relay("key", OfKey(tcp, fault), there)
     assert (trial.ok, trial.reachable, trial.is_relays_fault) == (False, True, True)
-    assert trial.fault == RelayFault.KEY_CLOSED.text
+    assert trial.fault == f"{RelayFault.KEY_CLOSED.text}; or it cannot reach this destination"
     assert trial.do == "ask for a new key and add it, then byway relay test key"
     trial = await try_relay("key", OfKey(tcp, None), there)
     assert (trial.ok, trial.is_relays_fault) == (False, False)
     assert trial.error == "relay key brought no answer of the destination"
     closing.close()
+
+
+@each_row("fault", ["key_closed", "key_closed_or_clock", "key_unanswered", ""])
+async def test_another_destination_tells_a_wrong_key_from_one_whose_server_cannot_reach_the_first(
+    tcp: TcpDialer, fault: str
+) -> None:
+    """`fault` is empty where the key has just brought another page."""
+
+    async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(b"x")
+        writer.close()
+
+    closing, server = await closing_server(), await asyncio.start_server(answering, "127.0.0.1", 0)
+    closed, open_ = (Destination("127.0.0.1", each.sockets[0].getsockname()[1]) for each in (closing, server))
+    evidence = as_evidence({"relay": fault})
+    error = DialError("…", stage=Stage.FIRST_BYTE, symptom=Symptom.RELAY_DOWN, evidence=evidence)
+    dialer = OfKey(tcp, error if fault else None)
+    said = RelayFault(fault).text if fault else "did not reach the destination in time"
+    async with closing, server:
+        trial = await try_relay("key", dialer, closed, other=open_)
+        assert (trial.ok, trial.fault) == (True, "")
+        trial = await try_relay("key", dialer, closed, other=open_, is_given=True)
+        assert (trial.ok, trial.handshake, trial.is_relays_fault) == (False, True, False)
+        assert trial.fault == "does not reach this destination, but another"
+        assert trial.error == f"relay key reaches {open_}, and not {closed}"
+        assert trial.do == "test another destination: byway relay test key --to HOST:PORT"
+        assert remembered_tests([trial], [RelayConfig("key", "x")], 0.0, whatever_target=True) == []
+        for is_given in (False, True):
+            trial = await try_relay("key", dialer, closed, other=closed, is_given=is_given)
+            assert (trial.fault, trial.is_relays_fault) == (said, bool(fault))
+
+
+async def test_what_no_destination_changes_is_tried_once(tcp: TcpDialer) -> None:
+    closing = await closing_server()
+    there = Destination("127.0.0.1", closing.sockets[0].getsockname()[1])
+    evidence = as_evidence({"relay": "key_refused"})
+    fault = DialError("…", stage=Stage.FIRST_BYTE, symptom=Symptom.RELAY_AUTH, evidence=evidence)
+    dialer = OfKey(tcp, fault)
+    async with closing:
+        trial = await try_relay("key", dialer, there, other=Destination("127.0.0.1", 1))
+    assert (trial.fault, dialer.dialed) == (RelayFault.KEY_REFUSED.text, [there])
+
+
+def test_the_other_destination_is_a_control_page_of_another_host() -> None:
+    controls = ("https://a.example/", "http://b.example:81/x")
+    assert another(controls, Destination("a.example", 443)) == Destination("b.example", 81)
+    assert another(controls, Destination("a.example", 80)) == Destination("b.example", 81)
+    assert another(controls, Destination("c.example", 443)) == Destination("a.example", 443)
+    assert another(controls[:1], Destination("a.example", 443)) is None
 
 
 async def test_at_the_port_of_https_a_key_is_tested_with_a_client_hello(

@@ -523,6 +523,7 @@ TUNNEL_LINKS: list[tuple[str, str, str]] = [
     ("a chain behind another address", f"{TROJAN}?alt=b.example:443>{EVIL}", "the key contains >"),
     ("the name of the field in digits", f"{TROJAN}?%61lt=127.0.0.1:22", f"(with a name that is not shown) {UNKNOWN}"),
     ("the name of the field in capitals", f"{TROJAN}?ALT=127.0.0.1:22", f"field ALT {UNKNOWN}"),
+    ("the same beside the field", f"{TROJAN}?alt=b.example:443&ALT=127.0.0.1:22", f"field ALT {UNKNOWN}"),
     ("the field as HTML has it", f"{TROJAN}?sni=a.example&amp;alt=127.0.0.1:22", f"field alt {UNKNOWN}"),
     ("the field as JSON has it", f"{TROJAN}?sni=a.example\\u0026alt=127.0.0.1:22", f"field alt {UNKNOWN}"),
     ("the field in the name", f"{TROJAN}#S?alt=127.0.0.1:22", "becomes: trojan://relay.example:443 as"),

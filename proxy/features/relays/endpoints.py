@@ -20,7 +20,7 @@ from proxy.features.relays.edits import RelayEdits
 from proxy.features.relays.subscription_answers import SubscriptionLine, wanted
 from proxy.model import Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.probe.relay_trial import each_trial, remembered_tests
+from proxy.probe.relay_trial import another, each_trial, remembered_tests
 from proxy.probe.site_name import site
 
 
@@ -128,7 +128,14 @@ class RelayEndpoints:
         # to relays only.
         setup = self.parts.setup()
         may_resolve = not given and setup.router.may_go_direct(target, self.parts.network(), time.time())
-        trials = each_trial(setup.registry, names, target, resolver=setup.resolver if may_resolve else None)
+        trials = each_trial(
+            setup.registry,
+            names,
+            target,
+            resolver=setup.resolver if may_resolve else None,
+            other=another(setup.settings.auto.controls, target),
+            is_given=given,
+        )
         async with contextlib.aclosing(trials):
             async for trial in trials:
                 now = time.time()

@@ -28,7 +28,7 @@ from proxy.net.dialers.registry import Registry
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import make_poller
 from proxy.net.uplink.network_id import network_here
-from proxy.probe.relay_trial import Trial, carriable, remembered_tests, try_relays
+from proxy.probe.relay_trial import Trial, another, carriable, remembered_tests, try_relays
 from proxy.probe.site_name import site
 from proxy.setup.checked import KeyEngineOnDemand, Parts
 from proxy.setup.steps import make
@@ -68,7 +68,8 @@ async def _try(
         network = network_here(paths.network_key_file)
         may_resolve = to is None and setup.router.may_go_direct(target, network, time.time())
         resolver = setup.resolver if may_resolve else None
-        trials = await try_relays(registry, tested, target, resolver=resolver)
+        other = another(settings.auto.controls, target)
+        trials = await try_relays(registry, tested, target, resolver=resolver, other=other, is_given=to is not None)
         if ask_pysocks:
             opinions = await asyncio.gather(*(_opinion(registry, settings, name, target, resolver) for name in tested))
         else:

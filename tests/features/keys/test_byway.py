@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from proxy.detect.relay_faults import RelayFault
 from tests.features.keys.test_process import _has_ended
 from tests.support.byway import Byway
 from tests.support.client import fetch
@@ -161,3 +163,22 @@ async def test_a_wrong_key_is_named_with_the_relay_and_no_site_is_blamed(tmp_pat
             assert "wrong key, or expired" in tested.stdout
             sites = await byway.read("site", "list")
             assert all(site["state"] not in ("blocked", "suspect") for site in sites["sites"])
+
+
+async def test_a_key_whose_server_cannot_reach_the_destination_is_not_called_wrong(tmp_path: Path) -> None:
+    """It closes as for a wrong key; another control page tells. A page that the user names is said to be unreached."""
+    async with KeyServer(tmp_path) as server, Origin() as origin:
+        environment = path_with_engine(tmp_path)
+        folder = tmp_path / "byway"
+        folder.mkdir()
+        with socket.socket() as bound:  # it does not listen: connections are refused
+            bound.bind(("127.0.0.1", 0))
+            closed = f"closed.test:{bound.getsockname()[1]}"
+            pages = f'[auto]\ncontrols = ["http://{closed}/", "http://open.test:{origin.http_port}/"]\n'
+            links = {"good": server.links["trojan"], "other": server.links["ss"], "wrong": server.wrong["trojan"]}
+            async with Byway(folder, config=pages + config(**links), environment=environment) as byway:
+                wrong, unreached = RelayFault.KEY_CLOSED.text, "does not reach this destination, but another"
+                for words, said in (((), ("", "", wrong)), (("--to", closed), (unreached, unreached, wrong))):
+                    ran = await byway.command("relay", "test", *words, "--json", check=False)
+                    faults = {result["relay"]: result["fault"] for result in json.loads(ran.stdout)["results"]}
+                    assert faults == dict(zip(links, said, strict=True)), words
