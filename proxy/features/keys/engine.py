@@ -229,7 +229,7 @@ class MihomoEngine:
                 if refused is None and not (error.lines and any(each.process.is_alive for each in self._running)):
                     raise
                 refused = refused or key  # the engine works, but not with this key
-                refused.is_refused = True
+                refused.refuse()
                 if refused is key:
                     raise NoEngine("the engine does not take this key") from None
             else:

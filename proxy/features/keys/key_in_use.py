@@ -25,6 +25,10 @@ DELIVERED_S = 10.0
 """Seconds for which a byte from beyond a key shows that the key works: a failure of another destination is then that
 one's."""
 
+REFUSED_S = 600.0
+"""Seconds for which a key is left out with which the engine did not start: it may be another version then, or have had
+too little memory."""
+
 POOLED_S = 0.3
 """Seconds in which the engine asks for a key's server, if it needs a new connection to it."""
 
@@ -46,7 +50,7 @@ class KeyInUse:
         self.dialers: WeakSet[object] = WeakSet()  # those that may still dial
         self.used_at = 0.0
         self.is_over_udp = relay.key.protocol.is_over_udp
-        self.is_refused = False  # the engine does not start with it
+        self._refused_until = 0.0  # by the loop's clock
         self.is_cut = False  # the last connection to the server that ended had brought no byte
         self.unproven = 0  # streams that brought no byte yet
         self._delivery: _Delivery | None = None
@@ -57,6 +61,15 @@ class KeyInUse:
         address = relay.key.server.address
         self._addresses: Sequence[IPAddress] = () if address is None else (address,)
         self._place = 0
+
+    def refuse(self) -> None:
+        """The engine does not start with it."""
+        self._refused_until = asyncio.get_running_loop().time() + REFUSED_S
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the engine did not start with it a short time ago."""
+        return asyncio.get_running_loop().time() < self._refused_until
 
     def place_in_engine(self) -> tuple[bool, float]:
         """Returns what sorts keys by their need to be in the process: those that brought something, the latest used

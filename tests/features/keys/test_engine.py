@@ -21,6 +21,7 @@ from proxy.features.keys import engine as engine_module
 from proxy.features.keys.binary import Binary, NoEngine
 from proxy.features.keys.engine import MihomoEngine
 from proxy.features.keys.engine_config import Entry, configuration
+from proxy.features.keys.key_in_use import REFUSED_S
 from proxy.features.keys.opening import GIVEN_UP_S
 from proxy.model import Destination, Evidence, IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
@@ -445,6 +446,14 @@ async def test_a_key_that_the_engine_refuses_stops_no_other(tmp_path: Path) -> N
         with pytest.raises(DialError, match="relay damaged: the engine does not take this key"):
             await damaged.dial(here.site.destination)
         assert await page(good, here.site.destination) == b"hello"
+        (refused,) = [key for key in here.engine._keys.values() if key.is_refused]
+        process = _pid(here)
+        refused._refused_until -= REFUSED_S
+        with pytest.raises(DialError, match="relay damaged: the engine does not take this key"):
+            await damaged.dial(here.site.destination)
+        assert refused.is_refused, "it was asked again"
+        assert await page(good, here.site.destination) == b"hello"
+        assert _pid(here) == process
 
 
 async def test_a_key_for_which_the_engine_crashes_at_its_start_stops_no_other(tmp_path: Path) -> None:
