@@ -114,7 +114,7 @@ def _check_place(new: NewRelay) -> None:
     for hop in relay_url.parse_hops(new.url, new.allowed) if not new.local else ():
         if isinstance(hop, relay_url.RelayUrl) and hop.key is not None:
             for host in (endpoint.host for endpoint in hop.endpoints if is_local_address(endpoint.host)):
-                sentence = "is in the local network; to add it all the same: --local"
+                sentence = "is in the local network; to add it all the same: `byway relay add --local`"
                 raise ValueError(f"the server of this key, {host}, {sentence}")
 
 

@@ -177,7 +177,7 @@ NO_HOSTS = (
     "a b",
     "١٢٧.0.0.1.5",
 )
-LOCAL = "is in the local network; to add it all the same: --local"
+LOCAL = "is in the local network; to add it all the same: `byway relay add --local`"
 INVALID = "the host or the port of the key is not valid"
 UNKNOWN = "is not known to Byway, and without it the connection may be weaker"
 SECOND = "it names a second server, whose address Byway does not check"

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from proxy.model.document import Document
     from proxy.wire.keys.fields import Allowed
 
+_MEMBERS_SHOWN = 5
+"""Members of a subscription in the list of groups, unless all are asked for."""
+
 group = typer.Typer(help="Relays and groups of relays: list, find, test, edit, select.", no_args_is_help=True)
 
 Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Relay names.", autocompletion=complete_relays)]
@@ -75,7 +78,13 @@ def list_relays(
     if groups := shown["groups"]:
         call.output.line()
         rows = [
-            (group["name"], group["policy"], group["words"], *visits_cells(call, group), ", ".join(group["relays"]))
+            (
+                group["name"],
+                group["policy"],
+                group["words"],
+                *visits_cells(call, group),
+                _members(group, shortened=group["name"] in hide),
+            )
             for group in groups
         ]
         show_table(call, ("group", "policy", "state", *visits, "relays"), rows)
@@ -85,6 +94,13 @@ def list_relays(
         from proxy.features.relays.subscriptions import show_subscriptions
 
         show_subscriptions(call, shown["subscriptions"])
+
+
+def _members(group: Document, *, shortened: bool) -> str:
+    names = list(group["relays"])
+    if shortened and len(names) > _MEMBERS_SHOWN + 1:
+        names[_MEMBERS_SHOWN:] = [f"and {len(names) - _MEMBERS_SHOWN} more"]
+    return ", ".join(names)
 
 
 @command(group, "scan", example="byway relay scan")
@@ -223,14 +239,16 @@ def try_relays(
     if client is None:
         from proxy.features.relays.offline_test import try_offline
 
-        warn_of_withheld(call, call.paths)
+        paths = call.paths
+        warn_of_withheld(call, paths)
         results = try_offline(call.paths, names or [], to, features=call.features)
     else:
-        warn_of_withheld(call, call.for_config_of(client).paths)
+        paths = call.for_config_of(client).paths
+        warn_of_withheld(call, paths)
         results = client.post("/v1/relays/test", {"names": names or [], **({} if to is None else {"to": to})})
     if not call.output.answered(results):
         call.output.hint(f"Connecting to {results['to']['host']}:{results['to']['port']} through each relay:")
-        show_results(call, results["results"])
+        show_results(call, results["results"], [item.name for item in configuration_at(paths).settings.subscription])
     return None if all(result["ok"] for result in results["results"]) else Exit.BAD
 
 

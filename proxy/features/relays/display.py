@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from proxy.languages.amounts import ago, clock, span
@@ -11,6 +12,9 @@ from proxy.terminal.command import Invocation
 
 if TYPE_CHECKING:
     from proxy.features.relays.local_scan import LocalScan
+
+_DETAILS_LENGTH = 120
+"""Characters of the details of a test."""
 
 _NO_RELAY = "There is no relay. Add one with `byway relay add URL`."
 
@@ -51,25 +55,45 @@ def visits_cells(call: Invocation, row: Document) -> tuple[str, str, str]:
     return share, handshake, f"{member}{fault['text']}, {(ago if call.output.fancy else clock)(fault['seen_at'])}"
 
 
-def show_results(call: Invocation, results: Sequence[Document]) -> None:
+def show_results(call: Invocation, results: Sequence[Document], subscriptions: Collection[str] = ()) -> None:
+    """Prints results of tests. The person can do nothing about one relay of the `subscriptions`."""
     rows = [
         (
             result["relay"],
             result["words"],
             span(result["elapsed_s"]) if call.output.fancy else result["elapsed_s"],
-            "" if call.output.fancy and details(result) == result["fault"] else details(result),  # the result has it
+            _for_person(call, result) if call.output.fancy else details(result),
         )
         for result in results
     ]
     call.output.table(("relay", "result", "time", "details"), rows, empty=_NO_RELAY)
+    followed = {name: [each["ok"] for each in results if _is_of(each, name)] for name in subscriptions}
+    for name, answered in followed.items():
+        if answered and any(answered):
+            call.output.hint(f"{sum(answered)} of {len(answered)} relays of {name} work.")
+        elif answered:
+            call.output.hint(f"None of {len(answered)} relays of {name} works. To do: byway relay refresh {name}")
     for result in results:
-        if not result["ok"] and result["do"]:
+        if not result["ok"] and result["do"] and not any(_is_of(result, name) for name in followed):
             call.output.hint(f"To do: {result['do']}")
         if result.get("obstacle"):
             call.output.hint(result["obstacle"]["text"])
             call.output.hint(f"To do: {result['obstacle']['do']}")
         if result.get("disagreement"):
             call.output.hint(f"{result['relay']}: {result['disagreement']}")
+
+
+def _is_of(test: Document, group: str) -> bool:
+    return str(test["relay"]).startswith(f"{group}/")
+
+
+def _for_person(call: Invocation, test: Document) -> str:
+    """Returns the details for a person: without what the result says already, and not longer than two lines unless
+    asked for."""
+    text = details(test)
+    if text == test["fault"]:
+        return ""
+    return text if call.output.verbose else shorten(text, _DETAILS_LENGTH, placeholder="…")
 
 
 def details(test: Document) -> str:

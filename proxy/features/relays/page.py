@@ -129,7 +129,7 @@ def relays_view(
         members = [row for row in rows if row.relay.name.startswith(f"{each.name}/")]
         subscriptions.append(SubscriptionRow(each, members, any(row.relay.name == after.relay for row in members)))
     return RelaysView(
-        _sentence(answer.relays),
+        _sentence(answer.relays, names),
         [row for row in rows if row.relay.name.partition("/")[0] not in names],
         subscriptions,
         answer.groups,
@@ -152,8 +152,11 @@ def _kind(relay: RelayJson) -> str:
     return "good" if relay.words == "works" else "quiet"
 
 
-def _sentence(relays: Sequence[RelayJson]) -> str:
+def _sentence(relays: Sequence[RelayJson], subscriptions: Collection[str]) -> str:
+    """Returns what can be said of all relays. Those of subscriptions count only where there are no others: many of them
+    are often gone."""
     in_use = [relay for relay in relays if relay.enabled]
+    in_use = [relay for relay in in_use if relay.name.partition("/")[0] not in subscriptions] or in_use
     failing = [relay.name for relay in in_use if _kind(relay) == "bad"]
     if not in_use:
         return _("There is no relay in use. Blocked sites open only where a local strategy is enough.")

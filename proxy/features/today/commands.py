@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from proxy.detect.verdict.site_status import status_in_words
+from proxy.features.today.relay_rows import relay_rows
 from proxy.languages.amounts import ago, clock, share, short_moment
 from proxy.model.phrase import _, commas, ngettext, pgettext, semicolons
 from proxy.terminal.command import Invocation, root_command
@@ -68,7 +69,8 @@ def _show(call: Invocation, answer: dict[str, Any]) -> None:
         (_("Relays"), (
             pgettext("column", "relay"), pgettext("column", "state"), pgettext("column", "when"), "url"
         ), [
-            (relay["name"], relay["words"], ago(relay["found_at"], now=now), relay["url"]) for relay in answer["relays"]
+            (relay["name"], relay["words"], ago(relay.get("found_at"), now=now), relay.get("url", ""))
+            for relay in relay_rows(answer["relays"], answer["groups"], lambda each: str(each["name"]))
         ]),
         (_("Overrides that end"), (pgettext("column", "site"), pgettext("column", "override")), [
             (override["scope"], override_of(override, fancy=True)) for override in answer["overrides"]

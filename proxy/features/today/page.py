@@ -26,6 +26,7 @@ from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.site_status import BLOCKS, OF_NETWORKS
 from proxy.features.today.answers import StatusAnswer
 from proxy.features.today.endpoints import StatusEndpoints
+from proxy.features.today.relay_rows import relay_rows
 from proxy.languages.amounts import clock, share
 from proxy.model import TROUBLED, AutoMode, State
 from proxy.model.errors import BywayError
@@ -86,7 +87,7 @@ class HomeView:
     blocked: Sequence[NewStatus]
     free: Sequence[NewStatus]
     relays: Sequence[Any] | None
-    """The relays of the status; None: there is no page of relays."""
+    """The relays of the status, those of a subscription as one; None: there is no page of relays."""
     known: Sequence[str]
     """Names of sites, to complete the input."""
 
@@ -137,7 +138,7 @@ def home_view(
             for change in newest.values()
             if change.before in TROUBLED and change.after == State.WORKS and change.scope not in troubled
         ),
-        relays=status.relays if has_relays else None,
+        relays=relay_rows(status.relays, status.groups, lambda each: str(each.name)) if has_relays else None,
         known=names_of(site.stored.scope for site in sites),
     )
 

@@ -599,3 +599,36 @@ def test_a_test_at_80_columns(byway: Byway, running: Running, monkeypatch: pytes
         "Connecting to example.com:443 through each relay:",
         "To do: correct its user and password in config.toml, then byway relay test web",
     ]
+
+
+def test_the_results_of_a_subscription_are_one_sentence_and_long_details_are_cut(
+    byway: Byway, home: Home, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can mend one relay of hundreds that are another's."""
+    names, working = ("shop/A", "shop/B", "shop/C", "tor"), {"shop/C"}
+
+    async def tried(*_: object, **__: object) -> AsyncGenerator[Trial, None]:
+        silent, long = RelayFault.SILENT, "no encrypted DNS server answers: " + "reason, " * 30
+        for name in names:
+            if name in working:
+                yield Trial(name, True, True, True, 0.1)
+            else:
+                yield Trial(name, True, False, False, 3.0, "relay_down", f"relay {name}: {long}", silent.text, True,
+                            silent.fix(name))  # fmt: skip
+
+    relays = tuple(RelayConfig(name, f"http://127.0.0.1:{n}") for n, name in enumerate(names, 1))
+    running.world.settings = replace(running.world.settings, relay=relays)
+    running.world.rules = ""
+    running.do(running.world.overrides_changed)
+    home.config.write_text('[[subscription]]\nname = "shop"\nsource = "https://shop.example/sub"\n')
+    monkeypatch.setattr(relay_endpoints, "each_trial", tried)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    ran = byway("relay", "test")
+    assert ran.err.splitlines()[1:] == ["1 of 3 relays of shop work.", f"To do: {RelayFault.SILENT.fix('tor')}"]
+    assert "…" in ran.out
+    assert ran.out.count("reason") < 4 * 12
+    assert byway("relay", "test", "-v").out.count("reason") == 3 * 30
+    working.clear()
+    assert byway("relay", "test").err.splitlines()[1] == (
+        "None of 3 relays of shop works. To do: byway relay refresh shop"
+    )

@@ -115,7 +115,10 @@ def test_where_nobody_can_be_asked_it_is_told_and_not_kept(byway: Byway, home: H
 def test_no_server_in_the_local_network_is_asked_without_local(byway: Byway, home: Home, server: Server) -> None:
     ran = byway("relay", "add", server.link(), "--pin", "ask", "--yes")
     assert ran.code != 0
-    assert "the server of this key, 127.0.0.1, is in the local network; to add it all the same: --local" in ran.err
+    assert (
+        "the server of this key, 127.0.0.1, is in the local network; to add it all the same: `byway relay add --local`"
+        in ran.err
+    )
     assert "config.toml" not in ran.err
     assert server.names == []
     assert relays(home) == []

@@ -6,6 +6,7 @@ import base64
 import re
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -98,6 +99,25 @@ async def test_a_relay_of_one_that_fails_is_no_problem_by_itself(world: World, b
         told = [each["text"] for each in (await answer.json())["problems"]]
     assert "Relay tor fails: no answer." in told
     assert not [text for text in told if "shop/NL" in text]
+
+
+@pytest.mark.uses("today")
+async def test_the_front_page_has_one_row_for_all_relays_of_one(world: World, browser: Browser) -> None:
+    text = read((await browser.get(browser.base))[1])
+    assert "tor : not tested" in text
+    assert "shop : shop/DE: works" in text
+    assert "shop/NL" not in text
+
+
+async def test_relays_of_one_that_fail_are_not_named_where_there_are_others(world: World, browser: Browser) -> None:
+    for name in ("shop/DE", "shop/NL"):
+        world.health.failed(name, time.time(), error="no answer", fault=RelayFault.SILENT)
+    assert "1 relay is in use; it does not fail." in await browser.text("relays")
+    world.health.failed("tor", time.time(), error="no answer", fault=RelayFault.SILENT)
+    assert "1 of 1 relays in use fails: tor." in await browser.text("relays")
+    world.settings = replace(world.settings, relay=tuple(each for each in world.settings.relay if each.name != "tor"))
+    world.overrides_changed()
+    assert "2 of 2 relays in use fail: shop/DE, shop/NL." in await browser.text("relays")
 
 
 async def test_a_relay_of_one_is_disabled_and_enabled_and_no_more(world: World, browser: Browser) -> None:

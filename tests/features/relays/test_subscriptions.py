@@ -482,3 +482,14 @@ def test_a_running_byway_fetches(byway: Byway, running: Running) -> None:
     assert "hunter2" not in shown.out + shown.err
     ran = byway("relay", "refresh", "shp")
     assert 'unknown subscription "shp"; did you mean shop?' in ran.err
+
+
+def test_a_person_sees_the_first_relays_of_one_beside_its_group(
+    byway: Byway, servers: Servers, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers.source.answers[PATH] = page(listed(*"ABCDEFGH"))
+    added(byway, url)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "shop/A, shop/B, shop/C, shop/D, shop/E, and 3 more" in byway("relay", "list").out
+    assert "shop/F, shop/G, shop/H" in byway("relay", "list", "--all").out
