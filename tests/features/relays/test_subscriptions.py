@@ -10,12 +10,15 @@ import sys
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from proxy.config.schema import SubscriptionConfig
+from proxy.model.errors import BywayError
 from proxy.model.feature import Feature
+from proxy.store import list_copies
 from proxy.store.list_copies import ListCopies
 from proxy.terminal import fetching, terminal
 from proxy.terminal.exit_codes import Exit
@@ -254,6 +257,29 @@ def test_a_bad_answer_keeps_the_last_good_copy(
     told = byway("relay", "list").err
     assert f"Subscription shop could not be fetched: {ran.rows[1][3]} To do: byway relay refresh shop" in told
     assert "hunter2" not in ran.out + ran.err + told
+
+
+def test_a_full_disk_adds_nothing_and_keeps_the_last_good_copy(
+    byway: Byway, home: Home, servers: Servers, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = home.config.read_text()
+
+    def full(path: Path, _: object) -> None:
+        raise BywayError(f"{path} cannot be written: no space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(list_copies, "write_private", full)
+        ran = byway("relay", "add", url, "--name", "shop")
+        assert (ran.code, "no space left on device" in ran.err) == (1, True), ran.err
+        assert home.config.read_text() == before
+    added(byway, url)
+    servers.source.answers[PATH] = page(listed("FR", "SE"))
+    with monkeypatch.context() as disk:
+        disk.setattr(list_copies, "write_private", full)
+        (row,) = byway("relay", "refresh").rows[1:]
+        assert (row[:3], "no space left on device" in row[3]) == (["shop", "failed", "2"], True)
+    assert members(byway) == {"shop/DE": "not tested", "shop/NL": "not tested"}
+    assert byway("relay", "refresh").rows[1] == ["shop", "replaced", "2", ""]
 
 
 def test_a_file_that_shrank_is_taken_only_if_the_person_says_so(byway: Byway, servers: Servers, url: str) -> None:
