@@ -46,12 +46,37 @@ def leave_stdout() -> None:
 
 def confirm(question: str) -> bool:
     """Asks on the terminal; Enter alone means no. Raises KeyboardInterrupt at Ctrl-C and at the end of the input."""
-    import typer
+    while True:
+        print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
+        answer = _typed_line().strip().lower()
+        if answer in ("y", "yes"):
+            return True
+        if answer in ("n", "no", ""):
+            return False
+        print("Error: invalid input", file=sys.stderr)
 
-    try:
-        return typer.confirm(question, default=False, err=True)
-    except typer.Abort:
-        raise KeyboardInterrupt from None
+
+def _typed_line() -> str:
+    """Returns a line of the terminal. `input` loses a Ctrl-C that comes between the question and its read: Python notes
+    the signal, and the read waits. So this waits for signals as well, and reads once there is a line."""
+    import select
+    import signal
+    import socket
+
+    assert sys.stdin is not None
+    if os.name != "nt":
+        woken, wakes = socket.socketpair()
+        with woken, wakes:
+            wakes.setblocking(False)
+            before = signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+            try:
+                while sys.stdin not in select.select([sys.stdin, woken], [], [])[0]:
+                    woken.recv(1)
+            finally:
+                signal.set_wakeup_fd(before)
+    if not (line := sys.stdin.readline()):
+        raise KeyboardInterrupt
+    return line
 
 
 def width() -> int:

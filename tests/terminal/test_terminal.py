@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import operator
 import os
+import pty
+import select
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -55,6 +64,52 @@ def test_glyphs_have_a_form_in_ascii() -> None:
     assert terminal._replace(UnicodeEncodeError("ascii", "→é", 0, 2, "not in range")) == ("->\\xe9", 2)
     with pytest.raises(UnicodeDecodeError):
         terminal._replace(UnicodeDecodeError("ascii", b"\xff", 0, 1, "not in range"))
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The keys of a terminal that is standard input."""
+    keys, typed = pty.openpty()
+    with open(typed) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield keys
+    os.close(keys)
+
+
+@pytest.mark.parametrize(
+    ("line", "means"), [(b"y\n", True), (b"YES\n", True), (b"n\n", False), (b"\n", False), (b"what\nyes\n", True)]
+)
+def test_a_question_is_answered_by_a_line(keys: int, line: bytes, means: bool) -> None:
+    os.write(keys, line)
+    assert terminal.confirm("Well?") is means
+
+
+def test_the_end_of_the_input_interrupts_a_question(keys: int) -> None:
+    os.write(keys, b"\x04")
+    with pytest.raises(KeyboardInterrupt):
+        terminal.confirm("Well?")
+
+
+def test_an_interrupt_just_before_the_wait_for_an_answer_is_not_lost(
+    keys: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal comes, and the wait begins, before Python has run the handler."""
+    really = select.select
+
+    def late(*given: Any) -> Any:
+        arrives = partial(ctypes.CDLL(None)["raise"], signal.SIGINT)
+        return [*map(operator.call, (arrives, partial(really, *given)))][1]
+
+    monkeypatch.setattr(select, "select", late)
+    answers = threading.Timer(10, os.write, (keys, b"yes\n"))  # where it is lost, the wait ends by this
+    answers.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            terminal.confirm("Well?")
+        assert not really([sys.stdin], [], [], 0)[0], "and not with the answer"
+    finally:
+        answers.cancel()
+        answers.join()
 
 
 def test_nothing_is_bold_where_it_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:

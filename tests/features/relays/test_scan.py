@@ -170,11 +170,11 @@ def test_a_person_is_asked_before_anything_leaves_and_before_a_relay_is_added(
     questions: list[str] = []
     answers = iter([False, True])
 
-    def confirm(question: str, **_: object) -> bool:
+    def confirm(question: str) -> bool:
         questions.append(question)
         return next(answers)
 
-    monkeypatch.setattr("typer.confirm", confirm)
+    monkeypatch.setattr("proxy.features.relays.commands.confirm", confirm)
     with answering(b"\x05\x00") as port:
         ran = byway("relay", "scan", "--ports", str(port))
     assert questions == [

@@ -659,10 +659,10 @@ def test_nobody_is_asked_without_a_terminal_and_no_is_no(
     ran = byway("config", "import", str(file))
     assert (ran.code, "use --yes" in ran.err) == (2, True)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
-    monkeypatch.setattr("typer.confirm", lambda *_, **__: False)
+    monkeypatch.setattr("proxy.features.settings.commands.confirm", lambda _: False)
     assert byway("config", "import", str(file)).code == 0
     assert filled.config.read_text() == "config_version = 1\n"
-    monkeypatch.setattr("typer.confirm", lambda *_, **__: True)
+    monkeypatch.setattr("proxy.features.settings.commands.confirm", lambda _: True)
     assert byway("config", "import", str(file)).code == 0
     assert "[[group]]" in filled.config.read_text()
 
