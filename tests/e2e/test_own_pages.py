@@ -25,7 +25,7 @@ from tests.support.origin import Origin
 pytestmark = [pytest.mark.needs("chromium", "axe-core"), pytest.mark.slow]
 
 RULES = """axe.run(document, { runOnly: { type: "tag", values:
-  ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] } })
+  ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }, resultTypes: ["violations"] })
   .then(found => found.violations.map(one => `${one.id}: ${one.nodes.map(node => node.html).join(" ")}`))"""
 LOOKS = [(dark, width) for dark in (False, True) for width in (360, 1280)]
 GROUNDS = {False: "rgb(255, 255, 255)", True: "rgb(20, 24, 28)"}
