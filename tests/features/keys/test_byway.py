@@ -13,7 +13,7 @@ import pytest
 
 from proxy.detect.relay_faults import RelayFault
 from tests.features.keys.test_process import _has_ended
-from tests.support.byway import Byway
+from tests.support.byway import ALLOW, Byway
 from tests.support.client import fetch
 from tests.support.key_server import WRONG_PASSWORD, KeyServer, path_with_engine
 from tests.support.origin import Origin
@@ -75,6 +75,7 @@ async def test_a_page_comes_through_each_key_and_nothing_shows_a_secret(tmp_path
             folder,
             config=config(**links),
             rules=f"{rules}MATCH,RELAY\n",
+            allow=(*ALLOW, "203.0.113.0/24:*"),
             arguments=["-vv"],
             environment=environment,
             forked=False,  # `ps` shows its own words then, and its own environment
