@@ -65,8 +65,8 @@ class RelayFault(StrEnum):
     KEY_HOST_KEY = (
         "key_host_key",
         _(
-            "its server shows another host key than the key names: the server may have a new one, or somebody on the "
-            "way answers in its place"
+            "its server shows another host key than the key names: the server may have a new one, or another server "
+            "answers in its place"
         ),
     )
     KEY_UNANSWERED = "key_unanswered", _("no answer: wrong key, or expired, or its UDP packets do not arrive")

@@ -659,7 +659,7 @@ def test_the_key_of_a_local_server_is_added_with_local_alone(file: Path, host: s
     file.write_text(OWNED)
     for add in (add_relays, lambda file, news: with_additions(file, news, [])):
         with pytest.raises(
-            ValueError, match=r"^the server of this key, .*, is in the local network; .* --local$"
+            ValueError, match=r"^the server of this key, .*, is in the local network; .* --local`$"
         ) as told:
             add(file, [NewRelay(link, "x")])
         assert SECRET not in str(told.value)

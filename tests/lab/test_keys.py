@@ -117,7 +117,7 @@ FAULTS = (
     ),
     Fault(
         "another server",
-        each(RelayFault.KEY_CERTIFICATE, *OF_TLS, "hysteria2", "tuic", SSH),
+        {**each(RelayFault.KEY_CERTIFICATE, *OF_TLS, "hysteria2", "tuic"), SSH: RelayFault.KEY_HOST_KEY},
         relays=KeyRelays.links_of_others,
     ),
     Fault(

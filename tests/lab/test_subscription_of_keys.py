@@ -138,6 +138,7 @@ async def test_keys_of_a_subscription_are_used_and_followed(folder: Path) -> Non
                 states = {each["name"]: each["enabled"] for each in (await byway.ask("/v1/relays"))["relays"]}
                 assert states == {"first": True, "shop/SE": True, "shop/NL": True, "shop/DE": False}
 
+                assert (await fetch(f"http://again.{site}/", via=byway.proxy)).status == 200
                 shown = await shown_by(byway, own, ("report", "blocked.test"))
                 assert engines_of(byway.pid)
                 shown["what commands printed before"] = "".join(said)

@@ -77,7 +77,7 @@ _YAML = re.compile(r"(?:(?<![^\s{,])|(?<=[\s{,]-)|(?<=^-))(?:proxies|outbounds|s
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]++={0,2}+\s*+\Z")
 _REMARKS = re.compile(r"(?:(?:#|//)[^\n]*+\n\s*+)*+")
 _OF_ACCOUNTS = ("STATUS=", "REMARKS=")  # lines of Shadowrocket's subscriptions
-_OUTLINE = re.compile(r"""^[\s{,]*["']?(transport|error)["']?\s*:""", re.MULTILINE)
+_OUTLINE = re.compile(r"""^[ \t{,]*+["']?(transport|error)["']?[ \t]*+:""", re.MULTILINE)
 _BRACKETS = re.compile(r'"(outbounds|endpoints|server_port|proxies)"')
 
 
