@@ -11,7 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from proxy.wire.keys.fields import KeyRefused
@@ -117,6 +117,7 @@ FIELDS = (
     st.dictionaries(st.sampled_from(FIELDS), nested),
 )
 def test_any_value_in_a_configuration_is_read_or_refused(kind: str, fields: dict[str, object]) -> None:
+    assume(UUID not in json.dumps(fields.get("tag")))  # a name is shown
     for item in read_collection(json.dumps({"outbounds": [SING_BOX_SERVER | fields | {"type": kind}]})).items:
         assert UUID not in f"{item!r}{item}"
 
