@@ -449,7 +449,7 @@ async def test_a_key_that_the_engine_refuses_stops_no_other(tmp_path: Path) -> N
         (refused,) = [key for key in here.engine._keys.values() if key.is_refused]
         process = _pid(here)
         refused._refused_until -= REFUSED_S
-        assert not refused.is_refused
+        assert refused.is_ready
         with pytest.raises(DialError, match="relay damaged: the engine does not take this key"):
             await damaged.dial(here.site.destination)
         assert refused.is_refused, "it was asked again"
