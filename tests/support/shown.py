@@ -57,7 +57,9 @@ def words_of(pid: int) -> str:
 
 
 def environment_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/environ").read_bytes().decode().replace("\0", "\n")
+    """Returns its environment without the variables of pytest, which have a random number of the run."""
+    variables = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return "\n".join(each for each in variables if not each.startswith("PYTEST_"))
 
 
 def files_below(folder: Path) -> dict[str, str]:

@@ -243,7 +243,7 @@ def remove_left_over(parent: Path) -> None:
 
 def _write(process: subprocess.Popen[bytes], text: bytes) -> None:
     assert process.stdin is not None
-    with contextlib.suppress(OSError):  # it has ended: its exit says more
+    with contextlib.suppress(OSError, ValueError):  # it has ended, or its pipe is closed since: its exit says more
         process.stdin.write(text)
         process.stdin.close()
 
