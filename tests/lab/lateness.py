@@ -68,7 +68,7 @@ class Lateness:
         _looks[self._loop].tell_no_more(self)
 
     def note(self, late: float, now: float) -> None:
-        """Is told how late a look was, and when it was made."""
+        """Takes how late a look was, and when it was made, in seconds of the clock of the loop."""
         self._worst = max(self._worst, (late, now))
         if late > _NOTABLE_S:
             self._notable.append((late, now))

@@ -542,7 +542,7 @@ TUNNEL_FILES: list[tuple[str, str, str]] = [
     ("the same in other letters", conf(peer="endpoint = 127.0.0.1:51820"), INVALID),
     ("the same in one line", conf(at=f"{AT},127.0.0.1:51820"), INVALID),
     ("a server in the wrong section", conf("Endpoint = 127.0.0.1:51820"), f"field Endpoint {UNKNOWN}"),
-    ("a section that nobody knows", conf(peer="[Proxy]\nEndpoint = 127.0.0.1:1"),
+    ("an unknown section", conf(peer="[Proxy]\nEndpoint = 127.0.0.1:1"),
      "no section [Interface] and one [Peer]"),
     ("name servers", conf("DNS = 127.0.0.1\nDNS = evil.example"), CONF_KEY),
     ("two peers of Clash", tunnel(peers=[peer("k.example"), peer("127.0.0.1")]), "field peers has more than one entry"),

@@ -604,7 +604,7 @@ def test_a_test_at_80_columns(byway: Byway, running: Running, monkeypatch: pytes
 def test_the_results_of_a_subscription_are_one_sentence_and_long_details_are_cut(
     byway: Byway, home: Home, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody can mend one relay of hundreds that are another's."""
+    """The person cannot mend single relays of a list that its provider keeps."""
     names, working = ("shop/A", "shop/B", "shop/C", "tor"), {"shop/C"}
 
     async def tried(*_: object, **__: object) -> AsyncGenerator[Trial, None]:
