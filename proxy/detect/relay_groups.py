@@ -7,7 +7,8 @@ to a better member waits until the last change is a minute old. A member that fa
 longer each time, so a relay that comes and goes moves few visits.
 
 Most members of a large group may be dead, and a dead one costs a visit some seconds. So while its lead works, a trial
-that failed is followed by none for a minute, and the members that have worked come right behind the first one.
+that failed is followed by none for a minute, and it comes right behind the first, with those that have worked. After a
+restart the one that worked last leads.
 
 Whenever an order may change, the version of Health grows, or `order_until` has the time. Belongs to one thread.
 """
@@ -196,7 +197,7 @@ class RelayGroups:
         """Chooses the member to try first, the lead or a member on trial, and returns the order."""
         lead = self._leads.get(group.name)
         if lead is None or lead.member not in group.members:
-            first = self._ranked(group, now)[0]
+            first = self._first(group, now)
             lead = self._leads[group.name] = _Lead(first, now, tried_at={first: now})
         lead.changed_at = min(lead.changed_at, now)  # the clock may have been set back
         better = self._better(group, lead, now)
@@ -206,12 +207,28 @@ class RelayGroups:
         lead.candidate = candidate
         rest = [member for member in self._ranked(group, now) if member != better]
         if len(group.members) >= LARGE:
-            rest.sort(key=lambda member: (self._health.standing(member, now), not self._health.of(member).worked_at))
+            rest.sort(
+                key=lambda member: (
+                    self._health.standing(member, now),
+                    member != lead.member,
+                    not self._health.of(member).worked_at,
+                )
+            )
         order = (better, *rest)
         if order != lead.order:
             lead.order = order
             self._health.version += 1
         return order
+
+    def _first(self, group: RelayGroup, now: float) -> str:
+        """Returns the first lead of a run. Of many members it is the one that worked last, before the restart too: most
+        of the others may be dead, and each of them costs a visit `hedge_relay_s`."""
+        ranked = self._ranked(group, now)
+        if len(ranked) < LARGE:
+            return ranked[0]
+        standing = self._health.standing(ranked[0], now)
+        usable = [member for member in ranked if self._health.standing(member, now) == standing]
+        return max(usable, key=lambda member: self._health.of(member).worked_at)
 
     def _settle(self, group: RelayGroup, won: str, failed: Collection[str], now: float) -> None:
         """Changes the lead to the member that delivered, if that was on trial or the lead fails."""
