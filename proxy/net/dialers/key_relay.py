@@ -6,6 +6,7 @@ The core asks for one thing, a `KeyEngine`. Without one, such a relay is down, a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.model import Destination, IPAddress, Stage, Symptom
@@ -44,6 +45,11 @@ class KeyRelay:
     lookup_through: LookupThrough | None = None
 
 
+_SILENT_S = 2.0
+"""Seconds without a connection after which an endpoint is left: a SYN that is lost is sent again after one (RFC
+6298)."""
+
+
 class AnyServer:
     """Dials the server of a key at its address, and where that fails at the next of its alternatives. The one that was
     reached last is dialed first."""
@@ -58,13 +64,15 @@ class AnyServer:
         failure: DialError | None = None
         began = self._first
         for place in (*range(began, len(self._endpoints)), *range(began)):
+            dialed_at = monotonic()
             try:
                 return await self._via.dial(self._endpoints[place])
             except DialError as error:
                 failure = failure or error
                 self._leave(place)
-            except BaseException:  # it took too long
-                self._leave(place)
+            except BaseException:  # the time is over, or another way won the visit, and that may be after a moment
+                if monotonic() - dialed_at >= _SILENT_S:
+                    self._leave(place)
                 raise
         assert failure is not None
         raise failure
