@@ -49,8 +49,8 @@ class Job:
     under: frozenset[str] = frozenset()
     """Of tests: the names of other conditions under which they hold."""
     measures_speed: bool = False
-    """Byway compares speeds in it, and believes no comparison in which its loop was late (`probe.throughput`): a third
-    as many such jobs run at once, and no others."""
+    """Byway compares speeds in it, and believes no comparison in which its loop was late (`probe.throughput`): only one
+    such job for each processor runs at once, and no others."""
 
     def also(self, *under: str) -> Job:
         """Returns the job with the names of other conditions under which its tests hold."""
@@ -274,6 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not any(rows_of.values()):
         print("no row is called so; --list shows them all", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # its processes end with it
     began = time.monotonic()
     kept = asked.keep or Path(tempfile.mkdtemp(prefix="byway-repeat-"))
     runs_of: dict[Part, list[Run]] = {}
@@ -334,7 +335,7 @@ async def run(
         runs.append(made)
         told(f"{len(runs)} of {len(jobs) * seeds}: {row.name} {seed}, {made.took_s:.0f} s {made.failure}".rstrip())
 
-    for speed, places in ((True, max(1, at_once // 3)), (False, at_once)):
+    for speed, places in ((True, min(at_once, os.cpu_count() or 1)), (False, at_once)):
         room = asyncio.Semaphore(places)
         async with asyncio.TaskGroup() as all_of_them:
             for seed in range(1, seeds + 1):
