@@ -221,14 +221,18 @@ class RelayGroups:
         return order
 
     def _first(self, group: RelayGroup, now: float) -> str:
-        """Returns the first lead of a run. Of many members it is the one that worked last, before the restart too: most
-        of the others may be dead, and each of them costs a visit `hedge_relay_s`."""
+        """Returns the first lead of a run. Of many members, none of which was measured yet, it is the one that worked
+        last, before the restart too, and has not failed since: most of the others may be dead, and each of them costs a
+        visit `hedge_relay_s`."""
         ranked = self._ranked(group, now)
-        if len(ranked) < LARGE:
+        if len(ranked) < LARGE or self._was_measured(ranked[0], now):
             return ranked[0]
-        standing = self._health.standing(ranked[0], now)
-        usable = [member for member in ranked if self._health.standing(member, now) == standing]
-        return max(usable, key=lambda member: self._health.of(member).worked_at)
+
+        def fitness(member: str) -> tuple[int, bool, float]:
+            health = self._health.of(member)
+            return -self._health.standing(member, now), not health.failures, health.worked_at
+
+        return max(ranked, key=fitness)
 
     def _settle(self, group: RelayGroup, won: str, failed: Collection[str], now: float) -> None:
         """Changes the lead to the member that delivered, if that was on trial or the lead fails."""

@@ -575,6 +575,23 @@ def test_after_a_restart_the_member_of_a_large_group_that_worked_last_leads(worl
     assert again.order(FALLBACK) == "abc"
 
 
+def test_the_first_lead_of_a_large_group_is_no_member_that_failed_since(world: World) -> None:
+    large = group(GroupPolicy.FALLBACK, *"abcdefgh")
+    world.visit(("c", 0.1))
+    world.after(1).visit(("f", 0.1))
+    world.health.failed("f", world.after(1).now)
+    assert world.health.standing("f", world.now) == 0, "once is no reason for a rest"
+    again = World()
+    again.health.restore(world.health.remembered())
+    assert again.order(large)[0] == "c"
+
+
+def test_a_new_large_group_that_goes_by_speed_begins_with_the_fastest(world: World) -> None:
+    world.visit(("c", 0.1))
+    world.after(1).visit(("f", 0.9))
+    assert world.order(group(GroupPolicy.FASTEST, *"abcdefgh"))[0] == "c"
+
+
 def test_two_thousand_relays_are_arranged_while_a_visit_waits() -> None:
     world = World()
     names = tuple(f"r{n}" for n in range(2000))
