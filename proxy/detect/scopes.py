@@ -61,6 +61,18 @@ def domain_scope(host: str) -> str:
     return f"*.{domain}" if "." in domain and not domain[-1].isdigit() and ":" not in domain else ""
 
 
+def scopes_of(name: str) -> list[str]:
+    """Returns the possible scopes of a belief about a name, a host or a scope itself: the name, and each domain above
+    it as a whole."""
+    labels = name.removeprefix("*.").split(".")
+    above = [f"*.{'.'.join(labels[place:])}" for place in range(len(labels) - 1)]
+    return [*dict.fromkeys([name, *above[-_DOMAINS:]])]
+
+
+_DOMAINS = 5
+"""A registrable domain has at most this many labels."""
+
+
 def is_host(scope: str) -> bool:
     return not scope.startswith("*.") and "/" not in scope
 

@@ -44,7 +44,7 @@ MOMENT_MAX = 1e11
 
 _PORT_MAX = 65_535
 
-_NOT_COUNTED = frozenset(
+NOT_COUNTED = frozenset(
     {Symptom.NONE, Symptom.ABANDONED, Symptom.SKIPPED, Symptom.FORBIDDEN, Symptom.LOCAL, Symptom.OFFLINE}
 )
 """Symptoms that are evidence neither for nor against a route."""
@@ -184,7 +184,7 @@ class Batch:
         for attempt in attempts:
             route = attempt.route
             delivered = attempt.stage is Stage.DONE
-            failed = not delivered and attempt.symptom not in _NOT_COUNTED
+            failed = not delivered and attempt.symptom not in NOT_COUNTED
             if failed and route.relays and not _is_relays_failure(attempt, outcome):
                 continue  # a failure of the site: no other route delivered it either
             if not delivered and not failed:
@@ -272,7 +272,7 @@ def _one_a_route(attempts: Iterable[Attempt]) -> Iterable[Attempt]:
     for attempt in attempts:
         before = chosen.get(attempt.route)
         if before is None or (
-            before.stage is not Stage.DONE and (attempt.stage is Stage.DONE or before.symptom in _NOT_COUNTED)
+            before.stage is not Stage.DONE and (attempt.stage is Stage.DONE or before.symptom in NOT_COUNTED)
         ):
             chosen[attempt.route] = attempt
     return chosen.values()

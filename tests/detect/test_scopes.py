@@ -12,6 +12,7 @@ from proxy.detect.scopes import (
     prefix_around,
     prefix_scope,
     registrable,
+    scopes_of,
     wide_scope,
 )
 
@@ -129,3 +130,10 @@ def test_every_name_of_the_list_is_known_as_the_library_knows_it() -> None:
     for name in names:
         for host in (f"a.b.{name}", name):
             assert registrable(host) == (known.privatesuffix(host) or host)
+
+
+def test_the_scopes_of_a_name() -> None:
+    assert scopes_of("a.b.test") == ["a.b.test", "*.a.b.test", "*.b.test"]
+    assert scopes_of("*.b.test") == ["*.b.test"]
+    assert scopes_of("localhost") == ["localhost"]
+    assert len(scopes_of(".".join("x" * 100))) == 6

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from proxy.control.answers.overrides import OverrideJson, overrides_json
 from proxy.control.site_reader import ReadableParts, SiteReader, in_blocks
 from proxy.control.site_states import KnownSite
+from proxy.detect.scopes import scopes_of
 from proxy.features.sites.answers import SiteAnswer, SiteJson, SitesAnswer, SpellJson
 from proxy.features.sites.measurement_answers import MeasurementsAnswer
-from proxy.features.sites.timeline import scopes, spells
+from proxy.features.sites.timeline import spells
 from proxy.routing.router import covering
 from proxy.store import queries
 from proxy.store.logged import StatusChange
@@ -58,9 +59,9 @@ async def history(
     """Returns the changes of status of a host and of the domains above it, the newest first, and their spells."""
 
     def read(db: sqlite3.Connection) -> list[StatusChange]:
-        changes = [change for scope in scopes(host) for change in queries.changes(db, scope)]
+        changes = [change for scope in scopes_of(host) for change in queries.changes(db, scope)]
         return sorted(changes, key=lambda change: change.at, reverse=True)
 
     await parts.flush()
     changes = await parts.read(read)
-    return tuple(changes), spells(changes, parts.beliefs.held(scopes(host), now=now))
+    return tuple(changes), spells(changes, parts.beliefs.held(scopes_of(host), now=now))

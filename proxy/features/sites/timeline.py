@@ -70,14 +70,3 @@ def _of_cause(spell: SpellJson, cause: str) -> SpellJson:
     """Returns the spell with this cause, unless it is empty, and with its status."""
     cause = cause or spell.cause
     return replace(spell, cause=cause, words=status_of(State(spell.state), cause))
-
-
-def scopes(host: str) -> list[str]:
-    """Returns the possible scopes of a belief about a host: the host, and each domain above it as a whole."""
-    labels = host.split(".")
-    above = [".".join(labels[place:]) for place in range(len(labels) - 1)]
-    return [host, *(f"*.{domain}" for domain in above[-_DOMAINS:])]
-
-
-_DOMAINS = 5
-"""A registrable domain has at most this many labels."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from proxy.features.sites.timeline import scopes, spells
+from proxy.features.sites.timeline import spells
 from proxy.model import Belief, NetworkId, State
 from proxy.store.logged import StatusChange
 
@@ -102,9 +102,3 @@ def test_a_spell_that_began_before_the_log_did_is_told_by_the_belief() -> None:
 def test_a_site_that_refuses_is_not_called_blocked() -> None:
     refused = replace(line(10, "unknown", "suspect"), cause="refused")
     assert [spell.words for spell in spells([refused], [now(State.SUSPECT, cause="refused")])] == ["refuses this route"]
-
-
-def test_what_a_host_stands_under() -> None:
-    assert scopes("a.b.test") == ["a.b.test", "*.a.b.test", "*.b.test"]
-    assert scopes("localhost") == ["localhost"]
-    assert len(scopes(".".join("x" * 100))) == 6
