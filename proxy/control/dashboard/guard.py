@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from proxy.control.access import Refused, check_host, check_shape
-from proxy.control.dashboard.sign_in import Session, SignIn
+from proxy.control.dashboard.sign_in import FRESH_S, Session, SignIn
 from proxy.model.phrase import _
 
 FORM_LIMIT = 64 * 1024
@@ -24,6 +24,11 @@ FORM_LIMIT = 64 * 1024
 _FIELDS_MAX = 64
 
 SIGNED_OUT = _("You are signed out. Run `byway open` in a terminal.")
+
+NOT_FRESH = _(
+    "This needs a sign-in of the last {count} minutes: run `byway open` in a terminal, and repeat it.",
+    count=int(FRESH_S // 60),
+)
 
 _FOREIGN = _("Another site asked for this.")
 
@@ -70,6 +75,13 @@ def session_of(request: web.BaseRequest, sign_in: SignIn, *, secret: str, port: 
         if (session := sign_in.session(secret, cookie, now)) is not None:
             return session
     raise Refused(401, SIGNED_OUT)
+
+
+def check_fresh(session: Session, now: float) -> None:
+    """Refuses a session whose code was redeemed long ago, for a form that lets others in. A browser that was left open,
+    or a stolen form token, is not enough then. Raises Refused."""
+    if not session.is_fresh(now):
+        raise Refused(403, NOT_FRESH)
 
 
 async def posted_form(

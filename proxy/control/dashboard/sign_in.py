@@ -31,6 +31,9 @@ CODE_S = 60.0
 IDLE_S = 12 * 3600.0
 """The seconds without a request after which a session ends."""
 
+FRESH_S = 300.0
+"""The seconds after a code was redeemed in which its session may let others in: a device or a program."""
+
 SESSIONS_MAX = 16
 """The most sessions at a time; a further one ends the least recently used."""
 
@@ -67,6 +70,8 @@ class Session:
     """The token that every form of its pages posts, 128 bits in hex."""
     used_at: float
     """The time of its last request."""
+    signed_in_at: float
+    """The time at which its code was redeemed."""
     notice: str = ""
     """The result of the last form, in a sentence, for the next page."""
     override_change: OverrideChange | None = None
@@ -84,6 +89,10 @@ class Session:
     @property
     def path(self) -> str:
         return f"/s/{self.secret}/"
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether its code was redeemed in the last FRESH_S seconds."""
+        return now - self.signed_in_at < FRESH_S
 
 
 @dataclass(eq=False, slots=True)
@@ -131,7 +140,7 @@ class SignIn:
         if redeemed.session is not None:
             self.sign_out(redeemed.session)
             return None
-        redeemed.session = Session(secrets.token_hex(16), secrets.token_urlsafe(32), secrets.token_hex(16), now)
+        redeemed.session = Session(secrets.token_hex(16), secrets.token_urlsafe(32), secrets.token_hex(16), now, now)
         self._sessions[redeemed.session.secret] = redeemed.session
         while len(self._sessions) > SESSIONS_MAX:
             self.sign_out(next(iter(self._sessions.values())))

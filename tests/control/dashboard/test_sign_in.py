@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 
-from proxy.control.dashboard.sign_in import CODE_S, IDLE_S, SESSIONS_MAX, Session, SignIn
+import pytest
+
+from proxy.control.access import Refused
+from proxy.control.dashboard.guard import check_fresh
+from proxy.control.dashboard.sign_in import CODE_S, FRESH_S, IDLE_S, SESSIONS_MAX, Session, SignIn
 
 
 def begin(sign_in: SignIn, now: float = 0.0) -> Session:
@@ -86,6 +90,18 @@ def test_a_session_ends_when_it_is_not_used() -> None:
     assert sign_in.session(session.secret, session.cookie, 2 * IDLE_S) is session
     assert sign_in.session(session.secret, session.cookie, 3 * IDLE_S + 1) is None
     assert sign_in.session(session.secret, session.cookie, 3 * IDLE_S + 2) is None
+
+
+def test_a_session_is_fresh_for_minutes_after_its_code_however_much_it_is_used() -> None:
+    sign_in = SignIn()
+    session = begin(sign_in, 100.0)
+    assert session.is_fresh(100.0 + FRESH_S - 0.1)
+    assert sign_in.session(session.secret, session.cookie, 100.0 + FRESH_S - 0.1) is session
+    assert not session.is_fresh(100.0 + FRESH_S)
+    with pytest.raises(Refused) as refused:
+        check_fresh(session, 100.0 + FRESH_S)
+    assert refused.value.status == 403
+    check_fresh(begin(sign_in, 100.0 + FRESH_S), 100.0 + FRESH_S)
 
 
 def test_signing_out_ends_one_session() -> None:
