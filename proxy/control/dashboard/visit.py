@@ -22,8 +22,8 @@ from proxy.control.dependencies import Dependencies
 from proxy.control.frame import Frame
 from proxy.control.request_parsing import query_fields
 from proxy.control.streaming import FAULT
-from proxy.languages.amounts import clock
 from proxy.languages.catalogue import catalogue
+from proxy.languages.dates import time_of_day
 from proxy.languages.language import Language
 from proxy.model import AutoMode
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -169,7 +169,7 @@ class Visit:
 def mode_mark(modes: ModeSwitch) -> str:
     """Returns the text on every page while a pause or a mode replaces AUTO; empty when none does."""
     if modes.paused_until:
-        return _("Paused until {time}", time=clock(modes.paused_until)[11:16])
+        return _("Paused until {time}", time=time_of_day(modes.paused_until))
     return _MODE_MARKS.get(modes.mode, "")
 
 

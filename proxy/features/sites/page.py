@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from proxy.control.answers.plans import PlanJson
 from proxy.control.dashboard.charts import Period, Series, timeline
+from proxy.control.dashboard.moments import moment
 from proxy.control.dashboard.override_forms import (
     LENGTHS,
     NO_OVERRIDE,
@@ -34,7 +35,8 @@ from proxy.features.sites.measurement_answers import KnownSiteAnswer, Measuremen
 from proxy.features.sites.measurement_endpoints import MeasurementEndpoints
 from proxy.features.sites.report_page import EXPORTS, LEVELS
 from proxy.features.sites.why_page import stream_measurement
-from proxy.languages.amounts import ago, clock, moment
+from proxy.languages.dates import day_in_words
+from proxy.languages.language import Language
 from proxy.model import Cause, Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, pgettext
@@ -87,6 +89,7 @@ class SiteView:
     lengths: Mapping[str, str]
     undo: Undo | None
     spells: Sequence[Sequence[str]]
+    """The rows of the table of the history."""
     picture: Markup
     conclusion: str
     legend: Sequence[Series]
@@ -110,9 +113,10 @@ def site_view(
     undo: Undo | None,
     now: float,
     networks: Mapping[str, str],
+    language: Language,
 ) -> SiteView:
     """Returns the card. `relays` are the relays that an override may name, `undo` is the last change of the override if
-    it can be undone, and `networks` are the names of networks by id."""
+    it can be undone, and `networks` are the names of networks by id. `language` decides about the calendar."""
     covering = answer.override
     spells = [spell for spell in answer.timeline if spell.since <= now]
     start = min((spell.since for spell in spells), default=now)
@@ -136,8 +140,8 @@ def site_view(
         undo=undo,
         spells=[
             (
-                moment(spell.since),
-                moment(spell.until) or pgettext("moment", "now"),
+                moment(spell.since, now=now, language=language),
+                moment(spell.until, now=now, language=language) if spell.until else pgettext("moment", "now"),
                 spell.words.in_words,
                 cause_in_words(spell.cause),
                 Markup("<bdi>{}</bdi>").format(networks.get(spell.network, spell.network)),
@@ -149,7 +153,13 @@ def site_view(
         picture=timeline(
             [Period(spell.since, spell.until or now, _KINDS.get(spell.cause, "other")) for spell in spells], start, now
         ),
-        conclusion=_history(len(spells), is_blocked=any(spell.until is None for spell in spells), start=start, now=now),
+        conclusion=_history(
+            len(spells),
+            is_blocked=any(spell.until is None for spell in spells),
+            start=start,
+            now=now,
+            language=language,
+        ),
         legend=[Series(name, kind, ()) for kind, name in _LEGEND.items() if kind in kinds],
         connections=connections,
         no_connections=_("None are logged."),
@@ -165,20 +175,17 @@ def _stored(text: str) -> Markup:
     return Markup('<span lang="en" dir="ltr">{}</span>').format(text)
 
 
-def _history(count: int, *, is_blocked: bool, start: float, now: float) -> str:
-    values = {"date": clock(start)[:10], "ago": ago(start, now=now)}
+def _history(count: int, *, is_blocked: bool, start: float, now: float, language: Language) -> str:
+    since = day_in_words(start, now=now, language=language)
     if is_blocked:
         return ngettext(
-            "Blocked once since {date} ({ago}); blocked now.",
-            "Blocked {count} times since {date} ({ago}); blocked now.",
+            "Blocked once since {date}; blocked now.",
+            "Blocked {count} times since {date}; blocked now.",
             count,
-            **values,
+            date=since,
         )
     return ngettext(
-        "Blocked once since {date} ({ago}); free now.",
-        "Blocked {count} times since {date} ({ago}); free now.",
-        count,
-        **values,
+        "Blocked once since {date}; free now.", "Blocked {count} times since {date}; free now.", count, date=since
     )
 
 
@@ -198,7 +205,9 @@ async def _view_of(visit: Visit, host: str) -> SiteView:
     relays, last = frame.relays.usable_names(), undo_of(visit)
     undo = last if last is not None and last.host == host else None
     measured = (await measurements.measurements(meant)).measurements
-    return site_view(answer, known, rows, measured, relays=relays, undo=undo, now=now, networks=networks)
+    return site_view(
+        answer, known, rows, measured, relays=relays, undo=undo, now=now, networks=networks, language=visit.language
+    )
 
 
 async def _measure(visit: Visit) -> web.StreamResponse:

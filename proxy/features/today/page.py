@@ -27,7 +27,8 @@ from proxy.detect.verdict.site_status import BLOCKS, OF_NETWORKS
 from proxy.features.today.answers import StatusAnswer
 from proxy.features.today.endpoints import StatusEndpoints
 from proxy.features.today.relay_rows import relay_rows
-from proxy.languages.amounts import clock, share
+from proxy.languages.amounts import share
+from proxy.languages.dates import time_of_day
 from proxy.model import TROUBLED, AutoMode, State
 from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -109,7 +110,7 @@ def home_view(
     troubled = {site.stored.scope for site in sites}
     paused = status.mode.paused_until
     return HomeView(
-        sentence=_PAUSED.given(time=clock(paused)[11:16])
+        sentence=_PAUSED.given(time=time_of_day(paused))
         if paused
         else _REPLACED.get(AutoMode(status.mode.mode))
         or (status.traffic.text if status.traffic else sentence(sites, status.network_name)),
@@ -117,7 +118,7 @@ def home_view(
         mode=status.mode,
         mode_sentence=sentences(
             [
-                _("Paused until {time}.", time=clock(paused)[11:16]) if paused else "",
+                _("Paused until {time}.", time=time_of_day(paused)) if paused else "",
                 _MEANINGS[AutoMode.DIRECT if paused else AutoMode(status.mode.mode)],
                 _("Rules and overrides hold."),
             ]
@@ -218,7 +219,7 @@ def _table(series: Sequence[Series], now: float) -> Sequence[Sequence[str | int]
     for place in reversed(range(HOURS)):
         counts = [each.values[place] for each in series]
         if any(counts):
-            rows.append((clock(first + place * HOUR_S)[11:16], *counts))
+            rows.append((time_of_day(first + place * HOUR_S), *counts))
     return rows
 
 

@@ -69,7 +69,9 @@ async def test_each_is_shown_with_all_that_is_known_and_without_its_address(brow
     assert base64.b64encode(b"hunter2").decode() not in html
     text = read(html)
     assert "shop shop.example 1 of 2 answered in the last 24 hours 1 entry is not taken ✗ failed " in text
-    assert re.search(r" ago\) 3[.]0 kB of 3[.]0 kB used, expired \d{4}-\d\d-\d\d Refresh now Remove", text)
+    assert re.search(
+        r"(today|yesterday) \d\d:\d\d 3[.]0 kB of 3[.]0 kB used, expired \d{4}-\d\d-\d\d Refresh now Remove", text
+    )
     assert "Subscription shop could not be fetched: through tor: answered 403 byway relay refresh shop" in text
     assert re.search("The account of subscription shop expired on .*, says its server[.] renew it where you got", text)
     assert "2 relays of shop" in text
