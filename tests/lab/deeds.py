@@ -30,7 +30,9 @@ _CODES: dict[str, dict[int, int]] = {
     "port": {4: 3, 6: 4},
     "prohibited": _PROHIBITED,
 }
-_BURST_S = 0.25  # a policer's bucket, in seconds of its rate
+_BURST_S, _MOST_BURST = 0.25, 32_500
+"""A policer's bucket: so many seconds of its rate, and so many bytes at most. Where it lets more pass at once, no speed
+shows it (docs/detection.md, "A comparison of speeds"). So a row at twice the rate is about the rate alone."""
 _LEAST_BURST = 3000  # bytes: two packets
 _SHAPED_S = 2.0  # what would wait longer for its turn is dropped
 
@@ -301,7 +303,7 @@ class Throttle(Deed):
     def _police(self, notes: dict[object, float], size: int, now: float) -> Verdict:
         """Notes the time at which an empty bucket would have begun to fill up to its present level (GCRA, ITU-T
         I.371)."""
-        full_s = max(_BURST_S, _LEAST_BURST / self.rate)
+        full_s = max(min(_BURST_S, _MOST_BURST / self.rate), _LEAST_BURST / self.rate)
         since = max(notes.get(self, 0.0), now - full_s)
         if since + size / self.rate > now:
             return DROP

@@ -165,40 +165,42 @@ def percentile(values: Sequence[float], share: float) -> float:
     return values[max(0, math.ceil(share * len(values)) - 1)] if values else 0.0
 
 
-def table(found: Sequence[Summary], *, fair: bool = True) -> str:
-    """Returns the table for a person: one line for each scenario, the broken bounds below it, and the sums."""
-    counts, waits = ("first", "last", "day", "pages"), ("p50 s", "p95 s", "2nd s", "last s", "bound")
-    head = " ".join([f"{'scenario':<26}", *(f"{n:>7}" for n in counts), *(f"{n:>6}" for n in waits), " false"])
+def table(found: Sequence[Summary], *, waits: bool = True, fair: bool = True) -> str:
+    """Returns the table for a person: one line for each scenario, the broken bounds below it, and the sums. `waits`
+    and `fair`: see `Summary.broken`; a wait that is not judged has no bound."""
+    counts, seconds = ("first", "last", "day", "pages"), ("p50 s", "p95 s", "2nd s", "last s", "bound")
+    head = " ".join([f"{'scenario':<26}", *(f"{n:>7}" for n in counts), *(f"{n:>6}" for n in seconds), " false"])
     lines = [head, "-" * len(head)]
     for summary in found:
         number, first = len(summary.trials), summary.added(0)
+        bound = _bound(summary.scenario.wait_s) if waits and fair else "-"
         second, last = (percentile(summary.added(visit), 0.95) for visit in (1, -1))
         lines.append(
             f"{summary.scenario.name:<26} {_of(summary.firsts, number)} {_of(summary.thirds, number)} "
             f"{_of(summary.days, number)} {_of(summary.shown, number)} {percentile(first, 0.5):>6.2f} "
-            f"{percentile(first, 0.95):>6.2f} {second:>6.2f} {last:>6.2f} {_bound(summary.scenario.wait_s):>6}  "
+            f"{percentile(first, 0.95):>6.2f} {second:>6.2f} {last:>6.2f} {bound:>6}  "
             f"{summary.false_beliefs}"
         )
-        lines += [f"    {sentence}" for sentence in summary.broken(fair=fair)]
-    return "\n".join([*lines, "", *totals(found, fair=fair)])
+        lines += [f"    {sentence}" for sentence in summary.broken(waits=waits, fair=fair)]
+    return "\n".join([*lines, "", *totals(found, waits=waits, fair=fair)])
 
 
-def totals(found: Sequence[Summary], *, fair: bool = True) -> list[str]:
-    """Returns the figures of the whole table."""
+def totals(found: Sequence[Summary], *, waits: bool = True, fair: bool = True) -> list[str]:
+    """Returns the figures of the whole table. `waits` and `fair`: see `Summary.broken`."""
     lines = []
     for kind in Kind:
         rows = [summary for summary in found if summary.scenario.kind is kind]
         number = sum(len(summary.trials) for summary in rows)
         if not number:
             continue
-        waits = sorted(wait for summary in rows for wait in summary.added(0))
+        added = sorted(wait for summary in rows for wait in summary.added(0))
         firsts, thirds = sum(s.firsts for s in rows), sum(s.thirds for s in rows)
         lines.append(
             f"{kind}: {len(rows)} scenarios, first decision right in {firsts} of {number}, after the last visit in "
-            f"{thirds} of {number}; added wait median {statistics.median(waits or [0]):.2f} s, "
-            f"p95 {percentile(waits, 0.95):.2f} s; lasting false beliefs {sum(s.false_beliefs for s in rows)}"
+            f"{thirds} of {number}; added wait median {statistics.median(added or [0]):.2f} s, "
+            f"p95 {percentile(added, 0.95):.2f} s; lasting false beliefs {sum(s.false_beliefs for s in rows)}"
         )
-    broken = sum(bool(summary.broken(fair=fair)) for summary in found)
+    broken = sum(bool(summary.broken(waits=waits, fair=fair)) for summary in found)
     lines.append(f"{len(found) - broken} of {len(found)} scenarios keep their bounds")
     return lines
 

@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked.json.write_text(json.dumps(documents, indent=1))
     found = summaries(rows, made)
     if found:
-        print(table(found, fair=conditions.is_fair))
+        print(table(found, waits=waits, fair=conditions.is_fair))
     if failed:
         print(relay_faults.table(faults, failed, waits=waits))
     if blocked:

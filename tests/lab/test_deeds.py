@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from tests.lab import packets
-from tests.lab.deeds import DROP, PASS, CountHellos, CutLater, DropAnswers, Reading
+from tests.lab.deeds import DROP, PASS, CountHellos, CutLater, DropAnswers, Reading, Throttle
 from tests.lab.flows import Flow
 from tests.lab.matches import EVERYWHERE, Addresses
 from tests.lab.packets import ACK, SYN, Packet
@@ -44,6 +44,15 @@ def test_answers_are_lost_and_acknowledgements_are_not() -> None:
     acknowledgement = down(1, 0)
     assert deed.begin(UP, one, 0.0) is PASS
     assert [deed.after(packet, one, 0.0) for packet in (UP, acknowledgement, down(1, 1000))] == [PASS, PASS, DROP]
+
+
+@pytest.mark.parametrize(("rate", "at_once"), [(8_000, 2), (65_000, 15), (130_000, 31), (260_000, 31), (1e6, 31)])
+def test_a_policer_lets_no_more_pass_at_once_at_a_higher_rate(rate: float, at_once: int) -> None:
+    deed, one, packet = Throttle(rate, each=True), flow(), down(1, 1000)
+    passed = [deed.after(packet, one, 100.0).passes for _ in range(100)]
+    assert passed == [True] * at_once + [False] * (100 - at_once)
+    later = sum(deed.after(packet, one, 100.0 + tick / 1000).passes for tick in range(1, 1001))
+    assert later == pytest.approx(rate / len(packet.data), abs=1)
 
 
 def hello_of(name: str, port: int) -> Flow:

@@ -54,6 +54,16 @@ def test_each_bound_can_be_broken(trial: Trial, complaint: str) -> None:
     assert broken in table([found])
 
 
+def test_a_table_without_waits_complains_of_no_wait() -> None:
+    late = replace(GOOD, seen=(replace(FIRST, added_s=BLOCKED.wait_s + SLACK_S + 0.01), LATER, LATER))
+    found = summaries(SCENARIOS, [late])
+    assert "added wait p95" in table(found)
+    for without in (table(found, waits=False), table(found, fair=False)):
+        assert "added wait p95" not in without
+        assert "1 of 1 scenarios keep their bounds" in without
+        assert f" {BLOCKED.wait_s:.2f} " not in without
+
+
 def test_one_first_decision_in_twenty_may_be_wrong() -> None:
     wrong = replace(GOOD, seen=(replace(FIRST, cause="ip"), LATER, LATER))
     assert not Summary(BLOCKED, (wrong, *[GOOD] * 19)).broken()
