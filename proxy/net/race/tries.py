@@ -110,9 +110,9 @@ class Tries:
         return min([math.inf, *[at for at, _ in self._retriable(self._latest()) if now < at]])
 
     def direct_due_at(self, now: float) -> float:
-        """The time after `now` at which a route without a relay may start beside relays that are being opened, with
-        `direct_waits`; infinite: none waits for that."""
-        waits_until = self.relays_may_open_until
+        """The time after `now` at which a route without a relay may start beside relays that are being opened, or that
+        restart, with `direct_waits`; infinite: none waits for that."""
+        waits_until = max(self.relays_may_open_until, self._relays_may_return_until(now))
         return waits_until if waits_until > now else math.inf
 
     @property
@@ -133,6 +133,18 @@ class Tries:
             ),
             default=-math.inf,
         )
+
+    def _relays_may_return_until(self, now: float) -> float:
+        """The time until which a relay that failed on its way is waited for, `hedge_relay_s` after this race tried it
+        first, while its outage is recent: one that restarts is back after a second or two. Minus infinite: there is
+        none."""
+        latest, tried_at = self._latest(), dict[Route, float]()
+        for candidate in self.candidates:
+            tried_at.setdefault(candidate.route, candidate.started_at)
+        returning = {candidate.route for _, candidate in self._retriable(latest) if candidate.failed_on_its_way}
+        returning |= {c.route for c in latest.values() if c.route.relays and c.is_retry and c.phase is Phase.DIALING}
+        wait_s, is_recent = self.terms.detect.hedge_relay_s, self.terms.schedule.is_recent
+        return max((tried_at[r] + wait_s for r in returning if is_recent(r.relays, now)), default=-math.inf)
 
     @property
     def is_in_vain(self) -> bool:

@@ -315,6 +315,52 @@ def test_direct_that_would_stop_after_a_first_byte_overtakes_no_relay_that_is_on
     play(scene())
 
 
+def back_after(seconds: float) -> Script:
+    return Script(connect=lambda now: DEAD if now < seconds else 0.1, answer=OK)
+
+
+@pytest.mark.parametrize(
+    ("direct_waits", "relay", "winner", "direct_dialed_at"),
+    [
+        (False, back_after(0.9), DIRECT, 0.0),
+        (True, back_after(0.9), RELAY, None),
+        (True, back_after(2.1), RELAY, None),  # by the second retry
+        (True, back_after(99.0), DIRECT, 3.0),
+        (True, Script(connect=lambda now: DEAD if now < 0.9 else 99.0), DIRECT, 4.15),  # 3 s after its retry
+        (True, Script(connect=DialError("no", stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)), DIRECT, 0.0),
+    ],
+)
+def test_direct_that_would_stop_waits_a_moment_for_a_relay_that_restarts(
+    direct_waits: bool, relay: Script, winner: Route, direct_dialed_at: float | None
+) -> None:
+    async def scene(seed: int) -> None:
+        direct, schedule = Script(answer=OK), RetrySchedule(DetectTuning(), rng=random.Random(seed))
+        relay.dialed.clear()
+        won = await Scene({RELAY: relay, DIRECT: direct}, schedule=schedule, direct_waits=direct_waits).deliver()
+        assert won is not None
+        assert won.route == winner
+        assert direct.dialed == ([] if direct_dialed_at is None else [pytest.approx(direct_dialed_at, abs=0.16)])
+
+    for seed in range(10):  # of the jitter
+        play(scene(seed))
+
+
+def test_direct_that_would_stop_waits_for_no_relay_that_has_been_down_for_long() -> None:
+    async def scene() -> None:
+        loop, schedule, waits = asyncio.get_running_loop(), RetrySchedule(DetectTuning()), list[float]()
+        while loop.time() < 40:
+            began, direct = loop.time(), Script(answer=OK)
+            scene = Scene({RELAY: Script(connect=DEAD), DIRECT: direct}, schedule=schedule, direct_waits=True)
+            won = await scene.deliver()
+            assert won is not None
+            assert won.route == DIRECT
+            waits.append(direct.dialed[0] - began)
+            await asyncio.sleep(8)
+        assert waits == [pytest.approx(wait, abs=0.11) for wait in (3.0, 3.0, 3.0, 0.0)]
+
+    play(scene())
+
+
 @pytest.mark.parametrize("direct_waits", [False, True])
 def test_the_name_in_the_flight_may_show_that_direct_would_stop(direct_waits: bool) -> None:
     async def scene() -> None:
