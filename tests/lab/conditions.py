@@ -45,7 +45,7 @@ _SEEING_S = 6.0
 
 class RelayQuality(StrEnum):
     PERFECT = "perfect"
-    RESTARTS = "restarts"  # each 6 to 10 s it ends, and takes a second to come back
+    RESTARTS = "restarts"  # it ends after 6 to 10 s and the time of one page, and takes a second to come back
     SLOW = "slow"  # round trips of 2 s, and each twentieth packet is lost
 
 
@@ -110,14 +110,15 @@ class Conditions:
         return settle_s + page_s(_SLOW, 0)
 
     @contextlib.asynccontextmanager
-    async def applied(self, country: Country, relay: Relay, seed: str) -> AsyncIterator[None]:
-        """Makes the relay what it is under them."""
+    async def applied(self, country: Country, relay: Relay, seed: str, *, page_s: float = 0.0) -> AsyncIterator[None]:
+        """Makes the relay what it is under them. `page_s` is the time that the server of a page takes for it: no relay
+        that lives less long brings it, however often it is opened again."""
         if self.relay is RelayQuality.SLOW:
             country.router.ports["relay"].set_link(_SLOW)
         if self.relay is not RelayQuality.RESTARTS:
             yield
             return
-        restarting = tasks.spawn(_restart(relay, luck(seed)), name="a relay that restarts")
+        restarting = tasks.spawn(_restart(relay, luck(seed), page_s), name="a relay that restarts")
         try:
             yield
         finally:
@@ -151,9 +152,9 @@ def page_s(link: Link, size: int) -> float:
     return 2 * link.delay_s * (8 + 3 + size / _SEGMENT / segments_a_round)
 
 
-async def _restart(relay: Relay, chance: random.Random) -> None:
+async def _restart(relay: Relay, chance: random.Random, page_s: float) -> None:
     while True:
-        await asyncio.sleep(chance.uniform(6, 10))
+        await asyncio.sleep(chance.uniform(6, 10) + page_s)
         await relay.stop()
         await asyncio.sleep(chance.uniform(0.5, 1.5))
         await relay.revive()

@@ -160,6 +160,16 @@ def summaries(rows: Iterable[Scenario], trials: Sequence[Trial]) -> list[Summary
     return [Summary(row, tuple(by_name[row.name])) for row in rows if row.name in by_name]
 
 
+def told_in_clear(asked: Iterable[float], suspected: Sequence[float], delivered: Sequence[float]) -> int:
+    """Returns how many of the times at which a name was `asked` for in clear lie between one at which it was
+    `suspected` and the next one at which direct `delivered`."""
+
+    def latest(times: Iterable[float], before: float) -> float:
+        return max((at for at in times if at <= before), default=-math.inf)
+
+    return sum(latest(suspected, at) > latest(delivered, at) for at in asked)
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """Returns the smallest of the sorted values that is no less than `share` of them; 0 for none."""
     return values[max(0, math.ceil(share * len(values)) - 1)] if values else 0.0

@@ -119,6 +119,13 @@ class Scenario:
             return max(self.wait_s, HELLO_APART_S)
         return ROUND_TRIP_S if self.kind is Kind.BLOCKING and self.wait_s < ANY_S else self.wait_s
 
+    @property
+    def page_s(self) -> float:
+        """The seconds that its server takes for a page of a given size; 0: it has none, or sends as fast as it can."""
+        _, is_sized, size = self.path.partition("/bytes/")
+        is_paced = self.conduct.bytes_per_s > 0 and self.path.startswith(self.conduct.paced)
+        return int(size) / self.conduct.bytes_per_s if is_sized and is_paced else 0.0
+
     def add_site(self, country: Country, name: str) -> Site:
         """Adds a site of this row."""
         return country.add_site(name, conduct=self.conduct, six=self.six, wide=self.wide, nobody=self.nobody)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from tests.lab import places
+from tests.lab.all_scenarios import BY_NAME, SCENARIOS
 from tests.lab.conditions import IN_FORCE, Conditions, RelayQuality, page_s, scaled
 from tests.lab.country import Country
 from tests.lab.links import Link
@@ -18,6 +21,7 @@ from tests.lab.repeat import LIMIT_S, Job, rows
 from tests.lab.repeat import chosen as rows_to_repeat
 from tests.lab.run import chosen, main
 from tests.lab.sockets import connect
+from tests.support.clock import run as play
 from tests.support.streams import close
 from tests.support.waiting import until_read
 
@@ -98,6 +102,36 @@ def test_a_process_gets_what_its_visitors_get() -> None:
     assert job.limit_s(slow) == LIMIT_S + 10 * (slow.limit_s(15) - 15), "of ten visits"
     assert rows("busy-server").limit_s(slow) < job.limit_s(slow)
     assert Job(("lab/test_ech.py",)).limit_s(slow) == LIMIT_S
+
+
+def test_a_relay_that_restarts_lives_for_a_page() -> None:
+    """Else no page of such a row ever comes, and it would show nothing of Byway."""
+    assert BY_NAME["cut-later"].page_s == 12, "three times as long as a connection lives"
+    for row in SCENARIOS:
+        assert row.page_s <= row.limit_s, row.name
+    assert (BY_NAME["freeze-25"].page_s, BY_NAME["throttle-name-130"].page_s, BY_NAME["healthy"].page_s) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("page_s", [0.0, 12.0])
+def test_a_relay_restarts_no_sooner_than_after_a_page(page_s: float) -> None:
+    happened: list[float] = []
+
+    class Told:
+        async def stop(self) -> None:
+            happened.append(asyncio.get_running_loop().time())
+
+        revive = stop
+
+    async def story() -> None:
+        restarts = Conditions(relay=RelayQuality.RESTARTS)
+        async with restarts.applied(cast(Any, None), cast(Any, Told()), "a seed", page_s=page_s):
+            await asyncio.sleep(100)
+
+    play(story())
+    began = [0.0, *happened[1::2]]
+    lives = [stopped - since for since, stopped in zip(began, happened[::2], strict=False)]
+    assert len(lives) >= 4
+    assert all(6 <= life - page_s <= 10 for life in lives)
 
 
 async def answers(country: Country) -> bool:

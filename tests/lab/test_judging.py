@@ -8,7 +8,7 @@ import pytest
 
 from proxy.model import State
 from tests.lab.all_scenarios import BY_NAME, SCENARIOS
-from tests.lab.judging import SLACK_S, Seen, Summary, Trial, summaries, table
+from tests.lab.judging import SLACK_S, Seen, Summary, Trial, summaries, table, told_in_clear
 from tests.lab.scenarios import Kind, Way
 
 BLOCKED = BY_NAME["sni-reset-records"]
@@ -102,6 +102,21 @@ def test_where_byway_may_be_slower_it_may_decide_later_but_not_falsely() -> None
     )
     for wrong in (replace(WELL, lasting=State.SUSPECT), replace(WELL, a_day_later=State.BLOCKED)):
         assert len(Summary(FINE, (wrong,)).broken(fair=False)) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ((5.0,), 0),
+        ((15.0,), 1),
+        ((15.0, 16.0), 2),
+        ((25.0, 31.0), 0),  # direct has delivered, so the site works
+        ((35.0,), 1),  # it is suspect again
+        ((5.0, 15.0, 25.0, 35.0), 2),
+    ],
+)
+def test_a_name_is_hidden_from_a_suspicion_until_direct_delivers(asked: tuple[float, ...], told: int) -> None:
+    assert told_in_clear(asked, suspected=(10.0, 12.0, 32.0), delivered=(1.0, 20.0)) == told
 
 
 def test_what_nobody_can_save_is_not_counted() -> None:

@@ -32,6 +32,14 @@ async def routes(byway: Running, site: Site, visits: int = 1) -> list[list[str]]
     return [[attempt["route"] for attempt in row["attempts"]] for row in await byway.rows(site.name, visits)]
 
 
+async def assert_routes(country: Country, byway: Running, site: Site, wanted: list[str]) -> None:
+    """Asserts what the only visit tried; where the relay is not perfect, what it tried first, and what won."""
+    (tried,) = await routes(byway, site)
+    if not country.conditions.is_fair:
+        tried, wanted = [tried[0], tried[-1]], [wanted[0], wanted[-1]]
+    assert tried == wanted
+
+
 async def until_believed(byway: Running, site: Site, cause: str) -> None:
     """Returns once the failed attempt was judged."""
 
@@ -49,7 +57,7 @@ async def visit_in_wide(country: Country, byway: Running, dropped: list[Site]) -
     """Opens sites of which nothing is reached direct, each once what failed before it was judged."""
     for site in dropped:
         assert (await country.visitor(byway).visit(site.url())).genuine
-        assert await routes(byway, site) == [["direct", RELAY]]
+        await assert_routes(country, byway, site, ["direct", RELAY])
         await until_believed(byway, site, "ip")
 
 
@@ -63,8 +71,9 @@ async def test_the_fifth_host_of_a_blocked_16_goes_by_the_relay_at_once(country:
     since = country.router.events.clock()
     for site in sites[4:]:
         assert (await country.visitor(byway).visit(site.url())).genuine
-        assert await routes(byway, site) == [["direct|ipv6", RELAY]], "it has no IPv6, which is known at once"
-        assert country.router.events.connections(site.address, since=since) == 0
+        await assert_routes(country, byway, site, ["direct|ipv6", RELAY])  # it has no IPv6, which is known at once
+        if country.conditions.is_fair:  # direct is the last resort while the relay restarts
+            assert country.router.events.connections(site.address, since=since) == 0
     assert (await country.visitor(byway).visit(outside.url())).genuine
     assert await routes(byway, outside) == [["direct"]]
 

@@ -25,7 +25,7 @@ from proxy.net import tasks
 from tests.lab import events
 from tests.lab.conditions import USUAL, Conditions
 from tests.lab.country import RELAY, Country, Running, Site
-from tests.lab.judging import Seen, Trial
+from tests.lab.judging import Seen, Trial, told_in_clear
 from tests.lab.relays import Relay
 from tests.lab.scenarios import NEIGHBOUR, TROUBLED, Kind, Reach, Scenario, Way
 from tests.lab.visitor import Visit, Visitor
@@ -140,23 +140,35 @@ class Stay:
     async def trial(self, row: Scenario, seed: int, site: Site) -> Trial:
         seen: list[Seen] = []
         loop = asyncio.get_running_loop()
-        suspect_since = 0.0
+        suspected: list[float] = []
         for number in range(row.visits):
             started = loop.time()
             seen.append(await self._visit(row, site, number))
-            if not suspect_since and seen[-1].state in TROUBLED:
-                suspect_since = loop.time()
+            if seen[-1].state in TROUBLED:
+                suspected.append(loop.time())
             if number + 1 < row.visits:
                 is_rescue = seen[-1].state is State.SUSPECT and seen[-1].way is not Way.DIRECT
                 over_in_s = LONG_AFTER_S if is_rescue else 0.0
                 await asyncio.sleep(max(over_in_s, started + APART_S - loop.time()))
-        told = self._told_in_clear(site, suspect_since) if suspect_since else 0
+        told = await self._told_in_clear(site, suspected) if suspected else 0
         return Trial(row.name, seed, tuple(seen), told=told)
 
-    def _told_in_clear(self, site: Site, since: float) -> int:
-        """Returns how often the provider could read the name in a query."""
-        names = self.country.router.events.names_on("client", sender="client", since=since)
-        return sum(seen.kind is events.Kind.DNS and seen.name == site.name for seen in names)
+    async def _told_in_clear(self, site: Site, suspected: Sequence[float]) -> int:
+        """Returns how often the provider could read the name in a query while it was hidden: from each of the times at
+        which it was `suspected`, until direct delivered, after which the site works (docs/detection.md, "Score and
+        states")."""
+        names = self.country.router.events.names_on("client", sender="client", since=suspected[0])
+        asked = [seen.at for seen in names if seen.kind is events.Kind.DNS and seen.name == site.name]
+        if not asked:
+            return 0
+        loops = asyncio.get_running_loop().time() - time.time()
+        delivered = [
+            loops + row["at"] + attempt["started_s"] + attempt["elapsed_s"]
+            for row in await self.byway.rows(site.name)
+            for attempt in row["attempts"]
+            if attempt["route"] == "direct" and attempt["stage"] == "done"
+        ]
+        return told_in_clear(asked, suspected, delivered)
 
     async def _visit(self, row: Scenario, site: Site, number: int) -> Seen:
         began_at = time.time()
@@ -275,7 +287,8 @@ async def stay(
             other, url = country.visitor(byway, office=office), f"https://{NEIGHBOUR}{row.beside}"
             await stack.enter_async_context(fast_pages(other, url))
         if relay is not None:
-            await stack.enter_async_context(conditions.applied(country, relay[1], row.name))
+            page_s = max(one.page_s for one in plan)
+            await stack.enter_async_context(conditions.applied(country, relay[1], row.name, page_s=page_s))
         country.rules.set([rule for one in plan for rule in one.arrange(country, sites[one])])
         yield Stay(country, byway, companion, conditions, patience=3.0 if patient else 1.0), sites
 
