@@ -125,7 +125,14 @@ class Rules:
 
     def trace(self, destination: Destination, situation: Situation = ANYWHERE) -> list[Rule]:
         """Returns every rule that matches the destination, in order, so the deciding one first. Tries all rules."""
-        return [rule for rule in self.rules if self.applies(rule, destination, situation)]
+        host, names = destination.host, {destination.host}
+        while parent := host.partition(".")[2]:
+            names.add(host := parent)
+        could = {RuleType.DOMAIN: {destination.host}, RuleType.DOMAIN_SUFFIX: names}
+        by_kind = [could.get(kind.type) for kind in self.rules.kinds]  # most rules of a large file are of these types
+        rows = enumerate(zip(self.rules.kind_numbers, self.rules.values, strict=True))
+        places = [place for place, (kind, value) in rows if (named := by_kind[kind]) is None or value in named]
+        return [rule for rule in map(self.rules.__getitem__, places) if self.applies(rule, destination, situation)]
 
     def applies(self, rule: Rule, destination: Destination, situation: Situation = ANYWHERE) -> bool:
         """Whether `rule` alone matches the destination."""

@@ -48,6 +48,7 @@ class SeededWorld(World):
             "own": parse_list(iter([OWN]), size=len(OWN), source="own.txt"),
             "gfwlist": parse_list(iter([GFWLIST]), size=len(GFWLIST), source="list gfwlist"),
         }
+        self.list_texts = {"own": OWN, "gfwlist": GFWLIST}
         super().__post_init__()
         now = time.time()
         self.counters |= {"started_at": now - 30 * _HOUR}

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from proxy.config.schema import GroupConfig, RelayConfig
+from proxy.config.schema import GroupConfig, ListConfig, RelayConfig
 from proxy.control import api as api_module
 from proxy.control.streaming import FAULT
 from proxy.detect.beliefs.events import ControlAnswered, Intercepted
@@ -42,6 +42,7 @@ from proxy.model.document import document
 from proxy.model.errors import DialError
 from proxy.model.relay_way import RelayWay
 from proxy.net.stream import Stream
+from proxy.routing.lists.formats import parse_list
 from proxy.routing.router import override_text
 from tests.support.control_world import SECRET, World, follow, read
 from tests.support.opened import Opened, open_three
@@ -199,6 +200,18 @@ async def test_rules_are_listed_and_tested(api: ClientSession) -> None:
     assert tested["plan"]["action"] == "RELAY"
     assert tested["plan"]["routes"] == ["tor"]
     assert tested["trace"][0] == "RELAY:tor by rules.txt:2 DOMAIN-SUFFIX,example.org,RELAY:tor"
+    assert tested["listed"] == []
+
+
+async def test_the_lists_that_name_a_host_are_told_with_the_line(api: ClientSession, world: World) -> None:
+    text = "a.example\n# why\nnews.example\n"
+    world.settings = replace(world.settings, list=(ListConfig(name="own", source="own.txt"),))
+    world.lists = {"own": parse_list(iter([text]), size=len(text), source="own.txt")}
+    world.list_texts = {"own": text}
+    world.overrides_changed()
+    async with api.post("/v1/rules/test", json={"url": "http://www.news.example/"}) as answer:
+        listed = (await answer.json())["listed"]
+    assert listed == [{"list": "own", "entry": "news.example", "line": 3, "text": "news.example"}]
 
 
 async def test_rules_are_listed_with_their_hits_and_overrides(api: ClientSession, world: World) -> None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
 
+from proxy.config.schema import ListFormatName
 from proxy.control.answers.mode import ModeJson
 from proxy.control.answers.overrides import OverrideJson
 from proxy.control.answers.plans import PlanJson
 from proxy.model import Action, Override
+from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.router import override_text
 from proxy.routing.rule import Rule, RuleType
 from proxy.routing.rules import Rules
 from proxy.session.rule_hits import Hits, RuleHits
+
+if TYPE_CHECKING:
+    from proxy.routing.lists.domain_list import DomainList
 
 
 @frozen_dataclass
@@ -82,13 +89,36 @@ class RulesAnswer:
 
 
 @frozen_dataclass
+class ListedJson:
+    """A list that names a host: its entry that covers the host, and the line of the list that it comes from. `line` is
+    null, and `text` empty, when the line spells the entry in another way."""
+
+    list: str
+    entry: str
+    line: int | None
+    text: str
+
+    @classmethod
+    def of(cls, name: str, entry: str, listed: DomainList, text: str) -> ListedJson:
+        """`text` is that of the list; empty when it cannot be read."""
+        from proxy.routing.lists.list_line import line_of  # the parsers of all formats
+
+        found = None
+        with contextlib.suppress(ConfigError):
+            found = line_of(text, cast(ListFormatName, listed.format), entry)
+        return cls(name, entry, None, "") if found is None else cls(name, entry, found.number, found.text)
+
+
+@frozen_dataclass
 class RuleTestAnswer:
-    """The plan for a URL. `trace` explains it, one sentence a step, the deciding one first."""
+    """The plan for a URL. `trace` explains it, one sentence a step, the deciding one first. `listed` are the lists that
+    name the host, also those that no rule uses."""
 
     host: str
     port: int
     plan: PlanJson
     trace: tuple[str, ...]
+    listed: tuple[ListedJson, ...]
     mode: ModeJson
 
 

@@ -57,8 +57,16 @@ def try_url(
         ("routes", " → ".join(plan["routes"]) or "none"),
         ("why", plan["why"]),
         *(("trace", step) for step in answer["trace"]),
+        *(("list", _listed(it)) for it in answer["listed"]),
     ]
     call.output.table(("what", "value"), rows)
+
+
+def _listed(item: Mapping[str, Any]) -> str:
+    """Returns where a list names the host."""
+    if item["line"] is None:
+        return f"{item['list']}: {item['entry']}"
+    return f"{item['list']}, line {item['line']}: {item['text']}"
 
 
 @command(group, "list", example="byway rule list --plain")
@@ -271,11 +279,14 @@ def _relay_notices(rule: Rule, paths: Paths, client: Client | None) -> Iterator[
 
 def _tested_offline(call: Invocation, url: str, process: str, network: str | None) -> dict[str, Any]:
     from proxy.control.answers.plans import PlanJson
+    from proxy.features.rules.answers import ListedJson
     from proxy.model import UNKNOWN_NETWORK, NetworkId
     from proxy.model.document import versioned
     from proxy.probe.site_name import site
     from proxy.routing.rule import Situation
     from proxy.routing.rule_values import parse_network
+    from proxy.setup.rule_files import read_list_text
+    from proxy.store.list_copies import ListCopies
     from proxy.terminal.offline import make_setup, plan_offline
 
     setup = make_setup(call.paths, call.features)
@@ -284,9 +295,16 @@ def _tested_offline(call: Invocation, url: str, process: str, network: str | Non
         destination = site(url)
         named = UNKNOWN_NETWORK if network is None else parse_network(network, networks)
     situation = Situation(NetworkId(networks.get(named, named)), process.lower())
+    copies, listed = ListCopies(call.paths.lists_dir, ephemeral=True), []  # only to read
+    for item in setup.settings.list:
+        in_use = setup.router.rules.lists[item.name]
+        if (entry := in_use.covering(destination.host)) is not None:
+            text = read_list_text(item, call.paths, copies)
+            listed.append(ListedJson.of(item.name, entry, in_use, text))
     return versioned(
         host=destination.host,
         port=destination.port,
         plan=PlanJson.of(plan_offline(setup, destination, situation)),
         trace=setup.router.trace(destination, situation, now=time.time()),
+        listed=listed,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from dataclasses import replace
 
@@ -10,8 +12,9 @@ from proxy.control.answers.plans import PlanJson
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame
 from proxy.control.request_parsing import parse_field
-from proxy.features.rules.answers import RulesAnswer, RuleTestAnswer
+from proxy.features.rules.answers import ListedJson, RulesAnswer, RuleTestAnswer
 from proxy.model import NetworkId
+from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.site_name import site
 from proxy.routing.rule import Situation
@@ -58,10 +61,23 @@ class RuleEndpoints:
         situation = Situation(network, asked.process.lower())
         made = await self.parts.plan(destination, situation)
         trace = self.parts.setup().router.trace(destination, situation, now=time.time())
+        listed = await self.listed(destination.host)
         return RuleTestAnswer(
             host=destination.host,
             port=destination.port,
             plan=PlanJson.of(made),
             trace=tuple(trace),
+            listed=tuple(listed),
             mode=ModeJson.of(self.parts.modes),
         )
+
+    async def listed(self, host: str) -> list[ListedJson]:
+        """Returns the lists in use that name a host in canonical spelling."""
+        found, in_use = [], self.parts.setup().router.rules.lists
+        for item in self.parts.settings.list:
+            if item.name in in_use and (entry := in_use[item.name].covering(host)) is not None:
+                text = ""
+                with contextlib.suppress(ConfigError):  # its copy is gone, and the list in memory stays in use
+                    text = await self.parts.list_text(item)
+                found.append(await asyncio.to_thread(ListedJson.of, item.name, entry, in_use[item.name], text))
+        return found

@@ -46,6 +46,16 @@ def test_a_running_byway_knows_what_was_set(byway: Byway, files: Home, running: 
     assert ran.err == ""
 
 
+def test_the_line_of_a_list_is_named(byway: Byway, files: Home) -> None:
+    files.config.with_name("near.txt").write_text("# near\na.example\nbücher.example\n")
+    with files.config.open("a") as file:
+        file.write('[[list]]\nname = "near"\nsource = "near.txt"\n')
+    assert byway("rule", "test", "www.a.example").rows[-1] == ["list", "near, line 2: a.example"]
+    assert byway("rule", "test", "bücher.example").rows[-1] == ["list", "near: xn--bcher-kva.example"]
+    told = byway("rule", "test", "a.example", "--json").json
+    assert told["listed"] == [{"list": "near", "entry": "a.example", "line": 2, "text": "a.example"}]
+
+
 def test_what_is_no_url_is_wrong_usage(byway: Byway, files: Home) -> None:
     assert byway("rule", "test", "a..b").code == 2
 
