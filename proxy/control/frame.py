@@ -17,6 +17,7 @@ from proxy.control.site_states import KnownSite
 from proxy.model import Override
 from proxy.model.feature import BrokenFeature, Feature, Page, Role, pages_of
 from proxy.model.phrase import _
+from proxy.session.events import HostsForgotten
 from proxy.store.forgetting import Forgotten
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ class Frame:
         self.features = parts.features
         self.sign_in = sign_in
         self.sites = SiteReader(parts)
+        parts.services.events.on(HostsForgotten, lambda _: self.sites.forget())
         self.relays = RelayReader(parts)
         self.edits = ConfigEdits(parts)
         self.broken: dict[str, BrokenFeature] = {}

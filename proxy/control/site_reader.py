@@ -8,7 +8,9 @@ from itertools import chain
 from typing import TYPE_CHECKING, Protocol, TypeVar, Unpack
 
 from proxy.config.relays import enabled_relays
+from proxy.control.kept_sites import KeptSites
 from proxy.control.site_states import KnownSite, SiteStates, control_hosts
+from proxy.detect.scopes import registrable
 from proxy.store import queries
 from proxy.store.logged import LoggedConnection
 
@@ -67,6 +69,8 @@ class SiteReader:
 
     def __init__(self, parts: ReadableParts) -> None:
         self._parts = parts
+        self._kept = KeptSites()
+        self._renewing = asyncio.Lock()
 
     def states(self, now: float) -> SiteStates:
         """Returns the states of sites on this network at `now`."""
@@ -81,10 +85,33 @@ class SiteReader:
         )
 
     async def known(self, now: float) -> list[KnownSite]:
-        """Returns all sites with a stored status, and those that failed within `known_s` on this network. When only a
+        """Returns all sites with a stored status, and those that failed within `known_s` on this network, in the order
+        of lists: those of this network first, of them those in trouble first, the latest of them first. When only a
         port failed, there is an entry for the port. Pauses regularly, so that connections go on."""
-        states = self.states(now)
-        return list(chain.from_iterable(await in_blocks(states.rows, states.subjects())))
+        kept, here = await self.kept(now), self._parts.network()
+        networks = sorted(kept.networks(), key=lambda network: (network != here, network))
+        return [*chain.from_iterable(map(kept.on_network, networks))]
+
+    async def kept(self, now: float) -> KeptSites:
+        """Returns the same sites, with their numbers. They are true until the caller awaits anything."""
+        async with self._renewing:
+            kept, states = self._kept, self.states(now)
+            try:
+                await in_blocks(lambda domain: kept.renew(states, domain), kept.outdated(states))
+            except BaseException:
+                self.forget()  # some of the outdated rows may be left
+                raise
+            return kept
+
+    async def of_same_site(self, host: str, now: float) -> list[KnownSite]:
+        """Returns the sites on this network with the same registrable domain as `host`, without `host`: see
+        `SiteStates.of_same_site`."""
+        kept, network = await self.kept(now), self._parts.network()
+        return self.states(now).of_same_site(host, kept.of_domain((network, registrable(host))))
+
+    def forget(self) -> None:
+        """Forgets all names: the next reading makes all rows anew."""
+        self._kept = KeptSites()
 
     async def rows(self, **selected: Unpack[queries.LogFilter]) -> list[LoggedConnection]:
         """Returns rows of the log, as `store.queries.log`, including connections that have just ended. Raises

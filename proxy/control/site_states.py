@@ -22,7 +22,7 @@ from proxy.detect.verdict.site_status import (
     site_state,
     status_of,
 )
-from proxy.model import Belief, Destination, IPAddress, NetworkId
+from proxy.model import Belief, Destination, IPAddress, NetworkId, State
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.site_name import is_of_same_site, with_or_without_www
 
@@ -93,13 +93,11 @@ class SiteStates:
             return host
         return other
 
-    def subjects(self) -> list[Belief | str]:
-        """Returns the subjects of lists: each stored belief, and each other host with a result on this network."""
-        stored = self.beliefs.all(now=self.now)
-        named = {belief.scope for belief in stored if belief.network == self.network}
-        recent = self.beliefs.recent_results(network=self.network, now=self.now)
-        hosts = dict.fromkeys(host for host, _ in recent if host not in named)
-        by_name = {(belief.network, belief.scope): belief for belief in stored}  # a host may have two: see `lookup`
+    def subjects_of(self, network: NetworkId, stored: Iterable[Belief], results: Iterable[str]) -> list[Belief | str]:
+        """Returns the subjects of lists under one domain: each stored belief, and each other host with a result on this
+        network. `stored` and `results` are as from `Beliefs.of_domain`."""
+        by_name = {belief.scope: belief for belief in stored}  # a host may have two: see `lookup`
+        hosts = [host for host in results if host not in by_name] if network == self.network else []
         return [*by_name.values(), *hosts]
 
     def rows(self, subject: Belief | str) -> list[KnownSite]:
@@ -113,16 +111,16 @@ class SiteStates:
         return self._troubles(site) if site.is_trouble else [*_row(site), *self.ports(site.name)]
 
     def of_same_site(self, host: str, sites: Iterable[KnownSite]) -> list[KnownSite]:
-        """Returns those of `sites` that belong to the same site as `host` on this network, those with a problem
+        """Returns those of `sites`, on this network, that belong to the same site as `host`, those with a problem
         first."""
-        here = [site for site in sites if site.stored.network == self.network and not site.state.port]
+        here = [site for site in sites if not site.state.port]
         same = [site for site in here if is_of_same_site(site.name, host)]
         return sorted(same, key=lambda site: (not site.is_trouble, site.name))
 
     def elsewhere(self, *names: str) -> list[KnownSite]:
         """Returns the stored states of these hosts on other networks."""
-        stored = self.beliefs.all(now=self.now)
-        others = (belief for belief in stored if belief.scope in names and belief.network != self.network)
+        held = self.beliefs.held(frozenset(names), now=self.now)
+        others = (it for it in held if it.state is not State.UNKNOWN and it.network != self.network)
         return [self.stored(belief) for belief in others]
 
     def _here(self, name: str, stored: Belief) -> KnownSite:

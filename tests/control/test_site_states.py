@@ -37,9 +37,10 @@ def states(beliefs: Beliefs, now: float, network: NetworkId = HOME) -> SiteState
 def listed(at: SiteStates) -> dict[str, list[tuple[str, float]]]:
     """The words and beginnings of each site that is listed, which should be one."""
     found: dict[str, list[tuple[str, float]]] = {}
-    for subject in at.subjects():
-        for site in at.rows(subject):
-            found.setdefault(site.name_and_port, []).append((site.state.status, site.state.since))
+    for domain in at.beliefs.domains(at.network):
+        for subject in at.subjects_of(domain[0], *at.beliefs.of_domain(domain, now=at.now)):
+            for site in at.rows(subject):
+                found.setdefault(site.name_and_port, []).append((site.state.status, site.state.since))
     return found
 
 

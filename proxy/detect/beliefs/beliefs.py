@@ -15,8 +15,9 @@ strategies, `retests` ends blocks, `counting` decides which signals count, `aggr
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs import counting, cut_hellos, hello_bursts, network_health, page_doubts, retests, rungs
@@ -192,6 +193,45 @@ class Beliefs:
         held = [belief for key in state.stored if (belief := current(state, key, now)) is not None]
         transient = [belief for belief in state.transient.values() if now < belief.until]
         return [belief for belief in held if belief.state is not State.UNKNOWN] + transient
+
+    def domains(self, network: NetworkId) -> set[Key]:
+        """Returns the registrable domains of which anything is stored on any network, or that have a result on
+        `network`, each with its network."""
+        state = self._state
+        results = (domain for domain in state.results.domains() if domain[0] == network)
+        return {*state.stored.domains(), *state.transient.domains(), *results}
+
+    def of_domain(self, domain: Key, *, now: float) -> tuple[list[Belief], Mapping[str, tuple[LastResult, ...]]]:
+        """Returns the beliefs that `all` returns about the hosts under a registrable domain on its network, and about
+        the domain itself; and the results that `results_by_port` returns of its hosts, by host."""
+        state = self._at(now)
+        stored = [belief for key in state.stored.under(domain) if (belief := current(state, key, now)) is not None]
+        others = [state.transient.get(key) for key in state.transient.under(domain)]
+        transient = [belief for belief in others if belief is not None and state.lasts(belief.until, now)]
+        known = [belief for belief in stored if belief.state is not State.UNKNOWN]
+        results = state.results.under(domain, now)
+        for result in chain.from_iterable(results.values()):
+            state.lasts(result.at + state.settings.known_s, now)
+        return [*known, *transient], results
+
+    def mark(self) -> int:
+        """Returns a mark of the present state, for `changed_since`."""
+        return self._state.generations.latest
+
+    def changed_since(self, mark: int) -> list[Key] | None:
+        """Returns the registrable domains, each with its network, of which any belief, result or visit has changed
+        since `mark`; None: all may have. What has ended by time alone is not among them."""
+        return self._state.generations.changed_since(mark)
+
+    def begin_reading(self, now: float) -> None:
+        """Begins to note until when the answers hold that are read from now on: see `holds_until`."""
+        self._at(now).begin_reading(now, CLOCK_AHEAD_S)
+
+    @property
+    def holds_until(self) -> float:
+        """Until when the beliefs that were read since `begin_reading`, and the results of `of_domain`, hold without a
+        change, in seconds since the epoch."""
+        return self._state.holds_until
 
     def held(self, scopes: Collection[str], *, now: float) -> list[Belief]:
         """Returns the beliefs about these scopes on any network. A suspicion that time has ended is among them while it

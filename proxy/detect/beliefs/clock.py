@@ -24,14 +24,13 @@ def advance(state: BeliefState, now: float) -> None:
     raises every generation."""
     jumped = not -CLOCK_BACK_S <= now - state.now <= CLOCK_AHEAD_S and _was_set(state, now)
     state.now, state.latest = now, max(state.latest, now)
+    if jumped:
+        for table in state.dated_tables:
+            table.clear()
+        state.results.on_clock_set()
+        on_clock_set(state, now)
     if jumped or now < state.latest:
         state.generations.on_all_changed()
-    if not jumped:
-        return
-    for table in state.dated_tables:
-        table.clear()
-    state.results.on_clock_set()
-    on_clock_set(state, now)
 
 
 def _was_set(state: BeliefState, now: float) -> bool:

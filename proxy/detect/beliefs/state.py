@@ -447,7 +447,7 @@ class BeliefState:
         self.unserved: HostLru[Unserved] = HostLru(generations, total=UNSERVED_MAX, per_domain=per_domain)
 
         # -- visits
-        self.results = Results(settings, results, store)
+        self.results = Results(settings, results, store, generations)
         self.settled: KeyTable[SettledVisit] = KeyTable(SETTLED_MAX)
         self.ignored: list[Collection[int]] = []
         """Ids of requests from whose connections nothing is learned."""

@@ -122,8 +122,15 @@ class HostLru(Generic[T]):
 
     def siblings(self, key: Key) -> list[Key]:
         """The keys under the same registrable domain on the same network, `key` itself included when it is there."""
-        network, host = key
-        return [(network, other) for other in self._domains.get((network, registrable(host)), ())]
+        return self.under((key[0], registrable(key[1])))
+
+    def domains(self) -> list[Key]:
+        """The registrable domains that have keys, each with its network."""
+        return list(self._domains)
+
+    def under(self, domain: Key) -> list[Key]:
+        """The keys under a registrable domain on its network."""
+        return [(domain[0], name) for name in self._domains.get(domain, ())]
 
     def correct(self, key: Key, value: T) -> None:
         """Replaces the value of a key, which does not count as use. Raises KeyError when the key is not there."""

@@ -13,6 +13,7 @@ from dataclasses import fields, replace
 from typing import Protocol as Interface
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs.generations import Generations
 from proxy.detect.beliefs.tables import HostLru, Key, Meant
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import NOT_JUDGED, REFUSALS
@@ -90,13 +91,17 @@ class Results:
     """The last results, by network, host and port. Belongs to one thread."""
 
     def __init__(
-        self, settings: DetectTuning, known: Iterable[StoredResult] = (), store: ResultStore = NO_RESULT_STORE
+        self,
+        settings: DetectTuning,
+        known: Iterable[StoredResult] = (),
+        store: ResultStore = NO_RESULT_STORE,
+        generations: Generations | None = None,
     ) -> None:
-        """`known` comes from the store."""
+        """`known` comes from the store. Each change raises the generation of its host in `generations`."""
         bounds = {"total": settings.hosts_max, "per_domain": settings.hosts_per_domain_max}
         self._settings = settings
-        self._results: HostLru[tuple[LastResult, ...]] = HostLru(**bounds)
-        self._visited: HostLru[Visited] = HostLru(**bounds)
+        self._results: HostLru[tuple[LastResult, ...]] = HostLru(generations, **bounds)
+        self._visited: HostLru[Visited] = HostLru(generations, **bounds)
         self.waiting: Bounded[tuple[Key, int], LastResult] = Bounded(WAITING_MAX)
         """By host and port, the result of a failure if another site works direct at that time."""
         self._store = store
@@ -111,7 +116,8 @@ class Results:
         if (protocol := PAGES.get(outcome.protocol or port)) is not None and (
             port in PORTS or (last := self._visited.get(key)) is None or last.port not in PORTS
         ):
-            self._visited.put(key, Visited(protocol, port))
+            visited = Visited(protocol, port)
+            self._visited.put(key, visited, is_change=self._visited.get(key) != visited)
         if outcome.winner is not None:
             if (results := self._results.get(key)) is None:
                 return  # the usual case
@@ -194,6 +200,15 @@ class Results:
             for result in self._holding(results, now)
         ]
         return sorted(found, key=lambda pair: pair[1].at, reverse=True)
+
+    def domains(self) -> list[Key]:
+        """The registrable domains of hosts with a result, each with its network."""
+        return self._results.domains()
+
+    def under(self, domain: Key, now: float) -> Mapping[str, tuple[LastResult, ...]]:
+        """The hosts under a registrable domain that have results, each with those that `by_port` returns."""
+        found = {key[1]: self.by_port(key, now) for key in self._results.under(domain)}
+        return {host: results for host, results in found.items() if results}
 
     def since(self, at: float) -> set[str]:
         """The hosts with a result that came then or later, on any network."""

@@ -51,11 +51,11 @@ class SiteEndpoints:
 
     async def list_sites(self) -> SitesAnswer:
         """Lists the sites with a stored status or a recent failure, and the overrides."""
-        return await list_sites(self.parts)
+        return await list_sites(self.parts, self._frame.sites)
 
     async def show_site(self, host: str) -> SiteAnswer:
         """Shows the status, the override and the history of a site."""
-        return await show_site(self.parts, parse_field(scope, host))
+        return await show_site(self.parts, parse_field(scope, host), self._frame.sites)
 
     async def set_site(self, host: str, asked: OverrideRequest) -> OverrideAnswer:
         """Sets the override of a site and its subdomains, which takes precedence over rules."""

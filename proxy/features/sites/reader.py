@@ -23,24 +23,26 @@ async def said(sites: Iterable[KnownSite]) -> tuple[SiteJson, ...]:
     return tuple(await in_blocks(SiteJson.of_known, sites))
 
 
-async def list_sites(parts: ReadableParts) -> SitesAnswer:
-    """Returns the sites with a stored status or a recent failure, and the overrides."""
-    sites = await said(await SiteReader(parts).known(time.time()))
+async def list_sites(parts: ReadableParts, reader: SiteReader | None = None) -> SitesAnswer:
+    """Returns the sites with a stored status or a recent failure, and the overrides. `reader`: one that keeps what it
+    reads."""
+    sites = await said(await (reader or SiteReader(parts)).known(time.time()))
     return SitesAnswer(parts.network(), sites, overrides_json(parts.overrides))
 
 
-async def show_site(parts: ReadableParts, host: str) -> SiteAnswer:
-    """Returns the status, the override and the history of a site."""
-    now, reader = time.time(), SiteReader(parts)
-    known, states = await reader.known(now), reader.states(now)
-    meant = states.meant(host)
+async def show_site(parts: ReadableParts, host: str, reader: SiteReader | None = None) -> SiteAnswer:
+    """Returns the status, the override and the history of a site. `reader`: one that keeps what it reads."""
+    now, reader = time.time(), reader or SiteReader(parts)
+    meant = reader.states(now).meant(host)
     override = covering(host, parts.overrides)
     changes, timeline = await history(parts, meant, now)
+    related = await reader.of_same_site(meant, now)
+    states = reader.states(now)
     return SiteAnswer(
         host=host,
         belief=SiteJson.of_known(states.host(meant)),
         ports=tuple(map(SiteJson.of_known, states.ports(meant))),
-        hosts=tuple(map(SiteJson.of_known, states.of_same_site(meant, known))),
+        hosts=tuple(map(SiteJson.of_known, related)),
         elsewhere=tuple(map(SiteJson.of_known, states.elsewhere(host, meant))),
         override=None if override is None else OverrideJson.of(*override),
         timeline=timeline,

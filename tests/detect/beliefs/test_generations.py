@@ -154,7 +154,7 @@ CHANGES: dict[str, tuple[Callable[[Beliefs], object], frozenset[str]]] = {
         lambda b: b.learn(StrategyBroke(HOST, failed(Symptom.FROZEN, Stage.DONE, SPLIT)), network=HOME, now=T0), DOMAIN
     ),
     "a measurement of it ends": (
-        lambda b: b.measured(HOST, LastResult(SiteStatus.SITE_DOWN, T0, Source.MEASUREMENT), network=HOME), NONE
+        lambda b: b.measured(HOST, LastResult(SiteStatus.SITE_DOWN, T0, Source.MEASUREMENT), network=HOME), DOMAIN
     ),
 }  # fmt: skip
 
