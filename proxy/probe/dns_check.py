@@ -47,8 +47,8 @@ class DnsCheck:
     async def _run(self, setup: Setup, record: OpenRecord, flight: Flight) -> None:
         visit = record.outcome
         try:
-            if visit.winner == DOH and any(a.pending and a.stage is not Stage.RESOLVE for a in visit.attempts):
-                await record.direct_judged()  # `direct|doh` starts beside a direct attempt that may only be slow
+            if any(a.pending and a.stage is not Stage.RESOLVE for a in visit.attempts):
+                await record.direct_judged()  # another route starts beside a direct attempt that may only be slow
                 direct = record.outcome.direct_attempt
                 if direct is None or direct.delivered or direct.symptom is Symptom.ABANDONED:
                     return

@@ -157,6 +157,7 @@ class _Visit:
         self._dialer = dialer
         self._destination = destination
         self._address = ""  # of the peer, once connected
+        self._is_by_slow_relay = False
 
     def _emit(
         self,
@@ -199,6 +200,7 @@ class _Visit:
             self._emit(kind, StepResult.FAILED, Symptom.TIMEOUT, text, began)
             return None
         self._address = stream.peer
+        self._is_by_slow_relay = not self._route.is_direct and _now() - began > self._detect.hedge_relay_s
         if emit_success:
             text = pgettext("step", "connected") if self._route.is_direct else _("the relay opened the path")
             self._emit(kind, StepResult.OK, text=text, began=began)
@@ -321,7 +323,7 @@ class _Visit:
         snapshot = self._snapshot(path) if self._route.is_direct else None
 
         try:
-            with deadline(self._detect.measure_answer_s):
+            with deadline(self._detect.measure_answer_s * (2 if self._is_by_slow_relay else 1)):
                 await path.send(target.request())
                 while len(answer) < self._detect.measure_bytes and not _is_complete(answer):
                     wait_s = self._detect.measure_stall_s if answer else self._detect.silent_s
@@ -390,7 +392,11 @@ class _Visit:
         self, seconds: float, stream: Stream, snapshot: Snapshot | None, received: Callable[[], int], evidence: Evidence
     ) -> Iterator[None]:
         """Limits the wait for an answer. Raises TimeoutError after `seconds`; or after `dropped_s`, as in a race, when
-        the kernel has retransmitted and got no acknowledgement. `evidence` then gets the count."""
+        the kernel has retransmitted and got no acknowledgement. `evidence` then gets the count. Through a relay that
+        took longer than `hedge_relay_s` to open the path, the limit is half of `give_up_s` at least: its round trips
+        are long, and a lost packet takes several of them."""
+        if self._is_by_slow_relay:
+            seconds = max(seconds, self._detect.give_up_s / 2)
         loop = asyncio.get_running_loop()
 
         def check() -> None:

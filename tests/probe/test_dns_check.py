@@ -170,9 +170,10 @@ HOW_IT_ENDS = {  # how direct ends that the secure address overtook → whether 
 }
 
 
+@pytest.mark.parametrize("winner", [SECURELY, delivered(TOR)], ids=["secure", "relay"])
 @pytest.mark.parametrize("end", HOW_IT_ENDS)
-def test_direct_that_the_secure_address_overtook_is_judged_first(end: str) -> None:
-    """`direct|doh` starts beside a silence that is no failure yet."""
+def test_direct_that_another_route_overtook_is_judged_first(end: str, winner: Attempt) -> None:
+    """`direct|doh` and relays start beside a silence that is no failure yet."""
     judged, explains = HOW_IT_ENDS[end]
 
     class Late:
@@ -184,7 +185,7 @@ def test_direct_that_the_secure_address_overtook_is_judged_first(end: str) -> No
     class Won:
         """A race that is won, with direct under way."""
 
-        attempts, overtaken, flight_age = (UNDER_WAY, SECURELY), True, 0.8
+        attempts, overtaken, flight_age = (UNDER_WAY, winner), True, 0.8
 
         def take_overtaken(self) -> Any:
             return Late()
@@ -192,10 +193,10 @@ def test_direct_that_the_secure_address_overtook_is_judged_first(end: str) -> No
     async def story() -> None:
         scene = Scene(OTHERS)
         scenes.append(scene)
-        visit = outcome(UNDER_WAY, SECURELY)
+        visit = outcome(UNDER_WAY, winner)
         record = ConnectionRecord(visit.request, visit.plan, network=HOME, setup=scene.setup, services=scene.used)
         record.protocol, record.host = visit.protocol, visit.host
-        record.on_won(cast(Any, Won()), Winner(DOH, cast(Any, None), b"", b"", valid=True))
+        record.on_won(cast(Any, Won()), Winner(winner.route, cast(Any, None), b"", b"", valid=True))
         sent = Flight()
         sent.receive_data(HELLO)
         DnsCheck(scene.used).on_rescued(Rescued(scene.setup, record, sent, record.outcome))

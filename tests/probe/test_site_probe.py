@@ -11,17 +11,20 @@ from dataclasses import replace
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import DIRECT, Destination, MeasurementStep, Protocol, StepKind, StepResult, Symptom
+from proxy.model import DIRECT, Destination, MeasurementStep, Protocol, Route, StepKind, StepResult, Symptom
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.race.hello_ledger import HelloTurn, no_turn
 from proxy.probe.site_probe import SiteProbe
 from proxy.probe.target import ProbeTarget
 from tests.lab.authorities import Authority
+from tests.support.clock import run as play
 from tests.support.late import TLS_LATE_S, stall, stalling
+from tests.support.scripted import FakeOracle, Script, ScriptedDialer
 from tests.support.streams import listening
 from tests.wire.hellos import real
 
+RELAY = Route(("vps",))
 SLOW_BYTES_S = DetectTuning().measure_slow_bytes
 QUICK = DetectTuning(
     silent_s=0.5, measure_stall_s=0.5, measure_answer_s=1000, measure_bytes=10_000, measure_slow_bytes=1
@@ -203,6 +206,34 @@ async def test_what_comes_slowly_and_pauses_is_slow(to_relays: TcpDialer) -> Non
         steps = await visited(to_relays, server.sockets[0].getsockname()[1], detect=detect)
     assert last(steps) == (StepKind.ANSWER, StepResult.OK, Symptom.NONE)
     assert 0 < int(steps[-1].evidence["bytes_per_s"]) < SLOW_BYTES_S
+
+
+@pytest.mark.parametrize(
+    ("route", "opens_s", "after_s", "found"),
+    [
+        (RELAY, 1.0, 6.9, StepResult.OK),
+        (RELAY, 1.0, 7.1, StepResult.FAILED),
+        (RELAY, 4.0, 14.9, StepResult.OK),  # half of `give_up_s`, as its round trips are long
+        (RELAY, 4.0, 15.1, StepResult.FAILED),
+        (DIRECT, 4.0, 7.1, StepResult.FAILED),
+    ],
+)
+def test_a_relay_that_is_slow_to_open_a_path_may_be_slow_to_answer(
+    route: Route, opens_s: float, after_s: float, found: StepResult
+) -> None:
+    page = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+    async def story() -> None:
+        steps: list[MeasurementStep] = []
+        probe = SiteProbe(steps.append, detect=DetectTuning(), tcp_info=FakeOracle())
+        dialer = ScriptedDialer(Script(connect=opens_s, answer=page, after=after_s))
+        target = ProbeTarget("site.test", Protocol.HTTP, 80)
+        came = await probe.visit(route, dialer, Destination("site.test", 80), target, connect_s=17)
+        assert came is (found is StepResult.OK)
+        symptom = Symptom.NONE if came else Symptom.SILENT
+        assert last(steps) == (StepKind.ANSWER, found, symptom)
+
+    play(story())
 
 
 async def test_what_a_page_says_of_itself(to_relays: TcpDialer) -> None:
