@@ -270,8 +270,8 @@ class Subscribers:
             self.store.record(ended.outcome, network=ended.network)
 
     def notify_addons_of_outcome(self, ended: Ended) -> None:
-        """Notifies addons, except of hosts of `[log] never`."""
-        if not self.store.is_private(ended.outcome.host):
+        """Notifies addons, except of hosts of `[log] never`, and of clients that are kept out: none may learn there."""
+        if not (ended.outcome.plan.kept_out or self.store.is_private(ended.outcome.host)):
             self.addons.notify_outcome(ended.outcome)
 
     def log_outcome(self, ended: Ended) -> None:

@@ -21,6 +21,7 @@ from proxy.config.setting_types import (
     Pin,
     PlainPage,
     Port,
+    Program,
     Refresh,
     RelayName,
     RelayUrlText,
@@ -51,6 +52,9 @@ class Listen(Section):
     user: Text = setting("", "user name that clients must give (HTTP 407 Basic, SOCKS5); empty: no authentication")
     password_cmd: Command = setting(
         "", "command that prints this user's password on its first line; run at start, and again on SIGHUP"
+    )
+    programs: Annotated[tuple[Program, ...], Size(at_most=64)] = setting(
+        (), "the only programs that ever get a relay, by path or name; Linux only; empty: all programs"
     )
 
 

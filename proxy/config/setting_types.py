@@ -125,6 +125,12 @@ def _printable(text: str) -> str:
     return text
 
 
+def _program(text: str) -> str:
+    if not text or not text.isprintable() or text in (".", "..") or ("/" in text and not text.startswith("/")):
+        raise ValueError(f"{quoted(text)} is neither the path of a program, from / on, nor the name of one")
+    return text
+
+
 def _header_text(text: str) -> str:
     if not text.isascii() or not text.isprintable() or text != text.strip():
         raise ValueError(f"{quoted(text)} is not a text of one line in ASCII")
@@ -197,6 +203,7 @@ Host = Annotated[str, Parsed(hostnames.host)]
 Suffix = Annotated[str, Parsed(_suffix)]
 Command = Annotated[str, Parsed(_command)]
 Text = Annotated[str, Size(at_most=255), Parsed(_printable)]
+Program = Annotated[str, Size(at_least=1, at_most=4096), Parsed(_program)]
 HeaderText = Annotated[str, Size(at_least=1, at_most=200), Parsed(_header_text)]
 Pin = Annotated[str, Parsed(_pin)]
 Page = Annotated[str, Parsed(_page)]

@@ -188,6 +188,7 @@ class Plan:
     learns: bool = True  # False while `byway pause` or `byway mode` replaces AUTO: nothing is learned from the outcome
     is_home: bool = False  # the destination is on the home network, so no relay reaches it
     direct_waits: bool = False  # direct brings a first byte and then stops: it overtakes no relay that is only slow
+    kept_out: str = ""  # why its client never gets a relay; empty: it may get one
 
     def via(self, *routes: str) -> Plan:
         """Relays alone, in this order: `via("tor", "vps>tor")`. Fails closed."""

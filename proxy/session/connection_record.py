@@ -75,7 +75,12 @@ class ConnectionRecord:
         setup, network = services.setup(), services.network()
         request = Request(next(services.request_ids), destination, inbound, client, http)
         plan: Plan | None = None
-        if not services.addons.decides:
+        if setup.named is not None and client:
+            from proxy.session.kept_out import planned_if_kept_out  # few name the programs that get relays
+
+            setup, plan = await planned_if_kept_out(request, services)
+            network = services.network()
+        if plan is None and not services.addons.decides:
             plan = kept_plan(request, services, setup, network, services.now())
         if plan is None:
             plan = await plan_for(request, services, setup)
@@ -149,7 +154,12 @@ class ConnectionRecord:
     async def plan_again(self, host: str = "") -> None:
         """Plans again under `setup`; `host` is the name in the flight to a literal address."""
         services, decided_by = self._services, self.plan.decided_by
-        self.plan = await plan_for(self.request, services, self.setup, host=host)
+        plan: Plan | None = None
+        if self.setup.named is not None and self.request.client:
+            from proxy.session.kept_out import plan_if_kept_out
+
+            plan = await plan_if_kept_out(self.request, services, self.setup, host=host)
+        self.plan = plan or await plan_for(self.request, services, self.setup, host=host)
         if self.plan.decided_by and self.plan.decided_by != decided_by and services.learns:
             services.rule_hits.count(self.plan.decided_by, self.at)
         self.host = host or self.host
@@ -157,6 +167,10 @@ class ConnectionRecord:
     def race(self, notify: Notify) -> Race:
         """Returns a race over the routes of the plan; `notify` wakes it. The caller closes it."""
         services, setup = self._services, self.setup
+        if self.plan.kept_out:
+            assert setup.named is not None
+            self._race = Race(self.request.destination, self.plan.routes, setup.named.terms(setup.guard), notify)
+            return self._race
         dialer: DialerFor | None = None
         if (
             (check := services.transfer_check()) is not None
@@ -498,6 +512,7 @@ class ConnectionRecord:
         if (
             not addons.handles_unreachable
             or outcome.plan.action is Action.BLOCK
+            or outcome.plan.kept_out
             or http is None
             or http.method not in _SAFE
         ):
@@ -522,6 +537,8 @@ class ConnectionRecord:
     def _learn(self) -> Outcome:
         self.is_routine = False
         outcome = self.outcome
+        if self.plan.kept_out:
+            return outcome
         learned = self._observer.learn(outcome)
         if learned is not outcome:
             self.attempts = learned.attempts

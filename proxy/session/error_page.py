@@ -49,7 +49,13 @@ def prefers_html(headers: Headers) -> bool:
 def _page(status: int, record: ConnectionRecord, services: Services) -> str:
     outcome, host = record.outcome, record.host
     before = outcome.plan.before
-    if outcome.plan.action is Action.BLOCK and before is not None and before.action is not Action.BLOCK:
+    if outcome.plan.kept_out:
+        rows = [
+            ("Result", "refused" if outcome.plan.action is Action.BLOCK else "not reached direct"),
+            ("Reason", record.client_message),
+            ("What to do", "To let this program use relays, name it: `byway config set listen.programs …`"),
+        ]
+    elif outcome.plan.action is Action.BLOCK and before is not None and before.action is not Action.BLOCK:
         rows = [
             ("Result", "refused by an addon on this computer"),
             ("Reason", outcome.plan.why),

@@ -140,6 +140,8 @@ class Session:
                 del self.record.setup
             if services.programs.cached:
                 services.programs.cached.pop(peer, None)
+            if services.programs.held:
+                services.programs.held.pop(peer, None)
             if self._requests is not None:
                 self._requests.close()
 

@@ -27,6 +27,7 @@ from proxy.session.inbound import InboundHandshake
 
 if TYPE_CHECKING:
     from proxy.detect.pages.block_pages import BlockPages
+    from proxy.net.named_programs import NamedProgram
 
 _PLANS_KEPT = 4096
 """Destinations whose plan is kept."""
@@ -44,6 +45,16 @@ class KeptPlan:
     generation: int
     """That of the host, as beliefs have it."""
     health_version: int
+
+
+@frozen_dataclass
+class NamedOnly:
+    """`[listen] programs`: the programs that alone get relays, and the races of all other clients."""
+
+    programs: tuple[NamedProgram, ...]
+    terms: Callable[[Guard], RaceTerms]
+    """Returns the terms of races in which no relay takes part, for clients under a guard. They share nothing with other
+    races: neither lookups of names nor findings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +75,8 @@ class Setup:
     """The URL of Byway's own page, for a client of the proxy."""
     port: int = 0
     """The port that Byway listens on."""
+    named: NamedOnly | None = None
+    """None: all clients may get relays."""
     settings: Settings = field(init=False)
     """The settings of `loaded`, where a chain over a group is replaced by a chain for each member."""
     groups: tuple[RelayGroup, ...] = field(init=False)

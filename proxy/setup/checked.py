@@ -7,7 +7,7 @@ at the start and at each reload.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 from types import TracebackType
@@ -19,10 +19,11 @@ from proxy.config.passwords import Passwords
 from proxy.config.paths import Paths
 from proxy.config.relays import Relay
 from proxy.config.schema import RESERVE_DNS_SERVERS
+from proxy.config.suggestions import quoted
 from proxy.model.errors import ConfigError
 from proxy.model.feature import Feature, Role, offers, usable
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.net.client_programs import unsupported
+from proxy.net.client_programs import unreadable, unsupported
 from proxy.net.dialers.road import SharedRelays
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.knowledge import NOTHING_KNOWN, Knowledge
@@ -43,6 +44,7 @@ from proxy.wire.relay_url import RelayUrl
 if TYPE_CHECKING:
     from proxy.detect.pages.block_pages import BlockPages
     from proxy.net.dialers.key_relay import KeyEngine
+    from proxy.net.named_programs import NamedProgram
 
 
 class KeyEngineOnDemand:
@@ -121,6 +123,8 @@ class Checked:
     loaded: Loaded
     relays: tuple[Relay, ...]
     credentials: Credentials | None
+    programs: tuple[NamedProgram, ...]
+    """The programs of `[listen] programs`, which alone get relays; none: all do."""
     rules: Rules
     servers: tuple[SecureServer, ...]
     """The servers of `[dns] servers`; none when `[dns] secure` is "never"."""
@@ -139,6 +143,8 @@ def check(parts: Parts, loaded: Loaded, *, pause_s: float = 0.0) -> Checked:
     with problems:
         credentials = _credentials(parts, loaded)
     with problems:
+        programs = _programs(loaded)
+    with problems:
         guard_of(loaded, ports=parts.own_ports)
     with problems:
         rules = read_rules(loaded.settings, parts.paths, pause_s=pause_s, copies=parts.copies)
@@ -152,9 +158,12 @@ def check(parts: Parts, loaded: Loaded, *, pause_s: float = 0.0) -> Checked:
     if parts.features is not None:
         notices = dict.fromkeys((*loaded.notices, *loaded.unused(parts.features)))  # once, also after a second check
         loaded = replace(loaded, notices=tuple(notices))
+    if programs:
+        notices = dict.fromkeys((*loaded.notices, *_notices_of(programs, loaded)))
+        loaded = replace(loaded, notices=tuple(notices))
     is_set = "dns.servers" in loaded.sources
     reserve_servers = () if is_set or not servers else tuple(map(dns_url.parse, RESERVE_DNS_SERVERS))
-    return Checked(loaded, relays, credentials, rules, servers, reserve_servers, pages)
+    return Checked(loaded, relays, credentials, programs, rules, servers, reserve_servers, pages)
 
 
 class _Problems(list[str]):
@@ -208,6 +217,48 @@ def _credentials(parts: Parts, loaded: Loaded) -> Credentials | None:
     except ValueError as error:
         raise ConfigError(f"[listen] password_cmd: {error}") from None
     return Credentials(listen.user, password)
+
+
+def _programs(loaded: Loaded) -> tuple[NamedProgram, ...]:
+    """Returns the programs of `[listen] programs`. Raises ConfigError with all problems."""
+    texts = loaded.settings.listen.programs
+    if not texts:
+        if "listen.programs" in loaded.sources:
+            raise ConfigError(
+                f"{loaded.sources['listen.programs']}: listen.programs names no program; "
+                "to let all programs use relays, remove it"
+            )
+        return ()
+    if reason := unreadable():
+        raise ConfigError(
+            f"{loaded.place('listen', 'programs')}: listen.programs: {reason}; use listen.user and listen.password_cmd "
+            "in its place: they keep programs out that do not have the password"
+        )
+    from proxy.net.named_programs import named_program  # few name the programs that get relays
+
+    programs: list[NamedProgram] = []
+    problems: list[str] = []
+    for number, text in enumerate(texts):
+        try:
+            programs.append(named_program(text))
+        except ValueError as error:
+            problems.append(f"{loaded.place('listen', 'programs', number)}: listen.programs: {error}")
+    if problems:
+        raise ConfigError(problems)
+    return tuple(programs)
+
+
+def _notices_of(programs: Sequence[NamedProgram], loaded: Loaded) -> Iterator[str]:
+    place = loaded.place("listen", "programs")
+    for each in programs:
+        if not each.is_there:
+            where = each.path or "the folders of the system"
+            yield f"{place}: listen.programs: {quoted(each.text)} is not installed here: nothing is at {where}"
+        elif each.is_interpreter:
+            yield (
+                f"{place}: listen.programs: {quoted(each.path)} runs what other programs tell it, so all of those get "
+                "relays too"
+            )
 
 
 def _secure_servers(parts: Parts, loaded: Loaded) -> tuple[SecureServer, ...]:

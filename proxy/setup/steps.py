@@ -10,14 +10,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from proxy.config.load import Loaded
 from proxy.config.relays import has_keys
-from proxy.config.schema import Settings
+from proxy.config.schema import Dns, Settings
 from proxy.detect.scopes import is_public_suffix
-from proxy.model import Destination, IPAddress, Override, Route, Stage, Symptom, bracketed
+from proxy.model import DIRECT, Destination, IPAddress, Override, Route, Stage, Symptom, bracketed
 from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.dialer import Dialer
@@ -28,14 +29,16 @@ from proxy.net.dns.encrypted import EncryptedDns
 from proxy.net.dns.relay_lookup import RelayLookup
 from proxy.net.dns.resolver import EncryptedFor, EncryptedLookup, Resolver, ResolverOptions
 from proxy.net.dns.stub_resolver import StubResolver
-from proxy.net.knowledge import NothingKnown
+from proxy.net.kernel.tcp_info import TcpInfo
+from proxy.net.knowledge import Knowledge, NothingKnown
+from proxy.net.race.terms import RaceTerms
 from proxy.net.stream import Stream
 from proxy.routing.address_guard import Guard
 from proxy.routing.domain_set import DomainSet
 from proxy.routing.home_network import HomeNetwork
 from proxy.routing.router import RelayInfo, Router
 from proxy.session.inbound import InboundHandshake
-from proxy.session.setup import Setup, refusal_by
+from proxy.session.setup import NamedOnly, Setup, refusal_by
 from proxy.setup.checked import Checked, Parts, check
 from proxy.setup.guard import guard_of, guard_of_relays, public_addresses
 from proxy.wire.fragmentation import cuts_hello
@@ -86,6 +89,7 @@ def build(parts: Parts, checked: Checked, overrides: Mapping[str, Override]) -> 
         knowledge=parts.knowledge,
         own_url=own_url,
         port=port,
+        named=NamedOnly(checked.programs, _terms_without_relays(parts, checked)) if checked.programs else None,
     )
 
 
@@ -130,24 +134,7 @@ def make_resolvers(parts: Parts, checked: Checked, guard: Guard, relay_guard: Gu
     dns = settings.dns
     public_only = checked.loaded.relays.public_only
     network = parts.knowledge.network
-    system = None
-    if sys.platform == "linux":  # elsewhere only the system knows its DNS servers
-        system = StubResolver(
-            poller=parts.poller,
-            retry_s=dns.retry_s,
-            second_answer_s=dns.second_answer_s,
-            is_shared=is_public_suffix,
-            has_ipv6=parts.knowledge.has_ipv6,
-            files_every_s=_FILES_EVERY_S,
-        )
-    options = ResolverOptions(
-        timeout_s=settings.limits.resolve_timeout_s,
-        keep_s=settings.limits.resolve_keep_s,
-        finding_keep_s=dns.finding_keep_s,
-        encrypted_for=EncryptedFor(dns.secure),
-        local=tuple(dns.local),
-        controls=tuple(host for page in settings.auto.controls if (host := urlsplit(page).hostname)),
-    )
+    system, options = _system_resolver(parts, dns), _resolver_options(settings)
     for_relays = replace(options, controls=())
     if options.encrypted_for is EncryptedFor.SUSPECTS:  # a relay's name is always hidden, whatever the beliefs
         for_relays = replace(for_relays, encrypted_for=EncryptedFor.PUBLIC)
@@ -188,6 +175,90 @@ def make_resolvers(parts: Parts, checked: Checked, guard: Guard, relay_guard: Gu
         behind,
         tuple(through.values()),
     )
+
+
+def _system_resolver(parts: Parts, dns: Dns) -> StubResolver | None:
+    if sys.platform != "linux":  # elsewhere only the system knows its DNS servers
+        return None
+    return StubResolver(
+        poller=parts.poller,
+        retry_s=dns.retry_s,
+        second_answer_s=dns.second_answer_s,
+        is_shared=is_public_suffix,
+        has_ipv6=parts.knowledge.has_ipv6,
+        files_every_s=_FILES_EVERY_S,
+    )
+
+
+def _resolver_options(settings: Settings) -> ResolverOptions:
+    return ResolverOptions(
+        timeout_s=settings.limits.resolve_timeout_s,
+        keep_s=settings.limits.resolve_keep_s,
+        finding_keep_s=settings.dns.finding_keep_s,
+        encrypted_for=EncryptedFor(settings.dns.secure),
+        local=tuple(settings.dns.local),
+        controls=tuple(host for page in settings.auto.controls if (host := urlsplit(page).hostname)),
+    )
+
+
+class _AloneWithNames(NothingKnown):
+    """The knowledge for clients that are kept out: which names no plain query may contain. It takes no report."""
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        super().__init__(knowledge.network)
+        self._knowledge = knowledge
+
+    def has_ipv6(self) -> bool:
+        return self._knowledge.has_ipv6()
+
+    def is_suspect(self, host: str) -> bool:
+        return self._knowledge.is_suspect(host)
+
+    def wants_second_opinion(self, host: str) -> bool:
+        return False
+
+
+def _terms_without_relays(parts: Parts, checked: Checked) -> Callable[[Guard], RaceTerms]:
+    """Returns what makes the terms of `NamedOnly`, once for each guard. Encrypted DNS is reached by address alone,
+    never through a relay."""
+    settings = checked.loaded.settings
+    relay_guard = refusal_by(guard_of_relays(ports=parts.own_ports))
+
+    @cache
+    def terms(guard: Guard) -> RaceTerms:
+        dns, knowledge = settings.dns, _AloneWithNames(parts.knowledge)
+        by_address = TcpDialer(parts.poller, Resolver(), relay_guard, connect_timeout_s=dns.secure_timeout_s)
+        encrypted = None
+        if checked.servers:
+            encrypted = EncryptedDns(checked.servers, (by_address,), dns, network=knowledge.network, warns=False)
+        resolver = Resolver(
+            dns.hosts,
+            options=_resolver_options(settings),
+            knowledge=knowledge,
+            guard=guard,
+            system=_system_resolver(parts, dns),
+            encrypted=encrypted,
+        )
+        direct = TcpDialer(
+            parts.poller,
+            resolver,
+            refusal_by(guard, resolver),
+            connect_timeout_s=settings.limits.connect_timeout_s,
+        )
+
+        def dialer(route: Route, *, avoid_residual: bool = True) -> Dialer:
+            return direct if route == DIRECT else _Nowhere()
+
+        return RaceTerms(dialer, direct=direct, tcp_info=TcpInfo(settings.detect), detect=settings.detect)
+
+    return terms
+
+
+class _Nowhere:
+    """In place of a relay or a strategy."""
+
+    async def dial(self, destination: Destination) -> Stream:
+        raise DialError("this client goes direct only", stage=Stage.CONNECT, symptom=Symptom.FORBIDDEN)
 
 
 def make_registry(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import socket
@@ -12,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from proxy.net.client_programs import ClientPrograms, unsupported
+from proxy.net.client_programs import ClientPrograms, unreadable, unsupported
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
+SLEEP = os.path.realpath(shutil.which("sleep") or "/usr/bin/sleep")
 US = Path(os.readlink("/proc/self/exe")).name if sys.platform == "linux" else ""
 
 
@@ -134,6 +136,117 @@ async def test_a_client_is_looked_up_once_while_it_is_connected(tmp_path: Path) 
     assert await programs.of("127.0.0.1:5000") == "program7"
     programs.cached.clear()
     assert await programs.of("127.0.0.1:5000") is None
+
+
+# -- all that hold the socket of a client ------------------------------------------------------------------------------
+
+
+async def test_all_processes_that_hold_the_socket_of_a_client_are_found(listener: socket.socket) -> None:
+    address = listener.getsockname()[:2]
+    programs = ClientPrograms(lambda: address[1])
+    with socket.socket(listener.family) as client:
+        client.connect(address)
+        alone = await programs.holders(name_of(client))
+        assert alone is not None
+        assert [holder.path for holder in alone] == [os.readlink("/proc/self/exe")]
+        process = await asyncio.create_subprocess_exec(SLEEP, "60", pass_fds=[client.fileno()])
+        try:
+            assert await programs.holders(name_of(client)) == alone, "looked up once while it is connected"
+            programs.held.clear()
+            both = await programs.holders(name_of(client))
+            assert both is not None
+            assert {holder.path for holder in both} == {alone[0].path, SLEEP}
+        finally:
+            process.kill()
+            await process.wait()
+
+
+async def test_clients_that_come_during_a_search_wait_for_one_more_together(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = listener.getsockname()[:2]
+    programs = ClientPrograms(lambda: address[1])
+    searches: list[int] = []
+    find = programs._find_holders
+
+    def counted(clients: set[str]) -> object:
+        searches.append(len(clients))
+        return find(clients)
+
+    monkeypatch.setattr(programs, "_find_holders", counted)
+    clients = [socket.create_connection(address) for _ in range(20)]
+    try:
+        found = await asyncio.gather(*(programs.holders(name_of(client)) for client in clients))
+        assert all(found)
+        assert len(searches) <= 2
+        assert sum(searches) == 20
+    finally:
+        for client in clients:
+            client.close()
+
+
+async def test_holders_of_a_client_elsewhere_and_of_one_that_left() -> None:
+    programs = ClientPrograms(lambda: 8119)
+    assert await programs.holders("192.0.2.7:5000") == ()
+    assert await programs.holders("127.0.0.1:9") is None
+
+
+async def test_several_sockets_with_the_address_of_a_client_all_count(tmp_path: Path) -> None:
+    """One may be a bait: held by a named program, and connected to another address on our port."""
+    programs = made_up(tmp_path, uid=os.geteuid())
+    bait = (
+        ROWS.format(uid=os.geteuid())
+        .splitlines()[1]
+        .replace(" 4711 ", " 1 ")
+        .replace("0: 0100007F:1388 01", "1: 0100007F:1388 02")
+    )
+    with (tmp_path / "net" / "tcp").open("a") as table:
+        table.write(f"{bait}\n")
+    for pid in ("7", "8"):
+        program = tmp_path / f"program{pid}"
+        program.touch()
+        (tmp_path / pid / "exe").unlink()
+        (tmp_path / pid / "exe").symlink_to(program)
+    found = await programs.holders("127.0.0.1:5000")
+    assert found is not None
+    assert {Path(holder.path).name for holder in found} == {"program7", "program8"}
+
+
+@pytest.mark.parametrize("gone", ["exe", "socket", "user"])
+async def test_what_cannot_be_found_out_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str) -> None:
+    programs = made_up(tmp_path, uid=4711 if gone == "user" else os.geteuid() or 1000)
+    us = os.geteuid() or 1000
+    monkeypatch.setattr(os, "geteuid", lambda: us)
+    if gone == "socket":
+        (tmp_path / "7" / "fd" / "3").unlink()
+    assert await programs.holders("127.0.0.1:5000") is None  # of exe: the link leads nowhere
+
+
+async def test_a_process_that_no_descriptor_is_left_to_look_at_may_hold_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = made_up(tmp_path, uid=os.geteuid())
+    program = tmp_path / "program"
+    program.touch()
+    (tmp_path / "7" / "exe").unlink()
+    (tmp_path / "7" / "exe").symlink_to(program)
+    assert await programs.holders("127.0.0.1:5000")
+    programs.held.clear()
+    scan = os.scandir
+
+    def short_of_descriptors(path: Path) -> object:
+        if path.parent.name == "8":
+            raise OSError(errno.EMFILE, "too many open files")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", short_of_descriptors)
+    assert await programs.holders("127.0.0.1:5000") is None
+
+
+def test_where_nothing_can_be_found_out_is_said(tmp_path: Path) -> None:
+    assert unreadable() == ""
+    assert "Linux only" in unreadable(platform="darwin")
+    assert f"{tmp_path} cannot be read" in unreadable(tmp_path)
 
 
 def test_other_systems_have_no_such_tables() -> None:

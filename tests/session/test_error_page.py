@@ -121,6 +121,21 @@ def test_a_site_that_is_blocked_by_a_rule_is_no_failure() -> None:
     assert "site down" not in page
 
 
+@each_row("accept", [BROWSER, ()])
+def test_a_program_that_is_kept_out_is_told_why_and_that_no_rule_is_to_blame(accept: Any) -> None:
+    why = "/usr/bin/spy is none of `[listen] programs`, which alone get relays"
+    refused = Plan(Action.BLOCK, (), f"it may not go direct, and {why}", kept_out=why)
+    answer = error_answer(*lost(plan=refused), accept).decode()
+    assert "/usr/bin/spy is none of" in answer
+    assert "403" in answer
+    assert "refused by a rule" not in answer
+    went_direct = Plan(Action.AUTO, (DIRECT,), f"direct only, since {why}", kept_out=why)
+    page = shown(*lost(RESET, plan=went_direct))
+    assert "not reached direct" in page
+    assert "byway config set listen.programs" in page
+    assert "relay add" not in page
+
+
 def test_a_site_that_an_addon_refuses_has_the_addons_sentence_and_no_rule_is_blamed() -> None:
     before = Plan(Action.AUTO, (DIRECT,), "AUTO")
     page = shown(*lost(plan=replace(before.block("not during <work>"), before=before)))

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import ipaddress
 import socket
+import sys
 import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from proxy.model.errors import ConfigError, DialError
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import make_poller
 from proxy.net.tasks import spawn
+from proxy.routing.address_guard import Guard
 from proxy.session.setup import Setup
 from proxy.setup import checked
 from proxy.setup.checked import Parts, check
@@ -117,6 +119,69 @@ async def test_where_modes_mean_nothing_no_command_is_run(
         with pytest.raises(ConfigError, match=r"config\.toml:3: listen\.password_cmd is not run, because other users"):
             maker.make()
     assert not asked.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="programs are found out on Linux only")
+async def test_programs_that_could_not_be_told_from_others_are_refused_with_their_line(
+    maker: Maker, tmp_path: Path
+) -> None:
+    (tmp_path / "browser").write_text("#!/bin/sh\n")
+    maker.write(f'[listen]\nprograms = ["sleep", "{tmp_path}/browser", "relative/path"]\n')
+    with pytest.raises(ConfigError, match=r"config\.toml:2: listen\.programs\[3\] is neither the path of a program"):
+        maker.make()
+    maker.write(f'[listen]\nprograms = ["sleep", "{tmp_path}/browser"]\n')
+    with pytest.raises(ConfigError, match=r"config\.toml:2: listen\.programs: .*/browser is a script, and"):
+        maker.make()
+    maker.write("[listen]\nprograms = []\n")
+    with pytest.raises(ConfigError, match=r"config\.toml:2: listen\.programs names no program"):
+        maker.make()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="programs are found out on Linux only")
+async def test_a_program_that_is_not_here_and_one_that_runs_others_are_told_of(maker: Maker) -> None:
+    maker.write('[listen]\nprograms = ["sleep", "no-such-program", "/usr/bin/no-such-one", "sh"]\n')
+    setup = maker.make()
+    assert setup.named is not None
+    assert [each.text for each in setup.named.programs] == ["sleep", "no-such-program", "/usr/bin/no-such-one", "sh"]
+    unknown, missing, shell = setup.loaded.notices
+    assert '"no-such-program" is not installed here: nothing is at the folders of the system' in unknown
+    assert "nothing is at /usr/bin/no-such-one" in missing
+    assert "runs what other programs tell it" in shell
+
+
+async def test_where_programs_cannot_be_found_out_the_setting_is_refused_and_names_the_one_that_helps(
+    maker: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checked, "unreadable", lambda: "which program a client is can be found out on Linux only")
+    maker.write('[listen]\nprograms = ["firefox"]\n')
+    with pytest.raises(ConfigError, match=r"on Linux only; use listen\.user and listen\.password_cmd in its place"):
+        maker.make()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="programs are found out on Linux only")
+async def test_races_without_relays_have_a_guard_and_a_resolver_of_their_own_and_dial_direct_alone(
+    maker: Maker,
+) -> None:
+    maker.write(
+        '[listen]\nprograms = ["sleep"]\n[dns.hosts]\n"site.test" = "127.0.0.1"\n'
+        '[[relay]]\nname = "vps"\nurl = "socks5h://127.0.0.1:9050"\n'
+    )
+    setup = maker.make()
+    assert setup.named is not None
+    terms = setup.named.terms(setup.guard)
+    assert terms is setup.named.terms(setup.guard)
+    assert terms.findings is None
+    assert terms.direct is not setup.registry.direct
+    for route in (Route(("vps",)), Route((), ("tlsrec",))):
+        with pytest.raises(DialError, match="goes direct only"):
+            await terms.dialer(route).dial(Destination("site.test", 443))
+    with pytest.raises(DialError) as refused:
+        await terms.dialer(DIRECT).dial(Destination("site.test", 443))
+    assert refused.value.symptom is Symptom.FORBIDDEN, "the guard of the clients"
+    open_guard = Guard(("127.0.0.0/8:*",))
+    with pytest.raises(DialError) as unreached:
+        await setup.named.terms(open_guard).dialer(DIRECT).dial(Destination("127.0.0.1", 1))
+    assert unreached.value.symptom is not Symptom.FORBIDDEN
 
 
 async def test_a_certificate_that_another_user_could_change_is_not_trusted(open_folder: Path) -> None:

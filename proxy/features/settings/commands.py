@@ -135,17 +135,24 @@ def _at(settings: Mapping[str, Any], setting: OneSetting) -> Any:
 def check(call: Invocation) -> None:
     """Check the configuration, its lists and rules.
 
-    Every error is shown with its file and line. Exit code 7: there are errors."""
+    Every error is shown with its file and line, and which program a name in listen.programs stands for. Exit code 7:
+    there are errors."""
     from proxy.terminal.offline import make_setup
 
     setup = make_setup(call.paths, call.features)
     loaded, rules = setup.loaded, setup.router.rules
     notices = [*loaded.notices, *rules.notices]
+    programs = {each.text: each.path for each in setup.named.programs} if setup.named is not None else {}
     if call.output.as_json:
         path = None if loaded.path is None else str(loaded.path)
-        call.output.document({"version": VERSION, "path": path, "rules": len(rules), "notices": notices})
+        call.output.document(
+            {"version": VERSION, "path": path, "rules": len(rules), "programs": programs, "notices": notices}
+        )
         return
     call.output.hint(*notices)
+    for text, path in programs.items():
+        if path and path != text:
+            call.output.line(f"listen.programs: {text} is {path}")
     if loaded.path is None:
         call.output.line(f"{call.paths.config_file}: no such file; all settings have their defaults")
     else:

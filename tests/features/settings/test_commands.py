@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 
 import pytest
 from typer import Typer
@@ -78,6 +81,16 @@ def test_a_good_configuration_has_no_fault(byway: Byway, home: Home) -> None:
     assert ran.code == 0
     assert '"com" is a public suffix, and is left out' in ran.err
     assert byway("config", "check", "--json").json["notices"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="programs are found out on Linux only")
+def test_the_program_for_which_a_name_stands_is_told(byway: Byway, home: Home) -> None:
+    sleep = os.path.realpath(shutil.which("sleep") or "")
+    home.config.write_text(f'[listen]\nprograms = ["sleep", "{sleep}", "no-such-program"]\n')
+    ran = byway("config", "check")
+    assert (ran.code, ran.out) == (0, f"listen.programs: sleep is {sleep}\n{home.config}: no errors\n")
+    assert '"no-such-program" is not installed here' in ran.err
+    assert byway("config", "check", "--json").json["programs"] == {"sleep": sleep, sleep: sleep, "no-such-program": ""}
 
 
 def test_no_configuration_is_no_fault(
