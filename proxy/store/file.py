@@ -21,7 +21,7 @@ from urllib.parse import quote
 APPLICATION_ID = 0x62797761
 """The id in the header of the file that marks a database of Byway: "bywa"."""
 
-VERSION = 7
+VERSION = 8
 OLDEST = 4
 """The oldest layout that is brought up to today's. A file in an older one is set aside, and keeps its name for good."""
 
@@ -55,6 +55,13 @@ _STEPS: Mapping[int, tuple[str, ...]] = MappingProxyType(
             " PRIMARY KEY (network, host, port)) WITHOUT ROWID",
         ),
         6: ("ALTER TABLE belief ADD COLUMN protocol TEXT NOT NULL DEFAULT ''",),
+        7: (
+            "ALTER TABLE outcome ADD COLUMN tried TEXT NOT NULL DEFAULT ''",
+            "UPDATE outcome SET tried = coalesce((SELECT group_concat(char(10) || CASE stage WHEN 'done' THEN '+'"
+            " ELSE '-' END || route || char(10), '') FROM attempt WHERE outcome_id = outcome.id), '')",
+            "DROP INDEX IF EXISTS outcome_at",
+            "CREATE INDEX outcome_listed ON outcome (at, host, winner, network, tried)",
+        ),
     }
 )
 """Migrations: the statements that bring each layout from OLDEST on to the next one. A released step is never

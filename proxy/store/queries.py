@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from typing import Any, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 from proxy.model import Belief, Override, StoredResult
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -25,6 +25,7 @@ from proxy.store.rows import (
     read_results,
     read_rows,
     to_text,
+    tried_text,
 )
 
 LIMIT_MAX = 10_000
@@ -34,8 +35,7 @@ _ATTEMPTS_AT_ONCE = 500  # parameters in one statement, well below SQLite's boun
 OUTCOMES = {
     "direct": "winner = 'direct'",
     "relay": "winner <> 'direct' AND winner NOT LIKE 'direct|%'",
-    "rescued": "winner <> 'direct' AND EXISTS"
-    " (SELECT 1 FROM attempt WHERE outcome_id = outcome.id AND route = 'direct' AND stage <> 'done')",
+    "rescued": "winner <> 'direct' AND instr(tried, char(10) || '-direct' || char(10))",
     "failed": "winner IS NULL",
 }
 """The SQL condition of each value of the filter `outcome`: direct delivered, a relay delivered, another route delivered
@@ -50,14 +50,29 @@ class LogFilter(TypedDict, total=False):
     site: str | None  # this host and its subdomains
     route: str | None  # one of its attempts used this route
     outcome: str | None  # a key of OUTCOMES
+    network: str | None  # the id of a network
     id: int | None
     before: int | None  # connections older than that of this row id; none if it is gone
+    older: Place | None  # connections behind this place
+    newer: Place | None  # connections before this place, those next to it
     limit: int  # at most this many rows, the newest; default 200, never more than LIMIT_MAX
 
 
+class Place(NamedTuple):
+    """The place of a connection in the log, which stays when connections come or go."""
+
+    at: float
+    id: int
+
+    @classmethod
+    def of(cls, row: LoggedConnection) -> Place:
+        return cls(row.at, row.id)
+
+
 def log(db: sqlite3.Connection, **selected: Unpack[LogFilter]) -> list[LoggedConnection]:
-    """Returns the connections that match, the newest first, each with its attempts. Raises ValueError for an `outcome`
-    that OUTCOMES does not have."""
+    """Returns the connections that match, the newest first, each with its attempts. The index `outcome_listed` has all
+    that a filter asks for, so that only rows of the answer are read. Raises ValueError for an `outcome` that OUTCOMES
+    does not have."""
     # An SQLite column holds values of any type, and texts compare greater than numbers: the upper limit excludes bad
     # values of a damaged file.
     where = ["at >= ? AND at <= ?"]
@@ -71,22 +86,32 @@ def log(db: sqlite3.Connection, **selected: Unpack[LogFilter]) -> list[LoggedCon
     if (before := selected.get("before")) is not None:
         where.append("(at, id) < (SELECT at, id FROM outcome WHERE id = ?)")
         values.append(before)
+    if (older := selected.get("older")) is not None:
+        where.append("(at, id) < (?, ?)")
+        values += older
+    if (newer := selected.get("newer")) is not None:
+        where.append("(at, id) > (?, ?)")
+        values += newer
+    if (network := selected.get("network")) is not None:
+        where.append("network = ?")
+        values.append(to_text(network))
     if (site := selected.get("site")) is not None:
         where.append("(host = ? OR host LIKE ? ESCAPE '\\')")
         wildcards = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})  # of LIKE: a host may have an underscore
         values += (to_text(site), f"%.{site.translate(wildcards).encode('utf-8', 'replace').decode()}")
     if (route := selected.get("route")) is not None:
-        where.append("EXISTS (SELECT 1 FROM attempt WHERE outcome_id = outcome.id AND route = ?)")
-        values.append(to_text(route))
+        where.append("(instr(tried, ?) OR instr(tried, ?))")
+        values += (to_text(tried_text(route, delivered=delivered)) for delivered in (True, False))
     if (outcome := selected.get("outcome")) is not None:
         if outcome not in OUTCOMES:
             raise ValueError(f"outcome is one of {', '.join(OUTCOMES)}, not {outcome!r}")
         where.append(OUTCOMES[outcome])
     of_outcome = columns(LoggedConnection)
     of_attempt: Mapping[str, Read] = {"outcome_id": int, **columns(LoggedAttempt)}
+    order = "DESC" if newer is None else "ASC"
     rows = db.execute(
-        f"SELECT {', '.join(of_outcome)} FROM outcome WHERE {' AND '.join(where)}"  # noqa: S608 - our own words
-        " ORDER BY at DESC, id DESC LIMIT ?",
+        f"SELECT {', '.join(of_outcome)} FROM outcome WHERE id IN (SELECT id FROM outcome"  # noqa: S608 - our own words
+        f" WHERE {' AND '.join(where)} ORDER BY at {order}, id {order} LIMIT ?) ORDER BY at DESC, id DESC",
         (*values, max(0, min(selected.get("limit", 200), LIMIT_MAX))),
     ).fetchall()
     outcomes = read_rows(rows, of_outcome)

@@ -62,8 +62,8 @@ RESULT_COLUMNS = tuple(f.name for f in fields(StoredResult))
 
 _INSERT_OUTCOME = (
     "INSERT INTO outcome (id, at, host, port, inbound, action, why, winner, error, protocol, bytes_up, bytes_down,"
-    " duration_s, closed_by, network, plan)",
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    " duration_s, closed_by, network, plan, tried)",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 )
 _INSERT_ATTEMPT = (
     "INSERT INTO attempt (outcome_id, place, route, stage, symptom, error, started_s, elapsed_s, address, evidence)",
@@ -71,7 +71,7 @@ _INSERT_ATTEMPT = (
 )
 _INSERT_DELIVERED = (_INSERT_ATTEMPT[0], "(?, ?, ?, 'done', '', '', ?, ?, ?, ?)")
 _ROWS_AT_ONCE = (64, 8, 1)
-"""Rows of one statement: 64 have 1,024 values, of the 32,766 that a statement may have."""
+"""Rows of one statement: 64 have 1,088 values, of the 32,766 that a statement may have."""
 
 _INSERT_CHANGE = "INSERT INTO change (at, scope, network, before, after, cause, why) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _UPSERT_BELIEF = (
@@ -143,7 +143,20 @@ class Batch:
 
     def add_outcome(self, row_id: int, outcome: Outcome, network: NetworkId) -> None:
         """Adds an outcome with its host and its attempts."""
-        request, plan, winner = outcome.request, outcome.plan, outcome.winner
+        request, plan, winner, tried = outcome.request, outcome.plan, outcome.winner, ""
+        for place, attempt in enumerate(outcome.attempts):
+            route = "direct" if attempt.route is DIRECT else _route(attempt.route)
+            address, evidence = to_text(attempt.address), _evidence(attempt.evidence)
+            if attempt.stage is Stage.DONE and not (attempt.symptom or attempt.error):
+                self.delivered += (row_id, place, route, attempt.started, attempt.elapsed, address, evidence)
+            else:
+                stage, symptom, error = _TEXTS[attempt.stage], _TEXTS[attempt.symptom], to_text(attempt.error)
+                self.attempts += (
+                    *(row_id, place, route, stage, symptom, error),
+                    *(attempt.started, attempt.elapsed, address, evidence),
+                )
+            name = route if type(route) is str else str(attempt.route)
+            tried += f"\n{'+' if attempt.stage is Stage.DONE else '-'}{name}\n"  # as `tried_text`, without its call
         self.outcomes += (
             row_id,
             outcome.at,
@@ -161,18 +174,8 @@ class Batch:
             _TEXTS[outcome.closed_by],
             network,
             _plan(plan),
+            tried if tried.isascii() else to_text(tried),
         )
-        for place, attempt in enumerate(outcome.attempts):
-            route = "direct" if attempt.route is DIRECT else _route(attempt.route)
-            address, evidence = to_text(attempt.address), _evidence(attempt.evidence)
-            if attempt.stage is Stage.DONE and not (attempt.symptom or attempt.error):
-                self.delivered += (row_id, place, route, attempt.started, attempt.elapsed, address, evidence)
-            else:
-                stage, symptom, error = _TEXTS[attempt.stage], _TEXTS[attempt.symptom], to_text(attempt.error)
-                self.attempts += (
-                    *(row_id, place, route, stage, symptom, error),
-                    *(attempt.started, attempt.elapsed, address, evidence),
-                )
 
     def count(self, outcome: Outcome, network: NetworkId) -> None:
         """Adds a connection to the hourly sums of its routes and relays, without its host. A route that was tried twice
@@ -357,6 +360,11 @@ def _evidence(evidence: Evidence) -> str:
 @lru_cache(maxsize=1000)
 def _route(route: Route) -> str | bytes:
     return to_text(str(route))
+
+
+def tried_text(route: str, *, delivered: bool) -> str:
+    """Returns the part of the column `tried` about an attempt of a route, which did or did not deliver."""
+    return f"\n{'+' if delivered else '-'}{route}\n"
 
 
 def _plan(plan: Plan) -> str:

@@ -17,9 +17,10 @@ CREATE TABLE outcome (          -- one connection; by name only as far as [log] 
     duration_s  REAL    NOT NULL,
     closed_by   TEXT    NOT NULL,
     network     TEXT    NOT NULL,
-    plan        TEXT            -- JSON: the routes, and the plan before addons changed it; NULL: kept by an early Byway
+    plan        TEXT,           -- JSON: the routes, and the plan before addons changed it; NULL: kept by an early Byway
+    tried       TEXT    NOT NULL DEFAULT ''  -- its attempts, each between line feeds: `+tor` delivered, `-direct` did not
 );
-CREATE INDEX outcome_at ON outcome (at);
+CREATE INDEX outcome_listed ON outcome (at, host, winner, network, tried);   -- all that a filter of the log asks for
 CREATE INDEX outcome_host ON outcome (host, at);
 
 CREATE TABLE attempt (          -- one try of one route, in order

@@ -20,7 +20,7 @@ from proxy.store.rows import Batch
 from tests.support.outcomes import HOME, HOST, rescued
 
 NAME = "byway.sqlite"
-LAYOUTS = (4, 5, 6)
+LAYOUTS = (4, 5, 6, 7)
 """The older ones that are read: each has its dump, with one row or more in each table, as that version wrote it."""
 EARLY_LAYOUTS = (2, 3)
 """Some that are not read any more, with their dumps."""
@@ -238,6 +238,10 @@ def test_an_older_log_is_brought_up_and_keeps_what_it_holds(path: Path, layout: 
     assert belief.began == 1_699_999_000.0, "the ledger has the beginning"
     ((plan,),) = opened.db.execute("SELECT plan FROM outcome").fetchall()
     assert plan is not None
+    selections: list[queries.LogFilter] = [{"route": "tor"}, {"route": "direct"}, {"outcome": "rescued"}]
+    for selected in selections:
+        assert [row.host for row in queries.log(opened.db, **selected)] == [HOST], selected
+    assert queries.log(opened.db, route="or") == []
     assert queries.overrides(opened.db) == ({"bank.example": Override(Action.RELAY, "tor")}, 0)
     assert opened.db.execute("PRAGMA user_version").fetchone() == (file.VERSION,)
     opened.db.close()

@@ -9,6 +9,7 @@ from proxy.model import (
     Action,
     Belief,
     Change,
+    NetworkId,
     Protocol,
     Stage,
     State,
@@ -193,3 +194,46 @@ def test_H4_evidence_that_is_no_json_is_left_out(varied: sqlite3.Connection) -> 
     varied.execute("UPDATE attempt SET evidence = '[1]' WHERE route = 'direct'")
 
     assert all(attempt.evidence == {} for row in queries.log(varied) for attempt in row.attempts)
+
+
+def test_places_lead_to_older_and_newer_connections(db: sqlite3.Connection) -> None:
+    """Also where several began at one moment, and when new ones come in between."""
+    keep(db, *(works(f"h{number}", at=AT + number // 3) for number in range(10)))
+    newest = queries.log(db, limit=4)
+    assert hosts(newest) == ["h9", "h8", "h7", "h6"]
+    keep(db, works("later", at=AT + 100))
+    older = queries.log(db, older=queries.Place.of(newest[-1]), limit=4)
+    assert hosts(older) == ["h5", "h4", "h3", "h2"]
+    assert hosts(queries.log(db, newer=queries.Place.of(older[0]), limit=4)) == hosts(newest)
+    assert hosts(queries.log(db, newer=queries.Place.of(newest[0]))) == ["later"]
+    db.execute("DELETE FROM outcome WHERE host = 'h6'")
+    assert hosts(queries.log(db, older=queries.Place.of(newest[-1]), limit=1)) == ["h5"], "its own row is gone"
+
+
+def test_connections_of_one_network(db: sqlite3.Connection) -> None:
+    keep(db, works("home.example", at=AT))
+    batch = Batch()
+    batch.add_outcome(7, works("cafe.example", at=AT), NetworkId("cafe"))
+    batch.write(db)
+    assert hosts(queries.log(db, network="cafe")) == ["cafe.example"]
+    assert hosts(queries.log(db, network=HOME)) == ["home.example"]
+
+
+@pytest.mark.parametrize(
+    "selected",
+    [
+        *({"site": "example.org"}, {"route": "tor"}, {"network": "n"}, {"since": 1.0, "until": AT}),
+        *({"outcome": name} for name in queries.OUTCOMES),
+        {"site": "example.org", "route": "tor", "outcome": "rescued", "network": "n", "older": queries.Place(AT, 1)},
+        {"newer": queries.Place(AT, 1), "site": "example.org"},
+    ],
+)
+def test_a_filter_reads_an_index_alone(db: sqlite3.Connection, selected: queries.LogFilter) -> None:
+    """So 100,000 connections that do not match cost some milliseconds: only rows of the answer are read."""
+    asked: list[str] = []
+    db.set_trace_callback(asked.append)
+    queries.log(db, **selected)
+    db.set_trace_callback(None)
+    plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {asked[0]}")]
+    assert any("USING COVERING INDEX outcome_listed" in step for step in plan), plan
+    assert not any(step.startswith("SCAN") for step in plan), plan

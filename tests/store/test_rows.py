@@ -275,7 +275,7 @@ def test_plans_that_look_alike_are_told_apart() -> None:
     ]  # fmt: skip
     for number, each in enumerate((*told, *told)):
         batch.add_outcome(number, each, HOME)
-    plans = batch.outcomes[15::16]
+    plans = batch.outcomes[15::17]
     assert len(set(plans)) == len(told)
     assert plans[: len(told)] == plans[len(told) :]
     read = [read_plan(str(it.plan.action), it.plan.why, text) for it, text in zip((*told, *told), plans, strict=True)]

@@ -19,6 +19,7 @@ from proxy.features.traffic.cells import HEADINGS, cells
 from proxy.features.traffic.empty_log import why_empty
 from proxy.features.traffic.filter import OUTCOMES, LogSelection, parse_filter
 from proxy.languages.amounts import ago, clock, size, span
+from proxy.languages.time_words import parse_period
 from proxy.model import Destination
 from proxy.model.document import from_json, to_json
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -68,6 +69,13 @@ def show_log(
             "Only direct, relay, rescued (direct failed, another route delivered) or failed.",
         ),
     ] = None,
+    network: Annotated[
+        str | None, typer.Option("--network", metavar="NETWORK", help="Only on this network, by its name or id.")
+    ] = None,
+    when: Annotated[
+        str | None,
+        typer.Option("--when", metavar="PERIOD", help="Only in this time: 'yesterday 18-22', 2h, 2008-10-07."),
+    ] = None,
     since: Annotated[str | None, since_option("30m, 2h, 1d, 18:30, yesterday")] = None,
     until: Annotated[str | None, until_option()] = None,
     words: Annotated[
@@ -75,7 +83,7 @@ def show_log(
         typer.Option(
             "--filter",
             metavar="WORDS",
-            help="All of these in one, as in the dashboard: 'site:example.org outcome:failed since:2h'.",
+            help="All of these in one, as in the dashboard: 'site:example.org result:failed since:2h'.",
         ),
     ] = None,
     limit: Annotated[
@@ -89,22 +97,23 @@ def show_log(
     now = time.time()
     with as_misuse():
         selection = LogSelection() if words is None else parse_filter(words, now=now)
+        period = (selection.since, selection.until) if when is None else parse_period(when, now=now)
     site, route, outcome = selection.site or site, selection.route or route, selection.outcome or outcome
-    begin = selection.since if since is None else moment(since, now=now)
-    end = selection.until if until is None else moment(until, now=now, is_end=True)
+    network = selection.network or network
+    begin = period[0] if since is None else moment(since, now=now)
+    end = period[1] if until is None else moment(until, now=now, is_end=True)
     rows_max = limit or (_FIRST_ROWS if follow and begin is None else 200)
     # The stream is opened before the log is read, so that no connection is missed.
-    coming = call.client().follow("/v1/log/follow", site=site, route=route, outcome=outcome) if follow else None
-    answer = call.reader().get(
-        "/v1/log", since=begin, until=end, site=site, route=route, outcome=outcome, limit=rows_max
-    )
+    which = {"site": site, "route": route, "outcome": outcome, "network": network}
+    coming = call.client().follow("/v1/log/follow", **which) if follow else None
+    answer = call.reader().get("/v1/log", since=begin, until=end, limit=rows_max, **which)
     documents = sorted(answer["rows"], key=lambda row: (row["at"], row["id"]))
     if coming is None and call.output.as_json:
         call.output.document({**answer, "rows": documents})
         return None
     rows = [from_json(LoggedConnection, row) for row in documents]
     if coming is None and not rows:
-        is_filtered = any(it is not None for it in (site, route, outcome, begin, end))
+        is_filtered = any(it is not None for it in (*which.values(), begin, end))
         call.output.hint(why_empty(answer["hosts"], is_filtered=is_filtered))
     printer = _Printer(call.output, answer["version"], rows, long=long or call.flags.verbose > 0)
     for row in rows:

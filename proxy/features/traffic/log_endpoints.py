@@ -11,7 +11,7 @@ from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame
 from proxy.control.request_parsing import FAR_FUTURE, Between, parse_field
 from proxy.features.traffic.answers import ConnectionLine, LogAnswer
-from proxy.features.traffic.reader import read_log
+from proxy.features.traffic.reader import network_id, read_log
 from proxy.model import DIRECT, Outcome
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.site_name import scope
@@ -24,11 +24,12 @@ LOG_LIMIT = 10_000
 @frozen_dataclass
 class FollowQuery:
     """Selects connections: to this site and its subdomains, with an attempt of this route, with this outcome (direct,
-    relay, rescued or failed)."""
+    relay, rescued or failed), on this network (the id, or its name in the configuration)."""
 
     site: str | None = None
     route: str | None = None
     outcome: str | None = None
+    network: str | None = None
 
 
 @frozen_dataclass
@@ -65,6 +66,7 @@ class LogEndpoints:
                 site=asked.site,
                 route=asked.route,
                 outcome=asked.outcome,
+                network=asked.network,
                 id=asked.id,
                 before=asked.before,
                 limit=asked.limit,
@@ -75,12 +77,13 @@ class LogEndpoints:
     async def follow(self, asked: FollowQuery) -> AsyncGenerator[ConnectionLine, None]:
         """Streams connections as they end, until either side closes."""
         admits = _outcome_filter(site=asked.site, route=asked.route, outcome=asked.outcome)
+        on = None if asked.network is None else network_id(self.parts.settings, asked.network)
         outcomes = self.parts.follow()
 
         async def rows() -> AsyncGenerator[ConnectionLine, None]:
             try:
                 async for outcome, network in outcomes:
-                    if admits(outcome):
+                    if admits(outcome) and on in (None, network):
                         yield ConnectionLine.of(outcome, network)
             finally:
                 if isinstance(outcomes, AsyncGenerator):

@@ -18,6 +18,7 @@ from proxy.features.traffic.cells import to_csv
 from proxy.features.traffic.connection_endpoints import connection_id
 from proxy.features.traffic.empty_log import why_empty
 from proxy.features.traffic.filter import parse_filter
+from proxy.features.traffic.reader import network_id
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, pgettext, sentences
 from proxy.probe.site_name import scope
@@ -170,6 +171,7 @@ async def _rows(visit: Visit, chosen: LogFilterForm, limit: int) -> Sequence[Log
             site=words.site or (parse_field(scope, chosen.site) if chosen.site else None),
             route=words.route or chosen.route or None,
             outcome=words.outcome or chosen.outcome or None,
+            network=None if words.network is None else network_id(visit.parts.settings, words.network),
             limit=limit,
         )
     except ValueError as error:

@@ -55,11 +55,18 @@ def test_the_log_can_be_narrowed(byway: Byway, running: Running) -> None:
         ["--filter", "example.net"],
         ["--filter", "route:tor outcome:rescued since:1h"],
         ["--filter", "outcome:rescued", "--since", "1h"],
+        ["--filter", "rescued", "--network", HOME],
+        ["--when", "1h"],
+        ["--filter", f"network:{HOME}", "--when", "30m"],
     ):
         assert [row[2] for row in byway("log", *words).rows[1:]] == [BLOG]
     assert byway("log", "--outcome", "odd").code == 2
-    refused = byway("log", "--filter", "outcom:failed")
-    assert (refused.code, refused.err) == (2, 'byway: unknown key "outcom"; did you mean outcome?\n')
+    assert byway("log", "--network", "cafe", "--when", "all").rows[1:] == []
+    refused = byway("log", "--filter", "resul:failed")
+    assert (refused.code, refused.err) == (2, 'byway: unknown key "resul"; did you mean result?\n')
+    refused = byway("log", "--when", "yesterday 18-25")
+    assert refused.code == 2
+    assert "'yesterday 18-25' is not a period of time: use `yesterday 18-22`" in refused.err
 
 
 def test_an_empty_log_says_so(byway: Byway, running: Running) -> None:

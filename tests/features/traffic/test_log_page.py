@@ -41,10 +41,10 @@ async def test_the_log_can_be_filtered_by_words(browser: Browser) -> None:
 
 
 async def test_a_filter_with_a_mistake_stays_to_be_mended(browser: Browser) -> None:
-    status, text = await browser.get(f"{browser.base}log?filter=outcom:failed+since:yesterday&site=fine.example")
+    status, text = await browser.get(f"{browser.base}log?filter=resul:failed+since:yesterday&site=fine.example")
     assert status == 400
-    assert "did you mean outcome?" in text
-    assert 'value="outcom:failed since:yesterday"' in text
+    assert "did you mean result?" in text
+    assert 'value="resul:failed since:yesterday"' in text
     assert 'value="fine.example"' in text
     assert "No matching connections" not in text
     assert (await browser.get(f"{browser.base}log?before=x"))[0] == 400
