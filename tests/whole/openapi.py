@@ -101,7 +101,8 @@ class _Schemas(GenerateJsonSchema):
 
 def make_document() -> Schema:
     """Returns the document."""
-    parts: Any = SimpleNamespace(features=FEATURES)  # no endpoint is asked for anything
+    events = SimpleNamespace(on=lambda *_: None)  # no endpoint is asked for anything
+    parts: Any = SimpleNamespace(features=FEATURES, services=SimpleNamespace(events=events))
     nothing: Any = None
     endpoints = sorted(endpoints_of(Frame(parts, nothing)), key=lambda each: (each.path, each.method))
     answers = dict.fromkeys((*(kind for each in endpoints for kind in each.answers), ErrorAnswer))
