@@ -524,7 +524,7 @@ class Race:
         else:
             candidate.opened(stream, self.notify, self._loop.time())
             if route.relays:
-                self._terms.schedule.opened(route.relays)
+                self._terms.schedule.opened(route.relays, candidate.connected_at - candidate.started_at)
         finally:
             self.notify.set()
 

@@ -35,7 +35,7 @@ class _Outage:
 class RetrySchedule:
     """Shared by all races over the same relays. Times are the loop's, in seconds."""
 
-    __slots__ = ("_delivered", "_detect", "_in_vain", "_outages", "_rng", "server_of", "waiting")
+    __slots__ = ("_delivered", "_detect", "_in_vain", "_outages", "_rng", "_slow", "server_of", "waiting")
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class RetrySchedule:
         self._outages: dict[Relays, _Outage] = {}
         self._delivered: dict[Relays, None] = {}  # the few that delivered last, the latest at the end
         self._in_vain: dict[Relays, float] = {}  # others that were tried, and have not delivered since: when
+        self._slow: set[Relays] = set()  # those whose last path took longer than `hedge_relay_s` to open
         self.waiting: set[Notify] = set()
         """Races in which a relay failed: they are notified when one works again."""
 
@@ -93,8 +94,12 @@ class RetrySchedule:
         if (outage := self._outages.get(relays)) is not None:
             outage.next_at = now + self.jittered(self._detect.relay_retry_s[0])
 
-    def opened(self, relays: Relays) -> None:
-        """The relay opened a path: every race that waits for it may retry at once."""
+    def opened(self, relays: Relays, took_s: float) -> None:
+        """The relay opened a path, after `took_s`: every race that waits for it may retry at once."""
+        if took_s > self._detect.hedge_relay_s:
+            self._slow.add(relays)
+        elif self._slow:
+            self._slow.discard(relays)
         if self._outages and self._outages.pop(relays, None) is not None:
             for notify in self.waiting:
                 notify.set()
@@ -109,6 +114,10 @@ class RetrySchedule:
         under way."""
         outage = self._outages.get(relays)
         return outage is None or now - outage.since < self._detect.give_up_s
+
+    def is_slow(self, relays: Relays) -> bool:
+        """Whether its last path took so long to open that a usual relay would have been overtaken."""
+        return relays in self._slow
 
     def jittered(self, seconds: float) -> float:
         return seconds * (1 + self._detect.relay_backoff_jitter * self._rng.random())

@@ -120,15 +120,17 @@ class Tries:
         """The time until which relays that are being opened may only be slow; minus infinite: there is none, or all are
         known to fail. A slow relay answers later than `hedge_relay_s`, and a lost packet of its handshake costs it
         several round trips. It has half of `give_up_s`, which is as long as a handshake may take; the other half is for
-        what starts then."""
+        what starts then. A retry counts as well, as if it had begun after `relay_silent_s` at the latest, if the last
+        path of its relay took as long: any other relay that is silent may be dead."""
         half_s = self.terms.detect.give_up_s / 2
+        latest_start = self._waits_since + self.terms.detect.relay_silent_s
         return max(
             (
-                candidate.started_at + half_s
+                (min(candidate.started_at, latest_start) if candidate.is_retry else candidate.started_at) + half_s
                 for candidate in self.candidates
                 if candidate.route.relays
                 and candidate.phase is Phase.DIALING
-                and not candidate.is_retry
+                and (not candidate.is_retry or self.terms.schedule.is_slow(candidate.route.relays))
                 and not self.knowledge.is_failing(candidate.route)
             ),
             default=-math.inf,
@@ -277,12 +279,16 @@ class Tries:
             min(opening, key=lambda candidate: candidate.started_at).drop(now)
 
     @property
+    def _waits_since(self) -> float:
+        """When the race began, moved by its pause, which does not count."""
+        return self.began_at + self.pause[1] - self.pause[0]
+
+    @property
     def _search_ends_at(self) -> float:
         """Until when a race with many relays begins with further ones: `hedge_relay_s` before it has tried them for
-        `relay_search_s`, and half of that time at least. Its pause does not count."""
+        `relay_search_s`, and half of that time at least."""
         most = self.terms.detect.relay_search_s
-        began_at = self.began_at + self.pause[1] - self.pause[0]
-        return began_at + max(most - self.terms.detect.hedge_relay_s, most / 2)
+        return self._waits_since + max(most - self.terms.detect.hedge_relay_s, most / 2)
 
     def _cut_hellos(self, flight: Flight | None, attempts: Sequence[Attempt]) -> CutHellos:
         """Whether a cut ClientHello may be sent now. In place of the first one that comes last, the whole hello is sent

@@ -315,6 +315,28 @@ def test_direct_that_would_stop_after_a_first_byte_overtakes_no_relay_that_is_on
     play(scene())
 
 
+@pytest.mark.parametrize(
+    ("opened_s", "retry_opens_s", "winner", "direct_dialed_at"),
+    [(8.0, 9.0, RELAY, None), (8.0, 99.0, DIRECT, 25.0), (0.1, 9.0, DIRECT, 15.0)],
+)
+def test_direct_that_would_stop_waits_for_a_second_try_of_a_relay_that_is_known_to_be_slow(
+    opened_s: float, retry_opens_s: float, winner: Route, direct_dialed_at: float | None
+) -> None:
+    """The first try is lost: it is silent for 10 s, and then it is tried once more beside that."""
+
+    async def scene() -> None:
+        direct, schedule = Script(answer=OK), RetrySchedule(DetectTuning(), rng=random.Random(1))
+        schedule.opened(RELAY.relays, opened_s)
+        relay = Script(connect=lambda now: 99.0 if now < 9.9 else retry_opens_s, answer=OK)
+        won = await Scene({RELAY: relay, DIRECT: direct}, schedule=schedule, direct_waits=True).deliver()
+        assert won is not None
+        assert won.route == winner
+        assert relay.dialed[:2] == [0.0, pytest.approx(10.0, abs=0.01)]
+        assert direct.dialed == ([] if direct_dialed_at is None else [pytest.approx(direct_dialed_at, abs=0.11)])
+
+    play(scene())
+
+
 def back_after(seconds: float) -> Script:
     return Script(connect=lambda now: DEAD if now < seconds else 0.1, answer=OK)
 

@@ -77,7 +77,7 @@ async def test_a_relay_that_is_back_is_free_for_all_who_wait_and_they_hear_of_it
     left = Retries(shared, STEADY, gone)
     left.failed(RELAY.relays, 100.0)
     shared.waiting.discard(gone)  # as a race does that is over
-    shared.opened(RELAY.relays)
+    shared.opened(RELAY.relays, 0.1)
     assert waiting.due_at(failed()) == 101.0, "a second after its own failure, which is over for all who wait longer"
     assert notify._is_set
     assert not gone._is_set
@@ -100,7 +100,7 @@ def test_a_young_outage_is_waited_out_and_an_old_one_is_not() -> None:
         assert shared.is_recent(RELAY.relays, 100.0 + second) is (second < 30)
     shared.failed(RELAY.relays, 1000.0)
     assert shared.is_recent(RELAY.relays, 1000.0), "after so long another outage has begun"
-    shared.opened(RELAY.relays)
+    shared.opened(RELAY.relays, 0.1)
     assert shared.is_recent(RELAY.relays, 1000.0)
 
 
@@ -122,7 +122,7 @@ def test_as_long_as_none_of_many_relays_has_delivered_those_that_were_tried_come
     shared.tried(("b",), 101.0)
     shared.tried(("a",), 102.0)
     assert order() == "cdeba"
-    shared.opened(("d",))
+    shared.opened(("d",), 0.1)
     assert order() == "cdeba", "an expired key opens too"
     shared.delivered(("d",))
     assert order() == "adceb", "the first one is the group's choice"
