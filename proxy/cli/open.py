@@ -39,7 +39,7 @@ def open_page(
     page: Annotated[
         str,
         typer.Argument(metavar="PAGE", help=f"{', '.join(_PAGES)}.", autocompletion=complete_words(_PAGES)),
-    ] = "home",
+    ] = "today",
     print_only: Annotated[
         bool, typer.Option("--print", help="Print the address and a code to type, for another browser.")
     ] = False,

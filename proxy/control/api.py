@@ -56,7 +56,7 @@ def endpoints_of(frame: Frame) -> list[Endpoint]:
 class SignInRequest:
     """The page to open first, by its name in `byway open`."""
 
-    page: str = "home"
+    page: str = "today"
 
 
 @frozen_dataclass

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from typing import Any, TypeVar
 
 from proxy.config.relays import enabled_relays, relay_names
-from proxy.control.answers.problems import ProblemJson, ProblemSubject
+from proxy.control.answers.problems import Problem, ProblemSubject
 from proxy.control.config_edits import ConfigEdits
 from proxy.control.dashboard.sign_in import SignIn
 from proxy.control.dependencies import Dependencies
@@ -55,13 +55,13 @@ class Frame:
         self.parts.override(host, override)
         await self.parts.flush()
 
-    async def problems(self, moment: Moment) -> tuple[ProblemJson, ...]:
+    async def problems(self, moment: Moment) -> tuple[Problem, ...]:
         """Returns the problems that features find, in the order of their subjects."""
-        problems: list[ProblemJson] = []
+        problems: list[Problem] = []
         for find in self.loaded((feature, feature.problems) for feature in self.features):
             problems += await find(moment)
         broken = {**self.parts.broken_features(), **{name: str(error) for name, error in self.broken.items()}}
-        problems += [ProblemJson(ProblemSubject.BYWAY, f"{text}.", _REMEDY) for text in broken.values()]
+        problems += [Problem(ProblemSubject.BYWAY, f"{text}.", _REMEDY) for text in broken.values()]
         return tuple(sorted(problems, key=lambda problem: _SUBJECTS.index(problem.subject)))
 
     def loaded(self, named: Iterable[tuple[Feature, str]]) -> Iterator[Any]:

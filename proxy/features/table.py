@@ -18,7 +18,7 @@ FEATURES = (
         },
         endpoints=("endpoints:StatusEndpoints", "endpoints:ModeEndpoints"),
         problems="endpoints:problems",
-        pages=(Page("home", pgettext("page", "Home"), ("page:ROUTES",)),),
+        pages=(Page("today", pgettext("page", "Today"), ("page:ROUTES",)),),
     ),
     Feature(
         "sites",

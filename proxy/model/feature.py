@@ -47,14 +47,19 @@ class SaidBy:
 class Page:
     """A page of the menu, with the pages that it leads to."""
 
-    name: str  # in `byway open`; also its path, except for Home
+    name: str  # in `byway open`; also its path, except for Today
     title: str
     routes: Sequence[str]  # names of tuples of `control.dashboard.visit.Route`
 
     @property
     def path(self) -> str:
         """The path, without that of the session."""
-        return "" if self.name == "home" else self.name
+        return "" if self.name == "today" else self.name
+
+    @property
+    def is_main(self) -> bool:
+        """Whether it stands in the header itself; the others are behind More."""
+        return self.name in _MAIN
 
 
 @frozen_dataclass
@@ -73,7 +78,7 @@ class Feature:
     Byway runs: it takes a `control.site_reader.ReadableParts`, a site for `{host}`, and the query."""
     problems: str = ""
     """The name of a coroutine function that takes a `control.frame.Moment` and returns its
-    `control.answers.problems.ProblemJson`, for `status` and Home."""
+    `control.answers.problems.Problem`, for `status` and Today."""
     checks: str = ""
     """The name of a function that takes a `terminal.command.Invocation` and yields `terminal.findings.Finding`s, for
     `doctor` while no Byway runs and its configuration can be used."""
@@ -159,5 +164,6 @@ def pages_of(features: Sequence[Feature]) -> Mapping[str, Page]:
     return {name: pages[name] for name in (*_MENU, *pages) if name in pages}
 
 
-_MENU = ("home", "sites", "live", "relays", "rules", "log", "why", "networks", "addons", "settings", "setup")
+_MAIN = ("today", "sites", "traffic", "relays", "rules")
+_MENU = (*_MAIN, "live", "log", "why", "networks", "addons", "settings", "setup", "help")
 """Others follow behind."""

@@ -13,6 +13,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.rows import (
     HOUR_S,
     MOMENT_MAX,
+    NO_ROUTE,
     Document,
     Read,
     Row,
@@ -98,8 +99,8 @@ class SiteRoute:
 def route_success(db: sqlite3.Connection, since: float) -> list[RouteSuccess]:
     """Returns the success of each route since the hour of `since`, the most used first."""
     rows = db.execute(
-        "SELECT route, delivered, failed, bytes_up, bytes_down FROM route_hour WHERE hour >= ?",
-        (int(since) // HOUR_S * HOUR_S,),
+        "SELECT route, delivered, failed, bytes_up, bytes_down FROM route_hour WHERE hour >= ? AND route <> ?",
+        (int(since) // HOUR_S * HOUR_S, NO_ROUTE),
     )
     columns = {"route": from_text, **_COUNTS, "bytes_up": read_count, "bytes_down": read_count}
     sums: dict[str, list[int]] = {}
@@ -123,7 +124,8 @@ def route_success(db: sqlite3.Connection, since: float) -> list[RouteSuccess]:
 
 
 def route_hours(db: sqlite3.Connection, since: float) -> list[RouteHour]:
-    """Returns the success of each route in each hour since the hour of `since`."""
+    """Returns the success of each route in each hour since the hour of `since`; of NO_ROUTE, the connections that no
+    route delivered."""
     rows = db.execute(
         "SELECT hour, route, delivered, failed FROM route_hour WHERE hour >= ? ORDER BY hour, route",
         (int(since) // HOUR_S * HOUR_S,),

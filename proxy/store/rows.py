@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     import sqlite3
 
 HOUR_S = 3600
+NO_ROUTE = ""
+"""In the place of a route in the hourly sums: connections that no route delivered."""
 MOMENT_MAX = 1e11
 """The latest valid time, in seconds since the epoch: the year 5138, which `datetime` can represent."""
 
@@ -179,8 +181,11 @@ class Batch:
 
     def count(self, outcome: Outcome, network: NetworkId) -> None:
         """Adds a connection to the hourly sums of its routes and relays, without its host. A route that was tried twice
-        counts once, since the sums are shown as numbers of visits."""
+        counts once, since the sums are shown as numbers of visits. A connection that no route delivered counts as a
+        failure of NO_ROUTE as well."""
         hour = int(outcome.at) // HOUR_S * HOUR_S
+        if outcome.winner is None and outcome.error and outcome.plan.action is not Action.BLOCK:
+            self.routes.setdefault((hour, network, NO_ROUTE), [0, 0, 0, 0])[1] += 1
         attempts: Iterable[Attempt] = outcome.attempts
         if outcome.attempts[1:]:
             attempts = _one_a_route(attempts)

@@ -31,7 +31,7 @@ from tests.support.waiting import until
 
 pytestmark = [pytest.mark.needs("chromium", "axe-core"), pytest.mark.alone, pytest.mark.slow]
 
-SHOWN = {"home": "", "sites": "sites", "site": f"sites/{BLOCKED}", "new": "sites/new.example.org", "relays": "relays",
+SHOWN = {"today": "", "sites": "sites", "site": f"sites/{BLOCKED}", "new": "sites/new.example.org", "relays": "relays",
          "live": "live", "live-rule": "live/rule?host=a.example.org&program=firefox",
          "rules": "rules?url=cdn.ads.example", "log": "log?hours=", "why": "why",
          "networks": "networks", "addons": "addons", "settings": "settings", "forget": "forget?what=all",

@@ -154,6 +154,7 @@ async def test_what_somebody_is_about_to_click_outlives_an_update(world: World, 
     """Rows move while connections come and go: a click must not close another one than was under the pointer."""
     await page.open(f"{await sign_in(page, pages)}relays")
     await until(lambda: world.followers == 1, within_s=20)
+    await page.evaluate("document.querySelector('td button').scrollIntoView({ block: 'center' }); 0")
     box = await page.evaluate("document.querySelector('td button').getBoundingClientRect().toJSON()")
     over = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
     await page.call("Input.dispatchMouseEvent", type="mouseMoved", **over)

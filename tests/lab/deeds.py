@@ -32,7 +32,7 @@ _CODES: dict[str, dict[int, int]] = {
 }
 _BURST_S, _MOST_BURST = 0.25, 32_500
 """A policer's bucket: so many seconds of its rate, and so many bytes at most. Where it lets more pass at once, no speed
-shows it (docs/detection.md, "A comparison of speeds"). So a row at twice the rate is about the rate alone."""
+shows it (docs/detection.md, "Re-tests"). So a row at twice the rate is about the rate alone."""
 _LEAST_BURST = 3000  # bytes: two packets
 _SHAPED_S = 2.0  # what would wait longer for its turn is dropped
 

@@ -19,7 +19,7 @@ from proxy.control.server import ControlServer
 from proxy.model.feature import Page, pages_of
 from tests.support.control_world import World
 
-HOME = Page("home", "Home", ())
+FRONT = Page("today", "Today", ())
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Pages:
     port: int
     api: aiohttp.ClientSession
     accepted: list[socket.socket] = field(default_factory=list)
-    first: Page = HOME
+    first: Page = FRONT
     """The first page of the menu."""
 
     @property
@@ -43,7 +43,7 @@ class Pages:
                 each.shutdown(socket.SHUT_RDWR)
         self.accepted.clear()
 
-    async def code(self, page: str = "home") -> str:
+    async def code(self, page: str = "today") -> str:
         async with self.api.post("/v1/sign-in", json={"page": page}) as answer:
             assert answer.status == 200, await answer.text()
             return str(json.loads(await answer.content.readline())["code"])
@@ -125,7 +125,7 @@ async def dashboard(world: World, folder: Path) -> AsyncIterator[Pages]:
     connector = aiohttp.UnixConnector(path=str(server.address["socket"]))
     try:
         async with aiohttp.ClientSession("http://byway", connector=connector) as api:
-            first = next(iter(pages_of(world.features).values()), HOME)
+            first = next(iter(pages_of(world.features).values()), FRONT)
             yield Pages(port, api, accepted, first)
     finally:
         loop.remove_reader(listening)

@@ -15,7 +15,9 @@ from aiohttp import ClientSession
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_health import Health
 from proxy.detect.verdict.labels import cause_in_words
-from proxy.languages.amounts import clock, moment
+from proxy.languages.amounts import clock
+from proxy.languages.dates import moment_in_words
+from proxy.languages.language import Language
 from proxy.model.feature import Feature
 from tests.support.control_world import World
 from tests.support.dashboard import dashboard
@@ -79,14 +81,18 @@ async def test_every_surface_says_the_same_of_a_site(tmp_path: Path, features: S
             text = await browser.text(f"sites/{host}")
             assert _said(shown) in text, host
             if shown["since"]:
-                assert f"Since {moment(shown['since'])} (" in text, host
+                assert f"Since {_moment(shown['since'])} " in text, host
                 assert clock(shown["since"]) in page, host
             if is_trouble:
                 row = sites[sites.index(f" {host} ") :]
                 assert row.startswith(f" {host} {shown['glyph']} {shown['words']} {shown['because'] or '–'} "), host
-                assert not shown["since"] or moment(shown["since"]) in row[:400], host
+                assert not shown["since"] or _moment(shown["since"]) in row[:400], host
             is_new = shown["words"] in ("blocked", "likely blocked", "intercepted", "slow")
-            assert (f" {host} {shown['because']}, {moment(shown['since'])}" in home) is is_new, host
+            because, since = (
+                shown["because"] or "no cause is known",
+                _moment(shown["since"]),
+            )
+            assert (f" {host} became blocked: {because}, {since}" in home) is is_new, host
             if shown["words"] != "not tested" and (is_listed or then != "behind a portal"):
                 _, report = await browser.get(f"{browser.base}sites/{host}/report?format=md&redact=none&exact=on")
                 (head,) = [line for line in report.splitlines() if line.startswith(f"**{shown['glyph']} ")]
@@ -99,6 +105,10 @@ async def read(api: ClientSession, path: str) -> Any:
     async with api.get(path) as answer:
         assert answer.status == 200, await answer.text()
         return await answer.json()
+
+
+def _moment(at: float) -> str:
+    return moment_in_words(at, now=time.time(), language=Language.ENGLISH)
 
 
 def _said(shown: dict[str, Any]) -> str:

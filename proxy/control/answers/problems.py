@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 from proxy.model.frozen_dataclass import frozen_dataclass
 
@@ -29,3 +31,26 @@ class ProblemJson:
     subject: ProblemSubject
     text: str
     do: str
+
+
+@frozen_dataclass
+class Button:
+    """A button of the dashboard that solves a problem. It posts `fields` to `path`, which is without that of the
+    session; with `leads`, it is a link to `path`, where the person goes on."""
+
+    label: str
+    path: str
+    fields: Mapping[str, str] = MappingProxyType({})
+    leads: bool = False
+
+
+@frozen_dataclass
+class Problem(ProblemJson):
+    """A problem with the buttons that solve it, the most useful first. Documents have no buttons: see `said`."""
+
+    buttons: tuple[Button, ...] = ()
+
+    @property
+    def said(self) -> ProblemJson:
+        """The problem without its buttons."""
+        return ProblemJson(self.subject, self.text, self.do)

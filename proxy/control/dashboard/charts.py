@@ -1,7 +1,8 @@
 """Makes charts as SVG from numbers. Pure.
 
-The page shows the conclusion of a chart in a sentence beside it, and its numbers in a table. So the SVG has no text and
-is hidden from screen readers. Every kind has a colour and a pattern, in `PATTERNS`; the page defines them once.
+The page shows the conclusion of a chart in a sentence beside it, and its numbers in a table. So the SVG has no text but
+the titles of its bars, and is hidden from screen readers; its axes are text of the page, not stretched with it.
+Every kind has a colour and a pattern, in `PATTERNS`; the page defines them once.
 """
 
 from __future__ import annotations
@@ -64,23 +65,64 @@ class Period:
     kind: str
 
 
-def stacked_bars(series: Sequence[Series]) -> Markup:
-    """Returns a stacked bar chart. The highest bar fills the height."""
-    count = max((len(each.values) for each in series), default=0)
-    sums = [sum(each.values[place] for each in series) for place in range(count)]
-    highest = max(sums, default=0)
-    if not highest:
-        return _svg(HEIGHT, "")
-    step = WIDTH / count
-    parts = []
-    for place in range(count):
-        top = float(HEIGHT)
+@frozen_dataclass
+class Bar:
+    """One bar of a chart: its shapes, and its numbers in words."""
+
+    shapes: Markup
+    title: str
+
+
+@frozen_dataclass
+class Bars:
+    """A chart of bars. `marks` are the numbers beside it from the top to zero, `along` the words below it at equal
+    distances. `is_cut`: bars reach beyond the top, and end in a white notch there."""
+
+    bars: Sequence[Bar]
+    marks: Sequence[int]
+    along: Sequence[str]
+    is_cut: bool
+    grid: Markup = Markup('<path class="axis" d="M0 .5H600M0 60H600M0 119.5H600"/>')
+
+
+def stacked_bars(series: Sequence[Series], titles: Sequence[str], along: Sequence[str] = ()) -> Bars:
+    """Returns a chart of stacked bars, with a title for each. All series have the same unit. The top is a round number
+    above the highest bar; when one bar is more than CUT times as high as nine of ten, it is above those instead, so
+    that one busy hour does not flatten the others."""
+    sums = [sum(each.values[place] for each in series) for place in range(len(titles))]
+    usual = sorted(filter(None, sums))
+    highest = usual[-1] if usual else 0
+    ninth = usual[(len(usual) - 1) * 9 // 10] if usual else 0
+    top = round_top(ninth * 2 if highest > CUT * ninth else highest)
+    step = WIDTH / max(len(titles), 1)
+    bars = []
+    for place, title in enumerate(titles):
+        left, high, parts = place * step, float(HEIGHT), list[str]()
         for each in series:
-            height = each.values[place] / highest * HEIGHT
-            if height:
-                top -= height
-                parts.append(_rectangle(place * step + 1, top, step - 2, height, each.kind))
-    return _svg(HEIGHT, "".join(parts))
+            height = min(each.values[place] / top * HEIGHT, high)
+            if height > 0:
+                high -= height
+                parts.append(_rectangle(left + 1, high, step - 2, height, each.kind))
+        if sums[place] > top:
+            parts.append(f'<path class="notch" d="M{left:.1f} 12l{step:.1f}-6v4l-{step:.1f} 6z"/>')
+        parts.append(f'<path class="room" d="M{left:.1f} 0h{step:.1f}v{HEIGHT}h-{step:.1f}z"/>')
+        bars.append(Bar(Markup("".join(parts)), title))  # noqa: S704  # numbers and our own names
+    return Bars(bars, (top, top // 2, 0), along, highest > top)
+
+
+CUT = 4
+"""See `stacked_bars`."""
+
+
+def round_top(highest: int) -> int:
+    """Returns the least even number of the form 1, 2, 4, 6 or 10 times a power of ten that is not below `highest`, at
+    least 2: its half is a whole number."""
+    power = 1
+    while True:
+        for digit in (2, 4, 6, 10):
+            if digit * power >= highest:
+                return digit * power
+        power *= 10
 
 
 @frozen_dataclass

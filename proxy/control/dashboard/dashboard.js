@@ -223,6 +223,32 @@ live.addEventListener("click", (event) => {
   area.setSelectionRange(start, end < 0 ? area.value.length : end);
 });
 
+// The field of the header is completed from the names that Byway knows.
+const asking = document.querySelector("input[data-names]");
+let typing = 0;
+
+asking?.addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(async () => {
+    try {
+      const answer = await fetch(root + "names?typed=" + encodeURIComponent(asking.value), { cache: "no-store" });
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (answer.ok) asking.list.replaceChildren(...page.querySelectorAll("option"));
+    } catch {} // Byway has ended; the page says so
+  }, PAUSE_MS);
+});
+
+// The menu closes as menus do.
+const more = document.querySelector("details.more");
+document.addEventListener("click", (event) => {
+  if (!more.contains(event.target)) more.open = false;
+});
+more.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || !more.open) return;
+  more.open = false;
+  more.querySelector("summary").focus();
+});
+
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "visible") {
     start();

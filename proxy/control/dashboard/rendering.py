@@ -28,7 +28,8 @@ from markupsafe import Markup, escape
 
 from proxy.config.command_name import as_typed, typed_here
 from proxy.control.attempts import result
-from proxy.control.dashboard.kinds import status_kind
+from proxy.control.dashboard.icons import icon
+from proxy.control.dashboard.kinds import DAYS, route_kind, status_kind
 from proxy.control.dashboard.moments import day, moment
 from proxy.control.dashboard.sign_in import Session
 from proxy.languages.amounts import size, span
@@ -89,6 +90,7 @@ def environment(language: Language) -> Environment:
     )
     made.tests["phrase"] = lambda value: isinstance(value, Phrase)
     made.globals |= {"_": _, "ngettext": ngettext, "pgettext": pgettext, "commas": commas, "language": language}
+    made.globals |= {"icon": icon, "days": DAYS}
     made.filters |= {
         "moment": lambda at: moment(at, now=time.time(), language=language),
         "day": lambda at: day(at, now=time.time(), language=language),
@@ -106,6 +108,7 @@ def environment(language: Language) -> Environment:
         "confidence": lambda confidence: confidence.in_words,
         "semicolons": semicolons,
         "kind": status_kind,
+        "route_kind": route_kind,
         "attempt": _attempt,
         "attempts": _attempts,
         "host_path": lambda host: quote(host, safe=""),
@@ -132,5 +135,11 @@ def render(template: str, session: Session, language: Language, **values: Any) -
 
 
 def asset(name: str) -> bytes:
-    """Returns the file of the style sheet or the script."""
-    return (_FOLDER / name).read_bytes()
+    """Returns the file of a style sheet or the script: of the dashboard, or of a feature's own pages."""
+    return (_SHEETS.get(name) or _FOLDER / name).read_bytes()
+
+
+_SHEETS = {file.name: file for file in _FEATURES.glob("*/templates/*.css")}
+
+SHEETS = (*_SHEETS,)
+"""The names of the features' style sheets."""

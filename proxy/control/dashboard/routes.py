@@ -9,9 +9,9 @@ from functools import partial
 
 from aiohttp import web
 
-from proxy.control.dashboard import tab_updates
+from proxy.control.dashboard import names, tab_updates
 from proxy.control.dashboard.answer import PAGE_HEADERS
-from proxy.control.dashboard.rendering import asset
+from proxy.control.dashboard.rendering import SHEETS, asset
 from proxy.control.dashboard.visit import Handler, Route, Visit
 from proxy.control.frame import Frame
 
@@ -22,8 +22,9 @@ async def _asset(visit: Visit, *, name: str, content_type: str) -> web.Response:
     return web.Response(body=body, content_type=content_type, charset="utf-8", headers=PAGE_HEADERS)
 
 
-_ASSETS = {"dashboard.css": "text/css", "dashboard.js": "text/javascript"}
+_ASSETS = {"dashboard.css": "text/css", "dashboard.js": "text/javascript", **dict.fromkeys(SHEETS, "text/css")}
 _OWN = (
+    *names.ROUTES,
     *tab_updates.ROUTES,
     *(Route("GET", name, partial(_asset, name=name, content_type=kind)) for name, kind in _ASSETS.items()),
 )

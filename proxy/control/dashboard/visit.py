@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -27,7 +29,7 @@ from proxy.languages.dates import time_of_day
 from proxy.languages.language import Language
 from proxy.model import AutoMode
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.model.phrase import _
+from proxy.model.phrase import _, ngettext
 from proxy.setup.mode_switch import ModeSwitch
 from proxy.wire.html_page import element
 
@@ -81,6 +83,11 @@ class Visit:
             here=here,
             notice=notice,
             mode=mode_mark(self.parts.modes),
+            is_paused=bool(self.parts.modes.paused_until),
+            can_pause="today" in self.frame.pages,
+            can_ask="sites" in self.frame.pages,
+            network=network_name(self.parts),
+            network_page="networks" if "networks" in self.frame.pages else "",
             is_answer=self.request.method == "POST",  # to a form, with the input of the user
             view=view,
         )
@@ -166,10 +173,22 @@ class Visit:
                 streams.discard(task)
 
 
+def network_name(parts: Dependencies) -> str:
+    """Returns the name of this network, as in `[networks]`, or the words for one without a name."""
+    here = parts.network()
+    return next((name for name, its in parts.settings.networks.items() if its == here), _("unnamed network"))
+
+
 def mode_mark(modes: ModeSwitch) -> str:
     """Returns the text on every page while a pause or a mode replaces AUTO; empty when none does."""
     if modes.paused_until:
-        return _("Paused until {time}", time=time_of_day(modes.paused_until))
+        left = math.ceil((modes.paused_until - time.time()) / 60)
+        return ngettext(
+            "Paused until {time}, {count} minute left",
+            "Paused until {time}, {count} minutes left",
+            max(left, 1),
+            time=time_of_day(modes.paused_until),
+        )
     return _MODE_MARKS.get(modes.mode, "")
 
 

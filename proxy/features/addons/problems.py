@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from proxy.control.answers.problems import ProblemJson, ProblemSubject
+from proxy.control.answers.problems import Button, Problem, ProblemSubject
 from proxy.control.frame import Moment
 from proxy.extend.manager import AddonState
 from proxy.model.phrase import _
 from proxy.wire.relay_url import redact
 
 
-async def problems(moment: Moment) -> list[ProblemJson]:
+async def problems(moment: Moment) -> list[Problem]:
     """Returns the present problems."""
     parts = moment.frame.parts
     return present(parts.addons(), parts.counters().get("addons_missing"))
 
 
-def present(addons: Sequence[AddonState], missing: object) -> list[ProblemJson]:
+def present(addons: Sequence[AddonState], missing: object) -> list[Problem]:
     """As `problems`. `missing` is a sentence about configured addons without a file; empty or None: there are none."""
-    return [ProblemJson(ProblemSubject.ADDONS, text, do) for text, do in _problems(addons, missing)]
+    return [Problem(ProblemSubject.ADDONS, text, do, (_ADDONS,)) for text, do in _problems(addons, missing)]
+
+
+_ADDONS = Button(_("Show"), "addons", leads=True)
 
 
 def _problems(addons: Sequence[AddonState], missing: object) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
-from proxy.control.answers.problems import ProblemJson
+from proxy.control.answers.problems import Problem
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.frame import Moment
 from proxy.control.pac import Pac
@@ -46,7 +46,7 @@ class SetupView:
     desktop: str
     is_system_proxy: bool
     others: str
-    problems: Sequence[ProblemJson]
+    problems: Sequence[Problem]
     errors: Sequence[str]
 
 

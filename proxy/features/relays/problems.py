@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from proxy.control.answers.problems import ProblemJson, ProblemSubject
+from proxy.control.answers.problems import Button, Problem, ProblemSubject
 from proxy.control.frame import Moment
 from proxy.detect.relay_health import RelayHealth
 from proxy.detect.relay_ways import RelayObstacle
@@ -14,7 +14,7 @@ from proxy.model.phrase import _
 from proxy.wire.relay_url import redact
 
 
-async def problems(moment: Moment) -> list[ProblemJson]:
+async def problems(moment: Moment) -> list[Problem]:
     """Returns the present problems."""
     parts = moment.frame.parts
     health = parts.health
@@ -29,7 +29,7 @@ async def problems(moment: Moment) -> list[ProblemJson]:
     return [
         *found,
         *(
-            ProblemJson(ProblemSubject.RELAYS, problem.text, problem.do)
+            Problem(ProblemSubject.RELAYS, problem.text, problem.do)
             for subscription in await subscriptions_of(parts, moment.now)
             for problem in subscription.problems
         ),
@@ -43,20 +43,28 @@ def present(
     obstacles: Mapping[str, RelayObstacle],
     *,
     network_allows_few: bool,
-) -> list[ProblemJson]:
+) -> list[Problem]:
     """As `problems`. `relays` are those in use. `failing` returns whether a relay failed so often that it is used last.
     `obstacles` are by relay name. `network_allows_few`: see `RelayFault.fix`."""
 
-    def texts() -> Iterator[tuple[str, str]]:
+    def texts() -> Iterator[tuple[str, str, str]]:
         for name in relays:
             state = health(name)
             if (noted := state.fault) is not None:
                 text = _("Relay {relay} fails: {fault}.", relay=name, fault=noted.fault.text)
-                yield text, noted.fault.fix(name, network_allows_few=network_allows_few)
+                yield name, text, noted.fault.fix(name, network_allows_few=network_allows_few)
             elif failing(name):
                 text = _("Relay {relay} keeps failing: {error}", relay=name, error=redact(state.last_error))
-                yield text, f"byway relay test {name}"
+                yield name, text, f"byway relay test {name}"
             if (obstacle := obstacles.get(name)) is not None:
-                yield obstacle.text(name), obstacle.fix(name)
+                yield name, obstacle.text(name), obstacle.fix(name)
 
-    return [ProblemJson(ProblemSubject.RELAYS, text, do) for text, do in texts()]
+    return [Problem(ProblemSubject.RELAYS, text, do, _buttons(name)) for name, text, do in texts()]
+
+
+def _buttons(name: str) -> tuple[Button, ...]:
+    return (
+        Button(_("Test again"), "relays/test", {"relay": name}),
+        Button(_("Disable"), "relays/edit", {"relay": name, "do": "disable"}),
+        Button(_("Show"), "relays", leads=True),
+    )

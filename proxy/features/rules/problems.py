@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from proxy.control.answers.problems import ProblemJson, ProblemSubject
+from proxy.control.answers.problems import Button, Problem, ProblemSubject
 from proxy.control.frame import Moment
 from proxy.features.rules.list_answers import ListJson
 from proxy.features.rules.lists import describe
 from proxy.model.phrase import _, ngettext
 
 
-async def problems(moment: Moment) -> list[ProblemJson]:
+async def problems(moment: Moment) -> list[Problem]:
     """Returns the present problems."""
     parts, now = moment.frame.parts, moment.now
     setup = parts.setup()
     return present(await describe(setup.settings.list, setup.router.rules.lists, parts.copies, now), now)
 
 
-def present(lists: Sequence[ListJson], now: float) -> list[ProblemJson]:
+def present(lists: Sequence[ListJson], now: float) -> list[Problem]:
     """As `problems`."""
-    return [ProblemJson(ProblemSubject.CONFIGURATION, text, do) for text, do in _problems(lists, now)]
+    return [Problem(ProblemSubject.CONFIGURATION, text, do, (_RULES,)) for text, do in _problems(lists, now)]
+
+
+_RULES = Button(_("Show"), "rules", leads=True)
 
 
 def _problems(lists: Sequence[ListJson], now: float) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from proxy.config.relays import lost_overrides
 from proxy.control.access import Refused
 from proxy.control.answers.mode import ModeJson
 from proxy.control.answers.overrides import overrides_json
-from proxy.control.answers.problems import ProblemJson
+from proxy.control.answers.problems import Problem
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame, Moment
 from proxy.detect.verdict.labels import hello_limits
@@ -31,7 +31,7 @@ from proxy.wire.relay_url import redact
 _SUCCESS_WINDOW_S = 86_400.0
 
 
-async def problems(moment: Moment) -> tuple[ProblemJson, ...]:
+async def problems(moment: Moment) -> tuple[Problem, ...]:
     """Returns the problems that belong to no other feature."""
     return present(await moment.once(_snapshot))
 
@@ -114,7 +114,7 @@ class StatusEndpoints:
             network_state=snapshot.network,
             mode=ModeJson.of(parts.modes),
             traffic=snapshot.traffic,
-            problems=problems,
+            problems=tuple(problem.said for problem in problems),
             notices=tuple(map(redact, notices)),
             live=live,
             overrides=overrides_json({host: override for host, override in parts.overrides.items() if override.until}),

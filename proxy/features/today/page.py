@@ -1,47 +1,53 @@
-"""The home page: one sentence first, then problems, the mode, the routes of the last day, and changed sites."""
+"""The page Today: a sentence first, then four facts, the visits of the last day, the blocked sites, what to do and what
+changed."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from aiohttp import web
-from markupsafe import Markup
 
 from proxy.config.suggestions import one_of, quoted
 from proxy.control.access import Refused
 from proxy.control.answers.mode import ModeJson
-from proxy.control.answers.problems import ProblemJson
-from proxy.control.dashboard.charts import HOURS, Series, first_hour, stacked_bars
+from proxy.control.answers.problems import Problem
+from proxy.control.dashboard.charts import HOURS, Bars, Series, first_hour, stacked_bars
 from proxy.control.dashboard.kinds import route_kind
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.frame import Moment
 from proxy.control.request_parsing import parse_field, parse_number
+from proxy.control.site_days import SiteDays, site_days
 from proxy.control.site_states import KnownSite
-from proxy.detect.verdict.labels import cause_in_words
+from proxy.detect.scopes import registrable
+from proxy.detect.verdict.labels import cause_in_words, network_in_words
 from proxy.detect.verdict.site_status import BLOCKS, OF_NETWORKS
 from proxy.features.today.answers import StatusAnswer
 from proxy.features.today.endpoints import StatusEndpoints
-from proxy.features.today.relay_rows import relay_rows
 from proxy.languages.amounts import share
 from proxy.languages.dates import time_of_day
-from proxy.model import TROUBLED, AutoMode, State
+from proxy.model import TROUBLED, AutoMode, Cause, NetworkState, State
 from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, commas, ngettext, pgettext, sentences
-from proxy.probe.site_name import names_of
 from proxy.store import queries
 from proxy.store.logged import StatusChange
 from proxy.store.route_queries import RouteHour
-from proxy.store.rows import HOUR_S
+from proxy.store.rows import HOUR_S, NO_ROUTE
 
 _DAY_S = 86_400.0
-_NAMED = 3
-"""The most routes in the sentence."""
+
+NETWORKS: Mapping[NetworkState, str] = {
+    NetworkState.OFFLINE: _("No internet"),
+    NetworkState.PORTAL: _("Login page of the network"),
+    NetworkState.RESTRICTED: _("Only some sites open here"),
+    NetworkState.NO_HTTPS: _("HTTPS is blocked here"),
+    NetworkState.SHUT: _("Only some sites open here"),
+    NetworkState.INSPECTED: _("TLS is intercepted here"),
+}
+"""The faults of a network as a whole, in a few words."""
 
 MODES: Mapping[AutoMode, str] = {
     AutoMode.AUTO: _("direct first, another route if a site is blocked"),
@@ -62,59 +68,100 @@ _REPLACED: Mapping[AutoMode, str] = {
 """The first sentence while a pause or a mode replaces AUTO: then the routes that open sites are not used."""
 
 
+ROWS_MAX = 25
+"""The most blocked sites on the page, and NEWS_MAX the most changes; the page of sites has all."""
+NEWS_MAX = 20
+
+
 @frozen_dataclass
-class NewStatus:
-    """A site whose status changed."""
+class Tile:
+    """One fact: its kind in the style sheet ("good", "warn", "bad" or "quiet"), a few words, more words, and the path
+    of the page about it, which may be empty."""
+
+    kind: str
+    words: str
+    more: str
+    path: str = ""
+
+
+@frozen_dataclass
+class BlockedSite:
+    """A blocked site: the name that stands for it, how many more names of it are blocked alike, and what is known of
+    it. `works_by` is the route that opens it; empty: none, or none is known."""
+
+    name: str
+    more: int
+    since: float
+    because: str
+    works_by: str
+    days: SiteDays
+
+
+@frozen_dataclass
+class News:
+    """A site whose status changed; `because` is empty when it became free."""
 
     scope: str
     because: str
     at: float
+    is_blocked: bool
 
 
 @frozen_dataclass
-class HomeView:
+class TodayView:
     """The values for the template of the page."""
 
     sentence: str
-    problems: Sequence[ProblemJson]
+    tiles: Sequence[Tile]
+    problems: Sequence[Problem]
+    closed: Sequence[str]
+    """The blocked sites that no route opened, to measure."""
     mode: ModeJson
     mode_sentence: str
     modes: Mapping[AutoMode, str]
     has_visits: bool
-    picture: Markup
+    plot: Bars
     conclusion: str
     series: Sequence[Series]
     hours: Sequence[Sequence[str | int]]
-    blocked: Sequence[NewStatus]
-    free: Sequence[NewStatus]
-    relays: Sequence[Any] | None
-    """The relays of the status, those of a subscription as one; None: there is no page of relays."""
-    known: Sequence[str]
-    """Names of sites, to complete the input."""
+    blocked: Sequence[BlockedSite]
+    others: int
+    """The number of blocked sites that are not on the page."""
+    network_name: str
+    news: Sequence[News]
 
 
-def home_view(
+def today_view(
     status: StatusAnswer,
+    problems: Sequence[Problem],
     sites: Sequence[KnownSite],
+    blocked: Sequence[Sequence[KnownSite]],
+    days: Mapping[str, SiteDays],
     hours: Sequence[RouteHour],
     changes: Sequence[StatusChange],
     *,
-    has_relays: bool,
-) -> HomeView:
-    """Returns the page. `sites` are those in trouble on this network, `hours` are those since `first_hour`, and
-    `changes` are the changes of status in the last day, on any network, in the form of the store. `has_relays`: whether
-    there is a page of relays."""
+    resolver_fails: bool,
+    browser_seen: bool,
+    pages: Container[str],
+) -> TodayView:
+    """Returns the page. `sites` are those in trouble on this network, `blocked` those of `blocked_alike`, with the
+    `days` of the first of each on the page, `hours` are those since `first_hour`, and
+    `changes` are the changes of status in the last day, on any network, in the form of the store. `browser_seen`:
+    whether this browser has just used the proxy. `pages` are the names of those that there are."""
     series = _series(hours, status.now)
-    here = sorted((change for change in changes if change.network == status.network), key=lambda change: change.at)
-    newest = {change.scope: change for change in here}
-    troubled = {site.stored.scope for site in sites}
     paused = status.mode.paused_until
-    return HomeView(
+    return TodayView(
         sentence=_PAUSED.given(time=time_of_day(paused))
         if paused
-        else _REPLACED.get(AutoMode(status.mode.mode))
-        or (status.traffic.text if status.traffic else sentence(sites, status.network_name)),
-        problems=status.problems,
+        else _REPLACED.get(AutoMode(status.mode.mode)) or (status.traffic.text if status.traffic else sentence(sites)),
+        tiles=[
+            _internet(status),
+            _dns(sites, resolver_fails=resolver_fails),
+            *([_relays(status)] if "relays" in pages else []),
+            _browser(browser_seen, "setup" if "setup" in pages else ""),
+        ],
+        problems=problems,
+        closed=[site.name for site in sites if BLOCKS & site.called and _has_failed(site)][:NEWS_MAX],
         mode=status.mode,
         mode_sentence=sentences(
             [
@@ -125,57 +172,131 @@ def home_view(
         ),
         modes=MODES,
         has_visits=any(map(sum, (each.values for each in series))),
-        picture=stacked_bars(series),
+        plot=_plot(series, status.now),
         conclusion=_conclusion(series),
         series=series,
         hours=_table(series, status.now),
-        blocked=_latest_first(
-            NewStatus(site.name_and_port, cause_in_words(site.state.cause), site.state.since)
-            for site in sites
-            if site.state.status in BLOCKS and site.state.since >= status.now - _DAY_S
-        ),
-        free=_latest_first(
-            NewStatus(change.scope, "", change.at)
-            for change in newest.values()
-            if change.before in TROUBLED and change.after == State.WORKS and change.scope not in troubled
-        ),
-        relays=relay_rows(status.relays, status.groups, lambda each: str(each.name)) if has_relays else None,
-        known=names_of(site.stored.scope for site in sites),
+        blocked=[_row(names, days) for names in blocked[:ROWS_MAX]],
+        others=len(blocked[ROWS_MAX:]),
+        network_name=status.network_name,
+        news=_news(status, sites, changes),
     )
 
 
-def sentence(sites: Sequence[KnownSite], network_name: str) -> str:
-    """Returns a sentence with the number of blocked sites and the routes that open them."""
-    here = _("on {network}", network=network_name) if network_name else _("on this network")
+def _internet(status: StatusAnswer) -> Tile:
+    problem = network_in_words(status.network_state)
+    if problem is not None:
+        kind = "bad" if status.network_state is NetworkState.OFFLINE else "warn"
+        return Tile(kind, NETWORKS[status.network_state], problem[0])
+    if status.traffic is not None:
+        return Tile("bad", _("Nothing opens"), status.traffic.text)
+    return Tile("good", _("Internet works"), _("no fault of this network is known"))
+
+
+def _dns(sites: Sequence[KnownSite], *, resolver_fails: bool) -> Tile:
+    lies = sum(site.state.cause is Cause.DNS for site in sites)
+    if resolver_fails:
+        return Tile("bad", _("DNS does not answer"), _("the network's name server fails"))
+    if lies:
+        words = ngettext("DNS lies for {count} name", "DNS lies for {count} names", lies)
+        return Tile("warn", words, _("encrypted DNS is used for them"))
+    return Tile("good", _("DNS answers"), _("no false answer is known"))
+
+
+_WORKS, _FAILING = "works", "failing"
+"""States of relays in an answer."""
+_NAMED = 2
+"""The most relays that a fact names."""
+
+
+def _relays(status: StatusAnswer) -> Tile:
+    """Says how many relays work. Those of a subscription, which may be hundreds, are one, which works if one of them
+    does."""
+    subscribed = {str(group.name) for group in status.groups}
+    states = dict[str, set[str]]()
+    for relay in status.relays:
+        first, slash, _rest = str(relay.name).partition("/")
+        if relay.enabled:
+            states.setdefault(first if slash and first in subscribed else str(relay.name), set()).add(str(relay.state))
+    if not states:
+        return Tile("warn", _("No relay"), _("a site that only a relay opens stays closed"), "relays")
+    works = [name for name, found in states.items() if _WORKS in found]
+    failing = [name for name, found in states.items() if found == {_FAILING}]
+    words = ngettext("{works} of {count} relay works", "{works} of {count} relays work", len(states), works=len(works))
+    if failing:
+        more = _("{name} fails") if not failing[1:] else ngettext("{count} fails", "{count} fail", len(failing))
+        return Tile("bad" if not works else "warn", words, more.given(name=failing[0]), "relays")
+    if works:
+        return Tile("good", words, commas(works[:_NAMED]), "relays")
+    return Tile("quiet", words, _("the others are not tested"), "relays")
+
+
+def _browser(seen: bool, path: str) -> Tile:
+    if seen:
+        return Tile("good", _("This browser uses Byway"), _("it sent a request a moment ago"), path)
+    return Tile("quiet", _("This browser was not seen"), _("open any site, or set it up"), path)
+
+
+def blocked_alike(sites: Sequence[KnownSite]) -> list[list[KnownSite]]:
+    """Returns the blocked sites, the latest first. Names of one registrable domain that are blocked alike, with one way
+    that opens them, are together, the shortest first."""
+    alike: dict[tuple[str, Cause | str, str], list[KnownSite]] = {}
+    for site in sorted(sites, key=lambda site: (-site.state.since, len(site.name), site.name)):
+        if BLOCKS & site.called:
+            key = (registrable(site.name.removeprefix("*.")), site.state.cause, _works_by(site))
+            alike.setdefault(key, []).append(site)
+    return [sorted(names, key=lambda site: (len(site.name_and_port), site.name_and_port)) for names in alike.values()]
+
+
+def _row(names: Sequence[KnownSite], days: Mapping[str, SiteDays]) -> BlockedSite:
+    first = names[0]
+    because = cause_in_words(first.state.cause)
+    return BlockedSite(
+        first.name_and_port, len(names) - 1, first.state.since, because, _works_by(first), days[first.name]
+    )
+
+
+def _news(status: StatusAnswer, sites: Sequence[KnownSite], changes: Sequence[StatusChange]) -> list[News]:
+    here = sorted((change for change in changes if change.network == status.network), key=lambda change: change.at)
+    newest = {change.scope: change for change in here}
+    troubled = {site.stored.scope for site in sites}
+    news = [
+        News(site.name_and_port, cause_in_words(site.state.cause), site.state.since, is_blocked=True)
+        for site in sites
+        if site.state.status in BLOCKS and site.state.since >= status.now - _DAY_S
+    ]
+    news += [
+        News(change.scope, "", change.at, is_blocked=False)
+        for change in newest.values()
+        if change.before in TROUBLED and change.after == State.WORKS and change.scope not in troubled
+    ]
+    return sorted(news, key=lambda site: -site.at)[:NEWS_MAX]
+
+
+def sentence(sites: Sequence[KnownSite]) -> str:
+    """Returns a sentence with the number of blocked sites, and how many of them open."""
     blocked = [site for site in sites if BLOCKS & site.called]
     if not blocked:
-        return _("No blocked sites are known {here}.", here=here)
-    routes = Counter(_route_name(_works_by(site)) for site in blocked)
-    failed = sum(_has_failed(site) for site in blocked)
-    unknown = routes.pop("", 0) - failed
-    working: list[str] = [
-        ngettext("{count} works through {route}", "{count} work through {route}", count, route=route)
-        for route, count in routes.most_common(_NAMED)
+        return _("No blocked sites are known here.")
+    closed = sum(_has_failed(site) for site in blocked)
+    unknown = sum(not _works_by(site) for site in blocked) - closed
+    opened = len(blocked) - closed - unknown
+    many = len(blocked) > 1
+    parts = [
+        ngettext("{count} site is blocked here.", "{count} sites are blocked here.", len(blocked)),
+        _OPENS.given(count=opened) if opened and not many else "",
+        ngettext("{count} opens anyway.", "{count} open anyway.", opened) if opened and many else "",
+        _("It does not open.") if closed and not many else "",
+        ngettext("{count} does not open.", "{count} do not open.", closed) if closed and many else "",
+        ngettext("For {count} no way is known yet.", "For {count} no ways are known yet.", unknown)
+        if unknown and many
+        else "",
+        _("No way to open it is known yet.") if unknown and not many else "",
     ]
-    if rest := routes.total() - sum(count for _, count in routes.most_common(_NAMED)):
-        working.append(ngettext("{count} through other routes", "{count} through other routes", rest))
-    if failed:
-        working.append(
-            ngettext("{count} does not open", "{count} do not open", failed)
-            if working or unknown
-            else pgettext("blocked sites", "none opens")
-        )
-    if unknown:
-        working.append(
-            ngettext("no route is known for {count} of them", "no routes are known for {count} of them", unknown)
-        )
-    return ngettext(
-        "{count} site is blocked {here}: {details}.",
-        "{count} sites are blocked {here}: {details}.",
-        len(blocked),
-        here=here,
-        details=commas(working),
-    )
+    return sentences(parts)
+
+
+_OPENS = _("It opens anyway.")
 
 
 def _series(hours: Sequence[RouteHour], now: float) -> Sequence[Series]:
@@ -184,15 +305,33 @@ def _series(hours: Sequence[RouteHour], now: float) -> Sequence[Series]:
     for each in hours:
         place = (each.at - first) // HOUR_S
         if 0 <= place < HOURS:
-            sums[route_kind(each.route)][place] += each.delivered
-            sums["failed"][place] += each.failed
-    names = {
-        "direct": pgettext("route", "Direct"),
-        "strategy": _("Local strategy"),
-        "relay": _("Relay"),
-        "failed": _("Failed attempts"),
-    }
-    return [Series(name, kind, tuple(sums[kind])) for kind, name in names.items()]
+            if each.route == NO_ROUTE:
+                sums["failed"][place] += each.failed
+            else:
+                sums[route_kind(each.route)][place] += each.delivered
+    return [Series(name, kind, tuple(sums[kind])) for kind, name in SERIES.items()]
+
+
+SERIES: Mapping[str, str] = {
+    "direct": pgettext("route", "Direct"),
+    "strategy": _("Local strategy"),
+    "relay": _("Relay"),
+    "failed": _("Did not open"),
+}
+
+
+def _plot(series: Sequence[Series], now: float) -> Bars:
+    first = first_hour(now)
+    titles = []
+    for place in range(HOURS):
+        at = first + place * HOUR_S
+        counts = [
+            _("{name}: {count}", name=each.name, count=each.values[place]) for each in series if each.values[place]
+        ]
+        hour = _("{start} to {end}", start=time_of_day(at), end=time_of_day(at + HOUR_S))
+        titles.append(_("{hour}: {counts}", hour=hour, counts=commas(counts)) if counts else hour)
+    along = [time_of_day(first + place * HOUR_S) for place in range(0, HOURS, HOURS // 4)]
+    return stacked_bars(series, titles, [*along, pgettext("time", "now")])
 
 
 def _conclusion(series: Sequence[Series]) -> str:
@@ -208,7 +347,7 @@ def _conclusion(series: Sequence[Series]) -> str:
     return sentences(
         [
             _("{visits}: {shares}.", visits=visits, shares=commas(parts)) if parts else _("{visits}.", visits=visits),
-            ngettext("{count} attempt failed.", "{count} attempts failed.", failed),
+            ngettext("{count} did not open.", "{count} did not open.", failed) if failed else "",
         ]
     )
 
@@ -223,10 +362,6 @@ def _table(series: Sequence[Series], now: float) -> Sequence[Sequence[str | int]
     return rows
 
 
-def _route_name(route: str) -> str:
-    return _("a local strategy") if route.startswith("direct|") else route
-
-
 def _works_by(site: KnownSite) -> str:
     """Returns the route that opens a blocked site; behind a portal, the one that opened it last."""
     return site.stored.last_good if site.state.status in OF_NETWORKS else site.state.works_by
@@ -237,20 +372,28 @@ def _has_failed(site: KnownSite) -> bool:
     return site.state.status not in BLOCKS and not _works_by(site) and site.state.status not in OF_NETWORKS
 
 
-def _latest_first(sites: Iterable[NewStatus]) -> list[NewStatus]:
-    return sorted(sites, key=lambda site: -site.at)
-
-
-async def _home(visit: Visit) -> web.Response:
+async def _today(visit: Visit) -> web.Response:
     visit.query()
-    moment = Moment(visit.frame, time.time())
+    moment, parts = Moment(visit.frame, time.time()), visit.parts
     status = await visit.frame.one(StatusEndpoints).of(moment)
-    rows = await asyncio.to_thread(visit.parts.store.route_hours, first_hour(status.now))
-    await visit.parts.flush()
-    changes = [change for change in await visit.parts.read(queries.changes) if change.at >= status.now - _DAY_S]
-    has_relays = "relays" in visit.frame.pages
-    view = home_view(status, await moment.troubled(), rows, changes, has_relays=has_relays)
-    return await visit.page("home.html", here="", view=view)
+    rows = await asyncio.to_thread(parts.store.route_hours, first_hour(status.now))
+    await parts.flush()
+    changes = [change for change in await parts.read(queries.changes) if change.at >= status.now - _DAY_S]
+    sites = await moment.troubled()
+    blocked = blocked_alike(sites)
+    view = today_view(
+        status,
+        await visit.frame.problems(moment),
+        sites,
+        blocked,
+        await site_days(parts, [names[0] for names in blocked[:ROWS_MAX]], status.now),
+        rows,
+        changes,
+        resolver_fails=parts.beliefs.resolver_fails(parts.network()),
+        browser_seen=parts.recent_clients.has_used(visit.request.headers.get("User-Agent", "")),
+        pages=visit.frame.pages,
+    )
+    return await visit.page("today.html", here="", view=view)
 
 
 async def _set_mode(visit: Visit) -> web.Response:
@@ -286,4 +429,4 @@ def _switched(visit: Visit, switch: Callable[[], None], notice: str) -> web.Resp
     return visit.see_other("", notice)
 
 
-ROUTES = (Route("GET", "", _home), Route("POST", "mode", _set_mode), Route("POST", "pause", _set_pause))
+ROUTES = (Route("GET", "", _today), Route("POST", "mode", _set_mode), Route("POST", "pause", _set_pause))

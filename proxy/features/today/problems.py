@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 
-from proxy.control.answers.problems import ProblemJson, ProblemSubject
+from proxy.control.answers.problems import Problem, ProblemSubject
 from proxy.detect.verdict.labels import network_in_words, wrong_clock
 from proxy.features.today.answers import TrafficJson
 from proxy.model import NetworkState
@@ -38,7 +38,7 @@ class StatusSnapshot:
     traffic: TrafficJson | None = None
 
 
-def present(status: StatusSnapshot) -> tuple[ProblemJson, ...]:
+def present(status: StatusSnapshot) -> tuple[Problem, ...]:
     """Returns the problems."""
     parts = (
         (ProblemSubject.TRAFFIC, _of_traffic),
@@ -47,7 +47,7 @@ def present(status: StatusSnapshot) -> tuple[ProblemJson, ...]:
         (ProblemSubject.LOG, _of_log),
         (ProblemSubject.BYWAY, _of_faults),
     )
-    return tuple(ProblemJson(subject, text, do) for subject, part in parts for text, do in part(status))
+    return tuple(Problem(subject, text, do) for subject, part in parts for text, do in part(status))
 
 
 def _of_traffic(status: StatusSnapshot) -> Problems:

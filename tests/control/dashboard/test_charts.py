@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from proxy.control.dashboard.charts import (
     HEIGHT,
     LANE,
     PATTERNS,
     WIDTH,
     Band,
+    Bars,
     Period,
     Series,
     bands,
+    round_top,
     stacked_bars,
     timeline,
 )
@@ -28,8 +32,17 @@ def boxes(svg: object) -> list[Box]:
     return [(kind, float(x), float(y), float(width), float(height)) for kind, x, y, width, height in found]
 
 
-def test_bars_are_stacked_and_the_highest_fills_the_chart() -> None:
-    found = boxes(stacked_bars([Series("Direct", "direct", (3, 0, 1)), Series("Relay", "relay", (1, 0, 1))]))
+def stacked(*values: tuple[int, ...]) -> Bars:
+    kinds = ("direct", "relay")
+    series = [Series(kind, kind, each) for kind, each in zip(kinds, values, strict=False)]
+    return stacked_bars(series, [f"hour {place}" for place in range(len(values[0]) if values else 0)])
+
+
+def test_bars_are_stacked_below_a_round_number() -> None:
+    plot = stacked((3, 0, 1), (1, 0, 1))
+    assert (plot.marks, plot.is_cut) == ((4, 2, 0), False)
+    assert [bar.title for bar in plot.bars] == ["hour 0", "hour 1", "hour 2"]
+    found = boxes("".join(bar.shapes for bar in plot.bars))
     assert [(kind, x, y, height) for kind, x, y, _, height in found] == [
         ("direct", 1, HEIGHT / 4, HEIGHT * 3 / 4),
         ("relay", 1, 0, HEIGHT / 4),
@@ -39,9 +52,27 @@ def test_bars_are_stacked_and_the_highest_fills_the_chart() -> None:
     assert all(width == WIDTH / 3 - 2 for _, _, _, width, _ in found)
 
 
+def test_one_busy_hour_does_not_flatten_the_others() -> None:
+    plot = stacked((900, *[7, 9, 8, 10, 6] * 3))
+    assert (plot.marks, plot.is_cut) == ((20, 10, 0), True)
+    assert "notch" in plot.bars[0].shapes
+    assert "notch" not in plot.bars[1].shapes
+    heights = [height for _, _, _, _, height in boxes("".join(bar.shapes for bar in plot.bars))]
+    assert heights[0] == HEIGHT
+    assert min(heights) == HEIGHT * 6 / 20
+
+
+@pytest.mark.parametrize(
+    ("highest", "top"), [(0, 2), (1, 2), (3, 4), (5, 6), (7, 10), (11, 20), (61, 100), (1_234, 2_000)]
+)
+def test_the_top_of_a_chart_is_round_and_its_half_is_whole(highest: int, top: int) -> None:
+    assert round_top(highest) == top
+    assert top % 2 == 0
+
+
 def test_a_chart_of_nothing_is_empty() -> None:
-    assert not boxes(stacked_bars([]))
-    assert not boxes(stacked_bars([Series("Direct", "direct", (0, 0))]))
+    assert not stacked().bars
+    assert not boxes("".join(bar.shapes for bar in stacked((0, 0)).bars))
     assert not boxes(timeline([Period(0, 1, "dns")], 5, 5))
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.control.answers.problems import ProblemJson
+from proxy.control.answers.problems import Problem
 from proxy.detect.relay_faults import NotedFault, RelayFault
 from proxy.detect.relay_health import RelayHealth
 from proxy.detect.relay_ways import Obstacle, RelayObstacle
@@ -23,7 +23,7 @@ def told(
     failing: bool = False,
     obstacles: Mapping[str, RelayObstacle] | None = None,
     network_allows_few: bool = False,
-) -> list[ProblemJson]:
+) -> list[Problem]:
     return present(["tor"], lambda _: health, lambda _: failing, obstacles or {}, network_allows_few=network_allows_few)
 
 

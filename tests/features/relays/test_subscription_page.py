@@ -104,10 +104,10 @@ async def test_a_relay_of_one_that_fails_is_no_problem_by_itself(world: World, b
 
 
 @pytest.mark.uses("today")
-async def test_the_front_page_has_one_row_for_all_relays_of_one(world: World, browser: Browser) -> None:
+@pytest.mark.uses("today")
+async def test_the_front_page_counts_all_relays_of_one_as_one(world: World, browser: Browser) -> None:
     text = read((await browser.get(browser.base))[1])
-    assert "tor : not tested" in text
-    assert "shop : shop/DE: works" in text
+    assert "1 of 2 relays work shop" in text
     assert "shop/NL" not in text
 
 
