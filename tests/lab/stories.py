@@ -7,8 +7,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tests.lab.country import Country
+from tests.lab.visitor import Visit
 
 Story = Callable[..., Awaitable[None]]
+
+
+async def reloaded(country: Country, visit: Callable[[], Awaitable[Visit]]) -> Visit:
+    """Makes a visit, and once more if no page came and the relay is not perfect: one that restarts breaks pages off,
+    whatever Byway does."""
+    seen = await visit()
+    return seen if seen.genuine or country.conditions.is_fair else await visit()
 
 
 def in_country(story: Story) -> Story:

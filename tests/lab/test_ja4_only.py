@@ -22,6 +22,7 @@ from tests.lab.messages import whole_hello
 from tests.lab.origins import Conduct
 from tests.lab.rules_2025 import Ja4AnswerDrop, Ja4Drop
 from tests.lab.scenarios import FINE, TROUBLED
+from tests.lab.stories import reloaded
 from tests.lab.visitor import Visit
 from tests.support.waiting import until_read
 
@@ -94,7 +95,7 @@ async def test_the_hello_of_the_visits_program_is_filtered(folder: Path) -> None
     async with living(folder) as (country, byway):
         program = browser(country)
         country.rules.set([Ja4Drop(fingerprint(program))])
-        assert (await visit(country, byway, program)).genuine, "by a relay"
+        assert (await reloaded(country, lambda: visit(country, byway, program))).genuine, "by a relay"
         await byway.until_counted(SITE)
         before = await byway.belief(SITE)
         answer = await why(byway)
@@ -170,7 +171,7 @@ async def test_what_one_program_cannot_open_is_blocked_until_another_one_has_ope
         country.rules.set([Ja4Drop(fingerprint(program))])
 
         async def leads_to(wanted: State, visitor: ssl.SSLContext) -> bool:
-            assert (await visit(country, byway, visitor)).genuine
+            assert (await reloaded(country, lambda: visit(country, byway, visitor))).genuine
             return State((await byway.belief(SITE))["state"]) is wanted
 
         await until_read(lambda: leads_to(State.BLOCKED, program), within_s=60.0)

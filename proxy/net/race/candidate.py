@@ -106,6 +106,18 @@ class Candidate:
             )
         )
 
+    @property
+    def broke_off(self) -> bool:
+        """Whether its relay had opened a path, and the path ended before a byte of the answer, for the first time in
+        this race: the relay may have restarted, or the site has ended it."""
+        return (
+            self.phase is Phase.FAILED
+            and bool(self.route.relays)
+            and self.stage is Stage.FIRST_BYTE
+            and self.symptom in (Symptom.EOF, Symptom.RESET)
+            and not (self.answer or self.is_retry)
+        )
+
     def poll_connect(self, connecting: Connecting, notify: Notify, now: float) -> None:
         """Takes the result of the connect that is under way, if there is one."""
         try:

@@ -137,8 +137,9 @@ class Retries:
     def due_at(self, candidate: Candidate) -> float | None:
         """The time from which the relay of `candidate`, its latest try, may be retried; None: not at all.
 
-        A relay is retried when it failed before it opened a path. It is also retried beside a try that was silent for
-        `relay_silent_s`: a relay that restarted may answer new connections only."""
+        A relay is retried when it failed before it opened a path, and once when its path broke off before an answer.
+        It is also retried beside a try that was silent for `relay_silent_s`: a relay that restarted may answer new
+        connections only."""
         if self._started >= len(self._detect.relay_retry_s):
             return None
         due_at = self._schedule.due_at(candidate.route.relays)
@@ -146,6 +147,8 @@ class Retries:
             if not due_at:  # it works for other races; it may still fail for this destination alone
                 return self._failed_at + self._detect.relay_retry_s[0]
             return max(due_at, self._next_at)
+        if candidate.broke_off:
+            return max(due_at, candidate.ended_at + self._detect.relay_retry_s[0])
         if candidate.phase is Phase.DIALING:
             return max(due_at, candidate.started_at + self._detect.relay_silent_s)
         return None

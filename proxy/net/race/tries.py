@@ -137,13 +137,14 @@ class Tries:
         )
 
     def _relays_may_return_until(self, now: float) -> float:
-        """The time until which a relay that failed on its way is waited for, `hedge_relay_s` after this race tried it
-        first, while its outage is recent: one that restarts is back after a second or two. Minus infinite: there is
-        none."""
+        """The time until which a relay that failed on its way, or whose path broke off, is waited for: `hedge_relay_s`
+        after this race tried it first, while its outage is recent. One that restarts is back after a second or two.
+        Minus infinite: there is none."""
         latest, tried_at = self._latest(), dict[Route, float]()
         for candidate in self.candidates:
             tried_at.setdefault(candidate.route, candidate.started_at)
-        returning = {candidate.route for _, candidate in self._retriable(latest) if candidate.failed_on_its_way}
+        retriable = [candidate for _, candidate in self._retriable(latest)]
+        returning = {candidate.route for candidate in retriable if candidate.failed_on_its_way or candidate.broke_off}
         returning |= {c.route for c in latest.values() if c.route.relays and c.is_retry and c.phase is Phase.DIALING}
         wait_s, is_recent = self.terms.detect.hedge_relay_s, self.terms.schedule.is_recent
         return max((tried_at[r] + wait_s for r in returning if is_recent(r.relays, now)), default=-math.inf)
@@ -316,7 +317,11 @@ class Tries:
     def _retriable(self, latest: Mapping[Route, Candidate]) -> list[tuple[float, Candidate]]:
         """The relays that may be retried: each with its time, and its latest try. None when two sources deny the name:
         the system's resolver and encrypted DNS, or one of them and a relay that refused it."""
-        relayed = [candidate for route, candidate in latest.items() if route.relays]
+        relayed = [
+            candidate
+            for route, candidate in latest.items()
+            if route.relays and (self.direct_waits or not candidate.broke_off)  # else the site may have ended it
+        ]
         if not relayed or self._denials(relays=True) > 1 or self.is_in_local_zone:
             return []
         return [(at, candidate) for candidate in relayed if (at := self.retries.due_at(candidate)) is not None]

@@ -7,6 +7,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -337,6 +338,15 @@ def test_direct_that_would_stop_waits_for_a_second_try_of_a_relay_that_is_known_
     play(scene())
 
 
+def breaks_off(paths: int, how: bytes | Exception) -> Script:
+    """A relay whose first paths end so before an answer."""
+
+    def path(script: Script) -> ScriptedStream:
+        return ScriptedStream(replace(script, answer=how if len(script.dialed) <= paths else OK))
+
+    return Script(stream=path)
+
+
 def back_after(seconds: float) -> Script:
     return Script(connect=lambda now: DEAD if now < seconds else 0.1, answer=OK)
 
@@ -350,6 +360,11 @@ def back_after(seconds: float) -> Script:
         (True, back_after(99.0), DIRECT, 3.0),
         (True, Script(connect=lambda now: DEAD if now < 0.9 else 99.0), DIRECT, 4.15),  # 3 s after its retry
         (True, Script(connect=DialError("no", stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)), DIRECT, 0.0),
+        (True, breaks_off(1, b""), RELAY, None),
+        (True, breaks_off(1, RESET), RELAY, None),
+        (True, breaks_off(2, b""), DIRECT, 1.3),  # the site itself ends it
+        (True, breaks_off(1, b"<html>"), DIRECT, 0.2),
+        (False, breaks_off(1, b""), DIRECT, 0.2),
     ],
 )
 def test_direct_that_would_stop_waits_a_moment_for_a_relay_that_restarts(
