@@ -87,9 +87,10 @@ class SignInEndpoints:
         """Makes a code that opens a page. Streams the code at once, then whether it was used, at the latest when it
         expires."""
         pages = self._frame.pages
-        if asked.page not in pages:
+        page = next((each for each in pages.values() if asked.page in (each.name, *each.also)), None)
+        if page is None:
             raise Refused(400, f"unknown page {quoted(asked.page)}; it can be {one_of(list(pages))}")
-        code = self._frame.sign_in.new_code(pages[asked.page].path, asyncio.get_running_loop().time())
+        code = self._frame.sign_in.new_code(page.path, asyncio.get_running_loop().time())
 
         async def lines() -> AsyncGenerator[CodeLine | CodeUsedLine, None]:
             yield CodeLine(code.text, CODE_S)

@@ -64,7 +64,7 @@ def attempt(tried: LoggedAttempt, protocol: str = "") -> str:
 def failures(row: LoggedConnection) -> list[str]:
     """Returns the failed attempts of a connection, each in a few words: `direct: reset`."""
     return [
-        f"{tried.route}: {_SHORT.get(tried.symptom) or result(tried.stage, tried.symptom)}"
+        _("{route}: {what}", route=tried.route, what=_SHORT.get(tried.symptom) or result(tried.stage, tried.symptom))
         for tried in row.attempts
         if tried.stage != Stage.DONE and tried.symptom not in _NOT_FAILED
     ]

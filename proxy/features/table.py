@@ -52,8 +52,7 @@ FEATURES = (
         endpoints=("log_endpoints:LogEndpoints", "connection_endpoints:ConnectionEndpoints"),
         stored={"log": "reader:read_log"},
         pages=(
-            Page("live", _("Live"), ("live_page:ROUTES",)),
-            Page("log", pgettext("page", "Log"), ("log_page:ROUTES",)),
+            Page("traffic", pgettext("page", "Traffic"), ("page:ROUTES", "rule_page:ROUTES"), also=("live", "log")),
         ),
     ),
     Feature(

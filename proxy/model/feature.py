@@ -50,6 +50,7 @@ class Page:
     name: str  # in `byway open`; also its path, except for Today
     title: str
     routes: Sequence[str]  # names of tuples of `control.dashboard.visit.Route`
+    also: Sequence[str] = ()  # its earlier names in `byway open`
 
     @property
     def path(self) -> str:
@@ -165,5 +166,5 @@ def pages_of(features: Sequence[Feature]) -> Mapping[str, Page]:
 
 
 _MAIN = ("today", "sites", "traffic", "relays", "rules")
-_MENU = (*_MAIN, "live", "log", "why", "networks", "addons", "settings", "setup", "help")
+_MENU = (*_MAIN, "why", "networks", "addons", "settings", "setup", "help")
 """Others follow behind."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.rows import (
@@ -131,6 +132,40 @@ def route_hours(db: sqlite3.Connection, since: float) -> list[RouteHour]:
         (int(since) // HOUR_S * HOUR_S,),
     )
     return [RouteHour(**row) for row in read_rows(rows, {"at": _read_hour, "route": from_text, **_COUNTS})]
+
+
+@frozen_dataclass
+class Visits:
+    """The visits in one of several periods that a route delivered, or (NO_ROUTE) that none did. `place` is that of the
+    period."""
+
+    place: int
+    route: str
+    count: int
+
+
+PERIODS_MAX = 100
+
+
+def visits(db: sqlite3.Connection, edges: Sequence[int]) -> list[Visits]:
+    """Returns the visits in the hours that begin between each two of at most PERIODS_MAX + 1 moments, from the hourly
+    sums."""
+    periods = [*enumerate(pairwise(edges))][:PERIODS_MAX]
+    if not periods:
+        return []
+    rows = db.execute(
+        f"WITH period(place, start, stop) AS (VALUES {', '.join(['(?, ?, ?)'] * len(periods))})"  # noqa: S608 - our own words
+        " SELECT place, route, sum(CASE route WHEN ? THEN failed ELSE delivered END)"
+        " FROM period CROSS JOIN route_hour ON hour >= start AND hour < stop GROUP BY place, route",
+        (*(value for place, (start, stop) in periods for value in (place, start, stop)), NO_ROUTE),
+    )
+    return [Visits(**row) for row in read_rows(rows, {"place": read_count, "route": from_text, "count": read_count})]
+
+
+def first_hour(db: sqlite3.Connection) -> float | None:
+    """Returns the beginning of the first hour that has sums; None: there is none."""
+    row = db.execute("SELECT min(hour) FROM route_hour WHERE hour BETWEEN 0 AND ?", (MOMENT_MAX,)).fetchone()
+    return None if row is None or row[0] is None else float(row[0])
 
 
 def site_routes(db: sqlite3.Connection, since: float, network: str) -> list[SiteRoute]:

@@ -32,8 +32,9 @@ from tests.support.waiting import until
 pytestmark = [pytest.mark.needs("chromium", "axe-core"), pytest.mark.alone, pytest.mark.slow]
 
 SHOWN = {"today": "", "sites": "sites", "site": f"sites/{BLOCKED}", "new": "sites/new.example.org", "relays": "relays",
-         "live": "live", "live-rule": "live/rule?host=a.example.org&program=firefox",
-         "rules": "rules?url=cdn.ads.example", "log": "log?hours=", "why": "why",
+         "traffic": "traffic", "traffic-filter": "traffic?filter=resul:x&when=soon&route=tor",
+         "traffic-rule": "traffic/rule?host=a.example.org&program=firefox",
+         "rules": "rules?url=cdn.ads.example", "why": "why",
          "networks": "networks", "addons": "addons", "settings": "settings", "forget": "forget?what=all",
          "setup": "setup"}  # fmt: skip
 

@@ -187,7 +187,7 @@ async def test_what_is_typed_stays_while_the_rest_of_the_page_follows(world: Wor
 
 
 async def test_the_focus_in_a_row_stays_while_the_page_follows(world: World, page: Tab, home: str) -> None:
-    await page.open(f"{home}log?hours=")
+    await page.open(f"{home}traffic")
     await press_to(page, "summary")
     await page.press("Enter")
     key = await page.evaluate("document.activeElement.parentElement.dataset.key")
@@ -201,7 +201,7 @@ async def test_the_focus_in_a_row_stays_while_the_page_follows(world: World, pag
 
 async def test_a_scrolled_table_stays_where_it_is(world: World, page: Tab, home: str) -> None:
     await page.look(dark=False, width=360)
-    await page.open(f"{home}log?hours=")
+    await page.open(f"{home}traffic")
     rows = await page.evaluate("document.querySelectorAll('tbody tr').length")
     await page.evaluate("document.querySelector('.wide').scrollLeft = 120; 0")
     assert await page.evaluate("document.querySelector('.wide').scrollLeft") == 120
@@ -212,7 +212,7 @@ async def test_a_scrolled_table_stays_where_it_is(world: World, page: Tab, home:
 
 async def test_a_page_is_in_the_end_what_the_server_would_send(world: World, page: Tab, home: str) -> None:
     """Element by element, after rows came, went and moved."""
-    for path in ("", "sites", "log?hours=", "relays", "rules", "live"):
+    for path in ("", "sites", "traffic", "relays", "rules"):
         await page.open(f"{home}{path}")
         world.open_connections.entries.clear()
         await tell(world, page, times=3)
@@ -235,7 +235,7 @@ async def test_a_pause_is_marked_on_every_page(world: World, page: Tab, home: st
     await shows(page, "!document.querySelector('header').innerText.includes('Paused')")
 
 
-@pytest.mark.parametrize("shown", ["sites", "settings"])
+@pytest.mark.parametrize("shown", ["sites", "settings", "traffic"])
 async def test_a_tab_says_that_byway_has_ended(tmp_path: Path, page: Tab, shown: str) -> None:
     async with Byway(tmp_path) as byway:
         printed = (await byway.command("open", "--print")).stdout

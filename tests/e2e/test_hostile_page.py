@@ -282,7 +282,7 @@ async def test_another_program_without_the_code_gets_nothing(pages: Pages, page:
     async with aiohttp.ClientSession() as session:
         async with session.get(naive.url) as answer:
             assert "livejournal" in await answer.text(), "the attack works where nothing is checked"
-        for path in ("", "sites", f"sites/{BLOCKED}", "relays", "log", "events", "dashboard.css"):
+        for path in ("", "sites", f"sites/{BLOCKED}", "relays", "traffic", "events", "dashboard.css"):
             async with session.get(home + path) as answer:
                 assert answer.status == 401
                 assert "livejournal" not in await answer.text()

@@ -15,6 +15,7 @@ from proxy.model import (
 )
 from proxy.store import route_queries
 from proxy.store.route_queries import RelayHour, RelaySuccess, RelayUse, RouteHour, RouteSuccess, SiteRoute
+from proxy.store.rows import NO_ROUTE
 from tests.store.written import keep
 from tests.support.outcomes import AWAY, HOME, TOR, VPS, delivered, failed, outcome, rescued, works
 
@@ -152,3 +153,30 @@ def test_when_each_relay_was_last_used(db: sqlite3.Connection) -> None:
     )
     assert route_queries.relay_uses(db, HOME) == [RelayUse("tor", AT, AT + 1, "tor refused")]
     assert route_queries.relay_uses(db, AWAY) == []
+
+
+def test_visits_between_moments_by_what_opened_them(db: sqlite3.Connection) -> None:
+    start = int(AT) // 3600 * 3600
+    keep(
+        db,
+        *(works("a.example", at=start + hour * 3600 + 5) for hour in (0, 0, 1, 2)),
+        rescued(host="b.example", at=start + 3600),
+        outcome(failed(), host="c.example", at=start + 2 * 3600, error="no route"),
+        works("before.example", at=start - 1),
+        works("after.example", at=start + 3 * 3600),
+    )
+    places = [start, start + 3600, start + 3 * 3600]
+    found = {(each.place, each.route): each.count for each in route_queries.visits(db, places) if each.count}
+    assert found == {(0, "direct"): 2, (1, "direct"): 2, (1, "tor"): 1, (1, NO_ROUTE): 1}
+    assert route_queries.visits(db, places[:1]) == []
+    assert route_queries.first_hour(db) == start - 3600
+    plan: list[str] = []
+    db.set_trace_callback(plan.append)
+    route_queries.visits(db, places)
+    db.set_trace_callback(None)
+    steps = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {plan[0]}")]
+    assert any(step.startswith("SEARCH route_hour USING PRIMARY KEY") for step in steps), steps
+
+
+def test_a_log_without_visits_has_no_first_hour(db: sqlite3.Connection) -> None:
+    assert route_queries.first_hour(db) is None

@@ -197,15 +197,15 @@ async def test_relays(browser: Browser) -> None:
 
 
 async def test_the_log(browser: Browser) -> None:
-    everything = await browser.text("log?hours=")
+    everything = await browser.text("traffic?when=all")
     assert BLOCKED in everything
-    assert "delivered in" in everything
-    assert "failed" in await browser.text("log?outcome=failed&hours=")
-    only = await browser.text(f"log?site={LONG}&hours=")
+    assert "delivered" in everything
+    assert "failed" in await browser.text("traffic?result=failed&when=all")
+    only = await browser.text(f"traffic?site={LONG}&when=all")
     assert BLOCKED not in only
-    assert "No matching connections" in await browser.text("log?site=never.example&hours=")
-    for query in ("outcome=odd", "hours=x", "site=no..name", "path=/etc"):
-        assert (await browser.get(f"{browser.base}log?{query}"))[0] == 400
+    assert "No matching connections" in await browser.text("traffic?site=never.example&when=all")
+    for query in ("older=odd", "newer=x", "path=/etc"):
+        assert (await browser.get(f"{browser.base}traffic?{query}"))[0] == 400
 
 
 async def test_an_empty_log_says_why(pages: Pages, world: World) -> None:
@@ -217,7 +217,7 @@ async def test_an_empty_log_says_why(pages: Pages, world: World) -> None:
         world.settings = replace(world.settings, log=Log(hosts=hosts))  # type: ignore[arg-type]
         world.overrides_changed()
         async with pages.signed_in() as browser:
-            assert words in await browser.text("log?site=never.example&hours=")
+            assert words in await browser.text("traffic?site=never.example&when=all")
 
 
 async def test_rules_with_their_hits(world: World, browser: Browser) -> None:
@@ -322,8 +322,9 @@ async def test_what_comes_from_outside_is_text(world: World, browser: Browser) -
         "sites",
         "sites/evil.example.org",
         "relays",
-        "log?hours=",
-        f"log?route={HOSTILE}",
+        "traffic?when=all",
+        f"traffic?route={HOSTILE}",
+        f"traffic?filter={HOSTILE}&when={HOSTILE}",
         f"sites?name={HOSTILE}",
     ):
         status, html = await browser.get(browser.base + page)
@@ -333,7 +334,7 @@ async def test_what_comes_from_outside_is_text(world: World, browser: Browser) -
 
 
 async def test_no_page_has_a_password(browser: Browser) -> None:
-    for page in ("", "sites", f"sites/{BLOCKED}", "relays", "rules", "networks", "addons", "log?hours="):
+    for page in ("", "sites", f"sites/{BLOCKED}", "relays", "rules", "networks", "addons", "traffic?when=all"):
         assert SECRET not in (await browser.get(browser.base + page))[1]
 
 

@@ -12,7 +12,7 @@ from tests.support.control_world import read
 from tests.support.dashboard import dashboard
 from tests.support.seeded import BLOCKED, SeededWorld
 
-BESIDE = {"sites": (f"sites/{BLOCKED}",), "rules": (f"rules?url=https://{BLOCKED}/",), "traffic": ("log?hours=",)}
+BESIDE = {"sites": (f"sites/{BLOCKED}",), "rules": (f"rules?url=https://{BLOCKED}/",), "traffic": ("traffic?when=all",)}
 """Pages of a feature that the menu does not have."""
 
 ANSWERS = {

@@ -8,12 +8,14 @@ const isStill = "still" in live.dataset; // a measurement, or the answer to a fo
 let source = null;
 let asked = false;
 let due = false; // something has changed since
+let dragged = null; // the bars of a strip of time where dragging began and where it is
 
 // Bytes a millisecond that this tab asks for, at most: as many tabs as fit a screen stay below 200 KB a second.
 const PACE = 50;
 
 async function update() {
   due = asked || isBusy();
+  if (due && !isStill && isBusy()) say("held");
   if (due || isStill) return;
   asked = true;
   let size = 0;
@@ -32,6 +34,7 @@ async function update() {
       if (fresh !== null) bringUpToDate(document.getElementById(id), fresh);
     }
     if (focused.isConnected && focused !== document.activeElement) focused.focus({ preventScroll: true }); // its row moved
+    if (state.className === "held") say("live");
   } catch {} // Byway does not answer: the stream of events notices it, too
   finally {
     setTimeout(() => {
@@ -90,9 +93,13 @@ live.addEventListener("pointerout", () => {
   if (due && !asked) update();
 });
 
+document.addEventListener("selectionchange", () => {
+  if (due && !asked && !isBusy()) update();
+});
+
 // What somebody is about to click is not taken away: a row of another host would be in its place.
 function isBusy() {
-  return live.querySelector("button:hover, summary:hover") !== null || !getSelection().isCollapsed;
+  return dragged !== null || live.querySelector("button:hover, summary:hover") !== null || !getSelection().isCollapsed;
 }
 
 function isEdited(field) {
@@ -221,6 +228,40 @@ live.addEventListener("click", (event) => {
   const end = area.value.indexOf("\n", start);
   area.focus();
   area.setSelectionRange(start, end < 0 ? area.value.length : end);
+});
+
+// Dragging over a strip of time fills the field of its period, as if it was typed, and sends its form.
+const barAt = ({ clientX, clientY }) => document.elementFromPoint(clientX, clientY)?.closest("a[data-from]") ?? null;
+
+function draggedBars() {
+  const bars = [...dragged[0].parentNode.querySelectorAll("a[data-from]")];
+  const [first, last] = dragged.map((bar) => bars.indexOf(bar)).sort((one, other) => one - other);
+  bars.forEach((bar, place) => bar.classList.toggle("dragged", place >= first && place <= last));
+  return bars.slice(first, last + 1);
+}
+
+live.addEventListener("pointerdown", (event) => {
+  const bar = event.button === 0 ? barAt(event) : null;
+  if (bar !== null) dragged = [bar, bar];
+});
+live.addEventListener("dragstart", (event) => {
+  if (dragged !== null) event.preventDefault(); // a bar is a link as well
+});
+document.addEventListener("pointermove", (event) => {
+  const bar = dragged && barAt(event);
+  if (bar?.parentNode !== dragged?.[0].parentNode || bar === null) return;
+  dragged[1] = bar;
+  draggedBars();
+});
+document.addEventListener("pointercancel", () => (dragged = null));
+document.addEventListener("pointerup", () => {
+  if (dragged === null) return;
+  const bars = draggedBars();
+  dragged = null;
+  if (bars.length < 2) return bars[0].classList.remove("dragged"); // a click
+  const field = live.querySelector("input[name=when]");
+  field.value = `${bars[0].dataset.from} - ${bars.at(-1).dataset.to}`;
+  field.form.requestSubmit();
 });
 
 // The field of the header is completed from the names that Byway knows.

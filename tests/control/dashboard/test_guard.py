@@ -195,7 +195,7 @@ async def test_the_api_tells_whether_the_code_was_used(pages: Pages) -> None:
         text = re.findall(r'"code": "([0-9A-Z-]{19})"', code)[0]
         async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
             _, page = await Browser(pages, session).post("/sign-in", {"code": text}, origin=None, site="none")
-        assert re.search(r"url=/s/[0-9a-f]{32}/log\"", page)
+        assert re.search(r"url=/s/[0-9a-f]{32}/traffic\"", page)
         assert b'"used": true' in await asyncio.wait_for(answer.content.readline(), 10)
     async with pages.api.post("/v1/sign-in", json={"page": "shell"}) as answer:
         assert answer.status == 400

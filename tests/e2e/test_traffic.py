@@ -1,5 +1,5 @@
-"""The page of the open connections: in a Chromium, and at a real Byway, where the next connection follows a rule that
-was made from an open one."""
+"""The page Traffic: in a Chromium, and at a real Byway, where the next connection follows a rule that was made from an
+open one."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def closed(world: World) -> list[int]:
 async def live(world: World, closed: list[int], pages: Pages, page: Tab) -> Tab:
     """A tab with the page."""
     home = await sign_in(page, pages)
-    await page.open(f"{home}live")
-    await shows(page, "document.querySelectorAll('tbody tr').length === 3")
+    await page.open(f"{home}traffic")
+    await shows(page, "document.querySelectorAll('[name=close]').length === 3")
     return page
 
 
@@ -51,7 +51,7 @@ async def test_the_keyboard_alone_closes_a_connection(live: Tab, closed: list[in
     await live.press("Enter")
     await until(lambda: closed == [2], within_s=20)
     await shows(live, "document.querySelector('[role=status]')?.innerText === 'Closed: example.net.'")
-    await shows(live, "document.querySelectorAll('tbody tr').length === 2")
+    await shows(live, "document.querySelectorAll('[name=close]').length === 2")
 
 
 @pytest.mark.slow
@@ -85,12 +85,12 @@ async def test_the_page_follows_connections_as_they_open_and_end(world: World, l
 @pytest.mark.needs("chromium")
 async def test_a_paused_page_stays(world: World, live: Tab) -> None:
     address = await live.evaluate("location.pathname")
-    await live.evaluate("[...document.links].find(each => each.innerText === 'Pause').click(); 0")
-    await shows(live, "document.body?.innerText.includes('Paused: this page does not change by itself.')")
+    await live.evaluate("[...document.links].find(each => each.innerText === 'Stop updating this page').click(); 0")
+    await shows(live, "document.querySelector('#state.kept') !== null")
     Opened(world, 7, "new.example", DIRECT, time.time(), [])
     asked = "performance.getEntriesByType('resource').filter(each => each.initiatorType === 'fetch').length"
     assert await live.evaluate(asked) == 0
-    await live.evaluate("[...document.links].find(each => each.innerText === 'Continue').click(); 0")
+    await live.evaluate("[...document.links].find(each => each.innerText === 'Update this page again').click(); 0")
     assert await shows(live, "document.querySelector('#live:not([data-still])') && location.pathname") == address
     await until(lambda: world.followers == 1, within_s=20)
 
@@ -115,8 +115,8 @@ async def test_a_tab_asks_for_no_more_than_its_share(world: World, live: Tab) ->
 @pytest.mark.needs("chromium")
 async def test_without_javascript_the_page_is_whole_and_filters_and_closes(live: Tab, closed: list[int]) -> None:
     await live.call("Emulation.setScriptExecutionDisabled", value=True)
-    await live.evaluate("document.querySelector('[name=program]').value = 'firefox'; 0")
-    await live.evaluate("document.querySelector('[role=search] button').click(); 0")
+    await live.evaluate("document.querySelector('[name=filter]').value = 'program:firefox'; 0")
+    await live.evaluate("document.querySelector('main [role=search] button').click(); 0")
     await shows(live, "document.body?.innerText.includes('3 connections are open; 1 matches.')")
     await live.evaluate("document.querySelector('[name=close]').click(); 0")
     await shows(live, "document.body?.innerText.includes('Closed: a.example.org.')")
@@ -156,18 +156,18 @@ async def test_the_next_connection_follows_a_rule_that_is_made_from_an_open_one(
 
             reader, writer = await connect()
             assert relay.asked == []
-            text = await browser.text("live")
+            text = await browser.text("traffic")
             assert "1 connection is open." in text
             assert f"{HOST} :{port} " in text
             assert " direct ✓ open " in text
             asked_at = time.monotonic()
             form = {"host": HOST, "program": "", "subject": "domain", "action": "relay:exit"}
-            await browser.send("live/rule", **form)
+            await browser.send("traffic/rule", **form)
             following = await connect()
             print(f"the next connection followed the rule {time.monotonic() - asked_at:.3f} s after the form was sent")
             assert relay.asked == [f"{HOST}:{port}"]
             assert byway.rules.read_text() == "# mine\nDOMAIN-SUFFIX,site.test,RELAY:exit\nMATCH,AUTO\n"
-            text = await browser.text("live")
+            text = await browser.text("traffic")
             assert "Added: rules.txt:2 DOMAIN-SUFFIX,site.test,RELAY:exit. New connections follow it" in text
             assert "2 connections are open." in text
             assert " exit ✓ open " in text
@@ -189,9 +189,9 @@ async def test_the_next_connection_follows_a_rule_that_is_made_from_an_open_one(
             row = await row_of_exit()
             assert row["client"] == own
             assert row["why"] == "rules.txt:2 DOMAIN-SUFFIX,site.test,RELAY:exit"
-            await browser.send("live/close", close=str(row["id"]))
+            await browser.send("traffic/close", close=str(row["id"]))
             assert await following[0].read() == b""
-            assert "1 connection is open." in await browser.text("live")
+            assert "1 connection is open." in await browser.text("traffic")
             await close(writer)
             await close(following[1])
 
@@ -214,8 +214,8 @@ async def test_the_next_connection_follows_an_override_that_is_made_from_an_open
                 return len(relay.asked)
 
             assert await visit() == 0
-            await browser.send("live/override", relay=HOST)
+            await browser.send("traffic/override", relay=HOST)
             assert await visit() == 1
-            (change,) = re.findall(r'name="undo" value="([^"]+)"', (await browser.get(f"{browser.base}live"))[1])
-            await browser.send("live/override", undo=change)
+            (change,) = re.findall(r'name="undo" value="([^"]+)"', (await browser.get(f"{browser.base}traffic"))[1])
+            await browser.send("traffic/override", undo=change)
             assert await visit() == 1
