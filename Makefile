@@ -67,11 +67,11 @@ compile:
 # Two workers compute, the others run what mostly waits (tests/support/scheduling.py).
 PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --max-worker-restart 0
 
-test: WORKERS := 3
+test: WORKERS := 4
 test: check
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: WORKERS := 5
+test-all: WORKERS := 6
 test-all: check
 	$(PYTEST) $(ARGS)
 
