@@ -573,13 +573,22 @@ async def _live(visit: Visit) -> web.Response:
 _HOURS: Mapping[str, str] = {"24": "", "168": "7d", "": "all"}
 
 
-async def _log(visit: Visit, page: str = "traffic") -> web.Response:
+async def _log(visit: Visit) -> web.Response:
     """Leads to the page with the filter of the old page Log."""
+    return visit.see_other(_of_log(visit).path())
+
+
+async def _log_csv(visit: Visit) -> web.Response:
+    """Leads to the CSV file of the same connections."""
+    return visit.see_other(_of_log(visit).path("traffic.csv"))
+
+
+def _of_log(visit: Visit) -> Asked:
     query = visit.query("site", "route", "outcome", "hours", "filter", "before")
     hours = query.get("hours", "24")
     when = _HOURS.get(hours, f"{hours}h")
     given: dict[str, Any] = {name: query.get(name, "") for name in ("site", "route", "filter")}
-    return visit.see_other(Asked(**given, result=query.get("outcome", ""), when=when).path(page))
+    return Asked(**given, result=query.get("outcome", ""), when=when)
 
 
 ROUTES = (
@@ -589,5 +598,5 @@ ROUTES = (
     Route("POST", "traffic/override", _override),
     Route("GET", "live", _live),
     Route("GET", "log", _log),
-    Route("GET", "log.csv", partial(_log, page="traffic.csv")),
+    Route("GET", "log.csv", _log_csv),
 )
