@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from typer import _click as click
 
 _ORDER = (
-    *("run", "stop", "restart", "status", "why", "test", "report", "demo", "browser", "open", "pac", "env", "log"),
-    *("relay", "rule", "list", "import", "site", "mode", "pause", "resume", "system", "doctor", "forget", "addons"),
-    *("config", "ca", "service"),
+    *("run", "stop", "restart", "status", "why", "test", "report", "demo", "browser", "open", "pac", "env", "lan"),
+    *("log", "relay", "rule", "list", "import", "site", "mode", "pause", "resume", "system", "doctor", "forget"),
+    *("addons", "config", "ca", "service"),
 )
 """The order of commands in the help. Commands that it does not have come last."""
 

@@ -15,9 +15,9 @@ from functools import cache
 _NAME = "byway"
 
 COMMANDS = (
-    "addons", "browser", "ca", "config", "demo", "doctor", "env", "forget", "help", "import", "list", "log", "mode",
-    "open", "pac", "pause", "relay", "report", "restart", "resume", "rule", "run", "service", "site", "status", "stop",
-    "system", "test", "version", "why",
+    "addons", "browser", "ca", "config", "demo", "doctor", "env", "forget", "help", "import", "lan", "list", "log",
+    "mode", "open", "pac", "pause", "relay", "report", "restart", "resume", "rule", "run", "service", "site", "status",
+    "stop", "system", "test", "version", "why",
 )  # fmt: skip
 """The commands that texts contain."""
 

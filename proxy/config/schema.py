@@ -263,6 +263,15 @@ class Desktop(Section):
 
 
 @frozen_dataclass
+class Lan(Section):
+    """Other devices of the network, such as phones, that may use Byway for a while."""
+
+    only_on: Annotated[tuple[RelayName, ...], Size(at_most=256)] = setting(
+        (), "names of [networks] on which `byway lan on` may serve other devices; empty: on none"
+    )
+
+
+@frozen_dataclass
 class Ui(Section):
     """The language of pages and commands."""
 
@@ -341,12 +350,13 @@ class Settings(Section):
     networks: NetworkNames = setting({}, "names for NETWORK rules, each with the id that `byway status -v` shows")
     addons: AddonConfigs = setting({}, "addons by name")
     desktop: Desktop = setting(Desktop(), "what is shown on the desktop")
+    lan: Lan = setting(Lan(), "other devices of the network")
     ui: Ui = setting(Ui(), "how Byway speaks to people")
     inspect: Inspect = setting(Inspect(), "inspection of connections by INSPECT rules")
     detect: DetectTuning = setting(DetectTuning(), "tuning of detection")
     limits: Limits = setting(Limits(), "timeouts and sizes, and the event loop")
 
 
-SECTIONS_OF: Mapping[str, str] = {"desktop": "desktop", "inspect": "inspection"}
+SECTIONS_OF: Mapping[str, str] = {"desktop": "desktop", "inspect": "inspection", "lan": "lan"}
 """The sections that only one feature reads, each with the feature's name. Without the feature they are valid, and have
 no effect."""

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from typing import Any, TypeVar
 
 from proxy.config.relays import enabled_relays, relay_names
+from proxy.control.answers.lan import LanJson
 from proxy.control.answers.problems import Problem, ProblemSubject
 from proxy.control.config_edits import ConfigEdits
 from proxy.control.dashboard.sign_in import SignIn
@@ -41,6 +42,8 @@ class Frame:
         self.relays = RelayReader(parts)
         self.edits = ConfigEdits(parts)
         self.broken: dict[str, BrokenFeature] = {}
+        self.lan: Callable[[], LanJson] | None = None
+        """Returns the devices of the network that use Byway; None: none has been served in this run."""
         self._made: dict[Callable[..., Any], Any] = {}
 
     def one(self, make: Callable[[Frame], T]) -> T:

@@ -119,6 +119,12 @@ FEATURES = (
         settings=("inspect",),
         provides={Role.INSPECTOR: "inspector:MitmInspector", Role.PROFILE_TRUST: "trust:trust_in_profile"},
     ),
+    Feature(
+        "lan",
+        commands={"lan": "commands:group"},
+        endpoints=("endpoints:LanEndpoints",),
+        settings=("lan",),
+    ),
     Feature("doctor", commands={"doctor": "command:doctor"}),
     Feature("demo", commands={"demo": "command:demo"}),
 )

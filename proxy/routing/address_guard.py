@@ -248,6 +248,17 @@ class Guard:
         return f"<Guard {len(self._exceptions)} exceptions, own ports {sorted(self._own_ports)}>"
 
 
+def is_public(address: IPAddress) -> bool:
+    """Whether every address at which a packet to this one may end is a public one."""
+    _, kinds = _judged(address)
+    return kinds.count(_Kind.PUBLIC) == len(kinds)
+
+
+def reached(address: IPAddress) -> tuple[IPAddress, ...]:
+    """Returns the addresses at which a packet to this one may end: itself, or the IPv4 addresses embedded in it."""
+    return _judged(address)[0]
+
+
 def _judged(address: IPAddress) -> tuple[tuple[IPAddress, ...], list[_Kind]]:
     """Returns the addresses at which a packet to this address may end, and their kinds."""
     if isinstance(address, ipaddress.IPv4Address):  # the usual case: written out, it saves a Python call

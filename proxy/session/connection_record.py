@@ -149,6 +149,11 @@ class ConnectionRecord:
             self.error,
         )
 
+    @property
+    def told_error(self) -> str:
+        """The reason of a failure, as far as the client may know it."""
+        return self.error if self._services.explains else _UNEXPLAINED
+
     # -- the plan --------------------------------------------------------------------------------------------------
 
     async def plan_again(self, host: str = "") -> None:
@@ -577,6 +582,7 @@ class ConnectionRecord:
         self.attempts = self.outcome.with_attempt(attempt).attempts
 
 
+_UNEXPLAINED = "The connection failed."
 _CLIENT_LEFT = "the client left before an answer came"
 
 _SAFE = ("GET", "HEAD")

@@ -17,7 +17,7 @@ from proxy.routing.strategies import rewrites_flight
 from proxy.session.client import Client
 from proxy.session.connection_record import ConnectionRecord
 from proxy.session.http_exchange import Exchange, Exchanged
-from proxy.session.inbound import ForwardRequest, InboundRequest, http_redirect
+from proxy.session.inbound import ForwardRequest, InboundRequest, http_redirect, http_refusal
 from proxy.session.origin_connection import OriginConnection
 from proxy.session.services import Services
 from proxy.wire.flight import Flight
@@ -210,8 +210,11 @@ class HttpRequests:
         """Sends the client the reason why no answer came, or an addon's redirect."""
         if self._client.has_left:
             return
-        from proxy.session.error_page import error_answer  # rarely needed
+        if not self._services.explains:
+            reply = http_refusal(record.symptom, record.told_error)
+        else:
+            from proxy.session.error_page import error_answer  # rarely needed
 
-        url = await record.redirect_url()
-        reply = http_redirect(url) if url else error_answer(record, self._services, request.head.headers)
+            url = await record.redirect_url()
+            reply = http_redirect(url) if url else error_answer(record, self._services, request.head.headers)
         await self._client.finish(reply, record.setup.settings.limits.linger_s)

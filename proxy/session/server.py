@@ -41,7 +41,7 @@ class Server:
         self, poller: Poller, services: Services, *, clients_max: int, adopted: Callable[[], int] = lambda: 0
     ) -> None:
         """`adopted` returns the number of clients that the control server has taken over; they count as well."""
-        self._poller = poller
+        self.poller = poller
         self._services = services
         self._clients_max = clients_max
         self._adopted = adopted
@@ -83,8 +83,8 @@ class Server:
 
     def serve(self) -> None:
         """Accepts the waiting clients, and all later ones."""
-        self._poller.register(self)
-        self._poller.want_read(self)
+        self.poller.register(self)
+        self.poller.want_read(self)
 
     def fileno(self) -> int:
         return self._sock.fileno() if self._sock is not None else -1
@@ -109,8 +109,8 @@ class Server:
             try:
                 descriptor, address = self._accept_client()
             except BlockingIOError:
-                if not self._poller.edge_triggered:
-                    self._poller.want_read(self)
+                if not self.poller.edge_triggered:
+                    self.poller.want_read(self)
                 return
             except OSError as error:
                 if error.errno in _SHORTAGES:
@@ -121,7 +121,7 @@ class Server:
             sock.setblocking(False)
             host, port = address[:2]
             peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            client = SocketStream(sock, self._poller, peer, connected=True)
+            client = SocketStream(sock, self.poller, peer, connected=True)
             self._room -= 1
             self.accepted += 1
             self.sessions += 1
@@ -131,7 +131,7 @@ class Server:
     def stop_listening(self) -> None:
         """Accepts no more clients; running sessions continue."""
         if self._sock is not None:
-            self._poller.unregister(self)
+            self.poller.unregister(self)
             self._sock.close()
             self._sock = None
         if self._paused is not None:

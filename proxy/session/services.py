@@ -103,6 +103,8 @@ class Services:
     rule_hits: RuleHits = field(default_factory=RuleHits)
     kept_hellos: KeptHellos = field(default_factory=KeptHellos)
     open_connections: OpenConnections = field(default_factory=OpenConnections)
+    explains: bool = True
+    """False for clients that may not know why a connection failed: a reason may name a relay."""
     learns: bool = True
     """False for Byway's own probes: nothing is learned from their outcomes."""
 

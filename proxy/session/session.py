@@ -75,10 +75,10 @@ class Session:
             race, limits = record.race(client.news), record.setup.settings.limits
             # A site with a bad certificate is refused before "connected": afterwards no reason can be sent.
             if record.plan.intercept and not self._inspected and (await record.inspection()).refusal:
-                return await client.finish(request.refused(record.symptom, record.error), limits.linger_s)
+                return await client.finish(request.refused(record.symptom, record.told_error), limits.linger_s)
             if not await race.connect(client.waits):
                 record.on_lost(race, client.ended(ClosedBy.BYWAY))
-                return await client.finish(request.refused(record.symptom, record.error), limits.linger_s)
+                return await client.finish(request.refused(record.symptom, record.told_error), limits.linger_s)
             client.reply(request.accepted)
 
             flight = Flight()

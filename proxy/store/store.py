@@ -79,7 +79,14 @@ class _Result(NamedTuple):
     is_troubled: bool = False
 
 
-_Item = _Recorded | DirectSums | Change | _Overridden | _Result
+class _Counted(NamedTuple):
+    """A connection of which only the counts are written."""
+
+    outcome: Outcome
+    network: NetworkId
+
+
+_Item = _Recorded | _Counted | DirectSums | Change | _Overridden | _Result
 
 
 class Store:
@@ -180,6 +187,13 @@ class Store:
             sums.bytes_down += bytes_down
         if not self._is_awake:
             self._wake_up()
+
+    def count(self, outcome: Outcome, *, network: NetworkId) -> None:
+        """Queues the outcome of a connection that is only counted, in the sums of its routes, whatever its host."""
+        if self._is_closing or len(self._queue) >= QUEUE_ROWS:
+            self._overflowed += 1
+        elif self._privacy.kept(outcome) is not Kept.NOTHING:
+            self._append(_Counted(outcome, network))
 
     def believe(self, changes: Sequence[Change]) -> None:
         """Queues changes of beliefs. A change with the same state before and after is not written to the ledger."""
@@ -462,6 +476,8 @@ class Store:
                 batch.overrides[item.host] = item.override
             elif isinstance(item, DirectSums):
                 batch.add_direct(item)
+            elif isinstance(item, _Counted):
+                batch.count(*item)
             elif isinstance(item, _Result):
                 batch.results[item.key] = self._kept(item)
             elif isinstance(item, Change):

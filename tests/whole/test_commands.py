@@ -26,7 +26,8 @@ from tests.support.terminal import BYWAY, on_terminal
 
 COMMANDS = [
     "browser", "open", "stop", "restart",
-    "run", "status", "why", "test", "report", "log show", "demo", "pac", "env", "relay list", "relay test", "relay add",
+    "run", "status", "why", "test", "report", "log show", "demo", "pac", "env", "lan on", "lan off",
+    "lan status", "lan allow", "lan deny", "lan remove", "relay list", "relay test", "relay add",
     "relay scan", "relay use", "relay rm", "relay order", "relay enable", "relay disable", "rule test", "rule list",
     "rule import", "rule check", "rule add", "rule rm", "list show", "list refresh", "list report", "addons list",
     "addons new", "addons check", "addons replay", "addons enable", "addons disable", "addons docs", "addons path",

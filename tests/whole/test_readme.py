@@ -39,6 +39,7 @@ ENDS = {
     "relay add": {0, 2, 5, 7},  # nor a server for the key, nor a file
     "relay test": {0, 2},  # nor a destination to connect to
     **{f"relay {word}": {0, 2} for word in ("refresh", "rm", "disable", "order")},  # nor a subscription
+    "lan": {0, 2},  # nor a network with a name
     "ca": {0} if os.geteuid() == 0 else {0, 4},  # whoever is not root is told what to run as root
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+from proxy.control.answers.lan import LanJson
 from proxy.control.answers.mode import ModeJson
 from proxy.control.answers.overrides import OverrideJson
 from proxy.control.answers.problems import ProblemJson
@@ -31,7 +32,7 @@ class StatusAnswer:
     """The present state and its problems. `byway` is the version, `listen` the address of the proxy, `network_name` the
     name of this network in `[networks]` (empty: none). `live` are present counters and facts. `overrides` are those
     with an end, `sites` those in trouble on this network, `routes` the routes of the last `routes_hours`. `traffic` is
-    null unless traffic fails as a whole."""
+    null unless traffic fails as a whole, `lan` unless devices of the network are served."""
 
     pid: int
     byway: str
@@ -51,6 +52,7 @@ class StatusAnswer:
     routes: tuple[RouteSuccess, ...]
     routes_hours: int
     sites: Annotated[tuple[Any, ...], SaidBy(Role.SITES)]
+    lan: LanJson | None
 
 
 @frozen_dataclass

@@ -11,7 +11,7 @@ import typer
 
 from proxy.detect.verdict.site_status import status_in_words
 from proxy.features.today.relay_rows import relay_rows
-from proxy.languages.amounts import ago, clock, share, short_moment
+from proxy.languages.amounts import ago, clock, share, short_moment, size
 from proxy.model.phrase import _, commas, ngettext, pgettext, semicolons
 from proxy.terminal.command import Invocation, root_command
 from proxy.terminal.exit_codes import Exit
@@ -75,6 +75,14 @@ def _show(call: Invocation, answer: dict[str, Any]) -> None:
         (_("Overrides that end"), (pgettext("column", "site"), pgettext("column", "override")), [
             (override["scope"], override_of(override, fancy=True)) for override in answer["overrides"]
         ]),
+        (_lan_title(answer["lan"]), (
+            pgettext("column", "device"),
+            pgettext("column", "state"),
+            pgettext("column", "since"),
+            pgettext("column", "open"),
+            pgettext("column", "visits"),
+            pgettext("column", "data"),
+        ), [*_devices(answer)]),
         (_("Problem sites on this network"), (
             pgettext("column", "site"),
             pgettext("column", "status"),
@@ -94,6 +102,29 @@ def _show(call: Invocation, answer: dict[str, Any]) -> None:
         out.line(_("No problem sites on this network."))
     for notice in answer["notices"]:
         out.hint(notice)
+
+
+def _lan_title(lan: dict[str, Any] | None) -> str:
+    if lan is None:
+        return ""
+    return _("Devices of the network, at {address} until {time}", address=lan["address"], time=clock(lan["ends_at"]))
+
+
+def _devices(answer: dict[str, Any]) -> Iterator[tuple[str, str, str, str, str, str]]:
+    """Yields a row for each device of the network that uses Byway or may, and one for none."""
+    lan = answer["lan"]
+    if lan is None:
+        return
+    for device in lan["guests"]:
+        data = size(device["bytes_up"] + device["bytes_down"])
+        when = ago(device["since"], now=answer["now"])
+        yield device["address"], _("allowed"), when, str(device["open"]), str(device["visits"]), data
+    for device in lan["waiting"]:
+        yield device["address"], _("waits: `byway lan allow {address}`", address=device["address"]), "", "", "", ""
+    for address in lan["expected"]:
+        yield address, _("allowed, not seen yet"), "", "", "", ""
+    if not (lan["guests"] or lan["waiting"] or lan["expected"]):
+        yield "–", _("none yet"), "", "", "", ""
 
 
 def _headline(answer: dict[str, Any], *, with_id: bool) -> str:
@@ -146,6 +177,11 @@ def _lines(answer: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         yield "relay", relay["name"], relay["words"], relay["url"]
     for override in answer["overrides"]:
         yield "override", override["scope"], action_of(override), clock(override["until"])
+    if (lan := answer["lan"]) is not None:
+        until = clock(lan["ends_at"])
+        yield "lan", lan["address"], "on", f"{lan['interface']}, network {lan['network']}, until {until}"
+    for device, state, *rest in _devices(answer):
+        yield "device", device, state, " ".join(filter(None, rest))
     for site in answer["sites"]:
         yield "site", site["site"], site["words"], site["evidence"]
     for notice in answer["notices"]:

@@ -94,6 +94,7 @@ class StatusEndpoints:
         settings = parts.settings
         listen, live = settings.listen, snapshot.live
         network = parts.network()
+        lan = None if frame.lan is None else frame.lan()
         notices = (
             *parts.setup().loaded.notices,
             *self.relays.lost_selections().values(),
@@ -123,6 +124,7 @@ class StatusEndpoints:
             routes=tuple(success),
             routes_hours=int(_SUCCESS_WINDOW_S / 3600),
             sites=sites,
+            lan=lan if lan is not None and lan.is_on else None,
         )
 
 

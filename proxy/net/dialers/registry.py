@@ -116,7 +116,8 @@ class Registry:
         self._path_timeout_s = path_timeout_s
         self._detect = detect
         self._keys = keys
-        self._key_lookup = key_lookup
+        self.relay_lookup = key_lookup
+        """Resolves the names of first relays; None: nothing does."""
         self._lookup_through = lookup_through
         self._key_dialers: list[KeyDialer] = []
         self._slots: dict[Destination, Slots] = {}  # of each remote first hop
@@ -205,7 +206,7 @@ class Registry:
                 detect=self._detect,
                 shared=self.shared,
                 keys=self._keys,
-                key_lookup=self._key_lookup,
+                key_lookup=self.relay_lookup,
                 lookup_through=self._lookup_through,
             )
         return made.dialer(Route((_UNNAMED,)))
@@ -279,7 +280,7 @@ class Registry:
 
             dialer = AddonDialer(self._knowledge.dial_by_addon, url.host, label, timeout_s=self._timeout_s)
         elif url.key is not None:
-            dialer = self._by_key(url, label, self._to_relays, self._key_lookup, self._slots_of(url))
+            dialer = self._by_key(url, label, self._to_relays, self.relay_lookup, self._slots_of(url))
         else:
             trust = SendCredentials.ANYWHERE if allowed else SendCredentials.TO_LOOPBACK
             dialer = self._hop(self._to_relays, label, url, trust, path, self._slots_of(url), self._road)

@@ -114,6 +114,12 @@ class TcpDialer:
         dialer._allowed = Bounded(_TARGETS_KEPT)
         return dialer
 
+    def guarded_by(self, guard_address: GuardAddress) -> TcpDialer:
+        """Returns a copy that dials the addresses that `guard_address` allows. It is called for every dial."""
+        dialer = self.choosing(lambda _destination, addresses: addresses)
+        dialer._guard_address = guard_address
+        return dialer
+
     async def dial(self, destination: Destination) -> SocketStream:
         """See Dialer. The resolver bounds the time of the lookup, `connect_timeout_s` that of all connects together."""
         notify = Notify()

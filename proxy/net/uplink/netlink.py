@@ -110,13 +110,18 @@ class Netlink:
 
     def hardware_address(self, index: int, address: IPAddress) -> str:
         """Returns the hardware address of a neighbour on a link, in hex; empty while the kernel does not know it."""
+        return self.neighbours(index, address).get(address.packed, "")
+
+    def neighbours(self, index: int, address: IPAddress) -> dict[bytes, str]:
+        """Returns the hardware addresses of the neighbours on a link, in hex, by their packed addresses of the same
+        family as `address`; empty while the kernel does not know one."""
         answers = self._ask(RTM_GETNEIGH, _NDMSG.pack(_family(address), 0, 0, 0, 0), dump=True)
+        found: dict[bytes, str] = {}
         for kind, answer in answers:
             if kind == RTM_NEWNEIGH and len(answer) >= _NDMSG.size and _NDMSG.unpack_from(answer)[1] == index:
                 by_type = attributes(answer, _NDMSG.size)
-                if by_type.get(_NDA_DST) == address.packed:
-                    return by_type.get(_NDA_LLADDR, b"").hex()
-        return ""
+                found[by_type.get(_NDA_DST, b"")] = by_type.get(_NDA_LLADDR, b"").hex()
+        return found
 
     def _ask(self, kind: int, body: bytes, *, dump: bool = False) -> list[tuple[int, bytes]]:
         """Sends a query, and returns the answers: type and body of each."""
