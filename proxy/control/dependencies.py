@@ -197,6 +197,8 @@ class Dependencies:
         self.store.leave_out(begun)
         self._forget_in_memory(what, begun)
         self.services.rule_hits.clear()
+        if what.is_all:
+            self.services.port_users.clear()
         await asyncio.to_thread(self.store.forget, what)
         health = self.saved_health()
         files: list[SavedValues[Any]] = [self.ways_file, *([] if health is None else [health.file])]

@@ -91,7 +91,7 @@ FEATURES = (
         "settings",
         commands={"config": "commands:group", "forget": "forget_command:forget"},
         endpoints=("endpoints:SettingsEndpoints",),
-        pages=(Page("settings", _("Settings"), ("page:ROUTES",)),),
+        pages=(Page("settings", _("Settings"), ("page:ROUTES", "programs:ROUTES")),),
     ),
     Feature(
         "desktop",

@@ -97,6 +97,10 @@ class ClientPrograms:
             self.held[client] = (await asyncio.shield(search))[client]
         return self.held[client]
 
+    async def holders_of_all(self, clients: Collection[str]) -> Mapping[str, tuple[Holder, ...] | None]:
+        """Returns the programs that hold the socket of each client, as `holders`, without keeping them."""
+        return await asyncio.to_thread(self._find_holders, clients)
+
     async def _search_next(self) -> Mapping[str, tuple[Holder, ...] | None]:
         async with self._searching:
             assert self._next is not None
@@ -138,8 +142,7 @@ class ClientPrograms:
         for name in processes:
             folder = self._proc / name
             try:
-                with os.scandir(folder / "fd") as descriptors:
-                    targets = {_target(descriptor.path) for descriptor in descriptors}
+                targets = _targets(folder / "fd")
             except OSError as error:
                 if error.errno in _NOT_OURS:
                     continue
@@ -224,6 +227,21 @@ class ClientPrograms:
         for name in os.listdir(self._proc):
             if name.isdigit():
                 yield int(name)
+
+
+def _targets(folder: Path) -> set[str]:
+    """Returns the targets of the links in a folder. Raises OSError. By its descriptor this takes half as long as by
+    paths, some 8 µs a link."""
+    opened, targets = os.open(folder, os.O_RDONLY | os.O_DIRECTORY), set[str]()
+    try:
+        for name in os.listdir(opened):
+            try:
+                targets.add(os.readlink(name, dir_fd=opened))
+            except FileNotFoundError:  # closed meanwhile
+                continue
+    finally:
+        os.close(opened)
+    return targets
 
 
 def _target(link: str) -> str:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from proxy.model import DIRECT, Action, Plan, Request
-from proxy.net.client_programs import ClientPrograms
 from proxy.net.named_programs import Holder, NamedProgram, admits
 from proxy.routing.rule import ANYWHERE, Situation
 from proxy.session.plan import plan_for
@@ -38,14 +37,17 @@ async def plan_if_kept_out(request: Request, services: Services, setup: Setup, *
     """Returns the plan for a request whose client is kept out; None: it may get a relay. `host` is as in `plan_for`."""
     if setup.named is None:
         return None
-    why = await why_kept_out(services.programs, setup.named.programs, request.client)
+    why = await why_kept_out(services, setup.named.programs, request.client)
     return await _plan(request, services, setup, why, host) if why else None
 
 
-async def why_kept_out(programs: ClientPrograms, named: Sequence[NamedProgram], client: str) -> str:
+async def why_kept_out(services: Services, named: Sequence[NamedProgram], client: str) -> str:
     """Returns the reason why a client (`address:port`) never gets a relay, a clause that it may read; empty when it may
     get one. `named` are the programs that may."""
-    holders = await programs.holders(client)
+    is_new = client not in services.programs.held
+    holders = await services.programs.holders(client)
+    if is_new:
+        services.port_users.note(holders, services.now())
     if holders is None:
         return _UNKNOWN
     if not holders:

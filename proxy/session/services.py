@@ -31,6 +31,7 @@ from proxy.session.events import Events, Learned
 from proxy.session.inspector import Inspector
 from proxy.session.kept_hellos import KeptHellos
 from proxy.session.open_connections import OpenConnections
+from proxy.session.port_users import PortUsers
 from proxy.session.rule_hits import RuleHits
 from proxy.session.setup import Setup
 
@@ -105,6 +106,7 @@ class Services:
     open_connections: OpenConnections = field(default_factory=OpenConnections)
     explains: bool = True
     """False for clients that may not know why a connection failed: a reason may name a relay."""
+    port_users: PortUsers = field(default_factory=PortUsers)
     learns: bool = True
     """False for Byway's own probes: nothing is learned from their outcomes."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.net import client_programs
 from proxy.net.client_programs import ClientPrograms, unreadable, unsupported
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -232,14 +233,14 @@ async def test_a_process_that_no_descriptor_is_left_to_look_at_may_hold_anything
     (tmp_path / "7" / "exe").symlink_to(program)
     assert await programs.holders("127.0.0.1:5000")
     programs.held.clear()
-    scan = os.scandir
+    read = client_programs._targets
 
-    def short_of_descriptors(path: Path) -> object:
-        if path.parent.name == "8":
+    def short_of_descriptors(folder: Path) -> set[str]:
+        if folder.parent.name == "8":
             raise OSError(errno.EMFILE, "too many open files")
-        return scan(path)
+        return read(folder)
 
-    monkeypatch.setattr(os, "scandir", short_of_descriptors)
+    monkeypatch.setattr(client_programs, "_targets", short_of_descriptors)
     assert await programs.holders("127.0.0.1:5000") is None
 
 

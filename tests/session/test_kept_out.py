@@ -120,7 +120,8 @@ async def planned(made: Setup, client: str = "spy", host: str = HOST, named: str
 )
 async def test_all_that_hold_the_socket_of_a_client_have_to_be_named(client: str, said: str) -> None:
     named: Any = Named()
-    why = await why_kept_out(Programs(**CLIENTS), [named], client)
+    shared = services(programs=Programs(**CLIENTS))
+    why = await why_kept_out(shared, [named], client)
     assert why.startswith(said) or said in why
     assert bool(why) is bool(said)
 

@@ -47,6 +47,7 @@ from proxy.model.feature import Feature
 from proxy.net.client_programs import ClientPrograms
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dns.resolver import Resolver
+from proxy.net.named_programs import Holder, named_program
 from proxy.net.stream import Stream
 from proxy.probe.list_refresh import ListRefresh, RefreshContext
 from proxy.probe.measure.inputs import ProbeEnvironment
@@ -61,8 +62,10 @@ from proxy.routing.rules import Rules
 from proxy.session.events import Ended, Events, HostsForgotten, Learned
 from proxy.session.open_connections import OpenConnections
 from proxy.session.plan import plan_for
+from proxy.session.port_users import PortUsers
 from proxy.session.recent_clients import RecentClients
 from proxy.session.rule_hits import RuleHits
+from proxy.session.setup import NamedOnly
 from proxy.setup.desktop.proxy_settings import DesktopName
 from proxy.setup.desktop.system_proxy import Restored
 from proxy.setup.mode_switch import ModeSwitch
@@ -121,11 +124,16 @@ class Programs:
 
     def __init__(self, **known: str) -> None:
         self.known = known
+        self.held: dict[str, tuple[Holder, ...] | None] = {}
         self.asked: list[str] = []
 
     async def of_all(self, clients: Collection[str]) -> Mapping[str, str | None]:
         self.asked += clients
         return {client: self.known.get(client) for client in clients}
+
+    async def holders_of_all(self, clients: Collection[str]) -> Mapping[str, tuple[Holder, ...] | None]:
+        self.asked += clients
+        return {client: self.held.get(client) for client in clients}
 
 
 @dataclass(frozen=True)
@@ -146,6 +154,7 @@ class Setup:
     resolver: Resolver = field(default_factory=Resolver)
     guard: Guard = field(default_factory=Guard)
     kept_plans: dict[tuple[str, int], Any] = field(default_factory=dict)
+    named: NamedOnly | None = None
 
 
 @dataclass(frozen=True)
@@ -210,6 +219,7 @@ class SharedParts:
     rule_hits: RuleHits
     open_connections: OpenConnections
     programs: ClientPrograms
+    port_users: PortUsers
 
 
 @dataclass(frozen=True)
@@ -310,7 +320,7 @@ class World:
         self.modes = ModeSwitch(None, self._set_mode, stores=False)
         self.ending = Ending()
         self.obstacles: dict[str, RelayObstacle] = {}
-        self.rule_hits = RuleHits()
+        self.rule_hits, self.port_users = RuleHits(), PortUsers()
         self.open_connections = OpenConnections()
         self.programs: Any = Programs()
         self.recent_clients = RecentClients()
@@ -355,7 +365,7 @@ class World:
     def parts(self) -> Any:
         return Parts(
             features=self.features,
-            services=SharedParts(self.events, self.rule_hits, self.open_connections, self.programs),
+            services=SharedParts(self.events, self.rule_hits, self.open_connections, self.programs, self.port_users),
             broken_features=dict,
             setup=lambda: self._setup,
             beliefs=self.beliefs,
@@ -489,6 +499,8 @@ class World:
         router = Router(self.parsed(self.rules), self.overrides, [RelayInfo(name) for name in names], settings, groups)
         loaded = Loaded(self.path, ("a notice",), self.settings, self.sources)
         self._setup = Setup(settings, loaded, router, Registry(names), groups)
+        if programs := tuple(map(named_program, settings.listen.programs)):
+            self._setup = replace(self._setup, named=NamedOnly(programs, cast(Any, None)))
 
     def parsed(self, rules: str) -> Rules:
         """Parses rules with the settings. Raises ConfigError."""

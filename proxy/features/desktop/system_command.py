@@ -32,7 +32,8 @@ Desktop = Annotated[
 def turn_on(call: Invocation, desktop: Desktop = None) -> None:
     """Make the running Byway the system proxy, until it ends.
 
-    What was set before is restored by `byway system off`, when Byway ends, and after a crash when it starts again."""
+    What was set before is restored by `byway system off`, when Byway ends, and after a crash when it starts again.
+    While a rule or override is RELAY or BLOCK it is strict, a kill switch: if Byway crashes, no site opens."""
     from proxy.setup.desktop.proxy_settings import DesktopName, this_desktop
 
     name = desktop or this_desktop(os.environ)

@@ -1,7 +1,8 @@
 """The page of the settings that people change most, and of the stored data.
 
 A browser cannot change who may use Byway or what it may reach: no `[listen]`, no `[safety]`, no address, path or
-command, and no option of an addon. These are only changed in the file.
+command, and no option of an addon. These are only changed in the file. The one exception is `programs` beside this
+module: programs that have used the port.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from proxy.control.access import Refused
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field
 from proxy.features.settings.endpoints import ForgetRequest, SettingsEndpoints
+from proxy.features.settings.programs import ProgramsView, programs_of
 from proxy.languages.amounts import size
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, commas, ngettext, pgettext, sentences
@@ -144,6 +146,7 @@ class SettingsView:
     fields: Sequence[Field]
     shown: str
     stored: str
+    programs: ProgramsView
     errors: Sequence[str]
 
 
@@ -229,7 +232,7 @@ def _sentence(fields: Sequence[Field]) -> str:
     )
 
 
-async def _page(
+async def settings_page(
     visit: Visit,
     *,
     posted: Posted | None = None,
@@ -240,7 +243,8 @@ async def _page(
     loaded = visit.parts.setup().loaded
     fields = settings_fields(loaded.settings, loaded.sources, posted.texts if posted else {}, field_errors or {})
     shown = posted.shown if posted else {field.setting.name: field.text for field in fields}
-    view = SettingsView(_sentence(fields), fields, urlencode(shown), await _stored(visit), errors)
+    programs = await programs_of(visit)
+    view = SettingsView(_sentence(fields), fields, urlencode(shown), await _stored(visit), programs, errors)
     return await visit.page("settings.html", here="settings", view=view, status=status)
 
 
@@ -263,7 +267,7 @@ async def _stored(visit: Visit) -> str:
 
 async def _settings(visit: Visit) -> web.Response:
     visit.query()
-    return await _page(visit)
+    return await settings_page(visit)
 
 
 @frozen_dataclass
@@ -298,7 +302,7 @@ async def _save(visit: Visit) -> web.Response:
     posted = await _posted(visit)
     values, errors = parse_settings(posted.texts)
     if errors:
-        return await _page(visit, posted=posted, field_errors=errors, status=400)
+        return await settings_page(visit, posted=posted, field_errors=errors, status=400)
     loaded, defaults = visit.parts.setup().loaded, Settings()
     changes: dict[tuple[str, str], Value | None] = {}
     for each in SETTINGS:
@@ -313,7 +317,7 @@ async def _save(visit: Visit) -> web.Response:
     try:
         await visit.frame.edits.run(partial(edit.change_settings, values=changes))
     except Refused as refused:
-        return await _page(visit, posted=posted, errors=[refused.text], status=refused.status)
+        return await settings_page(visit, posted=posted, errors=[refused.text], status=refused.status)
     labels = {(each.table, each.key): each.label for each in SETTINGS}
     return visit.see_other("settings", _("Changed: {names}.", names=commas([labels[key] for key in changes])))
 

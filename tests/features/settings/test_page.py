@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from proxy.config.load import load
 from proxy.config.schema import Settings
+from proxy.control.dashboard import sign_in
 from proxy.extend.loading.addon import AddonFile
 from proxy.extend.manager import AddonState
 from proxy.features.settings.page import SETTINGS, parse_settings, settings_fields
 from proxy.model.feature import Feature
+from proxy.net.named_programs import Holder
 from proxy.store.forgetting import Forgotten
 from tests.support.control_world import World
 from tests.support.dashboard import Browser
@@ -224,3 +232,130 @@ async def test_an_addon_is_enabled_and_disabled(world: World, browser: Browser) 
         form = {"token": token, "addon": "a", "do": "enable", field: "x"}
         assert (await browser.post(f"{browser.base}addons", form))[0] == 400
     assert text_of(world) == before
+
+
+# -- programs that get relays ------------------------------------------------------------------------------------------
+
+ENV = os.path.realpath(shutil.which("env") or "/usr/bin/env")
+SLEEP = os.path.realpath(shutil.which("sleep") or "/usr/bin/sleep")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="programs are found out on Linux only")
+
+
+def holder_of(path: str | Path) -> Holder:
+    """What a process is that was started from this file."""
+    status = os.stat(path)
+    return Holder(str(path), status.st_dev, status.st_ino, status.st_uid, status.st_mode, 1, is_deleted=False)
+
+
+def user_of(world: World, path: str | Path) -> str:
+    """The id of a program on the list."""
+    return next(each.id for each in world.port_users.newest_first() if each.program and each.program.path == str(path))
+
+
+def programs_in(world: World) -> tuple[str, ...]:
+    assert world.path is not None
+    return load(world.path).settings.listen.programs
+
+
+@linux_only
+async def test_who_used_the_port_is_listed_with_who_of_them_gets_relays(
+    world: World, browser: Browser, tmp_path: Path
+) -> None:
+    spy = tmp_path / "sleep"
+    shutil.copy(SLEEP, spy)
+    assert world.path is not None
+    world.path.write_text(f'{CONFIG}\n[listen]\nprograms = ["sleep", "no-such-program"]\n')
+    await world.parts.reload()
+    assert "No program has used the port since Byway started." in await browser.text("settings")
+    for holders in ((holder_of(SLEEP),), (holder_of(spy), holder_of(SLEEP)), None, ()):
+        world.port_users.note(holders, time.time())
+    text = await browser.text("settings")
+    assert "Only these programs get relays: sleep, no-such-program." in text
+    assert f"sleep ( {SLEEP} ) Take out" in text
+    assert "no-such-program (not installed)" in text
+    assert f"{SLEEP} ✓ gets relays" in text
+    assert f"{spy} ⊘ gets none" in text
+    assert "can be changed by your user" in text, "why it cannot be let in"
+    assert "a program that cannot be found out ⊘ gets none" in text
+    assert "another computer ⊘ gets none" in text
+
+
+@linux_only
+async def test_a_program_that_used_the_port_is_let_in_and_taken_out_again(world: World, browser: Browser) -> None:
+    for path in (SLEEP, ENV):
+        world.port_users.note((holder_of(path),), time.time())
+    assert "All programs on this computer get your relays by this port." in await browser.text("settings")
+    assert await browser.send("settings/programs", program=user_of(world, SLEEP)) == "settings"
+    assert programs_in(world) == (SLEEP,)
+    assert f"{SLEEP} gets relays from its next connection on." in await browser.text("settings")
+    await browser.send("settings/programs", program=user_of(world, ENV))
+    assert programs_in(world) == (SLEEP, ENV)
+    assert "It runs what other programs tell it" in await browser.text("settings")
+    await browser.send("settings/programs", program=user_of(world, ENV))
+    assert programs_in(world) == (SLEEP, ENV)
+    await browser.send("settings/programs/out", name=SLEEP)
+    assert programs_in(world) == (ENV,)
+    assert "It is the last one" in await refused(browser, "settings/programs/out", name=ENV)
+    assert programs_in(world) == (ENV,)
+    assert text_of(world).startswith("# Mine.\n")
+
+
+@linux_only
+async def test_a_browser_that_signed_in_long_ago_lets_no_program_in(
+    world: World, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.port_users.note((holder_of(SLEEP),), time.time())
+    assert "This needs a sign-in of the last" not in await browser.text("settings")
+    monkeypatch.setattr(sign_in, "FRESH_S", 0.0)  # five minutes later
+    assert "This needs a sign-in of the last" in await browser.text("settings")
+    form = {"token": await browser.token(), "program": user_of(world, SLEEP)}
+    status, html = await browser.post(f"{browser.base}settings/programs", form)
+    assert status == 403
+    assert "This needs a sign-in of the last" in html
+    assert not programs_in(world)
+    assert not world.reloads
+
+
+@linux_only
+async def test_a_form_names_no_path_and_a_file_that_was_exchanged_is_not_let_in(
+    world: World, browser: Browser, tmp_path: Path
+) -> None:
+    gone, exchanged = tmp_path / "gone", replace(holder_of(SLEEP), inode=1)
+    shutil.copy(SLEEP, gone)
+    world.port_users.note((holder_of(gone),), time.time())
+    gone.unlink()
+    world.port_users.note((exchanged,), time.time())
+    assert "Byway finds another file at this path, or none." in await browser.text("settings")
+    for program in (user_of(world, gone), user_of(world, SLEEP), SLEEP, "", "0" * 16):
+        await refused(browser, "settings/programs", program=program)
+    token = await browser.token()
+    for form in ({"program": user_of(world, SLEEP), "path": SLEEP}, {"token": "0" * 32, "program": "x"}):
+        assert (await browser.post(f"{browser.base}settings/programs", {"token": token, **form}))[0] in (400, 403)
+    assert not programs_in(world)
+
+
+@linux_only
+async def test_without_the_setting_the_programs_of_open_connections_are_shown_and_looked_up_for_the_page_alone(
+    world: World, browser: Browser
+) -> None:
+    class Open:
+        open_connection = SimpleNamespace(request=SimpleNamespace(client="127.0.0.1:5000"))
+
+    world.open_connections.entries[1] = cast(Any, Open())
+    world.programs.held["127.0.0.1:5000"] = (holder_of(SLEEP),)
+    assert f"{SLEEP} ✓ gets relays" in await browser.text("settings")
+    assert world.programs.asked == ["127.0.0.1:5000"]
+    assert 'aria-label="Let in: ' in (await browser.get(f"{browser.base}settings"))[1]
+    await browser.send("settings/programs", program=user_of(world, SLEEP))
+    asked = len(world.programs.asked)
+    await browser.text("settings")
+    assert len(world.programs.asked) == asked, "with the setting, each client's program is known"
+
+
+@linux_only
+async def test_a_setting_of_the_environment_is_not_changed_in_the_file(world: World, browser: Browser) -> None:
+    world.port_users.note((holder_of(SLEEP),), time.time())
+    world.sources = {"listen.programs": "environment BYWAY_LISTEN__PROGRAMS"}
+    world.overrides_changed()
+    assert "Fixed by environment" in await refused(browser, "settings/programs", program=user_of(world, SLEEP))
+    assert not programs_in(world)
