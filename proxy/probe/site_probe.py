@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import math
 import os
 import re
 import ssl
@@ -180,7 +181,7 @@ class _Visit:
         kind = StepKind.CONNECT if self._route.is_direct else StepKind.RELAY
         try:
             with deadline(connect_s):
-                stream = await self._dialer.dial(self._destination)
+                stream = await self._dial(began)
         except DialError as error:
             if not emit_failure:
                 return None
@@ -205,6 +206,20 @@ class _Visit:
             text = pgettext("step", "connected") if self._route.is_direct else _("the relay opened the path")
             self._emit(kind, StepResult.OK, text=text, began=began)
         return stream
+
+    async def _dial(self, began: float) -> Stream:
+        """Opens the path. A relay that cannot be reached is tried again while `hedge_relay_s` is not over, with the
+        pauses of a race: it may restart. Raises DialError."""
+        pauses = iter(() if self._route.is_direct else self._detect.relay_retry_s)
+        while True:
+            try:
+                return await self._dialer.dial(self._destination)
+            except DialError as error:
+                pause_s = next(pauses, math.inf)
+                is_over = _now() + pause_s >= began + self._detect.hedge_relay_s
+                if error.symptom is not Symptom.RELAY_DOWN or is_over:
+                    raise
+            await asyncio.sleep(pause_s)
 
     # -- TLS -------------------------------------------------------------------------------------------------------
 

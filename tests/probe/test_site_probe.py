@@ -11,7 +11,8 @@ from dataclasses import replace
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import DIRECT, Destination, MeasurementStep, Protocol, Route, StepKind, StepResult, Symptom
+from proxy.model import DIRECT, Destination, MeasurementStep, Protocol, Route, Stage, StepKind, StepResult, Symptom
+from proxy.model.errors import DialError
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.race.hello_ledger import HelloTurn, no_turn
@@ -232,6 +233,40 @@ def test_a_relay_that_is_slow_to_open_a_path_may_be_slow_to_answer(
         assert came is (found is StepResult.OK)
         symptom = Symptom.NONE if came else Symptom.SILENT
         assert last(steps) == (StepKind.ANSWER, found, symptom)
+
+    play(story())
+
+
+DEAD = DialError("refused", stage=Stage.CONNECT, symptom=Symptom.RELAY_DOWN)
+REFUSED = DialError("refused", stage=Stage.CONNECT, symptom=Symptom.REFUSED)
+NO_PASSWORD = DialError("no password", stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)
+
+
+@pytest.mark.parametrize(
+    ("route", "back_after_s", "failure", "dialed"),
+    [
+        (RELAY, 1.5, DEAD, [0.0, 1.0, 2.2]),
+        (RELAY, 99.0, DEAD, [0.0, 1.0, 2.2]),
+        (RELAY, 1.5, NO_PASSWORD, [0.0]),
+        (DIRECT, 1.5, REFUSED, [0.0]),
+    ],
+)
+def test_a_relay_that_cannot_be_reached_may_restart(
+    route: Route, back_after_s: float, failure: DialError, dialed: list[float]
+) -> None:
+    async def story() -> None:
+        steps: list[MeasurementStep] = []
+        probe = SiteProbe(steps.append, detect=DetectTuning(), tcp_info=FakeOracle())
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+        script = Script(connect=lambda now: failure if now < back_after_s else 0.1, answer=answer)
+        target = ProbeTarget("site.test", Protocol.HTTP, 80)
+        destination = Destination("site.test", 80)
+        came = await probe.visit(route, ScriptedDialer(script), destination, target, connect_s=17)
+        assert came is (back_after_s < dialed[-1])
+        assert script.dialed == pytest.approx(dialed)
+        kinds = [step.kind for step in steps]
+        assert kinds == ([StepKind.RELAY, StepKind.ANSWER] if came else [steps[-1].kind])
+        assert steps[0].symptom is (Symptom.NONE if came else failure.symptom)
 
     play(story())
 
