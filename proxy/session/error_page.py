@@ -6,7 +6,7 @@ says how this connection ended, the likely reason, and what to do.
 
 from __future__ import annotations
 
-from proxy.detect.verdict.labels import cause_in_words
+from proxy.detect.verdict.labels import whole_cause
 from proxy.detect.verdict.site_status import SiteState, SiteStatus, site_state
 from proxy.model import Action, Belief
 from proxy.session.connection_record import ConnectionRecord
@@ -82,7 +82,7 @@ def _page(status: int, record: ConnectionRecord, services: Services) -> str:
             to_do = "Add a relay with `byway relay add URL`, or change the rule."
         rows = [
             ("Result", f"{verdict.status.glyph} {verdict.status}"),
-            *([("Cause", cause_in_words(verdict.cause))] if verdict.cause else []),
+            *([("Cause", whole_cause(verdict.cause))] if verdict.cause else []),
             ("What happened", record.client_message),
             ("What to do", to_do),
         ]

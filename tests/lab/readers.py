@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.languages.amounts import moment
 from tests.lab.country import Running
-from tests.support.dashboard import Browser, Pages
+from tests.support.dashboard import Browser, Pages, time_on_page
 
 NEWS = frozenset({"blocked", "likely blocked", "intercepted", "slow"})
 """The words that the page Home marks as new."""
@@ -118,15 +118,17 @@ def _misread(read: _Read, host: str, shown: Mapping[str, Any]) -> dict[str, str]
     """Returns the pages that do not show the same as the document of a site."""
     found, text = {}, read.site[host]
     said = f"{shown['glyph']} {shown['words']}"
-    headed = f"{said} : {shown['because']}" if shown["because"] else said
-    since = moment(shown["since"]) if shown["since"] else ""
-    if headed not in text or (since and f"Since {since} (" not in text):
+    headed = f"{said} : {shown['plain']}" if shown["plain"] else said
+    since = time_on_page(shown["since"]) if shown["since"] else ""
+    if headed not in text or not re.search(f"Since {since}" if since else "", text):
         found["site page"] = text[:600]
     if shown["is_trouble"]:
         _, is_there, row = read.sites.partition(f" {host} ")
-        if not row.startswith(f"{said} {shown['because'] or '–'} ") or (since and since not in row[:400]):
+        if not row.startswith(f"{said} {shown['plain'] or '–'} ") or not re.search(since, row[:400]):
             found["Sites"] = row[:300] if is_there else "no row"
-    if (f" {host} {shown['because']}, {since}" in read.home) is not (shown["words"] in NEWS):
+    cause = f"{re.escape(shown['plain'])} " if shown["plain"] else "no cause is known"
+    new = re.search(f" {re.escape(host)} became blocked: {cause}, {since}", read.home)
+    if (new is not None) is not (shown["words"] in NEWS):
         _, is_there, row = read.home.partition(f" {host} ")
         found["Home"] = row[:200] if is_there else "no row"
     return found

@@ -89,7 +89,7 @@ def test_a_page_says_the_verdict_the_cause_and_what_to_do() -> None:
     page = shown(*lost(RESET, REFUSED, beliefs=online()))
     assert "<title>site.test did not open</title>" in page
     assert "<dd>↓ site down</dd>" in page
-    assert "<dd>no route reaches it</dd>" in page
+    assert "<dd>Opens on no route: no route reaches it</dd>" in page
     assert "No route reached it. Wait, or try another relay." in page
     assert "direct: reset; all other routes failed too" in page
     assert '<code dir="ltr">byway why site.test</code>' in page

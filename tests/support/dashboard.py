@@ -16,6 +16,7 @@ from pathlib import Path
 import aiohttp
 
 from proxy.control.server import ControlServer
+from proxy.languages.dates import time_of_day
 from proxy.model.feature import Page, pages_of
 from tests.support.control_world import World
 
@@ -131,3 +132,9 @@ async def dashboard(world: World, folder: Path) -> AsyncIterator[Pages]:
         loop.remove_reader(listening)
         listening.close()
         await server.close()
+
+
+def time_on_page(at: float) -> str:
+    """Returns a pattern for a moment on a page in English: `yesterday 20:04`, `28 Nov 2007 20:04`. Any day fits, since
+    midnight may have passed meanwhile."""
+    return rf"(?:today|yesterday|\d{{1,2}} \w{{3}}(?: \d{{4}})?) {time_of_day(at)}"

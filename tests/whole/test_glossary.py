@@ -9,11 +9,22 @@ from proxy.detect.verdict import labels as words
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.languages.catalogue import catalogue
 from proxy.languages.language import Language
-from proxy.model import Action, Stage
+from proxy.model import Action, Cause, Stage
 from tests.support.rows import each_row
 
 GLOSSARY = (Path(__file__).parents[2] / "docs" / "glossary.md").read_text("utf-8")
 DEFINED = re.findall(r"^\* (?:(\S) )?\*\*(.+?)\*\*(?: \(.+?\))?: \S", GLOSSARY, re.MULTILINE)
+
+
+PLAIN = re.findall(r"^\| ([A-Z][^|]+?) \| [^|]+ \| ([^|]+?) \| ([^|]+?) \|$", GLOSSARY, re.MULTILINE)
+
+
+def test_every_plain_word_for_a_cause_has_one_word_in_each_language() -> None:
+    russian, persian = catalogue(Language.RUSSIAN), catalogue(Language.PERSIAN)
+    used = dict.fromkeys(words.plain_cause(cause) for cause in Cause if cause)
+    assert sorted(PLAIN) == sorted((word, russian.say(word), persian.say(word)) for word in used)
+    for column in zip(*PLAIN, strict=True):
+        assert len(set(column)) == len(used)
 
 
 def test_every_line_defines_one_word_once() -> None:

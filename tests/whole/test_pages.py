@@ -37,7 +37,7 @@ def world(features: Sequence[Feature]) -> Iterator[World]:
 async def test_the_list_of_sites(browser: Browser) -> None:
     text = await browser.text("sites")
     assert text.index(LONG) < text.index(BLOCKED), "the latest first"
-    assert "connection reset after the TLS ClientHello (SNI filtering)" in text
+    assert "✗ blocked Name filter" in text
     only = await browser.text("sites?name=USER")
     assert BLOCKED in only
     assert LONG not in only
@@ -57,7 +57,8 @@ async def test_a_long_list_has_pages(world: World, browser: Browser) -> None:
 
 async def test_a_site(browser: Browser) -> None:
     text = await browser.text(f"sites/{BLOCKED}")
-    assert "✗ blocked : connection reset after the TLS ClientHello (SNI filtering)" in text
+    assert "✗ blocked : Name filter" in text
+    assert "In technical terms connection reset after the TLS ClientHello (SNI filtering)" in text
     assert "Works by tor" in text
     moment = r"\d{1,2} [A-Z][a-z][a-z]( \d{4})? \d\d:\d\d"
     assert re.search(rf"Since {moment} Last confirmed {moment} ", text)

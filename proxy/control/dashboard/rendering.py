@@ -11,6 +11,12 @@ Filters for times, which are seconds since the epoch, or None:
     {{ at | day_text }}     `28 Nov`, in the same way
     {{ at | time_text }}    `20:04`, in the same way
 
+Filters for a cause, which is its id:
+
+    {{ cause | plain }}        `Name filter`: the word that people read first
+    {{ cause | sentence }}     `connection reset after the TLS ClientHello (SNI filtering)`: for an engineer, on demand
+    {{ cause | whole_cause }}  both, with a colon between them
+
 A Persian page has Jalali dates. Modules of pages use `moments.py` here, and `proxy.languages.dates` for texts.
 """
 
@@ -32,6 +38,7 @@ from proxy.control.dashboard.icons import icon
 from proxy.control.dashboard.kinds import DAYS, route_kind, status_kind
 from proxy.control.dashboard.moments import day, moment
 from proxy.control.dashboard.sign_in import Session
+from proxy.detect.verdict.labels import cause_in_words, plain_cause, whole_cause
 from proxy.languages.amounts import size, span
 from proxy.languages.catalogue import Catalogue, catalogue
 from proxy.languages.dates import day_in_words, moment_in_words, time_of_day
@@ -105,6 +112,9 @@ def environment(language: Language) -> Environment:
         "typed": lambda text: as_typed(text, typed_here()),
         "remedy": remedy,
         "status": lambda status: status.in_words,
+        "plain": plain_cause,
+        "sentence": cause_in_words,
+        "whole_cause": whole_cause,
         "confidence": lambda confidence: confidence.in_words,
         "semicolons": semicolons,
         "kind": status_kind,

@@ -59,39 +59,71 @@ _NETWORKS: Mapping[NetworkState, tuple[Phrase, Phrase]] = {
     ),
 }
 
-_CAUSES: Mapping[Cause | str, Phrase] = {
-    Cause.DNS: _("DNS tampering"),
-    Cause.IP: _("IP address blocked, by the network or by the site's own geo-fence"),
-    Cause.SNI_RESET: _("connection reset after the TLS ClientHello (SNI filtering)"),
-    Cause.SNI_DROP: _("silence after the TLS ClientHello (SNI filtering)"),
-    Cause.HTTP_HOST: _("HTTP request blocked (by Host)"),
-    Cause.BLOCK_PAGE: _("block page"),
-    Cause.INTERCEPTION: _("wrong certificate (TLS interception)"),
-    Cause.ECH: _("the outer name of the encrypted ClientHello is filtered"),
-    Cause.FROZEN: _("transfer stalls"),
-    Cause.THROTTLED: pgettext("cause", "throttled"),
-    Cause.CLIENT_HELLO: _("depends on the program's ClientHello"),
-    Cause.REFUSED: _("the site rejects this route (HTTP 403/451)"),
-    Cause.DOWN: _("no route reaches it"),
-    Cause.RESTRICTED: _("this network allows few sites"),
-    Cause.NO_SUCH_NAME: _("the name does not exist"),
-    Cause.UNRESOLVED: _("encrypted DNS is blocked here, so it may be DNS tampering"),
-    Cause.HELLO_RESET: _("reset after the ClientHello, as SNI filters do; blocked or down, a relay would tell"),
-    Cause.HELLO_CLOSED: _("closed after the ClientHello, as some SNI filters do; blocked or down, a relay would tell"),
-    Cause.HELLO_SILENCE: _("silence after the ClientHello, as SNI filters do; blocked or down, a relay would tell"),
-    Cause.UNANSWERED: _("no answer to the request; blocked or down, a relay would tell"),
-    Cause.UNREACHED: _("no connection to its address; blocked or down, a relay would tell"),
-    Cause.NO_ADDRESS: _("its name does not resolve; blocked or down, a relay would tell"),
-    Cause.RELAYS_FAIL: _("the relays themselves fail"),
-    Cause.OFFLINE: _("no network"),
-    Cause.PORTAL: _("captive portal"),
-    Cause.EXPIRED: _("certificate expired"),
-    Cause.NOT_YET_VALID: _("certificate not yet valid"),
-    Cause.SELF_SIGNED: _("self-signed certificate"),
-    Cause.WRONG_NAME: _("certificate for another name"),
-    Cause.UNTRUSTED_ISSUER: _("untrusted certificate issuer"),
-    Cause.CLOCK: _("this computer's clock is wrong"),
+_NAME_FILTER = pgettext("plain cause", "Name filter")
+_PERHAPS_A_NAME_FILTER = pgettext("plain cause", "Perhaps a name filter")
+
+_CAUSES: Mapping[Cause | str, tuple[Phrase, Phrase]] = {
+    Cause.DNS: (pgettext("plain cause", "DNS lies"), _("DNS tampering")),
+    Cause.IP: (
+        pgettext("plain cause", "Address blocked"),
+        _("IP address blocked, by the network or by the site's own geo-fence"),
+    ),
+    Cause.SNI_RESET: (_NAME_FILTER, _("connection reset after the TLS ClientHello (SNI filtering)")),
+    Cause.SNI_DROP: (_NAME_FILTER, _("silence after the TLS ClientHello (SNI filtering)")),
+    Cause.HTTP_HOST: (_NAME_FILTER, _("HTTP request blocked (by Host)")),
+    Cause.ECH: (_NAME_FILTER, _("the outer name of the encrypted ClientHello is filtered")),
+    Cause.BLOCK_PAGE: (pgettext("plain cause", "Block page"), _("block page")),
+    Cause.INTERCEPTION: (pgettext("plain cause", "Foreign certificate"), _("wrong certificate (TLS interception)")),
+    Cause.FROZEN: (pgettext("plain cause", "Cut off while loading"), _("transfer stalls")),
+    Cause.THROTTLED: (pgettext("plain cause", "Slowed down"), pgettext("cause", "throttled")),
+    Cause.CLIENT_HELLO: (
+        pgettext("plain cause", "Depends on the program"),
+        _("depends on the program's ClientHello"),
+    ),
+    Cause.REFUSED: (pgettext("plain cause", "Refused by the site"), _("the site rejects this route (HTTP 403/451)")),
+    Cause.DOWN: (pgettext("plain cause", "Opens on no route"), _("no route reaches it")),
+    Cause.RESTRICTED: (pgettext("plain cause", "Only few sites allowed"), _("this network allows few sites")),
+    Cause.NO_SUCH_NAME: (pgettext("plain cause", "No such name"), _("the name does not exist")),
+    Cause.UNRESOLVED: (
+        pgettext("plain cause", "Name not found"),
+        _("encrypted DNS is blocked here, so it may be DNS tampering"),
+    ),
+    Cause.HELLO_RESET: (
+        _PERHAPS_A_NAME_FILTER,
+        _("reset after the ClientHello, as SNI filters do; blocked or down, a relay would tell"),
+    ),
+    Cause.HELLO_CLOSED: (
+        _PERHAPS_A_NAME_FILTER,
+        _("closed after the ClientHello, as some SNI filters do; blocked or down, a relay would tell"),
+    ),
+    Cause.HELLO_SILENCE: (
+        _PERHAPS_A_NAME_FILTER,
+        _("silence after the ClientHello, as SNI filters do; blocked or down, a relay would tell"),
+    ),
+    Cause.UNANSWERED: (
+        pgettext("plain cause", "No answer"),
+        _("no answer to the request; blocked or down, a relay would tell"),
+    ),
+    Cause.UNREACHED: (
+        pgettext("plain cause", "No connection"),
+        _("no connection to its address; blocked or down, a relay would tell"),
+    ),
+    Cause.NO_ADDRESS: (
+        pgettext("plain cause", "Name not found"),
+        _("its name does not resolve; blocked or down, a relay would tell"),
+    ),
+    Cause.RELAYS_FAIL: (pgettext("plain cause", "Relays fail"), _("the relays themselves fail")),
+    Cause.OFFLINE: (pgettext("plain cause", "No network"), _("no network")),
+    Cause.PORTAL: (pgettext("plain cause", "Login page of the network"), _("captive portal")),
+    Cause.EXPIRED: (pgettext("plain cause", "Expired certificate"), _("certificate expired")),
+    Cause.NOT_YET_VALID: (pgettext("plain cause", "Certificate not valid yet"), _("certificate not yet valid")),
+    Cause.SELF_SIGNED: (pgettext("plain cause", "Self-signed certificate"), _("self-signed certificate")),
+    Cause.WRONG_NAME: (pgettext("plain cause", "Certificate of another name"), _("certificate for another name")),
+    Cause.UNTRUSTED_ISSUER: (pgettext("plain cause", "Unknown certificate issuer"), _("untrusted certificate issuer")),
+    Cause.CLOCK: (pgettext("plain cause", "Wrong clock"), _("this computer's clock is wrong")),
 }
+"""The plain word for each cause, which people read first, and the sentence of an engineer. Causes that are the same for
+people share a word."""
 
 _STAGES: Mapping[Stage, Phrase] = {
     Stage.RESOLVE: _("DNS"),
@@ -203,9 +235,27 @@ def open_the_login_page(portal_page: str) -> str:
     return _("Open {page} in a browser and log in to the network.", page=portal_page)
 
 
+def plain_cause(cause: Cause | str) -> str:
+    """Returns the short plain word for a cause, such as "Name filter"; empty for `Cause.NONE`. A cause of an addon is
+    returned unchanged."""
+    words = _CAUSES.get(cause)
+    return cause if words is None else words[0]
+
+
 def cause_in_words(cause: Cause | str) -> str:
-    """A cause as half a sentence; empty for `Cause.NONE`. A cause of an addon is returned unchanged."""
-    return _CAUSES.get(cause, cause)
+    """Returns a cause as half a sentence, for an engineer; empty for `Cause.NONE`. A cause of an addon is returned
+    unchanged."""
+    words = _CAUSES.get(cause)
+    return cause if words is None else words[1]
+
+
+def whole_cause(cause: Cause | str) -> str:
+    """Returns the plain word and the sentence: "Name filter: connection reset after …"; only the word if the sentence
+    is the same."""
+    plain, sentence = plain_cause(cause), cause_in_words(cause)
+    if plain.lower() == sentence.lower():
+        return plain
+    return _("{plain}: {sentence}", plain=plain, sentence=sentence)
 
 
 def stage_in_words(stage: Stage) -> str:

@@ -92,7 +92,7 @@ def report(
     when = ago if call.output.fancy else clock
     rows = [("free", it["host"], f"listed as {it['entry']}", when(it["at"])) for it in answer["free"]]
     rows += [
-        ("blocked", site["site"], f"{site['words']}: {site['because']}" if site["because"] else site["words"],
+        ("blocked", site["site"], f"{site['words']}: {site['plain']}" if site["plain"] else site["words"],
          when(site["since"]) if site["since"] else "")
         for site in answer["blocked"]
     ]  # fmt: skip

@@ -17,7 +17,6 @@ from proxy.control.answers.overrides import OverrideJson
 from proxy.control.answers.plans import PlanJson
 from proxy.control.dashboard.override_forms import override_text
 from proxy.control.dashboard.visit import Route, Visit
-from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.features.rules.answers import CountedOverrideJson, RuleJson
 from proxy.features.rules.endpoints import RuleEndpoints, RuleTestRequest
@@ -77,7 +76,7 @@ class RulesEditor:
 @frozen_dataclass
 class Trace:
     """The decisions about a host, by an override (None: there is none), the rules, the stored status, and addons.
-    `words`, `glyph` and `because` are the status and its cause. `addons` are the names of those that may change the
+    `words`, `glyph` and `cause` are the status and its cause. `addons` are the names of those that may change the
     routes."""
 
     host: str
@@ -86,7 +85,7 @@ class Trace:
     rules: Sequence[str]
     words: SiteStatus
     glyph: str
-    because: str
+    cause: str
     addons: Sequence[str]
     plan: PlanJson
 
@@ -201,7 +200,7 @@ async def _trace(visit: Visit, url: str) -> Trace:
         tested.trace,
         state.status,
         state.status.glyph,
-        cause_in_words(state.cause),
+        state.cause,
         [addon.name for addon in visit.parts.addons() if addon.runs and _ADDON_HOOK in addon.hooks],
         tested.plan,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.control.answers.overrides import OverrideJson
-from proxy.detect.verdict.labels import cause_in_words
+from proxy.detect.verdict.labels import cause_in_words, plain_cause
 from proxy.detect.verdict.site_status import LastResult, SiteState, SiteStatus, Source, site_state, status_of
 from proxy.model import Belief, Destination, State
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 @frozen_dataclass
 class LastResultJson:
-    """The last result of a site: its status, glyph, the id of the cause, and the cause in words (`because`)."""
+    """The last result of a site: its status, glyph, the id of the cause, its plain word (`plain`), and the sentence of
+    an engineer for it (`because`)."""
 
     words: SiteStatus
     glyph: str
     cause: str
+    plain: str
     because: str
     text: str
     at: float
@@ -34,6 +36,7 @@ class LastResultJson:
             words=result.status,
             glyph=result.status.glyph,
             cause=result.cause,
+            plain=plain_cause(result.cause),
             because=cause_in_words(result.cause),
             text=redact(result.text),
             at=result.at,
@@ -46,11 +49,12 @@ class SiteJson:
     """The status of a site on a network, the same in every answer.
 
     `site` is its name: the scope of the stored status, or a host, with the port if the status is that of one port
-    (`port`; otherwise null). `words`, `glyph`, `cause`, `because` (the cause in words) and `evidence` are the current
-    status: the last result if that is newer than the stored status. `since` is the start of the current status, without
-    a contrary result since then; a new measurement does not move it. `found_at` is its last confirmation. `works_by` is
-    the route that opens the site (empty: unknown). `is_trouble`: whether the site, or the way to it, is in trouble now.
-    `state`, `stored_words`, `stored_cause` and `stored_evidence` are the stored status alone, of `scope`."""
+    (`port`; otherwise null). `words`, `glyph`, `cause`, `plain` (the plain word for the cause), `because` (the sentence
+    of an engineer for it) and `evidence` are the current status: the last result if that is newer than the stored
+    status. `since` is the start of the current status, without a contrary result since then; a new measurement does
+    not move it. `found_at` is its last confirmation. `works_by` is the route that opens the site (empty: unknown).
+    `is_trouble`: whether the site, or the way to it, is in trouble now. `state`, `stored_words`, `stored_cause` and
+    `stored_evidence` are the stored status alone, of `scope`."""
 
     site: str
     scope: str
@@ -60,6 +64,7 @@ class SiteJson:
     words: SiteStatus
     glyph: str
     cause: str
+    plain: str
     because: str
     evidence: str
     since: float | None
@@ -97,6 +102,7 @@ class SiteJson:
             words=shown.status,
             glyph=shown.status.glyph,
             cause=shown.cause,
+            plain=plain_cause(shown.cause),
             because=cause_in_words(shown.cause),
             evidence=redact(shown.text),
             since=shown.since or None,

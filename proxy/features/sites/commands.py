@@ -17,6 +17,7 @@ from proxy.terminal.exit_codes import Misused
 from proxy.terminal.in_use import STORED
 from proxy.terminal.options import length_s
 from proxy.terminal.output import Output, override_of
+from proxy.terminal.terminal import width
 
 group = typer.Typer(help="Site status and overrides.", no_args_is_help=True)
 
@@ -24,6 +25,10 @@ group = typer.Typer(help="Site status and overrides.", no_args_is_help=True)
 Site = Annotated[
     str, typer.Argument(metavar="SITE", help="Host name; subdomains are included.", autocompletion=complete_sites)
 ]
+
+
+_WIDE = 100
+"""Columns of a terminal from which on the list has the plain words for causes, without breaking names in two."""
 
 
 @command(group, "list", example="byway site list --json")
@@ -38,17 +43,25 @@ def list_sites(
     actions = {it["scope"]: override_of(it, fancy=call.output.fancy) for it in answer["overrides"]}
     here = answer["network"]
     listed = [site for site in answer["sites"] if everywhere or site["network"] == here]
+    cause = "cause" if not call.output.fancy else "plain" if width() >= _WIDE else ""
     rows = [
-        (site["site"], _status(call.output, site), *([] if call.output.fancy else [site["cause"]]),
+        (site["site"], _status(call.output, site), *([site[cause]] if cause else []),
          _since(call.output, site), site["works_by"], actions.pop(site["site"], ""),
          *([_network(call.output, site["network"], here)] if everywhere else []))
         for site in sorted(listed, key=lambda site: (str(site["site"]), str(site["network"])))
     ]  # fmt: skip
     for scope, action in actions.items():
-        empty = [""] * (3 if call.output.fancy else 4)
+        empty = [""] * (4 if cause else 3)
         rows.append((scope, *empty, action, *([""] if everywhere else [])))
-    cause = [] if call.output.fancy else ["cause"]
-    headings = ("site", "status", *cause, "since", "works by", "override", *(["network"] if everywhere else []))
+    headings = (
+        "site",
+        "status",
+        *(["cause"] if cause else []),
+        "since",
+        "works by",
+        "override",
+        *(["network"] if everywhere else []),
+    )
     call.output.table(headings, rows, empty="No problem sites. Working sites are not listed.")
 
 
@@ -148,7 +161,8 @@ def _show(out: Output, answer: Document) -> None:
     out.line(f"{belief['glyph']} {belief['words']}: {belief['site']}")
     out.facts(
         [
-            ("cause", belief["because"]),
+            ("cause", belief["plain"]),
+            ("in detail", belief["because"]),
             ("evidence", belief["evidence"]),
             ("since", dated(belief["since"])),
             ("last confirmed", dated(belief["found_at"])),

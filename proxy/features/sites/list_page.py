@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import quote, urlencode
 
@@ -15,7 +15,7 @@ from proxy.control.dashboard.override_forms import override_text
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field, parse_number
 from proxy.control.site_states import KnownSite
-from proxy.detect.verdict.labels import cause_in_words
+from proxy.detect.verdict.labels import plain_cause
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.features.sites.answers import SiteJson
 from proxy.features.sites.route_matrix import RouteMatrix, route_matrix
@@ -34,7 +34,7 @@ ROWS = 200
 
 @frozen_dataclass
 class SitesFilter:
-    """The filter of the list. An empty field admits all sites."""
+    """The filter of the list. An empty field admits all sites. `cause` admits all causes of the same plain word."""
 
     status: str = ""
     cause: str = ""
@@ -51,7 +51,7 @@ class SitesFilter:
         return (
             (self.network == "all" or site.stored.network == network)
             and self.status in ("", site.state.status)
-            and self.cause in ("", site.state.cause)
+            and (not self.cause or plain_cause(self.cause) == plain_cause(site.state.cause))
             and self.name.lower() in site.name
         )
 
@@ -74,6 +74,7 @@ class SitesView:
     pages: int
     statuses: Mapping[SiteStatus, str]
     causes: Mapping[str, str]
+    """The plain words of the causes in the list, each by one of the causes that share it."""
     empty: str
     matrix: RouteMatrix | None
     known: Sequence[str]
@@ -116,7 +117,7 @@ def sites_view(
         ],
         pages=pages,
         statuses={status: status.in_words for status in SiteStatus},
-        causes={id_: cause_in_words(id_) for id_ in sorted({str(site.state.cause) for site in sites} - {""})},
+        causes=_causes(sites),
         empty=_("No site matches. Clear the filter to see all.") if sites else nothing,
         known=names_of(site.name for site in sites),
         matrix=route_matrix([each for each in seen if not is_filtered or each.host in names]),
@@ -125,6 +126,11 @@ def sites_view(
 
 def _override_of(scope: str, overrides: Mapping[str, Override]) -> str:
     return override_text(OverrideJson.of(scope, overrides[scope])) if scope in overrides else ""
+
+
+def _causes(sites: Iterable[KnownSite]) -> Mapping[str, str]:
+    by_word = {plain_cause(site.state.cause): str(site.state.cause) for site in sites if site.state.cause}
+    return {by_word[word]: word for word in sorted(by_word)}
 
 
 def _count(count: int) -> str:

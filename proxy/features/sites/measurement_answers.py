@@ -10,7 +10,7 @@ from proxy.control.answers.mode import ModeJson
 from proxy.control.answers.plans import PlanJson
 from proxy.control.answers.relay_faults import RelayFaultJson, RelayObstacleJson
 from proxy.detect.verdict.confidence import Confidence
-from proxy.detect.verdict.labels import cause_in_words
+from proxy.detect.verdict.labels import cause_in_words, plain_cause
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.measurement_signals import WeightedSignal
 from proxy.detect.verdict.site_status import SiteStatus
@@ -52,7 +52,8 @@ class StepJson:
 
 @frozen_dataclass
 class VerdictJson:
-    """The verdict of a measurement. `confirmed` implies `anomaly` (docs/detection.md, "Explaining a verdict").
+    """The verdict of a measurement. `plain` is the plain word for its cause, `because` the sentence of an engineer.
+    `confirmed` implies `anomaly` (docs/detection.md, "Explaining a verdict").
     `relay_faults` maps the names of relays that failed themselves to their fault in words. `through` are the routes
     that delivered, `instead` is the other explanation."""
 
@@ -60,6 +61,7 @@ class VerdictJson:
     glyph: str
     state: State
     cause: str
+    plain: str
     because: str
     seen: str
     confidence: Confidence
@@ -80,6 +82,7 @@ class VerdictJson:
             glyph=value.status.glyph,
             state=value.state,
             cause=value.cause,
+            plain=plain_cause(value.cause),
             because=cause_in_words(value.cause),
             seen=redact(value.summary),
             confidence=value.confidence,

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from proxy import __version__
 from proxy.control.attempts import result
+from proxy.detect.verdict.labels import whole_cause
 from proxy.detect.verdict.site_status import BLOCKS
 from proxy.features.sites.report_proof import proven
 from proxy.features.sites.report_sites import Examination, Site, is_direct
@@ -444,7 +445,7 @@ def _section(site: Site) -> Iterator[str]:
 
 
 def _because(belief: Document) -> str:
-    cause = f": {_md(belief['because'])}" if belief["because"] else ""
+    cause = f": {_md(whole_cause(belief['cause']))}" if belief["cause"] else ""
     since = f", since {_moment(belief['since'])}" if belief["since"] else ""
     confirmed = f", last confirmed {_moment(belief['found_at'])}" if belief["found_at"] else ""
     return f"{cause}{since}{confirmed}"

@@ -166,7 +166,7 @@ _OF_THE_SITE = frozenset({"location", "elsewhere", "page"})
 _URLS = frozenset({"location", "elsewhere"})
 
 _OURS = frozenset(
-    {"scope", "site", "state", "words", "glyph", "cause", "because", "stored_words", "stored_cause", "source"}
+    {"scope", "site", "state", "words", "glyph", "cause", "plain", "because", "stored_words", "stored_cause", "source"}
 )
 """Keys of a status whose text is a fixed word, or the site."""
 

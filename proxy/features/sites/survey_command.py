@@ -196,7 +196,7 @@ class _WorkerPool:
 
 def _not_measured(url: str, error: str) -> Row:
     """Returns the row of a site that the running Byway could not measure."""
-    verdict = {"words": "not tested", "glyph": "·", "cause": "", "because": "", "confidence": "none", "anomaly": False,
-               "confirmed": False, "seen": error}  # fmt: skip
+    verdict = {"words": "not tested", "glyph": "·", "cause": "", "plain": "", "because": "", "confidence": "none",
+               "anomaly": False, "confirmed": False, "seen": error}  # fmt: skip
     return {"asked": url, "url": url, "kept": False, "verdict": verdict, "routes": [],
             "measured_at": time.time(), "measured_s": 0.0}  # fmt: skip

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
 
 from proxy.features.sites.measurement_text import glyph
+from proxy.model import Cause
 from proxy.model.document import versioned
 from proxy.model.errors import BywayError, reason_of
 from proxy.terminal.output import Output
@@ -28,29 +29,20 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("url", "verdict", "cause", "confidence", "anomaly", "confirmed", "seen")
 _HEADINGS = ("site", "verdict", "cause", "works by")
-_VERDICT, _CAUSE, _ROUTE = 20, 19, 10
+_VERDICT, _CAUSE, _ROUTE = 20, 21, 10
 """The widths of the longest verdict, of the causes below, and of most routes."""
 
-_SHORT_CAUSES: Mapping[str, str] = {
-    "sni_reset": "SNI filtering",
-    "sni_drop": "SNI filtering",
-    "http_host": "HTTP Host filtering",
-    "ip": "IP address blocked",
-    "hello_reset": "ClientHello reset",
-    "hello_closed": "ClientHello closed",
-    "hello_silence": "ClientHello silence",
-    "unanswered": "no answer",
-    "unreached": "no connection",
-    "no_address": "no DNS answer",
-    "down": "",
-    "refused": "refused by the site",
-    "name": "",
-    "relays": "",
-    "offline": "",
-    "portal": "",
-    "interception": "",
-}
-"""Causes whose whole sentence would take three lines, or repeats the verdict."""
+_IN_THE_VERDICT = frozenset(
+    {
+        Cause.DOWN,
+        Cause.NO_SUCH_NAME,
+        Cause.RELAYS_FAIL,
+        Cause.OFFLINE,
+        Cause.PORTAL,
+        Cause.INTERCEPTION,
+    }
+)
+"""Causes that the verdict names already."""
 
 _STAGES: Mapping[str, str] = {
     "resolve": "DNS",
@@ -159,7 +151,7 @@ def _site(url: str) -> str:
 
 def _short_row(row: Row) -> Sequence[str]:
     verdict = row["verdict"]
-    cause = _SHORT_CAUSES.get(verdict["cause"], verdict.get("because", ""))
+    cause = "" if verdict["cause"] in _IN_THE_VERDICT else verdict["plain"]
     through = next(iter(verdict.get("through", ())), "")
     return _site(row["asked"]), f"{verdict['glyph']} {verdict['words']}", cause, through
 

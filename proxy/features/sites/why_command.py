@@ -20,7 +20,7 @@ from proxy.features.sites.measurement_text import PARTS, grouped_routes, route_r
 from proxy.languages.amounts import ago, clock, span
 from proxy.model.document import Document, from_json
 from proxy.model.errors import BywayError
-from proxy.model.phrase import Phrase, _, commas, ngettext, pgettext, semicolons
+from proxy.model.phrase import _, commas, ngettext, pgettext, semicolons
 from proxy.store.logged import LoggedConnection
 from proxy.terminal.command import Invocation, root_command
 from proxy.terminal.completion import complete_sites
@@ -128,7 +128,7 @@ def brief(answer: Document, columns: int, shown: Callable[[str], str] = inert) -
     verdict = answer["verdict"]
     first = [
         *wrap(shown(_headline(answer)), columns),
-        *_fact(shown(pgettext("fact", "cause")), shown(verdict["because"]), columns, 1),
+        *_fact(shown(pgettext("fact", "cause")), shown(verdict["plain"]), columns, 1),
     ]
     relays = _fact(shown(pgettext("fact", "relays")), shown(semicolons(_about_relays(answer))), columns, 1)
     do = _fact(shown(pgettext("fact", "do")), shown(verdict["do"]), columns, _DO_LINES)
@@ -163,21 +163,13 @@ def _headline(answer: Document) -> str:
 
 def _evidence(verdict: Document) -> str:
     """Returns the evidence of the verdict, its confidence, and the first reason for it."""
-    seen = _without_cause(verdict["seen"], verdict["because"])
+    seen = verdict["seen"]
     sure = (
         ""
         if verdict["confidence"] == Confidence.NONE
         else _("confidence: {confidence}", confidence=confidence_in_words(verdict["confidence"]))
     )
     return semicolons([part for part in (seen, sure, *verdict["reasons"][:1]) if part])
-
-
-def _without_cause(seen: str, cause: str) -> str:
-    """Returns the evidence without the cause, which is in the line above, and without the full stop."""
-    if not isinstance(seen, Phrase):
-        return seen.removeprefix(f"{cause}: ").rstrip(".")
-    evidence = seen.values.get("evidence")
-    return evidence if seen.values.get("cause") == cause and isinstance(evidence, str) else seen
 
 
 def _since(answer: Document) -> str:
@@ -248,6 +240,7 @@ def _reasons(answer: Document) -> list[tuple[str, str]]:
     """Returns the facts that -v adds."""
     verdict, belief, plan = answer["verdict"], answer["belief"], answer["plan"]
     return [
+        (pgettext("fact", "in detail"), verdict["because"]),
         *((pgettext("fact", "reason"), reason) for reason in verdict["reasons"]),
         *(
             (

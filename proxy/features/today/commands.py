@@ -86,10 +86,11 @@ def _show(call: Invocation, answer: dict[str, Any]) -> None:
         (_("Problem sites on this network"), (
             pgettext("column", "site"),
             pgettext("column", "status"),
+            pgettext("column", "cause"),
             pgettext("column", "since"),
             pgettext("column", "works by"),
         ), [
-            (site["site"], _status_word(site), short_moment(site["since"]), site["works_by"])
+            (site["site"], _status_word(site), site["plain"], short_moment(site["since"]), site["works_by"])
             for site in answer["sites"]
         ]),
     ):  # fmt: skip

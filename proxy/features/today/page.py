@@ -22,7 +22,7 @@ from proxy.control.request_parsing import parse_field, parse_number
 from proxy.control.site_days import SiteDays, site_days
 from proxy.control.site_states import KnownSite
 from proxy.detect.scopes import registrable
-from proxy.detect.verdict.labels import cause_in_words, network_in_words
+from proxy.detect.verdict.labels import network_in_words
 from proxy.detect.verdict.site_status import BLOCKS, OF_NETWORKS
 from proxy.features.today.answers import StatusAnswer
 from proxy.features.today.endpoints import StatusEndpoints
@@ -92,17 +92,17 @@ class BlockedSite:
     name: str
     more: int
     since: float
-    because: str
+    cause: str
     works_by: str
     days: SiteDays
 
 
 @frozen_dataclass
 class News:
-    """A site whose status changed; `because` is empty when it became free."""
+    """A site whose status changed; `cause` is empty when it became free."""
 
     scope: str
-    because: str
+    cause: str
     at: float
     is_blocked: bool
 
@@ -250,9 +250,8 @@ def blocked_alike(sites: Sequence[KnownSite]) -> list[list[KnownSite]]:
 
 def _row(names: Sequence[KnownSite], days: Mapping[str, SiteDays]) -> BlockedSite:
     first = names[0]
-    because = cause_in_words(first.state.cause)
     return BlockedSite(
-        first.name_and_port, len(names) - 1, first.state.since, because, _works_by(first), days[first.name]
+        first.name_and_port, len(names) - 1, first.state.since, first.state.cause, _works_by(first), days[first.name]
     )
 
 
@@ -261,7 +260,7 @@ def _news(status: StatusAnswer, sites: Sequence[KnownSite], changes: Sequence[St
     newest = {change.scope: change for change in here}
     troubled = {site.stored.scope for site in sites}
     news = [
-        News(site.name_and_port, cause_in_words(site.state.cause), site.state.since, is_blocked=True)
+        News(site.name_and_port, site.state.cause, site.state.since, is_blocked=True)
         for site in sites
         if site.state.status in BLOCKS and site.state.since >= status.now - _DAY_S
     ]

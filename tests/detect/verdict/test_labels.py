@@ -1,7 +1,14 @@
 from __future__ import annotations
 
-from proxy.detect.verdict.labels import cause_in_words, network_in_words, stage_in_words, symptom_in_words
-from proxy.model import NetworkState, Protocol, Stage, Symptom
+from proxy.detect.verdict.labels import (
+    cause_in_words,
+    network_in_words,
+    plain_cause,
+    stage_in_words,
+    symptom_in_words,
+    whole_cause,
+)
+from proxy.model import Cause, NetworkState, Protocol, Stage, Symptom
 from tests.support.rows import each_row
 
 CAUSES = {
@@ -24,8 +31,33 @@ def test_causes_in_words(cause: str, text: str) -> None:
     assert text in cause_in_words(cause)
 
 
-def test_no_cause_has_no_words() -> None:
-    assert cause_in_words("") == ""
+@each_row(
+    ("cause", "word"),
+    [("dns", "DNS lies"), ("ip", "Address blocked"), ("sni_reset", "Name filter"), ("sni_drop", "Name filter"),
+     ("http_host", "Name filter"), ("interception", "Foreign certificate"), ("frozen", "Cut off while loading"),
+     ("throttled", "Slowed down"), ("block_page", "Block page")],
+)  # fmt: skip
+def test_the_plain_word_for_a_cause(cause: str, word: str) -> None:
+    assert plain_cause(cause) == word
+
+
+@each_row("cause", [cause for cause in Cause if cause])
+def test_every_cause_has_a_short_plain_word_and_a_sentence(cause: Cause) -> None:
+    assert 0 < len(plain_cause(cause)) <= 27
+    assert plain_cause(cause)[0].isupper()
+    assert cause_in_words(cause)
+    for jargon in ("SNI", "ClientHello", "TLS", "HTTP", "TCP"):
+        assert jargon not in plain_cause(cause)
+
+
+def test_a_cause_with_both_is_not_said_twice() -> None:
+    assert whole_cause("sni_reset") == "Name filter: connection reset after the TLS ClientHello (SNI filtering)"
+    assert whole_cause("block_page") == "Block page"
+
+
+def test_no_cause_has_no_words_and_one_of_an_addon_keeps_its_own() -> None:
+    assert cause_in_words("") == plain_cause("") == whole_cause("") == ""
+    assert cause_in_words("my_cause") == plain_cause("my_cause") == whole_cause("my_cause") == "my_cause"
 
 
 def test_stages_in_words() -> None:

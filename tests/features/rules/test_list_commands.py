@@ -236,7 +236,7 @@ def test_a_report_names_free_and_blocked_sites(byway: Byway, running: Running) -
     assert rows[0] == ["here", "site", "why", "when"]
     assert [row[:3] for row in rows[1:]] == [
         ["free", "www.a.test", "listed as a.test"],
-        ["blocked", "blocked.test", "blocked: connection reset after the TLS ClientHello (SNI filtering)"],
+        ["blocked", "blocked.test", "blocked: Name filter"],
     ]
     diff = byway("list", "report", "own", "--diff").out
     assert patched(TEXT, diff) == "b.test\n192.0.2.0/24\n?? ?\nblocked.test\n"

@@ -132,7 +132,7 @@ async def test_a_form_without_a_field_is_refused(browser: Browser, missing: str)
 async def test_each_that_decides_is_shown(world: World, browser: Browser) -> None:
     text = await browser.text(f"rules?url={BLOCKED}")
     assert "Override none Rules" in text
-    assert "Status ✗ blocked : connection reset after the TLS ClientHello (SNI filtering)" in text
+    assert "Status ✗ blocked : Name filter" in text
     assert "No addon changes routes. Result AUTO : tor → vps → direct|doh and 7 more" in text
     world.overrides[BLOCKED] = Override(Action.RELAY, "vps", time.time() + 3600)
     world.overrides_changed()

@@ -24,6 +24,7 @@ def test_a_site_is_called_by_its_last_result_with_what_is_stored_beside_it() -> 
         words=SiteStatus.SITE_DOWN,
         glyph="↓",
         cause="down",
+        plain="Opens on no route",
         because="no route reaches it",
         text="direct: timeout",
         at=5.0,

@@ -82,7 +82,8 @@ def test_a_person_sees_the_words_with_their_glyphs(byway: Byway, running: Runnin
     assert "this one" in byway("site", "list", "--all").out
     lines = byway("site", "show", BLOG).out.splitlines()
     assert lines[0] == f"~ likely blocked: {BLOG}"
-    assert lines[1] == "cause           connection reset after the TLS ClientHello (SNI filtering)"
+    assert lines[1] == "cause           Name filter"
+    assert lines[2] == "in detail       connection reset after the TLS ClientHello (SNI filtering)"
     assert "override        RELAY:tor (set for example.net)" in lines
     assert "History" in lines
     assert max(map(len, lines)) <= 80

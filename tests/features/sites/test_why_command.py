@@ -103,8 +103,8 @@ def told(routes: int, words: int) -> dict[str, Any]:
     rows += [{**row, "route": f"relay{place}", "result": "not_tested"} for place, row in enumerate(rows)]
     return {
         "url": "https://blog.example.org/",
-        "verdict": {"glyph": "✗", "words": "blocked", "cause": "sni_reset", "because": text, "relay_faults": {},
-                    "seen": text, "confidence": "high",
+        "verdict": {"glyph": "✗", "words": "blocked", "cause": "sni_reset", "plain": text, "because": text,
+                    "relay_faults": {}, "seen": text, "confidence": "high",
                     "reasons": [text, text], "do": text},
         "belief": {"since": 1e9, "state": "blocked", "words": "blocked"},
         "relay_obstacles": [{"relay": "vps", "words": "blocked by SNI here"}] if words == 12 else [],

@@ -104,7 +104,7 @@ async def test_a_block_is_there_after_the_visit(world: World, browser: Browser) 
     world.see(rescued(host="new.example.org", at=time.time()))
     text = await browser.text()
     assert "4 sites are blocked here" in text
-    assert "new.example.org became blocked: connection reset" in text
+    assert "new.example.org became blocked: Name filter" in text
     page = (await browser.get(browser.base))[1]
     row = page[page.index('sites/new.example.org"') :]
     assert 'aria-label="Blocked on 1 of 14 days"' in row
