@@ -163,7 +163,7 @@ async def site_days(
         if change.network == network:
             by_scope.setdefault(change.scope, []).append(change)
     every = frozenset(scope for name in names for scope in scopes[name])
-    beliefs = {it.scope: it for it in parts.beliefs.held(every, now=now) if it.network == network}
+    beliefs = {it.scope: it for it in parts.beliefs.held(every, now=time.time()) if it.network == network}
     found: dict[str, SiteDays] = {}
     for name in names:
         held = [beliefs[scope] for scope in scopes[name] if scope in beliefs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol, TypeVar, Unpack
@@ -94,10 +95,18 @@ class SiteReader:
 
     async def kept(self, now: float) -> KeptSites:
         """Returns the same sites, with their numbers. They are true until the caller awaits anything."""
+        began = time.monotonic()
         async with self._renewing:
-            kept, states = self._kept, self.states(now)
+            kept = self._kept
             try:
-                await in_blocks(lambda domain: kept.renew(states, domain), kept.outdated(states))
+                # Beliefs are asked for the present moment: an earlier one than that of another task would raise every
+                # generation, so that all rows were outdated again.
+                outdated = [*kept.outdated(self.states(now + time.monotonic() - began))]
+                for first in range(0, len(outdated), _BLOCK):
+                    states = self.states(now + time.monotonic() - began)
+                    for domain in outdated[first : first + _BLOCK]:
+                        kept.renew(states, domain)
+                    await asyncio.sleep(0)
             except BaseException:
                 self.forget()  # some of the outdated rows may be left
                 raise

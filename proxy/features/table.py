@@ -43,7 +43,6 @@ FEATURES = (
                 _("Sites"),
                 ("list_page:ROUTES", "page:ROUTES", "report_page:ROUTES"),
             ),
-            Page("why", _("Why?"), ("why_page:ROUTES",)),
         ),
     ),
     Feature(

@@ -168,14 +168,14 @@ def first_hour(db: sqlite3.Connection) -> float | None:
     return None if row is None or row[0] is None else float(row[0])
 
 
-def site_routes(db: sqlite3.Connection, since: float, network: str) -> list[SiteRoute]:
-    """Returns the success of each route for each host on a network, in the newest connections since then that are
-    logged by name. Only hosts for which a route failed are returned."""
+def site_routes(db: sqlite3.Connection, since: float, network: str, hosts: Sequence[str]) -> list[SiteRoute]:
+    """Returns the success of each route for each of a few hundred hosts on a network, in the connections since then.
+    Only hosts for which a route failed are returned."""
     rows = db.execute(
         "SELECT host, route, sum(stage = 'done'), sum(stage <> 'done')"  # noqa: S608 - our own words
-        " FROM attempt JOIN outcome ON outcome.id = outcome_id"
-        f" WHERE {_RECENT} AND at BETWEEN ? AND ? AND network = ? GROUP BY host, route",
-        (RECENT_ROWS, since, MOMENT_MAX, to_text(network)),
+        " FROM outcome JOIN attempt ON outcome.id = outcome_id"
+        f" WHERE host IN ({', '.join('?' * len(hosts))}) AND at BETWEEN ? AND ? AND network = ? GROUP BY host, route",
+        (*map(to_text, hosts), since, MOMENT_MAX, to_text(network)),
     )
     routes = [SiteRoute(**row) for row in read_rows(rows, {"host": from_text, "route": from_text, **_COUNTS})]
     failing = {each.host for each in routes if each.failed}

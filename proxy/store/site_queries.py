@@ -110,6 +110,33 @@ def typical_seconds(db: sqlite3.Connection, routes: Mapping[str, str], since: fl
     return typical
 
 
+@frozen_dataclass
+class RouteTime:
+    """One attempt of a route: whether it delivered, and the seconds until it did, or failed."""
+
+    route: str
+    delivered: bool
+    seconds: float
+
+
+def route_times(db: sqlite3.Connection, hosts: Sequence[str], since: float, network: str) -> list[RouteTime]:
+    """Returns the attempts in the newest visits to hosts since then, the newest first. Attempts that are evidence
+    neither for nor against a route do not count."""
+    hosts, symptoms = [*dict.fromkeys(hosts)][:HOSTS_MAX], sorted(NOT_COUNTED)
+    rows = db.execute(
+        "SELECT route, stage = 'done', elapsed_s FROM outcome JOIN attempt ON outcome_id = outcome.id"  # noqa: S608
+        f" WHERE host IN ({_places('?', len(hosts))}) AND at >= ? AND network = ?"
+        f" AND (stage = 'done' OR symptom NOT IN ({_places('?', len(symptoms))}))"
+        " ORDER BY at DESC, place LIMIT ?",
+        (*map(to_text, hosts), since, to_text(network), *symptoms, _ATTEMPTS_MAX),
+    )
+    read: Mapping[str, Read] = {"route": from_text, "delivered": bool, "seconds": read_span}
+    return [RouteTime(**row) for row in read_rows(rows, read)]
+
+
+_ATTEMPTS_MAX = 1_000
+
+
 def hosts_below(db: sqlite3.Connection, domains: Sequence[str], since: float) -> dict[str, list[str]]:
     """Returns the hosts visited since then that are one of these domains or below it, by domain."""
     below: dict[str, list[str]] = {domain: [] for domain in domains}

@@ -29,7 +29,7 @@ from proxy.store.forgetting import Forgotten, forget_rows
 from proxy.store.logged import LoggedConnection, StatusChange
 from proxy.store.privacy import Kept, LogPrivacy, is_storable
 from proxy.store.retention import SteadyClock, keep_newest, remove_old
-from proxy.store.route_queries import RelayHour, RelaySuccess, RouteHour, RouteSuccess, SiteRoute
+from proxy.store.route_queries import RelayHour, RelaySuccess, RouteHour, RouteSuccess
 from proxy.store.rows import HOUR_S, Batch, DirectSums
 from proxy.store.state_copy import StateCopy
 
@@ -312,10 +312,6 @@ class Store:
     def route_hours(self, since: float) -> list[RouteHour]:
         """See `route_queries.route_hours`."""
         return self.read(lambda db: route_queries.route_hours(db, since))
-
-    def site_routes(self, since: float, network: str) -> list[SiteRoute]:
-        """See `route_queries.site_routes`."""
-        return self.read(lambda db: route_queries.site_routes(db, since, network))
 
     def relay_hours(self, since: float) -> list[RelayHour]:
         """See `route_queries.relay_hours`."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.model import Action, Belief, State, Symptom
+from proxy.model import Belief, State, Symptom
 from proxy.model.feature import Feature
 from tests.e2e.test_dashboard import shows, sign_in
 from tests.support.chromium import Tab
@@ -19,7 +19,6 @@ from tests.support.control_world import World
 from tests.support.dashboard import Pages
 from tests.support.outcomes import HOME, failed, outcome, rescued
 from tests.support.seeded import SeededWorld
-from tests.support.waiting import until
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.alone, pytest.mark.slow]
 
@@ -85,50 +84,6 @@ def world(features: Sequence[Feature]) -> Iterator[World]:
 async def person(pages: Pages, page: Tab) -> Person:
     await sign_in(page, pages)
     return Person(page)
-
-
-async def test_is_it_blocked_here_and_since_when(person: Person) -> None:
-    await person.ask_for(SITE)
-    text = await person.page.text()
-    assert "✗ blocked: " in text
-    assert await person.page.evaluate("document.querySelector('time[title=\"8 d ago\"]') !== null"), text
-    assert person.clicks == 1
-
-
-async def test_send_it_through_tor_always(world: World, person: Person) -> None:
-    await person.ask_for(SITE)
-    await person.choose("[name=action]", "relay:tor")
-    await person.click("form:has(select[name=action]) button")
-    await until(lambda: SITE in world.overrides, within_s=20)
-    assert world.overrides[SITE].action is Action.RELAY
-    assert world.overrides[SITE].until == 0
-    assert f"{SITE} and its subdomains: " in await person.page.text()
-
-
-async def test_why_did_it_not_open_yesterday_evening(person: Person) -> None:
-    await person.ask_for(SITE)
-    rows = await person.page.evaluate("[...document.querySelectorAll('#connections ~ * tr')].map(one => one.outerHTML)")
-    (yesterday,) = [row for row in rows if "failed" in row]
-    assert 'title="20 h ago"' in yesterday
-    assert "connection reset" in yesterday
-    assert person.clicks == 1
-
-
-async def test_give_the_proof_to_a_journalist(person: Person) -> None:
-    await person.ask_for(SITE)
-    person.clicks += 1  # on "Download": the browser would save the file
-    form = "document.querySelector('[aria-labelledby=report] form')"
-    told = await person.page.evaluate(
-        f"fetch({form}.action + '?' + new URLSearchParams(new FormData({form})))"
-        ".then(async answer => [answer.status, answer.headers.get('Content-Disposition'), await answer.text()])"
-    )
-    status, disposition, text = told
-    assert status == 200, text
-    assert disposition.startswith("attachment; filename="), disposition
-    assert SITE in text
-    assert "reset after the TLS ClientHello" in text
-    assert "127.0.0.1" not in text, "redacted unless asked for"
-    assert person.clicks <= CLICKS_MAX
 
 
 async def test_is_my_relay_any_good(person: Person) -> None:

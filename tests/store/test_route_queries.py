@@ -100,12 +100,15 @@ def test_only_the_newest_connections_are_looked_through_for_handshakes_and_fault
 def test_what_each_route_did_for_each_host_that_failed(db: sqlite3.Connection) -> None:
     keep(db, works("fine.example", at=AT), *(rescued(by=TOR, host="blog.example", at=AT + n) for n in range(3)))
     keep(db, works("blog.example", at=AT + 9), rescued(by=VPS, host="old.example", at=AT - 1))
-    found = route_queries.site_routes(db, AT, HOME)
+    hosts = ["fine.example", "blog.example", "old.example"]
+    found = route_queries.site_routes(db, AT, HOME, hosts)
     assert sorted(found, key=lambda each: each.route) == [
         SiteRoute("blog.example", "direct", 1, 3),
         SiteRoute("blog.example", "tor", 3, 0),
     ]
-    assert route_queries.site_routes(db, AT, "another network") == []
+    assert route_queries.site_routes(db, AT, "another network", hosts) == []
+    assert route_queries.site_routes(db, AT, HOME, ["fine.example"]) == []
+    assert route_queries.site_routes(db, AT, HOME, []) == []
 
 
 def test_a_relay_that_is_retried_counts_once_for_a_visit(db: sqlite3.Connection) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -37,7 +38,7 @@ def world(features: Sequence[Feature]) -> Iterator[World]:
 async def test_the_list_of_sites(browser: Browser) -> None:
     text = await browser.text("sites")
     assert text.index(LONG) < text.index(BLOCKED), "the latest first"
-    assert "✗ blocked Name filter" in text
+    assert "Name filter" in text
     only = await browser.text("sites?name=USER")
     assert BLOCKED in only
     assert LONG not in only
@@ -47,7 +48,7 @@ async def test_the_list_of_sites(browser: Browser) -> None:
 
 
 async def test_a_long_list_has_pages(world: World, browser: Browser) -> None:
-    for number in range(230):
+    for number in range(60):
         world.see(rescued(host=f"site{number}.example{number}.org", at=time.time()))
     first = await browser.text("sites")
     assert "Page 1 of 2 Next" in first
@@ -57,13 +58,14 @@ async def test_a_long_list_has_pages(world: World, browser: Browser) -> None:
 
 async def test_a_site(browser: Browser) -> None:
     text = await browser.text(f"sites/{BLOCKED}")
-    assert "✗ blocked : Name filter" in text
-    assert "In technical terms connection reset after the TLS ClientHello (SNI filtering)" in text
-    assert "Works by tor" in text
     moment = r"\d{1,2} [A-Z][a-z][a-z]( \d{4})? \d\d:\d\d"
-    assert re.search(rf"Since {moment} Last confirmed {moment} ", text)
+    assert re.search(rf"✗ blocked on this network · since {moment} Opens by tor ", text)
+    assert re.search(rf"Last confirmed {moment} \.", text)
+    assert "Name filter" in text
+    assert "Direct is stopped at the step: Name." in text
+    assert "connection reset after the TLS ClientHello (SNI filtering)" in text, "on demand"
     assert "Blocked once since" in text, "though when that began is not in the log any more"
-    assert "Routes now tor → vps → direct|doh and 7 more" in text
+    assert "Routes now: tor → vps → direct|doh and 7 more" in text
     unknown = await browser.text("sites/never.example")
     assert "not tested" in unknown
     assert "No block of this site is recorded." in unknown
@@ -100,7 +102,7 @@ async def test_an_override_and_its_undo(world: World, browser: Browser) -> None:
     text = await browser.text(f"sites/{BLOCKED}")
     assert notice in text
     assert "Undo: no override: rules decide" in text
-    assert "and its subdomains" not in await browser.text(f"sites/{BLOCKED}"), "a notice is shown once"
+    assert "and its subdomains: relay" not in await browser.text(f"sites/{BLOCKED}"), "a notice is shown once"
     await browser.send(path, action="none")
     assert BLOCKED not in world.overrides
     assert "Undo: vps, never direct" in await browser.text(f"sites/{BLOCKED}")
@@ -256,31 +258,33 @@ async def test_addons(world: World, browser: Browser) -> None:
     assert text.index("bad.py:3: no plan") < text.index("✓ runs plan none /home/me/ways.py")
 
 
-async def test_why_sends_each_step_as_it_is_done(world: World, browser: Browser) -> None:
+async def test_a_measurement_sends_each_step_as_it_is_done(world: World, browser: Browser) -> None:
     held = asyncio.Event()
 
     async def hold(_: str) -> None:
         await held.wait()
 
     world.hold = hold
-    form = {"token": await browser.token(), "site": "blog.example.net"}
+    form = {"token": await browser.token(), "fresh": "1"}
     headers = {"Origin": browser.pages.url, "Sec-Fetch-Dest": "document"}
-    async with browser.session.post(f"{browser.pages.url}{browser.base}why", data=form, headers=headers) as answer:
+    address = f"{browser.pages.url}{browser.base}sites/blog.example.net/measure"
+    async with browser.session.post(address, data=form, headers=headers) as answer:
         assert answer.status == 200
         begun = await asyncio.wait_for(answer.content.readuntil(b'aria-live="polite">'), 10)
-        assert b"Why?" in begun
+        assert b"blog.example.net" in begun
         held.set()
         rest = (await asyncio.wait_for(answer.content.read(), 60)).decode()
     assert rest.index("DNS (system)") < rest.index("Verdict") < rest.index("Test again")
+    assert rest.count(f'action="{browser.base}sites/blog.example.net/measure"') == 1, "it is tested again there"
     assert rest.rstrip().endswith("</html>")
     assert rest.count("<ol") == rest.count("</ol") - 1
     assert "http" in rest
 
 
-@pytest.mark.parametrize("site", ["127.0.0.1", "192.168.1.1", "http://[::1]:8119/", "10.0.0.1:80", "no..name", ""])
+@pytest.mark.parametrize("site", ["127.0.0.1", "192.168.1.1", "[::1]:8119", "10.0.0.1:80", "no..name", " "])
 async def test_no_address_of_this_network_is_measured(world: World, browser: Browser, site: str) -> None:
-    form = {"token": await browser.token(), "site": site}
-    status, text = await browser.post(f"{browser.base}why", form)
+    form = {"token": await browser.token(), "fresh": "1"}
+    status, text = await browser.post(f"{browser.base}sites/{quote(site, safe='')}/measure", form)
     assert status == 400, text
     assert not world.resolved
 
@@ -293,22 +297,22 @@ async def test_a_fault_of_our_own_is_told_without_its_message(
 
     token = await browser.token()
     world.health.working = fault  # type: ignore[method-assign, assignment]
-    world.beliefs.lookup = fault  # type: ignore[method-assign, assignment]
-    status, text = await browser.get(f"{browser.base}sites/{BLOCKED}")
-    assert status == 500
-    assert "Byway has an internal error" in text
-    status, text = await browser.post(f"{browser.base}why", {"token": token, "site": "https://blog.example.net/"})
+    status, text = await browser.post(f"{browser.base}sites/blog.example.net/measure", {"token": token, "fresh": "1"})
     assert (status, text.count("Byway has an internal error")) == (200, 1)
+    world.beliefs.lookup = fault  # type: ignore[method-assign, assignment]
+    status, page = await browser.get(f"{browser.base}sites/{BLOCKED}")
+    assert status == 500
+    assert "Byway has an internal error" in page
     assert text.rstrip().endswith("</html>")
     assert BLOCKED not in caplog.text
     assert "RuntimeError" in caplog.text
 
 
-async def test_the_page_of_why_has_a_form(browser: Browser) -> None:
-    assert "Test all routes to a site" in await browser.text("why")
-    _, html = await browser.get(f"{browser.base}why?site=example.org")
-    assert 'value="example.org"' in html
-    assert "<ol" not in html
+async def test_the_earlier_page_of_a_measurement_leads_to_that_of_the_site(browser: Browser) -> None:
+    for query, path in (("", "sites"), ("?site=https://Example.org/a", "sites/example.org#measurement")):
+        address = f"{browser.pages.url}{browser.base}why{query}"
+        async with browser.session.get(address, allow_redirects=False) as answer:
+            assert (answer.status, answer.headers["Location"]) == (303, browser.base + path)
 
 
 async def test_what_comes_from_outside_is_text(world: World, browser: Browser) -> None:

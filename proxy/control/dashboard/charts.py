@@ -7,12 +7,16 @@ Every kind has a colour and a pattern, in `PATTERNS`; the page defines them once
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.rows import HOUR_S
+
+if TYPE_CHECKING:
+    from proxy.control.site_days import DayKind, SiteDay
 
 WIDTH, HEIGHT = 600, 120
 """The size of a bar chart in SVG units; the browser scales it to its column."""
@@ -165,6 +169,20 @@ def timeline(periods: Sequence[Period], start: float, end: float) -> Markup:
         if period.end >= start and period.start <= end:
             parts.append(_rectangle(min(left, WIDTH - 2.0), 0, max(width, 2), LANE, period.kind))
     return _svg(LANE, "".join(parts))
+
+
+def strip(days: Sequence[SiteDay], label: str, title: Callable[[SiteDay], str], kinds: Mapping[DayKind, str]) -> Markup:
+    """Returns a square for each day, the oldest first, with its title. `label` tells screen readers what they show, and
+    `kinds` are the kinds of pattern."""
+    squares = [
+        f'<rect fill="url(#{kinds[day.kind]})" x="{place * 10}" y="0" width="9" height="16">'
+        f"<title>{escape(title(day))}</title></rect>"
+        for place, day in enumerate(days)
+    ]
+    return Markup(  # noqa: S704  # the texts are escaped
+        f'<svg class="strip" viewBox="0 0 {len(days) * 10} 16" preserveAspectRatio="none" role="img"'
+        f' aria-label="{escape(label)}" focusable="false">{"".join(squares)}</svg>'
+    )
 
 
 def _rectangle(x: float, y: float, width: float, height: float, kind: str) -> str:

@@ -86,9 +86,24 @@ async def undo_override(visit: Visit, id_: str) -> str:
     return await _set(visit, change.host, None if before is None or before.has_ended(time.time()) else before)
 
 
-async def change_override(visit: Visit, host: str, word: str, hours: str = "") -> str:
-    """Sets the override of a host to a posted action or NO_OVERRIDE, for one of LENGTHS. The session can undo it.
-    Returns a sentence about the result. Raises Refused."""
+def override_mark(override: Override | None) -> str:
+    """Returns the value by which a form says which override it was made for."""
+    if override is None:
+        return NO_OVERRIDE
+    return f"{override.action}:{override.relay}:{override.until:.3f}"
+
+
+async def change_override(visit: Visit, host: str, word: str, hours: str = "", was: str | None = None) -> str:
+    """Sets the override of a host to a posted action or NO_OVERRIDE, for one of LENGTHS. The session can undo it. `was`
+    is the `override_mark` of the form: when another tab or a command has changed the override since the form was made,
+    nothing is changed; None: the form has none. Returns a sentence about the result. Raises Refused."""
+    present = visit.parts.overrides.get(host)
+    if was is not None and was != override_mark(present):
+        what = _("no override") if present is None else override_text(OverrideJson.of(host, present))
+        return _(
+            "Nothing was changed: the override has been changed since you opened the page. It is now: {what}.",
+            what=what,
+        )
     if hours not in LENGTHS:
         raise Refused(400, _("unknown length {hours}", hours=quoted(hours)))
     override = None

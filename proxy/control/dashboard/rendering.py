@@ -23,7 +23,7 @@ A Persian page has Jalali dates. Modules of pages use `moments.py` here, and `pr
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,12 @@ from markupsafe import Markup, escape
 
 from proxy.config.command_name import as_typed, typed_here
 from proxy.control.attempts import result
+from proxy.control.dashboard.charts import strip
 from proxy.control.dashboard.icons import icon
 from proxy.control.dashboard.kinds import DAYS, route_kind, status_kind
 from proxy.control.dashboard.moments import day, moment
 from proxy.control.dashboard.sign_in import Session
+from proxy.control.site_days import DayKind, SiteDay
 from proxy.detect.verdict.labels import cause_in_words, plain_cause, whole_cause
 from proxy.languages.amounts import size, span
 from proxy.languages.catalogue import Catalogue, catalogue
@@ -87,6 +89,20 @@ def environment(language: Language) -> Environment:
         is_command = text.startswith("byway ") and "`" not in text and not isinstance(text, Phrase)
         return prose_in_language(f"`{text}`" if is_command else text)
 
+    @lru_cache(maxsize=256)
+    def title(start: float, kind: DayKind, today: float) -> str:
+        """Returns the title of a day; the strips of many sites have the same ones."""
+        day = day_in_words(start, now=today, language=language)
+        return spoken.say(_("{day}: {what}", day=day, what=DAYS[kind][1]))
+
+    def strip_of(found: Sequence[SiteDay]) -> Markup:
+        blocked, today = sum(day.kind is DayKind.BLOCKED for day in found), found[-1].start
+        label = ngettext(
+            "Blocked on {blocked} of {count} day", "Blocked on {blocked} of {count} days", len(found), blocked=blocked
+        )
+        kinds = {kind: pattern for kind, (pattern, _words) in DAYS.items()}
+        return strip(found, spoken.say(label), lambda day: title(day.start, day.kind, today), kinds)
+
     made = Environment(
         loader=FileSystemLoader([_FOLDER / "templates", *sorted(_FEATURES.glob("*/templates"))]),
         autoescape=True,
@@ -97,7 +113,7 @@ def environment(language: Language) -> Environment:
     )
     made.tests["phrase"] = lambda value: isinstance(value, Phrase)
     made.globals |= {"_": _, "ngettext": ngettext, "pgettext": pgettext, "commas": commas, "language": language}
-    made.globals |= {"icon": icon, "days": DAYS}
+    made.globals |= {"icon": icon, "days": DAYS, "strip_of": strip_of}
     made.filters |= {
         "moment": lambda at: moment(at, now=time.time(), language=language),
         "day": lambda at: day(at, now=time.time(), language=language),

@@ -127,10 +127,10 @@ class MeasurementEndpoints:
     async def known(self, destination: Destination) -> KnownSiteAnswer:
         """Returns all stored data about a site, and the plan for a request to it now."""
         stored, made = await self._planned(destination)
-        now, network_state = time.time(), self.parts.beliefs.network_state(self.parts.network())
+        network_state = self.parts.beliefs.network_state(self.parts.network())
         rows = await self.sites.rows(site=destination.host, limit=_LAST_CONNECTIONS)
-        changes, timeline = await history(self.parts, destination.host, now)
-        current = SiteJson.of_known(self.sites.states(now).host(destination.host))
+        changes, timeline = await history(self.parts, destination.host)
+        current = SiteJson.of_known(self.sites.states(time.time()).host(destination.host))
         return KnownSiteAnswer(
             host=destination.host,
             port=destination.port,

@@ -1,4 +1,5 @@
-"""The card of one site: its status and plan, its history and connections, and a measurement of it."""
+"""The page of one site: its status in a sentence, how it is blocked, what opens it, what decides, its days, its failed
+visits, a measurement, the way to a proof, and forgetting it."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from proxy.control.dashboard.override_forms import (
     action_names,
     action_value,
     change_override,
+    override_mark,
     override_text,
     undo_of,
     undo_override,
@@ -27,27 +29,41 @@ from proxy.control.dashboard.override_forms import (
 from proxy.control.dashboard.rendering import STREAM
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field
+from proxy.detect.scopes import scopes_of
 from proxy.detect.verdict.labels import cause_in_words
 from proxy.features.sites.answers import SiteAnswer, SiteJson
+from proxy.features.sites.calendar import NetworkDays, calendar_of, read_calendar
+from proxy.features.sites.deciding import DecidingRule, deciding_rule
+from proxy.features.sites.drawing import Station, described, drawing
 from proxy.features.sites.endpoints import SiteEndpoints
 from proxy.features.sites.evidence import Evidence, evidence_of
+from proxy.features.sites.failed_visits import FailedVisits, failed_visits
 from proxy.features.sites.measurement_answers import KnownSiteAnswer, MeasurementJson
 from proxy.features.sites.measurement_endpoints import MeasurementEndpoints
-from proxy.features.sites.report_page import EXPORTS, LEVELS
-from proxy.features.sites.why_page import stream_measurement
+from proxy.features.sites.measuring import stream_measurement
+from proxy.features.sites.opened_by import OpenedBy, opened_by
 from proxy.languages.dates import day_in_words
 from proxy.languages.language import Language
-from proxy.model import Cause, Destination
+from proxy.model import Cause, Destination, Override
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, pgettext
 from proxy.probe.site_name import scope
+from proxy.probe.target import names_port
+from proxy.store import site_queries
+from proxy.store.forgetting import Forgotten
 from proxy.store.logged import LoggedConnection
+from proxy.store.site_queries import RouteTime
 
 _CONNECTIONS = 50
 """The most connections on the card of a site."""
 
 _CONNECTIONS_S = 2 * 86_400.0
-"""The oldest connection on the card, so that "yesterday evening" is on it."""
+"""The age of the oldest connection on the card."""
+
+_FAILED_S = 14 * 86_400.0
+"""The age of the oldest failed visit, and of the oldest visit that counts for what opens the site."""
+
+_FAILED_MAX = 200
 
 _KINDS: Mapping[str, str] = {
     Cause.DNS: "dns",
@@ -79,65 +95,113 @@ class SiteView:
 
     host: str
     site: SiteJson
+    network: str
     hosts: Sequence[SiteJson]
+    elsewhere: Sequence[tuple[str, SiteJson]]
+    """The same site on other networks, with the names of these."""
+    typical_s: float | None
+    stations: Sequence[Station]
+    described: str
+    opened: OpenedBy | None
+    rule: DecidingRule | None
     plan: PlanJson
     advice: str
     is_retest_due: bool
+    has_override: bool
     override_sentence: str
     actions: Mapping[str, str]
     action: str
+    was: str
     lengths: Mapping[str, str]
     undo: Undo | None
+    calendar: Sequence[NetworkDays]
+    failed: Sequence[FailedVisits]
     spells: Sequence[Sequence[str]]
     """The rows of the table of the history."""
+    start: float
+    """The beginning of the picture."""
     picture: Markup
     conclusion: str
     legend: Sequence[Series]
     connections: Sequence[LoggedConnection]
     no_connections: str
     no_history: str
+    days_note: str
+    measured_name: str
+    """The name, with a port if the page is that of one port, that is measured."""
     evidence: Evidence | None
-    formats: Mapping[str, str]
-    levels: Mapping[str, str]
     stream: str = ""
     """The place of the steps of a measurement that is going on; empty: there is none."""
+
+
+@frozen_dataclass
+class SeenOfSite:
+    """What the log has of a site: the last connections, those that failed, the times of routes, and its days."""
+
+    connections: Sequence[LoggedConnection]
+    failed: Sequence[LoggedConnection]
+    times: Sequence[RouteTime]
+    calendar: Sequence[NetworkDays]
 
 
 def site_view(
     answer: SiteAnswer,
     known: KnownSiteAnswer,
-    connections: Sequence[LoggedConnection],
+    seen: SeenOfSite,
     measured: Sequence[MeasurementJson],
     *,
+    measured_name: str,
+    logs_all: bool,
+    rule: DecidingRule | None,
     relays: Sequence[str],
     undo: Undo | None,
+    override: Override | None,
     now: float,
     networks: Mapping[str, str],
     language: Language,
 ) -> SiteView:
-    """Returns the card. `relays` are the relays that an override may name, `undo` is the last change of the override if
-    it can be undone, and `networks` are the names of networks by id. `language` decides about the calendar."""
-    covering = answer.override
+    """Returns the page. `logs_all`: whether the log has each visit by name. `rule` is the first rule that matches,
+    `relays` are the relays that an override may name, `undo` is the last change of the override if it can be undone,
+    and `override` that of this very host. `networks` are the names of networks by id. `language` decides about the
+    calendar."""
+    covering_override = answer.override
     spells = [spell for spell in answer.timeline if spell.since <= now]
     start = min((spell.since for spell in spells), default=now)
     kinds = {_KINDS.get(spell.cause, "other") for spell in spells}
     actions = action_names(relays)
+    site = answer.belief
+    stations = drawing(site.words, site.cause, site.works_by)
+    opened = opened_by(seen.times)
+    bars = {} if opened is None else {bar.route: bar for bar in opened.bars}
     return SiteView(
         host=answer.host,
-        site=answer.belief,
+        site=site,
+        network=networks.get(site.network, ""),
         hosts=answer.hosts,
+        elsewhere=[(networks.get(other.network, ""), other) for other in answer.elsewhere],
+        typical_s=bars[site.works_by].median_s if site.works_by in bars else None,
+        stations=stations,
+        described=described(stations) if stations else "",
+        opened=opened,
+        rule=rule,
         plan=known.plan,
         advice=known.advice,
         is_retest_due=(answer.belief.retest_at or now) <= now,
+        has_override=covering_override is not None,
         override_sentence=(
-            _("None: rules, or what was learned, decide.")
-            if covering is None
-            else _("{site}: {override}.", site=covering.scope, override=override_text(covering))
+            pgettext("override", "none")
+            if covering_override is None
+            else _("{site}: {override}.", site=covering_override.scope, override=override_text(covering_override))
         ),
         actions=actions,
-        action=NO_OVERRIDE if covering is None or covering.scope != answer.host else action_value(covering),
+        action=NO_OVERRIDE
+        if covering_override is None or covering_override.scope != answer.host
+        else action_value(covering_override),
+        was=override_mark(override),
         lengths=LENGTHS,
         undo=undo,
+        calendar=seen.calendar,
+        failed=failed_visits(seen.failed),
         spells=[
             (
                 moment(spell.since, now=now, language=language),
@@ -150,6 +214,7 @@ def site_view(
             )
             for spell in spells
         ],
+        start=start,
         picture=timeline(
             [Period(spell.since, spell.until or now, _KINDS.get(spell.cause, "other")) for spell in spells], start, now
         ),
@@ -161,12 +226,14 @@ def site_view(
             language=language,
         ),
         legend=[Series(name, kind, ()) for kind, name in _LEGEND.items() if kind in kinds],
-        connections=connections,
+        connections=seen.connections,
         no_connections=_("None are logged."),
         no_history=_("No block of this site is recorded."),
+        days_note=""
+        if logs_all
+        else _("A day on which the site simply opened direct is not recorded: `[log] hosts` is not `all`."),
+        measured_name=measured_name,
         evidence=evidence_of(measured),
-        formats={name: shape.name for name, shape in EXPORTS.items()},
-        levels=LEVELS,
     )
 
 
@@ -197,16 +264,41 @@ async def _site(visit: Visit) -> web.Response:
 
 async def _view_of(visit: Visit, host: str) -> SiteView:
     now, frame, measurements = time.time(), visit.frame, visit.frame.one(MeasurementEndpoints)
+    parts = visit.parts
+    measured_name = visit.fields["host"] if names_port(visit.fields["host"]) else host
     answer = await frame.one(SiteEndpoints).show_site(host)
     meant = host if answer.belief.port else answer.belief.site
     known = await measurements.known(Destination(meant, 443))
-    rows = await frame.sites.rows(site=host, since=now - _CONNECTIONS_S, limit=_CONNECTIONS)
-    networks = {id_: name for name, id_ in visit.parts.settings.networks.items()}
+    networks = {id_: name for name, id_ in parts.settings.networks.items()}
     relays, last = frame.relays.usable_names(), undo_of(visit)
-    undo = last if last is not None and last.host == host else None
-    measured = (await measurements.measurements(meant)).measurements
     return site_view(
-        answer, known, rows, measured, relays=relays, undo=undo, now=now, networks=networks, language=visit.language
+        answer,
+        known,
+        await _seen(visit, [*dict.fromkeys((host, meant))], now, networks),
+        (await measurements.measurements(meant)).measurements,
+        measured_name=measured_name,
+        logs_all=parts.settings.log.hosts == "all",
+        rule=await deciding_rule(parts, Destination(meant, 443)),
+        relays=relays,
+        undo=last if last is not None and last.host == host else None,
+        override=parts.overrides.get(host),
+        now=now,
+        networks=networks,
+        language=visit.language,
+    )
+
+
+async def _seen(visit: Visit, hosts: Sequence[str], now: float, networks: Mapping[str, str]) -> SeenOfSite:
+    """Reads what the log has of a site. `hosts` are its name, and the same with or without `www.`."""
+    reader, parts = visit.frame.sites, visit.parts
+    here = parts.network()
+    recorded = await parts.read(lambda db: read_calendar(db, hosts, now))
+    held = parts.beliefs.held(frozenset(it for host in hosts for it in scopes_of(host)), now=time.time())
+    return SeenOfSite(
+        await reader.rows(site=hosts[0], since=now - _CONNECTIONS_S, limit=_CONNECTIONS),
+        await reader.rows(site=hosts[0], since=now - _FAILED_S, outcome="failed", limit=_FAILED_MAX),
+        await parts.read(lambda db: site_queries.route_times(db, hosts, now - _FAILED_S, here)),
+        calendar_of(recorded, held, here, networks),
     )
 
 
@@ -216,21 +308,42 @@ async def _measure(visit: Visit) -> web.StreamResponse:
     host = parse_field(scope, visit.fields["host"])
     view = replace(await _view_of(visit, host), stream=STREAM)
     page = await asyncio.to_thread(visit.render, "site.html", title=host, here="sites", view=view)
-    return await stream_measurement(visit, host, fresh="fresh" in form, page=page)
+    return await stream_measurement(visit, view.measured_name, fresh="fresh" in form, page=page)
 
 
 async def _set_override(visit: Visit) -> web.Response:
-    form = await visit.form("action", "hours", "undo")
+    form = await visit.form("action", "hours", "was", "undo")
     host = parse_field(scope, visit.fields["host"])
     if "undo" in form:
         notice = await undo_override(visit, form["undo"])
     else:
-        notice = await change_override(visit, host, form.get("action", ""), form.get("hours", ""))
+        notice = await change_override(visit, host, form.get("action", ""), form.get("hours", ""), form.get("was"))
     return visit.see_other(f"sites/{visit.fields['host']}", notice)
+
+
+async def _forget(visit: Visit) -> web.Response:
+    """Deletes all that is stored about a site and its subdomains, but for overrides and rules, if its name was typed to
+    confirm it."""
+    form = await visit.form("confirm")
+    host = parse_field(scope, visit.fields["host"])
+    try:
+        confirmed = scope(form.get("confirm", ""))
+    except ValueError:
+        confirmed = ""
+    if confirmed != host:
+        notice = _("Nothing was forgotten: the typed name is not {host}.", host=host)
+        return visit.see_other(f"sites/{visit.fields['host']}", notice)
+    what = Forgotten(host)
+    visit.frame.forget(what)
+    await visit.parts.forget(what)
+    return visit.see_other(
+        "sites", _("{host} is forgotten: deleted from the log, the stored status and the caches.", host=host)
+    )
 
 
 ROUTES = (
     Route("GET", "sites/{host}", _site),
+    Route("POST", "sites/{host}/forget", _forget),
     Route("POST", "sites/{host}/override", _set_override),
     Route("POST", "sites/{host}/measure", _measure),
 )

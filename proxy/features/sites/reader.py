@@ -32,12 +32,12 @@ async def list_sites(parts: ReadableParts, reader: SiteReader | None = None) -> 
 
 async def show_site(parts: ReadableParts, host: str, reader: SiteReader | None = None) -> SiteAnswer:
     """Returns the status, the override and the history of a site. `reader`: one that keeps what it reads."""
-    now, reader = time.time(), reader or SiteReader(parts)
-    meant = reader.states(now).meant(host)
+    reader = reader or SiteReader(parts)
+    meant = reader.states(time.time()).meant(host)
     override = covering(host, parts.overrides)
-    changes, timeline = await history(parts, meant, now)
-    related = await reader.of_same_site(meant, now)
-    states = reader.states(now)
+    changes, timeline = await history(parts, meant)
+    related = await reader.of_same_site(meant, time.time())
+    states = reader.states(time.time())  # the present moment, after the log was read: see `SiteReader.kept`
     return SiteAnswer(
         host=host,
         belief=SiteJson.of_known(states.host(meant)),
@@ -55,9 +55,7 @@ async def no_measurements(_parts: ReadableParts, host: str) -> MeasurementsAnswe
     return MeasurementsAnswer(host, ())
 
 
-async def history(
-    parts: ReadableParts, host: str, now: float
-) -> tuple[tuple[StatusChange, ...], tuple[SpellJson, ...]]:
+async def history(parts: ReadableParts, host: str) -> tuple[tuple[StatusChange, ...], tuple[SpellJson, ...]]:
     """Returns the changes of status of a host and of the domains above it, the newest first, and their spells."""
 
     def read(db: sqlite3.Connection) -> list[StatusChange]:
@@ -66,4 +64,4 @@ async def history(
 
     await parts.flush()
     changes = await parts.read(read)
-    return tuple(changes), spells(changes, parts.beliefs.held(scopes_of(host), now=now))
+    return tuple(changes), spells(changes, parts.beliefs.held(frozenset(scopes_of(host)), now=time.time()))

@@ -31,6 +31,6 @@ async def test_to_measure_a_block_again_does_not_begin_it() -> None:
     assert (after.since, after.found_at, after.cause, after.works_by) == (before.since, now, "dns", "direct|doh")
     (row,) = await said(await reader.known(now))
     assert row == after
-    _, (spell,) = await history(world.parts, host, now)
+    _, (spell,) = await history(world.parts, host)
     assert (spell.since, spell.until) == (before.since, None)
     world.store.close()

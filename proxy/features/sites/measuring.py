@@ -1,4 +1,4 @@
-"""The page of a measurement: each step when it is done, then the verdict. Without JavaScript too."""
+"""A measurement on the page of a site: each step when it is done, then the verdict. Without JavaScript too."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from functools import partial
 from aiohttp import web
 
 from proxy.control.access import Refused
-from proxy.control.dashboard.rendering import STREAM, render
-from proxy.control.dashboard.visit import Part, Route, Visit
+from proxy.control.dashboard.rendering import render
+from proxy.control.dashboard.visit import Part, Visit
 from proxy.control.request_parsing import parse_field
 from proxy.features.sites.measurement_answers import MeasuredSiteLine, StepLine
 from proxy.features.sites.measurement_endpoints import MeasurementEndpoints, MeasurementRequest
@@ -18,18 +18,6 @@ from proxy.features.sites.measurement_text import grouped_routes, route_result, 
 from proxy.model.document import fields_of
 from proxy.model.phrase import _
 from proxy.probe.site_name import site
-
-
-async def _why(visit: Visit) -> web.Response:
-    text = visit.query("site").get("site", "").strip()
-    return await visit.page("why.html", here="why", view={"site": text, "stream": ""})
-
-
-async def _measure(visit: Visit) -> web.StreamResponse:
-    form = await visit.form("site", "fresh")
-    text = form.get("site", "").strip()
-    page = visit.render("why.html", here="why", view={"site": text, "stream": STREAM})
-    return await stream_measurement(visit, text, fresh="fresh" in form, page=page)
 
 
 async def stream_measurement(visit: Visit, text: str, *, fresh: bool, page: str) -> web.StreamResponse:
@@ -62,6 +50,3 @@ def _line(visit: Visit, line: StepLine | MeasuredSiteLine) -> str:
         for row in grouped_routes([fields_of(route) for route in line.routes])
     ]
     return part("verdict.html", end=line, routes=routes)
-
-
-ROUTES = (Route("GET", "why", _why), Route("POST", "why", _measure))
