@@ -13,12 +13,13 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from proxy.config.edit_lock import edit_lock
 from proxy.config.files import read_text, shown
 from proxy.config.load import CONFIG_LIMIT, load
 from proxy.config.paths import make_folder, write_private
-from proxy.config.relays import is_local_address
+from proxy.config.relays import is_local_address, names_in
 from proxy.config.schema import RelayConfig, Settings
 from proxy.config.suggestions import quoted, suggestion
 from proxy.config.toml_edit import TomlText, literal
@@ -53,6 +54,20 @@ class NewRelay:
     public_only: bool = False
     allowed: Allowed | None = None  # for a key
     local: bool = False  # for a key
+
+
+def configured_as(new: NewRelay) -> RelayConfig:
+    """Returns the settings that a relay with a name will have."""
+    allowed = new.allowed
+    return RelayConfig(
+        name=new.name or "",
+        url=new.url,
+        allow_plaintext_credentials=new.allow_plaintext_credentials,
+        public_only=new.public_only,
+        ignore_fields=() if allowed is None else tuple(sorted(allowed.ignore)),
+        pin="" if allowed is None or allowed.pin is None else allowed.pin.hex(),
+        local=new.local,
+    )
 
 
 @frozen_dataclass
@@ -278,6 +293,78 @@ def order_relays(file: Path, names: Sequence[str]) -> list[str]:
     return [edited.relays[place].name for place in order]
 
 
+def permute_relays(file: Path, names: Sequence[str]) -> None:
+    """Puts these relays in this order, in the places that they have now; the others keep theirs. Raises ValueError for
+    an unknown name."""
+    edited = _Edited(file)
+    wanted = list(dict.fromkeys(edited.place(name) for name in names))
+    order, places = [*range(len(edited.relays))], sorted(wanted)
+    for place, relay in zip(places, wanted, strict=True):
+        order[place] = relay
+    if order != sorted(order):
+        edited.toml.reorder_tables("relay", order)
+        edited.save()
+
+
+def check_new(file: Path, relays: Sequence[NewRelay]) -> None:
+    """Raises ValueError for a name that no new relay of the file may have, for a chain over an unknown relay, and for
+    the key of a local server; ConfigError when the file is faulty."""
+    taken = _Edited(file).names
+    for new in relays:
+        for part in names_in(new.url):
+            if part not in taken:
+                raise ValueError(f"unknown relay {quoted(part)}{suggestion(part, taken)}")
+        _check_place(new)
+        taken.add(checked_name(new.name or "", taken))
+
+
+def rename_relay(file: Path, name: str, new: str) -> None:
+    """Gives a relay another name, also in groups and in chains of other relays. The caller has checked that no rule and
+    no override names it. Raises ValueError for an unknown name, and for a new one that is invalid or taken."""
+    edited = _Edited(file)
+    place = edited.place(name)
+    if new == name:
+        return
+    edited.set("relay", place, "name", value=checked_name(new, edited.names))
+    for number, group in enumerate(edited.settings.group):
+        if name in group.relays:
+            edited.set("group", number, "relays", value=[new if each == name else each for each in group.relays])
+    for number, relay in enumerate(edited.relays):
+        if name in names_in(relay.url):
+            items = (new if item == name else item for item in relay_url.parse_chain(relay.url))
+            edited.set("relay", number, "url", value=">".join(items))
+    edited.save()
+
+
+def set_credentials(file: Path, name: str, user: str, password: str, *, in_the_clear: bool = False) -> None:
+    """Sets the user and the password in the URL of a relay. `in_the_clear`: allows sending them without TLS. Raises
+    ValueError, with a sentence that has no password, for an unknown name, and for a relay that takes none there: a
+    chain, a key, an addon, one with a password command."""
+    edited = _Edited(file)
+    place = edited.place(name)
+    relay = edited.relays[place]
+    if relay.password_cmd:
+        raise ValueError(f"the password of {name} comes from its password_cmd, in {shown(file)}")
+    if ">" in relay.url:
+        raise ValueError(f"{name} is a chain: change the user and password of its relays")
+    parsed = relay_url.parse(relay.url, relay.allowed)
+    if parsed.kind in (RelayKind.KEY, RelayKind.ADDON):
+        raise ValueError(f"{name} takes no password: it is {relay_url.shown(relay.url, relay.allowed)}")
+    if parsed.kind in (RelayKind.SOCKS4, RelayKind.SOCKS4A) and password:
+        raise ValueError(f"{name} is a SOCKS4 relay, which has a user and no password")
+    if password and not user:
+        raise ValueError("a password needs a user")
+    end = next((match.start() for match in re.finditer("[?#]", relay.url)), len(relay.url))
+    before, options = relay.url[:end], relay.url[end:]
+    scheme, mark, rest = before.rpartition("://")
+    credentials = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
+    location = f"{'@' if credentials else ''}{rest.rpartition('@')[2]}{options}"
+    edited.set("relay", place, "url", value=f"{scheme}{mark}{credentials}{location}")
+    if in_the_clear and not relay.allow_plaintext_credentials:
+        edited.set("relay", place, "allow_plaintext_credentials", value=True)
+    edited.save()
+
+
 def enable_relays(file: Path, names: Sequence[str], enabled: bool) -> list[str]:
     """Sets `enabled` of these relays. Returns the names of those that it changed. Raises ValueError for an unknown
     name."""
@@ -312,6 +399,16 @@ def change_settings(file: Path, values: Mapping[tuple[str, str], Value | None]) 
     return any(changed)
 
 
+def version_of(file: Path) -> str:
+    """Returns a text that is another one after each edit of the file. It says nothing of the content, which may have
+    passwords."""
+    try:
+        state = file.stat()
+    except OSError:
+        return "none"
+    return f"{state.st_ino:x}-{state.st_size:x}-{state.st_mtime_ns:x}-{state.st_ctime_ns:x}"
+
+
 def text_of(file: Path) -> str:
     """Returns the text of the file, or that of a new one when it is missing. Raises ConfigError."""
     return _read(file)[1]
@@ -333,6 +430,11 @@ class _Edited:
         self.toml = TomlText(self.before)
         self.relays = self.settings.relay
         self.groups = {group.name: group.relays for group in self.settings.group}
+
+    @property
+    def names(self) -> set[str]:
+        """The names of relays, groups and subscriptions."""
+        return {*(it.name for it in self.relays), *self.groups, *(it.name for it in self.settings.subscription)}
 
     def place(self, name: str) -> int:
         """Returns the position of a relay, from 0. Raises ValueError for an unknown one."""

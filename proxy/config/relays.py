@@ -284,6 +284,19 @@ def _hops(relay: RelayConfig) -> Iterator[tuple[int, RelayUrl]]:
             yield place, url
 
 
+def takes_password(relay: RelayConfig) -> bool:
+    """Whether the URL of a relay may have a user and a password: no key, addon or chain, and no password command."""
+    if relay.password_cmd or ">" in relay.url:
+        return False
+    return relay_url.parse(relay.url, relay.allowed).kind not in (RelayKind.KEY, RelayKind.ADDON)
+
+
+def has_hidden_host(url: str) -> bool:
+    """Whether a relay of a chain has a host name that is looked up."""
+    urls = (hop for hop in relay_url.parse_hops(url) if not isinstance(hop, str))
+    return any(each.address is None and not is_loopback(each.host) for hop in urls for each in hop.endpoints)
+
+
 def has_keys(settings: Settings) -> bool:
     """Whether a relay is a key, or has one in its chain."""
     return any(relay_url.is_key(item) for relay in settings.relay for item in relay_url.parse_chain(relay.url))

@@ -28,11 +28,19 @@ class ConfigEdits:
         self._parts = parts
         self._editing = asyncio.Lock()
 
-    async def run(self, change: Callable[[Path], T]) -> T:
-        """Edits the file with `change`, which may raise ValueError or BywayError, and reloads it. Raises Refused with a
-        sentence; then the file is unchanged."""
+    async def version(self) -> str:
+        """Returns the version of the file, for a form that must not undo what was edited since its page was made."""
+        return await asyncio.to_thread(edit.version_of, self._parts.config_file)
+
+    async def run(self, change: Callable[[Path], T], *, version: str = "") -> T:
+        """Edits the file with `change`, which may raise ValueError or BywayError, and reloads it. `version` is that of
+        the file for which the edit is meant; empty: any. Raises Refused with a sentence; then the file is unchanged."""
         file = self._parts.config_file
         async with self._editing:
+            if version and version != await self.version():
+                raise Refused(
+                    409, _("The configuration was edited since you opened this page. Nothing was changed. Try again.")
+                )
             try:
                 before = await asyncio.to_thread(edit.text_of, file)
                 result = await asyncio.to_thread(change, file)

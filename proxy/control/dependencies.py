@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from proxy.config.paths import Paths
-from proxy.config.schema import ListConfig, Settings
+from proxy.config.schema import ListConfig, RelayConfig, Settings
 from proxy.control.library_caches import empty_library_caches
 from proxy.control.outcome_feed import OutcomeFeed
 from proxy.detect.beliefs.beliefs import Beliefs
@@ -23,6 +23,7 @@ from proxy.extend.manager import AddonManager, AddonState
 from proxy.model import Change, Destination, Inbound, IPAddress, NetworkId, Outcome, Override, Plan, RelayGroup, Request
 from proxy.model.feature import Feature
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.net.dialers.registry import Registry
 from proxy.net.faults import Faults
 from proxy.probe.list_refresh import ListRefresh
 from proxy.routing.rule import Situation
@@ -137,6 +138,11 @@ class Dependencies:
     def setup(self) -> Setup:
         """Returns the Setup in use."""
         return self.active.setup
+
+    def registry_with(self, added: Sequence[RelayConfig]) -> Registry:
+        """Returns a registry with relays that are not configured yet, for a test of them. The caller retires its keys.
+        Raises ConfigError."""
+        return self.active.registry_with(added)
 
     @property
     def settings(self) -> Settings:

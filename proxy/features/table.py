@@ -61,7 +61,7 @@ FEATURES = (
         stored={"relays": "answers:list_relays"},
         problems="problems:problems",
         provides={Role.RELAYS: "answers:answer"},
-        pages=(Page("relays", _("Relays"), ("page:ROUTES",)),),
+        pages=(Page("relays", _("Relays"), ("page:ROUTES", "adding_page:ROUTES")),),
     ),
     Feature(
         "rules",

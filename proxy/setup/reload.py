@@ -18,16 +18,17 @@ from dataclasses import replace
 from proxy.config.file_watch import FileWatch
 from proxy.config.files import shown
 from proxy.config.load import Loaded, load
-from proxy.config.schema import ListConfig, Settings
+from proxy.config.schema import ListConfig, RelayConfig, Settings
 from proxy.model import AutoMode, Override
 from proxy.model.errors import ConfigError
+from proxy.net.dialers.registry import Registry
 from proxy.net.faults import place_of
 from proxy.net.tasks import report_fault
 from proxy.session.setup import Setup
 from proxy.setup.checked import Checked, Parts, check
 from proxy.setup.knowledge import SetupInUse
 from proxy.setup.rule_files import Fingerprint, fingerprint, fingerprint_of_included, read_list_text
-from proxy.setup.steps import build
+from proxy.setup.steps import build, registry_with
 from proxy.store.list_copies import ListCopies
 from proxy.store.subscriptions import with_subscriptions
 from proxy.wire.relay_url import redact
@@ -146,6 +147,10 @@ class ActiveSetup:
     @property
     def setup(self) -> Setup:
         return self._in_use.setup
+
+    def registry_with(self, added: Sequence[RelayConfig]) -> Registry:
+        """As `steps.registry_with`, with the configuration in use."""
+        return registry_with(self._parts, self._checked, added)
 
     def forget_caches(self) -> None:
         """Replaces the Setup by one with empty caches of names and plans."""

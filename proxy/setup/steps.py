@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from proxy.config.load import Loaded
-from proxy.config.relays import has_keys
-from proxy.config.schema import Dns, Settings
+from proxy.config.relays import Relay, has_keys
+from proxy.config.schema import Dns, RelayConfig, Settings
 from proxy.detect.scopes import is_public_suffix
 from proxy.model import DIRECT, Destination, IPAddress, Override, Route, Stage, Symptom, bracketed
 from proxy.model.errors import DialError
@@ -43,6 +43,7 @@ from proxy.setup.checked import Checked, Parts, check
 from proxy.setup.guard import guard_of, guard_of_relays, public_addresses
 from proxy.wire.fragmentation import cuts_hello
 from proxy.wire.hostnames import OWN_NAME
+from proxy.wire.relay_url import CHAIN_LIMIT
 
 if TYPE_CHECKING:
     from proxy.net.dialers.key_relay import DestinationLookup, LookupThrough
@@ -62,14 +63,7 @@ def build(parts: Parts, checked: Checked, overrides: Mapping[str, Override]) -> 
     port = parts.port
     is_ours = _is_ours(settings, port)
     own_url = _own_url(settings, port)
-    ports = parts.own_ports
-    guard = guard_of(checked.loaded, ports=ports)
-    relay_guard = refusal_by(guard_of_relays(ports=ports))
-    resolvers = make_resolvers(parts, checked, guard, relay_guard)
-    registry = make_registry(parts, checked, resolvers, guard, relay_guard)
-    for path in resolvers.through:
-        path.registry = registry
-    resolver = resolvers.direct
+    guard, resolver, registry = _routes(parts, checked)
     router = Router(
         checked.rules,
         overrides,
@@ -91,6 +85,45 @@ def build(parts: Parts, checked: Checked, overrides: Mapping[str, Override]) -> 
         port=port,
         named=NamedOnly(checked.programs, _terms_without_relays(parts, checked)) if checked.programs else None,
     )
+
+
+def registry_with(parts: Parts, checked: Checked, added: Sequence[RelayConfig]) -> Registry:
+    """Returns a registry with these relays, which are in no Setup yet, for a test of them. It has those in use as well
+    without keys, and keys that a chain names: what the engine knows of the others stays as it is. The caller retires
+    its keys. Raises ConfigError."""
+    settings = checked.loaded.settings
+    loaded = replace(checked.loaded, settings=replace(settings, relay=(*settings.relay, *added)))
+    names = {relay.name for relay in added}
+    new = {relay.name: relay for relay in loaded.relays.in_use if relay.name in names}
+    known = {relay.name: relay for relay in checked.relays} | new  # the former with their passwords
+    named = {part for name in new for part in _all_names_in(name, known)}
+    kept = (relay for relay in known.values() if relay.name in named or not _has_key(relay.name, known))
+    return _routes(parts, replace(checked, loaded=loaded, relays=tuple(kept)))[2]
+
+
+def _all_names_in(name: str, known: Mapping[str, Relay], depth: int = 0) -> set[str]:
+    """Returns the names in the chain of a relay, at any depth, with its own."""
+    if name not in known or depth > CHAIN_LIMIT:
+        return {name}
+    parts = (hop for hop in known[name].hops if isinstance(hop, str))
+    return {name}.union(*(_all_names_in(part, known, depth + 1) for part in parts))
+
+
+def _has_key(name: str, known: Mapping[str, Relay]) -> bool:
+    relays = (known[part] for part in _all_names_in(name, known) if part in known)
+    return any(not isinstance(hop, str) and hop.key is not None for relay in relays for hop in relay.hops)
+
+
+def _routes(parts: Parts, checked: Checked) -> tuple[Guard, Resolver, Registry]:
+    """Returns the guard and the resolver of direct destinations, and the registry. Raises ConfigError."""
+    ports = parts.own_ports
+    guard = guard_of(checked.loaded, ports=ports)
+    relay_guard = refusal_by(guard_of_relays(ports=ports))
+    resolvers = make_resolvers(parts, checked, guard, relay_guard)
+    registry = make_registry(parts, checked, resolvers, guard, relay_guard)
+    for path in resolvers.through:
+        path.registry = registry
+    return guard, resolvers.direct, registry
 
 
 @frozen_dataclass

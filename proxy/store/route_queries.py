@@ -1,4 +1,5 @@
-"""Queries of the success of routes and relays, from the hourly sums and from the newest connections logged by name.
+"""Queries of the success of routes and relays, from the sums of each hour and half-hour, and from the newest
+connections logged by name.
 
 Each takes a read-only connection. Times are seconds since the epoch.
 """
@@ -12,6 +13,7 @@ from itertools import pairwise
 
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.rows import (
+    HALF_S,
     HOUR_S,
     MOMENT_MAX,
     NO_ROUTE,
@@ -31,7 +33,7 @@ RECENT_ROWS = 10_000
 
 _COUNTS: Mapping[str, Read] = {"delivered": read_count, "failed": read_count}
 _HANDSHAKES_MAX = 2_000
-_OPENINGS_AN_HOUR = 1_000
+_OPENED_BY_RELAYS = "network = ? AND state = 'blocked' AND last_good <> '' AND last_good NOT LIKE 'direct%'"
 _RECENT = "outcome_id > (SELECT coalesce(max(id), 0) FROM outcome) - ?"
 
 
@@ -46,8 +48,9 @@ class RouteHour:
 
 
 @frozen_dataclass
-class RelayHour:
-    """The success of a relay in the hour that began at `at`. `failed` counts failures that may be its own fault."""
+class RelayHalf:
+    """The success of a relay in the half-hour that began at `at`. `failed` counts failures that may be its own fault.
+    The counts of an early Byway are of the hour."""
 
     at: int
     relay: str
@@ -75,6 +78,14 @@ class RelaySuccess:
     relay: str
     delivered: int
     failed: int
+
+
+@frozen_dataclass
+class RelaySite:
+    """A site that a relay opened last, at `opened_at`, and that direct does not open."""
+
+    scope: str
+    opened_at: float
 
 
 @frozen_dataclass
@@ -183,9 +194,9 @@ def site_routes(db: sqlite3.Connection, since: float, network: str, hosts: Seque
 
 
 def relay_success(db: sqlite3.Connection, since: float) -> list[RelaySuccess]:
-    """Returns the success of each relay since the hour of `since`."""
+    """Returns the success of each relay since the half-hour of `since`."""
     rows = db.execute(
-        "SELECT relay, delivered, failed FROM relay_hour WHERE hour >= ?", (int(since) // HOUR_S * HOUR_S,)
+        "SELECT relay, delivered, failed FROM relay_hour WHERE hour >= ?", (int(since) // HALF_S * HALF_S,)
     )
     sums: dict[str, tuple[int, int]] = {}
     for row in read_rows(rows, {"relay": from_text, **_COUNTS}):
@@ -207,27 +218,41 @@ def relay_handshakes(db: sqlite3.Connection, since: float) -> dict[str, list[flo
     return _opened_s(rows)
 
 
-def relay_hours(db: sqlite3.Connection, since: float) -> list[RelayHour]:
-    """Returns the success of each relay in each hour since the hour of `since`."""
+def relay_halves(db: sqlite3.Connection, since: float) -> list[RelayHalf]:
+    """Returns the success of each relay in each half-hour since that of `since`, the oldest first."""
     rows = db.execute(
         "SELECT hour, relay, delivered, failed FROM relay_hour WHERE hour >= ? ORDER BY hour, relay",
-        (int(since) // HOUR_S * HOUR_S,),
+        (int(since) // HALF_S * HALF_S,),
     )
-    return [RelayHour(**row) for row in read_rows(rows, {"at": _read_hour, "relay": from_text, **_COUNTS})]
+    sums: dict[tuple[int, str], tuple[int, int]] = {}
+    for row in read_rows(rows, {"at": _read_hour, "relay": from_text, **_COUNTS}):
+        at, relay, delivered, failed = row.values()
+        before = sums.get((at, relay), (0, 0))
+        sums[at, relay] = (before[0] + delivered, before[1] + failed)
+    return [RelayHalf(at, relay, *counts) for (at, relay), counts in sums.items()]
 
 
-def relay_openings(db: sqlite3.Connection, hours: Sequence[int]) -> dict[tuple[str, int], list[float]]:
-    """Returns the seconds that each route through relays took to open its paths, by route and hour, in the newest
-    delivered connections of each hour that are logged by name. `hours` are the beginnings of hours."""
-    times: dict[tuple[str, int], list[float]] = {}
-    for hour in hours:
-        rows = db.execute(
-            "SELECT route, evidence FROM attempt WHERE stage = 'done' AND route NOT LIKE 'direct%' AND outcome_id IN"
-            " (SELECT id FROM outcome WHERE at >= ? AND at < ? ORDER BY at DESC LIMIT ?)",
-            (hour, hour + HOUR_S, _OPENINGS_AN_HOUR),
-        )
-        times |= {(route, hour): opened_s for route, opened_s in _opened_s(rows).items()}
-    return times
+def relay_sites(db: sqlite3.Connection, network: str) -> dict[str, int]:
+    """Returns the number of sites on a network that direct does not open, by the relays that opened them last."""
+    rows = db.execute(
+        f"SELECT last_good, count(*) FROM belief WHERE {_OPENED_BY_RELAYS} GROUP BY last_good",  # noqa: S608 - our own words
+        (to_text(network),),
+    )
+    counts: dict[str, int] = {}
+    for row in read_rows(rows, {"relay": _relays_of, "count": read_count}):
+        counts[row["relay"]] = counts.get(row["relay"], 0) + row["count"]
+    return counts
+
+
+def sites_by_relay(db: sqlite3.Connection, network: str, relay: str, *, first: int, count: int) -> list[RelaySite]:
+    """Returns sites on a network that direct does not open and that a relay opened last, in the order of their names:
+    `count` at most, without the `first` ones."""
+    rows = db.execute(
+        f"SELECT scope, last_good_at FROM belief WHERE {_OPENED_BY_RELAYS}"  # noqa: S608 - our own words
+        " AND (last_good = ? OR substr(last_good, 1, ?) = ?) ORDER BY scope LIMIT ? OFFSET ?",
+        (to_text(network), to_text(relay), len(relay) + 1, f"{relay}|", count, first),
+    )
+    return [RelaySite(**row) for row in read_rows(rows, {"scope": from_text, "opened_at": read_moment})]
 
 
 def relay_failures(db: sqlite3.Connection) -> list[Document]:

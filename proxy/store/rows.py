@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 HOUR_S = 3600
 NO_ROUTE = ""
 """In the place of a route in the hourly sums: connections that no route delivered."""
+HALF_S = 1800
+"""Seconds of a half-hour, by which visits through relays are counted."""
+
 MOMENT_MAX = 1e11
 """The latest valid time, in seconds since the epoch: the year 5138, which `datetime` can represent."""
 
@@ -180,10 +183,11 @@ class Batch:
         )
 
     def count(self, outcome: Outcome, network: NetworkId) -> None:
-        """Adds a connection to the hourly sums of its routes and relays, without its host. A route that was tried twice
-        counts once, since the sums are shown as numbers of visits. A connection that no route delivered counts as a
-        failure of NO_ROUTE as well."""
-        hour = int(outcome.at) // HOUR_S * HOUR_S
+        """Adds a connection to the hourly sums of its routes and the half-hourly sums of its relays, without its host.
+        A route that was tried twice counts once, since the sums are shown as numbers of visits. A connection that no
+        route delivered counts as a failure of NO_ROUTE as well."""
+        at = int(outcome.at)
+        hour, half = at // HOUR_S * HOUR_S, at // HALF_S * HALF_S
         if outcome.winner is None and outcome.error and outcome.plan.action is not Action.BLOCK:
             self.routes.setdefault((hour, network, NO_ROUTE), [0, 0, 0, 0])[1] += 1
         attempts: Iterable[Attempt] = outcome.attempts
@@ -207,7 +211,7 @@ class Batch:
                 counts[2] += outcome.bytes_up
                 counts[3] += outcome.bytes_down
             for relay in route.relays:
-                tally = self.relays.setdefault((hour, network, relay), [0, 0, 0.0])
+                tally = self.relays.setdefault((half, network, relay), [0, 0, 0.0])
                 tally[0] += delivered
                 tally[1] += failed
                 tally[2] += attempt.elapsed if delivered else 0.0

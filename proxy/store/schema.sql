@@ -113,8 +113,8 @@ CREATE TABLE route_hour (       -- how each route did, by hour: counts, no names
     PRIMARY KEY (hour, network, route)
 ) WITHOUT ROWID;
 
-CREATE TABLE relay_hour (       -- how each relay did, by hour
-    hour        INTEGER NOT NULL,
+CREATE TABLE relay_hour (       -- how each relay did, by half-hour; an early Byway kept whole hours
+    hour        INTEGER NOT NULL,   -- its first second
     network     TEXT    NOT NULL,
     relay       TEXT    NOT NULL,
     delivered   INTEGER NOT NULL,

@@ -29,8 +29,8 @@ from proxy.store.forgetting import Forgotten, forget_rows
 from proxy.store.logged import LoggedConnection, StatusChange
 from proxy.store.privacy import Kept, LogPrivacy, is_storable
 from proxy.store.retention import SteadyClock, keep_newest, remove_old
-from proxy.store.route_queries import RelayHour, RelaySuccess, RouteHour, RouteSuccess
-from proxy.store.rows import HOUR_S, Batch, DirectSums
+from proxy.store.route_queries import RelaySuccess, RouteHour, RouteSuccess
+from proxy.store.rows import HOUR_S, Batch, DirectSums, to_text
 from proxy.store.state_copy import StateCopy
 
 log = logging.getLogger(__name__)
@@ -284,6 +284,17 @@ class Store:
         if not self._database.run(forget):
             raise BywayError(f"The log could not be wiped: {self._database.trouble}. Try again")
 
+    def rename_relay(self, name: str, new: str) -> None:
+        """Gives the half-hourly sums of a relay to another name, without what that one had. Waits for the disk."""
+        self.flush()
+
+        def rename(db: sqlite3.Connection) -> None:
+            with transaction(db):
+                db.execute("DELETE FROM relay_hour WHERE relay = ?", (to_text(new),))
+                db.execute("UPDATE relay_hour SET relay = ? WHERE relay = ?", (to_text(new), to_text(name)))
+
+        self._database.run(rename)
+
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def read(self, query: Query[T]) -> T:
@@ -312,14 +323,6 @@ class Store:
     def route_hours(self, since: float) -> list[RouteHour]:
         """See `route_queries.route_hours`."""
         return self.read(lambda db: route_queries.route_hours(db, since))
-
-    def relay_hours(self, since: float) -> list[RelayHour]:
-        """See `route_queries.relay_hours`."""
-        return self.read(lambda db: route_queries.relay_hours(db, since))
-
-    def relay_openings(self, hours: Sequence[int]) -> dict[tuple[str, int], list[float]]:
-        """See `route_queries.relay_openings`."""
-        return self.read(lambda db: route_queries.relay_openings(db, hours))
 
     def relay_success(self, since: float) -> list[RelaySuccess]:
         """See `route_queries.relay_success`."""

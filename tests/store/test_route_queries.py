@@ -8,14 +8,18 @@ import pytest
 from proxy.model import (
     DIRECT,
     Attempt,
+    Belief,
+    Change,
+    NetworkId,
     Route,
     Stage,
+    State,
     Symptom,
     as_evidence,
 )
 from proxy.store import route_queries
-from proxy.store.route_queries import RelayHour, RelaySuccess, RelayUse, RouteHour, RouteSuccess, SiteRoute
-from proxy.store.rows import NO_ROUTE
+from proxy.store.route_queries import RelayHalf, RelaySite, RelaySuccess, RelayUse, RouteHour, RouteSuccess, SiteRoute
+from proxy.store.rows import NO_ROUTE, Batch
 from tests.store.written import keep
 from tests.support.outcomes import AWAY, HOME, TOR, VPS, delivered, failed, outcome, rescued, works
 
@@ -65,25 +69,46 @@ def test_how_fast_and_why_not_relays_opened_paths(db: sqlite3.Connection) -> Non
     ]
 
 
-def test_relays_hour_by_hour(db: sqlite3.Connection) -> None:
-    slow, fast = (replace(delivered(TOR), evidence=as_evidence({"opened_s": taken})) for taken in (0.5, 0.25))
-    hour = int(AT) // 3600 * 3600
+def test_relays_by_half_hours(db: sqlite3.Connection) -> None:
+    down, half = failed(Symptom.RELAY_DOWN, Stage.RELAY, VPS), int(AT) // 1800 * 1800
     keep(
         db,
-        outcome(slow, at=hour - 3600),
-        outcome(fast, at=hour),
-        outcome(failed(Symptom.RELAY_DOWN, Stage.RELAY, VPS), slow, at=hour + 3599),
-        outcome(fast, at=hour + 3600),
+        outcome(delivered(TOR), at=half - 1),
+        outcome(delivered(TOR), at=half),
+        outcome(down, delivered(TOR), at=half + 1799),
     )
-    assert route_queries.relay_openings(db, [hour - 3600, hour]) == {
-        ("tor", hour - 3600): [0.5],
-        ("tor", hour): [0.25, 0.5],
-    }
-    assert route_queries.relay_hours(db, hour) == [
-        RelayHour(hour, "tor", 2, 0),
-        RelayHour(hour, "vps", 0, 1),
-        RelayHour(hour + 3600, "tor", 1, 0),
+    keep(db, outcome(delivered(TOR), at=half + 60), network=AWAY)  # the sums of all networks
+    keep(db, outcome(delivered(TOR), at=half + 1800))
+    assert route_queries.relay_halves(db, AT) == [
+        RelayHalf(half, "tor", 3, 0),
+        RelayHalf(half, "vps", 0, 1),
+        RelayHalf(half + 1800, "tor", 1, 0),
     ]
+    plan, *_ = db.execute(
+        "EXPLAIN QUERY PLAN SELECT relay FROM relay_hour WHERE hour >= ? ORDER BY hour, relay", (half,)
+    )
+    assert "USING PRIMARY KEY (hour>?)" in plan[3], "no row of before is read"
+
+
+def test_sites_that_a_relay_opens_and_direct_does_not(db: sqlite3.Connection) -> None:
+    def believe(scope: str, state: State, last_good: str, network: NetworkId = HOME) -> None:
+        held = Belief(scope, network, state, "sni_reset", score=4.0, since=AT, last_good=last_good, last_good_at=AT)
+        batch = Batch()
+        batch.add_change(Change(AT, scope, network, State.UNKNOWN, state, "", "", held), in_ledger=False, stored=True)
+        batch.write(db)
+
+    believe("a.example", State.BLOCKED, "tor")
+    believe("b.example", State.BLOCKED, "tor|tlsrec")
+    believe("c.example", State.BLOCKED, "tor>vps")
+    believe("d.example", State.BLOCKED, "direct|tlsrec")
+    believe("e.example", State.BLOCKED, "")
+    believe("f.example", State.WORKS, "tor")
+    believe("g.example", State.BLOCKED, "tor", AWAY)
+    assert route_queries.relay_sites(db, HOME) == {"tor": 2, "tor>vps": 1}
+    found = route_queries.sites_by_relay(db, HOME, "tor", first=0, count=50)
+    assert found == [RelaySite("a.example", AT), RelaySite("b.example", AT)]
+    assert route_queries.sites_by_relay(db, HOME, "tor", first=1, count=1) == found[1:]
+    assert route_queries.sites_by_relay(db, HOME, "to", first=0, count=50) == []
 
 
 def test_only_the_newest_connections_are_looked_through_for_handshakes_and_faults(

@@ -99,7 +99,7 @@ document.addEventListener("selectionchange", () => {
 
 // What somebody is about to click is not taken away: a row of another host would be in its place.
 function isBusy() {
-  return dragged !== null || live.querySelector("button:hover, summary:hover") !== null || !getSelection().isCollapsed;
+  return (dragged ?? moved) !== null || live.querySelector("button:hover, summary:hover") !== null || !getSelection().isCollapsed;
 }
 
 function isEdited(field) {
@@ -150,7 +150,7 @@ let checks = 0;
 
 live.addEventListener("input", (event) => {
   const form = event.target.closest("form[data-check]");
-  if (form === null) return;
+  if (form === null || event.target.closest("[data-checked]") !== null) return; // an answer within the part stays
   if ("again" in form.dataset) keepTyped(form);
   clearTimeout(pausing);
   pausing = setTimeout(() => check(form), PAUSE_MS);
@@ -215,6 +215,50 @@ for (const form of live.querySelectorAll("form[data-again]")) {
 live.addEventListener("click", (event) => {
   const form = event.target.closest("a[data-discard]")?.closest("form");
   if (form) sessionStorage.removeItem(draftOf(form));
+});
+
+// Text that is pasted anywhere on the page goes into the field of the form with data-paste.
+document.addEventListener("paste", (event) => {
+  const area = live.querySelector("form[data-paste] textarea");
+  if (area === null || event.target.closest("input, textarea, select") !== null) return;
+  event.preventDefault();
+  area.value = [area.value.trimEnd(), event.clipboardData.getData("text/plain")].filter(Boolean).join("\n");
+  area.focus();
+  area.dispatchEvent(new Event("input", { bubbles: true }));
+});
+
+// The parts of a list with data-drag are put in another order by their handles. The form of that id posts their names.
+let moved = null; // the part that is dragged
+let order = []; // before
+
+live.addEventListener("dragstart", (event) => {
+  moved = event.target.closest?.("[data-handle]")?.closest("[data-drag] > *") ?? null;
+  if (moved === null) return;
+  order = [...moved.parentNode.children];
+  event.dataTransfer.setDragImage(moved, 0, 0);
+});
+
+live.addEventListener("dragover", (event) => {
+  const over = event.target.closest("[data-drag] > [data-name]");
+  if (moved === null || over?.parentNode !== moved.parentNode) return;
+  event.preventDefault();
+  const isBelow = moved.compareDocumentPosition(over) & Node.DOCUMENT_POSITION_FOLLOWING;
+  if (over !== moved) over[isBelow ? "after" : "before"](moved);
+});
+
+live.addEventListener("drop", (event) => {
+  if (moved === null) return;
+  event.preventDefault();
+  const form = document.getElementById(moved.parentNode.dataset.drag);
+  form.elements.order.value = [...moved.parentNode.children].flatMap((each) => each.dataset.name ?? []).join(" ");
+  order = [];
+  form.requestSubmit();
+});
+
+live.addEventListener("dragend", () => {
+  if (order.length > 0) moved?.parentNode.append(...order); // it was not dropped
+  moved = null;
+  order = [];
 });
 
 // A link to a line of a text selects it there.

@@ -1,9 +1,9 @@
 """Serves the dashboard to clients of the proxy port: pages that work without JavaScript, and forms for the few changes
 that a browser may make.
 
-A session has fewer rights than the user's shell: no form accepts a command, a path, a password or a setting that
-controls access to Byway. Every request passes `guard` first. The pages are imported with the first request of a
-session.
+A session has fewer rights than the user's shell: no form accepts a command, a path, or a setting or password that
+controls access to Byway. A form accepts the password of a relay, which no page shows. Every request passes `guard`
+first. The pages are imported with the first request of a session.
 """
 
 from __future__ import annotations

@@ -8,41 +8,28 @@ network with it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
 from proxy.config import edit
 from proxy.config.edit import Added, NewRelay, Removal
 from proxy.config.load import load
-from proxy.config.relay_input import read_lines
 from proxy.config.relays import is_loopback, is_member, withheld_credentials
 from proxy.control.access import Refused
 from proxy.control.config_edits import ConfigEdits, refused
 from proxy.control.dependencies import Dependencies
+from proxy.features.relays.pasted import Pasted, understand, without_place
+from proxy.features.relays.subscriptions import REFRESH
 from proxy.model import Destination
-from proxy.model.errors import ConfigError
-from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.errors import BywayError, ConfigError
 from proxy.model.phrase import _, semicolons
 from proxy.routing.address_guard import Guard
 from proxy.routing.relay_references import references
 from proxy.wire import relay_url
 from proxy.wire.relay_url import RelayKind, redact
 
-_PASTED = "pasted text"
 _REFERENCES_SHOWN = 5
-
-
-@frozen_dataclass
-class Additions:
-    """The result of pasted text: the relays, a sentence for each line that is no relay or that a page may not add
-    (`problems`), those lines (`left`), and the new relays whose user and password are not sent, because they would
-    cross the network unencrypted (`withheld`)."""
-
-    added: Sequence[Added]
-    problems: Sequence[str]
-    left: Sequence[str]
-    withheld: Sequence[str]
 
 
 class RelayEdits:
@@ -52,30 +39,40 @@ class RelayEdits:
         self._parts = parts
         self._edits = edits
 
-    async def add(self, text: str, name: str = "") -> Additions:
-        """Adds the relays in a text, one a line. `name` is for a text with one relay; empty: a name is made."""
-        try:
-            given = read_lines(text, _PASTED)
-        except ConfigError as error:
-            raise Refused(400, _without_place(redact(str(error)))) from None
+    async def understand(self, text: str) -> Pasted:
+        """Returns what is understood of a pasted text."""
         settings = self._parts.settings
         ports = frozenset((settings.listen.port, int(self._parts.counters().get("port", 0))))
         guard = Guard((), settings.dns.local, own_ports=ports)
-        allowed, problems, left = list[NewRelay](), [_without_place(each) for each in given.problems], [*given.refused]
-        for relay in given.relays:
-            sentence = next(_refusals(relay.url, guard, ports), "")
-            if sentence:
-                problems.append(sentence)
-                left.append(relay.url)
-            else:
-                allowed.append(relay)
-        if name and len(allowed) > 1:
-            raise Refused(400, _("A name is for one relay. Leave it empty, or add one relay at a time."))
-        # The addresses of a name may change at any time: they are checked whenever the relay is dialed.
-        allowed = [replace(relay, name=name or None, public_only=_has_name(relay.url)) for relay in allowed]
-        added = await self._edits.run(partial(edit.add_relays, relays=allowed)) if allowed else []
-        new = {each.name for each in added if each.was_there is None}
-        return Additions(added, problems, left, [name for name in self.withheld() if name in new])
+        configured = await self._parts.configured()
+        try:
+            pasted = understand(text, configured, lambda url: next(_refusals(url, guard, ports), ""))
+        except ConfigError as error:
+            raise Refused(400, without_place(redact(str(error)))) from None
+        except ValueError as error:
+            raise Refused(400, redact(str(error))) from None
+        subscription = pasted.subscription
+        if subscription is not None:
+            endpoint = Destination(subscription.host, 443)
+            if is_loopback(subscription.host) or guard.refuse_host(endpoint) or guard.is_near(subscription.host):
+                raise Refused(400, _near(endpoint))
+        return pasted
+
+    async def check(self, relays: Sequence[NewRelay]) -> None:
+        """Checks new relays with names, and that the file can be edited."""
+        try:
+            await asyncio.to_thread(edit.check_new, self._parts.config_file, relays)
+        except (ValueError, BywayError) as error:
+            raise refused(error) from None
+
+    async def add(self, relays: Sequence[NewRelay]) -> list[Added]:
+        """Adds relays."""
+        return await self._edits.run(partial(edit.add_relays, relays=relays))
+
+    async def subscribe(self, name: str, address: str) -> None:
+        """Adds a subscription, which has no relays before it is fetched."""
+        table = {"name": name, "source": address, "refresh": REFRESH}
+        await self._edits.run(partial(edit.add_subscription, table=table))
 
     def withheld(self) -> Sequence[str]:
         """Returns the configured relays whose user and password are not sent, because they would cross the network
@@ -91,6 +88,40 @@ class RelayEdits:
         """Moves a relay by so many positions, and returns its position, counted from 1."""
         return await self._edits.run(partial(edit.move_relay, name=name, by=by))
 
+    async def order(self, names: Sequence[str], *, version: str) -> None:
+        """Puts these relays in this order, in the places that they have now. `version` is that of the page."""
+        await self._edits.run(partial(edit.permute_relays, names=names), version=version)
+
+    async def rename(self, name: str, new: str, *, version: str) -> None:
+        """Gives a relay another name, with its past."""
+        if new == name:
+            return
+        await self._check_free(
+            name,
+            lambda places: _(
+                "{relay} was not renamed, because other settings name it: {places}. Change these first.",
+                relay=name,
+                places=semicolons(places),
+            ),
+            of_files=True,
+        )
+        parts = self._parts
+        health = [replace(known, relay=new) for known in parts.health.remembered() if known.relay == name]
+        tested = (await asyncio.to_thread(parts.relay_tests.all)).get(name)
+        selected = [group for group, relay in parts.groups.selected.items() if relay == name]
+        await self._edits.run(partial(edit.rename_relay, name=name, new=new), version=version)
+        parts.health.restore(health)
+        for group in selected:
+            await parts.select(group, new)
+        if tested is not None:
+            await asyncio.to_thread(parts.relay_tests.record, [replace(tested, relay=new)])
+        await asyncio.to_thread(parts.store.rename_relay, name, new)
+
+    async def enter(self, name: str, user: str, password: str, *, in_the_clear: bool, version: str) -> None:
+        """Sets the user and the password of a relay. `in_the_clear`: allows sending them unencrypted."""
+        change = partial(edit.set_credentials, name=name, user=user, password=password, in_the_clear=in_the_clear)
+        await self._edits.run(change, version=version)
+
     async def enable(self, name: str, enabled: bool) -> Sequence[str]:
         """Enables or disables a relay. Returns the places that name a relay which is now disabled, in words."""
         await self._edits.run(partial(edit.enable_relays, names=[name], enabled=enabled))
@@ -98,17 +129,14 @@ class RelayEdits:
 
     async def remove(self, name: str) -> Removal:
         """Removes a relay or a subscription. Raises Refused when other settings name it."""
-        try:
-            places = await asyncio.to_thread(self._named_in, name)
-        except ConfigError as error:
-            raise refused(error) from None
-        if places:
-            text = _(
+        await self._check_free(
+            name,
+            lambda places: _(
                 "{relay} was not removed, because other settings need it: {places}. Change these first.",
                 relay=name,
                 places=semicolons(places),
-            )
-            raise Refused(409, text)
+            ),
+        )
         is_subscription = any(item.name == name for item in self._parts.settings.subscription)
         remove = edit.remove_subscriptions if is_subscription else edit.remove_relays
         return await self._edits.run(partial(remove, names=[name]))
@@ -117,9 +145,23 @@ class RelayEdits:
         """Undoes a removal."""
         await self._edits.run(partial(edit.restore_relays, removed=removed))
 
-    def _named_in(self, name: str) -> list[str]:
-        """Returns the places that name a relay, in words, at most _REFERENCES_SHOWN. Raises ConfigError."""
+    async def _check_free(self, name: str, sentence: Callable[[Sequence[str]], str], *, of_files: bool = False) -> None:
+        """Refuses, with a sentence about the places, when something names a relay. `of_files`: groups and chains do not
+        count."""
+        try:
+            places = await asyncio.to_thread(self._named_in, name, of_files=of_files)
+        except ConfigError as error:
+            raise refused(error) from None
+        if places:
+            raise Refused(409, sentence(places))
+
+    def _named_in(self, name: str, *, of_files: bool = False) -> list[str]:
+        """Returns the places that name a relay, in words, at most _REFERENCES_SHOWN. `of_files`: without groups and
+        chains. Raises ConfigError."""
         loaded, router = load(self._parts.setup().loaded.path), self._parts.setup().router
+        if of_files:
+            settings = replace(loaded.settings, relay=(), group=())
+            loaded = replace(loaded, settings=settings)
         places = [place for _, place in references({name}, loaded, router.rules.rules, router.overrides)]
         return places[:_REFERENCES_SHOWN]
 
@@ -150,19 +192,12 @@ def _refused_endpoint(endpoint: Destination, guard: Guard, own_ports: frozenset[
         return _("{relay} is Byway itself; requests would loop.", relay=str(endpoint)) if is_ours else ""
     if sentence is None and not guard.is_near(endpoint.host):
         return ""
+    return _near(endpoint)
+
+
+def _near(endpoint: Destination) -> str:
     return _(
         "{relay} is on this network, or is no public address, and a page may not connect there. Add this relay in a "
         "terminal: `byway relay add URL`",
         relay=str(endpoint),
     )
-
-
-def _has_name(url: str) -> bool:
-    """Whether a relay of a chain has a host name that is looked up."""
-    urls = (hop for hop in relay_url.parse_hops(url) if not isinstance(hop, str))
-    return any(each.address is None and not is_loopback(each.host) for hop in urls for each in hop.endpoints)
-
-
-def _without_place(problem: str) -> str:
-    """Returns a problem with the number of its line, but without the name of the text."""
-    return problem.removeprefix(f"{_PASTED}: ").removeprefix(f"{_PASTED}:1: ").removeprefix(f"{_PASTED}:")

@@ -7,9 +7,11 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Sequence
 
+from proxy.config.edit import NewRelay, configured_as
 from proxy.config.relays import check_selection, relays_meant
 from proxy.config.suggestions import quoted, suggestion
 from proxy.control.access import Refused
+from proxy.control.config_edits import refused
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame
 from proxy.control.request_parsing import parse_field
@@ -19,8 +21,10 @@ from proxy.features.relays.answers import RelaysAnswer, RelayTestsAnswer, Select
 from proxy.features.relays.edits import RelayEdits
 from proxy.features.relays.subscription_answers import SubscriptionLine, wanted
 from proxy.model import Destination
+from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.probe.relay_trial import another, each_trial, remembered_tests
+from proxy.net.dialers.registry import Registry
+from proxy.probe.relay_trial import Trial, another, each_trial, remembered_tests
 from proxy.probe.site_name import site
 
 
@@ -57,6 +61,20 @@ class RelayTest:
     to: Destination
     names: Sequence[str]
     results: AsyncGenerator[TrialJson, None]
+
+
+@frozen_dataclass
+class NewRelayTest:
+    """A test of relays that are not configured yet: its destination, the relays, and their results, each as soon as it
+    is there."""
+
+    to: Destination
+    relays: Sequence[NewRelay]
+    results: AsyncGenerator[Trial, None]
+
+    @property
+    def names(self) -> Sequence[str]:
+        return [str(relay.name) for relay in self.relays]
 
 
 class RelayEndpoints:
@@ -119,6 +137,42 @@ class RelayEndpoints:
                 raise Refused(400, f"Relay {name} is disabled. Run `byway relay enable {name}` first.")
         target = self._control() if asked.to is None else parse_field(site, asked.to)
         return RelayTest(target, names, self._results(names, target, given=asked.to is not None))
+
+    def begin_new_test(self, relays: Sequence[NewRelay]) -> NewRelayTest:
+        """Prepares a test of relays that are not configured yet, and have names. Raises Refused. The test begins when
+        its results are read."""
+        target = self._control()
+        try:
+            registry = self.parts.registry_with([configured_as(relay) for relay in relays])
+        except (ConfigError, ValueError) as error:
+            raise refused(error) from None
+        return NewRelayTest(target, relays, self._new_results(registry, relays, target))
+
+    async def _new_results(
+        self, registry: Registry, relays: Sequence[NewRelay], target: Destination
+    ) -> AsyncGenerator[Trial, None]:
+        """Yields each result as soon as it is there, and stores nothing."""
+        setup = self.parts.setup()
+        names = [str(relay.name) for relay in relays]
+        may_resolve = setup.router.may_go_direct(target, self.parts.network(), time.time())
+        trials = each_trial(
+            registry,
+            [name for name in names if name in registry.relay_names],
+            target,
+            resolver=setup.resolver if may_resolve else None,
+            other=another(setup.settings.auto.controls, target),
+        )
+        try:
+            async with contextlib.aclosing(trials):
+                async for trial in trials:
+                    yield trial
+        finally:
+            registry.retire_keys()
+
+    async def remember_tests(self, trials: Sequence[Trial]) -> None:
+        """Stores the results of relays that are configured now."""
+        tests = remembered_tests(trials, self.parts.settings.relay, time.time(), whatever_target=False)
+        await asyncio.to_thread(self.parts.relay_tests.record, tests, known=self.relays.configured())
 
     async def _results(
         self, names: Sequence[str], target: Destination, *, given: bool

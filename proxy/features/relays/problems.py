@@ -4,13 +4,15 @@ that are gone."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from urllib.parse import urlencode
 
 from proxy.control.answers.problems import Button, Problem, ProblemSubject
 from proxy.control.frame import Moment
+from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import RelayHealth
 from proxy.detect.relay_ways import RelayObstacle
 from proxy.features.relays.subscription_answers import subscriptions_of
-from proxy.model.phrase import _
+from proxy.model.phrase import _, pgettext
 from proxy.wire.relay_url import redact
 
 
@@ -47,24 +49,36 @@ def present(
     """As `problems`. `relays` are those in use. `failing` returns whether a relay failed so often that it is used last.
     `obstacles` are by relay name. `network_allows_few`: see `RelayFault.fix`."""
 
-    def texts() -> Iterator[tuple[str, str, str]]:
+    def found() -> Iterator[Problem]:
         for name in relays:
             state = health(name)
             if (noted := state.fault) is not None:
                 text = _("Relay {relay} fails: {fault}.", relay=name, fault=noted.fault.text)
-                yield name, text, noted.fault.fix(name, network_allows_few=network_allows_few)
+                do = noted.fault.fix(name, network_allows_few=network_allows_few)
+                yield Problem(ProblemSubject.RELAYS, text, do, _buttons(name, noted.fault))
             elif failing(name):
                 text = _("Relay {relay} keeps failing: {error}", relay=name, error=redact(state.last_error))
-                yield name, text, f"byway relay test {name}"
+                yield Problem(ProblemSubject.RELAYS, text, f"byway relay test {name}", _buttons(name))
             if (obstacle := obstacles.get(name)) is not None:
-                yield name, obstacle.text(name), obstacle.fix(name)
+                yield Problem(ProblemSubject.RELAYS, obstacle.text(name), obstacle.fix(name), _buttons(name))
 
-    return [Problem(ProblemSubject.RELAYS, text, do, _buttons(name)) for name, text, do in texts()]
+    return [*found()]
 
 
-def _buttons(name: str) -> tuple[Button, ...]:
+_ASKED_FOR = {
+    RelayFault.CREDENTIALS_REFUSED: (_("Enter the password"), "password"),
+    RelayFault.CREDENTIALS_IN_CLEAR: (_("Send unencrypted"), "allow"),
+}
+"""The faults that a form of the page solves, with the label of the button that leads there, and the focus."""
+
+
+def _buttons(name: str, fault: RelayFault | None = None) -> tuple[Button, ...]:
+    """Returns the buttons for a relay. Where a form is needed, or a question before it, the first one leads there."""
+    label, focus = _ASKED_FOR.get(fault, ("", "")) if fault is not None else ("", "")
+    form = [Button(label, f"relays?{urlencode({'row': name, 'did': focus})}", leads=True)] if label else []
     return (
+        *form,
         Button(_("Test again"), "relays/test", {"relay": name}),
         Button(_("Disable"), "relays/edit", {"relay": name, "do": "disable"}),
-        Button(_("Show"), "relays", leads=True),
+        *([] if form else [Button(pgettext("button", "Remove"), "relays/edit", {"relay": name, "do": "remove"})]),
     )

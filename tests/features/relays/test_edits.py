@@ -19,10 +19,14 @@ def edits_of(world: World) -> RelayEdits:
     return RelayEdits(world.parts, ConfigEdits(world.parts))
 
 
+async def add(edits: RelayEdits, text: str) -> None:
+    await edits.add([each.new for each in (await edits.understand(text)).relays])
+
+
 async def test_a_folder_that_cannot_be_written_is_named(world: World) -> None:
     world.path = Path("/proc/byway/config.toml")
     with pytest.raises(Refused, match=r"/proc/byway cannot be made") as caught:
-        await edits_of(world).add("socks5h://1.1.1.1:1080")
+        await add(edits_of(world), "socks5h://1.1.1.1:1080")
     assert caught.value.status == 409
 
 
@@ -36,7 +40,7 @@ async def test_a_relay_that_a_page_adds_by_a_name_leads_to_public_addresses_only
         "socks5h://1.1.1.2:1080": False, "socks5h://127.0.0.1:9050": False, "http://localhost:3128": False,
     }  # fmt: skip
     for url in urls:
-        await edits_of(world).add(url)
+        await add(edits_of(world), url)
     assert [relay.public_only for relay in load(world.path).settings.relay] == list(urls.values())
     assert load(world.path).relays.public_only == {"relay.example", "1.1.1.1", "other.example"}
     add_relays(world.path, [NewRelay("socks5h://relay.example:1080")])
@@ -48,7 +52,7 @@ async def test_of_edits_at_the_same_time_none_is_lost(world: World, tmp_path: Pa
     world.rules = ""
     world.overrides_changed()
     edits = edits_of(world)
-    await asyncio.gather(*(edits.add(f"socks5h://1.1.1.1:{port}") for port in range(1, 9)))
+    await asyncio.gather(*(add(edits, f"socks5h://1.1.1.1:{port}#r{port}") for port in range(1, 9)))
     assert len(load(world.path).settings.relay) == len(world.settings.relay) == 8
 
 
@@ -64,5 +68,5 @@ async def test_an_edit_that_is_taken_back_overwrites_no_other(world: World, tmp_
 
     world._reload = reload  # type: ignore[method-assign]
     with pytest.raises(Refused, match="was edited meanwhile"):
-        await edits_of(world).add("socks5h://1.1.1.1:1080")
+        await add(edits_of(world), "socks5h://1.1.1.1:1080")
     assert world.path.read_text() == theirs

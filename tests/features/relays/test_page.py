@@ -13,12 +13,15 @@ from pathlib import Path
 import pytest
 
 from proxy.config.load import load
-from proxy.features.relays.handshakes import CHARTS, RelayHours, handshakes_view
-from proxy.model import Action, Override, Stage, Symptom, as_evidence
+from proxy.detect.relay_faults import RelayFault
+from proxy.features.relays import adding_page
+from proxy.model import Action, Belief, Change, Override, Stage, State, Symptom, as_evidence
 from proxy.model.feature import Feature
+from proxy.probe.local_proxies import KnownPort, Listener
+from proxy.wire.relay_url import RelayKind
 from tests.support.control_world import SECRET, World
 from tests.support.dashboard import Browser
-from tests.support.outcomes import TOR, VPS, delivered, failed, outcome
+from tests.support.outcomes import HOME, TOR, VPS, delivered, failed, outcome
 from tests.support.rows import each_row
 
 CONFIG = f"""\
@@ -47,12 +50,21 @@ policy = "select"
 """
 
 
+class Everything(list[str]):
+    """Has every name."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
 @pytest.fixture
 def world(tmp_path: Path, features: Sequence[Feature]) -> Iterator[World]:
     file = tmp_path / "config.toml"
     file.write_text(CONFIG)
     rules = "DOMAIN,a.example,RELAY:vps\n"
-    world = World(settings=load(file).settings, path=file, reads_file=True, rules=rules, features=features)
+    world = World(
+        settings=load(file).settings, path=file, reads_file=True, rules=rules, features=features, working=Everything()
+    )
     yield world
     world.close()
 
@@ -83,7 +95,7 @@ async def refused(browser: Browser, path: str, **form: str) -> str:
 
 async def add(browser: Browser, urls: str, name: str = "") -> str:
     """Adds relays that are new. Returns the page that tests them, as a person reads it."""
-    form = {"token": await browser.token(), "urls": urls, "name": name}
+    form = {"token": await browser.token(), "urls": urls, "do": "add", **({"name-0": name} if name else {})}
     status, html = await browser.post(f"{browser.base}relays", form)
     assert status == 200, html
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", html)))
@@ -95,8 +107,7 @@ async def test_pasted_relays_are_added_tested_and_used(world: World, browser: Br
     assert world.reloads == 1
     assert text_of(world).startswith(CONFIG.partition("[[group]]")[0])
     assert "Added: Tor-Browser, relay-1-1-1-1." in tested
-    assert re.search(r"Tor-Browser : ✗ fails: .* relay-1-1-1-1 : ✗ fails: ", tested)
-    assert "0 of 2 relays work." in tested
+    assert re.search(r"Tor-Browser : ✓ works .* relay-1-1-1-1 : ✓ works ", tested)
 
 
 async def test_a_relay_has_the_name_that_it_is_given(world: World, browser: Browser) -> None:
@@ -106,9 +117,9 @@ async def test_a_relay_has_the_name_that_it_is_given(world: World, browser: Brow
     for urls, name, sentence in (
         ("1.1.1.2:1080", "tor", "a relay or group tor exists already"),
         ("1.1.1.2:1080", "two words", "name has 1 to 32 letters"),
-        ("1.1.1.2:1080\n1.1.1.3:1080", "friends", "A name is for one relay."),
+        ("1.1.1.2:1080\n1.1.1.3:1080#tor-2", "tor-2", "a relay or group tor-2 exists already"),
     ):
-        html = await refused(browser, "relays", urls=urls, name=name)
+        html = await refused(browser, "relays", urls=urls, **{"name-0": name})
         assert sentence in html
         assert f'value="{name}"' in html
         assert text_of(world) == before
@@ -118,7 +129,7 @@ async def test_a_password_in_the_clear_is_asked_about_and_sent_once_it_is_allowe
     world: World, browser: Browser
 ) -> None:
     pasted = "tg://socks?server=relay.example&port=1080&user=me&pass=p%40ss"
-    place = await browser.send("relays", urls=pasted, name="shop")
+    place = await browser.send("relays", urls=pasted, **{"name-0": "shop", "unencrypted-0": "no"})
     assert 'url = "socks5h://me:p%40ss@relay.example:1080"' in text_of(world)
     assert "allow_plaintext_credentials" not in text_of(world)
     _, html = await browser.get(browser.base + place)
@@ -145,8 +156,8 @@ async def test_what_came_along_with_a_pasted_url_is_left_out(world: World, brows
 
 
 async def test_a_relay_that_is_there_is_not_added_again(world: World, browser: Browser) -> None:
-    await browser.send("relays", urls="socks5://127.0.0.1:9050")
-    assert "There already, with the same host, port and user: tor." in await browser.text("relays")
+    form = {"token": await browser.token(), "urls": "socks5://127.0.0.1:9050", "do": "add"}
+    assert "is there already: tor" in (await browser.post(f"{browser.base}relays", form))[1]
     assert text_of(world) == CONFIG
 
 
@@ -189,12 +200,18 @@ async def test_what_a_page_may_not_add(world: World, browser: Browser, urls: str
     assert urls.split("?")[0].replace(">", "&gt;").strip() in html, "what was typed is not lost"
 
 
-async def test_of_several_lines_those_that_are_none_are_left(world: World, browser: Browser) -> None:
-    html = await refused(browser, "relays", urls="socks5h://1.1.1.1:1080\nnonsense\nsocks5h://10.0.0.1:1080\n")
-    assert names(world)[-1] == "relay-1-1-1-1"
-    assert "Added: relay-1-1-1-1." in html
+async def test_of_several_lines_those_that_are_none_are_left_out_once_they_were_seen(
+    world: World, browser: Browser
+) -> None:
+    pasted = "socks5h://1.1.1.1:1080\nnonsense\nsocks5h://10.0.0.1:1080\n"
+    html = await refused(browser, "relays", urls=pasted)
     assert "2: the port is missing" in html
-    assert ">nonsense\nsocks5h://10.0.0.1:1080</textarea>" in html
+    assert "These lines are left out." in html
+    assert f">{pasted}</textarea>" in html
+    assert text_of(world) == CONFIG
+    form = {"token": await browser.token(), "urls": pasted, "do": "add", "seen": "1"}
+    assert "Added: relay-1-1-1-1." in (await browser.post(f"{browser.base}relays", form))[1]
+    assert names(world) == ["tor", "vps", "late", "relay-1-1-1-1"]
 
 
 async def test_no_form_takes_a_command_or_a_name_of_a_file(world: World, browser: Browser) -> None:
@@ -337,34 +354,253 @@ async def test_a_relay_of_a_group_is_selected(world: World, browser: Browser) ->
         assert (await browser.post(f"{browser.base}relays/group", form))[0] == 400
 
 
-async def test_handshakes_hour_by_hour(world: World, browser: Browser) -> None:
-    assert "No visits through a relay in the last 24 hours." in await browser.text("relays")
+async def test_the_card_says_how_a_relay_did(world: World, browser: Browser) -> None:
+    assert "tor · not tested " in await browser.text("relays")
     now = time.time()
     for taken in (0.2, 0.4, 0.6):
         world.see(outcome(replace(delivered(TOR), evidence=as_evidence({"opened_s": taken})), at=now))
     world.see(outcome(failed(Symptom.RELAY_DOWN, Stage.RELAY, VPS), delivered(TOR), at=now - 3600))
     world.store.flush()
     text = await browser.text("relays")
-    assert "tor opened paths in 400 ms (median), 8 of 10 of them in 200 ms to 600 ms. No visit failed at it." in text
-    assert "The top of each chart is 600 ms." in text
-    assert "vps: no handshake was measured. 1 visit failed at it, in the hour from" in text
-    assert " 200 ms 400 ms 600 ms 3 0 " in text
+    assert "Good: 100 % of 4 visits, 400 ms." in text
     html = (await browser.get(f"{browser.base}relays"))[1]
-    assert html.count("url(#relay)") == 1
-    assert html.count("url(#failed)") == 1
+    assert 'aria-label="tor: Last 48 hours: 4 of 4 visits worked."' in html
+    assert 'aria-label="vps: Last 48 hours: 0 of 1 visits worked."' in html
+    assert html.count("1 of 1 visits worked</title>") == 1
+    assert html.count("3 of 3 visits worked</title>") == 1
+    assert html.count("not used, or not recorded</title>") >= 3
+    for relay in ("tor", "vps"):
+        cells = html[html.index(f'aria-label="{relay}: Last') :]
+        cells = cells[: cells.index("</svg>")]
+        assert ("url(#failed)" in cells) is (relay == "vps")
 
 
-def test_charts_of_many_relays_share_a_scale_and_the_least_used_are_left_out() -> None:
-    def hours(number: int) -> RelayHours:
-        return RelayHours(f"r{number}", [[]] * 23 + [[0.1 * (number + 1)]], [0] * 23 + [9], [0] * 24)
+async def test_a_good_relay_is_good_after_a_restart_and_a_bad_one_bad(world: World, browser: Browser) -> None:
+    """Faults are forgotten then, and on another network; the visits are kept."""
+    now = time.time()
+    for _ in range(8):
+        world.see(outcome(failed(Symptom.RELAY_DOWN, Stage.RELAY, VPS), delivered(TOR), at=now - 3600))
+    world.store.flush()
+    world.health.clear_faults()
+    world.health.keep([])
+    text = await browser.text("relays")
+    assert "1 of 2 relays in use fails: vps." in text
+    assert "Good: 100 % of 8 visits." in text
+    assert "8 of 8 visits failed in 24 hours." in text
 
-    view = handshakes_view([hours(number) for number in range(CHARTS + 3)], 1e9)
-    assert [chart.relay for chart in view.charts] == [f"r{number}" for number in range(CHARTS)]
-    assert view.scale == "The top of each chart is 800 ms."
-    assert view.more == "3 relays with fewer visits are left out."
-    heights = [re.findall(r'#middle\)" x="[^"]+" y="([^"]+)"', str(chart.picture)) for chart in view.charts]
-    assert [float(y) for (y,) in heights] == sorted((float(y) for (y,) in heights), reverse=True)
-    assert all(len(chart.rows) == 1 for chart in view.charts)
+
+async def test_the_sites_that_a_relay_opens_are_counted_and_listed_on_demand(world: World, browser: Browser) -> None:
+    now = time.time()
+    for number in range(60):
+        held = Belief(
+            f"s{number:02}.example", HOME, State.BLOCKED, "sni_reset", score=4.0, since=now, until=now + 9e5,
+            last_good="tor" if number < 53 else "direct|tlsrec", last_good_at=now, scored_at=now, signal_at=now,
+        )  # fmt: skip
+        world.store.believe([Change(now, held.scope, HOME, State.UNKNOWN, held.state, held.cause, "", held)])
+    world.store.flush()
+    assert "Opens 53 sites that direct does not" in await browser.text("relays")
+    text = await browser.text("relays/one?name=tor")
+    assert text.count(".example , today") == 50
+    assert "Page 1 of 2" in text
+    assert (await browser.text("relays/one?name=tor&page=2")).count(".example , today") == 3
+    assert "None is known on this network." in await browser.text("relays/one?name=vps")
+    assert (await browser.get(f"{browser.base}relays/one?name=nobody"))[0] == 404
+    assert (await browser.get(f"{browser.base}relays/one?name=tor&page=x"))[0] == 400
+
+
+async def version(browser: Browser) -> str:
+    found = re.search(r'name="version" value="([^"]+)"', (await browser.get(f"{browser.base}relays"))[1])
+    assert found is not None
+    return found[1]
+
+
+async def test_the_order_of_a_page_is_posted_as_a_whole(world: World, browser: Browser) -> None:
+    older = await version(browser)
+    await browser.send("relays/order", order="late tor vps", version=older)
+    assert names(world) == ["late", "tor", "vps"]
+    # Another tab, with the page as it was before.
+    html = await refused(browser, "relays/order", order="vps tor late", version=older)
+    assert "The configuration was edited since you opened this page. Nothing was changed." in html
+    assert names(world) == ["late", "tor", "vps"]
+    await browser.send("relays/order", order="tor late", version=await version(browser))
+    assert names(world) == ["tor", "late", "vps"], "the others keep their places"
+    await refused(browser, "relays/order", order="nobody tor", version=await version(browser))
+    await refused(browser, "relays/order", order="vps tor", version="")
+    assert names(world) == ["tor", "late", "vps"]
+
+
+async def test_a_relay_is_renamed_with_its_past(world: World, browser: Browser) -> None:
+    world.see(outcome(delivered(TOR), at=time.time() - 60))
+    world.store.flush()
+    older = await version(browser)
+    await browser.send("relays/name", relay="tor", name="onion", version=older)
+    assert names(world) == ["onion", "vps", "late"]
+    assert 'relays = ["onion", "late"]' in text_of(world)
+    assert 'aria-label="onion: Last 48 hours: 1 of 1 visits worked."' in (await browser.get(f"{browser.base}relays"))[1]
+    assert world.health.of("onion").worked_at
+    assert "edited since" in await refused(browser, "relays/name", relay="onion", name="x", version=older)
+    for new in ("vps", "eu", "a b", ""):
+        html = await refused(browser, "relays/name", relay="onion", name=new, version=await version(browser))
+        assert "exists already" in html or "name has 1 to 32" in html
+    html = await refused(browser, "relays/name", relay="vps", name="x", version=await version(browser))
+    assert "vps was not renamed, because other settings name it: rules.txt:1" in html
+    assert names(world) == ["onion", "vps", "late"]
+
+
+@pytest.fixture
+def shop(world: World) -> World:
+    """A relay that refuses its password."""
+    assert world.path is not None
+    world.path.write_text(
+        CONFIG.replace(f"https://user:{SECRET}@", "https://shop:old@").replace('password_cmd = "echo no"\n', "")
+    )
+    world.settings = load(world.path).settings
+    world.overrides_changed()
+    world.health.failed("vps", time.time(), error="407", fault=RelayFault.CREDENTIALS_REFUSED)
+    return world
+
+
+async def test_a_password_that_is_refused_is_entered_and_tested_and_never_shown(shop: World, browser: Browser) -> None:
+    status, html = await browser.get(f"{browser.base}relays")
+    assert status == 200
+    assert "Enter the password" in html
+    assert 'name="user" value="shop"' in html
+    led = (await browser.get(f"{browser.base}relays?row=vps&did=password"))[1]
+    assert re.search(r'name="password" type="password"[^>]* autofocus>', led)
+    form = {
+        "token": await browser.token(),
+        "relay": "vps",
+        "user": "shop",
+        "password": "n3w:p@ss/?",
+        "version": await version(browser),
+    }
+    status, html = await browser.post(f"{browser.base}relays/password", form)
+    assert status == 200
+    assert "vps has another user and password." in html
+    assert 'url = "https://shop:n3w%3Ap%40ss%2F%3F@relay.example:443"' in text_of(shop)
+    for page in (
+        html,
+        (await browser.get(f"{browser.base}relays"))[1],
+        (await browser.get(f"{browser.base}relays/one?name=vps"))[1],
+    ):
+        assert "n3w" not in page
+    again = {**form, "password": "other"}
+    status, html = await browser.post(f"{browser.base}relays/password", again)
+    assert status == 409
+    assert "other" not in html.partition("<main")[2].replace("other settings", "").replace("another", "")
+    assert (await browser.get(f"{browser.base}relays/password"))[0] == 405
+
+
+async def test_a_password_in_the_clear_has_to_be_allowed_with_it(world: World, browser: Browser) -> None:
+    await browser.send("relays/name", relay="late", name="clear", version=await version(browser))
+    await browser.send("relays/edit", relay="clear", do="enable")
+    form = {"relay": "clear", "user": "me", "password": "pw", "version": await version(browser)}
+    status, _ = await browser.post(f"{browser.base}relays/password", {"token": await browser.token(), **form})
+    assert status == 200
+    assert "allow_plaintext_credentials" not in text_of(world)
+    form["version"] = await version(browser)
+    form["unencrypted"] = "yes"
+    status, _ = await browser.post(f"{browser.base}relays/password", {"token": await browser.token(), **form})
+    assert status == 200
+    assert "allow_plaintext_credentials = true" in text_of(world)
+
+
+async def test_a_password_is_taken_by_no_relay_that_has_none(world: World, browser: Browser) -> None:
+    assert 'aria-label="Save the password and test: vps"' not in (await browser.get(f"{browser.base}relays"))[1]
+    form = {"relay": "vps", "user": "me", "password": "hunter2", "version": await version(browser)}
+    html = await refused(browser, "relays/password", **form)
+    assert "the password of vps comes from its password_cmd" in html
+    assert "hunter2" not in html
+    assert "a password needs a user" in await refused(
+        browser, "relays/password", **{**form, "relay": "tor", "user": ""}
+    )
+    assert text_of(world) == CONFIG
+
+
+async def test_what_is_understood_is_shown_before_it_is_tested(world: World, browser: Browser) -> None:
+    pasted = "“socks5h://1.1.1.1:1080”\n1.1.1.2:1080:me:s3cret\nnonsense\nhttps://u:s3cret@h.example:443#Berlin"
+    for path, part in (("relays", {"do": "preview"}), ("relays/check", {"part": "1"})):
+        form = {"token": await browser.token(), "urls": pasted, **part}
+        status, html = await browser.post(f"{browser.base}{path}", form)
+        assert status == 200
+        shown = html.replace(pasted.replace("&", "&amp;"), "")  # the field still has it
+        assert "Understood: 3 relays." in shown
+        assert "socks5h://me:***@1.1.1.2:1080" in shown
+        assert "(written in another way)" in shown
+        assert 'value="Berlin"' in shown
+        assert "These lines are left out." in shown
+        assert shown.count("Send its user and password unencrypted?") == 1
+        assert "s3cret" not in shown
+    assert text_of(world) == CONFIG
+
+
+async def test_a_question_about_a_password_needs_an_answer(world: World, browser: Browser) -> None:
+    form = {"token": await browser.token(), "urls": "1.1.1.2:1080:me:s3cret", "do": "add", "name-0": "shop"}
+    status, html = await browser.post(f"{browser.base}relays", form)
+    assert status == 400
+    assert "Say whether the password may be sent unencrypted: shop." in html
+    assert 'name="name-0" value="shop"' in html
+    assert text_of(world) == CONFIG
+    status, html = await browser.post(f"{browser.base}relays", {**form, "unencrypted-0": "yes"})
+    assert status == 200
+    assert "Added: shop." in html
+    assert "allow_plaintext_credentials = true" in text_of(world)
+
+
+async def test_a_relay_that_fails_its_test_is_saved_only_if_that_is_wanted(world: World, browser: Browser) -> None:
+    world.working = ["good"]
+    text = await add(browser, "1.1.1.1:1#good\n1.1.1.1:2#bad\n1.1.1.1:3#worse")
+    assert "Added: good." in text
+    assert "2 relays are not saved." in text
+    assert names(world) == ["tor", "vps", "late", "good"]
+    assert "Tested today" in await browser.text("relays")
+    form = {"token": await browser.token(), "urls": "1.1.1.1:2#bad", "do": "add"}
+    html = (await browser.post(f"{browser.base}relays", form))[1]
+    (ident,) = re.findall(r'name="id" value="([0-9a-f]+)"', html)
+    async with browser.pages.signed_in() as other:
+        await refused(other, "relays/anyway", id=ident, relay="bad")
+    await refused(browser, "relays/anyway", id=ident, relay="worse")
+    await browser.send("relays/anyway", id=ident, relay="bad")
+    assert names(world)[-1] == "bad"
+    assert "Paste it again." in await refused(browser, "relays/anyway", id=ident, relay="bad")
+
+
+async def test_a_subscription_is_recognized_saved_and_fetched(world: World, browser: Browser) -> None:
+    address = "https://shop.example/sub/hunter2"
+    form = {"token": await browser.token(), "urls": address, "part": "1"}
+    shown = (await browser.post(f"{browser.base}relays/check", form))[1]
+    assert "a subscription of shop.example" in shown
+    assert "hunter2" not in shown
+    form = {"token": await browser.token(), "urls": address, "do": "add", "name-0": "mine"}
+    status, html = await browser.post(f"{browser.base}relays", form)
+    assert status == 200
+    assert "Fetching subscription mine" in html
+    assert f'source = "{address}"' in text_of(world)
+    for near in ("https://192.168.1.1/sub", "https://localhost/sub/x", "https://printer.lan/sub"):
+        assert "a page may not connect there" in await refused(browser, "relays", urls=near, do="add")
+
+
+async def test_proxies_on_this_computer_are_found_and_shown_as_if_pasted(world: World, browser: Browser) -> None:
+    def listeners(*_: object, **__: object) -> list[Listener]:
+        return [
+            Listener(KnownPort(1080, "ssh"), RelayKind.SOCKS5H, is_proxy=True),
+            Listener(KnownPort(9050, "tor"), RelayKind.SOCKS5H, is_proxy=True),
+            Listener(KnownPort(8080, "web"), RelayKind.HTTP),
+            Listener(KnownPort(3128, "squid"), RelayKind.HTTP, is_proxy=True, wants_user=True),
+        ]
+
+    async def find(*_: object, **__: object) -> list[Listener]:
+        return listeners()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(adding_page, "find_listeners", find)
+        status, html = await browser.post(f"{browser.base}relays/scan", {"token": await browser.token()})
+    assert status == 200
+    assert "2 proxies were found on this computer. 1 relay here is configured already." in html
+    assert "These ports want a user and a password: 3128." in html
+    assert ">socks5h://127.0.0.1:1080#ssh</textarea>" in html
+    assert 'name="name-0" value="ssh"' in html
+    assert text_of(world) == CONFIG
 
 
 async def test_no_password_of_the_file_is_on_the_page(browser: Browser) -> None:

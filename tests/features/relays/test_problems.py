@@ -96,3 +96,22 @@ def test_a_fault_alone_is_enough() -> None:
 
 def test_where_all_is_well_nothing_is_said() -> None:
     assert told(RelayHealth(last_error="relay tor broke off")) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "first"),
+    [
+        (RelayFault.CREDENTIALS_REFUSED, ("Enter the password", "relays?row=tor&did=password", True)),
+        (RelayFault.CREDENTIALS_IN_CLEAR, ("Send unencrypted", "relays?row=tor&did=allow", True)),
+        (RelayFault.SILENT, ("Test again", "relays/test", False)),
+    ],
+)
+def test_each_problem_has_a_button_that_solves_it_or_leads_to_the_question(
+    fault: RelayFault, first: tuple[str, str, bool]
+) -> None:
+    """Nothing is sent unencrypted by the button itself: the page says first who could read it."""
+    (problem,) = told(broken(fault), failing=True)
+    button = problem.buttons[0]
+    assert (button.label, button.path, button.leads) == first
+    assert {"relay": "tor", "do": "disable"} in [each.fields for each in problem.buttons]
+    assert all(each.path != "relays/allow" for each in problem.buttons)
