@@ -22,7 +22,7 @@ from tests.lab.conditions import scaled
 from tests.lab.country import NO_HEDGE, RELAY, Country, Running, Site
 from tests.lab.origins import Conduct
 from tests.lab.rules import FreezeByCount, Loss, Outage, Rule
-from tests.lab.stories import with_byway
+from tests.lab.stories import reloaded, with_byway
 from tests.lab.test_why import why
 from tests.lab.trials import limited
 from tests.lab.visitor import Visit
@@ -93,8 +93,8 @@ async def test_a_page_that_freezes_alone_is_ended_and_comes_when_it_is_reloaded(
     rows = await byway.rows(site.name, 2)
     assert [row["winner"] for row in rows] == ["direct", RELAY]
     opened_s = sum(attempt["elapsed_s"] for row in rows for attempt in row["attempts"])
-    is_late = country.lateness.total_since_s(began) > LATE_S
-    assert is_late or first.elapsed_s + again.elapsed_s - opened_s <= FREEZES_S
+    is_judged = country.conditions.is_fair and country.lateness.total_since_s(began) <= LATE_S
+    assert not is_judged or first.elapsed_s + again.elapsed_s - opened_s <= FREEZES_S
     await until_read(lambda: is_proven(byway, site))  # by a whole answer of less than 64 KiB
     held = await byway.belief(site.name)
     assert (held["state"], held["cause"]) == (State.SUSPECT, "frozen")
@@ -153,11 +153,14 @@ async def test_a_large_form_that_freezes_is_proven_by_one_that_a_relay_takes(cou
     assert not first.genuine
     assert "gave up" not in first.error, "Byway ended it"
     assert (await byway.belief(site.name))["score"] == 0
-    assert (await limited(visitor, site.url("/"), PATIENCE_S, upload=form)).genuine
-    assert await winners(byway, site, 2) == ["direct", RELAY]
+    seen = await reloaded(country, lambda: limited(visitor, site.url("/"), PATIENCE_S, upload=form))
+    assert seen.genuine, seen.error
+    frozen, *carried = await winners(byway, site, 2)
+    assert (frozen, {*carried}) == ("direct", {RELAY})
     await until_read(lambda: is_proven(byway, site))
     asked = country.origins.peers(site.name)  # of the first one it may have got no whole record
-    assert (asked.count(places.SOCKS_RELAY), len(asked) <= 2) == (1, True), "nothing was sent twice"
+    assert 1 <= asked.count(places.SOCKS_RELAY) <= len(carried), "nothing was sent twice"
+    assert len(asked) <= 1 + len(carried)
 
 
 @pytest.mark.slow

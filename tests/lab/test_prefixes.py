@@ -101,9 +101,9 @@ async def test_a_16_in_which_one_host_works_is_not_given_up(country: Country, by
 # -- a CDN that is slow ------------------------------------------------------------------------------------------------
 
 
-async def visit_cdn(here: Stay, site: Site) -> None:
+async def visit_cdn(here: Stay, site: Site) -> Visit:
     """Opens a large page at a crawl."""
-    await limited(here.country.visitor(here.byway), site.url("/big"), SLOW.limit_s)
+    return await limited(here.country.visitor(here.byway), site.url("/big"), SLOW.limit_s)
 
 
 def on_the_cdn(country: Country, number: int, conduct: Conduct = REAL) -> Site:
@@ -118,10 +118,10 @@ async def test_a_throttled_cdn_is_known_from_its_third_host_on(folder: Path) -> 
         outside = here.country.add_site("outside.test", wide=True, number=8)
         here.country.rules.set([Throttle(addresses=[CDN], rate=8000, how="shape", each=True)])
         for site in sites[:3]:
-            for visits in range(1, SLOW.spoiled + 2):
-                await visit_cdn(here, site)
+            for visits in range(1, SLOW.spoiled + (2 if here.country.conditions.is_fair else 3)):
+                seen = await visit_cdn(here, site)
                 way = (await routes(here.byway, site, visits))[-1][-1]
-                if way == RELAY:
+                if way == RELAY and seen.genuine:  # a page that a restarting relay breaks off proves nothing
                     break
             assert way == RELAY
         for site, expected in ((sites[3], RELAY), (outside, "direct")):
