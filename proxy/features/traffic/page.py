@@ -154,12 +154,12 @@ def choose(given: Mapping[str, str], *, now: float, day_words: Mapping[str, int]
     moments = [word for word in typed if word.lower().startswith(("since:", "until:"))]
     if moments:
         fields["when"] = " ".join(moments)
-    words = LogSelection()
+    words, site = LogSelection(), ""
     try:
-        words = parse_filter(" ".join(word for word in typed if word not in (*programs, *moments)), now=now)
         site = scope(fields["site"]) if fields["site"] else ""
+        words = parse_filter(" ".join(word for word in typed if word not in (*programs, *moments)), now=now)
     except ValueError as error:
-        errors["filter"], site = _sentence(error), ""
+        errors["filter"] = _sentence(error)
     if fields["result"] and fields["result"] not in OUTCOMES:
         word, known = quoted(fields["result"]), one_of(OUTCOMES)
         errors["filter"], fields["result"] = _("unknown result {word}; it can be {words}", word=word, words=known), ""

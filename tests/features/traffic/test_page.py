@@ -139,6 +139,7 @@ async def test_a_mistake_is_marked_in_its_field_and_the_page_stays(browser: Brow
     assert "did you mean result?" in html
     assert "use <code" in html, "an example of a period"
     assert await rows(browser, "filter=resul:failed&when=soon&route=tor") == [BLOG], "what is right holds"
+    assert await rows(browser, "filter=resul:failed&site=example.net") == [BLOG]
     assert '<div id="live" data-follows="connections">' in html, "it goes on to follow what happens"
 
 
