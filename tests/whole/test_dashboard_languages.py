@@ -39,7 +39,6 @@ PAGES = (
     "relays",
     "rules",
     "rules?url=https://cdn.ads.example/x",
-    "why",
     "networks",
     "addons",
     "settings",
@@ -114,8 +113,8 @@ async def test_a_string_that_is_not_wrapped_is_found(browser: Browser) -> None:
 
 
 async def test_the_steps_and_the_verdict_of_a_measurement_are_wrapped(browser: Browser) -> None:
-    form = {"token": await browser.token(), "site": "blog.example.net"}
-    status, html = await browser.post(f"{browser.base}why", form, **{"Accept-Language": PSEUDO})
+    form, path = {"token": await browser.token()}, f"{browser.base}sites/blog.example.net/measure"
+    status, html = await browser.post(path, form, **{"Accept-Language": PSEUDO})
     assert status == 200
     assert "⟦" in html[html.index('id="verdict"') :]
     assert untranslated(html, HOSTS) == []
