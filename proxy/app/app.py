@@ -353,4 +353,5 @@ class App:
             started_at=self._started_at,
             not_stored=options.not_stored,
             selection_file=None if options.ephemeral else run.paths.relay_selection_file,
+            sessions_file=None if options.ephemeral else run.paths.sessions_file,
         )

@@ -85,15 +85,18 @@ def read_file(path: Path, *, limit: int) -> tuple[bytes, os.stat_result]:
     return data, status
 
 
-def read_own_file(path: Path, *, limit: int) -> bytes:
+def read_own_file(path: Path, *, limit: int, of_this_user: bool = False) -> bytes:
     """Returns at most `limit` bytes of a file that Byway wrote, such as one of the state folder. Does not wait for a
-    pipe. Raises FileNotFoundError when it is missing, and OSError when it is no regular file or cannot be read."""
+    pipe. Raises FileNotFoundError when it is missing, and OSError when it is no regular file or cannot be read, with
+    `of_this_user` also when it belongs to another user or others may write to it."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             kind = next((name for test, name in _KINDS if test(status.st_mode)), "something else")
             raise OSError(errno.EINVAL, f"is {kind}, not a file")
+        if of_this_user and os.name == "posix" and (status.st_uid != os.getuid() or status.st_mode & 0o022):
+            raise OSError(errno.EPERM, "is not of this user alone")
         return _read(descriptor, limit, at_once=status.st_size + 1)
     finally:
         os.close(descriptor)

@@ -89,6 +89,8 @@ class Paths:
     """The configuration and the rules before and after the last `byway import`."""
     system_proxy_file = _InState("system-proxy.json")
     """The system proxy before `byway system on`. The file exists while Byway is the system proxy."""
+    sessions_file = _InState("sessions.json")
+    """The hashes of the dashboard's sessions."""
     mode_file = _InState("mode.json")
     """The mode that `byway mode` and `byway pause` have set."""
     network_key_file = _InState("network.key")

@@ -100,6 +100,7 @@ class Dependencies:
     started_at: float  # seconds since the epoch
     not_stored: str  # the reason why the state folder cannot be written; empty when it can
     selection_file: Path | None  # of `byway relay use`; None: it is not written
+    sessions_file: Path | None  # of the dashboard; None: sessions are only in memory
     saving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property

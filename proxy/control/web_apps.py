@@ -16,6 +16,7 @@ from proxy.control.api import make_app
 from proxy.control.dashboard.answer import message
 from proxy.control.dashboard.dashboard import Dashboard
 from proxy.control.dashboard.guard import FORM_LIMIT
+from proxy.control.dashboard.kept_sessions import KeptSessions
 from proxy.control.dashboard.sign_in import SignIn
 from proxy.control.dependencies import Dependencies
 from proxy.control.frame import Frame
@@ -60,7 +61,7 @@ def make_runners(
     """Returns the runners of the control API and of the pages on the proxy's port. The API admits clients with the
     token, on loopback at `port`; without a token it admits processes of this user. The caller sets both runners up and
     cleans them up."""
-    frame = Frame(parts, SignIn())
+    frame = Frame(parts, SignIn(KeptSessions(parts.sessions_file)))
     guard = SameUser() if token is None else Bearer(token, hosts_of(port))
     dashboard = Dashboard(frame, proxy_port)
     return _runner(make_app(frame, guard)), _runner(_page_app(frame, dashboard, proxy_port))

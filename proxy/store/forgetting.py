@@ -132,6 +132,7 @@ def forget_files(paths: Paths, what: Forgotten) -> list[str]:
             ("configurations kept by earlier imports", [*paths.backups, paths.import_undo_file]),
             ("what was blocked on the way to relays", [paths.relay_ways_file]),
             ("which relays failed", [paths.relay_health_file]),
+            ("sign-ins to the dashboard", [paths.sessions_file]),
         ):
             if existing := [path for path in paths_of_kind if os.path.lexists(path)]:
                 others += existing

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -37,14 +38,20 @@ class SavedValues(Generic[T]):
         decode: Callable[[Mapping[str, Any]], T],
         most: int,
         what: str,
+        loss: str = "",
     ) -> None:
         """`file` None: nothing is saved. `decode` raises KeyError, TypeError or ValueError for an invalid value. At
-        most `most` values are saved, which together take less than FILE_LIMIT. `what` names them in warnings."""
+        most `most` values are saved, which together take less than FILE_LIMIT. `what` names them in warnings.
+
+        With `loss`, the values give access: the file is read only if it is of this user alone, `loss` says in a warning
+        what follows when it cannot be read, and a write is synced to the disk, so that a power cut brings no value
+        back."""
         self._file = file
         self._encode = encode
         self._decode = decode
         self._most = most
         self._what = what
+        self._loss = loss
         self._waiting: dict[Path, Sequence[T]] = {}
         self._writing: asyncio.Future[None] | None = None
 
@@ -92,8 +99,11 @@ class SavedValues(Generic[T]):
     def _replace(self, file: Path, values: Sequence[T]) -> None:
         try:
             if values:
-                write_private(file, json.dumps([self._encode(value) for value in values[: self._most]]))
+                write = partial(write_private, durable=True) if self._loss else write_private
+                write(file, json.dumps([self._encode(value) for value in values[: self._most]]))
             else:
+                if self._loss and file.exists():
+                    write_private(file, "[]", durable=True)  # the deletion itself may be lost in a power cut
                 with contextlib.suppress(OSError):  # no permission: the values in it only get older
                     file.unlink(missing_ok=True)
         except BywayError as error:
@@ -101,12 +111,15 @@ class SavedValues(Generic[T]):
 
     def _read(self, file: Path) -> Sequence[T]:
         try:
-            content = json.loads(read_own_file(file, limit=FILE_LIMIT))
+            content = json.loads(read_own_file(file, limit=FILE_LIMIT, of_this_user=bool(self._loss)))
             return [self._decode(entry) for entry in content[: self._most]]
         except FileNotFoundError:
             return ()
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            log.debug("%s cannot be read: %s", os.fspath(file), type(error).__name__)
+            if self._loss:
+                log.warning("%s: %s cannot be read (%s).", self._loss, os.fspath(file), type(error).__name__)
+            else:
+                log.debug("%s cannot be read: %s", os.fspath(file), type(error).__name__)
             return ()
 
 

@@ -280,6 +280,7 @@ class Parts:
     forget_status: Callable[[Forgotten], list[Change]]
     config_file: Path
     registry_with: Callable[[Sequence[RelayConfig]], Any]
+    sessions_file: Path | None
 
     @property
     def settings(self) -> Settings:
@@ -334,6 +335,7 @@ class World:
     decided: Plan | None = None  # what addons make of every plan
     addons: tuple[AddonState, ...] = ()
     store_file: Path | None = None  # in memory
+    sessions_file: Path | None = None  # in memory
     system_proxy: SystemProxy = field(default_factory=SystemProxy)
     on_resolve: Callable[[str], None] = lambda _: None
     hold: Callable[[str], Awaitable[None]] | None = None  # waited for by who asks for a name
@@ -420,6 +422,7 @@ class World:
             forget_status=self._forget_status,
             config_file=self.path or Path("/nonexistent/config.toml"),
             registry_with=lambda added: Registry([relay.name for relay in added], working=self.working),
+            sessions_file=self.sessions_file,
         )
 
     async def _configured(self) -> Settings:

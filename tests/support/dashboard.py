@@ -107,9 +107,9 @@ class Browser:
 
 
 @contextlib.asynccontextmanager
-async def dashboard(world: World, folder: Path) -> AsyncIterator[Pages]:
-    """Serves the pages of a world."""
-    listening = socket.create_server(("127.0.0.1", 0))
+async def dashboard(world: World, folder: Path, port: int = 0) -> AsyncIterator[Pages]:
+    """Serves the pages of a world, at a free port or at one that was free before."""
+    listening = socket.create_server(("127.0.0.1", port))
     listening.setblocking(False)
     port = listening.getsockname()[1]
     server = ControlServer(lambda: world.parts, folder / "c.sock", "unused", port=port)

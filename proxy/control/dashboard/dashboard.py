@@ -55,6 +55,7 @@ class Dashboard:
         """Ends the streams to tabs, since aiohttp would wait for them."""
         for stream in tuple(self._streams):
             stream.cancel()
+        await self._sign_in.close()
 
     def _hosts(self) -> frozenset[str]:
         listen = Destination(self._parts.settings.listen.address, self._port)
@@ -73,6 +74,7 @@ class Dashboard:
         say = speaker(language)
         form = await posted_form(request, None, "code")
         code = self._sign_in.redeem(form.get("code", ""), _now())
+        await self._sign_in.written()  # a second use ends a session also after a restart
         if code is None or code.session is None:
             error = _("This code is wrong, was used, or is older than {count:.0f} s.", count=CODE_S)
             return _sign_in_form(error, language, status=403)
@@ -117,6 +119,7 @@ class Dashboard:
         if request.method == "POST" and path == "sign-out":
             await posted_form(request, session)
             self._sign_in.sign_out(session)
+            await self._sign_in.written()
             return message(_("Signed out"), _("To sign in again: `byway open`"), 200, language)
         # In a thread, so that connections go on while jinja2 and the pages are imported and a catalogue is read.
         self._routes = routes = await asyncio.to_thread(_load_pages, language, self._frame, self._routes)

@@ -63,4 +63,8 @@ class SettingsEndpoints:
         host = "" if asked.host is None else parse_field(scope, asked.host)
         what = Forgotten(host, asked.since or 0.0, asked.network or "")
         self._frame.forget(what)
-        return ForgetAnswer(tuple(await self.parts.forget(what)))
+        deleted = await self.parts.forget(what)
+        if what.is_all:
+            self._frame.sign_in.forget()
+            await self._frame.sign_in.written()
+        return ForgetAnswer(tuple(deleted))

@@ -22,6 +22,7 @@ from proxy.config.schema import Settings
 from proxy.config.setting_types import bare, keys_of
 from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
+from proxy.control.dashboard.answer import message
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field
 from proxy.features.settings.endpoints import ForgetRequest, SettingsEndpoints
@@ -373,6 +374,8 @@ async def _forget(visit: Visit) -> web.Response:
             _("Also deleted: {things}.", things=commas(answer.deleted)) if answer.deleted else "",
         ]
     )
+    if visit.session.is_over:  # everything was deleted
+        return message(_("Signed out"), sentences([notice, _("To sign in again: `byway open`")]), 200, visit.language)
     return visit.see_other("networks" if view.what == "network" else "settings", notice)
 
 

@@ -199,7 +199,6 @@ async def test_forgetting_is_asked_for_first(world: World, browser: Browser) -> 
     assert "Delete what is stored about new.example.org and its subdomains?" in text
     assert not world.forgotten
     assert await browser.send("forget", what="host", value="new.example.org") == "settings"
-    assert await browser.send("forget", what="all", value="") == "settings"
     text = await browser.text("settings")
     assert "Deleted from the log, the stored status and the caches." in text
     assert "Also deleted: interrupted tests." in text
@@ -207,11 +206,21 @@ async def test_forgetting_is_asked_for_first(world: World, browser: Browser) -> 
         f"forget?what=network&value={'a' * 16}"
     )
     assert await browser.send("forget", what="network", value="a" * 16) == "networks"
-    assert world.forgotten == [Forgotten("new.example.org"), Forgotten(), Forgotten(network="a" * 16)]
+    assert world.forgotten == [Forgotten("new.example.org"), Forgotten(network="a" * 16)]
     for query in ("", "?what=disk", "?what=host&value=no..name", "?what=network", "?what=host"):
         assert (await browser.get(f"{browser.base}forget{query}"))[0] == 400
     for form in ({}, {"what": "all", "path": "/"}, {"what": "network"}):
         assert (await browser.post(f"{browser.base}forget", {"token": await browser.token(), **form}))[0] == 400
+
+
+async def test_to_forget_everything_signs_out(world: World, browser: Browser) -> None:
+    status, text = await browser.post(f"{browser.base}forget", {"token": await browser.token(), "what": "all"})
+    assert status == 200
+    assert "Deleted from the log, the stored status and the caches." in text
+    assert "Also deleted: interrupted tests." in text
+    assert "Signed out" in text
+    assert world.forgotten == [Forgotten()]
+    assert (await browser.get(browser.base))[0] == 401
 
 
 @pytest.mark.uses("addons")
