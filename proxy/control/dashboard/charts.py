@@ -27,9 +27,6 @@ HOURS = 24
 LANE = 20
 """The height of one lane of a timeline."""
 
-_FAILURE_MARK, _LINE = 16.0, 3.0
-"""The heights of the failure marks below bands, and of the line for a median."""
-
 _RISING, _FALLING = "M-2 12L12-2M-2 2L2-2M8 12L12 8", "M-2-2L12 12M8-2L12 2M-2 8L2 12"
 _DOTS = "M3 5a2 2 0 1 0 4 0a2 2 0 1 0-4 0"
 
@@ -46,7 +43,6 @@ PATTERNS: Sequence[tuple[str, str, str]] = (
     ("interception", "red", "M5 0V10M0 5H10"),
     ("slow", "amber", _DOTS),
     ("other", "grey", _FALLING),
-    ("middle", "grey", ""),
 )
 """The kinds: name, colour in the style sheet, and the path of the pattern in a square of 10 units."""
 
@@ -127,34 +123,6 @@ def round_top(highest: int) -> int:
             if digit * power >= highest:
                 return digit * power
         power *= 10
-
-
-@frozen_dataclass
-class Band:
-    """The numbers of one time step: the range of most of them, and the median."""
-
-    low: float
-    middle: float
-    high: float
-
-
-def bands(steps: Sequence[Band | None], failures: Sequence[int], top: float) -> Markup:
-    """Returns a box for each time step from low to high, with a line for the median. `top` is the number at the top of
-    the chart. A step with failures has a mark at the bottom."""
-    if not steps or top <= 0:
-        return _svg(HEIGHT, "")
-    step, room = WIDTH / len(steps), HEIGHT - _FAILURE_MARK
-    parts = []
-    for place, (band, failed) in enumerate(zip(steps, failures, strict=True)):
-        left = place * step
-        if band is not None:
-            low, middle, high = (room * min(each / top, 1.0) for each in (band.low, band.middle, band.high))
-            height = max(high - low, _LINE)
-            parts.append(_rectangle(left + 1, max(room - low - height, 0.0), step - 2, height, "relay"))
-            parts.append(_rectangle(left + 1, max(room - middle - _LINE / 2, 0.0), step - 2, _LINE, "middle"))
-        if failed:
-            parts.append(_rectangle(left + 1, room + 2, step - 2, _FAILURE_MARK - 2, "failed"))
-    return _svg(HEIGHT, "".join(parts))
 
 
 def timeline(periods: Sequence[Period], start: float, end: float) -> Markup:

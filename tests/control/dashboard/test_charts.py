@@ -11,11 +11,9 @@ from proxy.control.dashboard.charts import (
     LANE,
     PATTERNS,
     WIDTH,
-    Band,
     Bars,
     Period,
     Series,
-    bands,
     round_top,
     stacked_bars,
     timeline,
@@ -86,19 +84,6 @@ def test_a_period_outside_is_cut_or_left_out_and_a_short_one_can_be_seen() -> No
     periods = [Period(-50, 10, "dns"), Period(200, 300, "dns"), Period(99.9, 100, "sni")]
     found = boxes(timeline(periods, 0, 100))[1:]
     assert found == [("dns", 0, 0, WIDTH / 10, LANE), ("sni", WIDTH - 2, 0, 2, LANE)]
-
-
-def test_bands_lie_where_most_are_and_failures_below_them() -> None:
-    found = boxes(bands([Band(1, 2, 4), None, Band(9, 9, 9)], [0, 2, 0], 4))
-    kinds = [(kind, x) for kind, x, *_ in found]
-    assert kinds == [("relay", 1), ("middle", 1), ("failed", 201), ("relay", 401), ("middle", 401)]
-    room = found[2][2] - 2
-    assert found[0][2:] == (0, 198, room * 3 / 4)
-    assert found[1][2] + found[1][4] / 2 == room / 2
-    assert found[2][2] + found[2][4] == HEIGHT
-    assert found[3][2] == found[4][2] == 0, "higher than the chart"
-    assert not boxes(bands([], [], 1))
-    assert not boxes(bands([None], [0], 1))
 
 
 def test_every_kind_has_a_pattern_of_its_own() -> None:
