@@ -123,6 +123,7 @@ FEATURES = (
         commands={"lan": "commands:group"},
         endpoints=("endpoints:LanEndpoints",),
         settings=("lan",),
+        pages=(Page("phones", _("Phones"), ("page:ROUTES",)),),
     ),
     Feature("doctor", commands={"doctor": "command:doctor"}),
     Feature("demo", commands={"demo": "command:demo"}),

@@ -166,5 +166,5 @@ def pages_of(features: Sequence[Feature]) -> Mapping[str, Page]:
 
 
 _MAIN = ("today", "sites", "traffic", "relays", "rules")
-_MENU = (*_MAIN, "networks", "addons", "settings", "setup", "help")
+_MENU = (*_MAIN, "networks", "phones", "addons", "settings", "setup", "help")
 """Others follow behind."""

@@ -35,7 +35,8 @@ SHOWN = {"today": "", "sites": "sites", "site": f"sites/{BLOCKED}", "new": "site
          "traffic": "traffic", "traffic-filter": "traffic?filter=resul:x&when=soon&route=tor",
          "traffic-rule": "traffic/rule?host=a.example.org&program=firefox",
          "rules": "rules?url=cdn.ads.example", "proof": f"sites/{BLOCKED}/proof",
-         "networks": "networks", "addons": "addons", "settings": "settings", "forget": "forget?what=all",
+         "networks": "networks", "phones": "phones", "addons": "addons", "settings": "settings",
+         "forget": "forget?what=all",
          "setup": "setup"}  # fmt: skip
 
 

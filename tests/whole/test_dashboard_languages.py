@@ -40,6 +40,7 @@ PAGES = (
     "rules",
     "rules?url=https://cdn.ads.example/x",
     "networks",
+    "phones",
     "addons",
     "settings",
     "setup",
