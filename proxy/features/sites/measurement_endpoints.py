@@ -119,6 +119,12 @@ class MeasurementEndpoints:
         """Returns the stored status that sessions use for a destination, and the plan for a request to it now."""
         return self.sites.states(time.time()).belief(destination.host), await self.parts.plan(destination)
 
+    async def planned(self, destination: Destination) -> tuple[PlanJson, str]:
+        """Returns the plan for a request to a destination now, and the remedy for its site in one sentence."""
+        stored, made = await self._planned(destination)
+        state = self.sites.states(time.time()).host(destination.host).state
+        return PlanJson.of(made), advice(stored, made, self.relays.enabled(), state.status, state.works_by)
+
     async def measurements(self, host: str) -> MeasurementsAnswer:
         """Returns the measurements of a site in the last minutes, for reports."""
         host = parse_field(scope, host)

@@ -38,7 +38,7 @@ from proxy.features.sites.drawing import Station, described, drawing
 from proxy.features.sites.endpoints import SiteEndpoints
 from proxy.features.sites.evidence import Evidence, evidence_of
 from proxy.features.sites.failed_visits import FailedVisits, failed_visits
-from proxy.features.sites.measurement_answers import KnownSiteAnswer, MeasurementJson
+from proxy.features.sites.measurement_answers import MeasurementJson
 from proxy.features.sites.measurement_endpoints import MeasurementEndpoints
 from proxy.features.sites.measuring import stream_measurement
 from proxy.features.sites.opened_by import OpenedBy, opened_by
@@ -146,7 +146,8 @@ class SeenOfSite:
 
 def site_view(
     answer: SiteAnswer,
-    known: KnownSiteAnswer,
+    plan: PlanJson,
+    remedy: str,
     seen: SeenOfSite,
     measured: Sequence[MeasurementJson],
     *,
@@ -184,8 +185,8 @@ def site_view(
         described=described(stations) if stations else "",
         opened=opened,
         rule=rule,
-        plan=known.plan,
-        advice=known.advice,
+        plan=plan,
+        advice=remedy,
         is_retest_due=(answer.belief.retest_at or now) <= now,
         has_override=covering_override is not None,
         override_sentence=(
@@ -268,12 +269,13 @@ async def _view_of(visit: Visit, host: str) -> SiteView:
     measured_name = visit.fields["host"] if names_port(visit.fields["host"]) else host
     answer = await frame.one(SiteEndpoints).show_site(host)
     meant = host if answer.belief.port else answer.belief.site
-    known = await measurements.known(Destination(meant, 443))
+    plan, remedy = await measurements.planned(Destination(meant, 443))
     networks = {id_: name for name, id_ in parts.settings.networks.items()}
     relays, last = frame.relays.usable_names(), undo_of(visit)
     return site_view(
         answer,
-        known,
+        plan,
+        remedy,
         await _seen(visit, [*dict.fromkeys((host, meant))], now, networks),
         (await measurements.measurements(meant)).measurements,
         measured_name=measured_name,

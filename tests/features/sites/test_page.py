@@ -13,13 +13,16 @@ from dataclasses import replace
 import pytest
 
 from proxy.config.schema import Log
-from proxy.model import Action, Override, Stage, Symptom
+from proxy.control.kept_sites import KeptSites
+from proxy.control.site_states import SiteStates
+from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
+from proxy.model import Action, NetworkId, Override, Stage, Symptom
 from proxy.model.feature import Feature
 from proxy.store.forgetting import Forgotten
 from tests.support import ooni
 from tests.support.control_world import SECRET, World
 from tests.support.dashboard import Browser
-from tests.support.outcomes import HOME, TOR, failed, outcome, rescued
+from tests.support.outcomes import HOME, TOR, failed, open_uplink, outcome, rescued
 from tests.support.seeded import BLOCKED, GFWLIST, SeededWorld
 
 BLOG = "blog.example.net"
@@ -188,3 +191,30 @@ async def test_what_cannot_be_reported(browser: Browser) -> None:
         assert (await browser.get(f"{browser.base}sites/never.example/report?{query}"))[0] == status, query
     foreign = {"Sec-Fetch-Site": "cross-site"}
     assert (await browser.get(f"{browser.base}sites/{BLOCKED}/report", **foreign))[0] == 403
+
+
+async def test_pages_read_again_only_the_sites_that_changed(
+    world: World, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that asked beliefs for an earlier moment than another did would make all rows outdated."""
+    now = time.time()
+    open_uplink(world.beliefs, now=now)
+    for number in range(300):
+        blocked = LastResult(SiteStatus.BLOCKED, now, Source.MEASUREMENT, "dns")
+        world.beliefs.measured(f"www{number}.example", blocked, network=HOME)
+    renewed: list[object] = []
+
+    def renew(kept: KeptSites, states: SiteStates, domain: tuple[NetworkId, str]) -> None:
+        renewed.append(domain)
+        original(kept, states, domain)
+
+    original = KeptSites.renew
+    monkeypatch.setattr(KeptSites, "renew", renew)
+    paths = ("sites", "sites/www7.example", "sites?name=www7", "sites/www7.example/proof", "sites?page=2")
+    for path in paths:
+        await browser.text(path)
+    assert len(renewed) == 301, "with that of the made-up world"
+    for path in paths:
+        world.beliefs.learn(rescued(host="www7.example", at=time.time()), network=HOME, now=time.time())
+        await browser.text(path)
+    assert set(renewed[301:]) == {(HOME, "www7.example")}
