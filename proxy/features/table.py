@@ -68,7 +68,7 @@ FEATURES = (
         commands={"rule": "commands:group", "list": "list_commands:group"},
         endpoints=("endpoints:RuleEndpoints", "list_endpoints:ListEndpoints"),
         problems="problems:problems",
-        pages=(Page("rules", _("Rules"), ("page:ROUTES",)),),
+        pages=(Page("rules", _("Rules"), ("page:ROUTES", "list_page:ROUTES")),),
     ),
     Feature("imports", commands={"import": "command:take_over"}),
     Feature(

@@ -117,11 +117,23 @@ class _Reason:
     intercept: bool = False
     text: str = ""
     until: float = 0.0  # seconds since the epoch; 0: it has no end
+    scope: str = ""
+    """The host of the override."""
     replaces: _Reason | Rule | None = None
     """The reason for AUTO, if a mode or the home network decides in its place."""
 
 
 _NO_RULE = _Reason(Action.AUTO)
+
+
+@frozen_dataclass
+class Decision:
+    """The user's decision about a destination, before what was learned: the override with its host, else the rule; both
+    None: there is none. `is_replaced`: a mode or the home network decides in place of its AUTO."""
+
+    override: tuple[str, Override] | None = None
+    rule: Rule | None = None
+    is_replaced: bool = False
 
 
 def override_text(host: str, override: Override) -> str:
@@ -141,7 +153,7 @@ def covering(host: str, overrides: Mapping[str, Override]) -> tuple[str, Overrid
 
 def _reason_of(host: str, override: Override) -> _Reason:
     text = override_text(host, override)
-    return _Reason(override.action, override.relay, text, text=text, until=override.until)
+    return _Reason(override.action, override.relay, text, text=text, until=override.until, scope=host)
 
 
 def _in_place_of(reason: _Reason | Rule, action: Action, why: str) -> _Reason:
@@ -326,6 +338,16 @@ class Router:
             reason = reason.replaces
         decides_at = reason.line if isinstance(reason, Rule) else NO_RULE
         return (isinstance(reason, Rule) or reason is _NO_RULE) and self.rules.first_program_line < decides_at
+
+    def decision(self, destination: Destination, situation: Situation = ANYWHERE, *, now: float) -> Decision:
+        """Returns the user's decision about a destination."""
+        reason, is_replaced = self._reason(destination, destination.host, situation, now), False
+        if isinstance(reason, _Reason) and reason.replaces is not None:
+            reason, is_replaced = reason.replaces, True
+        if isinstance(reason, Rule):
+            return Decision(rule=reason, is_replaced=is_replaced)
+        override = (reason.scope, self.overrides[reason.scope]) if reason.scope else None
+        return Decision(override, is_replaced=is_replaced)
 
     def trace(self, destination: Destination, situation: Situation = ANYWHERE, *, now: float) -> list[str]:
         """Explains the plan for a destination in sentences, the deciding step first; for `byway rule test`."""

@@ -10,7 +10,6 @@ import asyncio
 import codecs
 import hashlib
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +25,7 @@ from proxy.routing.coverage import covered, covering
 from proxy.routing.edited_rules import AddedRule, NotInUse, RemovedRule, RulesText
 from proxy.routing.rule import RuleType
 from proxy.routing.rules import Rules
+from proxy.routing.rules_text import split_lines, top_of, usual_end
 from proxy.setup.checked import check_supported
 from proxy.setup.reload import ActiveSetup
 from proxy.setup.rule_files import FILE_LIMIT, check_rules, read_lists
@@ -34,10 +34,8 @@ from proxy.store.list_copies import ListCopies
 if TYPE_CHECKING:
     from proxy.routing.lists.domain_list import DomainList
 
-_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _SOURCE = "the new rule"
 _VERSION_LENGTH = 16  # hex digits of a hash: no two versions of the file have the same by chance
-_COMMENT = re.compile(r"\s*(?:#|//)")
 
 
 def add_rule(
@@ -189,15 +187,37 @@ class RulesFileEditor:
                 await self._use()
             return rules
 
-    async def add(self, line: str) -> AddedRule:
-        """Adds a rule as `add_rule` does by default."""
+    async def edit(self, change: Callable[[str], str], *, version: str) -> RulesText | None:
+        """Replaces the text of that version by the one that `change` returns for it. Returns the new one; None, without
+        an edit, when the file has another version. What `change` raises passes."""
+        settings = await self._active.configured()
+        async with self._editing:
+            edited = await asyncio.to_thread(self._edit, change, settings, version)
+            if edited is not None:
+                await self._use()
+            return edited
+
+    async def add(self, line: str, *, at: int | None = None) -> AddedRule:
+        """Adds a rule as `add_rule` does. Raises ValueError for an invalid number `at`."""
         settings = await self._active.configured()
         async with self._editing:
             added = await asyncio.to_thread(
-                lambda: add_rule(self._paths, settings, line, lists=self._lists(settings), inspects=self._inspects),
+                lambda: add_rule(
+                    self._paths, settings, line, at=at, lists=self._lists(settings), inspects=self._inspects
+                ),
             )
             await self._use()
             return added
+
+    def _edit(self, change: Callable[[str], str], settings: Settings, version: str) -> RulesText | None:
+        with edit_lock(self._paths.rules_file.resolve().parent):
+            file = self._open(settings)
+            if file.version != version:
+                return None
+            file.edit(change(file.text))
+            if file.is_changed:
+                file.save()
+            return file.edited
 
     def _replace(self, text: str, settings: Settings, version: str) -> Rules | None:
         lists = self._lists(settings)
@@ -236,8 +256,8 @@ class _File:
         self._mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
         self._check = check
         self.text = decode(path, data)
-        self._lines: list[str] = _LINE.findall(self.text)
-        self.version = hashlib.sha256(data).hexdigest()[:_VERSION_LENGTH] if data else ""
+        self._lines = split_lines(self.text)
+        self.version = _version(data)
 
     @classmethod
     def open(cls, paths: Paths, settings: Settings, lists: Mapping[str, DomainList], *, inspects: bool = True) -> _File:
@@ -270,15 +290,20 @@ class _File:
     def replace(self, text: str) -> Rules:
         """Replaces the text, and keeps the line ends of the old one. Returns the rules."""
         rules = self.check(text)
-        ending = next((line[len(line.rstrip("\r\n")) :] for line in self._lines), "") or "\n"
-        self._lines = [line.rstrip("\r\n") + ending for line in _LINE.findall(text)]
+        ending = usual_end(self._lines)
+        self._lines = [line.rstrip("\r\n") + ending for line in split_lines(text)]
         return rules
+
+    def edit(self, text: str) -> None:
+        """Replaces the text by an edited one, with its line ends."""
+        self.check(text)
+        self._lines = split_lines(text)
 
     def insert(self, added: Sequence[str], number: int) -> Rules:
         """Inserts lines so that the first becomes rule number `number`. Returns the rules."""
         lines = self._lines
         if number <= len(self.rules):
-            place = self._top(self.rules.rules[number - 1].line - 1)
+            place = top_of(lines, self.rules.rules[number - 1].line - 1)
         else:
             place = next((n for n in range(len(lines), 0, -1) if lines[n - 1].strip()), 0)
         # The end of a neighbouring line: where ends are mixed, another one could merge with the next line's end.
@@ -301,6 +326,11 @@ class _File:
         return self._content != self._data
 
     @property
+    def edited(self) -> RulesText:
+        """The text after the edit, and its version."""
+        return RulesText("".join(self._lines), _version(self._content))
+
+    @property
     def _content(self) -> bytes:
         return self._mark + "".join(self._lines).encode()
 
@@ -316,10 +346,6 @@ class _File:
             raise BywayError(f"{shown(self._path)} was edited meanwhile, so nothing was changed: try again")
         write_private(self._path, self._content)
 
-    def _top(self, place: int) -> int:
-        """Returns the index of the first comment directly above a line: such comments belong to its rule, unless they
-        begin the file. `place` is the line's index."""
-        top = place
-        while top > 0 and _COMMENT.match(self._lines[top - 1]):
-            top -= 1
-        return top or place
+
+def _version(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:_VERSION_LENGTH] if data else ""

@@ -58,7 +58,7 @@ async def tell(world: World, page: Tab, *, times: int = 2) -> None:
 
 
 async def type_rules(page: Tab, home: str, text: str) -> None:
-    await page.open(f"{home}rules")
+    await page.open(f"{home}rules?tab=text")
     await page.evaluate("document.querySelector('textarea').focus(); 0")
     await page.call("Input.insertText", text=text)
 
@@ -176,13 +176,12 @@ async def test_what_is_typed_stays_when_byway_has_ended_before_it_is_saved(tmp_p
 
 
 async def test_what_is_typed_stays_while_the_rest_of_the_page_follows(world: World, page: Tab, home: str) -> None:
-    """Focus or not: the overrides below the editor are those of now."""
+    """Focus or not: what stands above the editor is that of now."""
     await type_rules(page, home, WRONG)
     for blur in ("", "document.activeElement.blur()"):
-        await page.evaluate(f"{blur}; document.querySelector('#rules tbody, main').dataset.old = ''; 0")
-        await page.evaluate("document.querySelector('.lead').dataset.old = ''; 0")
+        await page.evaluate(f"{blur}; document.querySelector('.tabs').dataset.old = ''; 0")
         await tell(world, page)
-        await shows(page, "!('old' in document.querySelector('.lead').dataset)")
+        await shows(page, "!('old' in document.querySelector('.tabs').dataset)")
         assert (await page.evaluate("document.querySelector('textarea').value")).startswith(WRONG)
 
 

@@ -29,7 +29,7 @@ from proxy.model import (
 from proxy.model.connection import GroupPolicy, RelayGroup
 from proxy.routing.address_guard import Guard
 from proxy.routing.home_network import HomeNetwork
-from proxy.routing.router import NO_RULE_MATCHES, PLANS_LIMIT, RelayInfo, Router, covering
+from proxy.routing.router import NO_RULE_MATCHES, PLANS_LIMIT, Decision, RelayInfo, Router, covering
 from proxy.routing.rule import Situation
 from proxy.routing.rule_parser import parse_rules
 from tests.support.calls import counting
@@ -830,3 +830,25 @@ def test_in_mode_relay_nothing_may_be_sent_direct_and_the_mode_is_named() -> Non
     assert router.closing == "byway mode relay"
     assert router.trace(Destination("any.example", 443), now=NOW)[0] == "RELAY: AUTO: mode relay, so relays only"
     assert router.with_overrides({}).closing == "byway mode relay"  # an override does not end it
+
+
+def test_what_the_user_decided() -> None:
+    rules = "DOMAIN,a.example,BLOCK\nDOMAIN-SUFFIX,auto.example,AUTO\nDOMAIN-SUFFIX,example,RELAY\n"
+    over, mine = Override(Action.DIRECT, until=NOW - 1), Override(Action.AUTO)
+    router = make_router(rules, overrides={"www.a.example": over, "mine.example": mine})
+
+    def of(host: str) -> Decision:
+        return router.decision(Destination(host, 443), now=NOW)
+
+    assert of("nothing.test") == Decision()
+    by_rule = of("a.example").rule
+    assert by_rule is not None
+    assert by_rule.text == "DOMAIN,a.example,BLOCK"
+    assert of("www.mine.example") == Decision(("mine.example", mine))
+    ended = of("www.a.example").rule
+    assert ended is not None, "the override has ended"
+    assert ended.line == 3
+    router = router.with_mode(AutoMode.RELAY)
+    assert of("mine.example") == Decision(("mine.example", mine), is_replaced=True)
+    assert of("nothing.test") == Decision(is_replaced=True)
+    assert [of(host).is_replaced for host in ("www.auto.example", "a.example")] == [True, False]

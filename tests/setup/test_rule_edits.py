@@ -12,6 +12,7 @@ import pytest
 from proxy.config.schema import Settings
 from proxy.model import Destination
 from proxy.model.errors import BywayError, ConfigError
+from proxy.routing.rules_text import switched
 from proxy.setup import checked, rule_edits
 from proxy.setup.rule_edits import RulesFileEditor, add_rule, add_rules, check_added, content_of, put_back_rules
 from proxy.store.list_copies import ListCopies
@@ -189,3 +190,34 @@ def test_rules_that_are_checked_are_not_written_and_an_edit_is_undone_byte_for_b
     assert content_of(paths) == before
     put_back_rules(paths, None, instead_of=before)
     assert content_of(paths) is None
+
+
+async def test_one_rule_is_edited_and_all_other_lines_stay(configured: Configured, editor: RulesFileEditor) -> None:
+    before = await editor.read()
+    after = await editor.edit(lambda text: switched(text, 2), version=before.version)
+    assert after == await editor.read()
+    assert configured.paths.rules_file.read_bytes() == b"# mine\r\n# DOMAIN,a.test,BLOCK\r\nMATCH,AUTO"
+    assert decides(configured, "a.test") == "MATCH,AUTO"
+    assert await editor.edit(lambda text: switched(text, 2), version=before.version) is None, "it was edited since"
+    assert after is not None
+    assert await editor.edit(lambda _: before.text, version=after.version) == before
+    assert configured.paths.rules_file.read_bytes() == RULES.encode()
+    assert decides(configured, "a.test") == "DOMAIN,a.test,BLOCK"
+
+
+async def test_an_edit_that_makes_a_fault_is_not_written(configured: Configured, editor: RulesFileEditor) -> None:
+    text = "# DOMAIN,a.test,RELAY:gone\nMATCH,AUTO\n"
+    configured.paths.rules_file.write_text(text)
+    version = (await editor.read()).version
+    with pytest.raises(ConfigError, match="unknown relay"):
+        await editor.edit(lambda text: switched(text, 1), version=version)
+    with pytest.raises(LookupError):
+        await editor.edit(lambda text: switched(text, 9), version=version)
+    assert configured.paths.rules_file.read_text() == text
+
+
+async def test_a_rule_is_added_at_a_place(configured: Configured, editor: RulesFileEditor) -> None:
+    assert (await editor.add("DOMAIN,first.test,DIRECT", at=1)).number == 1
+    assert decides(configured, "first.test") == "DOMAIN,first.test,DIRECT"
+    with pytest.raises(ValueError, match="1 to 4"):
+        await editor.add("DOMAIN,last.test,DIRECT", at=9)

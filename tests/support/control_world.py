@@ -226,11 +226,21 @@ class RulesFile:
         self.world.overrides_changed()
         return rules
 
-    async def add(self, line: str) -> AddedRule:
+    async def edit(self, change: Callable[[str], str], *, version: str) -> RulesText | None:
         before = await self.read()
-        rules = await self.replace(f"{before.text}{line}\n", version=before.version)
+        if before.version != version:
+            return None
+        await self.replace(change(before.text), version=version)
+        return await self.read()
+
+    async def add(self, line: str, *, at: int | None = None) -> AddedRule:
+        before = await self.read()
+        lines = before.text.splitlines(keepends=True)
+        lines.insert(len(lines) if at is None else at - 1, f"{line}\n")
+        rules = await self.replace("".join(lines), version=before.version)
         assert rules is not None
-        return AddedRule(len(rules), rules.rules[-1], None, covering(rules, len(rules) - 1), ())
+        place = len(rules) - 1 if at is None else at - 1
+        return AddedRule(place + 1, rules.rules[place], None, covering(rules, place), ())
 
 
 @dataclass(frozen=True)

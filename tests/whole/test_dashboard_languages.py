@@ -39,6 +39,9 @@ PAGES = (
     "relays",
     "rules",
     "rules?url=https://cdn.ads.example/x",
+    "rules?tab=text",
+    "rules?find=nothing",
+    "rules/lists/gfwlist",
     "networks",
     "phones",
     "addons",
@@ -132,6 +135,15 @@ async def test_what_is_said_of_rules_is_wrapped(browser: Browser) -> None:
     form["text"] = "MATCH,AUTO"
     status, html = await browser.post(f"{browser.base}rules", form, **{"Accept-Language": PSEUDO})
     assert (status, untranslated(html)) == (200, []), "the file has changed"
+    new = {"token": form["token"], "kind": "", "value": "https://", "action": "RELAY"}
+    status, html = await browser.post(f"{browser.base}rules/add", new, **{"Accept-Language": PSEUDO})
+    assert (status, untranslated(html)) == (400, [])
+    edit = {"token": form["token"], "version": "0", "line": "1", "do": "remove"}
+    status, html = await browser.post(f"{browser.base}rules/edit", edit, **{"Accept-Language": PSEUDO})
+    assert (status, untranslated(html)) == (409, [])
+    fetch = {"token": form["token"], "name": "gfwlist", "do": "fetch"}
+    status, html = await browser.post(f"{browser.base}rules/fetch", fetch, **{"Accept-Language": PSEUDO})
+    assert (status, untranslated(html)) == (200, [])
 
 
 async def test_the_results_of_a_test_of_relays_are_wrapped(browser: Browser) -> None:

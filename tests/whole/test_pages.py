@@ -226,12 +226,12 @@ async def test_an_empty_log_says_why(pages: Pages, world: World) -> None:
 async def test_rules_with_their_hits(world: World, browser: Browser) -> None:
     text = await browser.text("rules")
     assert "2 rules are in use. 2 of them decided nothing since the start." in text
-    assert "DOMAIN-SUFFIX,ads.example,BLOCK never" in text
+    assert "ads.example and its subdomains DOMAIN-SUFFIX,ads.example,BLOCK blocked never" in text
     assert "bank.example DIRECT never" in text
     assert "gfwlist" in text
     traced = await browser.text("rules?url=https://cdn.ads.example/x")
-    assert "Result BLOCK : no route." in traced
-    assert "rules.txt:1" in traced
+    assert "cdn.ads.example : blocked no route" in traced
+    assert "rules.txt, line 1: DOMAIN-SUFFIX,ads.example,BLOCK . This decides." in traced
     assert (await browser.get(f"{browser.base}rules?url=no..name"))[0] == 400
 
 

@@ -51,7 +51,7 @@ function bringUpToDate(old, fresh) {
     if (old.data !== fresh.data) old.data = fresh.data;
     return;
   }
-  if (old.localName === "form" && isTouched(old)) return;
+  if (old.localName === "form" && isTouched(old)) return tell(old, fresh);
   for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
   for (const { name, value } of fresh.attributes) {
     if (old.getAttribute(name) !== value && name !== "open") old.setAttribute(name, value);
@@ -69,6 +69,14 @@ function bringUpToDate(old, fresh) {
   }
   for (const each of rest) if (!isHeld(each)) each.remove();
   if (old.localName === "form") old.reset(); // a field that was typed in before shows what it is now
+}
+
+// Says in a form that somebody types in that what it edits was changed elsewhere: by another tab, or a program.
+function tell(form, fresh) {
+  const note = form.querySelector("[data-told]");
+  if (note === null || form.elements.version.value === fresh.elements.version.value) return;
+  note.textContent = form.dataset.elsewhere;
+  note.hidden = false;
 }
 
 // What tells an element from those beside it. A row has the key of what it is about.
@@ -308,17 +316,18 @@ document.addEventListener("pointerup", () => {
   field.form.requestSubmit();
 });
 
-// The field of the header is completed from the names that Byway knows.
-const asking = document.querySelector("input[data-names]");
+// A field is completed from the names that Byway knows, and from what its list has already.
 let typing = 0;
 
-asking?.addEventListener("input", () => {
+document.addEventListener("input", ({ target: field }) => {
+  if (!field.matches("input[data-names]")) return;
   clearTimeout(typing);
   typing = setTimeout(async () => {
     try {
-      const answer = await fetch(root + "names?typed=" + encodeURIComponent(asking.value), { cache: "no-store" });
+      const answer = await fetch(root + "names?typed=" + encodeURIComponent(field.value), { cache: "no-store" });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (answer.ok) asking.list.replaceChildren(...page.querySelectorAll("option"));
+      const kept = field.list.querySelectorAll("[data-kept]");
+      if (answer.ok) field.list.replaceChildren(...kept, ...page.querySelectorAll("option"));
     } catch {} // Byway has ended; the page says so
   }, PAUSE_MS);
 });

@@ -66,6 +66,15 @@ class OverrideChange:
     id: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
+@frozen_dataclass
+class RulesChange:
+    """An edit of rules.txt: the text before it, the version after it, and what it did in words."""
+
+    before: str
+    version: str
+    words: str
+
+
 @dataclass(eq=False, slots=True)
 class Session:
     """A browser that is signed in."""
@@ -93,6 +102,8 @@ class Session:
 
     removed_relays: Removal | None = None
     """The last removal of relays, for undo."""
+    rules_change: RulesChange | None = None
+    """The last edit of a rule, for undo."""
     streams: set[asyncio.Task[Any]] = field(default_factory=set)
     """The streamed answers that are being sent. They end with the session."""
     is_over: bool = False

@@ -81,16 +81,24 @@ def pause_s(page_took_s: float) -> float:
 
 
 async def _note_network(parts: Dependencies, changed: asyncio.Event) -> None:
-    """Sets `changed` when the state of the network or of a relay changes, also without connections."""
+    """Sets `changed` when the configuration, the state of the network or that of a relay changes, also without
+    connections."""
 
     def state() -> tuple[object, ...]:
-        return parts.health.version, parts.network(), parts.beliefs.network_state(parts.network())
+        network = parts.network()
+        return (
+            parts.health.version,
+            network,
+            parts.beliefs.network_state(network),
+            parts.counters().get("config_problem"),
+        )
 
-    shown = state()
+    shown, setup = state(), parts.setup()
     while True:
         await asyncio.sleep(_LOOK_S)
         before, shown = shown, state()
-        if shown != before:
+        old, setup = setup, parts.setup()
+        if shown != before or old is not setup:
             changed.set()
 
 

@@ -63,6 +63,19 @@ class CountedOverrideJson(OverrideJson):
     last_hit_at: float | None
 
 
+def counted_overrides(
+    overrides: Mapping[str, Override], counted: RuleHits | None = None
+) -> tuple[CountedOverrideJson, ...]:
+    """Returns the overrides with their hits, by host. `counted` is None without a running Byway."""
+    found = []
+    for host, each in sorted(overrides.items()):
+        hits = None if counted is None else counted.of(override_text(host, each))
+        found.append(
+            CountedOverrideJson(host, each.action, each.relay, each.until or None, _count(hits), _last_at(hits))
+        )
+    return tuple(found)
+
+
 @frozen_dataclass
 class RulesAnswer:
     """All rules in order, and the overrides, which take precedence over rules."""
@@ -79,13 +92,7 @@ class RulesAnswer:
         counts = {each.text: None if counted is None else counted.of(each.text) for each in all_rules}
         none = None if counted is None else Hits()
         rules = [RuleJson.of(each, value.entries(each), counts.pop(each.text, none)) for each in all_rules]
-        with_hits = []
-        for host, each in sorted(overrides.items()):
-            hits = None if counted is None else counted.of(override_text(host, each))
-            with_hits.append(
-                CountedOverrideJson(host, each.action, each.relay, each.until or None, _count(hits), _last_at(hits))
-            )
-        return cls(tuple(rules), tuple(with_hits), tuple(value.notices))
+        return cls(tuple(rules), counted_overrides(overrides, counted), tuple(value.notices))
 
 
 @frozen_dataclass

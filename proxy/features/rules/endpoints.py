@@ -46,10 +46,14 @@ class RuleEndpoints:
         the reason."""
         router = self.parts.setup().router
         answer = RulesAnswer.of(router.rules, router.overrides, self.parts.services.rule_hits)
+        return replace(answer, notices=tuple(self.notices()))
+
+    def notices(self) -> list[str]:
+        """Returns the notices about the rules in use; before them the reason, if an edited file is not in use."""
+        notices = [*self.parts.setup().router.rules.notices]
         if problem := redact(str(self.parts.counters().get("config_problem", ""))):
-            notice = f"These are the rules in use; the edited configuration is not: {problem}"
-            answer = replace(answer, notices=(notice, *answer.notices))
-        return answer
+            notices.insert(0, f"These are the rules in use; the edited configuration is not: {problem}")
+        return notices
 
     async def test_rules(self, asked: RuleTestRequest) -> RuleTestAnswer:
         """Explains the plan for a URL; nothing is sent."""

@@ -10,7 +10,7 @@ from proxy.config.schema import ListConfig
 from proxy.model import NetworkState
 from proxy.model.feature import Role, SaidBy
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.probe.list_refresh import Refreshed, Result, due_at, is_stale
+from proxy.probe.list_refresh import Refreshed, Remedy, Result, due_at, is_stale
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import DomainList
 from proxy.store.list_copies import CopyInfo
@@ -156,16 +156,17 @@ class ListsAnswer:
 @frozen_dataclass
 class RefreshedLine:
     """The result of one fetch. `entries` is the number of entries of the copy in use now, `why` is the error of a
-    failed fetch."""
+    failed fetch, and `remedy` what may help then, if the user wants it."""
 
     list: str
     result: Result
     entries: int
     why: str
+    remedy: Remedy
 
     @classmethod
     def of(cls, result: Refreshed) -> RefreshedLine:
-        return cls(result.name, result.result, result.entries, redact(result.why))
+        return cls(result.name, result.result, result.entries, redact(result.why), result.remedy)
 
 
 @frozen_dataclass

@@ -45,7 +45,16 @@ def fail_relay(world: World) -> None:
     world.health.failed("tor", time.time(), fault=RelayFault.CONNECTION_REFUSED)
 
 
-@pytest.mark.parametrize("happen", [rescue, go_offline, fail_relay])
+def edit_rules(world: World) -> None:
+    world.rules = "MATCH,AUTO\n"
+    world.overrides_changed()
+
+
+def edit_with_a_mistake(world: World) -> None:
+    world.counters["config_problem"] = "rules.txt:1: unknown rule type"
+
+
+@pytest.mark.parametrize("happen", [rescue, go_offline, fail_relay, edit_rules, edit_with_a_mistake])
 async def test_a_tab_is_told_what_has_changed_while_no_connection_ends(
     world: World, browser: Browser, happen: Callable[[World], None]
 ) -> None:

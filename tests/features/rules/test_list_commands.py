@@ -132,7 +132,7 @@ def test_a_list_that_a_rule_needs_is_fetched_before_the_first_start(byway: Byway
     assert checked.out.startswith("list gfw: lines read: 10, skipped: 0\n")
     assert byway("list", "show").rows[1][:3] == ["gfw", "in use", "10"]
     assert byway("list", "refresh", "--json").json["results"] == [
-        {"list": "gfw", "result": "unchanged", "entries": 10, "why": ""}
+        {"list": "gfw", "result": "unchanged", "entries": 10, "why": "", "remedy": ""}
     ]
 
 
