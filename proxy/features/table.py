@@ -92,6 +92,7 @@ FEATURES = (
         endpoints=("endpoints:SettingsEndpoints",),
         pages=(Page("settings", _("Settings"), ("page:ROUTES", "programs:ROUTES")),),
     ),
+    Feature("help", pages=(Page("help", _("Help"), ("page:ROUTES",)),)),
     Feature(
         "desktop",
         commands={

@@ -83,6 +83,19 @@ def removed(text: str, number: int) -> str:
     return "".join(lines)
 
 
+def added(text: str, rule: str) -> str:
+    """Returns the text with one more rule: before the first MATCH that is on, with the comments that belong to it, or
+    at the end."""
+    lines = split_lines(text)
+    end = usual_end(lines)
+    matches = (each.number for each in rule_lines(text) if each.is_on and each.text.upper().startswith("MATCH,"))
+    match = next(matches, 0)
+    place = top_of(lines, match - 1) if match else len(lines)
+    if place and lines[place - 1].rstrip("\r\n") == lines[place - 1]:
+        lines[place - 1] += end
+    return "".join((*lines[:place], rule + end, *lines[place:]))
+
+
 def moved(text: str, number: int, before: int) -> tuple[str, int]:
     """Returns the text with the rule of line `number`, and the comments that belong to it, before the rule of line
     `before` and its comments; 0: after the last rule. Also returns the new number of the rule's line. Raises

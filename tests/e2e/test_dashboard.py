@@ -37,7 +37,7 @@ SHOWN = {"today": "", "sites": "sites", "site": f"sites/{BLOCKED}", "new": "site
          "rules": "rules?url=cdn.ads.example", "proof": f"sites/{BLOCKED}/proof",
          "networks": "networks", "phones": "phones", "addons": "addons", "settings": "settings",
          "forget": "forget?what=all",
-         "setup": "setup"}  # fmt: skip
+         "rules-text": "rules?tab=text", "list": "rules/lists/gfwlist", "help": "help", "setup": "setup"}  # fmt: skip
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ async def test_rules_are_checked_while_they_are_typed_and_saved_when_they_fit(
 
     async def type_wrong() -> None:
         await page.evaluate("sessionStorage.clear(); 0")  # what was typed for the look before would be there again
-        await page.open(f"{home}rules")
+        await page.open(f"{home}rules?tab=text")
         await page.evaluate("document.querySelector('textarea').focus(); 0")
         await page.call("Input.insertText", text="# mine\nDOMAN,x.example,BLOCK\n")
         await shows(page, "document.querySelector('[data-checked]').innerText.includes('did you mean DOMAIN?')")
@@ -197,9 +197,9 @@ async def test_rules_are_checked_while_they_are_typed_and_saved_when_they_fit(
     assert await page.evaluate(selected) == "DOMAN,x.example,BLOCK"
     # What is typed stays when the page follows what happens.
     await page.evaluate("document.activeElement.blur(); getSelection().removeAllRanges(); 0")
-    await page.evaluate("document.querySelector('.lead').dataset.old = ''; 0")
+    await page.evaluate("document.querySelector('.tabs').dataset.old = ''; 0")
     await page.evaluate("document.dispatchEvent(new Event('visibilitychange')); 0")
-    await shows(page, "!('old' in document.querySelector('.lead').dataset)")
+    await shows(page, "!('old' in document.querySelector('.tabs').dataset)")
     typed = await page.evaluate("document.querySelector('textarea').value")
     assert typed.startswith("# mine\nDOMAN,x.example,BLOCK\n")
     assert "did you mean DOMAIN?" in await page.text()

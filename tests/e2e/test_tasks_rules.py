@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.config.schema import ListConfig
+from proxy.model.errors import BywayError
 from proxy.routing.lists.formats import parse_list
 from tests.e2e.test_dashboard import shows, sign_in
 from tests.e2e.test_dashboard_tasks import Person
@@ -110,25 +111,20 @@ async def test_a_rule_is_dragged_to_another_place(world: World, person: Person) 
     world.rules = "DOMAIN,a.example,BLOCK\nDOMAIN,b.example,BLOCK\nDOMAIN,c.example,BLOCK\n"
     world.overrides_changed()
     await person.click("nav a", "Rules")
-    drag = """((from, to, low) => {
-      const [one, other] = [from, to].map((n) => document.querySelector(`[data-drag="${n}"]`));
-      const { left, top, height } = other.getBoundingClientRect();
-      const place = { bubbles: true, cancelable: true, dataTransfer: new DataTransfer(), clientX: left + 5,
-        clientY: top + (low ? height - 2 : 2) };
+    drag = """((from, to) => {
+      const [one, other] = [from, to].map((n) => document.querySelector(`[data-name="${n}"]`));
+      const place = { bubbles: true, cancelable: true, dataTransfer: new DataTransfer() };
       one.querySelector("[data-handle]").dispatchEvent(new DragEvent("dragstart", place));
       const taken = !other.dispatchEvent(new DragEvent("dragover", place));
-      const marked = other.classList.contains("over") || document.querySelector(".over") !== null;
-      if (taken) other.dispatchEvent(new DragEvent("drop", place));
-      else document.dispatchEvent(new DragEvent("dragend", place));
-      return [taken, marked];
+      other.dispatchEvent(new DragEvent(taken ? "drop" : "dragend", place));
+      return taken;
     })"""
-    assert await page.evaluate(f"{drag}(3, 1, false)") == [True, True]
+    assert await page.evaluate(f"{drag}(3, 1)")
     await until(lambda: world.rules.startswith("DOMAIN,c.example"), within_s=20)
     await shows(page, "document.querySelector('.notice')?.innerText.includes('Moved: ')")
-    assert await page.evaluate(f"{drag}(1, 3, true)") == [True, True]
+    assert await page.evaluate(f"{drag}(1, 3)")
     await until(lambda: world.rules.endswith("DOMAIN,c.example,BLOCK\n"), within_s=20)
-    await shows(page, "document.querySelector('[data-drag=\"3\"]')?.innerText.includes('c.example')")
-    assert await page.evaluate(f"{drag}(1, 1, true)") == [False, False], "it would stay where it is"
+    await shows(page, "document.querySelector('[data-name=\"3\"]')?.innerText.includes('c.example')")
 
 
 async def press_to(page: Tab, selector: str) -> int:
@@ -170,3 +166,43 @@ async def test_which_list_decides_by_keyboard(person: Person) -> None:
     await page.call("Input.insertText", text="cdn.ads.example")
     await enter(page)
     assert "rules.txt, line 1:" in await page.evaluate("document.querySelector('.ladder .lit').innerText")
+
+
+async def test_the_system_proxy_is_turned_on(world: World, person: Person) -> None:
+    await person.click(".tile a[href$='/setup']")
+    await person.click("[action$='setup/system'] button", "Make Byway the system proxy")
+    assert world.system_proxy.on is not None
+    text = await person.page.text()
+    assert "Byway is the system proxy of" in text
+    assert "Restore the earlier setting" in text
+    assert person.clicks == 2
+
+
+async def test_that_the_system_proxy_cannot_be_turned_on_is_said_in_true_words(
+    world: World, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where there is no session bus."""
+
+    async def fails(_desktop: object) -> None:
+        raise BywayError("gsettings failed: Cannot autolaunch D-Bus without X11 $DISPLAY")
+
+    monkeypatch.setattr(world.system_proxy, "turn_on", fails)
+    await person.click(".tile a[href$='/setup']")
+    await person.click("[action$='setup/system'] button", "Make Byway the system proxy")
+    text = await person.page.text()
+    assert "gsettings failed: Cannot autolaunch D-Bus" in text
+    assert "Byway is not the system proxy of" in text
+    assert "Byway is the system proxy of" not in text
+
+
+async def test_the_system_proxy_by_keyboard(world: World, person: Person) -> None:
+    presses = await press_to(person.page, ".skip")
+    await person.page.press("Enter")
+    presses += await press_to(person.page, ".tile a[href$='/setup']")
+    await enter(person.page)
+    presses += await press_to(person.page, ".skip")
+    await person.page.press("Enter")
+    presses += await press_to(person.page, "[action$='setup/system'] button")
+    assert presses <= TABS_MAX
+    await enter(person.page)
+    assert world.system_proxy.on is not None

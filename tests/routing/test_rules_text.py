@@ -8,7 +8,7 @@ import pytest
 
 from proxy.model.errors import ConfigError
 from proxy.routing.rule_parser import parse_rules
-from proxy.routing.rules_text import moved, removed, rule_lines, split_lines, switched
+from proxy.routing.rules_text import added, moved, removed, rule_lines, split_lines, switched
 
 TEXT = """# My rules.
 
@@ -81,6 +81,15 @@ def test_a_moved_rule_takes_its_comments_with_it() -> None:
     assert number == 9
     assert moved(TEXT, 5, 6) == (TEXT, 5), "it is there already"
     assert moved(TEXT, 5, 5) == (TEXT, 5)
+
+
+def test_a_rule_is_added_before_the_one_for_everything() -> None:
+    assert added(TEXT, "DOMAIN,new.example,BLOCK") == TEXT.replace(
+        "# the rest\n", "DOMAIN,new.example,BLOCK\n# the rest\n"
+    )
+    assert added("# MATCH,AUTO", "DOMAIN,b.example,BLOCK") == "# MATCH,AUTO\nDOMAIN,b.example,BLOCK\n"
+    assert added("DOMAIN,a.example,BLOCK\r\n", "MATCH,AUTO") == "DOMAIN,a.example,BLOCK\r\nMATCH,AUTO\r\n"
+    assert added("", "MATCH,AUTO") == "MATCH,AUTO\n"
 
 
 def test_a_comment_that_begins_the_file_stays_at_its_beginning() -> None:

@@ -47,6 +47,7 @@ PAGES = (
     "addons",
     "settings",
     "setup",
+    "help",
     "forget?what=all",
     f"forget?what=host&value={BLOCKED}",
 )

@@ -238,12 +238,12 @@ async def test_rules_with_their_hits(world: World, browser: Browser) -> None:
 async def test_networks(world: World, browser: Browser) -> None:
     text = await browser.text("networks")
     assert "This network has no name. With one, rules can name it" in text
-    assert f"{HOME} (this one) Internet access works. 3 3" in text
+    assert f"{HOME} this one State Internet access works. Blocked sites 3: " in text
     world.settings = replace(world.settings, networks={"Home Wi-Fi": HOME, "office": AWAY})
     world.overrides_changed()
     text = await browser.text("networks")
     assert "This is Home Wi-Fi." in text
-    assert text.index("Home Wi-Fi (this one)") < text.index("office – 0 0 –")
+    assert text.index("Home Wi-Fi this one") < text.index("office Blocked sites 0 Sites with a status 0; last change –")
 
 
 async def test_addons(world: World, browser: Browser) -> None:
@@ -255,7 +255,7 @@ async def test_addons(world: World, browser: Browser) -> None:
     )
     text = await browser.text("addons")
     assert "1 addon runs. 1 has a problem." in text
-    assert text.index("bad.py:3: no plan") < text.index("✓ runs plan none /home/me/ways.py")
+    assert text.index("bad.py:3: no plan") < text.index("ways File and hooks /home/me/ways.py Hooks: plan ✓ runs")
 
 
 async def test_a_measurement_sends_each_step_as_it_is_done(world: World, browser: Browser) -> None:

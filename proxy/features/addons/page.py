@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from aiohttp import web
 
@@ -11,6 +13,7 @@ from proxy.config import edit
 from proxy.config.suggestions import quoted, suggestion
 from proxy.control.access import Refused
 from proxy.control.dashboard.visit import Route, Visit
+from proxy.extend.loading.static_scan import scan
 from proxy.features.addons.answers import AddonJson, AddonsAnswer, AddonWord
 from proxy.features.addons.endpoints import AddonEndpoints
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -27,9 +30,10 @@ _WORDS = {
 
 @frozen_dataclass
 class AddonRow:
-    """An addon, with its state in words."""
+    """An addon, with its state in words. `about` is the sentence at the top of its file."""
 
     addon: AddonJson
+    about: str
     kind: str
     glyph: str
     words: str
@@ -44,8 +48,8 @@ class AddonsView:
     errors: Sequence[str]
 
 
-def addons_view(answer: AddonsAnswer, errors: Sequence[str] = ()) -> AddonsView:
-    """Returns the page: those with a problem first, then those that run."""
+def addons_view(answer: AddonsAnswer, about: Mapping[str, str], errors: Sequence[str] = ()) -> AddonsView:
+    """Returns the page: those with a problem first, then those that run. `about` are sentences by names of addons."""
     order = (AddonWord.FAULTY, AddonWord.STOPPED, AddonWord.RUNS, AddonWord.OFF)
     addons = sorted(answer.addons, key=lambda addon: (order.index(addon.state), addon.name))
     running = sum(addon.state is AddonWord.RUNS for addon in addons)
@@ -55,11 +59,14 @@ def addons_view(answer: AddonsAnswer, errors: Sequence[str] = ()) -> AddonsView:
         ngettext("{count} addon runs.", "{count} addons run.", running),
         ngettext("{count} has a problem.", "{count} have a problem.", wrong) if wrong else "",
     ]
-    return AddonsView(sentences(summary), [AddonRow(addon, *_WORDS[addon.state]) for addon in addons], errors)
+    rows = [AddonRow(addon, about.get(addon.name, ""), *_WORDS[addon.state]) for addon in addons]
+    return AddonsView(sentences(summary), rows, errors)
 
 
 async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) -> web.Response:
-    view = addons_view(await visit.frame.one(AddonEndpoints).addons(), errors)
+    answer = await visit.frame.one(AddonEndpoints).addons()
+    about = await asyncio.to_thread(lambda: {addon.name: scan(Path(addon.file)).about for addon in answer.addons})
+    view = addons_view(answer, about, errors)
     return await visit.page("addons.html", here="addons", view=view, status=status)
 
 

@@ -33,7 +33,9 @@ from proxy.wire.hostnames import OWN_NAME
 
 @frozen_dataclass
 class SetupView:
-    """The values for the template of the page. `uses`: whether a browser of this kind has just used the proxy."""
+    """The values for the template of the page. `uses`: whether a browser of this kind has just used the proxy;
+    `inspecting` is the first rule that has INSPECT, empty without one. `is_system_proxy` is None when that cannot be
+    read."""
 
     uses: bool
     browser: str
@@ -44,8 +46,9 @@ class SetupView:
     proxy: str
     no_proxy: str
     desktop: str
-    is_system_proxy: bool
+    is_system_proxy: bool | None
     others: str
+    inspecting: str
     problems: Sequence[Problem]
     errors: Sequence[str]
 
@@ -57,7 +60,7 @@ async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) 
     address = str(parts.counters().get("listen", listen.address))
     proxy = Destination(address, port).from_here()
     user_agent = visit.request.headers.get("User-Agent", "")
-    is_system_proxy = False
+    is_system_proxy = None
     try:
         is_system_proxy = await parts.system_proxy.is_in_use()
     except BywayError as error:
@@ -75,6 +78,7 @@ async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) 
         desktop=this_desktop(os.environ).label,
         is_system_proxy=is_system_proxy,
         others=_of_others(address, port),
+        inspecting=next((rule.text for rule in parts.setup().router.rules.rules.of_kind(lambda it: it.intercept)), ""),
         problems=await visit.frame.problems(Moment(visit.frame, time.time())),
         errors=errors,
     )

@@ -69,18 +69,18 @@ class OnList:
 def on_list(
     listed: DomainList, sites: Sequence[KnownSite], hosts: Iterable[str], working: Mapping[str, float], page: int
 ) -> OnList:
-    """Returns the sites of a network that are on a list, those with a problem first. `sites` are those with a status,
-    `hosts` others that are known there, and `working` those that direct delivered, with the time of the last
-    delivery."""
-    found: dict[str, str] = {}
-    troubled = {site.name.removeprefix("*.") for site in sites if site.is_trouble}
+    """Returns the sites of a network that are on a list. `sites` are those with a status, in the order of lists, and
+    come first; `hosts` are others that are known there, and `working` those that direct delivered, with the time of the
+    last delivery."""
+    contains = listed.contains
     names = (site.name.removeprefix("*.") for site in sites if "/" not in site.name)
-    for host in dict.fromkeys((*names, *hosts, *working)):
-        if (entry := listed.covering(host)) is not None:
-            found[host] = entry
-    order = sorted(found, key=lambda host: (host not in troubled, -working.get(host, 0.0), host))
+    first = [host for host in dict.fromkeys(names) if contains(host)]
+    others = {*hosts, *working}.difference(first)
+    rest = sorted(filter(contains, others), key=lambda host: (-working.get(host, 0.0), host))
+    order = [*first, *rest]
     page = min(page, max(1, -(-len(order) // ROWS)))
-    return OnList({host: found[host] for host in order[(page - 1) * ROWS : page * ROWS]}, page, len(order))
+    shown = order[(page - 1) * ROWS : page * ROWS]
+    return OnList({host: listed.covering(host) or "" for host in shown}, page, len(order))
 
 
 async def _list(visit: Visit) -> web.Response:
@@ -96,7 +96,7 @@ async def _list(visit: Visit) -> web.Response:
     found, network = OnList({}, 1, 0), parts.network()
     working, states = dict(parts.beliefs.working_direct(network=network)), visit.frame.sites.states(now)
     if (listed := rules.lists.get(name)) is not None:
-        sites = [each for each in await visit.frame.sites.known(now) if each.stored.network == network]
+        sites = (await visit.frame.sites.kept(now)).on_network(network)
         hosts = [host for host, _at in parts.beliefs.recent_results(network=network, now=now)]
         found = await asyncio.to_thread(on_list, listed, sites, hosts, working, page)
     view = ListView(

@@ -34,7 +34,17 @@ from proxy.features.rules.endpoints import RuleEndpoints
 from proxy.features.rules.ladder import Ladder, decisive
 from proxy.features.rules.list_answers import ListJson
 from proxy.features.rules.list_endpoints import ListEndpoints
-from proxy.features.rules.rows import ACTIONS, ROWS, TYPES, RuleRows, action_values, parts_of, rule_of, rule_rows
+from proxy.features.rules.rows import (
+    ACTIONS,
+    ROWS,
+    TYPES,
+    RuleRows,
+    action_values,
+    move_of,
+    parts_of,
+    rule_of,
+    rule_rows,
+)
 from proxy.model import Action, State
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -52,6 +62,9 @@ _OVERRIDES = 50
 
 _UNDO_LIMIT = 1024 * 1024
 """The most characters of a text that is kept for undo."""
+
+_ORDER_LIMIT = 1000
+"""Characters of an order: fifty numbers of lines."""
 
 _ADDON_HOOK = "plan"
 
@@ -249,7 +262,7 @@ def _done(visit: Visit, notice: str, focus: Focus) -> web.Response:
 
 async def _edit(visit: Visit) -> web.Response:
     """Switches a rule on or off, moves or removes it."""
-    form = await visit.form("version", "line", "do", "before")
+    form = await visit.form("version", "line", "do", "before", "order")
     action = form.get("do", "")
     line, before = (
         parse_field(lambda text: int(parse_number(text, least=0, most=1e9)), form.get(name) or "0")
@@ -270,10 +283,13 @@ async def _edit(visit: Visit) -> web.Response:
         return edited
 
     try:
-        if action not in ("on", "off", "remove", "up", "down", "move"):
+        lines = rule_lines((await visit.parts.rules_file.read()).text)
+        if action == "move":
+            order = [int(word) if word.isdecimal() else 0 for word in form.get("order", "")[:_ORDER_LIMIT].split()]
+            line, before = move_of(lines, order) or (0, 0)
+        if action not in _EDITS or (action == "move" and not line):
             raise Refused(400, _("The form asks for something unknown."))
-        file = await visit.parts.rules_file.read()
-        rule = next((each for each in rule_lines(file.text) if each.number == line), None)
+        rule = next((each for each in lines if each.number == line), None)
         words = _EDITS[action].given(rule=rule.text if rule is not None else "")
         await _change(visit, change, version=form.get("version", ""), words=words)
     except NotInUse as error:

@@ -97,8 +97,6 @@ class RuleRows:
     all: int
     on: int
     unused: int
-    after: int
-    """The line of the rule that follows the last row; 0: that is the last rule."""
 
 
 def rule_rows(rules: Sequence[RuleLine], hits: Callable[[str], Hits], *, page: int = 1, find: str = "") -> RuleRows:
@@ -120,9 +118,24 @@ def rule_rows(rules: Sequence[RuleLine], hits: Callable[[str], Hits], *, page: i
     rows = [_row(rules, place, counted[place], most) for place in shown]
     on = [place for place, rule in enumerate(rules) if rule.is_on]
     unused = sum(not counted[place].count for place in on)
-    last = shown[-1] if shown else len(rules)
-    after = rules[last + 1].number if last + 1 < len(rules) else 0
-    return RuleRows(rows, page, pages, find, len(found), len(rules), len(on), unused, after)
+    return RuleRows(rows, page, pages, find, len(found), len(rules), len(on), unused)
+
+
+def move_of(rules: Sequence[RuleLine], order: Sequence[int]) -> tuple[int, int] | None:
+    """Returns the line of the rule that was dragged, and the line before which it moves (0: to the end), by the new
+    `order` of the lines of a page. None: more than one was moved, or a line is not one of the rules."""
+    numbers = [rule.number for rule in rules]
+    if not {*order} <= {*numbers} or len({*order}) != len(order):
+        return None
+    old, new = sorted(order), [*order]
+    places = [place for place, (one, other) in enumerate(zip(old, new, strict=True)) if one != other]
+    for line in (new[places[0]], old[places[0]]) if places else ():
+        if [each for each in old if each != line] == [each for each in new if each != line]:
+            place = new.index(line)
+            if place + 1 < len(new):
+                return line, new[place + 1]
+            return line, next((each for each in numbers if each > old[-1]), 0)
+    return None
 
 
 def _row(rules: Sequence[RuleLine], place: int, hits: Hits, most: int) -> RuleRow:

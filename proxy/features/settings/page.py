@@ -125,6 +125,15 @@ SETTINGS: Sequence[Setting] = (
 )  # fmt: skip
 
 
+GROUPS: Mapping[str, Sequence[str]] = {
+    _("Language and notifications"): ("ui", "desktop"),
+    _("Blocked sites"): ("auto", "dns"),
+    _("What is logged"): ("log", "inspect"),
+    _("Connections"): ("limits",),
+}
+"""The tables of the settings that stand together on the page, by headings."""
+
+
 @frozen_dataclass
 class Field:
     """A setting in the form. `error` is a sentence about the text; `fixed_by` is the source that fixes the setting
@@ -144,10 +153,11 @@ class SettingsView:
     query; `stored` is a sentence about the data on the disk."""
 
     sentence: str
-    fields: Sequence[Field]
+    groups: Sequence[tuple[str, Sequence[Field]]]
     shown: str
     stored: str
     programs: ProgramsView
+    has_help: bool
     errors: Sequence[str]
 
 
@@ -244,8 +254,9 @@ async def settings_page(
     loaded = visit.parts.setup().loaded
     fields = settings_fields(loaded.settings, loaded.sources, posted.texts if posted else {}, field_errors or {})
     shown = posted.shown if posted else {field.setting.name: field.text for field in fields}
-    programs = await programs_of(visit)
-    view = SettingsView(_sentence(fields), fields, urlencode(shown), await _stored(visit), programs, errors)
+    groups = [(title, [it for it in fields if it.setting.table in tables]) for title, tables in GROUPS.items()]
+    has_help, programs = "help" in visit.frame.pages, await programs_of(visit)
+    view = SettingsView(_sentence(fields), groups, urlencode(shown), await _stored(visit), programs, has_help, errors)
     return await visit.page("settings.html", here="settings", view=view, status=status)
 
 

@@ -84,6 +84,8 @@ async def test_what_cannot_be_turned_on_is_said(
     token = await browser.token()
     status, html = await browser.post(f"{browser.base}setup/system", {"token": token, "do": "on"})
     assert (status, "gsettings is not installed" in html) == (409, True)
+    assert "Byway is not the system proxy of" in html
+    assert "Byway is the system proxy of" not in html
     for form in ({"do": "exec"}, {}, {"do": "on", "desktop": "kde"}, {"do": "on", "command": "x"}):
         assert (await browser.post(f"{browser.base}setup/system", {"token": token, **form}))[0] == 400
 
@@ -97,4 +99,13 @@ async def test_a_setting_that_cannot_be_read_is_said(
     monkeypatch.setattr(world.system_proxy, "is_in_use", fails)
     text = await browser.text("setup")
     assert "gsettings failed: no bus" in text
-    assert "✓ Byway is the system proxy" not in text
+    assert "Byway is the system proxy of" not in text.replace("Whether Byway is the system proxy of", "")
+    assert "Byway is not the system proxy of" not in text, "nobody knows"
+    assert "Restore the earlier setting" in text
+
+
+async def test_whether_a_certificate_is_needed(world: World, browser: Browser) -> None:
+    assert "None is needed: no rule has INSPECT" in await browser.text("setup")
+    world.rules = "DOMAIN,a.example,AUTO,INSPECT\n"
+    world.overrides_changed()
+    assert "A rule inspects https: DOMAIN,a.example,AUTO,INSPECT." in await browser.text("setup")

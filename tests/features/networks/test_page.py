@@ -13,6 +13,7 @@ import pytest
 from proxy.config.load import load
 from proxy.detect.beliefs import network_health
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.features.networks.page import with_action
 from proxy.model import Belief, State
 from proxy.model.feature import Feature
 from tests.support.control_world import World
@@ -61,8 +62,9 @@ async def test_the_present_one_is_first_with_what_was_learned_there(world: World
     world.overrides_changed()
     text = await browser.text("networks")
     assert "This is Home Wi-Fi." in text
-    assert "Home Wi-Fi (this one) Internet access works. 2 2" in text
-    assert text.index("Home Wi-Fi (this one)") < text.index("office – 1 1")
+    assert "Home Wi-Fi this one State Internet access works. Blocked sites 2: Name filter (2) Sites" in text
+    assert "Sites with a status 2 ; last change" in text
+    assert text.index("Home Wi-Fi this one") < text.index("office Blocked sites 1: Name filter (1)")
 
 
 async def test_of_two_names_at_once_a_network_has_one(world: World, browser: Browser) -> None:
@@ -95,3 +97,66 @@ async def test_what_the_present_network_punishes_is_said(world: World, browser: 
     text = await browser.text("networks")
     assert "punishes more than three TLS connections to one site at once" in text
     assert "punishes a fragmented ClientHello" in text
+
+
+RULES = "DOMAIN-SUFFIX,bank.example,DIRECT\nMATCH,AUTO\n"
+
+
+async def decide(browser: Browser, **form: str) -> tuple[int, str]:
+    html = (await browser.get(f"{browser.base}networks"))[1]
+    version = html.split('name="version" value="')[1].split('"')[0]
+    sent = {"token": await browser.token(), "id": HOME, "version": version, **form}
+    return await browser.post(f"{browser.base}networks/decide", sent)
+
+
+async def test_how_sites_without_a_rule_go_on_a_network_is_a_rule_behind_the_others(
+    world: World, browser: Browser
+) -> None:
+    world.rules = RULES
+    world.settings = replace(world.settings, networks={"home": HOME})
+    world.overrides_changed()
+    assert (await decide(browser, action="RELAY"))[0] == 303
+    assert world.rules == "DOMAIN-SUFFIX,bank.example,DIRECT\nNETWORK,home,RELAY\nMATCH,AUTO\n"
+    html = (await browser.get(f"{browser.base}networks"))[1]
+    assert "On home: relays only, never direct." in html
+    assert '<option value="RELAY" selected>' in html
+    assert (await decide(browser, action="DIRECT"))[0] == 303
+    assert world.rules == "DOMAIN-SUFFIX,bank.example,DIRECT\nNETWORK,home,DIRECT\nMATCH,AUTO\n"
+    assert (await decide(browser, action=""))[0] == 303
+    assert world.rules == RULES
+
+
+async def test_a_rule_of_a_network_that_the_page_does_not_offer_stays_until_another_is_chosen(
+    world: World, browser: Browser
+) -> None:
+    world.rules = f"NETWORK,{HOME},RELAY:tor\n"
+    assert "as a rule of your own says" in await browser.text("networks")
+    assert with_action(world.rules, HOME, "", "BLOCK") == f"NETWORK,{HOME},BLOCK\n"
+    assert with_action("# NETWORK,home,BLOCK\n", HOME, "home", "") == "# NETWORK,home,BLOCK\n"
+
+
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [
+        ({"action": "PREFER-RELAY"}, 400),
+        ({"action": "RELAY", "id": "f" * 16}, 400),
+        ({"action": "RELAY", "id": "x,DIRECT\nMATCH"}, 400),
+        ({"action": "RELAY", "version": "0"}, 409),
+        ({"action": "RELAY", "odd": "1"}, 400),
+    ],
+)
+async def test_a_forged_decision_changes_nothing(
+    world: World, browser: Browser, form: dict[str, str], status: int
+) -> None:
+    world.rules = RULES
+    assert (await decide(browser, **form))[0] == status
+    assert world.rules == RULES
+
+
+async def test_fifty_networks_a_page(world: World, browser: Browser) -> None:
+    world.settings = replace(world.settings, networks={f"n{n:03}": f"{n:016x}" for n in range(120)})
+    world.overrides_changed()
+    html = (await browser.get(f"{browser.base}networks"))[1]
+    assert html.count('class="card"') == 50
+    assert "Page 1 of 3" in html
+    assert "n119" in (await browser.get(f"{browser.base}networks?page=3"))[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.features.rules.rows import ROWS, action_values, parts_of, rule_of, rule_rows
+from proxy.features.rules.rows import ROWS, action_values, move_of, parts_of, rule_of, rule_rows
 from proxy.model.errors import ConfigError
 from proxy.routing.rule_parser import parse_rules
 from proxy.routing.rules_text import rule_lines
@@ -24,7 +24,7 @@ def hits_of(text: str) -> Hits:
 
 def test_rows_say_in_words_what_matches_and_what_is_decided() -> None:
     rows = rule_rows(rule_lines(TEXT), hits_of)
-    assert (rows.all, rows.on, rows.unused, rows.pages, rows.after) == (6, 5, 3, 1, 0)
+    assert (rows.all, rows.on, rows.unused, rows.pages) == (6, 5, 3, 1)
     isolated = '<bdi dir="ltr">{}</bdi>'.format
     assert [(row.matches, row.action, row.kind, row.is_on) for row in rows.rows] == [
         (f"{isolated('a.example')} alone", "blocked", "failed", True),
@@ -58,7 +58,7 @@ def test_a_page_has_fifty_rules() -> None:
     lines = rule_lines("".join(f"DOMAIN,host{n}.example,BLOCK\n" for n in range(120)))
     rows = rule_rows(lines, hits_of, page=2)
     assert [row.place for row in rows.rows] == [*range(ROWS + 1, 2 * ROWS + 1)]
-    assert (rows.pages, rows.after) == (3, 101)
+    assert rows.pages == 3
     assert rows.rows[0].up == 50, "the last one of the page before"
     assert rows.rows[-1].down == 102
     assert rule_rows(lines, hits_of, page=99).page == 3
@@ -119,3 +119,27 @@ def test_the_actions_of_a_new_rule() -> None:
     actions = action_values(["tor"])
     assert [*actions] == ["RELAY", "RELAY:tor", "AUTO", "DIRECT", "PREFER-RELAY", "BLOCK"]
     assert actions["RELAY:tor"] == "tor, never direct"
+
+
+@each_row(
+    ("order", "move"),
+    [
+        ([3, 1, 2], (3, 1)),
+        ([2, 3, 1], (1, 5)),
+        ([2, 1, 3], (2, 1)),
+        ([1, 3, 2], (3, 2)),
+        ([1, 2, 5, 3], (5, 3)),
+        ([3, 5, 7, 1, 2], None),
+        ([1, 2, 3], None),
+        ([7, 5, 3], None),
+        ([1, 2, 7, 3, 5], (7, 3)),
+        ([2, 3, 5, 7, 1], (1, 0)),
+        ([4, 1], None),
+        ([2, 2, 1], None),
+        ([0, 1], None),
+        ([], None),
+    ],
+)
+def test_which_rule_was_dragged(order: list[int], move: tuple[int, int] | None) -> None:
+    text = "".join("\n" if number in (4, 6) else f"DOMAIN,r{number}.example,BLOCK\n" for number in range(1, 8))
+    assert move_of(rule_lines(text), order) == move

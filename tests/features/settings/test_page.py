@@ -21,7 +21,7 @@ from proxy.config.schema import Settings
 from proxy.control.dashboard import sign_in
 from proxy.extend.loading.addon import AddonFile
 from proxy.extend.manager import AddonState
-from proxy.features.settings.page import SETTINGS, parse_settings, settings_fields
+from proxy.features.settings.page import GROUPS, SETTINGS, parse_settings, settings_fields
 from proxy.model.feature import Feature
 from proxy.net.named_programs import Holder
 from proxy.store.forgetting import Forgotten
@@ -368,3 +368,8 @@ async def test_a_setting_of_the_environment_is_not_changed_in_the_file(world: Wo
     world.overrides_changed()
     assert "Fixed by environment" in await refused(browser, "settings/programs", program=user_of(world, SLEEP))
     assert not programs_in(world)
+
+
+def test_each_setting_stands_in_one_group() -> None:
+    tables = [table for group in GROUPS.values() for table in group]
+    assert sorted(tables) == sorted({each.table for each in SETTINGS})
