@@ -122,7 +122,7 @@ NOTE := echo '\# Exported from uv.lock by `make lock`; not edited by hand.'
 
 lock:
 	uv lock
-	{ $(NOTE); $(LOCKED) --extra inspect --extra yaml --no-dev --group build; } > requirements.lock
+	{ $(NOTE); $(LOCKED) --extra inspect --extra yaml --extra qr --no-dev --group build; } > requirements.lock
 	{ $(NOTE); $(LOCKED) --only-group dev; } > requirements-dev.lock
 
 # Brings the catalogues of the translations up to date with the source.

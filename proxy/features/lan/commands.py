@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from proxy.features.lan.qr import qr_code
 from proxy.languages.amounts import ago, clock, size
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.exit_codes import Misused
@@ -53,6 +54,8 @@ def turn_on(
     if call.output.answered(answer):
         return
     _show(call, answer)
+    if call.output.fancy and answer["is_on"] and (code := qr_code(answer["url"])) is not None:
+        call.output.line(code.text)
     if call.output.fancy and sys.stdin is not None and sys.stdin.isatty():
         _ask_about_devices(call, running)
 

@@ -15,7 +15,7 @@ from proxy.control.answers.lan import LanJson
 from proxy.control.dashboard.guard import check_fresh
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.features.lan.endpoints import answer_about, lan_of
-from proxy.features.lan.qr import as_svg_path, qr_code, svg_size
+from proxy.features.lan.qr import QrCode, qr_code
 from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import Phrase, _
@@ -28,19 +28,17 @@ _ANSWERS = ("allow", "deny", "remove")
 
 @frozen_dataclass
 class LanView:
-    """The values for the template. `path` draws the code in a box of `size` units."""
+    """The values for the template. `code` leads a phone to `lan.url`; None: there is none."""
 
     lan: LanJson
-    path: str
-    size: int
+    code: QrCode | None
     choices: Sequence[tuple[str, Phrase]]
     errors: Sequence[str]
 
 
 def _view(visit: Visit, errors: Sequence[str]) -> LanView:
     lan = visit.frame.lan() if visit.frame.lan is not None else LanJson(is_on=False)
-    path = as_svg_path(qr_code(lan.url)) if lan.is_on else ""
-    return LanView(lan, path, svg_size(), CHOICES, errors)
+    return LanView(lan, qr_code(lan.url) if lan.is_on else None, CHOICES, errors)
 
 
 async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) -> web.Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,7 +14,7 @@ from proxy.control.dashboard import sign_in
 from proxy.features.lan import page
 from proxy.features.lan.lan import LanRefused
 from proxy.features.lan.page import CHOICES, LanView
-from proxy.features.lan.qr import as_svg_path, as_text, qr_code, svg_size
+from proxy.features.lan.qr import QrCode, qr_code
 from proxy.model.feature import Feature
 from tests.support.control_world import World
 from tests.support.dashboard import Browser
@@ -108,7 +110,7 @@ async def test_what_no_button_sends_is_refused(browser: Browser, lan: FakeLan) -
 
 
 async def test_the_page_shows_devices_and_the_code(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    view = LanView(ON, as_svg_path(qr_code(URL)), svg_size(), CHOICES, ())
+    view = LanView(ON, qr_code(URL), CHOICES, ())
     monkeypatch.setattr(page, "_view", lambda _visit, _errors: view)
     text = await browser.text("phones")
     for part in (URL, "192.168.7.10", "192.168.7.11", "02:00:00:00:00:11", "192.168.7.12", "Allow this device?"):
@@ -118,74 +120,37 @@ async def test_the_page_shows_devices_and_the_code(browser: Browser, monkeypatch
 # -- codes -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_code_is_the_one_that_others_make() -> None:
-    """Of a text that fills it. Compared with segno 1.6.6: version 2, L, mask 0."""
-    rows = ["".join("#" if dark else "." for dark in row) for row in qr_code("x" * 32)]
-    assert rows == FULL.split()
+def made(text: str) -> QrCode:
+    code = qr_code(text)
+    assert code is not None
+    return code
 
 
-def test_a_text_is_read_from_its_code() -> None:
-    assert read(qr_code(URL)) == URL.encode()
+def test_a_code_is_drawn_with_its_margin_for_a_page_and_for_a_terminal() -> None:
+    """Both show the same squares. Four light ones are around them; three corners have the pattern that readers look
+    for."""
+    code = made("http://192.168.255.255:65535/")
+    dark = {(int(row), int(column)) for column, row in re.findall(r"M(\d+) (\d+)h1v1h-1z", code.path)}
+    places = range(code.size)
+    for top, left in ((4, 4), (4, code.size - 11), (code.size - 11, 4)):
+        assert {(top + way, left) for way in range(7)} <= dark
+        assert (top + 1, left + 1) not in dark
+    assert all(4 <= row < code.size - 4 and 4 <= column < code.size - 4 for row, column in dark)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", code.text).splitlines()
+    halves = {"█": (True, True), "▀": (True, False), "▄": (False, True), " ": (False, False)}
+    shown = [[halves[each] for each in line] for line in lines if line]
+    light = {(2 * at + half, column) for at, line in enumerate(shown) for column, pair in enumerate(line)
+             for half in (0, 1) if pair[half]}  # fmt: skip
+    assert {(row, column) for row in places for column in places} - light == dark
 
 
-def test_a_longer_text_is_refused_and_the_longest_address_fits() -> None:
-    with pytest.raises(ValueError, match="32"):
-        qr_code("x" * 33)
-    assert read(qr_code("http://255.255.255.255:65535/")) == b"http://255.255.255.255:65535/"
+def test_without_segno_the_page_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "segno", None)
+    assert qr_code(URL) is None
 
 
-def test_a_code_is_drawn_with_its_margin() -> None:
-    squares = qr_code(URL)
-    dark = sum(map(sum, squares))
-    assert as_svg_path(squares).count("M") == dark
-    lines = as_text(squares).splitlines()
-    assert len(lines) == (svg_size() + 1) // 2
-    assert sum({"█": 2, "▀": 1, "▄": 1}.get(each, 0) for line in lines for each in line) == dark
-
-
-def read(squares: Sequence[Sequence[bool]]) -> bytes:
-    """Returns the text of a code, without its error correction."""
-    size, bits, goes_up = len(squares), "", True
-
-    def is_fixed(row: int, column: int) -> bool:
-        corner = (row < 9 and (column < 9 or column >= size - 8)) or (row >= size - 8 and column < 9)
-        return corner or 6 in (row, column) or (abs(row - 18) <= 2 and abs(column - 18) <= 2)
-
-    for right in (*range(size - 1, 6, -2), 5, 3, 1):
-        for row in reversed(range(size)) if goes_up else range(size):
-            for column in (right, right - 1):
-                if not is_fixed(row, column):
-                    bits += "1" if squares[row][column] != ((row + column) % 2 == 0) else "0"
-        goes_up = not goes_up
-    assert bits[:4] == "0100"
-    length = int(bits[4:12], 2)
-    return bytes(int(bits[at : at + 8], 2) for at in range(12, 12 + 8 * length, 8))
-
-
-FULL = """
-#######..#.#.#.#..#######
-#.....#..#.#.#.#..#.....#
-#.###.#.#.#.#.#.#.#.###.#
-#.###.#...#.#.#.#.#.###.#
-#.###.#..#.#.#.#..#.###.#
-#.....#..#.#.#.#..#.....#
-#######.#.#.#.#.#.#######
-........##.#.#.#.........
-###.######.#.#.#.##...#..
-#.#.##..#.#.#.#.#.#..##.#
-##...###..#.#.#.#...#.###
-.#...#...#.#.#.#.#.##..#.
-.#.#.###..##.#.#.###.#...
-.#####.#....#.#.#.#..##.#
-#.#..###.##.#.#.#...#.###
-.#.##..#...#.#.#.#.##..#.
-#..####.#..#.#.#######...
-........#.#.#.#.#...###.#
-#######.###.#.###.#.#.###
-#.....#.####.#..#...#..#.
-#.###.#.##.#.#..######..#
-#.###.#..##.#.##....#####
-#.###.#.##..#.#..#.##.#.#
-#.....#.#..#.#..####...#.
-#######.##.#.#.##.#..#.##
-"""
+async def test_without_a_code_the_address_is_there(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "_view", lambda _visit, _errors: LanView(ON, None, CHOICES, ()))
+    text = await browser.text("phones")
+    assert URL in text
+    assert "For a code to scan, install byway[qr] ." in text
