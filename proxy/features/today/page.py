@@ -13,7 +13,7 @@ from aiohttp import web
 from proxy.config.suggestions import one_of, quoted
 from proxy.control.access import Refused
 from proxy.control.answers.mode import ModeJson
-from proxy.control.answers.problems import Problem
+from proxy.control.answers.problems import Button, Problem
 from proxy.control.dashboard.charts import HOURS, Bars, Series, first_hour, stacked_bars
 from proxy.control.dashboard.kinds import route_kind
 from proxy.control.dashboard.visit import Route, Visit
@@ -108,10 +108,24 @@ class News:
 
 
 @frozen_dataclass
+class Step:
+    """A step of the first run: whether it is done, a few words, more words, and buttons. `asks`: it has the field for a
+    site."""
+
+    is_done: bool
+    words: str
+    more: str
+    buttons: Sequence[Button] = ()
+    asks: bool = False
+
+
+@frozen_dataclass
 class TodayView:
     """The values for the template of the page."""
 
     sentence: str
+    steps: Sequence[Step]
+    """Of the first run; empty once connections came through Byway."""
     tiles: Sequence[Tile]
     problems: Sequence[Problem]
     closed: Sequence[str]
@@ -150,7 +164,9 @@ def today_view(
     whether this browser has just used the proxy. `pages` are the names of those that there are."""
     series = _series(hours, status.now)
     paused = status.mode.paused_until
+    has_visits = any(map(sum, (each.values for each in series)))
     return TodayView(
+        steps=() if has_visits else _steps(status, sites, browser_seen, pages),
         sentence=_PAUSED.given(time=time_of_day(paused))
         if paused
         else _REPLACED.get(AutoMode(status.mode.mode)) or (status.traffic.text if status.traffic else sentence(sites)),
@@ -171,7 +187,7 @@ def today_view(
             ]
         ),
         modes=MODES,
-        has_visits=any(map(sum, (each.values for each in series))),
+        has_visits=has_visits,
         plot=_plot(series, status.now),
         conclusion=_conclusion(series),
         series=series,
@@ -181,6 +197,36 @@ def today_view(
         network_name=status.network_name,
         news=_news(status, sites, changes),
     )
+
+
+def _steps(
+    status: StatusAnswer, sites: Sequence[KnownSite], browser_seen: bool, pages: Container[str]
+) -> Sequence[Step]:
+    steps = []
+    if "setup" in pages:
+        use = (
+            Button(_("Turn on for this computer"), "setup/system", {"do": "on"}),
+            Button(_("Set up this browser"), "setup", leads=True),
+        )
+        more = (
+            _("it sent a request a moment ago") if browser_seen else _("a step for this browser, or for all programs")
+        )
+        steps.append(Step(browser_seen, _("This browser uses Byway"), more, () if browser_seen else use))
+    if "relays" in pages:
+        relays = [str(relay.name) for relay in status.relays if relay.enabled]
+        find = (
+            Button(_("Add relays"), "relays", leads=True),
+            Button(_("Find proxies on this computer"), "relays/scan"),
+        )
+        without = _("Or go on without: then sites that only a relay opens stay closed.")
+        steps.append(
+            Step(bool(relays), _("A relay"), commas(relays[:_NAMED]) if relays else without, () if relays else find)
+        )
+    if "sites" in pages:
+        blocked = [site.name_and_port for site in sites if BLOCKS & site.called]
+        known = commas(blocked[:_NAMED]) if blocked else _("Byway measures each route to it, and says what it found.")
+        steps.append(Step(bool(blocked), _("Try a site that is blocked here"), known, asks=not blocked))
+    return steps
 
 
 def _internet(status: StatusAnswer) -> Tile:

@@ -12,7 +12,7 @@ import pytest
 
 from proxy.control.site_states import KnownSite
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.verdict.site_status import SiteState, SiteStatus
+from proxy.detect.verdict.site_status import LastResult, SiteState, SiteStatus, Source
 from proxy.features.today.page import blocked_alike, sentence
 from proxy.model import Action, AutoMode, Belief, Cause, Change, Override, Stage, State, Symptom
 from proxy.model.feature import Feature
@@ -96,8 +96,34 @@ async def test_a_new_byway_says_what_to_do(new: Browser) -> None:
     assert "No blocked sites are known here." in text
     assert "No visits in the last 24 hours. Open a site through Byway, and it appears here." in text
     assert "0 of 2 relays work" in text
+    assert "First steps This browser uses Byway a step for this browser, or for all programs" in text
+    assert "Done: A relay" in text
+    assert "Try a site that is blocked here Byway measures each route to it, and says what it found." in text
     assert "To do Nothing." in text
     assert "Nothing changed." in text
+
+
+async def test_the_first_steps_tick_themselves(tmp_path: Path, features: Sequence[Feature]) -> None:
+    """With no relay, then with a site that was measured; and they are gone with the first visit."""
+    world, host = World(features=features, rules=""), "shut.example"
+    world.settings = replace(world.settings, relay=())
+    world.overrides_changed()
+    async with dashboard(world, tmp_path) as pages, pages.signed_in() as browser:
+        text = await browser.text()
+        assert "Done:" not in text
+        assert "A relay Or go on without: then sites that only a relay opens stay closed." in text
+        assert "Find proxies on this computer" in text
+        found = LastResult(
+            SiteStatus.BLOCKED, time.time(), Source.MEASUREMENT, Cause.DNS, "lies", works_by="direct|doh"
+        )
+        world.beliefs.measured(host, found, network=HOME)
+        text = await browser.text()
+        assert f"Done: Try a site that is blocked here {host}" in text
+        assert text.index("1 site is blocked here.") < text.index("Blocked on this network") < text.rindex(host)
+        world.store.record(rescued(host=host, at=time.time()), network=HOME)
+        assert world.store.flush()
+        assert "First steps" not in await browser.text()
+    world.close()
 
 
 async def test_a_block_is_there_after_the_visit(world: World, browser: Browser) -> None:
