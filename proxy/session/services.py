@@ -31,7 +31,7 @@ from proxy.session.events import Events, Learned
 from proxy.session.inspector import Inspector
 from proxy.session.kept_hellos import KeptHellos
 from proxy.session.open_connections import OpenConnections
-from proxy.session.port_users import PortUsers
+from proxy.session.recent_clients import PortUsers
 from proxy.session.rule_hits import RuleHits
 from proxy.session.setup import Setup
 

@@ -25,11 +25,11 @@ _HOST = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]+)+|lo
 _PORT = r"[0-9]{1,5}"
 _PART = r"[^\s:|;,@/]+"
 _SCHEME = r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9]*)://)?"
-_SELLERS = (
-    re.compile(rf"{_SCHEME}(?P<host>{_HOST}):(?P<port>{_PORT})(?P<s>[:|;,])(?P<user>{_PART})[:|;,](?P<password>\S+)\Z"),
-    re.compile(rf"{_SCHEME}(?P<host>{_HOST}):(?P<port>{_PORT})@(?P<user>{_PART}):(?P<password>[^\s@]+)\Z"),
-    re.compile(rf"{_SCHEME}(?P<user>{_PART}):(?P<password>[^\s:@]+):(?P<host>{_HOST}):(?P<port>{_PORT})\Z"),
+_WITH_ONE_SIGN = re.compile(
+    rf"{_SCHEME}(?P<host>{_HOST}):(?P<port>{_PORT})(?P<s>[:|;,])(?P<user>{_PART})[:|;,](?P<password>\S+)\Z"
 )
+_WITH_AT = re.compile(rf"{_SCHEME}(?P<host>{_HOST}):(?P<port>{_PORT})@(?P<user>{_PART}):(?P<password>[^\s@]+)\Z")
+_USER_FIRST = re.compile(rf"{_SCHEME}(?P<user>{_PART}):(?P<password>[^\s:@]+):(?P<host>{_HOST}):(?P<port>{_PORT})\Z")
 _WORDS = re.compile(
     rf"(?:(?P<scheme>[A-Za-z0-9]+)\s+)?(?P<host>{_HOST})(?:\s+|\s*:\s*)(?P<port>{_PORT})"
     r"(?:\s+(?P<user>\S+)\s+(?P<password>\S+))?\Z"
@@ -44,7 +44,7 @@ _OF_COMMANDS = re.compile(
 )
 _OF_COMMAND = re.compile(r"(?:curl|wget|export|set|[a-z]+_proxy\s*=)", re.IGNORECASE)
 _OPENING = "<({"
-_SEVERAL = re.compile(r"[\s,;|]+(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+_SEVERAL = re.compile(r"(?<![\s,;|])[\s,;|]++(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 
 
 def split_line(line: str) -> list[str]:
@@ -87,12 +87,23 @@ def _unwrapped(line: str) -> str:
 
 def _bare(text: str) -> str:
     """Returns a text without punctuation behind it."""
-    return re.sub(r"(?:[;,]|(?<=[0-9/\]])[.)]|(?<=[0-9]):)+\Z", "", text)
+    end = len(text)
+    while end and (
+        text[end - 1] in ";,"
+        or (text[end - 1] in ".)" and text[max(end - 2, 0) : end - 1] in _BEFORE_DOT)
+        or (text[end - 1] == ":" and text[max(end - 2, 0) : end - 1] in _DIGITS)
+    ):
+        end -= 1
+    return text[:end]
+
+
+_DIGITS = frozenset("0123456789")
+_BEFORE_DOT = _DIGITS | {"/", "]"}
 
 
 def _of_seller(text: str) -> str:
     """Returns the URL of host, port, user and password with one sign between them; empty for any other text."""
-    found = next(filter(None, (form.match(text) for form in _SELLERS)), None)
+    found = _WITH_ONE_SIGN.match(text) or _WITH_AT.match(text) or _USER_FIRST.match(text)
     return "" if found is None else _url(found)
 
 

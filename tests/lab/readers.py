@@ -118,13 +118,13 @@ def _misread(read: _Read, host: str, shown: Mapping[str, Any]) -> dict[str, str]
     """Returns the pages that do not show the same as the document of a site."""
     found, text = {}, read.site[host]
     said = f"{shown['glyph']} {shown['words']}"
-    headed = f"{said} : {shown['plain']}" if shown["plain"] else said
     since = time_on_page(shown["since"]) if shown["since"] else ""
-    if headed not in text or not re.search(f"Since {since}" if since else "", text):
+    headed = f"{re.escape(said)} on .{{1,60}}?{f' · since {since} ' if since else ''}"
+    if not re.search(headed, text) or shown["plain"] not in text:
         found["site page"] = text[:600]
     if shown["is_trouble"]:
-        _, is_there, row = read.sites.partition(f" {host} ")
-        if not row.startswith(f"{said} {shown['plain'] or '–'} ") or not re.search(since, row[:400]):
+        _, is_there, row = read.sites.partition(f" {host} {said} ")
+        if not is_there or not re.search(f" {re.escape(shown['plain'] or '–')} {since or '–'} ", row[:1500]):
             found["Sites"] = row[:300] if is_there else "no row"
     cause = f"{re.escape(shown['plain'])} " if shown["plain"] else "no cause is known"
     new = re.search(f" {re.escape(host)} became blocked: {cause}, {since}", read.home)

@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -251,7 +252,8 @@ async def pages(byway: Home) -> None:
     async with door(byway.space, byway.proxy), byway.api() as api, Pages(byway.port, api).signed_in() as browser:
         token = await browser.token()
         for host in map(hostnames.host, (text.strip("[]") if ":" not in text else text for text in AT_HOME)):
-            status, answer = await browser.post(f"{browser.base}why", {"token": token, "site": host})
+            path = f"{browser.base}sites/{quote(host, safe='')}/measure"
+            status, answer = await browser.post(path, {"token": token})
             assert status in (200, 400), answer  # the page refuses what is not on the internet, by its text
             assert "stranger" not in answer
             assert status == 400 or '<span class="status quiet">' in answer, "not reachable, or not tested"

@@ -50,6 +50,10 @@ MADE: Made = {
         "proxy.features.sites.report_redact",
         r"'|'.join((f'(?<![\\w.-]){re.escape(each)}(?![\\w-])' for each in longest))",
     ): [(r"(?<![\w.-])office(?![\w-])|(?<![\w.-])of\-fice\.2(?![\w-])", 0)],
+    # A word for a day in the language of the reader, between words.
+    ("proxy.languages.time_words", r"f'(?<!\\w){re.escape(name)}(?=$|[\\s-]|t\\d)'"): [
+        (r"(?<!\w)the\ day\ before(?=$|[\s-]|t\d)", 0)
+    ],
     # Plain text and single dots: `_PIECE` lets nothing else in.
     ("proxy.detect.pages.block_pages", "run"): [(r"a..a\.\*", 0), ("." * 50, 0)],
     ("proxy.net.uplink.network_id", r"f'^[ \\t]*+{name}: (\\S++)[ \\t\\r]*+$'"): [

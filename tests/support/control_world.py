@@ -62,8 +62,7 @@ from proxy.routing.rules import Rules
 from proxy.session.events import Ended, Events, HostsForgotten, Learned
 from proxy.session.open_connections import OpenConnections
 from proxy.session.plan import plan_for
-from proxy.session.port_users import PortUsers
-from proxy.session.recent_clients import RecentClients
+from proxy.session.recent_clients import PortUsers, RecentClients
 from proxy.session.rule_hits import RuleHits
 from proxy.session.setup import NamedOnly
 from proxy.setup.desktop.proxy_settings import DesktopName

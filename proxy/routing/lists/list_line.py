@@ -70,7 +70,8 @@ def _lines_with(text: str, entry: str) -> Sequence[tuple[int, int]]:
 
 def _gives(line: str, list_format: ListFormatName, head: str, entry: str) -> bool:
     if list_format in _WITHOUT_LINES:
-        return re.search(rf"""["'][*+]?\.?{re.escape(entry)}["']""", line.lower()) is not None
+        quoted = re.split("[\"']", line.lower())[1:-1]
+        return any(part.removeprefix("*").removeprefix("+").removeprefix(".") == entry for part in quoted)
     text = f"{head}{line}\n"
     try:
         read = parse_list(iter([text]), size=len(text), source="", format=list_format, allow_suffixes=True)
