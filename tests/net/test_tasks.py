@@ -128,9 +128,12 @@ def _endless(tree: ast.AST) -> set[str]:
 
 ENDS_WITH_ITS_VISIT = {
     "control/dashboard/tab_updates.py": {"_events", "_note_network", "_note_open"},
+    "features/lan/listener.py": {"_accept"},
+    "probe/site_probe.py": {"_dial"},
     "session/http_exchange.py": {"run"},
 }
-"""Loops of one connection or page, which ends with it."""
+"""Loops of one connection, page or measurement, which ends with it; and of a listener for devices, which is reported and
+closed when its loop ends."""
 
 
 def test_what_goes_on_for_ever_is_watched_over() -> None:
