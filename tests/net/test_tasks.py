@@ -132,8 +132,8 @@ ENDS_WITH_ITS_VISIT = {
     "probe/site_probe.py": {"_dial"},
     "session/http_exchange.py": {"run"},
 }
-"""Loops of one connection, page or measurement, which ends with it; and of a listener for devices, whose end is reported
-and closes it."""
+"""Loops of one connection, page or measurement, which ends with it; and of a listener for devices, which is closed
+when its loop ends, with a report."""
 
 
 def test_what_goes_on_for_ever_is_watched_over() -> None:
