@@ -20,8 +20,7 @@ _COMMENT_AT_END = re.compile(r"\s(?:#|//)(?P<words>.*)")
 _TYPES = "|".join((*RuleType, "IP-CIDR6"))
 _ACTIONS = "|".join(Action)
 _OFF = re.compile(
-    rf"\s*#\s*(?P<rule>(?:{_TYPES})\s*,(?:[^\r\n]*,)?\s*(?:{_ACTIONS})(?:\s*:\s*[^\s,]+)?(?:\s*,\s*{INSPECT})?)"
-    r"\s*(?P<rest>\s(?:#|//).*)?",
+    rf"(?:{_TYPES})\s*,(?:[^\r\n]*,)?\s*(?:{_ACTIONS})(?:\s*:\s*[^\s,]+)?(?:\s*,\s*{INSPECT})?",
     re.IGNORECASE,
 )
 
@@ -53,15 +52,14 @@ def _rule_in(number: int, line: str) -> RuleLine | None:
     content = line.strip()
     if not content:
         return None
-    if _COMMENT.match(content) is None:
-        found = _COMMENT_AT_END.search(content) if "#" in content or "//" in content else None
-        if found is None:
-            return RuleLine(number, content, is_on=True)
-        return RuleLine(number, content[: found.start()].rstrip(), is_on=True, comment=found["words"].strip())
-    off = _OFF.fullmatch(content)
-    if off is None:
+    is_on = _COMMENT.match(content) is None
+    if not is_on:
+        content = content.removeprefix("#").lstrip()  # what follows `//` is never a rule
+    found = _COMMENT_AT_END.search(content) if "#" in content or "//" in content else None
+    rule, comment = (content, "") if found is None else (content[: found.start()].rstrip(), found["words"].strip())
+    if not is_on and _OFF.fullmatch(rule) is None:
         return None
-    return RuleLine(number, off["rule"].rstrip(), is_on=False, comment=(off["rest"] or "").strip(" \t#/"))
+    return RuleLine(number, rule, is_on=is_on, comment=comment)
 
 
 def switched(text: str, number: int) -> str:
@@ -122,7 +120,7 @@ def moved(text: str, number: int, before: int) -> tuple[str, int]:
 def top_of(lines: Sequence[str], place: int) -> int:
     """Returns the index of the first comment that belongs to the rule with the index `place`; without one, `place`."""
     top = place
-    while top > 0 and _COMMENT.match(lines[top - 1]) and _OFF.fullmatch(lines[top - 1].strip()) is None:
+    while top > 0 and _COMMENT.match(lines[top - 1]) and _rule_in(top, lines[top - 1]) is None:
         top -= 1
     return top or place
 
