@@ -122,7 +122,7 @@ async def test_a_rule_is_dragged_to_another_place(world: World, person: Person) 
     assert await page.evaluate(f"{drag}(3, 1)")
     await until(lambda: world.rules.startswith("DOMAIN,c.example"), within_s=20)
     await shows(page, "document.querySelector('.notice')?.innerText.includes('Moved: ')")
-    assert await page.evaluate(f"{drag}(1, 3)")
+    await shows(page, f"{drag}(1, 3)")  # once the script of the new page is there
     await until(lambda: world.rules.endswith("DOMAIN,c.example,BLOCK\n"), within_s=20)
     await shows(page, "document.querySelector('[data-name=\"3\"]')?.innerText.includes('c.example')")
 
