@@ -137,7 +137,7 @@ class Admission:
         return self.guests.pop(address, None) is not None or was_expected
 
     def expire(self, now: float) -> None:
-        """Ends the waiting of clients that nobody has answered in time."""
+        """Ends the waiting of clients without an answer in time."""
         for client in [client for client, since in self.waiting.items() if now - since >= WAIT_S]:
             del self.waiting[client]
 

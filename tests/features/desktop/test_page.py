@@ -100,7 +100,7 @@ async def test_a_setting_that_cannot_be_read_is_said(
     text = await browser.text("setup")
     assert "gsettings failed: no bus" in text
     assert "Byway is the system proxy of" not in text.replace("Whether Byway is the system proxy of", "")
-    assert "Byway is not the system proxy of" not in text, "nobody knows"
+    assert "Byway is not the system proxy of" not in text, "it is not known"
     assert "Restore the earlier setting" in text
 
 
