@@ -91,7 +91,7 @@ class KeyServer(ServerProgram):
     def __init__(self, folder: Path, place: Place = LOOPBACK) -> None:
         self._folder = folder
         self._place = place
-        self.ports = {name: free_port() for name in (*TCP, "cover")}
+        self.ports = {name: free_port() for name in (*TCP, "cover", "http", "api")}
         self.ports |= {name: free_port(socket.SOCK_DGRAM) for name in UDP}
         chain, key = Authority().write_server(folder, COVER)
         self._pem = {"certificate": chain.read_text(), "private-key": key.read_text()}
@@ -170,7 +170,9 @@ class KeyServer(ServerProgram):
                 listener("anytls", "anytls", users={"a": PASSWORD}, **self._pem),
                 listener("hysteria2", "hysteria2", users={"a": PASSWORD}, **self._pem),
                 listener("tuic", "tuic", users={UUID: PASSWORD}, **{"congestion-controller": "bbr"}, **self._pem),
+                listener("http", "http"),
             ],
+            "external-controller": self._api,
             **self._place.options,
             "rules": ["MATCH,DIRECT"],
             "log-level": "error",
@@ -192,6 +194,22 @@ class KeyServer(ServerProgram):
         self.process.stdin.close()
         for name in (*TCP, "cover"):
             await self._until(partial(self._place.listens, self.ports[name]))
+        await self._until(self._carries)
+
+    async def _carries(self) -> bool:
+        """Whether what comes in goes out: for some milliseconds after it listens, it closes each connection."""
+        with contextlib.suppress(OSError):
+            reader, writer = await self._place.connect(self._place.address, self.ports["http"])
+            writer.write(f"GET http://{self._api}/version HTTP/1.1\r\nHost: {self._api}\r\n\r\n".encode())
+            try:
+                return (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+            finally:
+                writer.close()
+        return False
+
+    @property
+    def _api(self) -> str:
+        return f"{self._place.address}:{self.ports['api']}"
 
 
 _END = "-----END CERTIFICATE-----\n"
