@@ -71,8 +71,8 @@ HURRIED = Pace(
     limit_s=60.0,
     ladder_s=0.0,
 )
-"""A minute of real time in a second; the waits of the visitor are unchanged. A suspicion is tested after twice as long:
-all five visits come before it, also on a busy machine."""
+"""A minute of real time in a second; the waits of the visitor are unchanged. A suspicion is tested later than that, so
+that all five visits come before it, also on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
