@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from proxy.features.traffic.page import ROWS
+from proxy.features.traffic.view import ROWS
 from proxy.model import Symptom
 from proxy.model.feature import Feature
 from tests.e2e.test_dashboard import shows, sign_in

@@ -15,7 +15,8 @@ import pytest
 
 from proxy.config.schema import Log
 from proxy.features.traffic import page
-from proxy.features.traffic.page import OPEN_ROWS, ROWS, choose
+from proxy.features.traffic.page import OPEN_ROWS
+from proxy.features.traffic.view import ROWS, choose
 from proxy.languages.catalogue import catalogue
 from proxy.languages.language import Language
 from proxy.model import DIRECT, Action, Override
