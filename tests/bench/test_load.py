@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from tests.bench.load import Bench, Load, Measured, Mode, compiled
 from tests.bench.machine import Cores, running
 from tests.bench.peers import Kind
+from tests.support.programs_running import free_port
 
 pytestmark = [pytest.mark.needs("cc"), pytest.mark.slow]
 
@@ -44,17 +44,12 @@ with socket.create_server(("127.0.0.1", port)) as listener:
 _NONE = -1
 
 
-def _free_ports() -> list[int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return [sock.getsockname()[1] for sock in (one, other)]
-
-
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, int]]:
     """A compiled load generator with its origin, and the origin's port."""
     folder, cores = tmp_path_factory.mktemp("bench"), Cores.of_this_machine()
     loadgen, origin = compiled(folder)
-    port, _ = _free_ports()
+    port = free_port()
     with running([str(origin), str(port)], core=cores.load, folder=folder) as program:
         program.wait_listening({port})
         yield Bench(loadgen, program, cores, folder), port
@@ -62,7 +57,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, int]
 
 def _by_a_relay(here: tuple[Bench, int], folder: Path, load: Load, flipped: int) -> Measured:
     bench, origin_port = here
-    _, port = _free_ports()
+    port = free_port()
     command = [sys.executable, "-c", _RELAY, str(port), str(origin_port), str(flipped)]
     with running(command, core=bench.cores.proxy, folder=folder) as program:
         program.wait_listening({port})
@@ -87,7 +82,7 @@ def test_one_wrong_bit_is_found(here: tuple[Bench, int], tmp_path: Path, load: L
 
 def test_a_proxy_that_answers_nothing_counts_as_nothing(here: tuple[Bench, int], tmp_path: Path) -> None:
     bench, _ = here
-    _, port = _free_ports()
+    port = free_port()
     silent = f"import signal, socket\nserver = socket.create_server(('127.0.0.1', {port}))\nsignal.pause()"
     with running([sys.executable, "-c", silent], core=bench.cores.proxy, folder=tmp_path) as program:
         program.wait_listening({port})

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import random
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tests.support.waiting import until, until_read
 
+_PORTS = range(20_000, 32_000)
+"""Below those that Linux, macOS and Windows give to a socket that names none."""
+
+_next_ports: Iterator[int] = itertools.cycle(random.sample(_PORTS, len(_PORTS)))
+
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(type=kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """Returns a port for a program to listen on, another one each time. No connection and no server of another test is
+    given it before the program has it."""
+    for port in itertools.islice(_next_ports, len(_PORTS)):
+        with socket.socket(type=kind) as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise OSError(f"no free port in {_PORTS}")
 
 
 class ServerProgram:
@@ -27,7 +37,11 @@ class ServerProgram:
     process: subprocess.Popen[bytes] | None = None
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     async def __aexit__(

@@ -25,8 +25,8 @@ from proxy.control.dashboard.visit import Part, Route, Visit
 from proxy.control.frame import Frame
 from proxy.features.relays.endpoints import NewRelayTest, RelayEndpoints, SubscriptionRefreshRequest
 from proxy.features.relays.page import done, refreshed_page, relays_page
-from proxy.features.relays.view import Adding
 from proxy.features.relays.pasted import NAMED_MAX, Pasted, named
+from proxy.features.relays.view import Adding
 from proxy.model import bracketed
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, commas, ngettext, sentences

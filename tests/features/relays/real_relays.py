@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.support import programs
 from tests.support.authority import Authority
+from tests.support.programs_running import free_port
 
 USER, PASSWORD = "someone", "correct-horse"
 _START_S = 20.0
@@ -44,7 +45,7 @@ def real_relays(folder: Path) -> Iterator[RealRelays]:
     certificate, key = authority.write_server(folder, "127.0.0.1")
     with contextlib.ExitStack() as stack:
         origin = stack.enter_context(_origin())
-        microsocks, tinyproxy, stunnel = (_free_port() for _ in range(3))
+        microsocks, tinyproxy, stunnel = (free_port() for _ in range(3))
         proxy_settings = folder / "tinyproxy.conf"
         proxy_settings.write_text(
             f"Port {tinyproxy}\nListen 127.0.0.1\nTimeout 60\nMaxClients 20\nLogLevel Connect\n"
@@ -84,12 +85,6 @@ def _origin() -> Iterator[int]:
     server.shutdown(socket.SHUT_RDWR)
     server.close()
     thread.join(10)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -20,16 +20,11 @@ from proxy.probe.local_proxies import KnownPort
 from tests.support import programs
 from tests.support.command_line import Byway, Home
 from tests.support.one_answer import answering
+from tests.support.programs_running import free_port
 
 pytestmark = pytest.mark.waits
 
 _START_S = 60.0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager
