@@ -1,9 +1,9 @@
 """Finds out which program on this computer a client is, for PROCESS-NAME rules, `[listen] programs` and the list of
-open connections. Linux only.
+open connections, and keeps who used the port, in memory only. Linux only.
 
 The kernel's table of connections names the socket of a client and its user; the folders of processes in /proc name the
 sockets that each process holds. Byway may not read those of other users. A program is looked up only when a rule or
-that setting depends on it or the list is shown, once for each connection.
+that setting depends on it or a page shows it, once for each connection.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ import asyncio
 import errno
 import ipaddress
 import os
+import secrets
 import sys
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.model import IPAddress, host_and_port
+from proxy.model.bounded import Bounded
 from proxy.net.tasks import spawn
 from proxy.net.uplink.network_watch import source_address_for
 
@@ -227,6 +230,50 @@ class ClientPrograms:
         for name in os.listdir(self._proc):
             if name.isdigit():
                 yield int(name)
+
+
+USERS_MAX = 64
+"""The most programs that are kept: a program can make copies of itself without end."""
+
+
+@dataclass(slots=True)
+class PortUser:
+    """A program, by its file; None: one that cannot be found out, or another computer (`is_elsewhere`). A form refers
+    to it by `id`."""
+
+    program: Holder | None
+    is_elsewhere: bool = False
+    connections: int = 0
+    last_at: float = 0.0
+    """Seconds since the epoch."""
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+
+
+class PortUsers:
+    """The programs, the one that used the port last at the end."""
+
+    def __init__(self) -> None:
+        self._users: Bounded[object, PortUser] = Bounded(USERS_MAX)
+
+    def note(self, holders: Sequence[Holder] | None, at: float, *, connections: int = 1) -> None:
+        """Notes connections of a client, by the programs that hold its socket, as `ClientPrograms.holders` returns
+        them."""
+        for program in holders or (None,):
+            key = holders if program is None else (program.path, program.device, program.inode)
+            user = self._users.get(key) or PortUser(program, is_elsewhere=program is None and holders is not None)
+            user.connections += connections
+            user.last_at = at
+            self._users[key] = user
+
+    def newest_first(self) -> Sequence[PortUser]:
+        return [*reversed(self._users.values())]
+
+    def find(self, user: str) -> PortUser | None:
+        """Returns the program with this id."""
+        return next((each for each in self._users.values() if each.id == user), None)
+
+    def clear(self) -> None:
+        self._users.clear()
 
 
 def _targets(folder: Path) -> set[str]:

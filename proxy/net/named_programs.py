@@ -37,7 +37,7 @@ _BESIDE_SCRIPTS = (
 
 _INTERPRETER = re.compile(
     r"(python|pypy|perl|ruby|node(js)?|deno|bun|java|php|lua|luajit|tclsh|wish|guile|mono|dotnet|Rscript|gjs|electron"
-    r"|wine|wine64|(ba|da|z|fi|k|mk|pdk|tc|c|a)?sh|busybox|toybox|m?awk|gawk|ld(-linux[\w-]*+|-musl-\w++)?|qemu-\w++"
+    r"|wine|wine64|(ba|da|z|fi|k|mk|pdk|tc|c|a)?sh|busybox|toybox|m?awk|gawk|ld(-linux[\w-]*+|-musl-\w++)?|qemu-[\w-]++"
     r"|env|xargs|socat|ssh|nc|ncat|netcat)[\d.]*(\.so[\d.]*)?\Z"
 )
 """Programs that run, or pass on, what any other program tells them."""

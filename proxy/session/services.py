@@ -18,7 +18,7 @@ from proxy.detect.relay_health import Health
 from proxy.detect.relay_ways import RelayWays
 from proxy.model import DIRECT, Action, Attempt, Destination, Inbound, NetworkId, Outcome, Plan, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.net.client_programs import ClientPrograms
+from proxy.net.client_programs import ClientPrograms, PortUsers
 from proxy.net.dialers.registry import Registry
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.race.hello_ledger import take_turn
@@ -31,7 +31,6 @@ from proxy.session.events import Events, Learned
 from proxy.session.inspector import Inspector
 from proxy.session.kept_hellos import KeptHellos
 from proxy.session.open_connections import OpenConnections
-from proxy.session.recent_clients import PortUsers
 from proxy.session.rule_hits import RuleHits
 from proxy.session.setup import Setup
 

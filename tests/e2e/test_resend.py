@@ -16,24 +16,36 @@ from tests.e2e.resend import Counts, Kind, Visit
 pytestmark = [pytest.mark.waits, pytest.mark.slow]
 
 VISITS = 50
+_ROUNDS_MAX = 6
+"""On a busy machine the relays open few paths in the time of a visit, and a round may go by in which no GET was sent
+again."""
+
+Round = tuple[list[Visit], Counts]
 
 
 @pytest.fixture(scope="module")
-def counted(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Visit], Counts]:
-    made = resend.visits(VISITS, random.Random(1))
-    return made, asyncio.run(resend.count(made, seed=1, folder=tmp_path_factory.mktemp("resend")))
+def counted(tmp_path_factory: pytest.TempPathFactory) -> list[Round]:
+    """Rounds of visits, until one has the control in it."""
+    rounds: list[Round] = []
+    for seed in range(1, _ROUNDS_MAX + 1):
+        made = resend.visits(VISITS, random.Random(seed))
+        counts = asyncio.run(resend.count(made, seed=seed, folder=tmp_path_factory.mktemp("resend")))
+        rounds.append((made, counts))
+        if counts.twice([visit for visit in made if not visit.kind.once]):
+            break
+    return rounds
 
 
-def test_F90_what_may_be_sent_once_is_sent_once(counted: tuple[list[Visit], Counts]) -> None:
-    made, counts = counted
-    once = [visit for visit in made if visit.kind.once]
-    assert counts.twice(once) == [], resend.report(made, counts)
-    assert sum(counts.at_relays[visit.host] for visit in once) > 5, "they did come"
-    assert any(visit.number in counts.answered for visit in once)
+def test_F90_what_may_be_sent_once_is_sent_once(counted: list[Round]) -> None:
+    for made, counts in counted:
+        once = [visit for visit in made if visit.kind.once]
+        assert counts.twice(once) == [], resend.report(made, counts)
+        assert sum(counts.at_relays[visit.host] for visit in once) > 5, "they did come"
+        assert any(visit.number in counts.answered for visit in once)
 
 
-def test_the_control_what_may_be_sent_again_is(counted: tuple[list[Visit], Counts]) -> None:
-    made, counts = counted
+def test_the_control_what_may_be_sent_again_is(counted: list[Round]) -> None:
+    made, counts = counted[-1]
     assert counts.twice([visit for visit in made if not visit.kind.once]), resend.report(made, counts)
 
 

@@ -44,7 +44,7 @@ from proxy.model import (
 )
 from proxy.model.errors import DialError
 from proxy.model.feature import Feature
-from proxy.net.client_programs import ClientPrograms
+from proxy.net.client_programs import ClientPrograms, PortUsers
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.named_programs import Holder, named_program
@@ -62,7 +62,7 @@ from proxy.routing.rules import Rules
 from proxy.session.events import Ended, Events, HostsForgotten, Learned
 from proxy.session.open_connections import OpenConnections
 from proxy.session.plan import plan_for
-from proxy.session.recent_clients import PortUsers, RecentClients
+from proxy.session.recent_clients import RecentClients
 from proxy.session.rule_hits import RuleHits
 from proxy.session.setup import NamedOnly
 from proxy.setup.desktop.proxy_settings import DesktopName

@@ -21,9 +21,8 @@ from proxy.control.dashboard.guard import NOT_FRESH, check_fresh
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, commas, sentences
-from proxy.net.client_programs import unreadable
+from proxy.net.client_programs import PortUser, unreadable
 from proxy.net.named_programs import NamedProgram, admits, named_program
-from proxy.session.recent_clients import PortUser
 
 LOOKED_UP = 100
 """Without the setting, the programs of this many of the newest open connections are looked up for the page."""
