@@ -9,7 +9,6 @@ import pytest
 from proxy.session.recent_clients import RECENT_S, RecentClients
 
 
-
 def test_a_client_is_known_for_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
