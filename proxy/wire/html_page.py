@@ -11,22 +11,24 @@ import hashlib
 from html import escape
 
 _STYLE = """
-:root { color-scheme: light dark; --text: #1b1f24; --quiet: #4a5560; --ground: #ffffff; --raised: #f1f4f7;
-  --line: #c3ccd5; --link: #0a56b0; --good: #17603a; }
-@media (prefers-color-scheme: dark) { :root { --text: #e7ebef; --quiet: #b3bdc7; --ground: #14181c; --raised: #20262c;
-  --line: #46515c; --link: #8cc0ff; --good: #8edcac; } }
+:root { color-scheme: light dark; --text: #1b1f24; --quiet: #4a5560; --ground: #f4f6f8; --card: #ffffff;
+  --raised: #eef1f5; --line: #d5dce3; --edge: #8a96a3; --link: #0a56b0; --on: #ffffff; --good: #17603a; }
+@media (prefers-color-scheme: dark) { :root { --text: #e7ebef; --quiet: #b3bdc7; --ground: #0f1317; --card: #181d22;
+  --raised: #242b32; --line: #343d46; --edge: #7b8793; --link: #8cc0ff; --on: #0d1a2b; --good: #8edcac; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--text); font: 1rem/1.5 system-ui, sans-serif;
   overflow-wrap: anywhere; }
-main { max-width: 42rem; margin-inline: auto; padding: 1.5rem 1rem 3rem; }
+main { max-width: 44rem; margin: 2rem auto; padding: 1.5rem 2rem 2rem; background: var(--card);
+  border: 1px solid var(--line); border-radius: .75rem; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 1rem; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 h3 { font-size: 1rem; margin: 1.25rem 0 .25rem; }
 p, ol, ul, dl { margin: .5rem 0; }
 ol, ul { padding-inline-start: 1.5rem; }
+:lang(fa) ol { list-style-type: persian; }
 li { margin-block: .25rem; }
 a { color: var(--link); text-underline-offset: .15em; }
-a:focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
+a:focus-visible, input:focus-visible, button:focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
 code { font: .95em ui-monospace, monospace; background: var(--raised); border-radius: .25rem; padding: .1em .3em; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .4rem 1rem; background: var(--raised);
   border: 1px solid var(--line); border-radius: .5rem; padding: .75rem 1rem; }
@@ -35,7 +37,13 @@ dt { color: var(--quiet); }
 dd { margin: 0; }
 .state { background: var(--raised); border: 1px solid var(--line); border-radius: .5rem; padding: .75rem 1rem; }
 .state strong { color: var(--good); }
+label { display: inline-flex; flex-wrap: wrap; align-items: center; gap: .5rem; margin-inline-end: .25rem; }
+input, button { font: inherit; color: inherit; background: var(--card); border: 1px solid var(--edge);
+  border-radius: .5rem; padding: .3rem .75rem; min-height: 2.25rem; max-width: 100%; }
+input { font-family: ui-monospace, monospace; }
+button { background: var(--link); border-color: var(--link); color: var(--on); cursor: pointer; }
 .quiet { color: var(--quiet); }
+@media (max-width: 46rem) { main { margin: 0; padding: 1.25rem 1rem 2rem; border: 0; border-radius: 0; min-height: 100vh; } }
 @media (max-width: 30rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .6rem; } }
 """
 

@@ -143,7 +143,7 @@ def strip(days: Sequence[SiteDay], label: str, title: Callable[[SiteDay], str], 
     """Returns a square for each day, the oldest first, with its title. `label` tells screen readers what they show, and
     `kinds` are the kinds of pattern."""
     squares = [
-        f'<rect fill="url(#{kinds[day.kind]})" x="{place * 10}" y="0" width="9" height="16">'
+        f'<rect fill="url(#{kinds[day.kind]})" x="{place * 10}" y="0" width="8.5" height="16" rx="2">'
         f"<title>{escape(title(day))}</title></rect>"
         for place, day in enumerate(days)
     ]

@@ -22,7 +22,7 @@ from proxy.model.phrase import _, pgettext
 from proxy.store.logged import LoggedAttempt, LoggedConnection
 
 LEGEND = (
-    Series(pgettext("attempt", "opening the path"), "middle", ()),
+    Series(pgettext("attempt", "opening the path"), "other", ()),
     Series(pgettext("attempt", "direct, until the answer"), "direct", ()),
     Series(pgettext("attempt", "a local strategy, until the answer"), "strategy", ()),
     Series(pgettext("attempt", "a relay, until the answer"), "relay", ()),
@@ -100,7 +100,7 @@ def parts(attempt: LoggedAttempt, total_s: float) -> list[tuple[str, float, floa
     if is_open == end and kind != "axis" and attempt.stage != Stage.DONE:
         found = [("failed", begin, end)]
     else:
-        found = [("middle", begin, is_open), (kind, is_open, end)]
+        found = [("other", begin, is_open), (kind, is_open, end)]
     scale = WIDTH / total_s
     drawn = [(kind, at * scale, (until - at) * scale) for kind, at, until in found if until > at or len(found) == 1]
     return [(kind, min(at, WIDTH - _NARROWEST), max(width, _NARROWEST)) for kind, at, width in drawn]

@@ -28,7 +28,7 @@ def test_attempts_are_bars_over_one_time() -> None:
         ("vps", "not waited for", "after 500 ms", "500 ms"),
     ]
     drawn = [[(kind, round(left), round(width)) for kind, left, width in parts(each, 1.0)] for each in row.attempts]
-    assert drawn == [[("failed", 0, 120)], [("middle", 120, 240), ("relay", 360, 240)], [("axis", 300, 300)]]
+    assert drawn == [[("failed", 0, 120)], [("other", 120, 240), ("relay", 360, 240)], [("axis", 300, 300)]]
     title = "<title>tor: delivered, from 200 ms to 1.0 s</title>"
     assert title in made.steps[1].picture
 
