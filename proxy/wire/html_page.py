@@ -43,7 +43,8 @@ input, button { font: inherit; color: inherit; background: var(--card); border: 
 input { font-family: ui-monospace, monospace; }
 button { background: var(--link); border-color: var(--link); color: var(--on); cursor: pointer; }
 .quiet { color: var(--quiet); }
-@media (max-width: 46rem) { main { margin: 0; padding: 1.25rem 1rem 2rem; border: 0; border-radius: 0; min-height: 100vh; } }
+@media (max-width: 46rem) { main { margin: 0; padding: 1.25rem 1rem 2rem; border: 0; border-radius: 0;
+  min-height: 100vh; } }
 @media (max-width: 30rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .6rem; } }
 """
 

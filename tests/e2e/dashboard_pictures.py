@@ -1,29 +1,49 @@
-"""The pictures in docs/dashboard.md, of the real pages: `python -m tests.e2e.dashboard_pictures` makes them anew.
+"""Pictures of the real pages, of a made-up Byway with something of everything: a day of visits at home, where some
+sites became blocked, one free again, and one relay of two fails.
 
-Pages are of a made-up Byway with something of everything: a day of visits at home, where some sites became blocked, one
-free again, and one relay of two fails.
+    python -m tests.e2e.dashboard_pictures                           # those in docs/dashboard.md, anew
+    python -m tests.e2e.dashboard_pictures --sheets FOLDER [PAGE…]   # every page in every look, to be looked at
+
+A contact sheet has one page in one language: on a phone, a desk and a wide screen, in light and dark. FOLDER also gets
+each picture by itself, and an index.html with all sheets.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import base64
+import contextlib
 import random
-import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
+from proxy.control.answers.lan import GuestJson, LanJson, WaitingJson
+from proxy.extend.loading.addon import AddonFile
+from proxy.extend.manager import AddonState
+from proxy.features.lan.page import CHOICES, LanView
+from proxy.features.lan.qr import qr_code
 from proxy.features.table import FEATURES
+from proxy.languages.language import Language
 from proxy.model import Cause, Change, Route, State
 from proxy.model.feature import pages_of
-from tests.e2e.test_dashboard import SHOWN, sign_in
-from tests.support.chromium import Tab, tab
+from proxy.net.named_programs import Holder
+from tests.e2e.every_page import AT_PORT, DASHBOARD, written
+from tests.e2e.test_dashboard import sign_in
+from tests.support.byway import Byway
+from tests.support.chromium import Chromium, Tab, tab
 from tests.support.dashboard import dashboard
 from tests.support.opened import open_three
 from tests.support.outcomes import HOME, TOR, delivered, down, failed, outcome, rescued
 from tests.support.seeded import BLOCKED, SeededWorld
+
+_ADDONS = Path(__file__).parents[2] / "addons"
+_BROKEN = "by_the_clock.py:12: NameError: name 'hours' is not defined"
 
 FOLDER = Path(__file__).parents[2] / "docs" / "dashboard"
 WIDTH = 1100
@@ -68,24 +88,53 @@ class AtHome(SeededWorld):
         self._change("blog.example.org", State.BLOCKED, State.WORKS, freed, "direct delivered 3 times in a row")
         assert self.store.flush()
         open_three(self, at=now - 20)
+        for rule, hits in (("DOMAIN-SUFFIX,ads.example,BLOCK", 37), ("DOMAIN-SUFFIX,example.org,RELAY:tor", 12)):
+            for place in range(hits):
+                self.rule_hits.count(rule, now - 600 * place)
+        self.port_users.note(
+            [Holder("/usr/lib/firefox-esr/firefox-esr", 1, 2, 0, 0o755, 1, is_deleted=False)], now - 20
+        )
+        self.port_users.note([Holder("/usr/bin/curl", 1, 3, 0, 0o755, 2, is_deleted=False)], now - 90, connections=4)
+        self.addons = tuple(
+            AddonState(
+                AddonFile(name, _ADDONS / f"{name}.py", shipped=True, enabled=bool(version)), version, now, problems=why
+            )
+            for name, version, why in (
+                ("lossy", "", ()), ("clean_links", "0123456789ab", ()), ("by_the_clock", "fedcba987654", (_BROKEN,)),
+            )
+        )  # fmt: skip
 
     def _change(self, scope: str, before: State, after: State, at: float, why: str) -> None:
         cause = Cause.SNI_RESET if after in (State.SUSPECT, State.BLOCKED) else Cause.NONE
         self.store.believe([Change(at, scope, HOME, before, after, cause, why, None)])
 
 
-async def picture(page: Tab) -> bytes:
-    """The top of the page, as WebP."""
-    height = min(_HEIGHT_MAX, await page.evaluate("document.documentElement.scrollHeight"))
-    clip = {"x": 0, "y": 0, "width": WIDTH, "height": height, "scale": 1}
-    answer = await page.call(
-        "Page.captureScreenshot", format="webp", quality=_QUALITY, clip=clip, captureBeyondViewport=True
-    )
+_ADDRESS = "192.168.7.2:41234"
+PHONES = LanView(
+    LanJson(
+        is_on=True, network="Home Wi-Fi", interface="wlan0", address=_ADDRESS, url=f"http://{_ADDRESS}/",
+        ends_at=time.time() + 5_000,
+        guests=(GuestJson("192.168.7.10", "02:00:00:00:00:10", time.time() - 900, 2, 7, 100, 2000),),
+        waiting=(WaitingJson("192.168.7.11", "02:00:00:00:00:11", 12.0),), expected=("192.168.7.12",),
+    ),
+    qr_code(f"http://{_ADDRESS}/"), CHOICES, (),
+)  # fmt: skip
+"""The page Phones while it is on."""
+
+Show = Callable[[Language], Awaitable[None]]
+"""Opens a page in a language."""
+
+
+async def picture(page: Tab, *, width: int, height_max: int, **form: object) -> bytes:
+    """The top of the page, in a window as high as that. `form` says how it is encoded."""
+    height = min(height_max, await page.evaluate("document.documentElement.scrollHeight"))
+    await page.look(width=width, height=height)
+    answer = await page.call("Page.captureScreenshot", **form)
     return base64.b64decode(answer["data"])
 
 
 async def take(folder: Path) -> None:
-    """Takes a picture of each page."""
+    """Takes a picture of each page in the menu, and of a site."""
     world = AtHome(features=FEATURES)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:  # Chromium ends a little later
         async with dashboard(world, Path(name)) as pages, tab(Path(name) / "browser") as page:
@@ -93,16 +142,111 @@ async def take(folder: Path) -> None:
             home = await sign_in(page, pages)
             await page.look(dark=False, width=WIDTH)
             for shown in (*pages_of(FEATURES), "site"):
-                path = SHOWN[shown]
-                await page.open(home + path)
-                (folder / f"{shown}.webp").write_bytes(await picture(page))
+                await page.open(home + DASHBOARD[shown])
+                taken = await picture(page, width=WIDTH, height_max=_HEIGHT_MAX, format="webp", quality=_QUALITY)
+                (folder / f"{shown}.webp").write_bytes(taken)
+    world.close()
+
+
+LANGUAGES = (Language.ENGLISH, Language.RUSSIAN, Language.PERSIAN)
+LOOKS = [(width, dark) for width in (360, 1280, 1920) for dark in (False, True)]
+_SHEET_WIDTH = 1960
+_LONGEST = 4000
+"""A page that is longer is cut there, in CSS pixels."""
+
+
+async def take_sheets(folder: Path, only: Collection[str] = (), languages: Collection[Language] = LANGUAGES) -> None:
+    """Makes the contact sheets of the pages with these names; by default, of all."""
+    async with shown_pages() as (page, shows):
+        for name, show in shows.items():
+            if only and name not in only:
+                continue
+            for language in languages:
+                for width, dark in LOOKS:
+                    await page.look(dark=dark, width=width)
+                    await show(language)
+                    taken = await picture(page, width=width, height_max=_LONGEST, format="png")
+                    (folder / _file(name, language, width, dark=dark)).write_bytes(taken)
+                await _compose(page, folder, name, language)
+    _write_index(folder)
+
+
+def _write_index(folder: Path) -> None:
+    sheets = "".join(f"<h2>{sheet.stem}</h2><img src='{sheet.name}'>" for sheet in sorted(folder.glob("sheet-*.png")))
+    (folder / "index.html").write_text(f"<!doctype html><meta charset='utf-8'><title>Contact sheets</title>{sheets}")
+
+
+def _file(name: str, language: Language, width: int, *, dark: bool) -> str:
+    return f"{name}-{language}-{width}-{'dark' if dark else 'light'}.png"
+
+
+async def _compose(page: Tab, folder: Path, name: str, language: Language) -> None:
+    """Makes one sheet of the pictures of one page in one language."""
+    scales = {360: 0.75, 1280: 0.53, 1920: 0.5}
+    images = "".join(
+        f"<img src='{_file(name, language, width, dark=dark)}' width='{width * scales[width]:.0f}'>"
+        for width, dark in sorted(LOOKS, reverse=True)
+    )
+    style = "<style>body{margin:8px;background:#777}img{margin:4px;vertical-align:top}</style>"
+    (sheet := folder / "sheet.html").write_text(f"<!doctype html>{style}{images}")
+    await page.look(dark=False, width=_SHEET_WIDTH)
+    await page.open(sheet.absolute().as_uri())
+    taken = await picture(page, width=_SHEET_WIDTH, height_max=20_000, format="png")
+    (folder / f"sheet-{name}-{language}.png").write_bytes(taken)
+    sheet.unlink()
+
+
+@contextlib.asynccontextmanager
+async def shown_pages() -> AsyncIterator[tuple[Tab, Mapping[str, Show]]]:
+    """Yields a tab, and what opens each page there: those of the dashboard, those without a sign-in, those for other
+    devices, and the one in place of a site that does not open."""
+    world = AtHome(features=FEATURES)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        chromium = stack.enter_context(contextlib.closing(Chromium(folder / "browser")))
+        byway = Byway(folder / "byway", config='[dns]\nsecure = "never"\n', rules="MATCH,BLOCK\n")
+        async with byway, dashboard(world, folder) as pages, chromium.tab(proxy=byway.url) as page:
+            world.see(rescued(host="new.example.org", at=time.time()))
+            home = await sign_in(page, pages)
+
+            async def speak(language: Language) -> None:
+                await page.call("Network.enable")
+                await page.call("Network.setExtraHTTPHeaders", headers={"Accept-Language": language})
+
+            async def show(url: str, language: Language) -> None:
+                await speak(language)
+                await page.open(url)
+
+            async def show_written(name: str, language: Language) -> None:
+                await page.write(written(language)[name])
+
+            async def show_phones(url: str, language: Language) -> None:
+                """The page asks for itself again, so they stay on until the end."""
+                stack.enter_context(patch("proxy.features.lan.page._view", lambda _visit, _errors: PHONES))
+                await show(url, language)
+
+            yield (
+                page,
+                {
+                    **{name: partial(show, home + path) for name, path in DASHBOARD.items()},
+                    **{name: partial(show, pages.url + path) for name, path in AT_PORT.items()},
+                    **{name: partial(show_written, name) for name in written(Language.ENGLISH)},
+                    "confirmed": partial(show, "http://byway.internal/"),
+                    "error": partial(show, "http://blocked.example/"),
+                    "phones-on": partial(show_phones, home + "phones"),
+                },
+            )
     world.close()
 
 
 def main() -> None:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
-    folder.mkdir(exist_ok=True)
-    asyncio.run(take(folder))
+    parser = argparse.ArgumentParser(prog="python -m tests.e2e.dashboard_pictures")
+    parser.add_argument("--sheets", metavar="FOLDER", type=Path)
+    parser.add_argument("pages", metavar="PAGE", nargs="*")
+    given = parser.parse_args()
+    folder: Path = given.sheets or FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    asyncio.run(take_sheets(folder, given.pages) if given.sheets else take(folder))
 
 
 if __name__ == "__main__":

@@ -202,11 +202,11 @@ async def test_a_scrolled_table_stays_where_it_is(world: World, page: Tab, home:
     await page.look(dark=False, width=360)
     await page.open(f"{home}traffic")
     rows = await page.evaluate("document.querySelectorAll('tbody tr').length")
-    await page.evaluate("document.querySelector('.wide').scrollLeft = 120; 0")
-    assert await page.evaluate("document.querySelector('.wide').scrollLeft") == 120
+    await page.evaluate("document.querySelector('.wide').scrollLeft = 40; 0")
+    assert await page.evaluate("document.querySelector('.wide').scrollLeft") == 40
     await tell(world, page)
     await shows(page, f"document.querySelectorAll('tbody tr').length > {rows}")
-    assert await page.evaluate("document.querySelector('.wide').scrollLeft") == 120
+    assert await page.evaluate("document.querySelector('.wide').scrollLeft") == 40
 
 
 async def test_a_page_is_in_the_end_what_the_server_would_send(world: World, page: Tab, home: str) -> None:

@@ -124,12 +124,14 @@ class Tab(Target):
         tree = await self.call("Page.getFrameTree")
         await self.call("Page.setDocumentContent", frameId=tree["frameTree"]["frame"]["id"], html=page)
 
-    async def look(self, *, dark: bool, width: int) -> None:
-        """Sets the colour scheme and width for all later pages, as on a phone."""
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        await self.call("Emulation.setEmulatedMedia", features=[scheme])
+    async def look(self, *, dark: bool | None = None, width: int, height: int = 900) -> None:
+        """Sets the size for all later pages, below a width of 600 as on a phone, and the colour scheme; None: as it
+        was."""
+        if dark is not None:
+            scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+            await self.call("Emulation.setEmulatedMedia", features=[scheme])
         await self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
 
     async def evaluate(self, expression: str) -> Any:

@@ -243,7 +243,7 @@ async def test_networks(world: World, browser: Browser) -> None:
     world.overrides_changed()
     text = await browser.text("networks")
     assert "This is Home Wi-Fi." in text
-    assert text.index("Home Wi-Fi this one") < text.index("office Blocked sites 0 Sites with a status 0; last change –")
+    assert text.index("Home Wi-Fi this one") < text.index("office Blocked sites 0 Sites with a status 0 · last change")
 
 
 async def test_addons(world: World, browser: Browser) -> None:

@@ -63,7 +63,7 @@ async def test_the_present_one_is_first_with_what_was_learned_there(world: World
     text = await browser.text("networks")
     assert "This is Home Wi-Fi." in text
     assert "Home Wi-Fi this one State Internet access works. Blocked sites 2: Name filter (2) Sites" in text
-    assert "Sites with a status 2 ; last change" in text
+    assert "Sites with a status 2 · last change" in text
     assert text.index("Home Wi-Fi this one") < text.index("office Blocked sites 1: Name filter (1)")
 
 
