@@ -1,9 +1,10 @@
-"""Five questions that people bring to the dashboard, each answered within three clicks from Home. docs/dashboard.md
-tells the same ways. Typing is no click; sending what was typed is one."""
+"""Questions that people bring to the dashboard, each answered within three clicks from Today. docs/dashboard.md tells
+the same ways. Typing is no click; sending what was typed is one."""
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -92,3 +93,22 @@ async def test_is_my_relay_any_good(person: Person) -> None:
     assert "works" in tor
     assert "of" in tor, "how many visits it delivered"
     assert person.clicks == 1
+
+
+async def test_pause(world: World, person: Person) -> None:
+    """No page goes on saying that sites open by routes that are not used now."""
+    assert "1 site is blocked here. It opens anyway." in await person.page.text()
+    await person.click("form[action$='/pause'] button", "Pause")
+    assert person.clicks == 1
+    assert abs(world.modes.paused_until - time.time() - 15 * 60) < 60
+    lead = await person.page.evaluate("document.querySelector('.lead').innerText")
+    assert re.fullmatch(r"Byway is paused until \d\d:\d\d: sites go direct, and blocked ones do not open\.", lead)
+    assert "opens anyway" not in await person.page.text()
+    for name in ("Sites", "Traffic", "Relays", "Rules", "Today"):
+        person.clicks = 0
+        await person.click("nav a", name)
+        mark = await person.page.evaluate("document.querySelector('header strong').innerText")
+        assert re.fullmatch(r"Paused until \d\d:\d\d, 1\d minutes left", mark), name
+    await person.click("form[action$='/pause'] button", "Resume")
+    assert not world.modes.paused_until
+    assert "1 site is blocked here. It opens anyway." in await person.page.text()

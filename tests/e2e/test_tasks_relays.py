@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.load import load
+from proxy.model.errors import ConfigError
 from tests.e2e.test_dashboard import shows, sign_in
 from tests.e2e.test_dashboard_tasks import Person
 from tests.support.byway import Byway
@@ -106,18 +107,6 @@ async def test_add_a_relay(tmp_path: Path, page: Tab, with_javascript: bool) -> 
         assert person.clicks == 2
 
 
-async def test_a_relay_is_added_by_the_keyboard_within_fifteen_tabs(tmp_path: Path, page: Tab) -> None:
-    async with running(tmp_path) as (byway, relay):
-        await signed_in(byway, page)
-        await page.evaluate("document.querySelector(\"nav a[href$='/relays']\").click(); 0")
-        await shows(page, "document.readyState === 'complete' && document.querySelector('textarea') !== null")
-        assert await tab_to(page, "textarea[name=urls]") <= TABS_MAX
-        await paste(page, f"socks5h://{relay.address}:{relay.port}#mine")
-        assert await tab_to(page, "button[value=add]") <= TABS_MAX
-        await page.press("Enter")
-        await shows(page, "document.body?.innerText.includes('Added: mine.')")
-
-
 async def test_the_field_for_relays_is_near_however_many_there_are(world: World, pages: Pages, page: Tab) -> None:
     await page.open(f"{await sign_in(page, pages)}relays")
     assert await tab_to(page, "a[href='#urls']") <= TABS_MAX
@@ -148,7 +137,10 @@ async def test_cards_are_dragged_and_a_tab_that_is_older_undoes_nothing(
 
     def names() -> list[str]:
         assert world.path is not None
-        return [relay.name for relay in load(world.path).settings.relay]
+        try:
+            return [relay.name for relay in load(world.path).settings.relay]
+        except ConfigError:  # it was replaced while it was read
+            return []
 
     async with dashboard(world, tmp_path) as pages:
         home = await sign_in(page, pages)

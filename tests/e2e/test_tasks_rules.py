@@ -20,7 +20,6 @@ from tests.support.waiting import until
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.alone, pytest.mark.slow]
 
-TABS_MAX = 15
 VALUE, URL, TEXT = "[name=value]", "[name=url]", "document.querySelector('textarea').value"
 
 
@@ -127,47 +126,6 @@ async def test_a_rule_is_dragged_to_another_place(world: World, person: Person) 
     await shows(page, "document.querySelector('[data-name=\"3\"]')?.innerText.includes('c.example')")
 
 
-async def press_to(page: Tab, selector: str) -> int:
-    """Presses Tab until the focus is there. Returns how often."""
-    for presses in range(1, 100):
-        await page.press("Tab")
-        if await page.evaluate(f"document.activeElement.matches({json.dumps(selector)})"):
-            return presses
-    raise AssertionError(selector)
-
-
-async def enter(page: Tab) -> None:
-    await page.evaluate("document.documentElement.dataset.left = 'yes'; 0")
-    await page.press("Enter")
-    await shows(page, "document.readyState === 'complete' && !('left' in document.documentElement.dataset)")
-
-
-async def test_a_rule_by_keyboard(world: World, person: Person) -> None:
-    page = person.page
-    presses = await press_to(page, "nav a[href$='/rules']")
-    await enter(page)
-    presses += await press_to(page, ".skip")
-    await page.press("Enter")
-    presses += await press_to(page, VALUE)
-    assert presses <= TABS_MAX
-    await page.call("Input.insertText", text="new.example")
-    await enter(page)
-    assert "DOMAIN-SUFFIX,new.example,RELAY" in world.rules
-
-
-async def test_which_list_decides_by_keyboard(person: Person) -> None:
-    page = person.page
-    presses = await press_to(page, "nav a[href$='/rules']")
-    await enter(page)
-    presses += await press_to(page, ".skip")
-    await page.press("Enter")
-    presses += await press_to(page, URL)
-    assert presses <= TABS_MAX
-    await page.call("Input.insertText", text="cdn.ads.example")
-    await enter(page)
-    assert "rules.txt, line 1:" in await page.evaluate("document.querySelector('.ladder .lit').innerText")
-
-
 async def test_the_system_proxy_is_turned_on(world: World, person: Person) -> None:
     await person.click(".tile a[href$='/setup']")
     await person.click("[action$='setup/system'] button", "Make Byway the system proxy")
@@ -193,16 +151,3 @@ async def test_that_the_system_proxy_cannot_be_turned_on_is_said_in_true_words(
     assert "gsettings failed: Cannot autolaunch D-Bus" in text
     assert "Byway is not the system proxy of" in text
     assert "Byway is the system proxy of" not in text
-
-
-async def test_the_system_proxy_by_keyboard(world: World, person: Person) -> None:
-    presses = await press_to(person.page, ".skip")
-    await person.page.press("Enter")
-    presses += await press_to(person.page, ".tile a[href$='/setup']")
-    await enter(person.page)
-    presses += await press_to(person.page, ".skip")
-    await person.page.press("Enter")
-    presses += await press_to(person.page, "[action$='setup/system'] button")
-    assert presses <= TABS_MAX
-    await enter(person.page)
-    assert world.system_proxy.on is not None

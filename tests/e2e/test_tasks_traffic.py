@@ -105,16 +105,6 @@ async def test_close_a_live_connection_by_two_clicks(world: World, home: str, pe
     assert person.clicks == 2
 
 
-async def test_close_a_live_connection_by_the_keyboard(world: World, home: str, person: Person) -> None:
-    closed = open_three(world, at=time.time() - 5)
-    await person.page.open(f"{home}traffic")
-    await person.skip_to_content()
-    await person.tab_to("button[name=close]")
-    await person.page.press("Enter")
-    await until(lambda: closed == [3], within_s=20)
-    print(f"closed after {person.tabs} tabs")
-
-
 async def test_why_did_it_fail_yesterday_evening_is_said_after_one_click(home: str, person: Person) -> None:
     del home
     await person.click("nav a", "Traffic")

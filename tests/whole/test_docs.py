@@ -161,7 +161,7 @@ def test_every_page_of_the_dashboard_is_shown() -> None:
     text = (ROOT / "docs" / "dashboard.md").read_text("utf-8")
     pictures = re.findall(r"^!\[.+\]\((dashboard/[a-z-]+\.webp)\)$", text, re.MULTILINE)
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == [
-        "Six questions",
+        "Seven questions",
         *(page.title for page in pages_of(FEATURES).values()),
     ]
     assert {f"dashboard/{name}.webp" for name in pages_of(FEATURES)} <= set(pictures)
