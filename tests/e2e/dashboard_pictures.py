@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
+from proxy.config.schema import Settings
 from proxy.control.answers.lan import GuestJson, LanJson, WaitingJson
 from proxy.extend.loading.addon import AddonFile
 from proxy.extend.manager import AddonState
@@ -33,10 +34,11 @@ from proxy.languages.language import Language
 from proxy.model import Cause, Change, Route, State
 from proxy.model.feature import pages_of
 from proxy.net.named_programs import Holder
-from tests.e2e.every_page import AT_PORT, DASHBOARD, written
+from tests.e2e.every_page import AT_PORT, DASHBOARD, OF_A_NEW_BYWAY, written
 from tests.e2e.test_dashboard import sign_in
 from tests.support.byway import Byway
 from tests.support.chromium import Chromium, Tab, tab
+from tests.support.control_world import World
 from tests.support.dashboard import dashboard
 from tests.support.opened import open_three
 from tests.support.outcomes import HOME, TOR, delivered, down, failed, outcome, rescued
@@ -46,8 +48,8 @@ _ADDONS = Path(__file__).parents[2] / "addons"
 _BROKEN = "by_the_clock.py:12: NameError: name 'hours' is not defined"
 
 FOLDER = Path(__file__).parents[2] / "docs" / "dashboard"
-WIDTH = 1100
-_HEIGHT_MAX = 1400
+WIDTH = 1200
+_HEIGHTS = 300, 1400
 _QUALITY = 70
 
 
@@ -125,10 +127,12 @@ Show = Callable[[Language], Awaitable[None]]
 """Opens a page in a language."""
 
 
-async def picture(page: Tab, *, width: int, height_max: int, **form: object) -> bytes:
-    """The top of the page, in a window as high as that. `form` says how it is encoded."""
-    height = min(height_max, await page.evaluate("document.documentElement.scrollHeight"))
-    await page.look(width=width, height=height)
+async def picture(page: Tab, *, width: int, heights: tuple[int, int], **form: object) -> bytes:
+    """The top of the page, in a window as high as that: between the two `heights`. `form` says how it is encoded."""
+    least, most = heights
+    await page.call("Emulation.setScrollbarsHidden", hidden=True)
+    await page.look(width=width, height=least)
+    await page.look(width=width, height=min(most, await page.evaluate("document.documentElement.scrollHeight")))
     answer = await page.call("Page.captureScreenshot", **form)
     return base64.b64decode(answer["data"])
 
@@ -143,7 +147,7 @@ async def take(folder: Path) -> None:
             await page.look(dark=False, width=WIDTH)
             for shown in (*pages_of(FEATURES), "site"):
                 await page.open(home + DASHBOARD[shown])
-                taken = await picture(page, width=WIDTH, height_max=_HEIGHT_MAX, format="webp", quality=_QUALITY)
+                taken = await picture(page, width=WIDTH, heights=_HEIGHTS, format="webp", quality=_QUALITY)
                 (folder / f"{shown}.webp").write_bytes(taken)
     world.close()
 
@@ -165,7 +169,7 @@ async def take_sheets(folder: Path, only: Collection[str] = (), languages: Colle
                 for width, dark in LOOKS:
                     await page.look(dark=dark, width=width)
                     await show(language)
-                    taken = await picture(page, width=width, height_max=_LONGEST, format="png")
+                    taken = await picture(page, width=width, heights=(900, _LONGEST), format="png")
                     (folder / _file(name, language, width, dark=dark)).write_bytes(taken)
                 await _compose(page, folder, name, language)
     _write_index(folder)
@@ -191,7 +195,7 @@ async def _compose(page: Tab, folder: Path, name: str, language: Language) -> No
     (sheet := folder / "sheet.html").write_text(f"<!doctype html>{style}{images}")
     await page.look(dark=False, width=_SHEET_WIDTH)
     await page.open(sheet.absolute().as_uri())
-    taken = await picture(page, width=_SHEET_WIDTH, height_max=20_000, format="png")
+    taken = await picture(page, width=_SHEET_WIDTH, heights=(100, 20_000), format="png")
     (folder / f"sheet-{name}-{language}.png").write_bytes(taken)
     sheet.unlink()
 
@@ -201,13 +205,20 @@ async def shown_pages() -> AsyncIterator[tuple[Tab, Mapping[str, Show]]]:
     """Yields a tab, and what opens each page there: those of the dashboard, those without a sign-in, those for other
     devices, and the one in place of a site that does not open."""
     world = AtHome(features=FEATURES)
+    new = World(features=FEATURES, settings=Settings(), rules="")
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         chromium = stack.enter_context(contextlib.closing(Chromium(folder / "browser")))
         byway = Byway(folder / "byway", config='[dns]\nsecure = "never"\n', rules="MATCH,BLOCK\n")
-        async with byway, dashboard(world, folder) as pages, chromium.tab(proxy=byway.url) as page:
+        (folder / "new").mkdir()
+        async with (
+            byway,
+            dashboard(world, folder) as pages,
+            dashboard(new, folder / "new") as new_pages,
+            chromium.tab(proxy=byway.url) as page,
+        ):
             world.see(rescued(host="new.example.org", at=time.time()))
-            home = await sign_in(page, pages)
+            home, new_home = await sign_in(page, pages), await sign_in(page, new_pages)
 
             async def speak(language: Language) -> None:
                 await page.call("Network.enable")
@@ -229,6 +240,7 @@ async def shown_pages() -> AsyncIterator[tuple[Tab, Mapping[str, Show]]]:
                 page,
                 {
                     **{name: partial(show, home + path) for name, path in DASHBOARD.items()},
+                    **{name: partial(show, new_home + path) for name, path in OF_A_NEW_BYWAY.items()},
                     **{name: partial(show, pages.url + path) for name, path in AT_PORT.items()},
                     **{name: partial(show_written, name) for name in written(Language.ENGLISH)},
                     "confirmed": partial(show, "http://byway.internal/"),
@@ -237,6 +249,7 @@ async def shown_pages() -> AsyncIterator[tuple[Tab, Mapping[str, Show]]]:
                 },
             )
     world.close()
+    new.close()
 
 
 def main() -> None:

@@ -23,6 +23,12 @@ DASHBOARD: Mapping[str, str] = {
 }  # fmt: skip
 """The pages of a session, by their paths and queries below that of the session."""
 
+OF_A_NEW_BYWAY: Mapping[str, str] = {
+    "first-run": "", "no-sites": "sites", "no-traffic": "traffic", "no-relays": "relays", "no-rules": "rules",
+    "no-networks": "networks", "no-addons": "addons",
+}  # fmt: skip
+"""Pages of a session before the first visit, without any relay, rule or addon."""
+
 NO_PAGES = frozenset({"sites/", "why", "live", "log", "sites/{host}/report", "traffic.csv", "log.csv"})
 """The paths of features that lead to another page, or are a file to save."""
 

@@ -68,6 +68,13 @@ async def shows(page: Tab, expression: str) -> Any:
 
 LANGUAGES = ("en", "ru", "fa", "en-XA")
 
+WITHOUT_AIM = """(() => {
+  const ids = [...document.querySelectorAll("[id]")].map(one => one.id);
+  const filled = [...document.querySelectorAll("[fill^='url(#']")].map(one => one.getAttribute("fill").slice(5, -1));
+  return [...ids.filter((id, place) => ids.indexOf(id) !== place), ...filled.filter(id => !ids.includes(id))];
+})()"""
+"""The ids that a page has twice, and the patterns that it uses and does not define."""
+
 
 def looks() -> list[tuple[str, str, bool, int]]:
     """(page, language, dark, width) to look at: each page in each language, light and dark; on a phone or on a desk, so
@@ -109,6 +116,7 @@ async def test_every_page_can_be_read_by_everybody(world: World, pages: Pages, p
         assert set(asked) <= {f"127.0.0.1:{pages.port}"}
         linked = await page.evaluate("document.querySelectorAll('link[rel=stylesheet]').length")
         assert await page.evaluate("document.styleSheets.length") == linked <= 2, "of the dashboard, and of a feature"
+        assert await page.evaluate(WITHOUT_AIM) == [], shown
         assert page.errors == [], shown
 
 

@@ -89,9 +89,9 @@ async def test_b_always_through_one_relay_and_back(world: World, person: Person)
 
 async def test_c_why_did_it_not_open_yesterday_evening(person: Person) -> None:
     await person.ask_for(SITE)
-    (group,) = await texts(person, "[aria-labelledby=failed] .plain > li")
+    (group,) = await texts(person, "[aria-labelledby=failures] .plain > li")
     assert "2 visits: direct: connection reset after the TLS ClientHello; tor: the relay cannot be reached" in group
-    assert await person.page.evaluate("document.querySelector('[aria-labelledby=failed] time').title") == "20 h ago"
+    assert await person.page.evaluate("document.querySelector('[aria-labelledby=failures] time').title") == "20 h ago"
     assert person.clicks == 1
 
 

@@ -13,7 +13,7 @@ from proxy.model.phrase import Phrase, _, pgettext
 
 @frozen_dataclass
 class Word:
-    """A word of the pages, and its meaning in plain words. `id` is its anchor."""
+    """A word of the pages, and its meaning in plain words. Its anchor is `word-` with `id`."""
 
     id: str
     word: Phrase
