@@ -128,7 +128,7 @@ async def _set_relay(keyboard: Keyboard) -> None:
 
 async def _why(keyboard: Keyboard) -> None:
     await keyboard.ask()
-    group = await keyboard.text("[aria-labelledby=failed] .plain > li")
+    group = await keyboard.text("[aria-labelledby=failures] .plain > li")
     assert "yesterday 20:04–20:16" in group
     assert "2 visits: direct: connection reset" in group
 
