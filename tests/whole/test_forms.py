@@ -1,7 +1,9 @@
-"""The forms of all pages."""
+"""What holds for all pages and forms, whichever feature they are of."""
 
 from __future__ import annotations
 
+from proxy.control.access import SECURITY_HEADERS
+from proxy.control.dashboard.answer import PAGE_HEADERS, SIGN_IN_HEADERS
 from proxy.features.table import FEATURES
 from tests.support.control_world import World
 from tests.support.dashboard import Browser
@@ -10,6 +12,7 @@ from tests.support.rows import each_row
 ROUTES = [
     route for feature in FEATURES for page in feature.pages for name in page.routes for route in feature.load(name)
 ]
+PAGES = [route.path for route in ROUTES if route.method == "GET"]
 FORMS = [route.path for route in ROUTES if route.method == "POST"]
 
 
@@ -32,3 +35,20 @@ async def test_no_form_of_any_page_is_taken_without_our_origin_and_its_token(
     assert world.reloads == 0
     assert not world.forgotten
     assert (await browser.post(place, {"token": token, "odd": "x"}))[0] == 400
+
+
+@each_row("path", PAGES)
+async def test_what_a_page_shows_runs_no_script_and_is_in_no_frame_of_another_site(browser: Browser, path: str) -> None:
+    """A name that a site or a list gave itself is text: even if it became an element, it would run and load nothing."""
+    place = browser.base + path.replace("{host}", "open.example").replace("{name}", "gfwlist")
+    sent = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "document"}
+    async with browser.session.get(browser.pages.url + place, headers=sent, allow_redirects=False) as answer:
+        assert answer.status < 500
+        policy = PAGE_HEADERS if answer.status in (200, 303) else SIGN_IN_HEADERS
+        for name, value in {**SECURITY_HEADERS, **policy}.items():
+            assert answer.headers.getall(name) == [value]
+        allowed = answer.headers["Content-Security-Policy"]
+        assert allowed.startswith("default-src 'none'; style-src ")
+        assert "script-src" not in allowed or "; script-src 'self'; " in allowed
+        assert "unsafe" not in allowed
+        assert "frame-ancestors 'none'" in allowed
