@@ -67,11 +67,11 @@ compile:
 # Two workers compute, the others run what mostly waits (tests/support/scheduling.py).
 PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --max-worker-restart 0
 
-test: WORKERS := 4
+test: WORKERS := 5
 test: check
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: WORKERS := 6
+test-all: WORKERS := 7
 test-all: check
 	$(PYTEST) $(ARGS)
 
