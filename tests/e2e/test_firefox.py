@@ -22,7 +22,7 @@ from tests.support.opened import open_three
 from tests.support.outcomes import rescued
 from tests.support.seeded import SeededWorld, subscribe
 
-pytestmark = [pytest.mark.needs("firefox"), pytest.mark.alone, pytest.mark.slow]
+pytestmark = [pytest.mark.needs("firefox"), pytest.mark.waits, pytest.mark.slow]
 
 WIDTHS = (360, 1280)
 
