@@ -71,7 +71,7 @@ test: WORKERS := 5
 test: check
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: WORKERS := 7
+test-all: WORKERS := 6
 test-all: check
 	$(PYTEST) $(ARGS)
 
